@@ -1,0 +1,75 @@
+"""Which keys a query sees: the patterns a decoder pass can be run with.
+
+A pattern gives the positions of the new tokens and, for each layer, the attention itself.
+The one key/value head of multi-query attention (Shazeer 2019) is never copied per head.
+"""
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+
+class LayerAttention(Protocol):
+    def __call__(self, queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
+        """(b, h, n, d) queries; (b, 1, n, d) keys and values of the new tokens -> (b, h, n, d)."""
+
+
+class Pattern(Protocol):
+    def positions(self, states: Tensor) -> Tensor:
+        """(n,) or (b, n) absolute positions of the new tokens in `states` (b, n, dim)."""
+
+    def at(self, layer: int) -> LayerAttention: ...
+
+
+class Causal:
+    """Each token sees itself and what stands before it."""
+
+    def positions(self, states: Tensor) -> Tensor:
+        return torch.arange(states.shape[1], device=states.device)
+
+    def at(self, layer: int) -> LayerAttention:
+        return self
+
+    def __call__(self, queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
+        heads = queries.shape[1]
+        keys, values = (t.expand(-1, heads, -1, -1) for t in (keys, values))
+        return F.scaled_dot_product_attention(queries, keys, values, is_causal=True, scale=scale)
+
+
+class Visible:
+    """Each token sees what a mask allows, by default in both directions.
+
+    mask: bool, (b, n, m) or (b, 1, m), true where the query may look. A query that may look
+    nowhere gets zeros.
+    """
+
+    def __init__(self, mask: Tensor):
+        self.mask = rearrange(mask, "b n m -> b 1 n m")
+
+    def positions(self, states: Tensor) -> Tensor:
+        return torch.arange(states.shape[1], device=states.device)
+
+    def at(self, layer: int) -> LayerAttention:
+        return self
+
+    def __call__(self, queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
+        heads = queries.shape[1]
+        keys, values = (t.expand(-1, heads, -1, -1) for t in (keys, values))
+        return attend_visible(queries, keys, values, self.mask, scale)
+
+
+def attend_visible(
+    queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: float
+) -> Tensor:
+    """Masked attention in which a query with no visible key gets exactly zero.
+
+    queries (b, h, n, d); keys, values (b, h, m, d); mask bool, broadcastable to (b, h, n, m).
+    The softmax over an empty set would be uniform or NaN; Flamingo's text before the first
+    picture must not see anything (section 3.1.3).
+    """
+    sighted = mask.any(dim=-1, keepdim=True)
+    out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask | ~sighted, scale=scale)
+    return out * sighted.to(out.dtype)

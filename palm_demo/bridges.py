@@ -1,0 +1,106 @@
+"""How text looks at pictures: Flamingo's gated cross-attention and MaMMUT's parallel one.
+
+Keys and values depend on the pictures alone, so each bridge makes them once per request
+(`keys_values`) and reads them at every step (`forward`).
+
+Letters: `b` batch, `n` text tokens, `m` picture tokens, `h` heads, `d` head width.
+"""
+
+import torch
+import torch.nn.functional as F
+from einops_exts import rearrange_many
+from torch import Tensor, nn
+
+from palm_demo.attention import attend_visible
+from palm_demo.parts import LayerNorm, SwiGLU
+
+KeysValues = tuple[Tensor, Tensor]
+"""(b, h, m, d) twice; h is 1 where all heads share them."""
+
+
+class CrossAttention(nn.Module):
+    """Queries from text, keys and values from a context of its own width.
+
+    kv_heads: `heads` for a key and value per head, 1 for one shared by all (multi-query).
+    """
+
+    def __init__(self, dim: int, dim_context: int, heads: int, kv_heads: int, dim_head: int):
+        super().__init__()
+        if kv_heads not in (1, heads):
+            raise ValueError(f"kv_heads is {kv_heads}; it can be 1 or the number of heads, {heads}")
+        self.heads, self.kv_heads = heads, kv_heads
+        self.scale = dim_head**-0.5
+        self.to_q = nn.Linear(dim, heads * dim_head, bias=False)
+        self.to_kv = nn.Linear(dim_context, 2 * kv_heads * dim_head, bias=False)
+        self.to_out = nn.Linear(heads * dim_head, dim, bias=False)
+
+    def keys_values(self, context: Tensor) -> KeysValues:
+        """(b, m, dim_context) -> keys and values."""
+        halves = self.to_kv(context).chunk(2, dim=-1)
+        keys, values = rearrange_many(halves, "b m (h d) -> b h m d", h=self.kv_heads)
+        return keys, values
+
+    def forward(self, x: Tensor, keys_values: KeysValues, visible: Tensor | None = None) -> Tensor:
+        """(b, n, dim) -> (b, n, dim). visible: bool (b, n, m); None where all may be seen."""
+        (queries,) = rearrange_many((self.to_q(x),), "b n (h d) -> b h n d", h=self.heads)
+        keys, values = (t.expand(-1, self.heads, -1, -1) for t in keys_values)
+        if visible is None:
+            out = F.scaled_dot_product_attention(queries, keys, values, scale=self.scale)
+        else:
+            out = attend_visible(queries, keys, values, visible[:, None], self.scale)
+        (out,) = rearrange_many((out,), "b h n d -> b n (h d)")
+        return self.to_out(out)
+
+
+def feed_forward(dim: int, mult: int) -> nn.Sequential:
+    """Norm, GELU feed-forward without biases: Flamingo's, in the resampler and the bridges."""
+    return nn.Sequential(
+        nn.LayerNorm(dim),
+        nn.Linear(dim, dim * mult, bias=False),
+        nn.GELU(),
+        nn.Linear(dim * mult, dim, bias=False),
+    )
+
+
+class GatedCrossAttention(nn.Module):
+    """Flamingo's GATED XATTN-DENSE (section 3.1.2): both gates start shut, so the language
+    model starts out as it was."""
+
+    def __init__(self, dim: int, dim_media: int, heads: int, dim_head: int, ff_mult: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.attention = CrossAttention(dim, dim_media, heads, heads, dim_head)
+        self.attention_gate = nn.Parameter(torch.zeros(1))
+        self.ff = feed_forward(dim, ff_mult)
+        self.ff_gate = nn.Parameter(torch.zeros(1))
+
+    def keys_values(self, media: Tensor) -> KeysValues:
+        return self.attention.keys_values(media)
+
+    def forward(self, x: Tensor, keys_values: KeysValues, visible: Tensor) -> Tensor:
+        """(b, n, dim) -> (b, n, dim). visible: bool (b, n, m); rows that see nothing hear nothing."""
+        heard = self.attention(self.norm(x), keys_values, visible)
+        x = x + heard * self.attention_gate.tanh()
+        return x + self.ff(x) * self.ff_gate.tanh()
+
+
+class ParallelCrossAttention(nn.Module):
+    """MaMMUT's cross-attention with a feed-forward beside it, as in the parallel block."""
+
+    def __init__(self, dim: int, heads: int, kv_heads: int, dim_head: int, ff_mult: int):
+        super().__init__()
+        self.norm = LayerNorm(dim)
+        self.attention = CrossAttention(dim, dim, heads, kv_heads, dim_head)
+        self.ff = nn.Sequential(
+            nn.Linear(dim, 2 * dim * ff_mult, bias=False),
+            SwiGLU(),
+            nn.Linear(dim * ff_mult, dim, bias=False),
+        )
+
+    def keys_values(self, memory: Tensor) -> KeysValues:
+        return self.attention.keys_values(memory)
+
+    def forward(self, x: Tensor, keys_values: KeysValues) -> Tensor:
+        """(b, n, dim) -> (b, n, dim)."""
+        normed = self.norm(x)
+        return x + self.attention(normed, keys_values) + self.ff(normed)

@@ -1,0 +1,65 @@
+"""Reading and writing one safetensors file with a JSON description in its header."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from palm_demo.errors import CheckpointError
+
+DESCRIPTION = "palm_demo"
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], description: dict, dtype: torch.dtype) -> None:
+    """All at once or not at all: floating tensors in `dtype`, written beside, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stored = {
+        name: t.detach().to(dtype if t.is_floating_point() else t.dtype).contiguous()
+        for name, t in tensors.items()
+    }
+    partial = path.with_suffix(".part")
+    save_file(stored, partial, metadata={DESCRIPTION: json.dumps(description, sort_keys=True)})
+    partial.replace(path)
+
+
+def read(path: Path, kind: str) -> tuple[dict[str, Tensor], dict]:
+    """Tensors and description. Raises CheckpointError when the file is missing, damaged, or
+    describes something other than `kind`."""
+    if not path.is_file():
+        raise CheckpointError(f"there is no weights file at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is no readable safetensors file: {error}") from error
+    try:
+        description = json.loads(metadata[DESCRIPTION])
+        found = description["kind"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} does not say what it holds; it is not one of ours") from error
+    if found != kind:
+        raise CheckpointError(f"{path} holds a {found}, not a {kind}")
+    return tensors, description
+
+
+def load_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Copies every tensor into place, in the module's dtype. Raises CheckpointError that names
+    the first tensors that are missing, unexpected or wrongly shaped; then nothing is copied."""
+    wanted = {name: t for name, t in module.state_dict().items()}
+    missing = sorted(wanted.keys() - tensors.keys())
+    unexpected = sorted(tensors.keys() - wanted.keys())
+    misshapen = [
+        f"{name} is {tuple(tensors[name].shape)}, not {tuple(wanted[name].shape)}"
+        for name in sorted(wanted.keys() & tensors.keys())
+        if tensors[name].shape != wanted[name].shape
+    ]
+    problems = (("missing", missing), ("unexpected", unexpected), ("wrong shape", misshapen))
+    said = "; ".join(f"{what}: {', '.join(names[:3])}" for what, names in problems if names)
+    if said:
+        raise CheckpointError(f"{path} does not fit the model: {said}")
+    module.load_state_dict(dict(tensors))

@@ -1,0 +1,111 @@
+"""The parallel decoder that PaLM, Flamingo and MaMMUT share (PaLM, section 2)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from einops import rearrange
+from torch import Tensor, nn
+
+from palm_demo.attention import Causal, LayerAttention, Pattern
+from palm_demo.lora import LayerAdapter
+from palm_demo.parts import Rotation, Style
+
+Bridge = Callable[[Tensor], Tensor]
+"""States (b, n, dim) -> states: what a multimodal model puts after a block."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """The numbers of a decoder; its parts are a `Style`."""
+
+    dim: int
+    depth: int
+    heads: int
+    vocab: int
+    dim_head: int = 64
+    ff_mult: int = 4
+
+    def as_config(self) -> dict[str, int]:
+        return asdict(self)
+
+
+class ParallelBlock(nn.Module):
+    """Attention and feed-forward side by side behind one norm and one fused projection."""
+
+    def __init__(self, size: Size, style: Style):
+        super().__init__()
+        self.heads = size.heads
+        self.norm = style.norm(size.dim)
+        self.qk = style.qk(size.dim_head)
+        self.activation = style.activation()
+        attention_width, ff_width = size.heads * size.dim_head, size.dim * size.ff_mult
+        self.widths = (
+            attention_width,
+            size.dim_head,
+            size.dim_head,
+            ff_width * self.activation.inner_widths,
+        )
+        self.fused = nn.Linear(size.dim, sum(self.widths), bias=False)
+        self.attention_out = nn.Linear(attention_width, size.dim, bias=False)
+        self.ff_out = nn.Linear(ff_width, size.dim, bias=False)
+
+    def forward(
+        self,
+        states: Tensor,
+        rotation: Rotation,
+        attend: LayerAttention,
+        adapter: LayerAdapter | None,
+    ) -> Tensor:
+        """(b, n, dim) -> what the block adds to it, (b, n, dim)."""
+        normed = self.norm(states)
+        queries, keys, values, ff = self.fused(normed).split(self.widths, dim=-1)
+        if adapter is not None:
+            queries = queries + adapter.query(normed)
+            keys = keys + adapter.key(normed)
+            values = values + adapter.value(normed)
+        queries = rearrange(queries, "b n (h d) -> b h n d", h=self.heads)
+        keys, values = (rearrange(t, "b n d -> b 1 n d") for t in (keys, values))
+        queries, keys = rotation(*self.qk(queries, keys))
+        heard = attend(queries, keys.to(values.dtype), values, self.qk.softmax_scale)
+        heard = rearrange(heard, "b h n d -> b n (h d)")
+        out = self.attention_out(heard) + self.ff_out(self.activation(ff))
+        return out if adapter is None else out + adapter.out(heard)
+
+
+class Decoder(nn.Module):
+    """Embedding, parallel blocks, final norm and head, in the parts of a style."""
+
+    def __init__(self, size: Size, style: Style):
+        super().__init__()
+        self.size = size
+        self.style = style
+        self.embedding = nn.Embedding(size.vocab, size.dim)
+        self.rotary = style.rotary(size.dim_head)
+        self.blocks = nn.ModuleList(ParallelBlock(size, style) for _ in range(size.depth))
+        self.norm = style.norm(size.dim)
+        self.head = style.head(self.embedding)
+
+    def forward(
+        self,
+        states: Tensor,
+        pattern: Pattern | None = None,
+        bridges: Mapping[int, Bridge] | None = None,
+        adapters: Sequence[LayerAdapter] | None = None,
+    ) -> Tensor:
+        """(b, n, dim) token embeddings -> (b, n, dim) states after the last block, not normed.
+
+        pattern: who sees whom; causal by default. bridges: what to run after which block.
+        adapters: one per block.
+        """
+        pattern, bridges = pattern or Causal(), bridges or {}
+        rotation = self.rotary(pattern.positions(states))
+        for layer, block in enumerate(self.blocks):
+            adapter = adapters[layer] if adapters is not None else None
+            states = states + block(states, rotation, pattern.at(layer), adapter)
+            if layer in bridges:
+                states = bridges[layer](states)
+        return states
+
+    def logits(self, states: Tensor) -> Tensor:
+        """(..., dim) states of the last block -> (..., vocab)."""
+        return self.head(self.norm(states), self.embedding)

@@ -1,0 +1,29 @@
+"""The errors a user can cause. Each message names the value, the limit and the remedy."""
+
+
+class PalmDemoError(ValueError):
+    """Base of everything that is the caller's to mend."""
+
+
+class PromptError(PalmDemoError):
+    """A prompt that cannot be run: empty, too long, or at odds with its media."""
+
+
+class MediaError(PalmDemoError):
+    """A picture or video that cannot be read, or is too large."""
+
+
+class ScopeError(PalmDemoError):
+    """A LoRA scope that is unknown, already there, or does not fit the model."""
+
+
+class SamplingError(PalmDemoError):
+    """A sampling setting outside its range."""
+
+
+class CheckpointError(PalmDemoError):
+    """A weights file that is missing, damaged, or of another model."""
+
+
+class CapacityError(PalmDemoError):
+    """More tokens than the cache of a request was made for."""

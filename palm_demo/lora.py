@@ -1,0 +1,176 @@
+"""LoRA (Hu et al. 2021) on queries, keys, values and attention output, under named scopes.
+
+The scope is an argument of a request, one name per row, never a switch on a shared model.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from palm_demo.errors import ScopeError
+
+SCOPE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+@dataclass
+class LowRank:
+    """`(x @ down) @ up`; with a leading batch axis on both, each row has its own."""
+
+    down: Tensor
+    up: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return (x @ self.down.to(x.dtype)) @ self.up.to(x.dtype)
+
+
+class LoRA(nn.Module):
+    """A low-rank addition to one projection; adds nothing until trained."""
+
+    def __init__(self, dim_in: int, dim_out: int, rank: int):
+        super().__init__()
+        self.down = nn.Parameter(torch.randn(dim_in, rank) * dim_in**-0.5)
+        self.up = nn.Parameter(torch.zeros(rank, dim_out))
+
+    @property
+    def weight(self) -> Tensor:
+        """(dim_in, dim_out), what merging adds."""
+        return self.down @ self.up
+
+    def forward(self, x: Tensor) -> Tensor:
+        return LowRank(self.down, self.up)(x)
+
+
+@dataclass
+class LayerAdapter:
+    """The four additions of one block, as modules or as per-row stacks."""
+
+    query: LoRA | LowRank
+    key: LoRA | LowRank
+    value: LoRA | LowRank
+    out: LoRA | LowRank
+
+
+PROJECTIONS = ("query", "key", "value", "out")
+
+
+class Adapter(nn.Module):
+    """One scope: a LoRA for each projection of each block."""
+
+    def __init__(self, dim: int, attention_width: int, dim_head: int, depth: int, rank: int):
+        super().__init__()
+        self.rank = rank
+        shapes = {
+            "query": (dim, attention_width),
+            "key": (dim, dim_head),
+            "value": (dim, dim_head),
+            "out": (attention_width, dim),
+        }
+        self.layers = nn.ModuleList(
+            nn.ModuleDict({name: LoRA(*shape, rank) for name, shape in shapes.items()})
+            for _ in range(depth)
+        )
+
+    def layer_adapters(self) -> list[LayerAdapter]:
+        return [LayerAdapter(**dict(layer.items())) for layer in self.layers]
+
+
+class Scopes(nn.Module):
+    """The named adapters of one model."""
+
+    def __init__(self, dim: int, attention_width: int, dim_head: int, depth: int):
+        super().__init__()
+        self.shape = (dim, attention_width, dim_head, depth)
+        self.adapters = nn.ModuleDict()
+        self.merged: dict[str, list[tuple[Tensor, Tensor]]] = {}
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(self.adapters)
+
+    def __getitem__(self, name: str) -> Adapter:
+        if name not in self.adapters:
+            known = ", ".join(self.names) or "none"
+            raise ScopeError(f"there is no scope {name!r}; known scopes: {known}")
+        return self.adapters[name]
+
+    def add(self, name: str, rank: int) -> Adapter:
+        """A fresh adapter that changes nothing yet. Raises ScopeError on a bad or taken name."""
+        if not SCOPE_NAME.fullmatch(name):
+            raise ScopeError(
+                f"scope name {name!r} is not allowed; use letters, digits, '-' and '_', at most 64"
+            )
+        if name in self.adapters:
+            raise ScopeError(f"scope {name!r} already exists; remove it first or choose a new name")
+        self.adapters[name] = Adapter(*self.shape, rank)
+        return self.adapters[name]
+
+    def remove(self, name: str) -> None:
+        """Forgets a scope. Raises ScopeError when it is unknown or merged into the weights."""
+        adapter = self[name]
+        if name in self.merged:
+            raise ScopeError(f"scope {name!r} is merged into the weights; unmerge it first")
+        del self.adapters[name]
+        del adapter
+
+    def select(self, rows: Sequence[str | None]) -> list[LayerAdapter] | None:
+        """One adapter a block for a batch whose row `i` uses scope `rows[i]` (None: the base).
+
+        Raises ScopeError on an unknown name. A merged scope needs no adapter: it is the base.
+        """
+        for name in rows:
+            if name is not None:
+                self[name]
+        rows = [None if name in self.merged else name for name in rows]
+        if all(name is None for name in rows):
+            return None
+        if len(set(rows)) == 1:
+            return self[rows[0]].layer_adapters()
+        return _stack([name and self[name] for name in rows])
+
+    def merge(self, name: str, blocks: nn.ModuleList) -> None:
+        """Adds a scope to the weights of the blocks. Several may be merged, last in, first out."""
+        if name in self.merged:
+            raise ScopeError(f"scope {name!r} is already merged")
+        originals = []
+        with torch.no_grad():
+            for layer, block in zip(self[name].layers, blocks, strict=True):
+                originals.append((block.fused.weight.clone(), block.attention_out.weight.clone()))
+                added = torch.cat([layer[p].weight for p in PROJECTIONS[:3]], dim=1).T
+                block.fused.weight[: len(added)] += added.to(block.fused.weight.dtype)
+                block.attention_out.weight += layer["out"].weight.T.to(block.fused.weight.dtype)
+        self.merged[name] = originals
+
+    def unmerge(self, name: str, blocks: nn.ModuleList) -> None:
+        """Puts back, bit for bit, the weights from before `merge`. Only the last merge can go."""
+        if name not in self.merged:
+            raise ScopeError(f"scope {name!r} is not merged")
+        if name != (last := list(self.merged)[-1]):
+            raise ScopeError(f"scope {last!r} was merged after {name!r}; unmerge {last!r} first")
+        with torch.no_grad():
+            for block, (fused, out) in zip(blocks, self.merged.pop(name), strict=True):
+                block.fused.weight.copy_(fused)
+                block.attention_out.weight.copy_(out)
+
+
+def _stack(adapters: list[Adapter | None]) -> list[LayerAdapter]:
+    """Per-row low-rank factors, zeros for rows of the base, ranks padded to the largest."""
+    first = next(adapter for adapter in adapters if adapter is not None)
+    rank = max(adapter.rank for adapter in adapters if adapter is not None)
+
+    def stacked(layer: int, projection: str) -> LowRank:
+        blank = first.layers[layer][projection]
+        downs, ups = [], []
+        for adapter in adapters:
+            lora = adapter.layers[layer][projection] if adapter is not None else None
+            down = lora.down if lora is not None else torch.zeros_like(blank.down)
+            up = lora.up if lora is not None else torch.zeros_like(blank.up)
+            downs.append(F.pad(down, (0, rank - down.shape[1])))
+            ups.append(F.pad(up, (0, 0, 0, rank - up.shape[0])))
+        return LowRank(torch.stack(downs), torch.stack(ups))
+
+    depth = len(first.layers)
+    return [LayerAdapter(**{p: stacked(i, p) for p in PROJECTIONS}) for i in range(depth)]

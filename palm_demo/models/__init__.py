@@ -1,0 +1,7 @@
+"""The three systems, each on the one parallel decoder."""
+
+from palm_demo.models.flamingo import Flamingo
+from palm_demo.models.mammut import MaMMUT
+from palm_demo.models.palm import PaLM, PaLMEncoder
+
+__all__ = ["Flamingo", "MaMMUT", "PaLM", "PaLMEncoder"]

@@ -1,0 +1,218 @@
+"""MaMMUT (Kuo et al. 2023): one decoder run twice, for contrast and for captions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+from palm_demo.attention import Causal, Visible
+from palm_demo.bridges import KeysValues, ParallelCrossAttention
+from palm_demo.cache import KVCache
+from palm_demo.decoder import Decoder, Size
+from palm_demo.models.palm import cross_entropy, last_states
+from palm_demo.parts import LayerNorm, Style
+from palm_demo.resampler import AttentionPool
+from palm_demo.vision import VisionTower
+
+LARGEST_SCALE = 100.0
+"""CLIP's bound on the inverse temperature (Radford et al. 2021, section 2.5)."""
+
+
+class TextPass(Protocol):
+    """How the contrastive pass turns a text into one vector."""
+
+    def __call__(self, decoder: Decoder, ids: Tensor, real: Tensor, summary: Tensor) -> Tensor:
+        """(b, n) ids, (b, n) bool which are no padding, (dim,) summary token -> (b, dim)."""
+
+
+def bidirectional_text_pass(
+    decoder: Decoder, ids: Tensor, real: Tensor, summary: Tensor
+) -> Tensor:
+    """All tokens see each other (MaMMUT, section 3.2). The summary stands first, so that its
+    place does not depend on padding."""
+    states = torch.cat((_rows(summary, ids), decoder.embedding(ids)), dim=1)
+    mask = rearrange(F.pad(real, (1, 0), value=True), "b m -> b 1 m")
+    return decoder(states, Visible(mask))[:, 0]
+
+
+def causal_text_pass(decoder: Decoder, ids: Tensor, real: Tensor, summary: Tensor) -> Tensor:
+    """Causal with the summary last, as the reference does it."""
+    states = torch.cat((decoder.embedding(ids), _rows(summary, ids)), dim=1)
+    n = states.shape[1]
+    causal = torch.ones(n, n, dtype=torch.bool, device=ids.device).tril()
+    unpadded = F.pad(real, (0, 1), value=True)
+    mask = repeat(causal, "n m -> b n m", b=len(ids)).clone()
+    mask[:, -1] &= unpadded
+    return decoder(states, Visible(mask))[:, -1]
+
+
+def _rows(vector: Tensor, ids: Tensor) -> Tensor:
+    return repeat(vector, "d -> b 1 d", b=len(ids))
+
+
+class PatchMemory(nn.Module):
+    """Captions read the patches themselves."""
+
+    def __init__(self, dim: int, dim_vision: int):
+        super().__init__()
+        self.norm = LayerNorm(dim_vision)
+        self.projection = nn.Linear(dim_vision, dim, bias=False)
+
+    def forward(self, patches: Tensor, pooled: Tensor) -> Tensor:
+        return self.projection(self.norm(patches))
+
+
+class PooledMemory(nn.Module):
+    """Captions read what the pooling's queries collected, as in the reference."""
+
+    def forward(self, patches: Tensor, pooled: Tensor) -> Tensor:
+        return pooled
+
+
+@dataclass
+class ImageFeatures:
+    """latents: unit (b, dim_latents) for search. memory: (b, m, dim) for captions."""
+
+    latents: Tensor
+    memory: Tensor
+
+
+@dataclass
+class Losses:
+    """Means in nats."""
+
+    caption: Tensor
+    contrastive: Tensor
+
+
+@dataclass
+class MaMMUTCache:
+    """Self-attention's keys and values per token, cross-attention's once per picture."""
+
+    tokens: KVCache
+    pictures: dict[int, KeysValues]
+
+
+class MaMMUT(nn.Module):
+    """Image and text latents in one space, and captions, from one decoder.
+
+    cross_layers: after which blocks (from 0) the captioning pass looks at the picture.
+    kv_heads: 1 as in the reference, or `size.heads`.
+    """
+
+    def __init__(
+        self,
+        size: Size,
+        style: Style,
+        tower: VisionTower,
+        cross_layers: Sequence[int],
+        kv_heads: int,
+        dim_latents: int,
+        pool: AttentionPool,
+        memory: nn.Module,
+        text_pass: TextPass,
+    ):
+        super().__init__()
+        self.tower = tower
+        self.decoder = Decoder(size, style)
+        self.summary = nn.Parameter(torch.randn(size.dim) * 0.02)
+        self.summary_norm = style.norm(size.dim)
+        self.pool, self.memory, self.text_pass = pool, memory, text_pass
+        self.image_to_latents = nn.Linear(size.dim, dim_latents, bias=False)
+        self.text_to_latents = nn.Linear(size.dim, dim_latents, bias=False)
+        self.log_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
+        self.bridges = nn.ModuleDict(
+            {
+                str(layer): ParallelCrossAttention(
+                    size.dim, size.heads, kv_heads, size.dim_head, size.ff_mult
+                )
+                for layer in cross_layers
+            }
+        )
+
+    @property
+    def size(self) -> Size:
+        return self.decoder.size
+
+    @property
+    def scale(self) -> Tensor:
+        """What cosines are multiplied with: the inverse temperature, at most LARGEST_SCALE."""
+        return self.log_scale.exp().clamp(max=LARGEST_SCALE)
+
+    def encode_images(self, pixels: Tensor) -> ImageFeatures:
+        """(b, 3, size, size) normalised pixels -> latents and caption memory."""
+        return self.encode_patches(self.tower(pixels))
+
+    def encode_patches(self, patches: Tensor) -> ImageFeatures:
+        """(b, patches, width) of the tower -> latents and caption memory."""
+        contrastive, pooled = self.pool(patches)
+        latents = F.normalize(self.image_to_latents(contrastive), dim=-1)
+        return ImageFeatures(latents, self.memory(patches, pooled))
+
+    def embed_texts(self, ids: Tensor, real: Tensor) -> Tensor:
+        """(b, n) ids, (b, n) bool which are no padding -> unit latents (b, dim_latents)."""
+        summary = self.text_pass(self.decoder, ids, real, self.summary)
+        return F.normalize(self.text_to_latents(self.summary_norm(summary)), dim=-1)
+
+    def forward(self, ids: Tensor, memory: Tensor) -> Tensor:
+        """Captioning pass: (b, n) ids, (b, m, dim) memory -> (b, n, vocab) logits."""
+        states = self.decoder.embedding(ids)
+        pictures = self._keys_values(memory)
+        return self.decoder.logits(self.decoder(states, Causal(), self._bind(pictures)))
+
+    def losses(
+        self,
+        features: ImageFeatures,
+        caption_ids: Tensor,
+        caption_labels: Tensor,
+        text_ids: Tensor,
+        text_real: Tensor,
+    ) -> Losses:
+        """Both losses of a batch of pairs (MaMMUT, section 3.3).
+
+        caption_ids, caption_labels: (b, n), the shifted pair, padding IGNORED.
+        text_ids, text_real: (b, n) for contrast; may word the picture otherwise.
+        """
+        caption = cross_entropy(self(caption_ids, features.memory), caption_labels)
+        text = self.embed_texts(text_ids, text_real)
+        similarity = self.scale * (text.float() @ features.latents.float().T)
+        pairs = torch.arange(len(text), device=text.device)
+        rows, columns = (F.cross_entropy(s, pairs) for s in (similarity, similarity.T))
+        return Losses(caption, (rows + columns) / 2)
+
+    def prefill(
+        self, ids: Tensor, lengths: Sequence[int], capacity: int, memory: Tensor
+    ) -> tuple[Tensor, MaMMUTCache]:
+        """(b, n) ids padded on the right, (b, m, dim) memory -> next logits (b, vocab), cache."""
+        size = self.size
+        tokens = KVCache(
+            size.depth, len(ids), capacity, size.dim_head, self.decoder.embedding.weight
+        )
+        cache = MaMMUTCache(tokens, self._keys_values(memory))
+        states = self._step(ids, cache)
+        tokens.advance(list(lengths))
+        return self.decoder.logits(last_states(states, lengths)), cache
+
+    def extend(self, ids: Tensor, cache: MaMMUTCache) -> Tensor:
+        """(b,) one new id per row -> (b, vocab) logits of the next."""
+        states = self._step(ids[:, None], cache)
+        cache.tokens.advance([1] * len(ids))
+        return self.decoder.logits(states[:, -1])
+
+    def _step(self, ids: Tensor, cache: MaMMUTCache) -> Tensor:
+        pattern = cache.tokens.extend_by(ids.shape[1])
+        return self.decoder(self.decoder.embedding(ids), pattern, self._bind(cache.pictures))
+
+    def _keys_values(self, memory: Tensor) -> dict[int, KeysValues]:
+        return {int(layer): bridge.keys_values(memory) for layer, bridge in self.bridges.items()}
+
+    def _bind(self, pictures: dict[int, KeysValues]) -> dict:
+        def look(layer: int):
+            bridge = self.bridges[str(layer)]
+            return lambda states: bridge(states, pictures[layer])
+
+        return {layer: look(layer) for layer in pictures}

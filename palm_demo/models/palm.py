@@ -1,0 +1,147 @@
+"""PaLM (Chowdhery et al. 2022): a parallel decoder that reads and writes text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from palm_demo.attention import Causal, Pattern, Visible
+from palm_demo.cache import KVCache
+from palm_demo.decoder import Decoder, Size
+from palm_demo.lora import Adapter, LayerAdapter, Scopes
+from palm_demo.parts import Style
+
+IGNORED = -100
+"""A label that is not learned from; no token has this id."""
+
+
+@dataclass
+class PaLMCache:
+    """What one request keeps between steps: keys and values, and its rows' scopes."""
+
+    tokens: KVCache
+    adapters: list[LayerAdapter] | None
+
+
+class PaLM(nn.Module):
+    """A causal language model with LoRA scopes.
+
+    Raises ScopeError where a scope is unknown.
+    """
+
+    def __init__(self, size: Size, style: Style):
+        super().__init__()
+        self.decoder = Decoder(size, style)
+        width = size.heads * size.dim_head
+        self.scopes = Scopes(size.dim, width, size.dim_head, size.depth)
+
+    @property
+    def size(self) -> Size:
+        return self.decoder.size
+
+    def forward(
+        self,
+        ids: Tensor,
+        extra_embed: Tensor | None = None,
+        scopes: Sequence[str | None] | None = None,
+    ) -> Tensor:
+        """(b, n) ids -> (b, n, vocab) logits.
+
+        extra_embed: (b, n, dim), added to the token embeddings. scopes: one per row.
+        """
+        return self.decoder.logits(self._states(ids, extra_embed, scopes))
+
+    def embed(
+        self,
+        ids: Tensor,
+        extra_embed: Tensor | None = None,
+        scopes: Sequence[str | None] | None = None,
+    ) -> Tensor:
+        """(b, n) ids -> (b, n, dim) states after the final norm."""
+        return self.decoder.norm(self._states(ids, extra_embed, scopes))
+
+    def loss(
+        self, ids: Tensor, labels: Tensor, scopes: Sequence[str | None] | None = None
+    ) -> Tensor:
+        """Mean cross-entropy in nats. labels: (b, n), the next id at each place or IGNORED."""
+        return cross_entropy(self(ids, scopes=scopes), labels)
+
+    def _states(
+        self, ids: Tensor, extra_embed: Tensor | None, scopes: Sequence[str | None] | None
+    ) -> Tensor:
+        states = self.decoder.embedding(ids.clamp(min=0))
+        if extra_embed is not None:
+            states = states + extra_embed
+        adapters = self.scopes.select(scopes) if scopes is not None else None
+        return self.decoder(states, self._pattern(ids), adapters=adapters)
+
+    def _pattern(self, ids: Tensor) -> Pattern:
+        return Causal()
+
+    def prefill(
+        self,
+        ids: Tensor,
+        lengths: Sequence[int],
+        capacity: int,
+        scopes: Sequence[str | None] | None = None,
+    ) -> tuple[Tensor, PaLMCache]:
+        """Reads prompts: (b, n) ids padded on the right, of these lengths -> logits (b, vocab) of
+        what comes next, and the cache to go on from."""
+        scopes = scopes if scopes is not None else [None] * len(ids)
+        size = self.size
+        tokens = KVCache(
+            size.depth, len(ids), capacity, size.dim_head, self.decoder.embedding.weight
+        )
+        cache = PaLMCache(tokens, self.scopes.select(scopes))
+        states = self._step(ids, cache)
+        tokens.advance(list(lengths))
+        return self.decoder.logits(last_states(states, lengths)), cache
+
+    def extend(self, ids: Tensor, cache: PaLMCache) -> Tensor:
+        """(b,) one new id per row -> (b, vocab) logits of the next."""
+        states = self._step(ids[:, None], cache)
+        cache.tokens.advance([1] * len(ids))
+        return self.decoder.logits(states[:, -1])
+
+    def _step(self, ids: Tensor, cache: PaLMCache) -> Tensor:
+        pattern = cache.tokens.extend_by(ids.shape[1])
+        return self.decoder(self.decoder.embedding(ids), pattern, adapters=cache.adapters)
+
+    def add_scope(self, name: str, rank: int) -> Adapter:
+        """A new LoRA scope that changes nothing until trained. Raises ScopeError if taken."""
+        return self.scopes.add(name, rank).to(self.decoder.embedding.weight)
+
+    def remove_scope(self, name: str) -> None:
+        self.scopes.remove(name)
+
+    def merge_scope(self, name: str) -> None:
+        """Adds the scope to the weights, for everyone; `unmerge_scope` puts them back exactly."""
+        self.scopes.merge(name, self.decoder.blocks)
+
+    def unmerge_scope(self, name: str) -> None:
+        self.scopes.unmerge(name, self.decoder.blocks)
+
+    def freeze_(self) -> "PaLM":
+        """No gradients from here on: what Flamingo asks of its language model."""
+        return self.requires_grad_(False)
+
+
+class PaLMEncoder(PaLM):
+    """The same blocks seeing both ways; negative ids are padding that nobody sees."""
+
+    def _pattern(self, ids: Tensor) -> Pattern:
+        return Visible(rearrange(ids >= 0, "b m -> b 1 m"))
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """(b, n, vocab), (b, n) -> mean nats over the labels that are not IGNORED; fp32."""
+    return F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED)
+
+
+def last_states(states: Tensor, lengths: Sequence[int]) -> Tensor:
+    """(b, n, dim) -> (b, dim), each row's last real token."""
+    rows = torch.arange(len(states), device=states.device)
+    return states[rows, torch.tensor(lengths, device=states.device) - 1]

@@ -1,0 +1,201 @@
+"""The parts a decoder is built from: one idea of a paper per class.
+
+Letters: `b` batch, `n` new tokens, `m` visible tokens, `h` heads, `d` head width.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation with a gain and no bias (PaLM, section 2)."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, x.shape[-1:], self.gamma.to(x.dtype))
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square normalisation (Zhang & Sennrich 2019), as in Toolformer's PaLM."""
+
+    eps = 1e-8
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        root_mean_square = x.norm(dim=-1, keepdim=True) * x.shape[-1] ** -0.5
+        return x / root_mean_square.clamp(min=self.eps) * self.gamma
+
+
+class GELU(nn.Module):
+    """Feed-forward activation that reads one inner width."""
+
+    inner_widths = 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.gelu(x)
+
+
+class SwiGLU(nn.Module):
+    """Gated activation that reads two inner widths: values, then gates (Shazeer 2020)."""
+
+    inner_widths = 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        values, gates = x.chunk(2, dim=-1)
+        return F.silu(gates) * values
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """Turns queries and keys by their positions; computed once a pass, shared by all blocks.
+
+    Each tensor is (n, d), or (b, 1, n, d) where rows stand at different positions; fp32.
+    """
+
+    query_cos: Tensor
+    query_sin: Tensor
+    key_cos: Tensor
+    key_sin: Tensor
+
+    def __call__(self, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """(b, h, n, d) queries and (b, 1, n, d) keys, turned, in their own dtypes."""
+        return (
+            _turn(queries, self.query_cos, self.query_sin),
+            _turn(keys, self.key_cos, self.key_sin),
+        )
+
+
+def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    first, second = x.chunk(2, dim=-1)
+    return (x * cos + torch.cat((-second, first), dim=-1) * sin).to(x.dtype)
+
+
+class RoPE:
+    """Rotary position embedding (Su et al. 2021).
+
+    Holds no buffers: angles are made in fp32 from the positions of each pass, so neither a cast
+    of the model nor inference mode can spoil them.
+    """
+
+    base = 10_000.0
+
+    def __init__(self, dim_head: int):
+        self.dim_head = dim_head
+
+    def __call__(self, positions: Tensor) -> Rotation:
+        """(n,) or (b, n) absolute positions."""
+        cos, sin = self._circle(positions)
+        return Rotation(cos, sin, cos, sin)
+
+    def _circle(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        pairs = torch.arange(0, self.dim_head, 2, device=positions.device, dtype=torch.float32)
+        frequencies = 1.0 / self.base ** (pairs / self.dim_head)
+        angles = _per_head(positions).float() * frequencies
+        angles = torch.cat((angles, angles), dim=-1)
+        return angles.cos(), angles.sin()
+
+
+class XPos(RoPE):
+    """RoPE whose products decay with distance (Sun et al. 2022, section 2.3).
+
+    The reference centres the exponent on the middle of the sequence, which moves as a sequence
+    grows; absolute positions give the same products and can be cached.
+    """
+
+    scale_base = 512.0
+
+    def __call__(self, positions: Tensor) -> Rotation:
+        cos, sin = self._circle(positions)
+        pairs = torch.arange(0, self.dim_head, 2, device=positions.device, dtype=torch.float32)
+        decay = (pairs + 0.4 * self.dim_head) / (1.4 * self.dim_head)
+        scale = decay ** (_per_head(positions).float() / self.scale_base)
+        scale = torch.cat((scale, scale), dim=-1)
+        return Rotation(cos * scale, sin * scale, cos / scale, sin / scale)
+
+
+def _per_head(positions: Tensor) -> Tensor:
+    """(n,) -> (n, 1); (b, n) -> (b, 1, n, 1)."""
+    return positions[:, None] if positions.ndim == 1 else rearrange(positions, "b n -> b 1 n 1")
+
+
+class PlainQK(nn.Module):
+    """Queries and keys as they are; logits scaled by the root of the head width."""
+
+    def __init__(self, dim_head: int):
+        super().__init__()
+        self.softmax_scale = dim_head**-0.5
+
+    def forward(self, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+        return queries, keys
+
+
+class NormalizedQK(nn.Module):
+    """Unit queries and keys with learned gains, logits scaled by 8 (qk-norm, Henry et al. 2020).
+
+    The reference names the factor 8 and then never uses it.
+    """
+
+    softmax_scale = 8.0
+
+    def __init__(self, dim_head: int):
+        super().__init__()
+        self.query_gain = nn.Parameter(torch.ones(dim_head))
+        self.key_gain = nn.Parameter(torch.ones(dim_head))
+
+    def forward(self, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+        return (
+            F.normalize(queries, dim=-1) * self.query_gain,
+            F.normalize(keys, dim=-1) * self.key_gain,
+        )
+
+
+class TiedHead(nn.Module):
+    """Logits by the embedding itself (PaLM, section 2: shared input-output embeddings)."""
+
+    def __init__(self, embedding: nn.Embedding):
+        super().__init__()
+        nn.init.normal_(embedding.weight, std=0.02)
+
+    def forward(self, states: Tensor, embedding: nn.Embedding) -> Tensor:
+        return F.linear(states, embedding.weight)
+
+
+class BiasedHead(nn.Module):
+    """Logits by a projection of its own, with a bias, as in Toolformer's PaLM."""
+
+    def __init__(self, embedding: nn.Embedding):
+        super().__init__()
+        self.projection = nn.Linear(embedding.embedding_dim, embedding.num_embeddings)
+
+    def forward(self, states: Tensor, embedding: nn.Embedding) -> Tensor:
+        return self.projection(states)
+
+
+@dataclass(frozen=True)
+class Style:
+    """One published PaLM as a row of parts. Checkpoints store its name."""
+
+    name: str
+    norm: type[nn.Module]
+    activation: type[nn.Module]
+    rotary: type[RoPE]
+    qk: type[nn.Module]
+    head: type[nn.Module]
+
+
+TOOLFORMER = Style("toolformer", RMSNorm, GELU, RoPE, PlainQK, BiasedHead)
+RLHF = Style("rlhf", LayerNorm, SwiGLU, XPos, PlainQK, TiedHead)
+RLHF_QK_NORM = Style("rlhf-qk-norm", LayerNorm, SwiGLU, XPos, NormalizedQK, TiedHead)
+MULTIMODAL = Style("multimodal", LayerNorm, SwiGLU, RoPE, PlainQK, TiedHead)
+
+STYLES = {style.name: style for style in (TOOLFORMER, RLHF, RLHF_QK_NORM, MULTIMODAL)}

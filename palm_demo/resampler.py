@@ -1,0 +1,80 @@
+"""Many patch tokens into few: Flamingo's PerceiverResampler, MaMMUT's attention pooling."""
+
+import torch
+import torch.nn.functional as F
+from einops import repeat
+from einops_exts import rearrange_many
+from torch import Tensor, nn
+
+from palm_demo.bridges import CrossAttention, feed_forward
+from palm_demo.parts import LayerNorm
+
+
+class PerceiverAttention(nn.Module):
+    """Latents look at the media and at themselves (Flamingo, figure 5)."""
+
+    def __init__(self, dim: int, heads: int, dim_head: int):
+        super().__init__()
+        self.heads, self.scale = heads, dim_head**-0.5
+        self.norm_media = nn.LayerNorm(dim)
+        self.norm_latents = nn.LayerNorm(dim)
+        self.to_q = nn.Linear(dim, heads * dim_head, bias=False)
+        self.to_kv = nn.Linear(dim, 2 * heads * dim_head, bias=False)
+        self.to_out = nn.Linear(heads * dim_head, dim, bias=False)
+
+    def forward(self, media: Tensor, latents: Tensor) -> Tensor:
+        """(b, tokens, dim) media, (b, latents, dim) -> (b, latents, dim)."""
+        media, latents = self.norm_media(media), self.norm_latents(latents)
+        keys, values = self.to_kv(torch.cat((media, latents), dim=1)).chunk(2, dim=-1)
+        queries, keys, values = rearrange_many(
+            (self.to_q(latents), keys, values), "b n (h d) -> b h n d", h=self.heads
+        )
+        out = F.scaled_dot_product_attention(queries, keys, values, scale=self.scale)
+        (out,) = rearrange_many((out,), "b h n d -> b n (h d)")
+        return self.to_out(out)
+
+
+class PerceiverResampler(nn.Module):
+    """A fixed number of latents for each medium, however many patches and frames it has
+    (Flamingo, section 3.1.1)."""
+
+    def __init__(
+        self, dim: int, depth: int, heads: int, dim_head: int, num_latents: int, ff_mult: int = 4
+    ):
+        super().__init__()
+        self.latents = nn.Parameter(torch.randn(num_latents, dim))
+        self.layers = nn.ModuleList(
+            nn.ModuleList((PerceiverAttention(dim, heads, dim_head), feed_forward(dim, ff_mult)))
+            for _ in range(depth)
+        )
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, media: Tensor) -> Tensor:
+        """(b, tokens, dim), one medium a row -> (b, latents, dim)."""
+        latents = repeat(self.latents, "n d -> b n d", b=len(media))
+        for attention, ff in self.layers:
+            latents = latents + attention(media, latents)
+            latents = latents + ff(latents)
+        return self.norm(latents)
+
+
+class AttentionPool(nn.Module):
+    """Learned queries read the patches: the first for contrast, the rest for captions
+    (MaMMUT as in the reference; CoCa, section 3.2)."""
+
+    def __init__(
+        self, dim: int, dim_context: int, heads: int, dim_head: int, caption_queries: int
+    ):
+        super().__init__()
+        self.queries = nn.Parameter(torch.randn(1 + caption_queries, dim))
+        self.norm_queries = LayerNorm(dim)
+        self.norm_context = LayerNorm(dim_context)
+        self.attention = CrossAttention(dim, dim_context, heads, 1, dim_head)
+        self.norm = LayerNorm(dim)
+
+    def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """(b, patches, dim_context) -> contrastive (b, dim), caption memory (b, queries, dim)."""
+        queries = self.norm_queries(repeat(self.queries, "n d -> b n d", b=len(patches)))
+        keys_values = self.attention.keys_values(self.norm_context(patches))
+        pooled = self.norm(self.attention(queries, keys_values))
+        return pooled[:, 0], pooled[:, 1:]

@@ -1,0 +1,60 @@
+"""Text to ids and back: one byte-level BPE with four special tokens of distinct ids."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import tokenizers
+from tokenizers.decoders import DecodeStream
+
+from palm_demo.errors import CheckpointError
+
+PAD, BOS, EOS, MEDIA = "<pad>", "<bos>", "<eos>", "<media>"
+SPECIAL_TOKENS = (PAD, BOS, EOS, MEDIA)
+
+
+class Tokenizer:
+    """Byte-level BPE: any text has ids, and its ids give it back.
+
+    A special token's name typed in a text is text: only code puts special ids into a prompt.
+    """
+
+    def __init__(self, bpe: tokenizers.Tokenizer):
+        missing = [token for token in SPECIAL_TOKENS if bpe.token_to_id(token) is None]
+        if missing:
+            raise CheckpointError(f"the tokenizer lacks the special tokens {', '.join(missing)}")
+        bpe.encode_special_tokens = True
+        self.bpe = bpe
+        self.pad_id, self.bos_id, self.eos_id, self.media_id = map(bpe.token_to_id, SPECIAL_TOKENS)
+
+    @classmethod
+    def load(cls, path: Path) -> "Tokenizer":
+        """Raises CheckpointError when the file is missing or is no tokenizer."""
+        if not path.is_file():
+            raise CheckpointError(f"there is no tokenizer at {path}")
+        return cls(tokenizers.Tokenizer.from_file(str(path)))
+
+    def __len__(self) -> int:
+        return self.bpe.get_vocab_size()
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text; none of them special."""
+        return self.bpe.encode(text, add_special_tokens=False).ids
+
+    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+        return [e.ids for e in self.bpe.encode_batch(texts, add_special_tokens=False)]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids; special ones leave nothing behind."""
+        return self.bpe.decode(list(ids), skip_special_tokens=True)
+
+    def decode_stream(self, ids: Iterable[int]) -> Iterable[str]:
+        """Text deltas as ids come in; a character split over two ids waits for its second."""
+        stream = DecodeStream(skip_special_tokens=True)
+        for token_id in ids:
+            delta = stream.step(self.bpe, token_id)
+            if delta:
+                yield delta
+
+    def never_sampled(self) -> list[int]:
+        """Ids that may stand in a prompt but never come out of a model."""
+        return [self.pad_id, self.bos_id, self.media_id]

@@ -1,0 +1,68 @@
+"""Scenes as tensors, and the batches MaMMUT learns from."""
+
+import random
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from palm_demo import world
+from palm_demo.models.palm import IGNORED
+from palm_demo.tokenizer import Tokenizer
+
+NAMED_ALONE = 0.15
+"""Part of the contrastive texts for one thing that leave the background out, as labels do."""
+
+
+def draw(scene: world.Scene, rng: random.Random) -> Tensor:
+    """The scene with its sprites altered at random -> (size, size, 3) uint8."""
+    image = world.render(scene, alter=lambda sprite: world.augment(sprite, rng))
+    return torch.from_numpy(np.array(image))
+
+
+def normalized(pixels: Tensor) -> Tensor:
+    """(b, size, size, 3) uint8 -> (b, 3, size, size) in -1..1, what the tower's transform gives
+    for a square picture of its size."""
+    return rearrange(pixels, "b h w c -> b c h w").float() / 127.5 - 1
+
+
+def padded(rows: Sequence[Sequence[int]], fill: int) -> Tensor:
+    """Rows of ids -> (b, longest), filled up on the right."""
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[fill] * (longest - len(row))] for row in rows])
+
+
+def draw_scene(rng: random.Random, singles: float, counts: float) -> world.Scene:
+    """One scene: `singles` and `counts` are their parts, pairs the rest."""
+    dice = rng.random()
+    if dice < singles:
+        return world.single_scene(rng)
+    if dice < singles + counts:
+        return world.count_scene(rng)
+    return world.pair_scene(rng, held_out=False)
+
+
+def mammut_batch(
+    rng: random.Random, size: int, singles: float, counts: float, tokenizer: Tokenizer
+) -> dict[str, Tensor]:
+    """`size` scenes: pixels, the caption in its one order, the text for contrast in any."""
+    scenes = [draw_scene(rng, singles, counts) for _ in range(size)]
+    captions = tokenizer.encode_batch([world.caption(scene) for scene in scenes])
+    texts = tokenizer.encode_batch([_contrastive_text(scene, rng) for scene in scenes])
+    text_ids = padded(texts, tokenizer.pad_id)
+    return {
+        "pixels": torch.stack([draw(scene, rng) for scene in scenes]),
+        "caption_ids": padded([[tokenizer.bos_id, *c] for c in captions], tokenizer.pad_id),
+        "caption_labels": padded([[*c, tokenizer.eos_id] for c in captions], IGNORED),
+        "text_ids": text_ids,
+        "text_real": text_ids != tokenizer.pad_id,
+    }
+
+
+def _contrastive_text(scene: world.Scene, rng: random.Random) -> str:
+    text = rng.choice(world.captions(scene))
+    if len(scene.things) == 1 and rng.random() < NAMED_ALONE:
+        return text.split(" on a")[0]
+    return text

@@ -1,0 +1,65 @@
+"""The picture world: drawings of everyday things, alone or together, still or moving, and what is said of them.
+
+Everything random takes a `random.Random` and depends on nothing else, so a seed names a scene for good.
+"""
+
+from __future__ import annotations
+
+from palm_demo.world.atlas import STYLES, Atlas, Concept
+from palm_demo.world.augment import augment
+from palm_demo.world.backgrounds import COLORS, Background, sample_background
+from palm_demo.world.captions import caption, captions, converse, is_exact, with_article
+from palm_demo.world.gallery import start_gallery
+from palm_demo.world.motion import WAYS, MovingScene, frames, moving_scene
+from palm_demo.world.questions import KINDS, MEDIA, Question, sample_question
+from palm_demo.world.rendering import render
+from palm_demo.world.scenes import Scene, Thing, count_scene, held_out_pair, pair_scene, single_scene
+from palm_demo.world.videos import write_video
+from palm_demo.world.words import made_up_word, made_up_words
+
+
+def concepts() -> list[str]:
+    """Names of the things that models are trained on."""
+    return list(Atlas.load().trained)
+
+
+def unseen() -> list[str]:
+    """Names of the things that no model is trained on: for few-shot naming."""
+    return list(Atlas.load().unseen)
+
+
+__all__ = [
+    "COLORS",
+    "KINDS",
+    "MEDIA",
+    "STYLES",
+    "WAYS",
+    "Atlas",
+    "Background",
+    "Concept",
+    "MovingScene",
+    "Question",
+    "Scene",
+    "Thing",
+    "augment",
+    "caption",
+    "captions",
+    "concepts",
+    "converse",
+    "count_scene",
+    "frames",
+    "held_out_pair",
+    "is_exact",
+    "made_up_word",
+    "made_up_words",
+    "moving_scene",
+    "pair_scene",
+    "render",
+    "sample_background",
+    "sample_question",
+    "single_scene",
+    "start_gallery",
+    "unseen",
+    "with_article",
+    "write_video",
+]

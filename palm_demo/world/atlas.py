@@ -1,0 +1,110 @@
+"""The sprites: named drawings in several styles, read from WebP sheets when first asked for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+SPRITES = Path(__file__).resolve().parents[2] / "assets" / "sprites"
+STYLES = ("noto", "noto-v1", "fxemoji", "fluent-emoji", "fluent-emoji-flat", "fluent-emoji-high-contrast")
+
+
+@dataclass(frozen=True)
+class Concept:
+    """A noun of the world: "red apple", its article "a", its plural "red apples"."""
+
+    name: str
+    article: str
+    plural: str
+    category: str
+    seen: bool
+    icon: str
+
+    def __str__(self) -> str:
+        return f"{self.article} {self.name}"
+
+
+class Atlas:
+    """Concepts and their drawings. Reading one sheet takes about 30 ms and happens once per style."""
+
+    def __init__(self, folder: Path, described: dict) -> None:
+        self.folder = folder
+        self.cell: int = described["cell"]
+        self.columns: int = described["columns"]
+        self.concepts = tuple(
+            Concept(**{key: entry[key] for key in Concept.__dataclass_fields__}) for entry in described["concepts"]
+        )
+        self.trained = tuple(concept.name for concept in self.concepts if concept.seen)
+        self.unseen = tuple(concept.name for concept in self.concepts if not concept.seen)
+        self.styles = tuple(described["styles"])
+        self._files = {style: sheet["file"] for style, sheet in described["styles"].items()}
+        self._cells = {
+            style: {c.name: cell for c, cell in zip(self.concepts, sheet["cells"], strict=True) if cell is not None}
+            for style, sheet in described["styles"].items()
+        }
+        self._by_name = {concept.name: concept for concept in self.concepts}
+        self._sheets: dict[str, np.ndarray] = {}
+        self._sprites: dict[tuple[str, str], Image.Image] = {}
+
+    @classmethod
+    def load(cls, folder: Path | str = SPRITES) -> Atlas:
+        """The atlas in `folder`, read from disk once; raises ValueError when there is none."""
+        return _load(Path(folder).resolve())
+
+    def concept(self, name: str) -> Concept:
+        """Look a concept up; raises ValueError for a name that is not in the world."""
+        try:
+            return self._by_name[name]
+        except KeyError:
+            raise ValueError(f"unknown concept {name!r}; choose one of world.concepts() or world.unseen()") from None
+
+    def has(self, name: str, style: str) -> bool:
+        """Whether `style` draws `name`."""
+        self._check_style(style)
+        return self.concept(name).name in self._cells[style]
+
+    def styles_of(self, name: str) -> tuple[str, ...]:
+        """The styles that draw `name`, in the atlas's order."""
+        self.concept(name)
+        return tuple(style for style in self.styles if name in self._cells[style])
+
+    def pixels(self, name: str, style: str) -> np.ndarray:
+        """One drawing as (cell, cell, 4) uint8, alpha not premultiplied; a view, not to be written to."""
+        if not self.has(name, style):
+            drawn = ", ".join(self.styles_of(name))
+            raise ValueError(f"style {style!r} has no drawing of {name!r}; these have: {drawn}")
+        row, column = divmod(self._cells[style][name], self.columns)
+        sheet = self._sheet(style)
+        return sheet[row * self.cell : (row + 1) * self.cell, column * self.cell : (column + 1) * self.cell]
+
+    def sprite(self, name: str, style: str) -> Image.Image:
+        """One drawing as an RGBA picture of cell x cell pixels, shared between calls: copy before editing."""
+        key = (name, style)
+        if key not in self._sprites:
+            self._sprites[key] = Image.fromarray(np.ascontiguousarray(self.pixels(name, style)), "RGBA")
+        return self._sprites[key]
+
+    def _check_style(self, style: str) -> None:
+        if style not in self._cells:
+            raise ValueError(f"unknown style {style!r}; this atlas has: {', '.join(self.styles)}")
+
+    def _sheet(self, style: str) -> np.ndarray:
+        if style not in self._sheets:
+            with Image.open(self.folder / self._files[style]) as picture:
+                sheet = np.array(picture.convert("RGBA"))
+            sheet.flags.writeable = False
+            self._sheets[style] = sheet
+        return self._sheets[style]
+
+
+@lru_cache(maxsize=None)
+def _load(folder: Path) -> Atlas:
+    path = folder / "atlas.json"
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist; build it with python -m palm_demo.world.build --out {folder}")
+    return Atlas(folder, json.loads(path.read_text(encoding="utf-8")))

@@ -1,0 +1,51 @@
+"""The sentences that are right for a scene."""
+
+from __future__ import annotations
+
+from palm_demo.world.atlas import Atlas
+from palm_demo.world.scenes import Scene
+
+NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
+RELATIONS = {"left": "to the left of", "right": "to the right of", "above": "above", "below": "below"}
+OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
+
+
+def with_article(name: str, atlas: Atlas | None = None) -> str:
+    """ "a cat", "an orange"; raises ValueError for a name that is not in the world."""
+    return str((atlas or Atlas.load()).concept(name))
+
+
+def backdrop(color: str) -> str:
+    """ "a blue background", "an orange background"."""
+    return f"{'an' if color[0] in 'aeiou' else 'a'} {color} background"
+
+
+def caption(scene: Scene, atlas: Atlas | None = None) -> str:
+    """The scene's caption, in pairs with the left or upper thing first."""
+    return _describe(scene, scene.relation, scene.names, atlas)
+
+
+def converse(scene: Scene, atlas: Atlas | None = None) -> str:
+    """The caption of a pair with the right or lower thing first; of other scenes, their caption."""
+    return _describe(scene, OPPOSITE.get(scene.relation), scene.names[::-1], atlas)
+
+
+def captions(scene: Scene, atlas: Atlas | None = None) -> list[str]:
+    """All captions that are right, the canonical one first."""
+    return list(dict.fromkeys((caption(scene, atlas), converse(scene, atlas))))
+
+
+def is_exact(text: str, scene: Scene, atlas: Atlas | None = None) -> bool:
+    """Whether `text` is a right caption of the scene, in either order; outer blanks don't count."""
+    return text.strip() in captions(scene, atlas)
+
+
+def _describe(scene: Scene, relation: str | None, names: tuple[str, ...], atlas: Atlas | None) -> str:
+    where = f"on {backdrop(scene.background.color)}"
+    if scene.kind == "pair":
+        first, second = (with_article(name, atlas) for name in names)
+        return f"{first} {RELATIONS[relation]} {second} {where}"
+    if scene.kind == "count":
+        plural = (atlas or Atlas.load()).concept(names[0]).plural
+        return f"{NUMBERS[len(names)]} {plural} {where}"
+    return f"{with_article(names[0], atlas)} {where}"
