@@ -2,7 +2,6 @@
 
 import random
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,8 +12,9 @@ from palm_demo.decoder import Size
 from palm_demo.models import MaMMUT
 from palm_demo.models.mammut import Losses
 from palm_demo.tokenizer import Tokenizer
-from palm_demo.training.loop import Batch, Intervals, Schedule, train
+from palm_demo.training.loop import Batch, Schedule, train
 from palm_demo.training.pictures import mammut_batch, normalized
+from palm_demo.training.place import Workplace
 from palm_demo.vision import VisionTower
 
 MEASURED_SEED = "mammut/measured"
@@ -39,12 +39,12 @@ def parts_of_kinds(progress: float) -> tuple[float, float]:
     return (0.7, 0.05) if progress < 0.25 else (0.35, 0.15)
 
 
-def train_mammut(recipe: MammutRecipe, assets: Path, run: Path, intervals: Intervals) -> dict:
-    """Trains and writes the tower and the rest into `assets/weights`; returns the last figures."""
+def train_mammut(recipe: MammutRecipe, place: Workplace) -> dict[str, float]:
+    """Trains and writes the tower and the rest; returns the last figures."""
     torch.manual_seed(recipe.seed)
-    tokenizer = Tokenizer.load(assets / "tokenizer.json")
+    tokenizer = Tokenizer.load(place.tokenizer)
     made = blueprint(len(tokenizer))
-    model = made.build(VisionTower.from_folder(assets / "vision"))
+    model = made.build(VisionTower.from_folder(place.assets / "vision"))
 
     def batch_at(step: int) -> Batch:
         rng = random.Random(f"mammut/{recipe.seed}/{step}")
@@ -64,9 +64,9 @@ def train_mammut(recipe: MammutRecipe, assets: Path, run: Path, intervals: Inter
         }
 
     schedule = Schedule(recipe.steps, recipe.learning_rate)
-    figures = train(model, batch_at, losses_of, measure, schedule, intervals, run)
-    save_tower(assets / "weights" / "tower.safetensors", model.tower)
-    save_mammut(assets / "weights" / "mammut.safetensors", model, made)
+    figures = train(model, batch_at, losses_of, measure, schedule, place.intervals, place.run)
+    save_tower(place.weights / "tower.safetensors", model.tower)
+    save_mammut(place.weights / "mammut.safetensors", model, made)
     return figures
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from einops import rearrange
+from PIL import Image
 from torch import Tensor
 
 from palm_demo import world
@@ -18,7 +19,11 @@ NAMED_ALONE = 0.15
 
 def draw(scene: world.Scene, rng: random.Random) -> Tensor:
     """The scene with its sprites altered at random -> (size, size, 3) uint8."""
-    image = world.render(scene, alter=lambda sprite: world.augment(sprite, rng))
+    return as_tensor(world.render(scene, alter=lambda sprite: world.augment(sprite, rng)))
+
+
+def as_tensor(image: Image.Image) -> Tensor:
+    """(size, size, 3) uint8."""
     return torch.from_numpy(np.array(image))
 
 

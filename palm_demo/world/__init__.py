@@ -13,7 +13,8 @@ from palm_demo.world.gallery import start_gallery
 from palm_demo.world.motion import WAYS, MovingScene, frames, moving_scene
 from palm_demo.world.questions import KINDS, MEDIA, Question, sample_question
 from palm_demo.world.rendering import render
-from palm_demo.world.scenes import Scene, Thing, count_scene, held_out_pair, pair_scene, single_scene
+from palm_demo.world.scenes import count_scene, pair_scene, single_scene
+from palm_demo.world.things import Scene, Thing, held_out_pair
 from palm_demo.world.videos import write_video
 from palm_demo.world.words import made_up_word, made_up_words
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -30,7 +31,7 @@ class Concept:
 
 
 class Atlas:
-    """Concepts and their drawings. Reading one sheet takes about 30 ms and happens once per style."""
+    """Concepts and their drawings. Reading one sheet takes about 60 ms and happens once per style."""
 
     def __init__(self, folder: Path, described: dict) -> None:
         self.folder = folder
@@ -48,6 +49,7 @@ class Atlas:
             for style, sheet in described["styles"].items()
         }
         self._by_name = {concept.name: concept for concept in self.concepts}
+        self._drawn: dict[tuple[str, ...], frozenset[str]] = {}
         self._sheets: dict[str, np.ndarray] = {}
         self._sprites: dict[tuple[str, str], Image.Image] = {}
 
@@ -68,10 +70,26 @@ class Atlas:
         self._check_style(style)
         return self.concept(name).name in self._cells[style]
 
-    def styles_of(self, name: str) -> tuple[str, ...]:
-        """The styles that draw `name`, in the atlas's order."""
+    def styles_of(self, name: str, styles: Sequence[str] | None = None) -> tuple[str, ...]:
+        """Those of `styles` (None: any) that draw `name`, in the order given."""
         self.concept(name)
-        return tuple(style for style in self.styles if name in self._cells[style])
+        return tuple(style for style in styles or self.styles if name in self._cells[style])
+
+    def drawable(self, names: Sequence[str] | None, styles: Sequence[str] | None) -> list[str]:
+        """Those of `names` (None: all trained) that one of `styles` (None: any) draws.
+
+        Raises ValueError for an unknown name or style, and when nothing is left.
+        """
+        names = self.trained if names is None else names
+        styles = self.styles if styles is None else styles
+        available = self._drawn_in(tuple(styles))
+        drawn = [name for name in names if name in available]
+        if len(drawn) < len(names):
+            for name in names:
+                self.concept(name)
+        if not drawn:
+            raise ValueError(f"none of {len(names)} names is drawn in {', '.join(styles)}; give other names or styles")
+        return drawn
 
     def pixels(self, name: str, style: str) -> np.ndarray:
         """One drawing as (cell, cell, 4) uint8, alpha not premultiplied; a view, not to be written to."""
@@ -88,6 +106,13 @@ class Atlas:
         if key not in self._sprites:
             self._sprites[key] = Image.fromarray(np.ascontiguousarray(self.pixels(name, style)), "RGBA")
         return self._sprites[key]
+
+    def _drawn_in(self, styles: tuple[str, ...]) -> frozenset[str]:
+        if styles not in self._drawn:
+            for style in styles:
+                self._check_style(style)
+            self._drawn[styles] = frozenset(name for style in styles for name in self._cells[style])
+        return self._drawn[styles]
 
     def _check_style(self, style: str) -> None:
         if style not in self._cells:

@@ -1,6 +1,7 @@
 """Renders the sprite sheets from npm's icon sets; run when the list of nouns changes.
 
-    npm install --prefix DIR @iconify-json/noto ...        (assets/sprites/README.md has the whole line)
+Needs `resvg-py` and `inflect`, and the icon sets that assets/sprites/README.md tells to install:
+
     python -m palm_demo.world.build --icons DIR/node_modules --out assets/sprites
     python -m palm_demo.world.build --icons DIR/node_modules --style twemoji --out ANYWHERE
 """
@@ -124,7 +125,7 @@ def build(styles: list[str], icons_folder: Path, out: Path) -> None:
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--icons", type=Path, default=Path("/tmp/icons/node_modules"), help="npm's node_modules")
+    parser.add_argument("--icons", type=Path, default=Path("node_modules"), help="npm's node_modules")
     parser.add_argument("--out", type=Path, required=True, help="folder for the sheets and atlas.json")
     parser.add_argument("--style", action="append", help="build this set only (may be given again)")
     arguments = parser.parse_args()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from random import Random
 
 from palm_demo.world.captions import caption
-from palm_demo.world.scenes import Scene, count_scene, pair_scene, single_scene
+from palm_demo.world.scenes import count_scene, pair_scene, single_scene
+from palm_demo.world.things import Scene
 
 
 def start_gallery(count: int = 240, seed: int = 2022) -> list[tuple[Scene, str]]:

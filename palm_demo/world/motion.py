@@ -10,7 +10,8 @@ from PIL import Image
 
 from palm_demo.world.atlas import Atlas
 from palm_demo.world.rendering import Alter, render
-from palm_demo.world.scenes import Scene, single_scene
+from palm_demo.world.scenes import single_scene
+from palm_demo.world.things import Scene
 
 DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 CHANGES = ("grows", "shrinks")

@@ -9,7 +9,8 @@ from random import Random
 from palm_demo.world.atlas import Atlas
 from palm_demo.world.captions import NUMBERS, OPPOSITE, RELATIONS, caption, with_article
 from palm_demo.world.motion import CHANGES, DIRECTIONS, MovingScene, moving_scene
-from palm_demo.world.scenes import Scene, count_scene, pair_scene, single_scene
+from palm_demo.world.scenes import count_scene, pair_scene, single_scene
+from palm_demo.world.things import Scene
 from palm_demo.world.words import made_up_words
 
 MEDIA = "<media>"
@@ -53,7 +54,8 @@ def what_is_where(rng: Random, limits: Limits) -> Question:
     answer, known, relation = rng.choice(
         ((*scene.names, scene.relation), (*scene.names[::-1], OPPOSITE[scene.relation]))
     )
-    return _ask(f"what is {RELATIONS[relation]} the {known}?", with_article(answer, limits.atlas), scene, "what_is_where")
+    question = f"what is {RELATIONS[relation]} the {known}?"
+    return _ask(question, with_article(answer, limits.atlas), scene, "what_is_where")
 
 
 def background_color(rng: Random, limits: Limits) -> Question:
@@ -143,7 +145,7 @@ def sample_question(
     if kind not in KINDS:
         raise ValueError(f"unknown kind of question {kind!r}; choose one of: {', '.join(KINDS)}")
     atlas = atlas or Atlas.load()
-    return KINDS[kind](rng, Limits(names or atlas.trained, styles, held_out, atlas))
+    return KINDS[kind](rng, Limits(atlas.drawable(names, styles), styles, held_out, atlas))
 
 
 def _ask(question: str, answer: str, shown: Scene | MovingScene, kind: str) -> Question:

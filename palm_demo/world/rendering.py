@@ -10,7 +10,7 @@ from PIL import Image
 
 from palm_demo.world.atlas import Atlas
 from palm_demo.world.backgrounds import paint
-from palm_demo.world.scenes import Scene, Thing
+from palm_demo.world.things import Scene, Thing
 
 Alter = Callable[[np.ndarray], np.ndarray]  # (cell, cell, 4) uint8 -> the same
 

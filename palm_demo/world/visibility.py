@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from palm_demo.world.atlas import Atlas
 from palm_demo.world.backgrounds import Background
-
-if TYPE_CHECKING:
-    from palm_demo.world.scenes import Thing
+from palm_demo.world.things import Thing
 
 DISTANCE = 70  # of two colours, in RGB units; below it edges vanish at 96 pixels
 SHARE = 0.3  # of a drawing's opaque pixels that have to differ that much

@@ -7,10 +7,11 @@ from random import Random
 from palm_demo.world.atlas import Atlas
 
 # Every word starts with a consonant, so that "this is a" fits all of them.
-_STARTS = ("b", "bl", "br", "d", "dr", "f", "fl", "g", "gl", "gr", "k", "kl", "l", "m", "n", "p", "pl", "r", "s", "sn", "t", "tr", "v", "w", "z")
-_VOWELS = ("a", "e", "i", "o", "u")
-_MIDDLES = ("b", "ck", "d", "f", "g", "l", "m", "n", "p", "r", "t", "v", "x", "zz")
-_ENDS = ("", "b", "ck", "d", "g", "l", "m", "n", "p", "r", "s", "t", "x", "zz")
+_STARTS = tuple("b bl br d dr f fl g gl gr k kl l m n p pl r s sn t tr v w z".split())
+_VOWELS = tuple("aeiou")
+_MIDDLES = tuple("b ck d f g l m n p r t v x zz".split())
+_ENDS = ("", *"b ck d g l m n p r s t x zz".split())
+_RUDE = ("bas", "dic", "dik", "fag", "fuc", "fuk", "kok", "nig", "pis", "rap", "sex", "tit", "wan")
 
 
 def made_up_word(rng: Random) -> str:
@@ -20,7 +21,7 @@ def made_up_word(rng: Random) -> str:
         if rng.random() < 0.5:
             word += rng.choice(_MIDDLES) + rng.choice(_VOWELS)
         word += rng.choice(_ENDS)
-        if len(word) >= 3:
+        if len(word) >= 3 and not word.startswith(_RUDE):
             return word
 
 

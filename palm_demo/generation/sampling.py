@@ -1,0 +1,92 @@
+"""One step of sampling: logits and history in, one id out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from palm_demo.errors import SamplingError
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How ids are drawn. temperature 0: the likeliest. top_k 0: no limit. top_p 1: all.
+
+    repetition_penalty: what positive logits of ids already there are divided by, and negative
+    ones multiplied (CTRL, Keskar et al. 2019, section 4.1). seed None: a new one each time.
+    Raises SamplingError outside these ranges.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        _check("temperature", self.temperature, 0, 10, "0 is greedy, 1 samples as learned")
+        _check("top_k", self.top_k, 0, 1_000_000, "0 keeps all ids")
+        _check("top_p", self.top_p, 0, 1, "1 keeps all ids")
+        _check("repetition_penalty", self.repetition_penalty, 0.1, 10, "1 is none")
+        if self.seed is not None:
+            _check("seed", self.seed, 0, 2**63 - 1, "leave it out for a new one each time")
+
+
+def _check(name: str, value: float, low: float, high: float, hint: str) -> None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not low <= value <= high:
+        raise SamplingError(f"{name} is {value!r}; it can be {low} to {high} ({hint})")
+
+
+class Sampler:
+    """One row's sampling with its own random stream, so that neighbours cannot change it."""
+
+    def __init__(self, sampling: Sampling, banned: Sequence[int]):
+        """banned: ids that never come out."""
+        self.sampling = sampling
+        self.banned = torch.tensor(sorted(banned), dtype=torch.long)
+        self.generator = torch.Generator()
+        if sampling.seed is None:
+            self.generator.seed()
+        else:
+            self.generator.manual_seed(sampling.seed)
+
+    def __call__(self, logits: Tensor, history: Sequence[int]) -> int:
+        """(vocab,) logits, the ids so far -> the next id."""
+        logits = logits.detach().to("cpu", torch.float32, copy=True)
+        logits[self.banned] = -torch.inf
+        if self.sampling.repetition_penalty != 1 and history:
+            penalize_(logits, history, self.sampling.repetition_penalty)
+        if self.sampling.temperature == 0:
+            return int(logits.argmax())
+        logits = logits / self.sampling.temperature
+        if self.sampling.top_k:
+            logits = keep_top_k(logits, self.sampling.top_k)
+        if self.sampling.top_p < 1:
+            logits = keep_top_p(logits, self.sampling.top_p)
+        return int(torch.multinomial(logits.softmax(dim=-1), 1, generator=self.generator))
+
+
+def penalize_(logits: Tensor, history: Sequence[int], penalty: float) -> None:
+    """Makes ids that stand in the history less likely, in place."""
+    ids = torch.tensor(sorted(set(history)))
+    said = logits[ids]
+    logits[ids] = torch.where(said > 0, said / penalty, said * penalty)
+
+
+def keep_top_k(logits: Tensor, k: int) -> Tensor:
+    """(vocab,) -> the same with all but the k likeliest ids at -inf."""
+    values, ids = logits.topk(min(k, len(logits)))
+    return torch.full_like(logits, -torch.inf).scatter(0, ids, values)
+
+
+def keep_top_p(logits: Tensor, p: float) -> Tensor:
+    """(vocab,) -> the same with all at -inf but the smallest set of likeliest ids whose
+    probability reaches p (Holtzman et al. 2020); at least one id stays."""
+    ordered, ids = logits.sort(descending=True)
+    probabilities = ordered.softmax(dim=-1)
+    before = probabilities.cumsum(dim=-1) - probabilities
+    kept = before < p
+    kept[0] = True
+    return torch.full_like(logits, -torch.inf).scatter(0, ids[kept], ordered[kept])

@@ -1,0 +1,308 @@
+"""The loaded models and the verbs a user has: generate, answer, caption, search, classify."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from palm_demo import checkpoints, world
+from palm_demo.about import describe
+from palm_demo.errors import PromptError, SamplingError
+from palm_demo.gallery import Gallery, Hit
+from palm_demo.generation import Sampler, Sampling, stream_ids, text_deltas
+from palm_demo.labels import label_text
+from palm_demo.media import MediaLimits, Medium, is_video, open_image, open_video
+from palm_demo.models import Flamingo, MaMMUT, PaLM
+from palm_demo.prompting import check_length, check_media_count, encode_interleaved
+from palm_demo.scoring import bits_per_byte
+from palm_demo.tokenizer import Tokenizer
+
+ASSETS = Path(__file__).resolve().parents[1] / "assets"
+IMAGES_AT_ONCE = 64
+"""Pictures the tower reads in one pass, which bounds the memory of a long list."""
+
+
+class Session:
+    """Three models on one tower, one tokenizer and one start gallery.
+
+    Everything a caller can do wrong raises a PalmDemoError; a session holds nothing of a
+    request, so many threads may use one.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        palm: PaLM,
+        flamingo: Flamingo,
+        mammut: MaMMUT,
+        context: int,
+        media_limits: MediaLimits,
+    ):
+        """context: tokens that prompt and answer may have together."""
+        self.tokenizer = tokenizer
+        self.palm, self.flamingo, self.mammut = palm, flamingo, mammut
+        self.context, self.media_limits = context, media_limits
+
+    @property
+    def scopes(self) -> list[str]:
+        """Names of the LoRA scopes that `generate` can be asked to use."""
+        return self.palm.scopes.names
+
+    def generate(self, prompt: str, scope: str | None = None, **settings) -> str:
+        """The prompt's continuation by PaLM; settings as in `stream`."""
+        return "".join(self.stream(prompt, scope, **settings))
+
+    def stream(
+        self,
+        prompt: str,
+        scope: str | None = None,
+        max_new_tokens: int = 64,
+        temperature: float = 0.8,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        repetition_penalty: float = 1.0,
+        stop: Sequence[str] = (),
+        seed: int | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> Iterator[str]:
+        """Text deltas of the prompt's continuation, in a scope or (None) by the base model.
+
+        Raises PromptError, ScopeError or SamplingError, before the first delta.
+        """
+        if not prompt.strip():
+            raise PromptError("the prompt is empty; write the beginning of a text")
+        sampling = Sampling(temperature, top_k, top_p, repetition_penalty, seed)
+        self.palm.scopes.select([scope])
+        begun = prompt.rstrip(" ")
+        ids = [self.tokenizer.bos_id, *self.tokenizer.encode(begun)]
+        prefill = partial(self.palm.prefill, scopes=[scope])
+        deltas = self._stream(self.palm, prefill, ids, sampling, max_new_tokens, stop, cancelled)
+        return deltas if begun == prompt else _without_leading_space(deltas)
+
+    def bits_per_byte(self, text: str, scope: str | None = None) -> float:
+        """How well PaLM predicts a text of any length: bits over its UTF-8 bytes, lower is better."""
+        if not text:
+            raise PromptError("the text is empty; give at least one character")
+        return bits_per_byte(self.palm, self.tokenizer, text, scope, self.context)
+
+    def answer(self, prompt: str, media: Sequence[Medium], **settings) -> str:
+        """What Flamingo says after a prompt with one `<media>` per picture or video; settings as
+        in `stream_answer`."""
+        return "".join(self.stream_answer(prompt, media, **settings))
+
+    def stream_answer(
+        self,
+        prompt: str,
+        media: Sequence[Medium],
+        max_new_tokens: int = 32,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        repetition_penalty: float = 1.0,
+        stop: Sequence[str] = (),
+        seed: int | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> Iterator[str]:
+        """Text deltas of Flamingo's answer; greedy by default. media: pictures (PIL or paths) and
+        videos (paths) in the order of their marks.
+
+        Raises PromptError, MediaError or SamplingError, before the first delta.
+        """
+        if not prompt.strip():
+            raise PromptError("the prompt is empty; write a question and a <media> per picture")
+        check_media_count(prompt, len(media))
+        sampling = Sampling(temperature, top_k, top_p, repetition_penalty, seed)
+        ids = [self.tokenizer.bos_id, *encode_interleaved(prompt.rstrip(), self.tokenizer)]
+        check_length(len(ids), max_new_tokens, self.context)
+        pixels = [self._pixels(medium) for medium in media]
+
+        def prefill(*arguments):
+            latents = self.flamingo.embed_media(pixels) if pixels else None
+            return self.flamingo.prefill(*arguments, latents=latents)
+
+        return _without_leading_space(
+            self._stream(self.flamingo, prefill, ids, sampling, max_new_tokens, stop, cancelled)
+        )
+
+    def caption(self, image: Medium, max_new_tokens: int = 32) -> str:
+        """What MaMMUT sees in a picture."""
+        return self.captions([image], max_new_tokens)[0]
+
+    def captions(self, images: Sequence[Medium], max_new_tokens: int = 32) -> list[str]:
+        """One caption per picture, decoded together."""
+        _check_new_tokens(max_new_tokens)
+        captions: list[str] = []
+        for pixels in self._batches(images):
+            with torch.no_grad():
+                memory = self.mammut.encode_images(pixels).memory
+            ids = self._decode_together(memory, max_new_tokens)
+            captions += [self.tokenizer.decode(row).strip() for row in ids]
+        return captions
+
+    def embed_images(self, images: Sequence[Medium]) -> np.ndarray:
+        """(n, d) float32 unit rows, in one space with `embed_texts`."""
+        rows = [np.zeros((0, self._latent_width), np.float32)]
+        for pixels in self._batches(images):
+            with torch.no_grad():
+                rows.append(self.mammut.encode_images(pixels).latents.float().numpy(force=True))
+        return np.concatenate(rows)
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """(n, d) float32 unit rows. Raises PromptError on an empty text or one too long."""
+        if not texts:
+            return np.zeros((0, self._latent_width), np.float32)
+        rows = self.tokenizer.encode_batch([text.strip().lower() for text in texts])
+        for text, row in zip(texts, rows, strict=True):
+            if not row:
+                raise PromptError("a text to search for is empty; write a word or two")
+            check_length(len(row), 0, self.context)
+        ids = torch.nn.utils.rnn.pad_sequence(
+            [torch.tensor(row) for row in rows],
+            batch_first=True,
+            padding_value=self.tokenizer.pad_id,
+        ).to(self._device)
+        with torch.no_grad():
+            latents = self.mammut.embed_texts(ids, ids != self.tokenizer.pad_id)
+        return latents.float().numpy(force=True)
+
+    def classify(self, image: Medium, labels: Sequence[str]) -> dict[str, float]:
+        """Label -> probability that it names the picture; they sum to 1."""
+        labels = [label.strip() for label in labels]
+        if not labels or not all(labels):
+            raise PromptError("a label is empty or none was given; give at least one, each a noun")
+        if len(set(labels)) < len(labels):
+            twice = next(label for label in labels if labels.count(label) > 1)
+            raise PromptError(f"the label {twice!r} was given twice; give each label once")
+        picture = self.embed_images([image])[0]
+        texts = self.embed_texts([label_text(label) for label in labels])
+        logits = torch.from_numpy(texts @ picture) * self.mammut.scale.item()
+        return dict(zip(labels, logits.softmax(dim=0).tolist(), strict=True))
+
+    @cached_property
+    def gallery(self) -> Gallery:
+        """The start gallery: scenes of the picture world that no model was trained on."""
+        scenes = world.start_gallery()
+        images = [world.render(scene, size=192) for scene, _ in scenes]
+        return Gallery(images, [caption for _, caption in scenes], self.embed_images(images))
+
+    def search(self, query: Medium, k: int = 8) -> list[Hit]:
+        """The k pictures of the gallery nearest to words (str) or to a picture (PIL, Path)."""
+        if not isinstance(k, int) or k < 1:
+            raise PromptError(f"k is {k!r}; ask for 1 picture or more")
+        latents = (
+            self.embed_texts([query]) if isinstance(query, str) else self.embed_images([query])
+        )
+        return self.gallery.nearest(latents[0], k)
+
+    def _stream(
+        self,
+        model: PaLM | Flamingo,
+        prefill,
+        ids: list[int],
+        sampling: Sampling,
+        max_new_tokens: int,
+        stop: Sequence[str],
+        cancelled: threading.Event | None,
+    ) -> Iterator[str]:
+        _check_new_tokens(max_new_tokens)
+        check_length(len(ids), max_new_tokens, self.context)
+        steps = stream_ids(
+            prefill,
+            model.extend,
+            [ids],
+            [self._sampler(sampling)],
+            max_new_tokens,
+            self.tokenizer.eos_id,
+            self._device,
+            cancelled,
+        )
+        return text_deltas((step[0] for step in steps), self.tokenizer, stop)
+
+    def _decode_together(self, memory: Tensor, max_new_tokens: int) -> list[list[int]]:
+        rows: list[list[int]] = [[] for _ in memory]
+        steps = stream_ids(
+            partial(self.mammut.prefill, memory=memory),
+            self.mammut.extend,
+            [[self.tokenizer.bos_id]] * len(memory),
+            [self._sampler(Sampling()) for _ in memory],
+            max_new_tokens,
+            self.tokenizer.eos_id,
+            self._device,
+        )
+        for step in steps:
+            for row, token_id in zip(rows, step, strict=True):
+                if token_id is not None:
+                    row.append(token_id)
+        return rows
+
+    def _sampler(self, sampling: Sampling) -> Sampler:
+        beyond = range(len(self.tokenizer), self.palm.size.vocab)
+        return Sampler(sampling, [*self.tokenizer.never_sampled(), *beyond])
+
+    def _pixels(self, medium: Medium) -> Tensor:
+        """(frames, 3, size, size); one frame for a picture."""
+        if is_video(medium):
+            images = open_video(medium, self.flamingo.max_frames, self.media_limits)
+        else:
+            images = [open_image(medium, self.media_limits)]
+        return self.flamingo.tower.preprocess(images).to(self._device)
+
+    def _batches(self, images: Sequence[Medium]) -> Iterator[Tensor]:
+        for start in range(0, len(images), IMAGES_AT_ONCE):
+            some = images[start : start + IMAGES_AT_ONCE]
+            opened = [open_image(image, self.media_limits) for image in some]
+            yield self.mammut.tower.preprocess(opened).to(self._device)
+
+    @property
+    def about(self) -> dict[str, dict[str, str | int]]:
+        """For each system its name, parameters, what it was trained on and what it knows."""
+        return describe(self.palm, self.flamingo, self.mammut)
+
+    @property
+    def _device(self) -> torch.device:
+        return self.palm.decoder.embedding.weight.device
+
+    @property
+    def _latent_width(self) -> int:
+        return self.mammut.image_to_latents.out_features
+
+
+def _check_new_tokens(count: int) -> None:
+    if not isinstance(count, int) or count < 1:
+        raise SamplingError(f"max_new_tokens is {count!r}; ask for at least 1")
+
+
+def _without_leading_space(deltas: Iterator[str]) -> Iterator[str]:
+    """Words follow a prompt after a space, which belongs to their tokens, not to the answer."""
+    begun = False
+    for delta in deltas:
+        delta = delta if begun else delta.lstrip()
+        if delta:
+            begun = True
+            yield delta
+
+
+def load(profile: str = "tiny") -> Session:
+    """The session of a profile: "tiny" is the bundled weights.
+
+    Raises PromptError for an unknown profile, CheckpointError when weights are missing or damaged.
+    """
+    if profile != "tiny":
+        raise PromptError(f"there is no profile {profile!r}; there is 'tiny', the bundled weights")
+    weights = ASSETS / "weights"
+    tower = checkpoints.load_tower(weights / "tower.safetensors", ASSETS / "vision")
+    palm, blueprint = checkpoints.load_palm(weights / "palm.safetensors")
+    for path in sorted((weights / "scopes").glob("*.safetensors")):
+        checkpoints.load_scope(path, palm, path.stem)
+    return Session(
+        Tokenizer.load(ASSETS / "tokenizer.json"),
+        palm,
+        checkpoints.load_flamingo(weights / "flamingo.safetensors", palm, tower.freeze_()),
+        checkpoints.load_mammut(weights / "mammut.safetensors", tower),
+        blueprint.context,
+        MediaLimits(),
+    )

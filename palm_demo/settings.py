@@ -1,0 +1,78 @@
+"""What the Spacefile says about limits and environment, typed."""
+
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import yaml
+
+from palm_demo.media import MediaLimits
+
+SPACEFILE = Path(__file__).resolve().parents[1] / "Spacefile"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one visitor may ask for; every field stands in the Spacefile with its unit."""
+
+    media: int
+    megapixels: float
+    video_seconds: float
+    upload_mb: float
+    uploads_per_minute: int
+    prompt_bytes: int
+    new_tokens: int
+    labels: int
+    hits: int
+    queue: int
+    concurrency: int
+
+    @property
+    def of_media(self) -> MediaLimits:
+        """The part that whoever decodes pictures and videos needs."""
+        return MediaLimits(int(self.megapixels * 1_000_000), self.video_seconds)
+
+    @property
+    def upload_bytes(self) -> int:
+        return int(self.upload_mb * 1_000_000)
+
+
+@dataclass(frozen=True)
+class Settings:
+    title: str
+    environment: dict[str, str]
+    limits: Limits
+
+    def apply_environment(self) -> None:
+        """Sets the variables that are not set yet: whoever starts the page has the last word."""
+        for name, value in self.environment.items():
+            os.environ.setdefault(name, value)
+
+
+def load_settings(path: Path = SPACEFILE) -> Settings:
+    """The settings of a Spacefile.
+
+    Raises ValueError when it is of another version, or a limit is missing, unknown or not above 0.
+    """
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if content.get("version") != 1:
+        raise ValueError(f"{path.name} has version {content.get('version')!r}; this code reads version 1")
+    return Settings(
+        title=content["space"]["title"],
+        environment={name: str(value) for name, value in content["env"]["variables"].items()},
+        limits=_read_limits(path.name, content["limits"]),
+    )
+
+
+def _read_limits(name: str, section: dict) -> Limits:
+    known = {field.name for field in fields(Limits)}
+    missing, unknown = sorted(known - set(section)), sorted(set(section) - known)
+    if missing or unknown:
+        raise ValueError(
+            f"the limits of {name} lack {', '.join(missing) or 'nothing'} and have unknown "
+            f"{', '.join(unknown) or 'none'}; name each of {', '.join(sorted(known))} once"
+        )
+    for limit, value in section.items():
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or value <= 0:
+            raise ValueError(f"the limit {limit} of {name} is {value!r}; give a number above 0")
+    return Limits(**section)

@@ -1,0 +1,103 @@
+"""The model card beside each weights file: data, licences, recipe, figures."""
+
+import shlex
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCard, ModelCardData
+
+from palm_demo import world
+from palm_demo.training.place import Workplace
+from palm_demo.training.prose import HELD_OUT, index
+
+SPRITES = (
+    "Scenes are drawn from sprites of Noto Emoji and FxEmojis (Apache-2.0) and Fluent Emoji (MIT); "
+    "`assets/sprites/README.md` has their sources and licences."
+)
+BOOKS = (
+    "Books are public-domain texts of Project Gutenberg. Kept out of training, to judge by: {held}."
+)
+WORDS = "Sentences about scenes come from `palm_demo.world`."
+DATA = {
+    "tokenizer": f"{BOOKS} {WORDS}",
+    "mammut": SPRITES,
+    "palm": f"{BOOKS} {WORDS}",
+    "flamingo": f"{SPRITES} The language model and the vision tower stay as they are.",
+    "scope": BOOKS,
+}
+CARD = """---
+{front}
+---
+# {name}
+
+Trained by `{command}` of this repository; no weights of others went in.
+
+## Data
+
+{data}
+
+{names}
+
+## Settings
+
+{settings}
+
+## Figures at the end of training
+
+{figures}
+
+`python -m benchmarks.quality` measures the finished weights on fresh cases.
+"""
+
+
+def write_card(
+    verb: str, name: str, recipe: Any, figures: dict[str, float], place: Workplace
+) -> Path:
+    """Writes the card of one recipe's result and returns its path."""
+    settings = asdict(recipe)
+    front = ModelCardData(license="mit", library_name="palm_demo", tags=[verb])
+    card = ModelCard(
+        CARD.format(
+            front=front.to_yaml(),
+            name=name,
+            command=_command(verb, recipe),
+            data=DATA[verb].format(held=", ".join(f"{t} ({n})" for n, t in HELD_OUT.items())),
+            names=_ingredients(verb, name, place),
+            settings=_table(settings),
+            figures=_table(figures),
+        )
+    )
+    path = _path(verb, name, place)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    card.save(path)
+    return path
+
+
+def _path(verb: str, name: str, place: Workplace) -> Path:
+    if verb == "tokenizer":
+        return place.assets / "tokenizer.md"
+    return place.weights / ("scopes" if verb == "scope" else ".") / f"{name}.md"
+
+
+def _command(verb: str, recipe: Any) -> str:
+    """The command line that makes the same weights: settings that differ from the defaults."""
+    words = ["python", "-m", "palm_demo.training", verb]
+    for field in fields(recipe):
+        value = getattr(recipe, field.name)
+        if not hasattr(type(recipe), field.name) or value != field.default:
+            words += [f"--{field.name.replace('_', '-')}", str(value)]
+    return shlex.join(words)
+
+
+def _ingredients(verb: str, name: str, place: Workplace) -> str:
+    if place.corpus is None:
+        return f"{len(world.concepts())} nouns in {len(world.STYLES)} styles."
+    rows = [row for row in index(place.corpus) if row["id"] not in HELD_OUT]
+    if verb == "scope":
+        rows = [row for row in rows if row["shelf"] == name]
+    return "Books read, by Gutenberg number: " + ", ".join(row["id"] for row in rows) + "."
+
+
+def _table(values: dict[str, Any]) -> str:
+    return "\n".join(["| what | value |", "|---|---|", *(f"| {k} | {v} |" for k, v in values.items())])

@@ -1,0 +1,25 @@
+"""Where a recipe reads from and writes to."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from palm_demo.training.loop import Intervals
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """assets: tokenizer, tower config and finished weights. run: checkpoints and log.
+    corpus: a folder of .txt files; None for recipes that draw their data."""
+
+    assets: Path
+    run: Path
+    intervals: Intervals
+    corpus: Path | None
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.assets / "tokenizer.json"
+
+    @property
+    def weights(self) -> Path:
+        return self.assets / "weights"
