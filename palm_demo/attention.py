@@ -61,9 +61,7 @@ class Visible:
         return attend_visible(queries, keys, values, self.mask, scale)
 
 
-def attend_visible(
-    queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: float
-) -> Tensor:
+def attend_visible(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: float) -> Tensor:
     """Masked attention in which a query with no visible key gets exactly zero.
 
     queries (b, h, n, d); keys, values (b, h, m, d); mask bool, broadcastable to (b, h, n, m).

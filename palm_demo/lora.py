@@ -70,8 +70,7 @@ class Adapter(nn.Module):
             "out": (attention_width, dim),
         }
         self.layers = nn.ModuleList(
-            nn.ModuleDict({name: LoRA(*shape, rank) for name, shape in shapes.items()})
-            for _ in range(depth)
+            nn.ModuleDict({name: LoRA(*shape, rank) for name, shape in shapes.items()}) for _ in range(depth)
         )
 
     def layer_adapters(self) -> list[LayerAdapter]:

@@ -1,5 +1,6 @@
 """Pictures and videos from files: checked before they are decoded, by content, not by name."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +22,30 @@ class MediaLimits:
     video_seconds: float = 60.0
 
 
-Medium = str | Path | Image.Image
+Picture = str | Path | Image.Image
+"""A decoded picture or a file."""
+
+Medium = Picture | Sequence[Image.Image]
+"""A picture, a video file, or a video's frames."""
 
 
-def open_image(source: Medium, limits: MediaLimits = MediaLimits()) -> Image.Image:
+def open_medium(source: Medium, frames: int, limits: MediaLimits) -> list[Image.Image]:
+    """One picture, or at most `frames` of a video, evenly spaced from the first to the last.
+
+    Raises MediaError as `open_image` and `open_video` do.
+    """
+    if isinstance(source, Image.Image):
+        return [open_image(source, limits)]
+    if isinstance(source, (str, Path)):
+        return open_video(source, frames, limits) if is_video(source) else [open_image(source, limits)]
+    if not source:
+        raise MediaError("a video has no frames; give at least one")
+    count = min(frames, len(source))
+    chosen = [round(i * (len(source) - 1) / max(1, count - 1)) for i in range(count)]
+    return [open_image(source[i], limits) for i in chosen]
+
+
+def open_image(source: Picture, limits: MediaLimits = MediaLimits()) -> Image.Image:
     """A decoded picture, upright, in its own mode.
 
     Raises MediaError when the file is missing, no picture, animated, damaged or too large; the
@@ -68,9 +89,7 @@ def _check_pixels(name: str, pixels: int, limits: MediaLimits) -> None:
         raise MediaError(f"{name} has no pixels")
 
 
-def open_video(
-    source: str | Path, frames: int, limits: MediaLimits = MediaLimits()
-) -> list[Image.Image]:
+def open_video(source: str | Path, frames: int, limits: MediaLimits = MediaLimits()) -> list[Image.Image]:
     """At most `frames` pictures, evenly spaced from the first frame to the last.
 
     Raises MediaError when the file is no video, has no video stream, is damaged, too long or too
@@ -110,9 +129,7 @@ def _seconds(container: InputContainer, stream: VideoStream) -> float:
     return float(max(ends) * stream.time_base) if ends else 0.0
 
 
-def _sample(
-    container: InputContainer, stream: VideoStream, seconds: float, count: int
-) -> list[Image.Image]:
+def _sample(container: InputContainer, stream: VideoStream, seconds: float, count: int) -> list[Image.Image]:
     """One pass over the file, keeping the frames nearest to `count` evenly spaced times."""
     one_frame = 1 / float(stream.average_rate) if stream.average_rate else 0.0
     spacing = max(0.0, seconds - one_frame) / max(1, count - 1)
@@ -128,10 +145,8 @@ def _sample(
     return kept
 
 
-def is_video(source: Medium) -> bool:
+def is_video(source: str | Path) -> bool:
     """Whether a file's first bytes are those of a video container."""
-    if isinstance(source, Image.Image):
-        return False
     try:
         with open(source, "rb") as file:
             head = file.read(16)

@@ -38,9 +38,7 @@ class PerceiverResampler(nn.Module):
     """A fixed number of latents for each medium, however many patches and frames it has
     (Flamingo, section 3.1.1)."""
 
-    def __init__(
-        self, dim: int, depth: int, heads: int, dim_head: int, num_latents: int, ff_mult: int = 4
-    ):
+    def __init__(self, dim: int, depth: int, heads: int, dim_head: int, num_latents: int, ff_mult: int = 4):
         super().__init__()
         self.latents = nn.Parameter(torch.randn(num_latents, dim))
         self.layers = nn.ModuleList(
@@ -62,9 +60,7 @@ class AttentionPool(nn.Module):
     """Learned queries read the patches: the first for contrast, the rest for captions
     (MaMMUT as in the reference; CoCa, section 3.2)."""
 
-    def __init__(
-        self, dim: int, dim_context: int, heads: int, dim_head: int, caption_queries: int
-    ):
+    def __init__(self, dim: int, dim_context: int, heads: int, dim_head: int, caption_queries: int):
         super().__init__()
         self.queries = nn.Parameter(torch.randn(1 + caption_queries, dim))
         self.norm_queries = LayerNorm(dim)

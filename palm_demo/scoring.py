@@ -11,9 +11,7 @@ WINDOWS_AT_ONCE = 4
 
 
 @torch.no_grad()
-def bits_per_byte(
-    palm: PaLM, tokenizer: Tokenizer, text: str, scope: str | None, context: int
-) -> float:
+def bits_per_byte(palm: PaLM, tokenizer: Tokenizer, text: str, scope: str | None, context: int) -> float:
     """Bits over UTF-8 bytes. Each token is predicted once, from at least half a window of
     `context` tokens where the text is long enough. Raises ScopeError on an unknown scope."""
     ids = tokenizer.encode(text)

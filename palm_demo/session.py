@@ -14,8 +14,9 @@ from palm_demo.about import describe
 from palm_demo.errors import PromptError, SamplingError
 from palm_demo.gallery import Gallery, Hit
 from palm_demo.generation import Sampler, Sampling, stream_ids, text_deltas
+from palm_demo.generation.stream import Prefill
 from palm_demo.labels import label_text
-from palm_demo.media import MediaLimits, Medium, is_video, open_image, open_video
+from palm_demo.media import MediaLimits, Medium, Picture, open_image, open_medium
 from palm_demo.models import Flamingo, MaMMUT, PaLM
 from palm_demo.prompting import check_length, check_media_count, encode_interleaved
 from palm_demo.scoring import bits_per_byte
@@ -108,42 +109,48 @@ class Session:
         cancelled: threading.Event | None = None,
     ) -> Iterator[str]:
         """Text deltas of Flamingo's answer; greedy by default. media: pictures (PIL or paths) and
-        videos (paths) in the order of their marks.
+        videos (paths, or their frames as PIL pictures) in the order of their marks.
 
         Raises PromptError, MediaError or SamplingError, before the first delta.
         """
-        if not prompt.strip():
-            raise PromptError("the prompt is empty; write a question and a <media> per picture")
-        check_media_count(prompt, len(media))
         sampling = Sampling(temperature, top_k, top_p, repetition_penalty, seed)
-        ids = [self.tokenizer.bos_id, *encode_interleaved(prompt.rstrip(), self.tokenizer)]
-        check_length(len(ids), max_new_tokens, self.context)
-        pixels = [self._pixels(medium) for medium in media]
-
-        def prefill(*arguments):
-            latents = self.flamingo.embed_media(pixels) if pixels else None
-            return self.flamingo.prefill(*arguments, latents=latents)
-
+        ids, pixels = self._interleaved(prompt, media, max_new_tokens)
+        prefill = self._look_and_prefill(pixels)
         return _without_leading_space(
             self._stream(self.flamingo, prefill, ids, sampling, max_new_tokens, stop, cancelled)
         )
 
-    def caption(self, image: Medium, max_new_tokens: int = 32) -> str:
+    def answers(
+        self, prompts: Sequence[str], media: Sequence[Sequence[Medium]], max_new_tokens: int = 32
+    ) -> list[str]:
+        """Greedy answers to many prompts, each with its own media, decoded together."""
+        rows = [
+            self._interleaved(prompt, some, max_new_tokens)
+            for prompt, some in zip(prompts, media, strict=True)
+        ]
+        if not rows:
+            return []
+        prefill = self._look_and_prefill([frames for _, of_row in rows for frames in of_row])
+        prompt_ids = [ids for ids, _ in rows]
+        return self._decode_together(self.flamingo, prefill, prompt_ids, max_new_tokens)
+
+    def caption(self, image: Picture, max_new_tokens: int = 32) -> str:
         """What MaMMUT sees in a picture."""
         return self.captions([image], max_new_tokens)[0]
 
-    def captions(self, images: Sequence[Medium], max_new_tokens: int = 32) -> list[str]:
+    def captions(self, images: Sequence[Picture], max_new_tokens: int = 32) -> list[str]:
         """One caption per picture, decoded together."""
         _check_new_tokens(max_new_tokens)
         captions: list[str] = []
         for pixels in self._batches(images):
             with torch.no_grad():
                 memory = self.mammut.encode_images(pixels).memory
-            ids = self._decode_together(memory, max_new_tokens)
-            captions += [self.tokenizer.decode(row).strip() for row in ids]
+            prefill = partial(self.mammut.prefill, memory=memory)
+            prompts = [[self.tokenizer.bos_id]] * len(memory)
+            captions += self._decode_together(self.mammut, prefill, prompts, max_new_tokens)
         return captions
 
-    def embed_images(self, images: Sequence[Medium]) -> np.ndarray:
+    def embed_images(self, images: Sequence[Picture]) -> np.ndarray:
         """(n, d) float32 unit rows, in one space with `embed_texts`."""
         rows = [np.zeros((0, self._latent_width), np.float32)]
         for pixels in self._batches(images):
@@ -156,7 +163,7 @@ class Session:
         if not texts:
             return np.zeros((0, self._latent_width), np.float32)
         rows = self.tokenizer.encode_batch([text.strip().lower() for text in texts])
-        for text, row in zip(texts, rows, strict=True):
+        for row in rows:
             if not row:
                 raise PromptError("a text to search for is empty; write a word or two")
             check_length(len(row), 0, self.context)
@@ -169,7 +176,7 @@ class Session:
             latents = self.mammut.embed_texts(ids, ids != self.tokenizer.pad_id)
         return latents.float().numpy(force=True)
 
-    def classify(self, image: Medium, labels: Sequence[str]) -> dict[str, float]:
+    def classify(self, image: Picture, labels: Sequence[str]) -> dict[str, float]:
         """Label -> probability that it names the picture; they sum to 1."""
         labels = [label.strip() for label in labels]
         if not labels or not all(labels):
@@ -189,19 +196,17 @@ class Session:
         images = [world.render(scene, size=192) for scene, _ in scenes]
         return Gallery(images, [caption for _, caption in scenes], self.embed_images(images))
 
-    def search(self, query: Medium, k: int = 8) -> list[Hit]:
+    def search(self, query: Picture, k: int = 8) -> list[Hit]:
         """The k pictures of the gallery nearest to words (str) or to a picture (PIL, Path)."""
         if not isinstance(k, int) or k < 1:
             raise PromptError(f"k is {k!r}; ask for 1 picture or more")
-        latents = (
-            self.embed_texts([query]) if isinstance(query, str) else self.embed_images([query])
-        )
+        latents = self.embed_texts([query]) if isinstance(query, str) else self.embed_images([query])
         return self.gallery.nearest(latents[0], k)
 
     def _stream(
         self,
         model: PaLM | Flamingo,
-        prefill,
+        prefill: Prefill,
         ids: list[int],
         sampling: Sampling,
         max_new_tokens: int,
@@ -222,22 +227,44 @@ class Session:
         )
         return text_deltas((step[0] for step in steps), self.tokenizer, stop)
 
-    def _decode_together(self, memory: Tensor, max_new_tokens: int) -> list[list[int]]:
-        rows: list[list[int]] = [[] for _ in memory]
-        steps = stream_ids(
-            partial(self.mammut.prefill, memory=memory),
-            self.mammut.extend,
-            [[self.tokenizer.bos_id]] * len(memory),
-            [self._sampler(Sampling()) for _ in memory],
-            max_new_tokens,
-            self.tokenizer.eos_id,
-            self._device,
-        )
+    def _decode_together(
+        self,
+        model: Flamingo | MaMMUT,
+        prefill: Prefill,
+        prompts: list[list[int]],
+        max_new_tokens: int,
+    ) -> list[str]:
+        """Greedy texts of a batch."""
+        rows: list[list[int]] = [[] for _ in prompts]
+        samplers = [self._sampler(Sampling()) for _ in prompts]
+        eos_id, device = self.tokenizer.eos_id, self._device
+        steps = stream_ids(prefill, model.extend, prompts, samplers, max_new_tokens, eos_id, device)
         for step in steps:
             for row, token_id in zip(rows, step, strict=True):
                 if token_id is not None:
                     row.append(token_id)
-        return rows
+        return [self.tokenizer.decode(row).strip() for row in rows]
+
+    def _interleaved(
+        self, prompt: str, media: Sequence[Medium], max_new_tokens: int
+    ) -> tuple[list[int], list[Tensor]]:
+        """A Flamingo prompt's ids and its media's frames, after all checks."""
+        if not prompt.strip():
+            raise PromptError("the prompt is empty; write a question and a <media> per picture")
+        check_media_count(prompt, len(media))
+        ids = [self.tokenizer.bos_id, *encode_interleaved(prompt.rstrip(), self.tokenizer)]
+        _check_new_tokens(max_new_tokens)
+        check_length(len(ids), max_new_tokens, self.context)
+        return ids, [self._pixels(medium) for medium in media]
+
+    def _look_and_prefill(self, media: list[Tensor]) -> Prefill:
+        """Flamingo's prefill, with its media looked at when it is called."""
+
+        def prefill(ids: Tensor, lengths: Sequence[int], capacity: int):
+            latents = self.flamingo.embed_media(media) if media else None
+            return self.flamingo.prefill(ids, lengths, capacity, latents)
+
+        return prefill
 
     def _sampler(self, sampling: Sampling) -> Sampler:
         beyond = range(len(self.tokenizer), self.palm.size.vocab)
@@ -245,13 +272,10 @@ class Session:
 
     def _pixels(self, medium: Medium) -> Tensor:
         """(frames, 3, size, size); one frame for a picture."""
-        if is_video(medium):
-            images = open_video(medium, self.flamingo.max_frames, self.media_limits)
-        else:
-            images = [open_image(medium, self.media_limits)]
-        return self.flamingo.tower.preprocess(images).to(self._device)
+        frames = open_medium(medium, self.flamingo.max_frames, self.media_limits)
+        return self.flamingo.tower.preprocess(frames).to(self._device)
 
-    def _batches(self, images: Sequence[Medium]) -> Iterator[Tensor]:
+    def _batches(self, images: Sequence[Picture]) -> Iterator[Tensor]:
         for start in range(0, len(images), IMAGES_AT_ONCE):
             some = images[start : start + IMAGES_AT_ONCE]
             opened = [open_image(image, self.media_limits) for image in some]

@@ -25,7 +25,9 @@ from palm_demo.world.visibility import is_visible
 SAMPLERS = (world.single_scene, world.pair_scene, world.count_scene)
 
 
-def scene_of(*names: str, kind: str = "single", relation: str | None = None, color: str = "blue") -> world.Scene:
+def scene_of(
+    *names: str, kind: str = "single", relation: str | None = None, color: str = "blue"
+) -> world.Scene:
     things = tuple(world.Thing(name, "noto", 0.5, 0.5, 0.4) for name in names)
     return world.Scene(things, Background(color, (30, 60, 220)), kind, relation)
 
@@ -68,7 +70,10 @@ def test_every_sprite_shows_something():
             if atlas.has(concept.name, style):
                 alpha = atlas.pixels(concept.name, style)[..., 3]
                 assert (alpha > 128).mean() > 0.04, (concept.name, style)
-                assert alpha[[0, -1]].max() < 128 and alpha[:, [0, -1]].max() < 128, (concept.name, style)
+                assert alpha[[0, -1]].max() < 128 and alpha[:, [0, -1]].max() < 128, (
+                    concept.name,
+                    style,
+                )
 
 
 def test_the_validation_style_is_not_shipped_and_the_sheets_stay_small():
@@ -105,7 +110,11 @@ print(sorted(sys.modules.keys() & {{"torch", "inflect", "resvg_py"}}))
 def test_a_noun_may_name_its_icon_and_spellings():
     noun = parse_noun("* ear of corn: corn fxemoji=maize noto=-", "food")
     assert (noun.name, noun.seen) == ("ear of corn", False)
-    assert [noun.icon_in(style) for style in ("noto", "fxemoji", "fluent-emoji")] == [None, "maize", "corn"]
+    assert [noun.icon_in(style) for style in ("noto", "fxemoji", "fluent-emoji")] == [
+        None,
+        "maize",
+        "corn",
+    ]
     assert parse_noun("polar bear", "animal").icon_in("fxemoji") == "polarbear"
 
 
@@ -191,7 +200,9 @@ def test_every_background_stays_near_its_own_colour():
     for color in COLORS:
         for texture in TEXTURES:
             sampled = world.sample_background(rng, color)
-            background = Background(color, sampled.rgb, texture, sampled.strength, sampled.angle, sampled.period)
+            background = Background(
+                color, sampled.rgb, texture, sampled.strength, sampled.angle, sampled.period
+            )
             assert np.abs(paint(background, 48).mean(axis=(0, 1)) - sampled.rgb).max() < 30
     with pytest.raises(ValueError, match="unknown background colour 'teal'"):
         world.sample_background(rng, "teal")
@@ -206,7 +217,9 @@ def test_black_silhouettes_turn_light_on_black():
 def test_things_stand_out_from_their_background():
     rng = Random(6)
     scenes = [world.single_scene(rng) for _ in range(150)]
-    assert all(is_visible(thing, scene.background, Atlas.load()) for scene in scenes for thing in scene.things)
+    assert all(
+        is_visible(thing, scene.background, Atlas.load()) for scene in scenes for thing in scene.things
+    )
     ghost = replace(scene_of("ghost").things[0], tint=(250, 250, 250))
     assert not is_visible(ghost, Background("white", (255, 255, 255)), Atlas.load())
 
@@ -333,7 +346,12 @@ def test_answers_agree_with_the_scenes():
         assert [("the first", "the second", "the third")[i] for i in holders] == [which.answer]
         where = world.sample_question(rng, "what_is_where")
         scene = where.media[0]
-        said = where.prompt.split(" what is ")[1].split("?")[0].replace(" the ", " a ").replace("to a ", "to the ")
+        said = (
+            where.prompt.split(" what is ")[1]
+            .split("?")[0]
+            .replace(" the ", " a ")
+            .replace("to a ", "to the ")
+        )
         reading = f"{where.answer} {said} on {world.caption(scene).split(' on ')[-1]}"
         known = next(name for name in scene.names if world.with_article(name) != where.answer)
         assert world.is_exact(reading.replace(f" a {known}", f" {world.with_article(known)}"), scene)
@@ -388,7 +406,10 @@ def test_a_moving_thing_stays_inside_the_frame():
         moving = world.moving_scene(rng)
         for moment in (0, 0.5, 1):
             thing = moving.at(moment).things[0]
-            assert thing.reach - 1e-6 <= min(thing.x, thing.y) and max(thing.x, thing.y) <= 1 - thing.reach + 1e-6
+            assert (
+                thing.reach - 1e-6 <= min(thing.x, thing.y)
+                and max(thing.x, thing.y) <= 1 - thing.reach + 1e-6
+            )
 
 
 def test_a_written_video_can_be_read_back(tmp_path):

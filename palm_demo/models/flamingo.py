@@ -63,9 +63,7 @@ class Flamingo(nn.Module):
         self.media_embedding = nn.Parameter(embedding.detach().clone())
         self.bridges = nn.ModuleDict(
             {
-                str(layer): GatedCrossAttention(
-                    size.dim, dim_media, size.heads, size.dim_head, size.ff_mult
-                )
+                str(layer): GatedCrossAttention(size.dim, dim_media, size.heads, size.dim_head, size.ff_mult)
                 for layer in range(0, size.depth, cross_attn_every)
             }
         )
@@ -91,8 +89,7 @@ class Flamingo(nn.Module):
         for pixels in media:
             if len(pixels) > self.max_frames:
                 raise PromptError(
-                    f"a video has {len(pixels)} frames, at most {self.max_frames} fit; "
-                    "sample fewer of them"
+                    f"a video has {len(pixels)} frames, at most {self.max_frames} fit; sample fewer of them"
                 )
         with torch.no_grad():
             patches = self.tower(torch.cat(list(media)))
@@ -129,9 +126,7 @@ class Flamingo(nn.Module):
     ) -> tuple[Tensor, FlamingoCache]:
         """(b, n) ids padded on the right, media as in `forward` -> next logits (b, vocab), cache."""
         size = self.size
-        tokens = KVCache(
-            size.depth, len(ids), capacity, size.dim_head, self.palm.decoder.embedding.weight
-        )
+        tokens = KVCache(size.depth, len(ids), capacity, size.dim_head, self.palm.decoder.embedding.weight)
         media, media_tokens = self._keys_values(ids, latents)
         times = (ids == self.media_token_id).cumsum(dim=1)
         cache = FlamingoCache(tokens, media, media_tokens, seen=times[:, -1])
@@ -160,9 +155,7 @@ class Flamingo(nn.Module):
         if not media:
             return self.palm.decoder(states, pattern)
         most = next(iter(media.values()))[0].shape[2] // media_tokens
-        media_times = repeat(
-            torch.arange(1, most + 1, device=ids.device), "t -> (t m)", m=media_tokens
-        )
+        media_times = repeat(torch.arange(1, most + 1, device=ids.device), "t -> (t m)", m=media_tokens)
         visible = MEDIA_RULES[self.media_rule](rearrange(times, "b n -> b n 1"), media_times)
 
         def look(layer: int):
@@ -171,9 +164,7 @@ class Flamingo(nn.Module):
 
         return self.palm.decoder(states, pattern, {layer: look(layer) for layer in media})
 
-    def _keys_values(
-        self, ids: Tensor, latents: Tensor | None
-    ) -> tuple[dict[int, KeysValues], int]:
+    def _keys_values(self, ids: Tensor, latents: Tensor | None) -> tuple[dict[int, KeysValues], int]:
         """Each bridge's keys and values of each row's media, and the latents a medium has."""
         counts = (ids == self.media_token_id).sum(dim=1).tolist()
         given = 0 if latents is None else len(latents)

@@ -29,9 +29,7 @@ class TextPass(Protocol):
         """(b, n) ids, (b, n) bool which are no padding, (dim,) summary token -> (b, dim)."""
 
 
-def bidirectional_text_pass(
-    decoder: Decoder, ids: Tensor, real: Tensor, summary: Tensor
-) -> Tensor:
+def bidirectional_text_pass(decoder: Decoder, ids: Tensor, real: Tensor, summary: Tensor) -> Tensor:
     """All tokens see each other (MaMMUT, section 3.2). The summary stands first, so that its
     place does not depend on padding."""
     states = torch.cat((_rows(summary, ids), decoder.embedding(ids)), dim=1)
@@ -189,9 +187,7 @@ class MaMMUT(nn.Module):
     ) -> tuple[Tensor, MaMMUTCache]:
         """(b, n) ids padded on the right, (b, m, dim) memory -> next logits (b, vocab), cache."""
         size = self.size
-        tokens = KVCache(
-            size.depth, len(ids), capacity, size.dim_head, self.decoder.embedding.weight
-        )
+        tokens = KVCache(size.depth, len(ids), capacity, size.dim_head, self.decoder.embedding.weight)
         cache = MaMMUTCache(tokens, self._keys_values(memory))
         states = self._step(ids, cache)
         tokens.advance(list(lengths))

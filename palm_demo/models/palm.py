@@ -63,15 +63,11 @@ class PaLM(nn.Module):
         """(b, n) ids -> (b, n, dim) states after the final norm."""
         return self.decoder.norm(self._states(ids, extra_embed, scopes))
 
-    def loss(
-        self, ids: Tensor, labels: Tensor, scopes: Sequence[str | None] | None = None
-    ) -> Tensor:
+    def loss(self, ids: Tensor, labels: Tensor, scopes: Sequence[str | None] | None = None) -> Tensor:
         """Mean cross-entropy in nats. labels: (b, n), the next id at each place or IGNORED."""
         return cross_entropy(self(ids, scopes=scopes), labels)
 
-    def _states(
-        self, ids: Tensor, extra_embed: Tensor | None, scopes: Sequence[str | None] | None
-    ) -> Tensor:
+    def _states(self, ids: Tensor, extra_embed: Tensor | None, scopes: Sequence[str | None] | None) -> Tensor:
         states = self.decoder.embedding(ids.clamp(min=0))
         if extra_embed is not None:
             states = states + extra_embed
@@ -92,9 +88,7 @@ class PaLM(nn.Module):
         what comes next, and the cache to go on from."""
         scopes = scopes if scopes is not None else [None] * len(ids)
         size = self.size
-        tokens = KVCache(
-            size.depth, len(ids), capacity, size.dim_head, self.decoder.embedding.weight
-        )
+        tokens = KVCache(size.depth, len(ids), capacity, size.dim_head, self.decoder.embedding.weight)
         cache = PaLMCache(tokens, self.scopes.select(scopes))
         states = self._step(ids, cache)
         tokens.advance(list(lengths))

@@ -15,9 +15,7 @@ SPRITES = (
     "Scenes are drawn from sprites of Noto Emoji and FxEmojis (Apache-2.0) and Fluent Emoji (MIT); "
     "`assets/sprites/README.md` has their sources and licences."
 )
-BOOKS = (
-    "Books are public-domain texts of Project Gutenberg. Kept out of training, to judge by: {held}."
-)
+BOOKS = "Books are public-domain texts of Project Gutenberg. Kept out of training, to judge by: {held}."
 WORDS = "Sentences about scenes come from `palm_demo.world`."
 DATA = {
     "tokenizer": f"{BOOKS} {WORDS}",
@@ -51,9 +49,7 @@ Trained by `{command}` of this repository; no weights of others went in.
 """
 
 
-def write_card(
-    verb: str, name: str, recipe: Any, figures: dict[str, float], place: Workplace
-) -> Path:
+def write_card(verb: str, name: str, recipe: Any, figures: dict[str, float], place: Workplace) -> Path:
     """Writes the card of one recipe's result and returns its path."""
     settings = asdict(recipe)
     front = ModelCardData(license="mit", library_name="palm_demo", tags=[verb])

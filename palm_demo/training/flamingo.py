@@ -92,9 +92,7 @@ def train_flamingo(recipe: FlamingoRecipe, place: Workplace) -> dict[str, float]
     model = made.build(palm, tower)
 
     def batch_at(step: int) -> Batch:
-        return flamingo_batch(
-            random.Random(f"flamingo/{recipe.seed}/{step}"), recipe.batch, tokenizer
-        )
+        return flamingo_batch(random.Random(f"flamingo/{recipe.seed}/{step}"), recipe.batch, tokenizer)
 
     def losses_of(batch: Batch) -> dict[str, Tensor]:
         return {"answer": cross_entropy(logits_on(model, batch), batch["labels"])}

@@ -58,10 +58,7 @@ def train_palm(recipe: PalmRecipe, place: Workplace) -> dict[str, float]:
         rng = random.Random(f"palm/{recipe.seed}/{step}")
         worldly = round(recipe.batch * WORLD_PART)
         windows = [world_window(CONTEXT + 1, rng, tokenizer) for _ in range(worldly)]
-        windows += [
-            window(tokens, CONTEXT + 1, tokenizer.bos_id, rng)
-            for _ in range(recipe.batch - worldly)
-        ]
+        windows += [window(tokens, CONTEXT + 1, tokenizer.bos_id, rng) for _ in range(recipe.batch - worldly)]
         return next_token_batch(windows, unlearned)
 
     def losses_of(batch: Batch) -> dict[str, Tensor]:
@@ -76,12 +73,8 @@ def train_palm(recipe: PalmRecipe, place: Workplace) -> dict[str, float]:
     return figures
 
 
-def mean_bits_per_byte(
-    palm: PaLM, tokenizer: Tokenizer, corpus: Path, scope: str | None
-) -> float:
+def mean_bits_per_byte(palm: PaLM, tokenizer: Tokenizer, corpus: Path, scope: str | None) -> float:
     """Over the beginnings of the books that were not read."""
     texts = [book.read_text(encoding="utf-8") for book in held_out_books(corpus)]
-    scores = [
-        bits_per_byte(palm, tokenizer, text[:MEASURED_CHARACTERS], scope, CONTEXT) for text in texts
-    ]
+    scores = [bits_per_byte(palm, tokenizer, text[:MEASURED_CHARACTERS], scope, CONTEXT) for text in texts]
     return sum(scores) / len(scores)

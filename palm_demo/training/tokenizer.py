@@ -13,6 +13,7 @@ from palm_demo.training.place import Workplace
 from palm_demo.training.prose import held_out_books, training_books
 from palm_demo.training.world_text import world_sentences
 
+
 @dataclass(frozen=True)
 class TokenizerRecipe:
     vocabulary: int = 4096

@@ -1,4 +1,4 @@
-"""The picture world: drawings of everyday things, alone or together, still or moving, and what is said of them.
+"""The picture world: drawings of everyday things, alone or together, still or moving, and their captions.
 
 Everything random takes a `random.Random` and depends on nothing else, so a seed names a scene for good.
 """

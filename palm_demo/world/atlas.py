@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 SPRITES = Path(__file__).resolve().parents[2] / "assets" / "sprites"
-STYLES = ("noto", "noto-v1", "fxemoji", "fluent-emoji", "fluent-emoji-flat", "fluent-emoji-high-contrast")
+STYLES = (
+    "noto",
+    "noto-v1",
+    "fxemoji",
+    "fluent-emoji",
+    "fluent-emoji-flat",
+    "fluent-emoji-high-contrast",
+)
 
 
 @dataclass(frozen=True)
@@ -38,14 +45,19 @@ class Atlas:
         self.cell: int = described["cell"]
         self.columns: int = described["columns"]
         self.concepts = tuple(
-            Concept(**{key: entry[key] for key in Concept.__dataclass_fields__}) for entry in described["concepts"]
+            Concept(**{key: entry[key] for key in Concept.__dataclass_fields__})
+            for entry in described["concepts"]
         )
         self.trained = tuple(concept.name for concept in self.concepts if concept.seen)
         self.unseen = tuple(concept.name for concept in self.concepts if not concept.seen)
         self.styles = tuple(described["styles"])
         self._files = {style: sheet["file"] for style, sheet in described["styles"].items()}
         self._cells = {
-            style: {c.name: cell for c, cell in zip(self.concepts, sheet["cells"], strict=True) if cell is not None}
+            style: {
+                c.name: cell
+                for c, cell in zip(self.concepts, sheet["cells"], strict=True)
+                if cell is not None
+            }
             for style, sheet in described["styles"].items()
         }
         self._by_name = {concept.name: concept for concept in self.concepts}
@@ -63,7 +75,9 @@ class Atlas:
         try:
             return self._by_name[name]
         except KeyError:
-            raise ValueError(f"unknown concept {name!r}; choose one of world.concepts() or world.unseen()") from None
+            raise ValueError(
+                f"unknown concept {name!r}; choose one of world.concepts() or world.unseen()"
+            ) from None
 
     def has(self, name: str, style: str) -> bool:
         """Whether `style` draws `name`."""
@@ -88,7 +102,9 @@ class Atlas:
             for name in names:
                 self.concept(name)
         if not drawn:
-            raise ValueError(f"none of {len(names)} names is drawn in {', '.join(styles)}; give other names or styles")
+            raise ValueError(
+                f"none of {len(names)} names is drawn in {', '.join(styles)}; give other names or styles"
+            )
         return drawn
 
     def pixels(self, name: str, style: str) -> np.ndarray:
@@ -127,9 +143,11 @@ class Atlas:
         return self._sheets[style]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _load(folder: Path) -> Atlas:
     path = folder / "atlas.json"
     if not path.is_file():
-        raise ValueError(f"{path} does not exist; build it with python -m palm_demo.world.build --out {folder}")
+        raise ValueError(
+            f"{path} does not exist; build it with python -m palm_demo.world.build --out {folder}"
+        )
     return Atlas(folder, json.loads(path.read_text(encoding="utf-8")))

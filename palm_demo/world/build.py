@@ -61,7 +61,10 @@ def draw_cell(svg: str) -> Image.Image | None:
     scale = room / max(picture.size)
     width, height = (max(1, round(side * scale)) for side in picture.size)
     cell = Image.new("RGBA", (CELL, CELL))
-    cell.paste(picture.resize((width, height), Image.Resampling.LANCZOS), ((CELL - width) // 2, (CELL - height) // 2))
+    cell.paste(
+        picture.resize((width, height), Image.Resampling.LANCZOS),
+        ((CELL - width) // 2, (CELL - height) // 2),
+    )
     return cell
 
 
@@ -89,7 +92,12 @@ def build_style(style: str, nouns: list[Noun], icons_folder: Path, out: Path) ->
     sheet.save(path, quality=QUALITY, alpha_quality=90, method=6)
     log.info("%s: %d drawings, %d bytes", path.name, len(drawn), path.stat().st_size)
     version = json.loads((package / "package.json").read_text(encoding="utf-8"))["version"]
-    return {"file": path.name, "package": f"@iconify-json/{style}", "version": version, "cells": cells}
+    return {
+        "file": path.name,
+        "package": f"@iconify-json/{style}",
+        "version": version,
+        "cells": cells,
+    }
 
 
 def describe(noun: Noun, words: inflect.engine) -> dict:
@@ -117,14 +125,17 @@ def build(styles: list[str], icons_folder: Path, out: Path) -> None:
     lines = ",\n".join("  " + json.dumps(entry) for entry in entries)
     rows = ",\n".join(f"  {json.dumps(style)}: {json.dumps(sheet)}" for style, sheet in sheets.items())
     (out / "atlas.json").write_text(
-        f'{{\n "cell": {CELL},\n "columns": {COLUMNS},\n "concepts": [\n{lines}\n ],\n "styles": {{\n{rows}\n }}\n}}\n',
+        f'{{\n "cell": {CELL},\n "columns": {COLUMNS},\n "concepts": [\n{lines}\n ],\n'
+        f' "styles": {{\n{rows}\n }}\n}}\n',
         encoding="utf-8",
     )
 
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--icons", type=Path, default=Path("node_modules"), help="npm's node_modules")
     parser.add_argument("--out", type=Path, required=True, help="folder for the sheets and atlas.json")
     parser.add_argument("--style", action="append", help="build this set only (may be given again)")

@@ -6,7 +6,12 @@ from palm_demo.world.atlas import Atlas
 from palm_demo.world.things import Scene
 
 NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
-RELATIONS = {"left": "to the left of", "right": "to the right of", "above": "above", "below": "below"}
+RELATIONS = {
+    "left": "to the left of",
+    "right": "to the right of",
+    "above": "above",
+    "below": "below",
+}
 OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
 
 

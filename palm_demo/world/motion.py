@@ -89,7 +89,11 @@ def _change(rng: Random, still: Scene, way: str) -> MovingScene:
 
 
 def frames(
-    moving: MovingScene, count: int = 8, size: int = 96, alter: Alter | None = None, atlas: Atlas | None = None
+    moving: MovingScene,
+    count: int = 8,
+    size: int = 96,
+    alter: Alter | None = None,
+    atlas: Atlas | None = None,
 ) -> list[Image.Image]:
     """`count` RGB pictures of size x size pixels, evenly spaced from first to last."""
     if count < 2:

@@ -33,7 +33,9 @@ def parse_noun(line: str, category: str) -> Noun:
     words = rest.split()
     icons = [word for word in words if "=" not in word] or [name.replace(" ", "-")]
     if len(icons) > 1:
-        raise ValueError(f"nouns.txt names {len(icons)} icons for {name!r}; keep one and give the others as set=icon")
+        raise ValueError(
+            f"nouns.txt names {len(icons)} icons for {name!r}; keep one and give the others as set=icon"
+        )
     spelled = tuple(tuple(word.split("=", 1)) for word in words if "=" in word)
     return Noun(name, category, not line.startswith("*"), icons[0], spelled)
 

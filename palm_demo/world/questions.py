@@ -107,7 +107,12 @@ def way(rng: Random, limits: Limits) -> Question:
 
 def grows_or_shrinks(rng: Random, limits: Limits) -> Question:
     moving = moving_scene(rng, rng.choice(CHANGES), **limits.drawing)
-    return _ask(f"does the {moving.names[0]} grow or shrink?", CHANGE_ANSWERS[moving.way], moving, "grows_or_shrinks")
+    return _ask(
+        f"does the {moving.names[0]} grow or shrink?",
+        CHANGE_ANSWERS[moving.way],
+        moving,
+        "grows_or_shrinks",
+    )
 
 
 def caption_question(rng: Random, limits: Limits) -> Question:

@@ -83,7 +83,11 @@ def count_scene(
     style = rng.choice(atlas.styles_of(name, styles))
     hue, gain = _sample_shift(rng)  # shared: they are several of one thing
     things = tuple(
-        replace(_sample_thing(rng, name, style, LARGEST[count] * rng.uniform(0.75, 1)), hue=hue, gain=gain)
+        replace(
+            _sample_thing(rng, name, style, LARGEST[count] * rng.uniform(0.75, 1)),
+            hue=hue,
+            gain=gain,
+        )
         for _ in range(count)
     )
     return _on_background(rng, scatter(rng, things), "count", None, color, atlas)
@@ -98,7 +102,9 @@ def _sample_pair(rng: Random, names: Sequence[str], held_out: bool) -> tuple[str
     raise ValueError(f"found no {kind} pair among {len(names)} names; give more names")
 
 
-def _sample_styles(rng: Random, first: str, second: str, styles: Sequence[str] | None, atlas: Atlas) -> tuple[str, str]:
+def _sample_styles(
+    rng: Random, first: str, second: str, styles: Sequence[str] | None, atlas: Atlas
+) -> tuple[str, str]:
     """Four times in five one style for both, where one draws both; else each its own."""
     of_first, of_second = atlas.styles_of(first, styles), atlas.styles_of(second, styles)
     shared = [style for style in of_first if style in of_second]
@@ -119,7 +125,12 @@ def _sample_thing(rng: Random, name: str, style: str, size: float) -> Thing:
 
 
 def _on_background(
-    rng: Random, things: tuple[Thing, ...], kind: str, relation: str | None, color: str | None, atlas: Atlas
+    rng: Random,
+    things: tuple[Thing, ...],
+    kind: str,
+    relation: str | None,
+    color: str | None,
+    atlas: Atlas,
 ) -> Scene:
     """Choose a background the things stand out from; silhouettes turn light on dark ones."""
     for _ in range(8):

@@ -7,10 +7,38 @@ from random import Random
 from palm_demo.world.atlas import Atlas
 
 # Every word starts with a consonant, so that "this is a" fits all of them.
-_STARTS = tuple("b bl br d dr f fl g gl gr k kl l m n p pl r s sn t tr v w z".split())
+_STARTS = tuple(
+    [
+        "b",
+        "bl",
+        "br",
+        "d",
+        "dr",
+        "f",
+        "fl",
+        "g",
+        "gl",
+        "gr",
+        "k",
+        "kl",
+        "l",
+        "m",
+        "n",
+        "p",
+        "pl",
+        "r",
+        "s",
+        "sn",
+        "t",
+        "tr",
+        "v",
+        "w",
+        "z",
+    ]
+)
 _VOWELS = tuple("aeiou")
-_MIDDLES = tuple("b ck d f g l m n p r t v x zz".split())
-_ENDS = ("", *"b ck d g l m n p r s t x zz".split())
+_MIDDLES = tuple(["b", "ck", "d", "f", "g", "l", "m", "n", "p", "r", "t", "v", "x", "zz"])
+_ENDS = ("", *["b", "ck", "d", "g", "l", "m", "n", "p", "r", "s", "t", "x", "zz"])
 _RUDE = ("bas", "dic", "dik", "fag", "fuc", "fuk", "kok", "nig", "pis", "rap", "sex", "tit", "wan")
 
 

@@ -1,0 +1,1 @@
+"""Measurements of the bundled weights and of speed, one command each."""
