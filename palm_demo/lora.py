@@ -83,18 +83,19 @@ class Scopes(nn.Module):
     def __init__(self, dim: int, attention_width: int, dim_head: int, depth: int):
         super().__init__()
         self.shape = (dim, attention_width, dim_head, depth)
+        # Keys carry an "@": a ModuleDict refuses the names of its own methods, "train" or "type".
         self.adapters = nn.ModuleDict()
         self.merged: dict[str, list[tuple[Tensor, Tensor]]] = {}
 
     @property
     def names(self) -> list[str]:
-        return sorted(self.adapters)
+        return sorted(key.removeprefix("@") for key in self.adapters)
 
     def __getitem__(self, name: str) -> Adapter:
-        if name not in self.adapters:
+        if name not in self.names:
             known = ", ".join(self.names) or "none"
             raise ScopeError(f"there is no scope {name!r}; known scopes: {known}")
-        return self.adapters[name]
+        return self.adapters[f"@{name}"]
 
     def add(self, name: str, rank: int) -> Adapter:
         """A fresh adapter that changes nothing yet. Raises ScopeError on a bad or taken name."""
@@ -102,18 +103,17 @@ class Scopes(nn.Module):
             raise ScopeError(
                 f"scope name {name!r} is not allowed; use letters, digits, '-' and '_', at most 64"
             )
-        if name in self.adapters:
+        if name in self.names:
             raise ScopeError(f"scope {name!r} already exists; remove it first or choose a new name")
-        self.adapters[name] = Adapter(*self.shape, rank)
-        return self.adapters[name]
+        self.adapters[f"@{name}"] = Adapter(*self.shape, rank)
+        return self[name]
 
     def remove(self, name: str) -> None:
         """Forgets a scope. Raises ScopeError when it is unknown or merged into the weights."""
-        adapter = self[name]
+        self[name]
         if name in self.merged:
             raise ScopeError(f"scope {name!r} is merged into the weights; unmerge it first")
-        del self.adapters[name]
-        del adapter
+        del self.adapters[f"@{name}"]
 
     def select(self, rows: Sequence[str | None]) -> list[LayerAdapter] | None:
         """One adapter a block for a batch whose row `i` uses scope `rows[i]` (None: the base).

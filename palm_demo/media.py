@@ -58,7 +58,8 @@ def open_image(source: Picture, limits: MediaLimits = MediaLimits()) -> Image.Im
     try:
         with Image.open(source, formats=PICTURES) as image:
             _check_pixels(name, image.width * image.height, limits)
-            if getattr(image, "n_frames", 1) > 1:
+            # An MPO is a phone's JPEG with a depth map or second view behind the photo.
+            if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
                 raise MediaError(
                     f"{name} is animated ({image.n_frames} frames); save it as an MP4 video, "
                     "or choose one frame as a PNG"
@@ -73,7 +74,7 @@ def open_image(source: Picture, limits: MediaLimits = MediaLimits()) -> Image.Im
         ) from error
     except Image.DecompressionBombError as error:
         raise MediaError(f"{name} has too many pixels; at most {limits.pixels:,} fit") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, TypeError, ValueError) as error:
         if isinstance(error, MediaError):
             raise
         raise MediaError(f"{name} is damaged and cannot be decoded ({error}); save it anew") from error
@@ -97,10 +98,12 @@ def open_video(source: str | Path, frames: int, limits: MediaLimits = MediaLimit
     """
     name = Path(source).name
     try:
-        with av.open(str(source)) as container:
+        with av.open(str(source), metadata_errors="ignore") as container:
             if not container.streams.video:
                 raise MediaError(f"{name} has no video stream; choose a file with moving pictures")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise MediaError(f"{name} is in a format that cannot be decoded; save it as H.264")
             _check_pixels(name, stream.codec_context.width * stream.codec_context.height, limits)
             seconds = _seconds(container, stream)
             if seconds > limits.video_seconds:

@@ -31,7 +31,11 @@ class Tokenizer:
         """Raises CheckpointError when the file is missing or is no tokenizer."""
         if not path.is_file():
             raise CheckpointError(f"there is no tokenizer at {path}")
-        return cls(tokenizers.Tokenizer.from_file(str(path)))
+        try:
+            bpe = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises nothing narrower
+            raise CheckpointError(f"{path} is no tokenizer: {error}") from error
+        return cls(bpe)
 
     def __len__(self) -> int:
         return self.bpe.get_vocab_size()

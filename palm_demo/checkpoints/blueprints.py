@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 
 from palm_demo.decoder import Size
+from palm_demo.errors import CheckpointError
 from palm_demo.models import Flamingo, MaMMUT, PaLM
 from palm_demo.models.mammut import PatchMemory, bidirectional_text_pass
 from palm_demo.parts import STYLES
@@ -88,11 +89,18 @@ def describe(blueprint: Blueprint) -> dict:
 
 
 def blueprint_from(description: dict) -> Blueprint:
-    """The converse of `describe`."""
+    """The converse of `describe`. Raises CheckpointError on what this version does not know."""
     fields = {name: value for name, value in description.items() if name != "kind"}
-    if "size" in fields:
-        fields["size"] = Size(**fields["size"])
-    if "cross_layers" in fields:
-        fields["cross_layers"] = tuple(fields["cross_layers"])
+    if fields.get("style", "rlhf") not in STYLES:
+        raise CheckpointError(
+            f"the weights file is of style {fields['style']!r}; known styles: {', '.join(STYLES)}"
+        )
     kinds = {b.kind: b for b in (PaLMBlueprint, MaMMUTBlueprint, FlamingoBlueprint)}
-    return kinds[description["kind"]](**fields)
+    try:
+        if "size" in fields:
+            fields["size"] = Size(**fields["size"])
+        if "cross_layers" in fields:
+            fields["cross_layers"] = tuple(fields["cross_layers"])
+        return kinds[description["kind"]](**fields)
+    except TypeError as error:
+        raise CheckpointError(f"the weights file describes another version: {error}") from error

@@ -23,6 +23,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], description: dict, dtype: t
     }
     partial = path.with_suffix(".part")
     save_file(stored, partial, metadata={DESCRIPTION: json.dumps(description, sort_keys=True)})
+    partial.chmod(0o644)  # safetensors makes files that only their owner can read
     partial.replace(path)
 
 

@@ -13,6 +13,7 @@ from palm_demo.checkpoints.blueprints import (
     blueprint_from,
     describe,
 )
+from palm_demo.errors import CheckpointError
 from palm_demo.models import Flamingo, MaMMUT, PaLM
 from palm_demo.vision import VisionTower
 
@@ -71,5 +72,7 @@ def _own(model: nn.Module, *shared: str) -> dict[str, Tensor]:
 
 def _load_own(model: nn.Module, tensors: dict[str, Tensor], path: Path, *shared: str) -> nn.Module:
     others = {name: t for name, t in model.state_dict().items() if name.startswith(shared)}
+    if foreign := sorted(others.keys() & tensors.keys()):
+        raise CheckpointError(f"{path} does not fit the model: unexpected: {', '.join(foreign[:3])}")
     files.load_into(model, {**others, **tensors}, path)
     return model.eval()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
@@ -26,17 +27,25 @@ class Sampling:
 
     def __post_init__(self) -> None:
         _check("temperature", self.temperature, 0, 10, "0 is greedy, 1 samples as learned")
-        _check("top_k", self.top_k, 0, 1_000_000, "0 keeps all ids")
+        _check_whole("top_k", self.top_k, 0, 1_000_000, "0 keeps all ids")
         _check("top_p", self.top_p, 0, 1, "1 keeps all ids")
         _check("repetition_penalty", self.repetition_penalty, 0.1, 10, "1 is none")
         if self.seed is not None:
-            _check("seed", self.seed, 0, 2**63 - 1, "leave it out for a new one each time")
+            _check_whole("seed", self.seed, 0, 2**63 - 1, "leave it out for a new one each time")
 
 
 def _check(name: str, value: float, low: float, high: float, hint: str) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    number = isinstance(value, Real) and not isinstance(value, bool)
     if not number or not low <= value <= high:
         raise SamplingError(f"{name} is {value!r}; it can be {low} to {high} ({hint})")
+
+
+def _check_whole(name: str, value: int, low: int, high: int, hint: str) -> None:
+    _check(name, value, low, high, hint)
+    if not isinstance(value, Integral):
+        raise SamplingError(
+            f"{name} is {value!r}; it can be a whole number, {low} to {high} ({hint})"
+        )
 
 
 class Sampler:
@@ -50,7 +59,7 @@ class Sampler:
         if sampling.seed is None:
             self.generator.seed()
         else:
-            self.generator.manual_seed(sampling.seed)
+            self.generator.manual_seed(int(sampling.seed))
 
     def __call__(self, logits: Tensor, history: Sequence[int]) -> int:
         """(vocab,) logits, the ids so far -> the next id."""
@@ -60,9 +69,10 @@ class Sampler:
             penalize_(logits, history, self.sampling.repetition_penalty)
         if self.sampling.temperature == 0:
             return int(logits.argmax())
-        logits = logits / self.sampling.temperature
+        # From the largest down, so that a temperature near 0 cannot overflow.
+        logits = (logits - logits.max()) / max(self.sampling.temperature, 1e-30)
         if self.sampling.top_k:
-            logits = keep_top_k(logits, self.sampling.top_k)
+            logits = keep_top_k(logits, int(self.sampling.top_k))
         if self.sampling.top_p < 1:
             logits = keep_top_p(logits, self.sampling.top_p)
         return int(torch.multinomial(logits.softmax(dim=-1), 1, generator=self.generator))

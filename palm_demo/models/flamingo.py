@@ -158,9 +158,14 @@ class Flamingo(nn.Module):
         media_times = repeat(torch.arange(1, most + 1, device=ids.device), "t -> (t m)", m=media_tokens)
         visible = MEDIA_RULES[self.media_rule](rearrange(times, "b n -> b n 1"), media_times)
 
+        # A row of text alone is PaLM's, in company as on its own.
+        has_media = rearrange(times[:, -1] > 0, "b -> b 1 1")
+
         def look(layer: int):
             bridge = self.bridges[str(layer)]
-            return lambda states: bridge(states, media[layer], visible)
+            return lambda states: torch.where(
+                has_media, bridge(states, media[layer], visible), states
+            )
 
         return self.palm.decoder(states, pattern, {layer: look(layer) for layer in media})
 

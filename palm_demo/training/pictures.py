@@ -13,6 +13,9 @@ from palm_demo import world
 from palm_demo.models.palm import IGNORED
 from palm_demo.tokenizer import Tokenizer
 
+NAMES = 128
+"""Nouns that the pictures of a batch are told apart from."""
+
 NAMED_ALONE = 0.15
 """Part of the contrastive texts for one thing that leave the background out, as labels do."""
 
@@ -52,7 +55,11 @@ def draw_scene(rng: random.Random, singles: float, counts: float) -> world.Scene
 def mammut_batch(
     rng: random.Random, size: int, singles: float, counts: float, tokenizer: Tokenizer
 ) -> dict[str, Tensor]:
-    """`size` scenes: pixels, the caption in its one order, the text for contrast in any."""
+    """`size` scenes: pixels, the caption in its one order, the text for contrast in any.
+
+    Also NAMES nouns, among them all of the scenes', and (b, 2) which of them the first and the last
+    thing of each scene are.
+    """
     scenes = [draw_scene(rng, singles, counts) for _ in range(size)]
     captions = tokenizer.encode_batch([world.caption(scene) for scene in scenes])
     texts = tokenizer.encode_batch([_contrastive_text(scene, rng) for scene in scenes])
@@ -63,6 +70,21 @@ def mammut_batch(
         "caption_labels": padded([[*c, tokenizer.eos_id] for c in captions], IGNORED),
         "text_ids": text_ids,
         "text_real": text_ids != tokenizer.pad_id,
+        **_naming(scenes, rng, tokenizer),
+    }
+
+
+def _naming(scenes: Sequence[world.Scene], rng: random.Random, tokenizer: Tokenizer) -> dict[str, Tensor]:
+    shown = {name: None for scene in scenes for name in scene.names}
+    others = [name for name in world.concepts() if name not in shown]
+    names = [*shown, *rng.sample(others, max(0, NAMES - len(shown)))]
+    number = {name: place for place, name in enumerate(names)}
+    texts = tokenizer.encode_batch([world.with_article(name) for name in names])
+    ids = padded(texts, tokenizer.pad_id)
+    return {
+        "name_ids": ids,
+        "name_real": ids != tokenizer.pad_id,
+        "nouns": torch.tensor([[number[s.names[0]], number[s.names[-1]]] for s in scenes]),
     }
 
 

@@ -1,10 +1,12 @@
 """Errors as messages to a visitor. The only place that turns the one into the other."""
 
 import html
+import inspect
 import logging
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 
 import gradio as gr
 
@@ -13,36 +15,58 @@ from palm_demo.errors import PalmDemoError
 logger = logging.getLogger(__name__)
 
 OUR_FAULT = "Something went wrong on our side. Please try again; the rest of the page still works."
+SECONDS = 20
 
 
-@contextmanager
-def on_page() -> Iterator[None]:
-    """A visitor's mistake becomes a message on the page, whose text is HTML and so is escaped."""
-    with _told(html.escape):
-        yield
+def on_page(handler: Callable) -> Callable:
+    """An event handler, or a generator of updates, whose errors become a warning on the page.
+
+    A warning leaves the outputs as they were; Gradio's own error lies over them until the next run.
+    """
+
+    @wraps(handler)
+    def whole(*arguments):
+        try:
+            return handler(*arguments)
+        except Exception as error:
+            _warn(error)
+            return gr.skip()
+
+    @wraps(handler)
+    def streaming(*arguments):
+        try:
+            yield from handler(*arguments)
+        except Exception as error:
+            _warn(error)
+            yield gr.skip()
+
+    return streaming if inspect.isgeneratorfunction(handler) else whole
 
 
 @contextmanager
 def in_api() -> Iterator[None]:
-    """A caller's mistake becomes the error of `gradio_client`, in plain text."""
-    with _told(str):
-        yield
-
-
-@contextmanager
-def _told(quote) -> Iterator[None]:
+    """Errors become those of `gradio_client`, in plain text."""
     try:
         yield
-    except PalmDemoError as error:
-        raise gr.Error(quote(_sentence(str(error))), title="Please check", print_exception=False) from error
-    except gr.Error:
-        raise
     except Exception as error:
-        # the message of an unforeseen error may quote a visitor's text: log where, not what
-        places = "".join(traceback.format_tb(error.__traceback__))
-        logger.error("unforeseen %s\n%s", type(error).__name__, places)
-        raise gr.Error(OUR_FAULT, title="Sorry", print_exception=False) from error
+        raise gr.Error(_tell(error), print_exception=False) from error
+
+
+def _warn(error: Exception) -> None:
+    title = "Please check" if isinstance(error, PalmDemoError) else "Sorry"
+    gr.Warning(html.escape(_tell(error)), SECONDS, title=title)  # the page reads the text as HTML
+
+
+def _tell(error: Exception) -> str:
+    """What to say. An unforeseen error may quote a visitor's text, so the log says where, not what."""
+    if isinstance(error, PalmDemoError):
+        return _sentence(str(error))
+    places = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("unforeseen %s\n%s", type(error).__name__, places)
+    return OUR_FAULT
 
 
 def _sentence(message: str) -> str:
-    return f"{message[:1].upper()}{message[1:]}."
+    """With a capital and a full stop; a first word that is a name of a file or setting stays as it is."""
+    first = message.partition(" ")[0]
+    return f"{first.capitalize() if first.isalpha() else first}{message[len(first) :]}."

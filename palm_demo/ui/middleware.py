@@ -50,7 +50,9 @@ class Doorkeeper:
             taken += len(message.get("body", b""))
             if taken > allowed:
                 # Gradio's parser removes its temporary files on this error, and answers 413
-                raise MultiPartException(f"The files exceed the maximum allowed size of {allowed} bytes together.")
+                raise MultiPartException(
+                    f"The files exceed the maximum allowed size of {allowed} bytes together."
+                )
             return message
 
         await self.app(scope, counted, send)
@@ -77,8 +79,10 @@ class Doorkeeper:
             body += message.get("body", b"")
             more = message.get("more_body", False)
             if len(body) > CALL_BYTES:
-                return await _refuse(413, f"A call can have {CALL_BYTES} bytes at most.")(scope, receive, send)
-        if any(_is_link(path) for path in _paths(body)):
+                return await _refuse(413, f"A call can have {CALL_BYTES} bytes at most.")(
+                    scope, receive, send
+                )
+        if any(_is_link(file) for file in _objects(body)):
             refusal = "This page fetches no links; download the file and upload it."
             return await _refuse(400, refusal)(scope, receive, send)
         whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
@@ -93,8 +97,8 @@ def _refuse(status: int, message: str, headers: dict[str, str] | None = None) ->
     return JSONResponse({"error": message, "detail": message}, status, headers)
 
 
-def _paths(body: bytes) -> Iterator[str]:
-    """All `path` and `url` values of a JSON body; none of a body of another kind."""
+def _objects(body: bytes) -> Iterator[dict]:
+    """All objects of a JSON body, at any depth; none of a body of another kind."""
     try:
         waiting = [json.loads(body)]
     except (ValueError, RecursionError):
@@ -105,8 +109,10 @@ def _paths(body: bytes) -> Iterator[str]:
             waiting += value
         elif isinstance(value, dict):
             waiting += value.values()
-            yield from (value[key] for key in ("path", "url") if isinstance(value.get(key), str))
+            yield value
 
 
-def _is_link(path: str) -> bool:
-    return path.lstrip().lower().startswith(("http:", "https:", "ftp:", "data:"))
+def _is_link(file: dict) -> bool:
+    """Whether Gradio would fetch or unpack it: uploads have a local path, and a url of this page."""
+    path, url = str(file.get("path") or ""), str(file.get("url") or "")
+    return path.lower().startswith(("http:", "https:", "data:")) or url.lower().startswith("data:")

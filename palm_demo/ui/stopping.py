@@ -4,7 +4,8 @@ Gradio's own `cancels=` puts a red "Error" over chats with media about one time 
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import gradio as gr
 
@@ -28,22 +29,23 @@ class Stops:
             earlier.set()
         return fresh
 
-    def armed(self, visitor: str, tab: str) -> threading.Event:
-        """The event of the stream that now begins."""
+    @contextmanager
+    def running(self, visitor: str, tab: str) -> Iterator[threading.Event]:
+        """The event of the stream that now begins; forgotten when it ends."""
         with self._lock:
-            return self._events.setdefault((visitor, tab), threading.Event())
+            event = self._events.setdefault((visitor, tab), threading.Event())
+        try:
+            yield event
+        finally:
+            with self._lock:
+                if self._events.get((visitor, tab)) is event:
+                    del self._events[visitor, tab]
 
     def stop(self, visitor: str, tab: str) -> None:
         with self._lock:
             event = self._events.get((visitor, tab))
         if event is not None:
             event.set()
-
-    def finish(self, visitor: str, tab: str, event: threading.Event) -> None:
-        """Forgets a stream that has ended, unless a newer one has taken its place."""
-        with self._lock:
-            if self._events.get((visitor, tab)) is event:
-                del self._events[visitor, tab]
 
     def leave(self, visitor: str) -> None:
         """Stops and forgets all that a visitor who left had running."""
@@ -75,7 +77,9 @@ class StreamingTab:
             concurrency_limit=self.limits.concurrency,
             api_visibility="private",
         )
-        ended.then(lambda: [gr.update(interactive=True), gr.update(interactive=False)], None, self.buttons, **quiet)
+        ended.then(
+            lambda: [gr.update(interactive=True), gr.update(interactive=False)], None, self.buttons, **quiet
+        )
 
     def _arm(self, request: gr.Request):
         self.stops.arm(request.session_hash, self.tab)

@@ -1,28 +1,14 @@
 """What visitors send, checked before a model sees it: prompts, counts of media, pictures."""
 
-from collections.abc import Sequence
-
-import gradio as gr
+from pathlib import Path
 
 from palm_demo.errors import MediaError, PromptError, SamplingError
 from palm_demo.settings import Limits
 
 
-class Picture(gr.Image):
-    """An image input that hands on the file as it came.
-
-    gr.Image decodes and re-encodes before any check of ours could refuse a bomb or a damaged file.
-    """
-
-    is_template = True  # has gr.Image's front end
-
-    def preprocess(self, payload) -> str | None:
-        return None if payload is None else payload.path
-
-
 def check_prompt(text: str, limits: Limits) -> str:
     """The prompt, if there is one and it is not too long; PromptError otherwise."""
-    if not text or not text.strip():
+    if not isinstance(text, str) or not text.strip():
         raise PromptError("there is no prompt yet; write a few words first")
     size_bytes = len(text.encode("utf-8", "replace"))
     if size_bytes > limits.prompt_bytes:
@@ -32,8 +18,10 @@ def check_prompt(text: str, limits: Limits) -> str:
     return text
 
 
-def check_media(files: Sequence, limits: Limits) -> list:
+def check_media(files: list, limits: Limits) -> list:
     """The media, if there are not too many; MediaError otherwise."""
+    if not isinstance(files, list):
+        raise MediaError(f"media is a {type(files).__name__}; give a list of files")
     if len(files) > limits.media:
         raise MediaError(
             f"{len(files)} files came at once and at most {limits.media} fit in one question; "
@@ -42,14 +30,17 @@ def check_media(files: Sequence, limits: Limits) -> list:
     return list(files)
 
 
-def check_picture(path: str | None) -> str:
-    if not path:
+def check_picture(file: dict | None) -> Path:
+    """The path of what an image component holds, as it was uploaded; MediaError when it is empty."""
+    if not file or not file.get("path"):
         raise MediaError("there is no picture yet; upload one or click one of the gallery")
-    return path
+    return Path(file["path"])
 
 
-def check_labels(labels: Sequence[str], limits: Limits) -> list[str]:
+def check_labels(labels: list[str], limits: Limits) -> list[str]:
     """The labels that are not blank; PromptError when none is left or too many are."""
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise PromptError("labels is not a list of words; give one such as ['cat', 'dog']")
     kept = [label.strip() for label in labels if label.strip()]
     if not kept:
         raise PromptError("there are no labels yet; write a few words with commas between them")
@@ -60,14 +51,14 @@ def check_labels(labels: Sequence[str], limits: Limits) -> list[str]:
 
 
 def check_new_tokens(count: int, limits: Limits) -> int:
-    if count > limits.new_tokens:
+    if not isinstance(count, int) or count > limits.new_tokens:
         raise SamplingError(
-            f"max_new_tokens is {count} and at most {limits.new_tokens} are allowed here; ask for fewer"
+            f"max_new_tokens is {count!r:.40} and at most {limits.new_tokens} are allowed here; ask for fewer"
         )
     return count
 
 
 def check_hits(count: int, limits: Limits) -> int:
-    if count > limits.hits:
-        raise PromptError(f"k is {count} and at most {limits.hits} pictures come back; ask for fewer")
+    if not isinstance(count, int) or count > limits.hits:
+        raise PromptError(f"k is {count!r:.40} and at most {limits.hits} pictures come back; ask for fewer")
     return count

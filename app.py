@@ -1,0 +1,31 @@
+"""Opens the page: `python app.py`, then http://127.0.0.1:7860 (PORT and GRADIO_SERVER_NAME change it)."""
+
+import logging
+import os
+import tempfile
+from pathlib import Path
+
+from palm_demo.settings import load_settings
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    settings = load_settings()
+    with tempfile.TemporaryDirectory(prefix="palm-demo-") as folder:
+        settings.apply_environment()
+        # two processes that share this folder delete each other's files
+        os.environ.setdefault("GRADIO_TEMP_DIR", f"{folder}/uploads")
+
+        import palm_demo
+        from palm_demo.ui import page  # gradio reads the environment when it is imported
+
+        session = palm_demo.load("tiny")
+        session.media_limits = settings.limits.of_media
+        examples = Path(folder, "examples")
+        examples.mkdir()
+        page.launch(page.build(session, settings, examples), settings)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""The named endpoints for `gradio_client`. Nothing else of the page is public."""
+
+import os
+from pathlib import Path
+
+import gradio as gr
+from gradio.data_classes import FileData
+from gradio.processing_utils import save_pil_to_cache
+from gradio.utils import get_upload_folder
+
+from palm_demo.errors import MediaError
+from palm_demo.gallery import Hit
+from palm_demo.session import Session
+from palm_demo.settings import Limits
+from palm_demo.ui.messages import in_api
+from palm_demo.ui.uploads import check_hits, check_labels, check_media, check_new_tokens, check_prompt
+
+
+def add_endpoints(session: Session, limits: Limits) -> None:
+    """Adds generate, answer, caption, classify, search and scopes to the current Blocks."""
+
+    def generate(
+        prompt: str,
+        scope: str | None = None,
+        max_new_tokens: int = 64,
+        temperature: float = 0.8,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        repetition_penalty: float = 1.0,
+        stop: list[str] | None = None,
+        seed: int | None = None,
+    ) -> str:
+        """PaLM's continuation of a prompt, in a scope or by the base model."""
+        with in_api():
+            return session.generate(
+                check_prompt(prompt, limits),
+                scope,
+                max_new_tokens=check_new_tokens(max_new_tokens, limits),
+                temperature=temperature,
+                top_k=top_k,
+                top_p=top_p,
+                repetition_penalty=repetition_penalty,
+                stop=tuple(stop or ()),
+                seed=seed,
+            )
+
+    def answer(
+        prompt: str,
+        media: list[dict],
+        max_new_tokens: int = 32,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        repetition_penalty: float = 1.0,
+        stop: list[str] | None = None,
+        seed: int | None = None,
+    ) -> str:
+        """Flamingo's answer to a prompt with one <media> mark per picture or video file."""
+        with in_api():
+            return session.answer(
+                check_prompt(prompt, limits),
+                [_uploaded(file) for file in check_media(media, limits)],
+                max_new_tokens=check_new_tokens(max_new_tokens, limits),
+                temperature=temperature,
+                top_k=top_k,
+                top_p=top_p,
+                repetition_penalty=repetition_penalty,
+                stop=tuple(stop or ()),
+                seed=seed,
+            )
+
+    def caption(image: dict, max_new_tokens: int = 32) -> str:
+        """What MaMMUT sees in a picture file."""
+        with in_api():
+            return session.caption(_uploaded(image), check_new_tokens(max_new_tokens, limits))
+
+    def classify(image: dict, labels: list[str]) -> dict:
+        """Label -> probability that it names the picture file."""
+        with in_api():
+            return session.classify(_uploaded(image), check_labels(labels, limits))
+
+    def search(query: str | dict, k: int = 8) -> list[dict]:
+        """The k gallery pictures nearest to words or to a picture file: caption, score, image of each."""
+        with in_api():
+            wanted = check_prompt(query, limits) if isinstance(query, str) else _uploaded(query)
+            hits = session.search(wanted, check_hits(k, limits))
+            return [_found(hit) for hit in hits]
+
+    def scopes() -> list[str]:
+        """Names of the scopes that `generate` takes."""
+        return session.scopes
+
+    for endpoint in (generate, answer, caption, classify, search):
+        gr.api(endpoint, concurrency_id="model", concurrency_limit=limits.concurrency)
+    gr.api(scopes, queue=False)
+
+
+def _uploaded(file: dict) -> Path:
+    """The path of a file that came with the call; MediaError for anything else on this machine."""
+    path = (
+        os.path.realpath(file["path"]) if isinstance(file, dict) and isinstance(file.get("path"), str) else ""
+    )
+    if not path.startswith(os.path.realpath(get_upload_folder()) + os.sep):
+        raise MediaError("a medium is not an uploaded file; send it with gradio_client.handle_file")
+    return Path(path)
+
+
+def _found(hit: Hit) -> dict:
+    path = save_pil_to_cache(hit.image, get_upload_folder(), format="png")
+    return {"caption": hit.caption, "score": hit.score, "image": FileData(path=path).model_dump()}

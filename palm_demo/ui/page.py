@@ -1,0 +1,104 @@
+"""The page: a header, what is loaded, three tabs, the endpoints."""
+
+import html
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import gradio as gr
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from palm_demo.session import Session
+from palm_demo.settings import Settings
+from palm_demo.ui import flamingo, mammut, palm
+from palm_demo.ui.api import add_endpoints
+from palm_demo.ui.middleware import Doorkeeper
+from palm_demo.ui.stopping import Stops
+from palm_demo.ui.theme import CSS, theme
+
+CACHE_SECONDS = 3600
+"""How often visitors' files are looked through, and how old they get."""
+
+
+def build(session: Session, settings: Settings, folder: Path) -> gr.Blocks:
+    """The page of a session. The files of the examples go into the folder, which must outlive it."""
+    limits, stops = settings.limits, Stops()
+    with gr.Blocks(
+        title=settings.title, analytics_enabled=False, delete_cache=(CACHE_SECONDS, CACHE_SECONDS)
+    ) as page:
+        gr.HTML(_header(settings.title), elem_id="header")
+        with gr.Accordion("What is this?", open=True, elem_id="about"):
+            gr.HTML(_cards(session.about))
+        with gr.Tabs():
+            with gr.Tab("Flamingo", id="flamingo"):
+                gr.HTML(_paper(*flamingo.PAPER))
+                flamingo.flamingo_tab(session, limits, stops, folder)
+            with gr.Tab("MaMMUT", id="mammut"):
+                gr.HTML(_paper(*mammut.PAPER))
+                mammut.mammut_tab(session, limits)
+            with gr.Tab("PaLM", id="palm"):
+                gr.HTML(_paper(*palm.PAPER))
+                palm.palm_tab(session, limits, stops)
+        add_endpoints(session, limits)
+
+        def leave(request: gr.Request) -> None:
+            stops.leave(request.session_hash)
+
+        page.unload(leave)
+    return page.queue(max_size=limits.queue)
+
+
+def launch(page: gr.Blocks, settings: Settings, **options):
+    """Serves the page; options go on to gradio's `launch`, whose return value comes back."""
+    port = os.environ.get("PORT")
+    options = {"server_port": int(port) if port else None} | options
+    return page.launch(
+        theme=theme(),
+        css=CSS,
+        share=False,
+        ssr_mode=False,
+        enable_monitoring=False,
+        run_history=False,
+        footer_links=["api"],
+        max_file_size=settings.limits.upload_bytes,
+        app_kwargs={
+            "docs_url": None,
+            "redoc_url": None,
+            "openapi_url": None,
+            "routes": [Route("/healthz", _healthz)],
+            "middleware": [Middleware(Doorkeeper, limits=settings.limits)],
+        },
+        **options,
+    )
+
+
+async def _healthz(request) -> PlainTextResponse:
+    return PlainTextResponse("ok")
+
+
+def _header(title: str) -> str:
+    return (
+        f"<h1>{html.escape(title)}</h1>"
+        "<p>Three model families on one decoder, with small weights that this project trained itself. "
+        "Everything runs on this machine.</p>"
+    )
+
+
+def _cards(about: Mapping[str, Mapping]) -> str:
+    cards = (
+        f"<div class='card'><h3>{html.escape(part['name'])}</h3>"
+        f"<p class='size'>{part['parameters'] / 1e6:.1f} million parameters</p>"
+        f"<p><b>Trained on</b> {html.escape(part['trained_on'])}.</p>"
+        f"<p><b>Knows</b> {html.escape(part['knows'])}.</p></div>"
+        for part in (about[key] for key in ("flamingo", "mammut", "palm"))
+    )
+    return f"<div class='cards'>{''.join(cards)}</div>"
+
+
+def _paper(title: str, authors: str, address: str) -> str:
+    return (
+        f"<p class='paper'>After <a href='{address}' target='_blank' rel='noopener'>"
+        f"{html.escape(title)}</a>, {html.escape(authors)}.</p>"
+    )

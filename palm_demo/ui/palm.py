@@ -1,0 +1,103 @@
+"""The PaLM tab: a text continued, by the base model or in an author's manner."""
+
+import gradio as gr
+
+from palm_demo.session import Session
+from palm_demo.settings import Limits
+from palm_demo.ui.messages import on_page
+from palm_demo.ui.sampling import sampling_controls, sampling_settings
+from palm_demo.ui.stopping import Stops, StreamingTab
+from palm_demo.ui.uploads import check_prompt
+
+TAB = "palm"
+BASE = "base"
+PAPER = (
+    "PaLM: Scaling Language Modeling with Pathways",
+    "Chowdhery et al., 2022",
+    "https://arxiv.org/abs/2204.02311",
+)
+PROMPTS = (
+    "It was a dark and stormy night, and",
+    "The old house at the end of the lane",
+    "Once upon a time there was a little girl who",
+)
+SCOPE_PROMPTS = {
+    "austen": "It is a truth that every young lady",
+    "carroll": "“Curiouser and curiouser!” said the",
+    "dickens": "The fog lay thick upon the river, and Mr.",
+    "doyle": "“My dear Watson,” said Sherlock Holmes,",
+    "shakespeare": "Enter the King.\n\nKING.\n",
+}
+
+
+def palm_tab(session: Session, limits: Limits, stops: Stops) -> None:
+    """Builds the tab inside the current Blocks."""
+    with gr.Row():
+        with gr.Column(scale=5):
+            prompt = gr.Textbox(
+                label="Begin a text",
+                lines=5,
+                max_lines=12,
+                placeholder="Once upon a time …",
+                elem_id="palm-prompt",
+            )
+            scope = gr.Dropdown(
+                [BASE, *session.scopes],
+                value=BASE,
+                label="Scope",
+                info="A LoRA adapter trained on one author, or the base model alone",
+                elem_id="palm-scope",
+            )
+            with gr.Row():
+                run = gr.Button("Continue", variant="primary", elem_id="palm-run")
+                stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="palm-stop")
+            sampling = sampling_controls(TAB, limits, new_tokens=96, temperature=0.8)
+        with gr.Column(scale=6):
+            text = gr.Textbox(
+                label="PaLM writes",
+                lines=14,
+                max_lines=24,
+                interactive=False,
+                buttons=["copy"],
+                elem_id="palm-text",
+            )
+    samples = _samples(session.scopes)
+    shown = gr.Dataset(
+        components=[prompt, scope],
+        samples=samples,
+        headers=["Beginning", "Scope"],
+        label="Examples: one click writes on",
+        type="index",
+        elem_id="palm-samples",
+    )
+
+    @on_page
+    def stream(request: gr.Request, prompt: str, scope: str, *settings):
+        with stops.running(request.session_hash, TAB) as cancelled:
+            written = check_prompt(prompt, limits)
+            asked = sampling_settings(*settings)
+            for delta in session.stream(prompt, _named(scope), **asked, cancelled=cancelled):
+                written += delta
+                yield written
+
+    tab = StreamingTab(TAB, stops, limits, run, stop)
+    inputs = [prompt, scope, *sampling]
+    tab.wire(run.click, stream, inputs, [text])
+    loaded = shown.click(
+        lambda index: samples[index],
+        shown,
+        [prompt, scope],
+        queue=False,
+        show_progress="hidden",
+        api_visibility="private",
+    )
+    tab.wire(loaded.then, stream, inputs, [text])
+
+
+def _named(scope: str) -> str | None:
+    return None if scope == BASE else scope
+
+
+def _samples(scopes: list[str]) -> list[list[str]]:
+    by_author = [[SCOPE_PROMPTS[scope], scope] for scope in scopes if scope in SCOPE_PROMPTS]
+    return [[prompt, BASE] for prompt in PROMPTS] + by_author

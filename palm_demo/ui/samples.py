@@ -1,0 +1,75 @@
+"""Examples that work in one click and offline: drawn from the picture world when the page starts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from PIL import Image
+
+from palm_demo import world
+from palm_demo.tokenizer import MEDIA
+
+SIDE = 192
+SEEDS = {
+    "what_is_where": 11,
+    "background_color": 12,
+    "is_there": 13,
+    "how_many": 14,
+    "which_picture": 15,
+    "few_shot_naming": 16,
+    "way": 17,
+    "grows_or_shrinks": 18,
+    "caption": 19,
+}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A question with its media as files, and a picture that stands for it."""
+
+    prompt: str
+    media: tuple[str, ...]
+    thumbnail: Image.Image
+
+    @property
+    def title(self) -> str:
+        """What is asked, without the marks and the form around it."""
+        bare = self.prompt.rpartition(MEDIA)[2].replace("question:", "").replace("answer:", "")
+        bare = bare.strip().rstrip(":")
+        return bare if bare.endswith("?") else f"{bare} …"
+
+
+def question_samples(folder: Path) -> list[Sample]:
+    """One question of each kind, its pictures and videos written into the folder."""
+    return [_sample(folder, kind, seed) for kind, seed in SEEDS.items()]
+
+
+def _sample(folder: Path, kind: str, seed: int) -> Sample:
+    names = world.unseen() if kind == "few_shot_naming" else None
+    question = world.sample_question(Random(seed), kind, names=names)
+    paths, stills = [], []
+    for place, scene in enumerate(question.media, 1):
+        path, still = _write(folder / f"{kind}-{place}", scene)
+        paths.append(str(path))
+        stills.append(still)
+    return Sample(question.prompt, tuple(paths), _side_by_side(stills))
+
+
+def _write(stem: Path, scene: world.Scene | world.MovingScene) -> tuple[Path, Image.Image]:
+    """The file of a scene, and one picture of it."""
+    if isinstance(scene, world.MovingScene):
+        frames = world.frames(scene, count=16, size=SIDE)
+        return world.write_video(stem.with_suffix(".mp4"), frames, fps=8), frames[0]
+    picture, path = world.render(scene, SIDE), stem.with_suffix(".png")
+    picture.save(path)
+    return path, picture
+
+
+def _side_by_side(pictures: list[Image.Image]) -> Image.Image:
+    """Up to four pictures on one square."""
+    if len(pictures) == 1:
+        return pictures[0]
+    half, shown = SIDE // 2, Image.new("RGB", (SIDE, SIDE), "white")
+    for place, picture in enumerate(pictures[:4]):
+        shown.paste(picture.resize((half - 2, half - 2)), (place % 2 * half + 1, place // 2 * half + 1))
+    return shown

@@ -1,0 +1,54 @@
+"""The sampling settings that PaLM and Flamingo share, folded away."""
+
+import gradio as gr
+
+from palm_demo.settings import Limits
+
+
+def sampling_controls(tab: str, limits: Limits, new_tokens: int, temperature: float) -> list:
+    """An accordion; its components in the order of `sampling_settings`' arguments."""
+    with gr.Accordion("Sampling settings", open=False, elem_id=f"{tab}-sampling"):
+        with gr.Row():
+            length = gr.Slider(
+                1, limits.new_tokens, new_tokens, step=1, label="New tokens, at most", elem_id=f"{tab}-length"
+            )
+            heat = gr.Slider(
+                0,
+                2,
+                temperature,
+                step=0.05,
+                label="Temperature",
+                info="0 takes the likeliest",
+                elem_id=f"{tab}-heat",
+            )
+        with gr.Row():
+            top_k = gr.Slider(0, 200, 0, step=1, label="Top k", info="0 keeps all tokens")
+            top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top p", info="1 keeps all tokens")
+            penalty = gr.Slider(1, 2, 1, step=0.05, label="Repetition penalty", info="1 is none")
+        with gr.Row():
+            seed = gr.Number(
+                None, precision=0, label="Seed", info="Empty: a new one each time", elem_id=f"{tab}-seed"
+            )
+            stop = gr.Textbox(lines=1, max_lines=4, label="Stop at", info="Texts to end before, one a line")
+    return [length, heat, top_k, top_p, penalty, seed, stop]
+
+
+def sampling_settings(
+    length: int,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    penalty: float,
+    seed: int | None,
+    stop: str | None,
+) -> dict:
+    """The session's keyword arguments."""
+    return {
+        "max_new_tokens": int(length),
+        "temperature": temperature,
+        "top_k": int(top_k),
+        "top_p": top_p,
+        "repetition_penalty": penalty,
+        "seed": None if seed is None else int(seed),
+        "stop": tuple(line for line in (stop or "").splitlines() if line),
+    }

@@ -1,0 +1,76 @@
+"""Colours, type and spacing, for light and dark screens. Fonts come with Gradio, none from the web."""
+
+import gradio as gr
+
+CSS = """
+.gradio-container { max-width: 1240px !important; width: 100% !important; margin: 0 auto !important; }
+#header h1 { font-size: 2rem; font-weight: 700; letter-spacing: -0.02em; margin: 0.4rem 0 0.2rem; }
+#header p, .paper, .card .size, .heading { color: var(--body-text-color-subdued); }
+#header p { margin: 0; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(250px, 1fr)); gap: 0.8rem; }
+.card { border: 1px solid var(--border-color-primary); border-radius: var(--radius-lg);
+        padding: 0.7rem 1rem; background: var(--background-fill-primary); }
+.card h3 { margin: 0; font-size: 1rem; font-weight: 600; }
+.card p { margin: 0.25rem 0; font-size: 0.9rem; }
+.card .size { font-size: 0.85rem; }
+.paper { font-size: 0.9rem; margin: 0; }
+.paper a { padding: 0; color: var(--link-text-color); }
+.heading { font-size: 0.9rem; font-weight: 600; margin: 0.4rem 0 0; }
+
+/* captions below their pictures instead of over them */
+.captioned .grid-wrap { min-height: 0; }
+.captioned .thumbnail-lg { aspect-ratio: auto; height: auto; display: flex; flex-direction: column; }
+.captioned .thumbnail-lg > img { aspect-ratio: 1; height: auto; width: 100%; }
+.captioned .caption-label { position: static; max-width: none; width: 100%; border: none;
+                            padding: 0.3rem 0.4rem; border-radius: 0; background: transparent;
+                            font-size: 0.8rem; line-height: 1.25; text-align: left;
+                            white-space: normal; overflow: visible; }
+.captioned .thumbnail-lg.selected > img { opacity: 1; }
+
+#flamingo-chat img, #flamingo-chat video { max-height: 132px; width: auto; }
+/* sharing would post to another site */
+#flamingo-chat .message-buttons { display: none; }
+"""
+
+
+def theme() -> gr.themes.Base:
+    """Teal on slate; the darker shades keep white button text readable."""
+    look = gr.themes.Base(
+        primary_hue="teal",
+        secondary_hue="teal",
+        neutral_hue="slate",
+        radius_size="lg",
+        font=[gr.themes.LocalFont("IBM Plex Sans", (400, 700)), "system-ui", "sans-serif"],
+        font_mono=[gr.themes.LocalFont("IBM Plex Mono", (400,)), "ui-monospace", "monospace"],
+    )
+    return look.set(
+        body_background_fill="*neutral_50",
+        body_background_fill_dark="*neutral_950",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_background_fill="white",
+        block_background_fill_dark="*neutral_900",
+        block_border_width="1px",
+        block_shadow="0 1px 2px rgb(15 23 42 / 0.05)",
+        block_label_text_color="*neutral_700",
+        block_label_text_color_dark="*neutral_200",
+        block_title_text_color="*neutral_700",
+        block_title_text_color_dark="*neutral_200",
+        block_title_text_weight="600",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        color_accent="*primary_700",
+        input_background_fill="*neutral_50",
+        input_background_fill_dark="*neutral_800",
+        input_border_color_focus="*primary_500",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_600",
+        button_primary_text_color="white",
+        slider_color="*primary_600",
+        link_text_color="*primary_700",
+        link_text_color_dark="*primary_300",
+    )

@@ -1,0 +1,72 @@
+"""The vision tower, as open_clip builds it from our configuration."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from palm_demo.vision import VisionTower, flatten
+
+WHITE, RED = (255, 255, 255), (255, 0, 0)
+
+
+@pytest.fixture(scope="module")
+def tower(assets) -> VisionTower:
+    return VisionTower.from_folder(assets / "vision").eval()
+
+
+def drawing(mode: str) -> Image.Image:
+    """Red on the left, nothing on the right."""
+    image = Image.new("RGBA", (2, 1), (0, 0, 0, 0))
+    image.putpixel((0, 0), (*RED, 255))
+    return image.quantize() if mode == "P" else image.convert(mode)
+
+
+def test_the_bundled_tower_gives_one_token_per_patch(tower):
+    assert tower(torch.randn(2, 3, 96, 96)).shape == (2, 64, 256)
+    assert (tower.image_size, tower.patches, tower.width) == (96, 64, 256)
+
+
+def test_tokens_are_patches_in_reading_order(tower):
+    """With attention switched off, a patch reaches its own token alone."""
+    with torch.no_grad():
+        for name, weight in tower.named_parameters():
+            if "attn.out_proj" in name:
+                weight.zero_()
+        pixels = torch.zeros(1, 3, 96, 96)
+        blank = tower(pixels)
+        pixels[:, :, 24:36, 60:72] = 1.0
+        changed = (tower(pixels) - blank).abs().amax(dim=-1)[0] > 1e-4
+    assert changed.nonzero().flatten().tolist() == [2 * 8 + 5]
+
+
+def test_a_picture_is_fitted_whole_on_white(tower):
+    pixels = tower.preprocess([Image.new("RGB", (200, 50), RED), Image.new("L", (7, 9))])
+    assert pixels.shape == (2, 3, 96, 96)
+    red = torch.tensor([1.0, -1.0, -1.0])
+    assert torch.allclose(pixels[0, :, 48, [1, 94]], red[:, None], atol=0.02)
+    assert torch.allclose(pixels[0, :, [2, 93], 48], torch.ones(3, 2))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P", "LA"])
+def test_flatten_puts_transparency_on_white(mode):
+    flat = flatten(drawing(mode))
+    assert flat.mode == "RGB" and flat.getpixel((1, 0)) == WHITE
+    assert flat.getpixel((0, 0)) == (RED if mode != "LA" else (76, 76, 76))
+
+
+def test_flatten_mixes_what_is_half_transparent():
+    assert flatten(Image.new("RGBA", (1, 1), (0, 0, 0, 128))).getpixel((0, 0)) == (127, 127, 127)
+
+
+def test_flatten_keeps_the_shades_of_a_sixteen_bit_picture():
+    shades = Image.fromarray(np.array([[0, 0x4000, 0xFFFF]], dtype=np.uint16))
+    assert [flatten(shades).getpixel((x, 0))[0] for x in range(3)] == [0, 64, 255]
+
+
+def test_a_frozen_tower_stays_in_eval_mode_without_gradients(new_tower):
+    tower = new_tower().train().freeze_()
+    torch.nn.Sequential(tower).train()
+    pixels = torch.randn(1, 3, 8, 8)
+    assert torch.equal(tower(pixels), tower(pixels))
+    assert not tower(pixels).requires_grad
