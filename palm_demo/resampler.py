@@ -58,14 +58,19 @@ class PerceiverResampler(nn.Module):
 
 class AttentionPool(nn.Module):
     """Learned queries read the patches: the first for contrast, the rest for captions
-    (MaMMUT as in the reference; CoCa, section 3.2)."""
+    (MaMMUT as in the reference; CoCa, section 3.2).
 
-    def __init__(self, dim: int, dim_context: int, heads: int, dim_head: int, caption_queries: int):
+    kv_heads: 1 as in the reference, which leaves all heads one value of `dim_head`; or `heads`.
+    """
+
+    def __init__(
+        self, dim: int, dim_context: int, heads: int, kv_heads: int, dim_head: int, caption_queries: int
+    ):
         super().__init__()
         self.queries = nn.Parameter(torch.randn(1 + caption_queries, dim))
         self.norm_queries = LayerNorm(dim)
         self.norm_context = LayerNorm(dim_context)
-        self.attention = CrossAttention(dim, dim_context, heads, 1, dim_head)
+        self.attention = CrossAttention(dim, dim_context, heads, kv_heads, dim_head)
         self.norm = LayerNorm(dim)
 
     def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:

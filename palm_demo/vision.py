@@ -63,8 +63,8 @@ class VisionTower(nn.Module):
 def flatten(image: Image.Image) -> Image.Image:
     """RGB, with transparent parts on white: what a drawing without a background looks like."""
     if image.mode.startswith("I;16"):
-        image = image.point(lambda level: level / 256, "L")  # `convert` would clip it to white
-    if "A" in image.getbands() or "transparency" in image.info:
+        image = image.convert("I").point(lambda level: level / 256)  # `convert` alone clips to white
+    if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)

@@ -101,7 +101,7 @@ def new_mammut(new_tower) -> Callable[..., MaMMUT]:
             cross_layers=(0, 1),
             kv_heads=kv_heads,
             dim_latents=20,
-            pool=pool or AttentionPool(32, 24, heads=2, dim_head=16, caption_queries=0),
+            pool=pool or AttentionPool(32, 24, heads=2, kv_heads=2, dim_head=16, caption_queries=0),
             memory=memory or PatchMemory(32, 24),
             text_pass=text_pass,
         )

@@ -45,7 +45,9 @@ class MaMMUTBlueprint:
             self.cross_layers,
             kv_heads=size.heads,
             dim_latents=self.dim_latents,
-            pool=AttentionPool(size.dim, tower.width, size.heads, size.dim_head, caption_queries=0),
+            pool=AttentionPool(
+                size.dim, tower.width, size.heads, size.heads, size.dim_head, caption_queries=0
+            ),
             memory=PatchMemory(size.dim, tower.width),
             text_pass=bidirectional_text_pass,
         )

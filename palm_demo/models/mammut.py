@@ -148,13 +148,19 @@ class MaMMUT(nn.Module):
     def encode_patches(self, patches: Tensor) -> ImageFeatures:
         """(b, patches, width) of the tower -> latents and caption memory."""
         contrastive, pooled = self.pool(patches)
-        latents = F.normalize(self.image_to_latents(contrastive), dim=-1)
+        latents = F.normalize(self.image_to_latents(contrastive).float(), dim=-1)
         return ImageFeatures(latents, self.memory(patches, pooled))
 
     def embed_texts(self, ids: Tensor, real: Tensor) -> Tensor:
         """(b, n) ids, (b, n) bool which are no padding -> unit latents (b, dim_latents)."""
         summary = self.text_pass(self.decoder, ids, real, self.summary)
-        return F.normalize(self.text_to_latents(self.summary_norm(summary)), dim=-1)
+        return F.normalize(self.text_to_latents(self.summary_norm(summary)).float(), dim=-1)
+
+    def similarity(self, texts: Tensor, images: Tensor) -> Tensor:
+        """Unit latents (t, d), (i, d) -> (t, i) scaled cosines, in fp32 under autocast too: while
+        learning begins, cosines differ by less than bf16 can tell."""
+        with torch.autocast(texts.device.type, enabled=False):
+            return self.scale * (texts.float() @ images.float().T)
 
     def forward(self, ids: Tensor, memory: Tensor) -> Tensor:
         """Captioning pass: (b, n) ids, (b, m, dim) memory -> (b, n, vocab) logits."""
@@ -177,7 +183,7 @@ class MaMMUT(nn.Module):
         """
         caption = cross_entropy(self(caption_ids, features.memory), caption_labels)
         text = self.embed_texts(text_ids, text_real)
-        similarity = self.scale * (text.float() @ features.latents.float().T)
+        similarity = self.similarity(text, features.latents)
         pairs = torch.arange(len(text), device=text.device)
         rows, columns = (F.cross_entropy(s, pairs) for s in (similarity, similarity.T))
         return Losses(caption, (rows + columns) / 2)

@@ -78,7 +78,7 @@ def losses_on(model: MaMMUT, batch: Batch) -> dict[str, Tensor]:
         batch["text_real"],
     )
     names = model.embed_texts(batch["name_ids"], batch["name_real"])
-    likelihoods = (model.scale * (features.latents.float() @ names.float().T)).log_softmax(dim=1)
+    likelihoods = model.similarity(names, features.latents).T.log_softmax(dim=1)
     return {
         "caption": losses.caption,
         "contrastive": losses.contrastive,

@@ -6,7 +6,7 @@ import gradio as gr
 
 from palm_demo.session import Session
 from palm_demo.settings import Limits
-from palm_demo.ui.interleaving import as_message, assemble, labelled
+from palm_demo.ui.interleaving import as_message, assemble, labelled, literal
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.samples import question_samples
 from palm_demo.ui.sampling import sampling_controls, sampling_settings
@@ -124,5 +124,5 @@ def _whole(turns: list, prompt: str, media: list[str]) -> tuple[str, list[str]]:
 def _messages(turns: list) -> list[dict]:
     messages = []
     for prompt, media, answer in turns:
-        messages += [as_message(prompt, media), {"role": "assistant", "content": answer}]
+        messages += [as_message(prompt, media), {"role": "assistant", "content": literal(answer)}]
     return messages

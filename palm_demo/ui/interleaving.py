@@ -1,5 +1,6 @@
 """Text with `<media>` marks: put together for Flamingo, taken apart for the eye."""
 
+import html
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,8 +53,13 @@ def as_message(prompt: str, media: Sequence[str | Path]) -> dict:
         if place:
             content.append(_as_component(*next(shown)))
         if text.strip():
-            content.append(text.strip())
+            content.append(literal(text.strip()))
     return {"role": "user", "content": content}
+
+
+def literal(text: str) -> str:
+    """For the Chatbot, which reads what it shows as HTML, even with `render_markdown=False`."""
+    return html.escape(text, quote=False)
 
 
 def _as_component(path: str | Path, name: str) -> gr.components.Component:

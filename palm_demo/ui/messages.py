@@ -53,8 +53,7 @@ def in_api() -> Iterator[None]:
 
 
 def _warn(error: Exception) -> None:
-    title = "Please check" if isinstance(error, PalmDemoError) else "Sorry"
-    gr.Warning(html.escape(_tell(error)), SECONDS, title=title)  # the page reads the text as HTML
+    gr.Warning(html.escape(_tell(error)), SECONDS)  # the page reads the text as HTML
 
 
 def _tell(error: Exception) -> str:

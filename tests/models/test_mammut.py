@@ -19,7 +19,7 @@ def mammut(request, new_mammut) -> MaMMUT:
     """With the parts trained here, and with the reference's: pooled memory, multi-query, causal."""
     if request.param == "patches":
         return new_mammut()
-    pool = AttentionPool(32, 24, heads=2, dim_head=16, caption_queries=6)
+    pool = AttentionPool(32, 24, heads=2, kv_heads=1, dim_head=16, caption_queries=6)
     return new_mammut(pool, PooledMemory(), kv_heads=1, text_pass=causal_text_pass)
 
 

@@ -1,0 +1,119 @@
+"""The rules of the house: imports point down, and importing does nothing."""
+
+import ast
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+HOUSE = Path(__file__).resolve().parents[1]
+PACKAGE = HOUSE / "palm_demo"
+LAYERS = (
+    {"errors", "parts", "attention", "labels", "gallery", "world"},
+    {"cache", "lora", "bridges", "tokenizer", "media"},
+    {"decoder", "resampler", "vision", "prompting", "generation", "settings"},
+    {"models"},
+    {"checkpoints", "scoring", "about"},
+    {"session"},
+    {""},  # palm_demo itself
+    {"training", "ui"},
+)
+"""A room may import from lower ones only; a new room is given its place here."""
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def dotted(path: Path) -> str:
+    return ".".join(path.relative_to(HOUSE).with_suffix("").parts).removesuffix(".__init__")
+
+
+def room(module: str) -> str:
+    return (module.split(".") + [""])[1]
+
+
+def imports(path: Path) -> set[str]:
+    """Modules that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            parts = {f"{node.module}.{alias.name}" for alias in node.names}
+            modules = {dotted(file) for file in FILES}
+            found |= {part if part in modules else node.module for part in parts}
+    return found
+
+
+def floor(name: str) -> int:
+    return next(height for height, rooms in enumerate(LAYERS) if name in rooms)
+
+
+def test_every_room_has_a_floor():
+    assert {room(dotted(path)) for path in FILES} <= set().union(*LAYERS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=dotted)
+def test_imports_point_down(path):
+    here = room(dotted(path))
+    for module in imports(path):
+        if module.split(".")[0] == "palm_demo" and room(module) != here:
+            assert floor(room(module)) < floor(here), f"{dotted(path)} imports {module}"
+
+
+def test_training_is_imported_by_entry_points_alone():
+    rest = [path for path in FILES if room(dotted(path)) != "training" and path.name != "__main__.py"]
+    assert not [path for path in rest if any(room(m) == "training" for m in imports(path) if "palm_demo" in m)]
+
+
+def test_the_page_is_imported_by_app_alone():
+    rest = [*(HOUSE / "benchmarks").rglob("*.py"), *(p for p in FILES if room(dotted(p)) != "ui")]
+    assert not [path for path in rest if any(m.startswith("palm_demo.ui") for m in imports(path))]
+
+
+def test_one_file_alone_knows_open_clip():
+    knowing = [path for path in FILES if any(m.split(".")[0] == "open_clip" for m in imports(path))]
+    assert [dotted(path) for path in knowing] == ["palm_demo.vision"]
+
+
+def test_the_picture_world_needs_neither_torch_nor_the_rest():
+    for path in PACKAGE.glob("world/**/*.py"):
+        roots = {m.split(".")[0] for m in imports(path)}
+        assert not roots & {"torch", "torchvision", "einops", "open_clip", "tokenizers"}
+        assert all(room(m) == "world" for m in imports(path) if m.startswith("palm_demo"))
+
+
+watched: list[tuple[str, tuple]] | None = None
+
+
+def watch(event: str, arguments: tuple) -> None:
+    """Notes what writes to a disk or reaches for a network while someone watches."""
+    if watched is None:
+        return
+    opened_to_write = event == "open" and set(str(arguments[1])) & set("wax+")
+    if opened_to_write or event in {"os.mkdir", "os.rename", "os.remove", "socket.connect"}:
+        watched.append((event, arguments))
+
+
+def test_importing_writes_nothing_and_calls_nobody(monkeypatch):
+    """Modules of others are loaded by then: what is seen is what our own lines do."""
+    global watched
+    kept = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "palm_demo"}
+    names = [dotted(path) for path in FILES if path.stem != "__main__"]
+    for name in names:
+        importlib.import_module(name)
+    for name in [name for name in sys.modules if name.split(".")[0] == "palm_demo"]:
+        del sys.modules[name]
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    sys.addaudithook(watch)
+    watched = []
+    try:
+        for name in names:
+            importlib.import_module(name)
+        assert watched == []
+    finally:
+        watched = None
+        for name in [name for name in sys.modules if name.split(".")[0] == "palm_demo"]:
+            del sys.modules[name]
+        sys.modules.update(kept)

@@ -1,0 +1,104 @@
+"""Bits per byte, of texts of any length."""
+
+import math
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from palm_demo.decoder import Size
+from palm_demo.errors import ScopeError
+from palm_demo.models.palm import IGNORED
+from palm_demo.parts import RLHF, TOOLFORMER
+from palm_demo.scoring import bits_per_byte
+
+CONTEXT = 16
+LENGTHS = [1, 2, 15, 16, 17, 18, 31, 32, 33, 47, 90, 203]
+
+
+@pytest.fixture
+def palm(new_palm, tokenizer):
+    return new_palm(RLHF, size=Size(32, 2, 2, len(tokenizer), dim_head=16))
+
+
+def text_of(tokenizer, length: int) -> str:
+    """The beginning of a text that has exactly so many tokens."""
+    text = "the cat sat on a mat and two of my dogs ran to \u00e9 \U0001f600 \n" * 20
+    return next(text[:end] for end in range(len(text)) if len(tokenizer.encode(text[:end])) == length)
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_each_token_is_predicted_exactly_once(length, new_palm, tokenizer):
+    """By a model that heeds nothing but its bias, the windows cannot matter."""
+    unigram = new_palm(TOOLFORMER, size=Size(32, 1, 2, len(tokenizer), dim_head=16))
+    head = unigram.decoder.head.projection
+    head.weight.data.zero_()
+    head.bias.data.normal_(std=3)
+    text = text_of(tokenizer, length)
+    nats = -head.bias.log_softmax(dim=0)[tokenizer.encode(text)].sum().item()
+    found = bits_per_byte(unigram, tokenizer, text, None, CONTEXT)
+    assert found == pytest.approx(nats / math.log(2) / len(text.encode()), rel=1e-4)
+
+
+@pytest.mark.parametrize("length", [1, 7, CONTEXT])
+def test_a_short_text_is_scored_in_one_pass(length, palm, tokenizer):
+    text = text_of(tokenizer, length)
+    ids = tokenizer.encode(text)
+    logits = palm(torch.tensor([[tokenizer.bos_id, *ids[:-1]]]))[0].log_softmax(dim=-1)
+    bits = -logits.gather(1, torch.tensor(ids)[:, None]).sum().item() / math.log(2)
+    assert bits_per_byte(palm, tokenizer, text, None, CONTEXT) == pytest.approx(
+        bits / len(text.encode()), rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("length", [17, 90, 203])
+def test_windows_hold_the_texts_own_past_and_at_least_half_of_it(length, palm, tokenizer, monkeypatch):
+    text = text_of(tokenizer, length)
+    ids, seen, loss = tokenizer.encode(text), [], palm.loss
+
+    def watched(inputs, labels, scopes):
+        seen.extend(zip(inputs.tolist(), labels.tolist(), strict=True))
+        return loss(inputs, labels, scopes)
+
+    monkeypatch.setattr(palm, "loss", watched)
+    bits_per_byte(palm, tokenizer, text, None, CONTEXT)
+    predicted = 0
+    for inputs, labels in seen:
+        assert len(inputs) <= CONTEXT and inputs[0] == tokenizer.bos_id
+        places = [place for place, label in enumerate(labels) if label != IGNORED]
+        for place in places:
+            assert labels[place] == ids[predicted]
+            assert inputs[1 : place + 1] == ids[predicted - place : predicted]
+            assert place >= min(predicted, CONTEXT // 2)
+            predicted += 1
+    assert predicted == length
+
+
+def test_bytes_are_counted_not_characters(new_palm, tokenizer):
+    even = new_palm(TOOLFORMER, size=Size(32, 1, 2, len(tokenizer), dim_head=16))
+    for weight in even.decoder.head.parameters():
+        weight.data.zero_()
+    text = "\U0001f9a7"
+    wanted = len(tokenizer.encode(text)) * math.log2(len(tokenizer)) / 4
+    assert bits_per_byte(even, tokenizer, text, None, CONTEXT) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_a_scope_is_scored_as_that_scope(palm, tokenizer):
+    text = text_of(tokenizer, 40)
+    for weight in palm.add_scope("carroll", 2).parameters():
+        weight.data.normal_(std=0.2)
+    base, scoped = (bits_per_byte(palm, tokenizer, text, scope, CONTEXT) for scope in (None, "carroll"))
+    assert abs(base - scoped) > 1e-3
+    palm.merge_scope("carroll")
+    assert_close(bits_per_byte(palm, tokenizer, text, None, CONTEXT), scoped, rtol=1e-4, atol=0)
+
+
+def test_an_unknown_scope_is_refused(palm, tokenizer):
+    with pytest.raises(ScopeError, match="'verne'"):
+        bits_per_byte(palm, tokenizer, "a cat", "verne", CONTEXT)
+
+
+def test_scoring_builds_no_graph_and_leaves_gradients_on(palm, tokenizer):
+    bits_per_byte(palm, tokenizer, "a cat", None, CONTEXT)
+    assert torch.is_grad_enabled()
+    assert all(weight.grad is None for weight in palm.parameters())

@@ -1,0 +1,81 @@
+"""Text to ids and back."""
+
+import random
+
+import pytest
+import tokenizers
+
+from palm_demo.errors import CheckpointError
+from palm_demo.tokenizer import SPECIAL_TOKENS, Tokenizer
+
+TEXTS = [
+    "a cat left of a dog on a blue background",
+    "  two  spaces, a\ttab,\r\n lines \n\n and an end ",
+    "na\u00efve caf\u00e9 \u2014 \u201cquotes\u201d \u65e5\u672c\u8a9e \u0627\u0644\u0639\u0631\u0628\u064a\u0629 \u0e44\u0e17\u0e22",
+    "\U0001f600 \U0001f469\u200d\U0001f469\u200d\U0001f467 \U0001f1eb\U0001f1f7 \u2764\ufe0f",
+    "".join(map(chr, range(32))) + "\x7f\x85\u200b\ufeff\ufffd",
+    "<media> <eos> <pad><bos>",
+    "",
+]
+
+
+def specials(tokenizer: Tokenizer) -> set[int]:
+    return {tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id, tokenizer.media_id}
+
+
+def test_special_ids_are_four_different_ones_in_range(tokenizer):
+    assert len(specials(tokenizer)) == 4
+    assert all(0 <= i < len(tokenizer) for i in specials(tokenizer))
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+def test_any_text_comes_back_as_it_was(text, tokenizer):
+    ids = tokenizer.encode(text)
+    assert tokenizer.decode(ids) == text
+    assert all(0 <= i < len(tokenizer) for i in ids)
+
+
+def test_any_characters_come_back_as_they_were(tokenizer):
+    rng = random.Random(0)
+    letters = [chr(i) for i in range(0x11000) if not 0xD800 <= i < 0xE000]
+    for _ in range(100):
+        text = "".join(rng.choices(letters, k=20))
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+@pytest.mark.parametrize("name", SPECIAL_TOKENS)
+def test_a_special_tokens_name_typed_in_a_text_is_plain_text(name, tokenizer):
+    ids = tokenizer.encode(f"see {name} here")
+    assert not specials(tokenizer) & set(ids)
+    assert tokenizer.decode(ids) == f"see {name} here"
+
+
+def test_special_ids_leave_nothing_in_the_text(tokenizer):
+    ids = [tokenizer.bos_id, *tokenizer.encode("a cat"), tokenizer.media_id, tokenizer.eos_id, tokenizer.pad_id]
+    assert tokenizer.decode(ids) == "a cat"
+    assert "".join(tokenizer.decode_stream(ids)) == "a cat"
+
+
+def test_a_batch_is_encoded_as_its_members(tokenizer):
+    assert tokenizer.encode_batch(TEXTS) == [tokenizer.encode(text) for text in TEXTS]
+
+
+def test_what_is_never_sampled_is_every_special_token_but_the_end(tokenizer):
+    assert set(tokenizer.never_sampled()) == specials(tokenizer) - {tokenizer.eos_id}
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match="no tokenizer at .*gone.json"):
+        Tokenizer.load(tmp_path / "gone.json")
+
+
+def test_a_file_that_is_no_tokenizer_is_named(tmp_path):
+    (tmp_path / "odd.json").write_text('{"hello": 1}')
+    with pytest.raises(CheckpointError, match=r"odd.json is no tokenizer"):
+        Tokenizer.load(tmp_path / "odd.json")
+
+
+def test_a_tokenizer_without_our_special_tokens_is_refused(tmp_path):
+    tokenizers.Tokenizer(tokenizers.models.BPE()).save(str(tmp_path / "bare.json"))
+    with pytest.raises(CheckpointError, match="<pad>, <bos>, <eos>, <media>"):
+        Tokenizer.load(tmp_path / "bare.json")

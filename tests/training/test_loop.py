@@ -1,0 +1,249 @@
+"""The training loop, and what it is fed."""
+
+import random
+
+import pytest
+import torch
+
+from palm_demo.decoder import Size
+from palm_demo.models import PaLM
+from palm_demo.models.palm import IGNORED
+from palm_demo.parts import RLHF
+from palm_demo.training import prose
+from palm_demo.training.loop import Intervals, Schedule, train
+from palm_demo.training.palm import next_token_batch
+from palm_demo.training.pictures import mammut_batch, padded
+from palm_demo.training.world_text import world_window
+
+STEPS = 6
+SCHEDULE = Schedule(STEPS, learning_rate=0.01, warmup=2)
+ALWAYS = Intervals(checkpoint_seconds=-1, measure_steps=2)
+
+
+class Interrupted(Exception):
+    pass
+
+
+def batch_at(step: int) -> dict[str, torch.Tensor]:
+    rng = random.Random(step)
+    return next_token_batch([[rng.randrange(48) for _ in range(9)] for _ in range(4)], {0})
+
+
+def run(folder, stop_before: int = STEPS, schedule: Schedule = SCHEDULE, intervals: Intervals = ALWAYS):
+    """A model trained in a folder, from a start of its own or from what the folder holds."""
+    torch.manual_seed(1)
+    palm = PaLM(Size(dim=32, depth=2, heads=2, vocab=48, dim_head=16, ff_mult=2), RLHF)
+    steps = []
+
+    def losses_of(batch):
+        if steps and steps[-1] + 1 == stop_before < STEPS:
+            raise Interrupted
+        steps.append(next(s for s in range(STEPS) if torch.equal(batch_at(s)["ids"], batch["ids"].cpu())))
+        return {"text": palm.loss(batch["ids"], batch["labels"])}
+
+    def measure():
+        assert not palm.training and not torch.is_grad_enabled()
+        return {"measured": 0.5}
+
+    palm.steps = steps
+    try:
+        palm.figures = train(palm, batch_at, losses_of, measure, schedule, intervals, folder, loaders=0)
+    except Interrupted:
+        palm.figures = None
+    return palm
+
+
+def weights(palm: PaLM) -> dict[str, torch.Tensor]:
+    return {name: t.cpu().clone() for name, t in palm.state_dict().items()}
+
+
+def same(one: dict, other: dict) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("stop", [1, 3, 5])
+def test_an_interrupted_and_resumed_run_gives_the_weights_of_an_unbroken_one(stop, tmp_path):
+    unbroken = run(tmp_path / "unbroken")
+    broken = run(tmp_path / "broken", stop_before=stop)
+    assert broken.figures is None and not same(weights(broken), weights(unbroken))
+    resumed = run(tmp_path / "broken")
+    assert resumed.steps == list(range(stop, STEPS))
+    assert same(weights(resumed), weights(unbroken))
+
+
+def test_work_since_the_last_checkpoint_is_done_again_alike(tmp_path):
+    unbroken = run(tmp_path / "unbroken")
+    rare = Intervals(checkpoint_seconds=1e9, measure_steps=100)
+    run(tmp_path / "broken", stop_before=2)
+    lost = run(tmp_path / "broken", stop_before=5, intervals=rare)
+    assert lost.steps == [2, 3, 4]
+    resumed = run(tmp_path / "broken")
+    assert resumed.steps == [2, 3, 4, 5]
+    assert same(weights(resumed), weights(unbroken))
+
+
+def test_training_moves_the_weights_and_reports_the_last_figures(tmp_path):
+    torch.manual_seed(1)
+    palm = run(tmp_path)
+    assert palm.figures == {"measured": 0.5}
+    assert palm.steps == list(range(STEPS))
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == STEPS // 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log.jsonl", "state.pt"]
+
+
+def test_what_is_frozen_stays_as_it_was(tmp_path):
+    torch.manual_seed(1)
+    palm = PaLM(Size(dim=32, depth=2, heads=2, vocab=48, dim_head=16, ff_mult=2), RLHF).freeze_()
+    palm.add_scope("carroll", 2)
+    before = weights(palm)
+    train(
+        palm,
+        batch_at,
+        lambda batch: {"text": palm.loss(batch["ids"], batch["labels"], ["carroll"] * 4)},
+        dict,
+        SCHEDULE,
+        ALWAYS,
+        tmp_path,
+        loaders=0,
+    )
+    moved = {name for name, weight in weights(palm).items() if not torch.equal(weight, before[name])}
+    assert moved == {name for name in before if name.startswith("scopes.")}
+
+
+def test_a_folder_of_another_models_run_is_refused(tmp_path):
+    run(tmp_path)
+    with pytest.raises(ValueError, match="of another model"):
+        train(torch.nn.Linear(3, 3), batch_at, dict, dict, SCHEDULE, ALWAYS, tmp_path, loaders=0)
+
+
+def test_the_rate_rises_stays_and_falls_to_nothing():
+    schedule = Schedule(steps=100, learning_rate=1.0, warmup=10, decay=0.2)
+    rates = [schedule.rate(step) for step in range(101)]
+    assert rates[:10] == sorted(rates[:10]) and 0 < rates[0] < rates[9]
+    assert set(rates[9:81]) == {1.0}
+    assert rates[80:] == sorted(rates[80:], reverse=True) and rates[100] == 0
+
+
+# batches
+
+
+def test_labels_are_the_ids_shifted_right():
+    batch = next_token_batch([[1, 5, 6, 7], [1, 8, 9, 2]], unlearned=set())
+    assert batch["ids"].tolist() == [[1, 5, 6], [1, 8, 9]]
+    assert batch["labels"].tolist() == [[5, 6, 7], [8, 9, 2]]
+
+
+def test_ids_that_no_model_may_say_are_read_and_not_learned():
+    batch = next_token_batch([[1, 5, 3, 7, 1]], unlearned={1, 3})
+    assert batch["ids"].tolist() == [[1, 5, 3, 7]]
+    assert batch["labels"].tolist() == [[5, IGNORED, 7, IGNORED]]
+
+
+def test_rows_are_padded_on_the_right():
+    assert padded([[1, 2, 3], [4]], fill=9).tolist() == [[1, 2, 3], [4, 9, 9]]
+
+
+def test_a_batch_of_scenes_depends_on_its_seed_alone(tokenizer):
+    def batch(seed, noise):
+        random.seed(noise)
+        torch.manual_seed(noise)
+        return mammut_batch(random.Random(seed), 3, 0.4, 0.2, tokenizer)
+
+    one, again, other = batch("0/1", 5), batch("0/1", 6), batch("0/2", 5)
+    assert same(one, again)
+    assert not torch.equal(one["pixels"], other["pixels"])
+
+
+def test_captions_end_and_are_shifted_by_one(tokenizer):
+    batch = mammut_batch(random.Random(0), 3, 0.4, 0.2, tokenizer)
+    for ids, labels in zip(batch["caption_ids"].tolist(), batch["caption_labels"].tolist(), strict=True):
+        said = [label for label in labels if label != IGNORED]
+        assert ids[: len(said)] == [tokenizer.bos_id, *said[:-1]]
+        assert said[-1] == tokenizer.eos_id
+        assert set(ids[len(said) :]) <= {tokenizer.pad_id}
+
+
+def test_windows_of_world_text_depend_on_their_seed_alone(tokenizer):
+    one, again, other = (world_window(64, random.Random(seed), tokenizer) for seed in (1, 1, 2))
+    assert one == again != other
+    assert len(one) == 64 and one[0] == tokenizer.bos_id
+
+
+# books
+
+SECRET = "zanzibar"
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Two books to learn from, two that may not be read: one by an author of the shelf."""
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    held_out = sorted(prose.HELD_OUT)[:2]
+    rows = ["id,title,author,shelf", "11,Alice,Carroll,carroll", "1661,Holmes,Doyle,doyle"]
+    rows += [f"{held_out[0]},Secret,Carroll,carroll", f"{held_out[1]},Other,Nobody,"]
+    (folder / "index.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    for name, word in (("11", "rabbit"), ("1661", "pipe")):
+        (folder / f"{name}.txt").write_text(f"the {word} was late. " * 40, encoding="utf-8")
+    for name in held_out:
+        (folder / f"{name}.txt").write_text(f"the {SECRET} was secret. " * 40, encoding="utf-8")
+    return folder
+
+
+def test_held_out_books_are_never_read(corpus, tokenizer, tmp_path):
+    tokens = prose.token_array(prose.training_books(corpus), tokenizer, tmp_path / "all.npy")
+    text = tokenizer.decode(tokens.tolist())
+    assert "rabbit" in text and "pipe" in text and SECRET not in text
+
+
+def test_a_held_out_book_is_not_on_its_authors_shelf(corpus, tokenizer, tmp_path):
+    tokens = prose.token_array(prose.shelf_books(corpus, "carroll"), tokenizer, tmp_path / "shelf.npy")
+    text = tokenizer.decode(tokens.tolist())
+    assert "rabbit" in text and "pipe" not in text and SECRET not in text
+
+
+def test_books_are_learned_from_or_held_out_and_none_is_both(corpus):
+    read, unread = prose.training_books(corpus), prose.held_out_books(corpus)
+    assert len(read) == len(unread) == 2
+    assert sorted([*read, *unread]) == prose.books(corpus)
+
+
+def test_the_tokenizer_reads_no_held_out_book(corpus, monkeypatch):
+    from palm_demo.training import tokenizer as recipe
+
+    monkeypatch.setattr(recipe, "SENTENCES", 3)
+    texts = list(recipe._texts(corpus, random.Random(0)))
+    assert any("rabbit" in text for text in texts) and not any(SECRET in text for text in texts)
+
+
+def test_every_book_begins_and_ends(corpus, tokenizer, tmp_path):
+    tokens = prose.token_array(prose.training_books(corpus), tokenizer, tmp_path / "all.npy").tolist()
+    assert tokens[0] == tokenizer.bos_id and tokens[-1] == tokenizer.eos_id
+    assert tokens.count(tokenizer.bos_id) == tokens.count(tokenizer.eos_id) == 2
+
+
+def test_books_are_tokenized_once(corpus, tokenizer, tmp_path):
+    first = prose.token_array(prose.training_books(corpus), tokenizer, tmp_path / "all.npy").tolist()
+    for book in prose.books(corpus):
+        book.unlink()
+    assert prose.token_array([], tokenizer, tmp_path / "all.npy").tolist() == first
+
+
+def test_a_window_is_a_piece_of_the_books_after_a_beginning(corpus, tokenizer, tmp_path):
+    tokens = prose.token_array(prose.training_books(corpus), tokenizer, tmp_path / "all.npy")
+    windows = [prose.window(tokens, 16, tokenizer.bos_id, random.Random(seed)) for seed in (1, 1, 2)]
+    assert windows[0] == windows[1] != windows[2]
+    joined = " ".join(map(str, tokens.tolist()))
+    for window in windows:
+        assert len(window) == 16 and window[0] == tokenizer.bos_id
+        assert " ".join(map(str, window[1:])) in joined
+
+
+def test_an_unknown_shelf_is_named_with_those_there_are(corpus):
+    with pytest.raises(ValueError, match="no shelf 'verne'; it has .*carroll, doyle"):
+        prose.shelf_books(corpus, "verne")
+
+
+def test_a_folder_without_books_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no .txt files"):
+        prose.books(tmp_path)

@@ -1,0 +1,185 @@
+"""One server and one browser for all tests of the page; nothing may leave this machine."""
+
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from gradio_client import Client
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
+
+import palm_demo
+from palm_demo.session import Session
+from palm_demo.settings import Settings, load_settings
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSER_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE_MS = 30_000
+"""For a condition that holds within a second on an idle machine."""
+
+
+@pytest.fixture(scope="session")
+def settings() -> Settings:
+    """The Spacefile's, but for the limit that so many tests from one address would meet."""
+    settings = load_settings()
+    return replace(settings, limits=replace(settings.limits, uploads_per_minute=10_000))
+
+
+@pytest.fixture(scope="session")
+def session(settings) -> Session:
+    session = palm_demo.load("tiny")
+    session.media_limits = settings.limits.of_media
+    return session
+
+
+@pytest.fixture(scope="session")
+def local_sockets() -> Iterator[None]:
+    """Refuses connections to other machines, of the server too."""
+    connect = socket.socket.connect
+
+    def connect_here(self, address):
+        if self.family != socket.AF_UNIX and address[0] not in ("127.0.0.1", "localhost", "::1"):
+            raise AssertionError(f"a connection to {address} was tried")
+        return connect(self, address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", connect_here)
+        yield
+
+
+@pytest.fixture(scope="session")
+def address(session, settings, local_sockets, tmp_path_factory) -> Iterator[str]:
+    """Where the page is served, by the code that app.py runs."""
+    folder = tmp_path_factory.mktemp("page")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(folder / "uploads"))
+        patch.delenv("PORT", raising=False)
+        for name, value in settings.environment.items():
+            patch.setenv(name, value)
+        from palm_demo.ui import page  # gradio reads the environment when it is imported
+
+        (folder / "examples").mkdir()
+        blocks = page.build(session, settings, folder / "examples")
+        _, url, _ = page.launch(
+            blocks,
+            settings,
+            server_name="127.0.0.1",
+            server_port=_free_port(),
+            prevent_thread_lock=True,
+            quiet=True,
+        )
+        yield url
+        blocks.close(verbose=False)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def client(address, tmp_path_factory) -> Client:
+    return Client(address, verbose=False, download_files=str(tmp_path_factory.mktemp("downloads")))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The machine's own browser, or the one that playwright has installed."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=BROWSER_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def strays() -> list[str]:
+    """Requests that left the machine and errors of the page's scripts, as they are seen."""
+    return []
+
+
+@pytest.fixture(autouse=True)
+def nothing_strays(strays) -> Iterator[None]:
+    yield
+    seen = list(strays)
+    strays.clear()
+    assert not seen, f"the page went astray: {seen}"
+
+
+@pytest.fixture
+def visit(browser, address, strays) -> Iterator[Callable[[str], Page]]:
+    """Opens the page at a tab, as a new visitor would."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(PATIENCE_MS)
+
+    def note_request(request) -> None:
+        if not request.url.startswith((address, "data:", "blob:")):
+            strays.append(request.url)
+
+    def open_at(tab: str) -> Page:
+        page = context.new_page()
+        page.on("request", note_request)
+        page.on("pageerror", lambda error: strays.append(str(error)))
+        page.goto(address)
+        page.get_by_role("tab", name=tab, exact=True).click()
+        return page
+
+    yield open_at
+    context.close()
+
+
+@pytest.fixture(scope="session")
+def media(tmp_path_factory) -> Path:
+    """A folder of good and bad files."""
+    folder = tmp_path_factory.mktemp("media")
+    Image.new("RGB", (64, 64), "red").save(folder / "red.png")
+    Image.new("RGB", (64, 64), "blue").save(folder / "blue.png")
+    (folder / "text.png").write_text("words, not pixels")
+    noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(folder / "whole.jpg")
+    (folder / "cut.jpg").write_bytes((folder / "whole.jpg").read_bytes()[:4000])
+    Image.new("L", (10_000, 9_000)).save(folder / "huge.png")
+    frames = [Image.new("RGB", (32, 32), color) for color in ("red", "green", "blue")]
+    frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:], duration=100)
+    _write_sound(folder / "sound.mp4")
+    _write_black(folder / "short.mp4", seconds=3)
+    _write_black(folder / "long.mp4", seconds=600)
+    (folder / "many").mkdir()
+    for number in range(20):
+        Image.new("RGB", (16, 16), (12 * number, 0, 0)).save(folder / "many" / f"{number}.png")
+    return folder
+
+
+def _write_black(path: Path, seconds: int) -> None:
+    """A video of one frame per second."""
+    with av.open(os.fspath(path), "w") as container:
+        stream = container.add_stream("libx264", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        for _ in range(seconds):
+            container.mux(stream.encode(av.VideoFrame.from_image(Image.new("RGB", (32, 32)))))
+        container.mux(stream.encode(None))
+
+
+def _write_sound(path: Path) -> None:
+    """An mp4 without pictures."""
+    with av.open(os.fspath(path), "w") as container:
+        stream = container.add_stream("aac", rate=44_100, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 44_100
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))

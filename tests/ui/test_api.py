@@ -1,0 +1,104 @@
+"""The named endpoints, called as a program would."""
+
+import urllib.error
+import urllib.request
+
+import pytest
+from gradio_client import handle_file
+from PIL import Image
+
+from palm_demo import world
+
+NAMED = {"/generate", "/answer", "/caption", "/classify", "/search", "/scopes"}
+
+
+def test_only_the_named_endpoints_are_public(client):
+    described = client.view_api(return_format="dict", print_info=False)
+    assert set(described["named_endpoints"]) == NAMED
+    assert not described["unnamed_endpoints"]
+
+
+def test_generate_gives_what_the_session_gives(client, session):
+    settings = {"max_new_tokens": 12, "temperature": 0.7, "top_p": 0.9, "seed": 5}
+    given = client.predict("Once upon a time", **settings, api_name="/generate")
+    assert given == session.generate("Once upon a time", **settings)
+
+
+def test_generate_takes_a_scope(client, session):
+    scope = session.scopes[0]
+    given = client.predict("The night", scope, 8, 0.0, api_name="/generate")
+    assert given == session.generate("The night", scope, max_new_tokens=8, temperature=0.0)
+
+
+def test_generate_stops_at_a_text(client):
+    whole = client.predict("The night", None, 40, 0.0, api_name="/generate")
+    word = whole.split()[3]
+    assert word not in client.predict("The night", None, 40, 0.0, stop=[word], api_name="/generate")
+
+
+def test_scopes_are_those_of_the_session(client, session):
+    assert client.predict(api_name="/scopes") == session.scopes
+
+
+def test_answer_reads_pictures_and_videos_in_one_prompt(client, session, media):
+    prompt = "<media> <media> question: which picture has a cat? answer:"
+    files = [media / "red.png", media / "short.mp4"]
+    given = client.predict(prompt, [handle_file(file) for file in files], api_name="/answer")
+    assert given == session.answer(prompt, files)
+
+
+def test_answer_without_media_reads_text_alone(client, session):
+    assert client.predict("question: is there a cat? answer:", [], api_name="/answer") == session.answer(
+        "question: is there a cat? answer:", []
+    )
+
+
+def test_caption_gives_what_the_session_gives(client, session, media):
+    given = client.predict(handle_file(media / "blue.png"), api_name="/caption")
+    assert given == session.caption(media / "blue.png")
+
+
+def test_classify_gives_probabilities(client, media):
+    given = client.predict(handle_file(media / "red.png"), ["cat", "dog", "car"], api_name="/classify")
+    assert set(given) == {"cat", "dog", "car"}
+    assert sum(given.values()) == pytest.approx(1, abs=1e-4)
+
+
+def test_search_finds_pictures_by_words(client, session):
+    found = client.predict("a cat", 5, api_name="/search")
+    assert [hit["caption"] for hit in found] == [hit.caption for hit in session.search("a cat", 5)]
+    assert found[0]["score"] >= found[-1]["score"]
+    assert Image.open(found[0]["image"]).size == session.gallery.images[0].size
+
+
+def test_search_finds_a_picture_by_itself(client, session, tmp_path):
+    session.gallery.images[7].save(tmp_path / "seven.png")
+    found = client.predict(handle_file(tmp_path / "seven.png"), 3, api_name="/search")
+    assert found[0]["caption"] == session.gallery.captions[7]
+    assert found[0]["score"] == pytest.approx(1, abs=1e-2)
+
+
+def test_start_gallery_has_200_scenes(session):
+    assert len(session.gallery) >= 200
+    assert len(world.concepts()) >= 400
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("healthz", 200),
+        ("docs", 404),
+        ("redoc", 404),
+        ("openapi.json", 404),
+        ("gradio_api/runs", 404),
+        ("monitoring", 403),
+        ("gradio_api/file=/etc/passwd", 403),
+    ],
+)
+def test_what_the_server_shows_and_what_not(address, path, status):
+    try:
+        with urllib.request.urlopen(address + path) as answer:
+            seen = answer.status
+    except urllib.error.HTTPError as error:
+        seen = error.code
+    assert seen == status

@@ -1,0 +1,173 @@
+"""Each bad input: a clear message, and the page lives on."""
+
+import re
+import urllib.error
+import urllib.request
+
+import pytest
+from gradio_client import handle_file
+from gradio_client.exceptions import AppError
+from playwright.sync_api import Page, expect
+
+BAD_FILES = {
+    "text.png": "not a picture",
+    "cut.jpg": "damaged",
+    "huge.png": "90 megapixels",
+    "moving.gif": "animated",
+    "sound.mp4": "no video stream",
+    "long.mp4": "600 seconds",
+}
+BAD_PICTURES = {name: message for name, message in BAD_FILES.items() if not name.endswith(".mp4")}
+MANY = [f"many/{number}.png" for number in range(20)]
+
+
+def attach(page: Page, files: list) -> None:
+    page.locator("#flamingo-box input[type=file]").set_input_files(files)
+    expect(page.locator("#flamingo-box").get_by_label("Remove file")).to_have_count(len(files))
+
+
+def ask(page: Page, text: str) -> None:
+    page.locator("#flamingo-box textarea").fill(text)
+    page.get_by_role("button", name="Ask", exact=True).click()
+
+
+def expect_warning(page: Page, text: str) -> None:
+    expect(page.get_by_test_id("toast-body")).to_contain_text(text)
+
+
+def expect_flamingo_lives(page: Page) -> None:
+    """An example still works in one click, and no error lies over the page."""
+    page.locator("#flamingo-samples button").first.click()
+    expect(page.locator("#flamingo-chat .bot.message")).to_have_count(1)
+    expect(page.get_by_role("button", name="Ask", exact=True)).to_be_enabled()
+    expect(page.locator(".error")).to_have_count(0)
+
+
+@pytest.mark.parametrize(("name", "message"), BAD_FILES.items())
+def test_flamingo_explains_what_is_wrong_with_a_file(visit, media, name, message):
+    page = visit("Flamingo")
+    attach(page, [media / name])
+    ask(page, "what is this?")
+    expect_warning(page, message)
+    expect_flamingo_lives(page)
+
+
+def test_flamingo_refuses_20_files_at_once(visit, media):
+    page = visit("Flamingo")
+    attach(page, [media / name for name in MANY])
+    ask(page, "what is this?")
+    expect_warning(page, "20 files came at once and at most 8 fit")
+    expect_flamingo_lives(page)
+
+
+def test_flamingo_names_both_counts_of_a_mismatch(visit, media):
+    page = visit("Flamingo")
+    attach(page, [media / "red.png"])
+    ask(page, "<media> <media> question: which picture has a cat? answer:")
+    expect_warning(page, "2 <media> marks")
+    expect_flamingo_lives(page)
+
+
+def test_flamingo_asks_for_a_prompt(visit, media):
+    page = visit("Flamingo")
+    attach(page, [media / "red.png"])
+    page.get_by_role("button", name="Ask", exact=True).click()
+    expect_warning(page, "no prompt")
+    expect_flamingo_lives(page)
+
+
+def test_palm_refuses_100_kb_and_lives_on(visit):
+    page = visit("PaLM")
+    prompt, text = page.get_by_label("Begin a text"), page.get_by_label("PaLM writes")
+    page.get_by_role("button", name="Continue", exact=True).click()
+    expect_warning(page, "no prompt")
+    prompt.fill("x" * 100_000)
+    page.get_by_role("button", name="Continue", exact=True).click()
+    expect_warning(page, "100,000 bytes")
+    expect(text).to_have_value("")
+    prompt.fill("The night")
+    page.get_by_role("button", name="Continue", exact=True).click()
+    expect(text).not_to_have_value("")
+
+
+def test_mammut_explains_what_is_wrong_with_a_picture(visit, media):
+    page = visit("MaMMUT")
+    for name, message in BAD_PICTURES.items():
+        page.locator("#mammut-picture input[type=file]").set_input_files(media / name)
+        expect(page.locator("#mammut-picture img")).to_have_attribute("src", re.compile(f"{name}$"))
+        page.get_by_role("button", name="Describe", exact=True).click()
+        expect_warning(page, message)
+        page.locator("#mammut-picture").get_by_label("Clear").click()
+    page.locator("#mammut-gallery button").first.click()
+    expect(page.get_by_label("MaMMUT sees")).not_to_have_value("")
+
+
+def test_mammut_says_what_is_missing(visit):
+    page = visit("MaMMUT")
+    page.get_by_role("button", name="Find similar", exact=True).click()
+    expect_warning(page, "no picture yet")
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect_warning(page, "no prompt")
+
+
+@pytest.mark.parametrize(("name", "message"), BAD_FILES.items())
+def test_api_explains_what_is_wrong_with_a_file(client, media, name, message):
+    with pytest.raises(AppError, match=message):
+        client.predict("<media> caption:", [handle_file(media / name)], api_name="/answer")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"prompt": "", "api_name": "/generate"}, "no prompt"),
+        ({"prompt": "x" * 100_000, "api_name": "/generate"}, "100,000 bytes"),
+        ({"prompt": "x", "scope": "nobody", "api_name": "/generate"}, "nobody"),
+        ({"prompt": "x", "max_new_tokens": 100_000, "api_name": "/generate"}, "max_new_tokens is 100000"),
+        ({"prompt": "x", "max_new_tokens": "many", "api_name": "/generate"}, "max_new_tokens is 'many'"),
+        ({"prompt": "x", "temperature": -1.0, "api_name": "/generate"}, "temperature is -1"),
+        ({"prompt": "<media>", "media": [], "api_name": "/answer"}, "1 <media> mark"),
+        ({"prompt": "x", "media": None, "api_name": "/answer"}, "list of files"),
+        ({"image": {"path": "/etc/passwd"}, "api_name": "/caption"}, "not an uploaded file"),
+        ({"query": "", "api_name": "/search"}, "no prompt"),
+        ({"query": "a cat", "k": 1000, "api_name": "/search"}, "k is 1000"),
+    ],
+)
+def test_api_names_the_value_the_limit_and_the_remedy(client, arguments, message):
+    with pytest.raises(AppError, match=message):
+        client.predict(**arguments)
+
+
+def test_api_names_what_is_wrong_with_labels(client, media):
+    image = handle_file(media / "red.png")
+    with pytest.raises(AppError, match="no labels"):
+        client.predict(image, [" "], api_name="/classify")
+    with pytest.raises(AppError, match="at most 50"):
+        client.predict(image, [str(number) for number in range(51)], api_name="/classify")
+
+
+def test_api_refuses_20_files_at_once(client, media):
+    files = [handle_file(media / name) for name in MANY]
+    with pytest.raises(AppError, match="20 files"):
+        client.predict("<media>" * 20, files, api_name="/answer")
+
+
+def test_api_fetches_no_links(client):
+    link = {"path": "http://198.51.100.7/cat.png", "meta": {"_type": "gradio.FileData"}}
+    with pytest.raises(Exception, match="400"):
+        client.predict(link, api_name="/caption")
+
+
+def test_api_lives_on(client, media):
+    assert client.predict("The night", max_new_tokens=3, api_name="/generate")
+    assert isinstance(client.predict(handle_file(media / "red.png"), api_name="/caption"), str)
+
+
+def test_a_file_beyond_the_limit_is_refused(address, settings):
+    body = (
+        b'--mark\r\nContent-Disposition: form-data; name="files"; filename="big.png"\r\n\r\n'
+        + bytes(settings.limits.upload_bytes + 1)
+        + b"\r\n--mark--\r\n"
+    )
+    headers = {"Content-Type": "multipart/form-data; boundary=mark"}
+    with pytest.raises(urllib.error.HTTPError, match="413"):
+        urllib.request.urlopen(urllib.request.Request(f"{address}gradio_api/upload", body, headers))

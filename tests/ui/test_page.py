@@ -1,0 +1,214 @@
+"""Each tab, used as a person would."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+PALM_PROMPT = "The night was"
+
+
+def press(page: Page, name: str) -> None:
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+def picture_of(page: Page, path: Path) -> Path:
+    """A screenshot that shows something: more than a few colours, none of them everywhere."""
+    page.screenshot(path=path, full_page=True)
+    with Image.open(path) as image:
+        pixels = Counter(image.convert("RGB").resize((320, 320), Image.Resampling.NEAREST).getdata())
+    assert len(pixels) > 50
+    assert pixels.most_common(1)[0][1] < 0.97 * 320 * 320
+    return path
+
+
+@pytest.fixture
+def held(session, monkeypatch):
+    """Streams that say a few words and then wait until they are stopped."""
+
+    def hold(name: str) -> None:
+        real = getattr(session, name)
+
+        def stream(*arguments, cancelled, **settings):
+            for count, delta in enumerate(real(*arguments, cancelled=cancelled, **settings)):
+                yield delta
+                if count == 0:
+                    assert cancelled.wait(60), "nobody stopped the stream"
+
+        monkeypatch.setattr(session, name, stream)
+
+    return hold
+
+
+def test_header_says_what_is_loaded(visit, session):
+    page = visit("Flamingo")
+    expect(page.get_by_role("heading", level=1)).to_have_count(1)
+    for part in session.about.values():
+        expect(page.locator("#about")).to_contain_text(part["knows"])
+
+
+def test_every_button_has_a_name(visit):
+    page = visit("Flamingo")
+    nameless = """
+        buttons => buttons.filter(button => !(button.innerText.trim() || button.ariaLabel || button.title
+            || button.querySelector('img[alt]:not([alt=""])'))).map(button => button.outerHTML.slice(0, 120))
+    """
+    for tab in ("Flamingo", "MaMMUT", "PaLM"):
+        page.get_by_role("tab", name=tab, exact=True).click()
+        assert page.locator("button:visible").evaluate_all(nameless) == []
+
+
+def test_flamingo_example_answers_in_one_click(visit, session, tmp_path):
+    page = visit("Flamingo")
+    page.locator("#flamingo-samples button").first.click()
+    answer = page.locator("#flamingo-chat .bot.message")
+    expect(answer).to_have_count(1)
+    expect(page.get_by_role("button", name="Ask", exact=True)).to_be_enabled()
+    expect(page.locator("#flamingo-reads")).to_contain_text("<media>")
+    expect(page.locator("#flamingo-reads")).to_contain_text("picture 1", ignore_case=True)
+    expect(page.locator("#flamingo-chat img")).to_have_count(1)
+    picture_of(page, tmp_path / "flamingo.png")
+
+
+def test_flamingo_puts_marks_in_front_and_shows_them(visit, media, session):
+    page = visit("Flamingo")
+    box = page.locator("#flamingo-box")
+    box.locator("input[type=file]").set_input_files([media / "red.png", media / "short.mp4"])
+    expect(box.get_by_label("Remove file")).to_have_count(2)
+    box.locator("textarea").fill("What color is the background?")
+    press(page, "Ask")
+    reads = page.locator("#flamingo-reads")
+    expect(reads).to_contain_text(
+        re.compile(r"<media>\s*picture 1\s*<media>\s*video 2\s*question: what color", re.IGNORECASE)
+    )
+    prompt = "<media> <media> question: what color is the background? answer:"
+    answer = session.answer(prompt, [media / "red.png", media / "short.mp4"])
+    expect(page.locator("#flamingo-chat .bot.message")).to_have_text(answer)
+
+
+def test_flamingo_interleaves_words_and_media(visit, media):
+    page = visit("Flamingo")
+    box = page.locator("#flamingo-box")
+    box.locator("input[type=file]").set_input_files([media / "red.png", media / "blue.png"])
+    expect(box.get_by_label("Remove file")).to_have_count(2)
+    box.locator("textarea").fill("<media> this is a <b>dax</b>. <media> this is a")
+    press(page, "Ask")
+    said = page.locator("#flamingo-chat .user.message")
+    expect(said).to_contain_text(
+        re.compile(r"picture 1.*this is a <b>dax</b>\..*picture 2.*this is a", re.DOTALL)
+    )
+    expect(page.locator("#flamingo-chat b")).to_have_count(0)
+
+
+def test_flamingo_reads_earlier_turns_when_asked_to(visit, media):
+    page = visit("Flamingo")
+    box = page.locator("#flamingo-box")
+    box.locator("input[type=file]").set_input_files(media / "red.png")
+    expect(box.get_by_label("Remove file")).to_have_count(1)
+    box.locator("textarea").fill("what color is the background?")
+    press(page, "Ask")
+    expect(page.locator("#flamingo-chat .bot.message")).to_have_count(1)
+    expect(page.get_by_role("button", name="Ask", exact=True)).to_be_enabled()
+    page.get_by_label("Let Flamingo read the earlier turns too").check()
+    press(page, "Ask")
+    expect(page.locator("#flamingo-chat .bot.message")).to_have_count(2)
+    expect(page.locator("#flamingo-reads")).to_contain_text("picture 2", ignore_case=True)
+    press(page, "Start over")
+    expect(page.locator("#flamingo-chat .bot.message")).to_have_count(0)
+
+
+def test_flamingo_stops_without_an_error_over_the_chat(visit, held):
+    held("stream_answer")
+    page = visit("Flamingo")
+    page.locator("#flamingo-samples button").first.click()
+    expect(page.locator("#flamingo-chat .bot.message")).to_have_count(1)
+    press(page, "Stop")
+    expect(page.get_by_role("button", name="Ask", exact=True)).to_be_enabled()
+    expect(page.get_by_role("button", name="Stop", exact=True).first).to_be_disabled()
+    expect(page.locator(".error")).to_have_count(0)
+
+
+def test_mammut_describes_names_and_finds(visit, session, tmp_path):
+    page = visit("MaMMUT")
+    gallery = page.locator("#mammut-gallery")
+    gallery.locator("button").first.click()
+    expect(page.get_by_label("MaMMUT sees")).not_to_have_value("")
+    expect(page.locator("#mammut-picture img")).to_be_visible()
+    press(page, "Choose a label")
+    expect(page.locator("#mammut-bars")).to_contain_text("%")
+    press(page, "Find similar")
+    expect(gallery.locator("button")).to_have_count(12)
+    expect(gallery.locator("button").first).to_contain_text("1.00")
+    picture_of(page, tmp_path / "mammut.png")
+
+
+def test_mammut_finds_by_words(visit, session):
+    page = visit("MaMMUT")
+    page.get_by_label("Search with words").fill("a cat on a blue background")
+    press(page, "Search")
+    best = session.search("a cat on a blue background", 1)[0]
+    expect(page.locator("#mammut-gallery button").first).to_contain_text(best.caption)
+
+
+def test_mammut_describes_an_uploaded_picture(visit, session, media):
+    page = visit("MaMMUT")
+    page.locator("#mammut-picture input[type=file]").set_input_files(media / "blue.png")
+    expect(page.locator("#mammut-picture img")).to_be_visible()
+    press(page, "Describe")
+    expect(page.get_by_label("MaMMUT sees")).to_have_value(session.caption(media / "blue.png"))
+
+
+def test_palm_continues_in_a_scope(visit, session, tmp_path):
+    page = visit("PaLM")
+    scope = session.scopes[0]
+    page.get_by_label("Begin a text").fill(PALM_PROMPT)
+    page.get_by_label("Scope").click()
+    page.get_by_role("option", name=scope, exact=True).click()
+    page.get_by_role("button", name="Sampling settings").click()
+    page.locator("#palm-seed input").fill("3")
+    press(page, "Continue")
+    written = PALM_PROMPT + session.generate(PALM_PROMPT, scope, max_new_tokens=96, temperature=0.8, seed=3)
+    expect(page.get_by_label("PaLM writes")).to_have_value(written)
+    picture_of(page, tmp_path / "palm.png")
+
+
+def test_palm_example_writes_in_one_click(visit):
+    page = visit("PaLM")
+    page.locator("#palm-samples tbody tr").first.click()
+    expect(page.get_by_label("PaLM writes")).to_have_value(
+        re.compile("^It was a dark and stormy night, and.")
+    )
+
+
+def test_palm_stops(visit, held):
+    held("stream")
+    page = visit("PaLM")
+    page.get_by_label("Begin a text").fill(PALM_PROMPT)
+    press(page, "Continue")
+    expect(page.get_by_label("PaLM writes")).to_have_value(re.compile(f"^{PALM_PROMPT}."))
+    press(page, "Stop")
+    expect(page.get_by_role("button", name="Continue", exact=True)).to_be_enabled()
+
+
+def test_stream_ends_when_its_visitor_leaves(visit, held, session):
+    held("stream")
+    page = visit("PaLM")
+    page.get_by_label("Begin a text").fill(PALM_PROMPT)
+    press(page, "Continue")
+    expect(page.get_by_label("PaLM writes")).to_have_value(re.compile(f"^{PALM_PROMPT}."))
+    page.close()
+    # one request computes at a time: the next visitor is served once the first one's stream is over
+    page = visit("MaMMUT")
+    page.locator("#mammut-gallery button").first.click()
+    expect(page.get_by_label("MaMMUT sees")).not_to_have_value("")
+
+
+def test_dark_theme_shows_the_page_too(visit, address, tmp_path):
+    page = visit("Flamingo")
+    page.goto(f"{address}?__theme=dark")
+    expect(page.locator("#flamingo-samples img").first).to_be_visible()
+    with Image.open(picture_of(page, tmp_path / "dark.png")) as image:
+        assert max(image.convert("RGB").getpixel((5, 5))) < 60
