@@ -310,8 +310,10 @@ def _without_leading_space(deltas: Iterator[str]) -> Iterator[str]:
             yield delta
 
 
-def load(profile: str = "tiny") -> Session:
+def load(profile: str = "tiny", media_limits: MediaLimits | None = None) -> Session:
     """The session of a profile: "tiny" is the bundled weights.
+
+    media_limits: what pictures and videos may be; MediaLimits' own by default.
 
     Raises PromptError for an unknown profile, CheckpointError when weights are missing or damaged.
     """
@@ -328,5 +330,5 @@ def load(profile: str = "tiny") -> Session:
         checkpoints.load_flamingo(weights / "flamingo.safetensors", palm, tower.freeze_()),
         checkpoints.load_mammut(weights / "mammut.safetensors", tower),
         blueprint.context,
-        MediaLimits(),
+        media_limits or MediaLimits(),
     )

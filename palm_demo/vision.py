@@ -3,50 +3,100 @@
 The only file that knows open_clip.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import open_clip
 import torch
+from einops import rearrange, repeat
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from torch import Tensor, nn
 
 
+class TokensOfViT(nn.Module):
+    """The patch tokens of open_clip's own vision transformers, without the class token."""
+
+    def forward(self, visual: nn.Module, pixels: Tensor) -> Tensor:
+        """(b, 3, size, size) -> (b, patches, width)."""
+        _, tokens = visual(pixels)
+        return tokens
+
+
+class TokensOfStage(nn.Module):
+    """The feature map of one stage of a timm network, a token per place.
+
+    A convolution does not know where it stands, so each token gets the sines and cosines of its
+    row and column (Carion et al. 2020, appendix A.4).
+    """
+
+    def __init__(self, stage: int):
+        super().__init__()
+        self.stage = stage
+
+    def forward(self, visual: nn.Module, pixels: Tensor) -> Tensor:
+        """(b, 3, size, size) -> (b, rows x columns, channels)."""
+        read = visual.forward_intermediates(
+            pixels.to(memory_format=torch.channels_last), indices=[self.stage], stop_early=True, intermediates_only=True
+        )
+        features = read["image_intermediates"][0]
+        _, channels, rows, columns = features.shape
+        places = sines_of_places(rows, columns, channels).to(features)
+        return rearrange(features, "b c h w -> b (h w) c") + places
+
+
+def sines_of_places(rows: int, columns: int, dim: int) -> Tensor:
+    """(rows x columns, dim): half of each row for the row's number, half for the column's."""
+    frequencies = 100 ** -torch.linspace(0, 1, dim // 4)
+
+    def sines(count: int) -> Tensor:
+        angles = torch.arange(count)[:, None] * frequencies
+        return torch.cat((angles.sin(), angles.cos()), dim=1)
+
+    down = repeat(sines(rows), "h d -> (h w) d", w=columns)
+    across = repeat(sines(columns), "w d -> (h w) d", h=rows)
+    return torch.cat((down, across), dim=1)
+
+
 class VisionTower(nn.Module):
     """An open_clip image encoder, (b, 3, size, size) pixels -> (b, patches, width) tokens."""
 
-    def __init__(self, visual: nn.Module, preprocess: PreprocessCfg):
+    def __init__(self, visual: nn.Module, tokens: nn.Module):
         super().__init__()
-        visual.output_tokens = True
-        self.visual = visual
-        self.preprocess_settings = preprocess
-        self.transform = image_transform_v2(preprocess, is_train=False)
+        self.visual, self.tokens = visual, tokens
+        settings = PreprocessCfg(**visual.preprocess_cfg)
+        self.transform = image_transform_v2(settings, is_train=False)
         self.image_size = visual.image_size[0]
+        training = visual.training
         with torch.no_grad():
-            tokens = self(torch.zeros(1, 3, self.image_size, self.image_size))
-        self.patches, self.width = tokens.shape[1:]
+            shape = self.eval()(torch.zeros(1, 3, self.image_size, self.image_size)).shape
+        self.train(training)
+        self.patches, self.width = shape[1:]
 
     @classmethod
     def from_open_clip(cls, name: str, pretrained: str | None = None) -> "VisionTower":
-        """Any model open_clip knows; `pretrained` is one of its tags or a file."""
-        model = open_clip.create_model(name, pretrained=pretrained)
-        return cls(model.visual, PreprocessCfg(**model.visual.preprocess_cfg))
+        """Any vision transformer open_clip knows; `pretrained` is one of its tags or a file."""
+        visual = open_clip.create_model(name, pretrained=pretrained).visual
+        visual.output_tokens = True
+        return cls(visual, TokensOfViT())
 
     @classmethod
     def from_folder(cls, folder: Path) -> "VisionTower":
         """A tower of our own, random until its weights are loaded.
 
-        folder: holds an `open_clip_config.json`. The text half that open_clip builds beside the
-        tower is thrown away.
+        folder: holds an `open_clip_config.json`, which also names the stage that is read; later
+        ones, and the text half that open_clip builds beside the tower, are thrown away.
         """
-        model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
-        return cls(model.visual, PreprocessCfg(**model.visual.preprocess_cfg))
+        stage = json.loads((folder / "open_clip_config.json").read_text())["tokens"]["stage"]
+        visual = open_clip.create_model(f"local-dir:{folder}", load_weights=False).visual
+        visual.trunk.prune_intermediate_layers([stage], prune_head=True)
+        visual.head = nn.Identity()
+        return cls(visual.to(memory_format=torch.channels_last), TokensOfStage(stage))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """(b, 3, size, size) normalised pixels -> (b, patches, width); no class token."""
-        _, tokens = self.visual(pixels)
-        return tokens
+        """(b, 3, size, size) normalised pixels -> (b, patches, width)."""
+        return self.tokens(self.visual, pixels)
 
     def preprocess(self, images: Sequence[Image.Image]) -> Tensor:
         """Pictures of any size and mode -> (len(images), 3, size, size), on white."""

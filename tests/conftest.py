@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 from einops import rearrange
-from open_clip.transform import PreprocessCfg
 from torch import Tensor, nn
 
+import palm_demo
 from palm_demo.decoder import Size
 from palm_demo.models import Flamingo, MaMMUT, PaLM
 from palm_demo.models.mammut import PatchMemory, bidirectional_text_pass
 from palm_demo.parts import MULTIMODAL, RLHF, Style
 from palm_demo.resampler import AttentionPool, PerceiverResampler
+from palm_demo.session import Session
 from palm_demo.tokenizer import Tokenizer
 from palm_demo.vision import VisionTower
 
@@ -24,18 +25,20 @@ MEDIA_ID = 3
 torch.set_num_threads(1)
 
 
-class TinyVisual(nn.Module):
-    """What open_clip calls a visual: 8 x 8 pixels into four tokens of 24, with dropout."""
+class TinyTower(nn.Module):
+    """A stand-in for VisionTower: 8 x 8 pixels into four tokens of 24, with all that eval mode stills."""
+
+    image_size, patches, width = 8, 4, 24
+    freeze_ = VisionTower.freeze_
 
     def __init__(self):
         super().__init__()
-        self.image_size = (8, 8)
-        self.patches = nn.Conv2d(3, 24, kernel_size=4, stride=4)
+        self.to_patches = nn.Conv2d(3, 24, kernel_size=4, stride=4)
+        self.norm = nn.BatchNorm2d(24)
         self.dropout = nn.Dropout(0.5)
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        tokens = self.dropout(rearrange(self.patches(pixels), "b d h w -> b (h w) d"))
-        return tokens.mean(dim=1), tokens
+    def forward(self, pixels: Tensor) -> Tensor:
+        return rearrange(self.dropout(self.norm(self.to_patches(pixels))), "b d h w -> b (h w) d")
 
 
 def stirred(model: nn.Module) -> nn.Module:
@@ -57,13 +60,19 @@ def assets() -> Path:
 
 
 @pytest.fixture(scope="session")
+def session() -> Session:
+    """The bundled weights."""
+    return palm_demo.load()
+
+
+@pytest.fixture(scope="session")
 def tokenizer(assets) -> Tokenizer:
     return Tokenizer.load(assets / "tokenizer.json")
 
 
 @pytest.fixture
-def new_tower() -> Callable[[], VisionTower]:
-    return lambda: VisionTower(TinyVisual().eval(), PreprocessCfg(size=8))
+def new_tower() -> Callable[[], nn.Module]:
+    return lambda: TinyTower().eval()
 
 
 @pytest.fixture

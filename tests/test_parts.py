@@ -69,6 +69,15 @@ def test_rope_turns_and_never_stretches():
     assert torch.equal(turned[..., 0, :], x[..., 0, :])
 
 
+def test_rope_turns_each_pair_at_its_own_speed():
+    """Against the paper's formula in double precision."""
+    positions, pairs = torch.arange(1024), torch.arange(8)
+    angles = positions[:, None].double() * 10_000.0 ** (-2.0 * pairs.double() / 16)
+    rotation = RoPE(16)(positions)
+    assert_close(rotation.query_cos[:, :8].double(), angles.cos(), atol=1e-3, rtol=0)
+    assert_close(rotation.key_sin[:, 8:].double(), angles.sin(), atol=1e-3, rtol=0)
+
+
 def test_xpos_products_fade_with_distance_as_the_paper_says():
     distance, pair = 300, 2
     x = torch.zeros(distance + 1, 16)

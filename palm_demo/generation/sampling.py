@@ -43,9 +43,7 @@ def _check(name: str, value: float, low: float, high: float, hint: str) -> None:
 def _check_whole(name: str, value: int, low: int, high: int, hint: str) -> None:
     _check(name, value, low, high, hint)
     if not isinstance(value, Integral):
-        raise SamplingError(
-            f"{name} is {value!r}; it can be a whole number, {low} to {high} ({hint})"
-        )
+        raise SamplingError(f"{name} is {value!r}; it can be a whole number, {low} to {high} ({hint})")
 
 
 class Sampler:

@@ -163,9 +163,7 @@ class Flamingo(nn.Module):
 
         def look(layer: int):
             bridge = self.bridges[str(layer)]
-            return lambda states: torch.where(
-                has_media, bridge(states, media[layer], visible), states
-            )
+            return lambda states: torch.where(has_media, bridge(states, media[layer], visible), states)
 
         return self.palm.decoder(states, pattern, {layer: look(layer) for layer in media})
 

@@ -130,10 +130,10 @@ def _measured(model: nn.Module, measure: Callable[[], dict[str, float]]) -> dict
 
 
 def _save(model: nn.Module, optimizer, folder: Path, step: int, schedule: Schedule) -> None:
-    """All at once or not at all: written beside, then renamed."""
+    """All at once or not at all: written beside, then renamed. Buffers too: what batch norm has seen."""
     folder.mkdir(parents=True, exist_ok=True)
-    trained = {name for name, p in model.named_parameters() if p.requires_grad}
-    weights = {name: t for name, t in model.state_dict().items() if name in trained}
+    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+    weights = {name: t for name, t in model.state_dict().items() if name not in frozen}
     state = {
         "step": step,
         "schedule": asdict(schedule),

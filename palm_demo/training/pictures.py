@@ -13,6 +13,9 @@ from palm_demo import world
 from palm_demo.models.palm import IGNORED
 from palm_demo.tokenizer import Tokenizer
 
+SIZE = 96
+"""Pixels of a scene's side."""
+
 NAMES = 128
 """Nouns that the pictures of a batch are told apart from."""
 
@@ -20,9 +23,9 @@ NAMED_ALONE = 0.15
 """Part of the contrastive texts for one thing that leave the background out, as labels do."""
 
 
-def draw(scene: world.Scene, rng: random.Random) -> Tensor:
+def draw(scene: world.Scene, rng: random.Random, size: int = SIZE) -> Tensor:
     """The scene with its sprites altered at random -> (size, size, 3) uint8."""
-    return as_tensor(world.render(scene, alter=lambda sprite: world.augment(sprite, rng)))
+    return as_tensor(world.render(scene, size, alter=lambda sprite: world.augment(sprite, rng)))
 
 
 def as_tensor(image: Image.Image) -> Tensor:
@@ -50,6 +53,16 @@ def draw_scene(rng: random.Random, singles: float, counts: float) -> world.Scene
     if dice < singles + counts:
         return world.count_scene(rng)
     return world.pair_scene(rng, held_out=False)
+
+
+def naming_batch(rng: random.Random, size: int, side: int) -> dict[str, Tensor]:
+    """`size` single things in pictures `side` pixels wide, and their numbers among the nouns."""
+    numbers = {name: number for number, name in enumerate(world.concepts())}
+    scenes = [world.single_scene(rng) for _ in range(size)]
+    return {
+        "pixels": torch.stack([draw(scene, rng, side) for scene in scenes]),
+        "nouns": torch.tensor([numbers[scene.names[0]] for scene in scenes]),
+    }
 
 
 def mammut_batch(

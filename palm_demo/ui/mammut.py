@@ -34,6 +34,7 @@ def mammut_tab(session: Session, limits: Limits) -> None:
         with gr.Column(scale=4):
             picture = gr.Image(
                 label="Picture",
+                format="png",  # what a click on the gallery puts here stays exactly that picture
                 type="filepath",
                 sources=["upload", "clipboard"],
                 height=260,

@@ -58,7 +58,6 @@ def palm_tab(session: Session, limits: Limits, stops: Stops) -> None:
                 lines=14,
                 max_lines=24,
                 interactive=False,
-                buttons=["copy"],
                 elem_id="palm-text",
             )
     samples = _samples(session.scopes)

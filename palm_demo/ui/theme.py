@@ -4,6 +4,7 @@ import gradio as gr
 
 CSS = """
 .gradio-container { max-width: 1240px !important; width: 100% !important; margin: 0 auto !important; }
+.dark { --color-accent: var(--primary-300); }
 #header h1 { font-size: 2rem; font-weight: 700; letter-spacing: -0.02em; margin: 0.4rem 0 0.2rem; }
 #header p, .paper, .card .size, .heading { color: var(--body-text-color-subdued); }
 #header p { margin: 0; }
@@ -18,7 +19,7 @@ CSS = """
 .heading { font-size: 0.9rem; font-weight: 600; margin: 0.4rem 0 0; }
 
 /* captions below their pictures instead of over them */
-.captioned .grid-wrap { min-height: 0; }
+.captioned .grid-wrap { min-height: 0; max-height: none; }
 .captioned .thumbnail-lg { aspect-ratio: auto; height: auto; display: flex; flex-direction: column; }
 .captioned .thumbnail-lg > img { aspect-ratio: 1; height: auto; width: 100%; }
 .captioned .caption-label { position: static; max-width: none; width: 100%; border: none;

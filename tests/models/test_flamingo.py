@@ -50,9 +50,7 @@ def test_cached_logits_match_full_forward(rule, frames, new_flamingo, new_ids):
 @every_rule
 def test_the_picture_is_still_seen_after_the_first_token(rule, new_flamingo, new_ids):
     flamingo, ids = new_flamingo(rule, size=SHALLOW), text(new_ids, 2)
-    one, other = (
-        decoded(flamingo, ids, flamingo.embed_media(media(1)), prompt=4) for _ in range(2)
-    )
+    one, other = (decoded(flamingo, ids, flamingo.embed_media(media(1)), prompt=4) for _ in range(2))
     assert ((one - other).abs().amax(dim=-1) > 1e-2).all()
 
 

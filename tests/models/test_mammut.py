@@ -123,7 +123,7 @@ def test_each_loss_alone_reaches_the_tower(mammut, new_ids):
     for name in ("caption", "contrastive"):
         mammut.zero_grad()
         getattr(losses(mammut, new_ids), name).backward()
-        assert mammut.tower.visual.patches.weight.grad.any()
+        assert mammut.tower.to_patches.weight.grad.any()
 
 
 def test_the_caption_loss_ignores_padding(new_mammut, new_ids):

@@ -26,7 +26,7 @@ def test_an_encoder_sees_both_ways_and_a_decoder_does_not(style, new_palm, new_i
 @every_style
 def test_an_encoder_does_not_see_padding(style, new_palm, new_ids):
     encoder, ids = new_palm(style, PaLMEncoder), new_ids(2, 6)
-    padded = torch.cat((ids, torch.full((2, 3), -1)), dim=1)
+    padded = torch.cat((ids, torch.full((2, 3), -100)), dim=1)
     assert_close(encoder(padded)[:, :6], encoder(ids), **close)
 
 

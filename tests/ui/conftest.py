@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from gradio_client import Client
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 import palm_demo
 from palm_demo.session import Session
@@ -41,9 +41,7 @@ def settings() -> Settings:
 
 @pytest.fixture(scope="session")
 def session(settings) -> Session:
-    session = palm_demo.load("tiny")
-    session.media_limits = settings.limits.of_media
-    return session
+    return palm_demo.load("tiny", settings.limits.of_media)
 
 
 @pytest.fixture(scope="session")
@@ -100,6 +98,7 @@ def client(address, tmp_path_factory) -> Client:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """The machine's own browser, or the one that playwright has installed."""
+    expect.set_options(timeout=PATIENCE_MS)
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=BROWSER_FLAGS)

@@ -1,0 +1,206 @@
+"""The session on the bundled weights: what a user calls, and what the weights must at least do."""
+
+import random
+import threading
+
+import numpy as np
+import pytest
+
+from palm_demo import world
+from palm_demo.errors import MediaError, PromptError, SamplingError, ScopeError
+from palm_demo.media import MediaLimits
+from palm_demo.session import Session
+
+STORY = "It was a dark night, and the old man"
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """A few single things with their scenes."""
+    scenes = [world.single_scene(random.Random(f"session/{case}")) for case in range(40)]
+    return [(world.render(scene), scene) for scene in scenes]
+
+
+def test_same_seed_gives_the_same_text_and_another_seed_another(session: Session):
+    first, again, other = (session.generate(STORY, max_new_tokens=24, seed=seed) for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_streamed_deltas_are_the_generated_text(session: Session):
+    streamed = "".join(session.stream(STORY, max_new_tokens=24, seed=5))
+    assert streamed == session.generate(STORY, max_new_tokens=24, seed=5)
+
+
+def test_temperature_zero_is_greedy_whatever_the_seed(session: Session):
+    texts = {session.generate(STORY, max_new_tokens=12, temperature=0, seed=seed) for seed in (1, 2)}
+    assert len(texts) == 1
+
+
+def test_a_trailing_space_in_the_prompt_changes_nothing_but_the_space(session: Session):
+    plain = session.generate(STORY, max_new_tokens=12, temperature=0)
+    assert session.generate(STORY + " ", max_new_tokens=12, temperature=0) == plain.lstrip()
+
+
+def test_a_stop_string_ends_the_text_before_it(session: Session):
+    whole = session.generate(STORY, max_new_tokens=40, seed=3)
+    word = whole.split()[4]
+    stopped = session.generate(STORY, max_new_tokens=40, seed=3, stop=[word])
+    assert stopped == whole[: whole.index(word)]
+
+
+def test_a_cancelled_stream_ends(session: Session):
+    cancelled = threading.Event()
+    deltas = session.stream(STORY, max_new_tokens=100, seed=1, cancelled=cancelled)
+    next(deltas)
+    cancelled.set()
+    assert len(list(deltas)) <= 1
+
+
+def test_at_least_three_authors_have_scopes_that_write_otherwise(session: Session):
+    assert len(session.scopes) >= 3
+    texts = {
+        session.generate(STORY, scope=scope, max_new_tokens=20, temperature=0)
+        for scope in (None, *session.scopes)
+    }
+    assert len(texts) > 1
+
+
+def test_a_scope_in_use_leaves_the_base_as_it_is(session: Session):
+    before = session.generate(STORY, max_new_tokens=12, temperature=0)
+    session.generate(STORY, scope=session.scopes[0], max_new_tokens=12, temperature=0)
+    assert session.generate(STORY, max_new_tokens=12, temperature=0) == before
+
+
+def test_english_is_likelier_than_the_same_letters_shuffled(session: Session):
+    text = "The young lady went down to the garden, and her brother came to meet her at the gate."
+    letters = list(text)
+    random.Random(0).shuffle(letters)
+    assert session.bits_per_byte(text) < 3 < session.bits_per_byte("".join(letters))
+
+
+def test_bits_per_byte_takes_texts_longer_than_the_context(session: Session):
+    text = "The king rode out, and all his men rode after him. " * 80
+    assert 0 < session.bits_per_byte(text) < 2
+
+
+def test_captions_name_most_single_things(session: Session, pictures):
+    captions = session.captions([picture for picture, _ in pictures])
+    right = sum(
+        caption.startswith(world.with_article(scene.names[0]) + " on")
+        for caption, (_, scene) in zip(captions, pictures, strict=True)
+    )
+    assert right >= 0.6 * len(pictures)
+
+
+def test_a_batch_of_captions_is_what_each_gets_alone(session: Session, pictures):
+    some = [picture for picture, _ in pictures[:5]]
+    assert session.captions(some) == [session.caption(picture) for picture in some]
+
+
+def test_texts_and_pictures_have_unit_rows_in_one_space(session: Session, pictures):
+    images = session.embed_images([picture for picture, _ in pictures])
+    texts = session.embed_texts([world.caption(scene) for _, scene in pictures])
+    assert images.shape == texts.shape
+    for rows in (images, texts):
+        assert np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+    assert (texts @ images.T).argmax(axis=1).tolist().count(0) < len(pictures) / 2
+    found = (texts @ images.T).argmax(axis=1) == np.arange(len(images))
+    assert found.mean() >= 0.7
+
+
+def test_nothing_to_embed_gives_no_rows(session: Session):
+    assert session.embed_images([]).shape == session.embed_texts([]).shape
+    assert len(session.embed_texts([])) == 0
+
+
+def test_labels_get_probabilities_that_sum_to_one(session: Session, pictures):
+    picture, scene = pictures[0]
+    other = next(name for name in world.concepts() if name != scene.names[0])
+    chances = session.classify(picture, [scene.names[0], other])
+    assert sum(chances.values()) == pytest.approx(1)
+    assert list(chances) == [scene.names[0], other]
+
+
+def test_search_finds_a_gallery_picture_by_itself(session: Session):
+    wanted = session.gallery.images[7]
+    hits = session.search(wanted, k=3)
+    assert len(hits) == 3
+    assert hits[0].image is wanted
+    assert hits[0].score == pytest.approx(1, abs=1e-4)
+    assert hits[0].score >= hits[1].score >= hits[2].score
+
+
+def test_search_by_caption_finds_most_gallery_pictures(session: Session):
+    gallery = session.gallery
+    assert len(gallery) >= 200
+    asked = range(0, len(gallery), 8)
+    found = [gallery.captions[i] in [h.caption for h in session.search(gallery.captions[i], 5)] for i in asked]
+    assert sum(found) >= 0.7 * len(found)
+
+
+def test_more_hits_than_pictures_gives_all_pictures(session: Session):
+    assert len(session.search("a cat", k=10_000)) == len(session.gallery)
+
+
+def test_background_colours_are_answered(session: Session):
+    asked = [world.sample_question(random.Random(f"session/{i}"), "background_color") for i in range(30)]
+    media = [[world.render(q.media[0])] for q in asked]
+    answers = session.answers([q.prompt for q in asked], media)
+    assert sum(a == q.answer for a, q in zip(answers, asked, strict=True)) >= 0.7 * len(asked)
+    assert session.answer(asked[0].prompt, media[0]) == answers[0]
+
+
+def test_a_video_file_is_answered_as_its_frames_are(session: Session, tmp_path):
+    question = world.sample_question(random.Random(4), "way")
+    frames = world.frames(question.media[0], count=8, size=96)
+    path = world.write_video(tmp_path / "moving.mp4", frames, fps=4)
+    answer = session.answer(question.prompt, [path])
+    assert answer in ("to the left", "to the right", "up", "down")
+    assert session.answer(question.prompt, [frames]) in ("to the left", "to the right", "up", "down")
+
+
+def test_text_without_media_is_answered_by_the_bare_language_model(session: Session):
+    bare = session.generate("question:", max_new_tokens=6, temperature=0)
+    assert session.answer("question:", [], max_new_tokens=6) == bare.strip()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "said"),
+    [
+        ({"prompt": " "}, PromptError, "empty"),
+        ({"prompt": "word " * 20_000}, PromptError, "shorten"),
+        ({"prompt": STORY, "scope": "nobody"}, ScopeError, "nobody"),
+        ({"prompt": STORY, "max_new_tokens": 0}, SamplingError, "max_new_tokens"),
+        ({"prompt": STORY, "temperature": -1.0}, SamplingError, "temperature"),
+        ({"prompt": STORY, "top_p": 1.5}, SamplingError, "top_p"),
+        ({"prompt": STORY, "top_k": -3}, SamplingError, "top_k"),
+    ],
+)
+def test_bad_requests_are_refused_before_the_first_delta(session: Session, arguments, error, said):
+    with pytest.raises(error, match=said):
+        session.stream(**arguments)
+
+
+def test_marks_and_media_must_agree(session: Session, pictures):
+    picture = pictures[0][0]
+    with pytest.raises(PromptError, match="2 <media> marks but 1 medium"):
+        session.answer("<media> <media> caption:", [picture])
+    with pytest.raises(PromptError, match="0 <media> marks but 1 medium"):
+        session.answer("caption:", [picture])
+
+
+def test_a_picture_larger_than_the_limit_is_refused(session: Session, pictures, monkeypatch):
+    monkeypatch.setattr(session, "media_limits", MediaLimits(pixels=100))
+    with pytest.raises(MediaError, match="megapixels"):
+        session.caption(pictures[0][0])
+
+
+@pytest.mark.parametrize("labels", [[], ["cat", " "], ["cat", "cat"]])
+def test_labels_must_be_given_once_each(session: Session, pictures, labels):
+    with pytest.raises(PromptError, match="label"):
+        session.classify(pictures[0][0], labels)
+
+
+def test_ids_that_are_not_text_never_come_out(session: Session):
+    text = session.generate(STORY, max_new_tokens=60, temperature=3.0, seed=9)
+    assert not any(token in text for token in ("<pad>", "<bos>", "<media>"))
