@@ -23,7 +23,7 @@ def bits_per_byte(palm: PaLM, tokenizer: Tokenizer, text: str, scope: str | None
         inputs, labels = torch.tensor(inputs, device=device), torch.tensor(labels, device=device)
         loss = palm.loss(inputs, labels, [scope] * len(inputs))
         nats += loss.item() * int((labels != IGNORED).sum())
-    return nats / math.log(2) / len(text.encode("utf-8"))
+    return nats / math.log(2) / len(text.encode("utf-8", "replace"))
 
 
 def _windows(ids: list[int], bos_id: int, context: int) -> list[tuple[list[int], list[int]]]:

@@ -42,10 +42,12 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text; none of them special."""
-        return self.bpe.encode(text, add_special_tokens=False).ids
+        return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
-        return [e.ids for e in self.bpe.encode_batch(texts, add_special_tokens=False)]
+        """The same for many. Halves of surrogate pairs, which no encoding has, become "?"."""
+        written = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+        return [e.ids for e in self.bpe.encode_batch(written, add_special_tokens=False)]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids; special ones leave nothing behind."""

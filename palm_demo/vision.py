@@ -38,7 +38,10 @@ class TokensOfStage(nn.Module):
     def forward(self, visual: nn.Module, pixels: Tensor) -> Tensor:
         """(b, 3, size, size) -> (b, rows x columns, channels)."""
         read = visual.forward_intermediates(
-            pixels.to(memory_format=torch.channels_last), indices=[self.stage], stop_early=True, intermediates_only=True
+            pixels.to(memory_format=torch.channels_last),
+            indices=[self.stage],
+            stop_early=True,
+            intermediates_only=True,
         )
         features = read["image_intermediates"][0]
         _, channels, rows, columns = features.shape

@@ -134,7 +134,9 @@ def test_search_by_caption_finds_most_gallery_pictures(session: Session):
     gallery = session.gallery
     assert len(gallery) >= 200
     asked = range(0, len(gallery), 8)
-    found = [gallery.captions[i] in [h.caption for h in session.search(gallery.captions[i], 5)] for i in asked]
+    found = [
+        gallery.captions[i] in [h.caption for h in session.search(gallery.captions[i], 5)] for i in asked
+    ]
     assert sum(found) >= 0.7 * len(found)
 
 

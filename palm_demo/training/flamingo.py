@@ -13,7 +13,7 @@ from palm_demo.models.flamingo import Flamingo
 from palm_demo.models.palm import IGNORED, cross_entropy
 from palm_demo.prompting import encode_interleaved
 from palm_demo.tokenizer import Tokenizer
-from palm_demo.training.loop import Batch, Schedule, train
+from palm_demo.training.loop import Batch, Schedule, beside, train
 from palm_demo.training.pictures import as_tensor, draw, normalized, padded
 from palm_demo.training.place import Workplace
 
@@ -100,10 +100,11 @@ def train_flamingo(recipe: FlamingoRecipe, place: Workplace) -> dict[str, float]
     measured = flamingo_batch(random.Random("flamingo/measured"), 256, tokenizer)
 
     def measure() -> dict[str, float]:
-        logits = logits_on(model, measured)
+        batch = beside(model, measured)
+        logits = logits_on(model, batch)
         return {
-            "held_out_answer": cross_entropy(logits, measured["labels"]).item(),
-            "answers_right": _all_right(logits, measured["labels"]),
+            "held_out_answer": cross_entropy(logits, batch["labels"]).item(),
+            "answers_right": _all_right(logits, batch["labels"]),
         }
 
     schedule = Schedule(recipe.steps, recipe.learning_rate)

@@ -72,12 +72,15 @@ def train(
     folder: checkpoints and `log.jsonl`; a run found there goes on from its last checkpoint.
     """
     accelerator = Accelerator(mixed_precision="bf16", cpu=not torch.cuda.is_available())
+    model.to(accelerator.device)
     optimizer = torch.optim.AdamW(
         _groups(model, schedule.weight_decay), lr=schedule.learning_rate, betas=(0.9, 0.98)
     )
     # The model itself stays unwrapped: recipes call its parts, not one `forward`.
     optimizer = accelerator.prepare_optimizer(optimizer)
     start = _resume(model, optimizer, folder)
+    if start == schedule.steps:
+        return _measured(model, measure)
     loader = DataLoader(
         Steps(batch_at, schedule.steps),
         batch_size=None,
@@ -92,7 +95,7 @@ def train(
     for step, batch in enumerate(progress, start=start):
         for group in optimizer.param_groups:
             group["lr"] = schedule.learning_rate * schedule.rate(step)
-        batch = {name: t.to(accelerator.device) for name, t in batch.items()}
+        batch = beside(model, batch)
         with accelerator.autocast():
             losses = losses_of(batch)
         accelerator.backward(torch.stack(list(losses.values())).sum())
@@ -110,6 +113,12 @@ def train(
             _save(model, optimizer, folder, step + 1, schedule)
             saved_at = time.monotonic()
     return figures
+
+
+def beside(model: nn.Module, batch: Batch) -> Batch:
+    """The batch on the model's device."""
+    device = next(model.parameters()).device
+    return {name: t.to(device) for name, t in batch.items()}
 
 
 def _groups(model: nn.Module, weight_decay: float) -> Sequence[dict]:

@@ -13,7 +13,7 @@ from palm_demo.checkpoints.blueprints import MaMMUTBlueprint
 from palm_demo.decoder import Size
 from palm_demo.models import MaMMUT
 from palm_demo.tokenizer import Tokenizer
-from palm_demo.training.loop import Batch, Schedule, train
+from palm_demo.training.loop import Batch, Schedule, beside, train
 from palm_demo.training.pictures import mammut_batch, naming_batch, normalized
 from palm_demo.training.place import Workplace
 from palm_demo.vision import VisionTower
@@ -86,8 +86,9 @@ def learn_names(tower: VisionTower, recipe: MammutRecipe, place: Workplace) -> N
     measured = naming_batch(random.Random(MEASURED_SEED), 500, recipe.naming_size)
 
     def measure() -> dict[str, float]:
-        named = namer(normalized(measured["pixels"])).argmax(dim=1)
-        return {"held_out_named": (named == measured["nouns"]).float().mean().item()}
+        batch = beside(namer, measured)
+        named = namer(normalized(batch["pixels"])).argmax(dim=1)
+        return {"held_out_named": (named == batch["nouns"]).float().mean().item()}
 
     schedule = Schedule(recipe.naming_steps, recipe.naming_rate)
     train(namer, batch_at, losses_of, measure, schedule, place.intervals, place.run / "names")
@@ -120,7 +121,8 @@ def learn_scenes(
     measured = mammut_batch(random.Random(MEASURED_SEED), 256, SINGLES, COUNTS, tokenizer)
 
     def measure() -> dict[str, float]:
-        return {f"held_out_{name}": loss.item() for name, loss in losses_of(measured).items()}
+        losses = losses_of(beside(model, measured))
+        return {f"held_out_{name}": loss.item() for name, loss in losses.items()}
 
     schedule = Schedule(recipe.steps, recipe.learning_rate)
     return train(model, batch_at, losses_of, measure, schedule, place.intervals, place.run / "scenes")
