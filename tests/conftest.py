@@ -94,6 +94,7 @@ def new_flamingo(new_tower) -> Callable[..., Flamingo]:
             media_rule,
             every,
             max_frames=4,
+            max_media=6,
         )
         return stirred(flamingo) if stir else flamingo
 

@@ -22,6 +22,7 @@ FLAMINGO = FlamingoBlueprint(
     media_rule="all",
     cross_attn_every=1,
     max_frames=4,
+    max_media=6,
     resampler_depth=1,
     num_latents=3,
 )

@@ -61,6 +61,7 @@ class FlamingoBlueprint:
     media_rule: str
     cross_attn_every: int
     max_frames: int
+    max_media: int
     resampler_depth: int
     num_latents: int
 
@@ -79,6 +80,7 @@ class FlamingoBlueprint:
             self.media_rule,
             self.cross_attn_every,
             self.max_frames,
+            self.max_media,
         )
 
 

@@ -1,7 +1,7 @@
 """Flamingo (Alayrac et al. 2022): a frozen language model that looks at interleaved media."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from einops import rearrange, repeat
@@ -30,14 +30,15 @@ class FlamingoCache:
     tokens: KVCache
     media: dict[int, KeysValues]
     media_tokens: int
-    seen: Tensor = field(default_factory=lambda: torch.empty(0))
+    seen: Tensor
 
 
 class Flamingo(nn.Module):
     """A PaLM, a vision tower, both frozen, and between them a resampler and gated bridges.
 
     media_rule: a name of MEDIA_RULES. cross_attn_every: a bridge after every n-th block, the
-    first one included. max_frames: frames a video may have.
+    first one included. max_frames: frames a video may have. max_media: media a text may have; their
+    places are learned, as in the reference, for text that sees all of them must tell them apart.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Flamingo(nn.Module):
         media_rule: str,
         cross_attn_every: int,
         max_frames: int,
+        max_media: int,
     ):
         super().__init__()
         self.palm = palm.freeze_()
@@ -59,6 +61,7 @@ class Flamingo(nn.Module):
         size = palm.size
         dim_media = resampler.latents.shape[1]
         self.frame_positions = nn.Parameter(torch.randn(max_frames, dim_media) * 0.02)
+        self.media_positions = nn.Parameter(torch.randn(max_media, dim_media) * 0.1)
         embedding = palm.decoder.embedding.weight[media_token_id]
         self.media_embedding = nn.Parameter(embedding.detach().clone())
         self.bridges = nn.ModuleDict(
@@ -76,8 +79,12 @@ class Flamingo(nn.Module):
     def max_frames(self) -> int:
         return len(self.frame_positions)
 
+    @property
+    def max_media(self) -> int:
+        return len(self.media_positions)
+
     def trained_parameters(self) -> list[nn.Parameter]:
-        """All that training moves: resampler, bridges, frame positions, the media token."""
+        """All that training moves: resampler, bridges, both kinds of positions, the media token."""
         return [p for p in self.parameters() if p.requires_grad]
 
     def embed_media(self, media: Sequence[Tensor]) -> Tensor:
@@ -178,7 +185,12 @@ class Flamingo(nn.Module):
             )
         if latents is None:
             return {}, 0
+        if max(counts) > self.max_media:
+            raise PromptError(
+                f"the text has {max(counts)} media, at most {self.max_media} fit; leave some out"
+            )
         rows = nn.utils.rnn.pad_sequence(latents.split(counts), batch_first=True)
+        rows = rows + rearrange(self.media_positions[: rows.shape[1]], "t d -> t 1 d")
         flat = rearrange(rows, "b t m d -> b (t m) d")
         made = {int(layer): bridge.keys_values(flat) for layer, bridge in self.bridges.items()}
         return made, latents.shape[1]

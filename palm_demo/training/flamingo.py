@@ -46,6 +46,7 @@ def blueprint(media_token_id: int) -> FlamingoBlueprint:
         media_rule="all",
         cross_attn_every=1,
         max_frames=FRAMES,
+        max_media=8,
         resampler_depth=2,
         num_latents=32,
     )

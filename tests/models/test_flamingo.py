@@ -196,6 +196,7 @@ def test_only_what_stands_between_text_and_pictures_learns(new_flamingo, new_ids
         "resampler",
         "bridges",
         "frame_positions",
+        "media_positions",
         "media_embedding",
     }
     assert {id(p) for p in flamingo.trained_parameters()} == {
@@ -228,3 +229,16 @@ def test_a_forward_pass_leaves_no_picture_behind(new_flamingo, new_ids):
     first = flamingo(ids, latents)
     flamingo(ids, flamingo.embed_media(media(3)))
     assert torch.equal(flamingo(ids, latents), first)
+
+
+def test_more_media_than_places_are_refused_with_both_numbers(new_flamingo, new_ids):
+    flamingo, ids = new_flamingo("all"), text(new_ids, *range(7))
+    with pytest.raises(PromptError, match="7 media, at most 6"):
+        flamingo(ids, flamingo.embed_media(media(*[1] * 7)))
+
+
+def test_the_same_picture_in_another_place_is_told_apart(new_flamingo, new_ids):
+    flamingo, ids = new_flamingo("all"), text(new_ids, 0, 1)
+    one, other = media(1, 1)
+    swapped = [flamingo(ids, flamingo.embed_media(pair)) for pair in ((one, other), (other, one))]
+    assert ((swapped[0] - swapped[1])[:, 2:].abs().amax(dim=-1) > 1e-3).all()
