@@ -18,6 +18,7 @@ from palm_demo.training.pictures import as_tensor, draw, normalized, padded
 from palm_demo.training.place import Workplace
 
 FRAMES = 8
+AJAR = 0.5
 PARTS = {
     "caption": 0.25,
     "what_is_where": 0.15,
@@ -91,6 +92,7 @@ def train_flamingo(recipe: FlamingoRecipe, place: Workplace) -> dict[str, float]
     tower = load_tower(place.weights / "tower.safetensors", place.assets / "vision")
     made = blueprint(tokenizer.media_id)
     model = made.build(palm, tower)
+    open_gates_(model)
 
     def batch_at(step: int) -> Batch:
         return flamingo_batch(random.Random(f"flamingo/{recipe.seed}/{step}"), recipe.batch, tokenizer)
@@ -112,6 +114,16 @@ def train_flamingo(recipe: FlamingoRecipe, place: Workplace) -> dict[str, float]
     figures = train(model, batch_at, losses_of, measure, schedule, place.intervals, place.run)
     save_flamingo(place.weights / "flamingo.safetensors", model, made)
     return figures
+
+
+def open_gates_(model: Flamingo) -> None:
+    """Starts training with gates ajar. Adam moves a gate by a learning rate a step, with a sign that
+    noise decides while it is shut: after 265 steps from zero all stood below 0.06, and no answer
+    had learned to look."""
+    with torch.no_grad():
+        for bridge in model.bridges.values():
+            bridge.attention_gate.fill_(AJAR)
+            bridge.ff_gate.fill_(AJAR)
 
 
 def logits_on(model: Flamingo, batch: Batch) -> Tensor:
