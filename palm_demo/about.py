@@ -22,8 +22,8 @@ def describe(palm: PaLM, flamingo: Flamingo, mammut: MaMMUT) -> dict[str, dict[s
             "parameters": _parameters(flamingo),
             "trained_on": f"questions about {pictures}, still and moving",
             "knows": (
-                "what is where, background colours, how many, which picture, which way a thing "
-                "moves; drawings of everyday things, not photographs"
+                "background colours and, mostly, how many things there are; what the things are it "
+                "still guesses; drawings only, no photographs"
             ),
         },
         "mammut": {

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -79,7 +80,9 @@ def post(doorkeeper: Doorkeeper, path: str, body: bytes = b"") -> int:
         sent.append(message)
 
     scope = {"type": "http", "method": "POST", "path": path, "headers": [], "client": ("127.0.0.1", 1)}
-    asyncio.run(doorkeeper(scope, receive, send))
+    # In a thread of its own: the browser of other tests keeps an event loop running in this one.
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(asyncio.run, doorkeeper(scope, receive, send)).result()
     return sent[0]["status"]
 
 
