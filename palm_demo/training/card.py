@@ -12,7 +12,7 @@ from palm_demo.training.place import Workplace
 from palm_demo.training.prose import HELD_OUT, index
 
 SPRITES = (
-    "Scenes are drawn from sprites of Noto Emoji and FxEmojis (Apache-2.0) and Fluent Emoji (MIT); "
+    "Scenes are drawn from sprites of Noto Emoji (Apache-2.0), FxEmojis (CC BY 4.0) and Fluent Emoji (MIT); "
     "`assets/sprites/README.md` has their sources and licences."
 )
 BOOKS = "Books are public-domain texts of Project Gutenberg. Kept out of training, to judge by: {held}."
