@@ -52,13 +52,14 @@ class CrossAttention(nn.Module):
         return self.to_out(out)
 
 
-def feed_forward(dim: int, mult: int) -> nn.Sequential:
-    """Norm, GELU feed-forward without biases: Flamingo's, in the resampler and the bridges."""
+def feed_forward(dim: int) -> nn.Sequential:
+    """Norm, GELU feed-forward without biases, four times as wide inside: Flamingo's, in the
+    resampler and the bridges."""
     return nn.Sequential(
         nn.LayerNorm(dim),
-        nn.Linear(dim, dim * mult, bias=False),
+        nn.Linear(dim, 4 * dim, bias=False),
         nn.GELU(),
-        nn.Linear(dim * mult, dim, bias=False),
+        nn.Linear(4 * dim, dim, bias=False),
     )
 
 
@@ -66,12 +67,12 @@ class GatedCrossAttention(nn.Module):
     """Flamingo's GATED XATTN-DENSE (section 3.1.2): both gates start shut, so the language
     model starts out as it was."""
 
-    def __init__(self, dim: int, dim_media: int, heads: int, dim_head: int, ff_mult: int):
+    def __init__(self, dim: int, dim_media: int, heads: int, dim_head: int):
         super().__init__()
         self.norm = nn.LayerNorm(dim)
         self.attention = CrossAttention(dim, dim_media, heads, heads, dim_head)
         self.attention_gate = nn.Parameter(torch.zeros(1))
-        self.ff = feed_forward(dim, ff_mult)
+        self.ff = feed_forward(dim)
         self.ff_gate = nn.Parameter(torch.zeros(1))
 
     def keys_values(self, media: Tensor) -> KeysValues:

@@ -3,6 +3,7 @@
 Letters: `b` batch, `n` new tokens, `m` visible tokens, `h` heads, `d` head width.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -112,7 +113,10 @@ class XPos(RoPE):
     grows; absolute positions give the same products and can be cached.
     """
 
-    scale_base = 512.0
+    def __init__(self, dim_head: int, scale_base: float = 512.0):
+        """scale_base: the larger, the slower products decay."""
+        super().__init__(dim_head)
+        self.scale_base = scale_base
 
     def __call__(self, positions: Tensor) -> Rotation:
         cos, sin = self._circle(positions)
@@ -142,13 +146,13 @@ class PlainQK(nn.Module):
 class NormalizedQK(nn.Module):
     """Unit queries and keys with learned gains, logits scaled by 8 (qk-norm, Henry et al. 2020).
 
-    The reference names the factor 8 and then never uses it.
+    softmax_scale: the reference names the factor 8 and then divides by the root of the head width all
+    the same; its weights want what they were trained with.
     """
 
-    softmax_scale = 8.0
-
-    def __init__(self, dim_head: int):
+    def __init__(self, dim_head: int, softmax_scale: float = 8.0):
         super().__init__()
+        self.softmax_scale = softmax_scale
         self.query_gain = nn.Parameter(torch.ones(dim_head))
         self.key_gain = nn.Parameter(torch.ones(dim_head))
 
@@ -183,14 +187,17 @@ class BiasedHead(nn.Module):
 
 @dataclass(frozen=True)
 class Style:
-    """One published PaLM as a row of parts. Checkpoints store its name."""
+    """One published PaLM as a row of parts. Checkpoints store its name.
+
+    norm is made from the model's width, rotary and qk from the head's, head from the embedding.
+    """
 
     name: str
-    norm: type[nn.Module]
-    activation: type[nn.Module]
-    rotary: type[RoPE]
-    qk: type[nn.Module]
-    head: type[nn.Module]
+    norm: Callable[[int], nn.Module]
+    activation: Callable[[], nn.Module]
+    rotary: Callable[[int], RoPE]
+    qk: Callable[[int], nn.Module]
+    head: Callable[[nn.Embedding], nn.Module]
 
 
 TOOLFORMER = Style("toolformer", RMSNorm, GELU, RoPE, PlainQK, BiasedHead)

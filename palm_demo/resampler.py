@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from einops import repeat
+from einops import rearrange, repeat
 from einops_exts import rearrange_many
 from torch import Tensor, nn
 
@@ -38,11 +38,11 @@ class PerceiverResampler(nn.Module):
     """A fixed number of latents for each medium, however many patches and frames it has
     (Flamingo, section 3.1.1)."""
 
-    def __init__(self, dim: int, depth: int, heads: int, dim_head: int, num_latents: int, ff_mult: int = 4):
+    def __init__(self, dim: int, depth: int, heads: int, dim_head: int, num_latents: int):
         super().__init__()
         self.latents = nn.Parameter(torch.randn(num_latents, dim))
         self.layers = nn.ModuleList(
-            nn.ModuleList((PerceiverAttention(dim, heads, dim_head), feed_forward(dim, ff_mult)))
+            nn.ModuleList((PerceiverAttention(dim, heads, dim_head), feed_forward(dim)))
             for _ in range(depth)
         )
         self.norm = nn.LayerNorm(dim)
@@ -54,6 +54,38 @@ class PerceiverResampler(nn.Module):
             latents = latents + attention(media, latents)
             latents = latents + ff(latents)
         return self.norm(latents)
+
+
+class PlacedPatches(nn.Module):
+    """Which medium of its text it is, added to a medium's patches before they are resampled, as in
+    the reference."""
+
+    def __init__(self, max_media: int, dim: int):
+        super().__init__()
+        self.positions = nn.Parameter(torch.randn(max_media, dim))
+
+    def to_patches(self, patches: Tensor, places: Tensor) -> Tensor:
+        """(b, tokens, dim), one medium a row, and (b,) places from 0."""
+        return patches + rearrange(self.positions[places], "b d -> b 1 d")
+
+    def to_latents(self, latents: Tensor, places: Tensor) -> Tensor:
+        return latents
+
+
+class PlacedLatents(nn.Module):
+    """The same, added to the latents: the resampler need not carry it through, and the texts that
+    see all media must tell them apart."""
+
+    def __init__(self, max_media: int, dim: int):
+        super().__init__()
+        self.positions = nn.Parameter(torch.randn(max_media, dim) * 0.1)
+
+    def to_patches(self, patches: Tensor, places: Tensor) -> Tensor:
+        return patches
+
+    def to_latents(self, latents: Tensor, places: Tensor) -> Tensor:
+        """(b, latents, dim), one medium a row, and (b,) places from 0."""
+        return latents + rearrange(self.positions[places], "b d -> b 1 d")
 
 
 class AttentionPool(nn.Module):

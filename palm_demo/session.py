@@ -130,7 +130,7 @@ class Session:
         ]
         if not rows:
             return []
-        prefill = self._look_and_prefill([frames for _, of_row in rows for frames in of_row])
+        prefill = self._look_and_prefill([medium for _, media in rows for medium in media])
         prompt_ids = [ids for ids, _ in rows]
         return self._decode_together(self.flamingo, prefill, prompt_ids, max_new_tokens)
 
@@ -261,7 +261,7 @@ class Session:
         """Flamingo's prefill, with its media looked at when it is called."""
 
         def prefill(ids: Tensor, lengths: Sequence[int], capacity: int):
-            latents = self.flamingo.embed_media(media) if media else None
+            latents = self.flamingo.embed_media(media, ids) if media else None
             return self.flamingo.prefill(ids, lengths, capacity, latents)
 
         return prefill
@@ -271,9 +271,10 @@ class Session:
         return Sampler(sampling, [*self.tokenizer.never_sampled(), *beyond])
 
     def _pixels(self, medium: Medium) -> Tensor:
-        """(frames, 3, size, size); one frame for a picture."""
+        """(frames, 3, size, size), of a picture (3, size, size)."""
         frames = open_medium(medium, self.flamingo.max_frames, self.media_limits)
-        return self.flamingo.tower.preprocess(frames).to(self._device)
+        pixels = self.flamingo.tower.preprocess(frames).to(self._device)
+        return pixels if len(frames) > 1 else pixels[0]
 
     def _batches(self, images: Sequence[Picture]) -> Iterator[Tensor]:
         for start in range(0, len(images), IMAGES_AT_ONCE):
@@ -327,7 +328,7 @@ def load(profile: str = "tiny", media_limits: MediaLimits | None = None) -> Sess
     return Session(
         Tokenizer.load(ASSETS / "tokenizer.json"),
         palm,
-        checkpoints.load_flamingo(weights / "flamingo.safetensors", palm, tower.freeze_()),
+        checkpoints.load_flamingo(weights / "flamingo.safetensors", palm, tower),
         checkpoints.load_mammut(weights / "mammut.safetensors", tower),
         blueprint.context,
         media_limits or MediaLimits(),

@@ -105,12 +105,13 @@ class VisionTower(nn.Module):
         """Pictures of any size and mode -> (len(images), 3, size, size), on white."""
         return torch.stack([self.transform(flatten(image)) for image in images])
 
-    def freeze_(self) -> "VisionTower":
-        """Stops gradients and dropout for good; `train()` on a parent no longer reaches it."""
-        self.requires_grad_(False)
-        self.eval()
-        self.train = lambda mode=True: self
-        return self
+
+def freeze_(module: nn.Module) -> nn.Module:
+    """Stops gradients and dropout for good; `train()` on a parent no longer reaches it."""
+    module.requires_grad_(False)
+    module.eval()
+    module.train = lambda mode=True: module
+    return module
 
 
 def flatten(image: Image.Image) -> Image.Image:

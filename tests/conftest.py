@@ -13,10 +13,9 @@ from palm_demo.decoder import Size
 from palm_demo.models import Flamingo, MaMMUT, PaLM
 from palm_demo.models.mammut import PatchMemory, bidirectional_text_pass
 from palm_demo.parts import MULTIMODAL, RLHF, Style
-from palm_demo.resampler import AttentionPool, PerceiverResampler
+from palm_demo.resampler import AttentionPool, PerceiverResampler, PlacedLatents
 from palm_demo.session import Session
 from palm_demo.tokenizer import Tokenizer
-from palm_demo.vision import VisionTower
 
 TINY = Size(dim=32, depth=2, heads=2, vocab=48, dim_head=16, ff_mult=2)
 MEDIA_ID = 3
@@ -29,7 +28,6 @@ class TinyTower(nn.Module):
     """A stand-in for VisionTower: 8 x 8 pixels into four tokens of 24, with all that eval mode stills."""
 
     image_size, patches, width = 8, 4, 24
-    freeze_ = VisionTower.freeze_
 
     def __init__(self):
         super().__init__()
@@ -90,11 +88,11 @@ def new_flamingo(new_tower) -> Callable[..., Flamingo]:
             stirred(PaLM(size, RLHF)),
             stirred(new_tower()),
             PerceiverResampler(24, depth=1, heads=2, dim_head=8, num_latents=3),
+            PlacedLatents(6, 24),
             MEDIA_ID,
             media_rule,
             every,
             max_frames=4,
-            max_media=6,
         )
         return stirred(flamingo) if stir else flamingo
 

@@ -12,7 +12,7 @@ import pytest
 HOUSE = Path(__file__).resolve().parents[1]
 PACKAGE = HOUSE / "palm_demo"
 LAYERS = (
-    {"errors", "parts", "attention", "labels", "gallery", "world"},
+    {"errors", "parts", "attention", "labels", "gallery", "world", "distributed"},
     {"cache", "lora", "bridges", "tokenizer", "media"},
     {"decoder", "resampler", "vision", "prompting", "generation", "settings"},
     {"models"},

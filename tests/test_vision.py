@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from palm_demo.vision import VisionTower, flatten
+from palm_demo.vision import VisionTower, flatten, freeze_
 
 WHITE, RED = (255, 255, 255), (255, 0, 0)
 
@@ -69,7 +69,7 @@ def test_flatten_keeps_the_shades_of_a_sixteen_bit_picture():
 
 
 def test_a_frozen_tower_stays_in_eval_mode_without_gradients(new_tower):
-    tower = new_tower().train().freeze_()
+    tower = freeze_(new_tower().train())
     torch.nn.Sequential(tower).train()
     pixels = torch.randn(1, 3, 8, 8)
     assert torch.equal(tower(pixels), tower(pixels))

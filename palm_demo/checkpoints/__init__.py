@@ -1,6 +1,7 @@
-"""Weights on disk: safetensors with the model's description inside."""
+"""Weights on disk, and weights of the reference packages."""
 
 from palm_demo.checkpoints.adapters import load_scope, save_scope
+from palm_demo.checkpoints.reference import from_reference, to_reference
 from palm_demo.checkpoints.weights import (
     load_flamingo,
     load_mammut,
@@ -13,6 +14,7 @@ from palm_demo.checkpoints.weights import (
 )
 
 __all__ = [
+    "from_reference",
     "load_flamingo",
     "load_mammut",
     "load_palm",
@@ -23,4 +25,5 @@ __all__ = [
     "save_palm",
     "save_scope",
     "save_tower",
+    "to_reference",
 ]

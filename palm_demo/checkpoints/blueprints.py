@@ -7,7 +7,7 @@ from palm_demo.errors import CheckpointError
 from palm_demo.models import Flamingo, MaMMUT, PaLM
 from palm_demo.models.mammut import PatchMemory, bidirectional_text_pass
 from palm_demo.parts import STYLES
-from palm_demo.resampler import AttentionPool, PerceiverResampler
+from palm_demo.resampler import AttentionPool, PerceiverResampler, PlacedLatents
 from palm_demo.vision import VisionTower
 
 
@@ -76,11 +76,11 @@ class FlamingoBlueprint:
             palm,
             tower,
             resampler,
+            PlacedLatents(self.max_media, tower.width),
             self.media_token_id,
             self.media_rule,
             self.cross_attn_every,
             self.max_frames,
-            self.max_media,
         )
 
 

@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from palm_demo.checkpoints.fitting import misfit
 from palm_demo.errors import CheckpointError
 
 DESCRIPTION = "palm_demo"
@@ -52,16 +53,7 @@ def read(path: Path, kind: str) -> tuple[dict[str, Tensor], dict]:
 def load_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Copies every tensor into place, in the module's dtype. Raises CheckpointError that names
     the first tensors that are missing, unexpected or wrongly shaped; then nothing is copied."""
-    wanted = {name: t for name, t in module.state_dict().items()}
-    missing = sorted(wanted.keys() - tensors.keys())
-    unexpected = sorted(tensors.keys() - wanted.keys())
-    misshapen = [
-        f"{name} is {tuple(tensors[name].shape)}, not {tuple(wanted[name].shape)}"
-        for name in sorted(wanted.keys() & tensors.keys())
-        if tensors[name].shape != wanted[name].shape
-    ]
-    problems = (("missing", missing), ("unexpected", unexpected), ("wrong shape", misshapen))
-    said = "; ".join(f"{what}: {', '.join(names[:3])}" for what, names in problems if names)
-    if said:
+    wanted = {name: tuple(t.shape) for name, t in module.state_dict().items()}
+    if said := misfit(wanted, tensors):
         raise CheckpointError(f"{path} does not fit the model: {said}")
     module.load_state_dict(dict(tensors))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from einops import rearrange, repeat
@@ -12,9 +13,9 @@ from palm_demo.bridges import GatedCrossAttention, KeysValues
 from palm_demo.cache import KVCache
 from palm_demo.decoder import Size
 from palm_demo.errors import PromptError
-from palm_demo.models.palm import PaLM, last_states
+from palm_demo.models.palm import PaLM, cross_entropy, last_states
 from palm_demo.resampler import PerceiverResampler
-from palm_demo.vision import VisionTower
+from palm_demo.vision import freeze_
 
 MediaRule = Callable[[Tensor, Tensor], Tensor]
 """(text_time, media_time) -> bool: may text at this time see that medium?"""
@@ -33,40 +34,49 @@ class FlamingoCache:
     seen: Tensor
 
 
+class MediaPlaces(Protocol):
+    """Which medium of its text each is (resampler.PlacedPatches or PlacedLatents)."""
+
+    positions: Tensor
+
+    def to_patches(self, patches: Tensor, places: Tensor) -> Tensor: ...
+
+    def to_latents(self, latents: Tensor, places: Tensor) -> Tensor: ...
+
+
 class Flamingo(nn.Module):
     """A PaLM, a vision tower, both frozen, and between them a resampler and gated bridges.
 
-    media_rule: a name of MEDIA_RULES. cross_attn_every: a bridge after every n-th block, the
-    first one included. max_frames: frames a video may have. max_media: media a text may have; their
-    places are learned, as in the reference, for text that sees all of them must tell them apart.
+    tower: any image encoder, (b, 3, size, size) -> (b, patches, dim); None where patches are given
+    instead of pixels. media_rule: a name of MEDIA_RULES. cross_attn_every: a bridge after every n-th
+    block, the first one included. max_frames: frames a video may have.
     """
 
     def __init__(
         self,
         palm: PaLM,
-        tower: VisionTower,
+        tower: nn.Module | None,
         resampler: PerceiverResampler,
+        media_places: MediaPlaces,
         media_token_id: int,
         media_rule: str,
         cross_attn_every: int,
         max_frames: int,
-        max_media: int,
     ):
         super().__init__()
         self.palm = palm.freeze_()
-        self.tower = tower.freeze_()
-        self.resampler = resampler
+        self.tower = freeze_(tower) if tower is not None else None
+        self.resampler, self.media_places = resampler, media_places
         self.media_token_id, self.media_rule = media_token_id, media_rule
         self.cross_attn_every = cross_attn_every
         size = palm.size
         dim_media = resampler.latents.shape[1]
         self.frame_positions = nn.Parameter(torch.randn(max_frames, dim_media) * 0.02)
-        self.media_positions = nn.Parameter(torch.randn(max_media, dim_media) * 0.1)
         embedding = palm.decoder.embedding.weight[media_token_id]
         self.media_embedding = nn.Parameter(embedding.detach().clone())
         self.bridges = nn.ModuleDict(
             {
-                str(layer): GatedCrossAttention(size.dim, dim_media, size.heads, size.dim_head, size.ff_mult)
+                str(layer): GatedCrossAttention(size.dim, dim_media, size.heads, size.dim_head)
                 for layer in range(0, size.depth, cross_attn_every)
             }
         )
@@ -81,57 +91,144 @@ class Flamingo(nn.Module):
 
     @property
     def max_media(self) -> int:
-        return len(self.media_positions)
+        """Media a text may have."""
+        return len(self.media_places.positions)
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """All that training moves: resampler, bridges, both kinds of positions, the media token."""
         return [p for p in self.parameters() if p.requires_grad]
 
-    def embed_media(self, media: Sequence[Tensor]) -> Tensor:
-        """Media of frames (f, 3, size, size), f = 1 for a picture -> (len(media), latents, dim).
+    def forward(
+        self,
+        ids: Tensor,
+        images: Tensor | None = None,
+        videos: Tensor | None = None,
+        embeds: Tensor | None = None,
+    ) -> Tensor:
+        """(b, n) ids with t media tokens a row, and their media -> (b, n, vocab) logits.
 
-        Frames of a video carry time positions, pictures none. Raises PromptError when a video
-        has more frames than `max_frames`.
+        images: (b, t, 3, size, size). videos: (b, t, frames, 3, size, size). embeds: patches made
+        beforehand, (b, t, patches, dim), or (b, t, frames, patches, dim) of videos. Without any of
+        them the text alone. Pictures and videos in one text: `embed_media` and `logits`.
+        Raises PromptError when more than one is given, or not of these shapes.
         """
-        for pixels in media:
-            if len(pixels) > self.max_frames:
-                raise PromptError(
-                    f"a video has {len(pixels)} frames, at most {self.max_frames} fit; sample fewer of them"
-                )
-        with torch.no_grad():
-            patches = self.tower(torch.cat(list(media)))
-        return self.embed_patches(list(patches.split([len(pixels) for pixels in media])))
+        given = {"images": images, "videos": videos, "embeds": embeds}
+        given = {name: media for name, media in given.items() if media is not None}
+        if len(given) > 1:
+            raise PromptError(
+                f"{' and '.join(given)} were given together; give pictures and videos in the order of their "
+                "media tokens to embed_media, and its latents to logits"
+            )
+        if not given:
+            return self.logits(ids, None)
+        ((name, media),) = given.items()
+        axes = {"images": (5,), "videos": (6,), "embeds": (4, 5)}[name]
+        if media.ndim not in axes or len(media) != len(ids):
+            raise PromptError(
+                f"{name} of shape {tuple(media.shape)} do not fit ids of shape {tuple(ids.shape)}; "
+                f"they need {' or '.join(map(str, axes))} axes, of which the first two are batch and media"
+            )
+        marks = (ids == self.media_token_id).sum(dim=1).tolist()
+        if set(marks) != {media.shape[1]}:
+            raise PromptError(
+                f"each text gets {media.shape[1]} {name}, but the texts have {marks} media tokens; give "
+                "texts with as many media tokens as there are media"
+            )
+        embed = self.embed_patches if name == "embeds" else self.embed_media
+        return self.logits(ids, embed(list(media.flatten(0, 1)), ids))
 
-    def embed_patches(self, media: Sequence[Tensor]) -> Tensor:
-        """The same from the tower's tokens: each medium (f, patches, dim)."""
-        groups: dict[int, list[int]] = {}
-        for index, patches in enumerate(media):
-            groups.setdefault(len(patches), []).append(index)
-        latents: list[Tensor | None] = [None] * len(media)
-        for frames, indices in groups.items():
-            stacked = torch.stack([media[index] for index in indices])
-            if frames > 1:
-                stacked = stacked + rearrange(self.frame_positions[:frames], "f d -> f 1 d")
-            resampled = self.resampler(rearrange(stacked, "b f p d -> b (f p) d"))
-            for index, row in zip(indices, resampled, strict=True):
-                latents[index] = row
-        return torch.stack(latents)
-
-    def forward(self, ids: Tensor, latents: Tensor | None) -> Tensor:
+    def logits(self, ids: Tensor, latents: Tensor | None) -> Tensor:
         """(b, n) ids, latents of all their media in reading order -> (b, n, vocab) logits.
 
         latents: (all media of the batch, latents, dim), or None for text alone, which is then
         exactly PaLM's. Raises PromptError when their number is not that of the media tokens.
         """
+        return self.palm.decoder.logits(self._states(ids, latents))
+
+    def embed(self, ids: Tensor, latents: Tensor | None) -> Tensor:
+        """As `logits` -> (b, n, dim) states after the final norm."""
+        return self.palm.decoder.norm(self._states(ids, latents))
+
+    def loss(self, ids: Tensor, labels: Tensor, latents: Tensor | None) -> Tensor:
+        """Mean cross-entropy in nats. labels: (b, n), the next id at each place or IGNORED."""
+        return cross_entropy(self.logits(ids, latents), labels)
+
+    def embed_media(self, media: Sequence[Tensor], ids: Tensor) -> Tensor:
+        """Pictures (3, size, size) and videos (frames, 3, size, size) -> (len(media), latents, dim).
+
+        ids: (b, n), the texts they stand in, in reading order: latents know their place.
+        Frames of a video carry time positions, pictures none. Raises PromptError when there are more
+        or fewer media than media tokens, a video has more frames than `max_frames`, a text more
+        media than `max_media`, or there is no tower.
+        """
+        if self.tower is None:
+            raise PromptError("this Flamingo has no vision tower; give it patches (`embeds`), no pixels")
+        frames = [medium if medium.ndim == 4 else medium[None] for medium in media]
+        for video in frames:
+            self._check_frames(len(video))
+        with torch.no_grad():
+            patches = self.tower(torch.cat(frames))
+        if patches.ndim != 3:
+            raise PromptError(
+                f"the vision tower gave {tuple(patches.shape)}; it has to give patches, (b, patches, dim)"
+            )
+        each = patches.split([len(video) for video in frames])
+        shown = [p if m.ndim == 4 else p[0] for p, m in zip(each, media, strict=True)]
+        return self.embed_patches(shown, ids)
+
+    def embed_patches(self, media: Sequence[Tensor], ids: Tensor) -> Tensor:
+        """The same from the tower's tokens: pictures (patches, dim), videos (frames, patches, dim)."""
+        places = self._places(ids, len(media))
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for index, patches in enumerate(media):
+            groups.setdefault(tuple(patches.shape), []).append(index)
+        latents: list[Tensor | None] = [None] * len(media)
+        for shape, indices in groups.items():
+            patches = torch.stack([media[index] for index in indices])
+            if len(shape) == 3:
+                self._check_frames(shape[0])
+                patches = patches + rearrange(self.frame_positions[: shape[0]], "f d -> f 1 d")
+                patches = rearrange(patches, "b f p d -> b (f p) d")
+            resampled = self.resampler(self.media_places.to_patches(patches, places[indices]))
+            placed = self.media_places.to_latents(resampled, places[indices])
+            for index, row in zip(indices, placed, strict=True):
+                latents[index] = row
+        return torch.stack(latents)
+
+    def _places(self, ids: Tensor, given: int) -> Tensor:
+        """(media,), which medium of its text each is, from 0."""
+        counts = self._count(ids, given)
+        if max(counts) > self.max_media:
+            raise PromptError(
+                f"the text has {max(counts)} media, at most {self.max_media} fit; leave some out"
+            )
+        return torch.cat([torch.arange(count, device=ids.device) for count in counts])
+
+    def _count(self, ids: Tensor, given: int) -> list[int]:
+        """Each row's media tokens."""
+        counts = (ids == self.media_token_id).sum(dim=1).tolist()
+        if sum(counts) != given:
+            raise PromptError(
+                f"the text has {sum(counts)} <media> marks but {given} media were given; "
+                "give one picture or video per mark"
+            )
+        return counts
+
+    def _check_frames(self, count: int) -> None:
+        if count > self.max_frames:
+            raise PromptError(
+                f"a video has {count} frames, at most {self.max_frames} fit; sample fewer of them"
+            )
+
+    def _states(self, ids: Tensor, latents: Tensor | None) -> Tensor:
         times = (ids == self.media_token_id).cumsum(dim=1)
         media, media_tokens = self._keys_values(ids, latents)
-        states = self._run(ids, Causal(), times, media, media_tokens)
-        return self.palm.decoder.logits(states)
+        return self._run(ids, Causal(), times, media, media_tokens)
 
     def prefill(
         self, ids: Tensor, lengths: Sequence[int], capacity: int, latents: Tensor | None
     ) -> tuple[Tensor, FlamingoCache]:
-        """(b, n) ids padded on the right, media as in `forward` -> next logits (b, vocab), cache."""
+        """(b, n) ids padded on the right, media as in `logits` -> next logits (b, vocab), cache."""
         size = self.size
         tokens = KVCache(size.depth, len(ids), capacity, size.dim_head, self.palm.decoder.embedding.weight)
         media, media_tokens = self._keys_values(ids, latents)
@@ -176,21 +273,10 @@ class Flamingo(nn.Module):
 
     def _keys_values(self, ids: Tensor, latents: Tensor | None) -> tuple[dict[int, KeysValues], int]:
         """Each bridge's keys and values of each row's media, and the latents a medium has."""
-        counts = (ids == self.media_token_id).sum(dim=1).tolist()
-        given = 0 if latents is None else len(latents)
-        if sum(counts) != given:
-            raise PromptError(
-                f"the text has {sum(counts)} <media> marks but {given} media were given; "
-                "give one picture or video per mark"
-            )
+        counts = self._count(ids, 0 if latents is None else len(latents))
         if latents is None:
             return {}, 0
-        if max(counts) > self.max_media:
-            raise PromptError(
-                f"the text has {max(counts)} media, at most {self.max_media} fit; leave some out"
-            )
         rows = nn.utils.rnn.pad_sequence(latents.split(counts), batch_first=True)
-        rows = rows + rearrange(self.media_positions[: rows.shape[1]], "t d -> t 1 d")
         flat = rearrange(rows, "b t m d -> b (t m) d")
         made = {int(layer): bridge.keys_values(flat) for layer, bridge in self.bridges.items()}
         return made, latents.shape[1]

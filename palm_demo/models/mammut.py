@@ -13,10 +13,11 @@ from palm_demo.attention import Causal, Visible
 from palm_demo.bridges import KeysValues, ParallelCrossAttention
 from palm_demo.cache import KVCache
 from palm_demo.decoder import Decoder, Size
-from palm_demo.models.palm import cross_entropy, last_states
+from palm_demo.distributed import gather_rows, joint_mean
+from palm_demo.errors import PromptError
+from palm_demo.models.palm import IGNORED, cross_entropy, last_states
 from palm_demo.parts import LayerNorm, Style
 from palm_demo.resampler import AttentionPool
-from palm_demo.vision import VisionTower
 
 LARGEST_SCALE = 100.0
 """CLIP's bound on the inverse temperature (Radford et al. 2021, section 2.5)."""
@@ -81,7 +82,7 @@ class ImageFeatures:
 
 @dataclass
 class Losses:
-    """Means in nats."""
+    """Means in nats, times their weights."""
 
     caption: Tensor
     contrastive: Tensor
@@ -98,21 +99,25 @@ class MaMMUTCache:
 class MaMMUT(nn.Module):
     """Image and text latents in one space, and captions, from one decoder.
 
-    cross_layers: after which blocks (from 0) the captioning pass looks at the picture.
-    kv_heads: 1 as in the reference, or `size.heads`.
+    tower: any image encoder, (b, 3, size, size) -> (b, patches, width); None where patches are given
+    instead of pixels. cross_layers: after which blocks (from 0) the captioning pass looks at the
+    picture. kv_heads: 1 as in the reference, or `size.heads`. caption_weight, contrastive_weight:
+    factors of the losses.
     """
 
     def __init__(
         self,
         size: Size,
         style: Style,
-        tower: VisionTower,
+        tower: nn.Module | None,
         cross_layers: Sequence[int],
         kv_heads: int,
         dim_latents: int,
         pool: AttentionPool,
         memory: nn.Module,
         text_pass: TextPass,
+        caption_weight: float = 1.0,
+        contrastive_weight: float = 1.0,
     ):
         super().__init__()
         self.tower = tower
@@ -120,6 +125,7 @@ class MaMMUT(nn.Module):
         self.summary = nn.Parameter(torch.randn(size.dim) * 0.02)
         self.summary_norm = style.norm(size.dim)
         self.pool, self.memory, self.text_pass = pool, memory, text_pass
+        self.caption_weight, self.contrastive_weight = caption_weight, contrastive_weight
         self.image_to_latents = nn.Linear(size.dim, dim_latents, bias=False)
         self.text_to_latents = nn.Linear(size.dim, dim_latents, bias=False)
         self.log_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
@@ -142,11 +148,16 @@ class MaMMUT(nn.Module):
         return self.log_scale.exp().clamp(max=LARGEST_SCALE)
 
     def encode_images(self, pixels: Tensor) -> ImageFeatures:
-        """(b, 3, size, size) normalised pixels -> latents and caption memory."""
+        """(b, 3, size, size) normalised pixels -> latents and caption memory. Raises PromptError
+        when there is no tower."""
+        if self.tower is None:
+            raise PromptError("this MaMMUT has no vision tower; give it patches (`image_tokens`), no pixels")
         return self.encode_patches(self.tower(pixels))
 
     def encode_patches(self, patches: Tensor) -> ImageFeatures:
         """(b, patches, width) of the tower -> latents and caption memory."""
+        if patches.ndim != 3:
+            raise PromptError(f"patches are {tuple(patches.shape)}; they have to be (b, patches, width)")
         contrastive, pooled = self.pool(patches)
         latents = F.normalize(self.image_to_latents(contrastive).float(), dim=-1)
         return ImageFeatures(latents, self.memory(patches, pooled))
@@ -162,11 +173,27 @@ class MaMMUT(nn.Module):
         with torch.autocast(texts.device.type, enabled=False):
             return self.scale * (texts.float() @ images.float().T)
 
-    def forward(self, ids: Tensor, memory: Tensor) -> Tensor:
-        """Captioning pass: (b, n) ids, (b, m, dim) memory -> (b, n, vocab) logits."""
-        states = self.decoder.embedding(ids)
-        pictures = self._keys_values(memory)
-        return self.decoder.logits(self.decoder(states, Causal(), self._bind(pictures)))
+    def forward(
+        self, ids: Tensor, images: Tensor | None = None, image_tokens: Tensor | None = None
+    ) -> Tensor:
+        """Captioning pass: (b, n) ids and their pictures -> (b, n, vocab) logits.
+
+        images: (b, 3, size, size) pixels. image_tokens: (b, patches, width), the tower's, made
+        beforehand. Raises PromptError unless exactly one of them is given.
+        """
+        if (images is None) == (image_tokens is None):
+            given = "neither" if images is None else "both"
+            raise PromptError(f"a caption needs either images or image_tokens; {given} were given")
+        features = self.encode_images(images) if images is not None else self.encode_patches(image_tokens)
+        return self.logits(ids, features.memory)
+
+    def logits(self, ids: Tensor, memory: Tensor) -> Tensor:
+        """(b, n) ids, (b, m, dim) memory -> (b, n, vocab) logits."""
+        return self.decoder.logits(self._states(ids, memory))
+
+    def embed(self, ids: Tensor, memory: Tensor) -> Tensor:
+        """As `logits` -> (b, n, dim) states after the final norm."""
+        return self.decoder.norm(self._states(ids, memory))
 
     def losses(
         self,
@@ -180,13 +207,19 @@ class MaMMUT(nn.Module):
 
         caption_ids, caption_labels: (b, n), the shifted pair, padding IGNORED.
         text_ids, text_real: (b, n) for contrast; may word the picture otherwise.
+        Where several processes train together, their pairs are one batch, and both losses its.
         """
-        caption = cross_entropy(self(caption_ids, features.memory), caption_labels)
-        text = self.embed_texts(text_ids, text_real)
-        similarity = self.similarity(text, features.latents)
-        pairs = torch.arange(len(text), device=text.device)
+        nats = cross_entropy(self.logits(caption_ids, features.memory), caption_labels, reduction="sum")
+        caption = joint_mean(nats, (caption_labels != IGNORED).sum())
+        texts = gather_rows(self.embed_texts(text_ids, text_real))
+        similarity = self.similarity(texts, gather_rows(features.latents))
+        pairs = torch.arange(len(texts), device=texts.device)
         rows, columns = (F.cross_entropy(s, pairs) for s in (similarity, similarity.T))
-        return Losses(caption, (rows + columns) / 2)
+        return Losses(self.caption_weight * caption, self.contrastive_weight * (rows + columns) / 2)
+
+    def _states(self, ids: Tensor, memory: Tensor) -> Tensor:
+        pictures = self._keys_values(memory)
+        return self.decoder(self.decoder.embedding(ids), Causal(), self._bind(pictures))
 
     def prefill(
         self, ids: Tensor, lengths: Sequence[int], capacity: int, memory: Tensor

@@ -1,7 +1,7 @@
 """PaLM (Chowdhery et al. 2022): a parallel decoder that reads and writes text."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import cached_property, partial
 
 import torch
 import torch.nn.functional as F
@@ -11,19 +11,35 @@ from torch import Tensor, nn
 from palm_demo.attention import Causal, Pattern, Visible
 from palm_demo.cache import KVCache
 from palm_demo.decoder import Decoder, Size
-from palm_demo.lora import Adapter, LayerAdapter, Scopes
+from palm_demo.generation import Sampler, Sampling, stream_ids
+from palm_demo.lora import Adapter, LayerAdapter, Scopes, for_rows
 from palm_demo.parts import Style
 
 IGNORED = -100
 """A label that is not learned from; no token has this id."""
 
 
-@dataclass
 class PaLMCache:
-    """What one request keeps between steps: keys and values, and its rows' scopes."""
+    """What requests keep between steps: keys and values, and each row's scope."""
 
-    tokens: KVCache
-    adapters: list[LayerAdapter] | None
+    def __init__(self, tokens: KVCache, scopes: list[Adapter | None]):
+        self.tokens, self.scopes = tokens, scopes
+
+    @cached_property
+    def adapters(self) -> list[LayerAdapter] | None:
+        """One a block, put together when rows have changed."""
+        return for_rows(self.scopes)
+
+    def put(self, row: "PaLMCache") -> None:
+        self.tokens.put(row.tokens)
+        self.scopes = [*self.scopes, *row.scopes]
+        vars(self).pop("adapters", None)
+
+    def drop(self, row: int) -> None:
+        self.tokens.drop(row)
+        self.scopes[row] = self.scopes[-1]
+        self.scopes.pop()
+        vars(self).pop("adapters", None)
 
 
 class PaLM(nn.Module):
@@ -77,6 +93,39 @@ class PaLM(nn.Module):
     def _pattern(self, ids: Tensor) -> Pattern:
         return Causal()
 
+    @torch.no_grad()
+    def generate(
+        self,
+        ids: Tensor,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        repetition_penalty: float = 1.0,
+        seed: int | None = None,
+        eos_id: int | None = None,
+        scopes: Sequence[str | None] | None = None,
+    ) -> Tensor:
+        """(b, n) ids -> (b, new) ids after them, greedy by default; see `Sampling` for the settings.
+
+        Row `i` draws with seed + i. A row ends with its first new `eos_id` and is filled up with more
+        of it; `new` is less than `max_new_tokens` when all rows have ended.
+        """
+        seeds = [None if seed is None else seed + row for row in range(len(ids))]
+        samplings = [Sampling(temperature, top_k, top_p, repetition_penalty, own) for own in seeds]
+        ended = -1 if eos_id is None else eos_id
+        steps = stream_ids(
+            partial(self.prefill, scopes=scopes),
+            self.extend,
+            ids.tolist(),
+            [Sampler(sampling, banned=()) for sampling in samplings],
+            max_new_tokens,
+            ended,
+            ids.device,
+        )
+        new = [[ended if i is None else i for i in step] for step in steps]
+        return torch.tensor(new, dtype=ids.dtype, device=ids.device).reshape(-1, len(ids)).T
+
     def prefill(
         self,
         ids: Tensor,
@@ -89,10 +138,17 @@ class PaLM(nn.Module):
         scopes = scopes if scopes is not None else [None] * len(ids)
         size = self.size
         tokens = KVCache(size.depth, len(ids), capacity, size.dim_head, self.decoder.embedding.weight)
-        cache = PaLMCache(tokens, self.scopes.select(scopes))
+        cache = PaLMCache(tokens, [self.scopes.find(scope) for scope in scopes])
         states = self._step(ids, cache)
         tokens.advance(list(lengths))
         return self.decoder.logits(last_states(states, lengths)), cache
+
+    def new_cache(self, rows: int, capacity: int) -> PaLMCache:
+        """For a continuous batch: room for rows that are put in and taken out, none in use yet."""
+        size = self.size
+        tokens = KVCache(size.depth, rows, capacity, size.dim_head, self.decoder.embedding.weight)
+        tokens.clear()
+        return PaLMCache(tokens, [])
 
     def extend(self, ids: Tensor, cache: PaLMCache) -> Tensor:
         """(b,) one new id per row -> (b, vocab) logits of the next."""
@@ -130,9 +186,10 @@ class PaLMEncoder(PaLM):
         return Visible(rearrange(ids >= 0, "b m -> b 1 m"))
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """(b, n, vocab), (b, n) -> mean nats over the labels that are not IGNORED; fp32."""
-    return F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED)
+def cross_entropy(logits: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
+    """(b, n, vocab), (b, n) -> nats, their mean or sum over the labels that are not IGNORED; fp32."""
+    flat = logits.flatten(0, 1).float(), labels.flatten()
+    return F.cross_entropy(*flat, ignore_index=IGNORED, reduction=reduction)
 
 
 def last_states(states: Tensor, lengths: Sequence[int]) -> Tensor:

@@ -11,7 +11,7 @@ from palm_demo.world.backgrounds import COLORS, Background, sample_background
 from palm_demo.world.captions import caption, captions, converse, is_exact, with_article
 from palm_demo.world.gallery import start_gallery
 from palm_demo.world.motion import WAYS, MovingScene, frames, moving_scene
-from palm_demo.world.questions import KINDS, MEDIA, Question, sample_question
+from palm_demo.world.questions import KINDS, MEDIA, Question, ask, sample_question
 from palm_demo.world.rendering import render
 from palm_demo.world.scenes import count_scene, pair_scene, single_scene
 from palm_demo.world.things import Scene, Thing, held_out_pair
@@ -42,6 +42,7 @@ __all__ = [
     "Question",
     "Scene",
     "Thing",
+    "ask",
     "augment",
     "caption",
     "captions",

@@ -9,6 +9,8 @@ from palm_demo.decoder import Size
 from palm_demo.errors import PromptError
 
 MEDIA = 3
+MARKS = torch.full((5, 1), MEDIA)
+"""Texts of one media token each."""
 RULES = ("immediate", "all")
 SHALLOW = Size(dim=32, depth=1, heads=2, vocab=48, dim_head=16, ff_mult=2)
 close = {"atol": 1e-4, "rtol": 1e-4}
@@ -16,8 +18,8 @@ every_rule = pytest.mark.parametrize("rule", RULES)
 
 
 def media(*frames: int) -> list[Tensor]:
-    """Random media of so many frames each; one frame is a picture."""
-    return [torch.randn(count, 3, 8, 8) for count in frames]
+    """Random videos of so many frames each; for one frame a picture."""
+    return [torch.randn(count, 3, 8, 8) if count > 1 else torch.randn(3, 8, 8) for count in frames]
 
 
 def text(new_ids, *marks: int, length: int = 10) -> Tensor:
@@ -40,8 +42,8 @@ def decoded(flamingo, ids: Tensor, latents: Tensor | None, prompt: int) -> Tenso
 @pytest.mark.parametrize("frames", [(1, 1), (3, 2), (1, 4)], ids=["images", "videos", "mixed"])
 def test_cached_logits_match_full_forward(rule, frames, new_flamingo, new_ids):
     flamingo, ids = new_flamingo(rule), text(new_ids, 1, 4)
-    latents = flamingo.embed_media(media(*frames))
-    full = flamingo(ids, latents)
+    latents = flamingo.embed_media(media(*frames), ids)
+    full = flamingo.logits(ids, latents)
     logits, _ = flamingo.prefill(ids[:, :6], [6], 10, latents)
     assert_close(logits, full[:, 5], **close)
     assert_close(decoded(flamingo, ids, latents, prompt=6), full[:, 6:], **close)
@@ -50,7 +52,7 @@ def test_cached_logits_match_full_forward(rule, frames, new_flamingo, new_ids):
 @every_rule
 def test_the_picture_is_still_seen_after_the_first_token(rule, new_flamingo, new_ids):
     flamingo, ids = new_flamingo(rule, size=SHALLOW), text(new_ids, 2)
-    one, other = (decoded(flamingo, ids, flamingo.embed_media(media(1)), prompt=4) for _ in range(2))
+    one, other = (decoded(flamingo, ids, flamingo.embed_media(media(1), ids), prompt=4) for _ in range(2))
     assert ((one - other).abs().amax(dim=-1) > 1e-2).all()
 
 
@@ -60,7 +62,7 @@ def test_the_picture_is_still_seen_after_the_first_token(rule, new_flamingo, new
 @every_rule
 def test_text_before_the_first_medium_sees_nothing_of_it(rule, new_flamingo, new_ids):
     flamingo, ids = new_flamingo(rule), text(new_ids, 4)
-    one, other = (flamingo(ids, flamingo.embed_media(media(1))) for _ in range(2))
+    one, other = (flamingo.logits(ids, flamingo.embed_media(media(1), ids)) for _ in range(2))
     assert torch.equal(one[:, :4], other[:, :4])
     assert ((one - other)[:, 4:].abs().amax(dim=-1) > 1e-3).all()
 
@@ -69,7 +71,7 @@ def test_text_before_the_first_medium_sees_nothing_of_it(rule, new_flamingo, new
 def test_a_later_picture_does_not_change_earlier_logits(rule, new_flamingo, new_ids):
     flamingo, ids = new_flamingo(rule), text(new_ids, 1, 6)
     first, second, third = media(1, 3, 2)
-    one, other = (flamingo(ids, flamingo.embed_media([first, last])) for last in (second, third))
+    one, other = (flamingo.logits(ids, flamingo.embed_media([first, last], ids)) for last in (second, third))
     assert_close(one[:, :6], other[:, :6], atol=1e-6, rtol=0)
     assert ((one - other)[:, 6:].abs().amax(dim=-1) > 1e-3).all()
 
@@ -78,21 +80,20 @@ def test_a_later_picture_does_not_change_earlier_logits(rule, new_flamingo, new_
 def test_text_sees_the_picture_before_the_last_only_where_the_rule_says_all(rule, new_flamingo, new_ids):
     flamingo, ids = new_flamingo(rule, size=SHALLOW), text(new_ids, 1, 5)
     first, last, other = media(1, 1, 1)
-    change = flamingo(ids, flamingo.embed_media([first, last])) - flamingo(
-        ids, flamingo.embed_media([other, last])
-    )
+    one, two = (flamingo.logits(ids, flamingo.embed_media([m, last], ids)) for m in (first, other))
+    change = one - two
     assert (change[:, 1:5].abs().amax(dim=-1) > 1e-3).all()
     assert (change[:, 5:].abs().max() > 1e-3) == (rule == "all")
 
 
 def test_with_shut_gates_it_is_the_bare_language_model(new_flamingo, new_ids):
     flamingo, ids = new_flamingo(stir=False), text(new_ids, 1, 5)
-    assert torch.equal(flamingo(ids, flamingo.embed_media(media(1, 3))), flamingo.palm(ids))
+    assert torch.equal(flamingo.logits(ids, flamingo.embed_media(media(1, 3), ids)), flamingo.palm(ids))
 
 
 def test_text_alone_is_the_bare_language_model_whatever_was_learned(new_flamingo, new_ids):
     flamingo, ids = new_flamingo(), new_ids(2, 8)
-    assert torch.equal(flamingo(ids, None), flamingo.palm(ids))
+    assert torch.equal(flamingo.logits(ids, None), flamingo.palm(ids))
     assert_close(decoded(flamingo, ids, None, prompt=3), flamingo.palm(ids)[:, 3:], **close)
 
 
@@ -101,7 +102,7 @@ def test_a_bridge_stands_after_every_nth_block_from_the_first(every, bridges, ne
     size = Size(dim=32, depth=4, heads=2, vocab=48, dim_head=16, ff_mult=2)
     flamingo, ids = new_flamingo(size=size, every=every), text(new_ids, 1)
     assert len(flamingo.bridges) == bridges
-    flamingo(ids, flamingo.embed_media(media(1))).sum().backward()
+    flamingo.logits(ids, flamingo.embed_media(media(1), ids)).sum().backward()
     assert all(bridge.attention_gate.grad.any() for bridge in flamingo.bridges.values())
 
 
@@ -114,9 +115,9 @@ def test_a_row_of_a_batch_equals_the_row_alone(rule, new_flamingo, new_ids):
     rows = [text(new_ids, 1, 5), text(new_ids, 3), new_ids(1, 10), text(new_ids, 0, 2, 4)]
     shown = [media(1, 3), media(2), [], media(1, 1, 4)]
     everything = [medium for some in shown for medium in some]
-    together = flamingo(torch.cat(rows), flamingo.embed_media(everything))
+    together = flamingo.logits(torch.cat(rows), flamingo.embed_media(everything, torch.cat(rows)))
     for row, (ids, some) in enumerate(zip(rows, shown, strict=True)):
-        alone = flamingo(ids, flamingo.embed_media(some) if some else None)
+        alone = flamingo.logits(ids, flamingo.embed_media(some, ids) if some else None)
         assert_close(together[row], alone[0], **close)
 
 
@@ -128,19 +129,19 @@ def test_a_row_of_a_ragged_batch_decodes_as_the_row_alone(rule, new_flamingo, ne
     ids = torch.zeros(3, 8, dtype=torch.long)
     for row, prompt in enumerate(prompts):
         ids[row, : prompt.shape[1]] = prompt
-    latents = flamingo.embed_media([*shown[0], *shown[2]])
+    latents = flamingo.embed_media([*shown[0], *shown[2]], ids)
     logits, cache = flamingo.prefill(ids, [8, 6, 4], 11, latents)
     together = torch.stack([logits, *(flamingo.extend(following[:, n], cache) for n in range(3))], dim=1)
     for row, (prompt, some) in enumerate(zip(prompts, shown, strict=True)):
         whole = torch.cat((prompt, following[row : row + 1]), dim=1)
-        alone = flamingo(whole, flamingo.embed_media(some) if some else None)
+        alone = flamingo.logits(whole, flamingo.embed_media(some, whole) if some else None)
         assert_close(together[row], alone[0, prompt.shape[1] - 1 :], **close)
 
 
 def test_media_of_different_lengths_are_embedded_as_each_alone(new_flamingo):
     flamingo, some = new_flamingo(), media(1, 4, 1, 2, 4)
-    alone = torch.cat([flamingo.embed_media([medium]) for medium in some])
-    assert_close(flamingo.embed_media(some), alone, **close)
+    alone = torch.cat([flamingo.embed_media([medium], MARKS[:1]) for medium in some])
+    assert_close(flamingo.embed_media(some, MARKS[:5]), alone, **close)
 
 
 # media
@@ -148,37 +149,37 @@ def test_media_of_different_lengths_are_embedded_as_each_alone(new_flamingo):
 
 def test_the_order_of_a_videos_frames_matters(new_flamingo):
     flamingo, (video,) = new_flamingo(), media(3)
-    there, back = flamingo.embed_media([video, video.flip(0)])
+    there, back = flamingo.embed_media([video, video.flip(0)], MARKS[:2])
     assert (there - back).abs().max() > 1e-3
 
 
 def test_a_picture_has_no_place_in_time(new_flamingo):
     flamingo, (picture, video) = new_flamingo(), media(1, 2)
-    before = flamingo.embed_media([picture]), flamingo.embed_media([video])
+    before = flamingo.embed_media([picture], MARKS[:1]), flamingo.embed_media([video], MARKS[:1])
     flamingo.frame_positions.data += 1 + torch.randn_like(flamingo.frame_positions)
-    assert torch.equal(flamingo.embed_media([picture]), before[0])
-    assert not torch.allclose(flamingo.embed_media([video]), before[1], atol=1e-2)
+    assert torch.equal(flamingo.embed_media([picture], MARKS[:1]), before[0])
+    assert not torch.allclose(flamingo.embed_media([video], MARKS[:1]), before[1], atol=1e-2)
 
 
 def test_patches_made_beforehand_give_the_same_latents(new_flamingo):
     flamingo, some = new_flamingo(), media(1, 3)
-    patches = [flamingo.tower(pixels) for pixels in some]
-    assert_close(flamingo.embed_patches(patches), flamingo.embed_media(some))
+    patches = [flamingo.tower(some[0][None])[0], flamingo.tower(some[1])]
+    assert_close(flamingo.embed_patches(patches, MARKS[:2]), flamingo.embed_media(some, MARKS[:2]))
 
 
 def test_a_video_of_too_many_frames_is_refused_with_both_numbers(new_flamingo):
     with pytest.raises(PromptError, match="5 frames, at most 4"):
-        new_flamingo().embed_media(media(1, 5))
-    assert len(new_flamingo().embed_media(media(4))) == 1
+        new_flamingo().embed_media(media(1, 5), MARKS[:2])
+    assert len(new_flamingo().embed_media(media(4), MARKS[:1])) == 1
 
 
 @pytest.mark.parametrize(("marks", "given"), [(2, 1), (1, 2), (0, 1), (1, 0)])
 def test_a_wrong_number_of_media_is_refused_with_both_counts(marks, given, new_flamingo, new_ids):
     flamingo, ids = new_flamingo(), text(new_ids, *range(marks))
-    latents = flamingo.embed_media(media(*[1] * given)) if given else None
+    latents = flamingo.embed_media(media(*[1] * given), MARKS[:given]) if given else None
     said = f"{marks} <media> marks but {given} media"
     with pytest.raises(PromptError, match=said):
-        flamingo(ids, latents)
+        flamingo.logits(ids, latents)
     with pytest.raises(PromptError, match=said):
         flamingo.prefill(ids, [10], 12, latents)
 
@@ -188,7 +189,7 @@ def test_a_wrong_number_of_media_is_refused_with_both_counts(marks, given, new_f
 
 def test_only_what_stands_between_text_and_pictures_learns(new_flamingo, new_ids):
     flamingo, ids = new_flamingo(), text(new_ids, 1, 5)
-    flamingo(ids, flamingo.embed_media(media(1, 4))).square().mean().backward()
+    flamingo.logits(ids, flamingo.embed_media(media(1, 4), ids)).square().mean().backward()
     learning = {name for name, p in flamingo.named_parameters() if p.grad is not None and p.grad.any()}
     frozen = {name for name, _ in flamingo.named_parameters() if name.startswith(("palm.", "tower."))}
     assert learning == {name for name, _ in flamingo.named_parameters()} - frozen
@@ -196,7 +197,7 @@ def test_only_what_stands_between_text_and_pictures_learns(new_flamingo, new_ids
         "resampler",
         "bridges",
         "frame_positions",
-        "media_positions",
+        "media_places",
         "media_embedding",
     }
     assert {id(p) for p in flamingo.trained_parameters()} == {
@@ -206,11 +207,11 @@ def test_only_what_stands_between_text_and_pictures_learns(new_flamingo, new_ids
 
 def test_the_tower_stays_in_eval_mode_after_train(new_flamingo):
     flamingo, some = new_flamingo(), media(1, 2)
-    before = flamingo.embed_media(some)
+    before = flamingo.embed_media(some, MARKS[:2])
     flamingo.train()
     assert flamingo.bridges.training
     assert not any(module.training for module in flamingo.tower.modules())
-    assert torch.equal(flamingo.embed_media(some), before)
+    assert torch.equal(flamingo.embed_media(some, MARKS[:2]), before)
     assert not any(p.requires_grad for p in (*flamingo.tower.parameters(), *flamingo.palm.parameters()))
 
 
@@ -218,27 +219,27 @@ def test_training_leaves_the_language_model_as_it_was(new_flamingo, new_ids):
     flamingo, ids = new_flamingo().train(), text(new_ids, 1)
     before = flamingo.palm(ids)
     optimizer = torch.optim.AdamW(flamingo.parameters(), lr=0.1, weight_decay=0.1)
-    flamingo(ids, flamingo.embed_media(media(2))).square().mean().backward()
+    flamingo.logits(ids, flamingo.embed_media(media(2), ids)).square().mean().backward()
     optimizer.step()
     assert torch.equal(flamingo.palm(ids), before)
 
 
 def test_a_forward_pass_leaves_no_picture_behind(new_flamingo, new_ids):
     flamingo, ids = new_flamingo(), text(new_ids, 1)
-    latents = flamingo.embed_media(media(1))
-    first = flamingo(ids, latents)
-    flamingo(ids, flamingo.embed_media(media(3)))
-    assert torch.equal(flamingo(ids, latents), first)
+    latents = flamingo.embed_media(media(1), ids)
+    first = flamingo.logits(ids, latents)
+    flamingo.logits(ids, flamingo.embed_media(media(3), ids))
+    assert torch.equal(flamingo.logits(ids, latents), first)
 
 
 def test_more_media_than_places_are_refused_with_both_numbers(new_flamingo, new_ids):
     flamingo, ids = new_flamingo("all"), text(new_ids, *range(7))
     with pytest.raises(PromptError, match="7 media, at most 6"):
-        flamingo(ids, flamingo.embed_media(media(*[1] * 7)))
+        flamingo.logits(ids, flamingo.embed_media(media(*[1] * 7), ids))
 
 
 def test_the_same_picture_in_another_place_is_told_apart(new_flamingo, new_ids):
     flamingo, ids = new_flamingo("all"), text(new_ids, 0, 1)
     one, other = media(1, 1)
-    swapped = [flamingo(ids, flamingo.embed_media(pair)) for pair in ((one, other), (other, one))]
+    swapped = [flamingo.logits(ids, flamingo.embed_media(pair, ids)) for pair in ((one, other), (other, one))]
     assert ((swapped[0] - swapped[1])[:, 2:].abs().amax(dim=-1) > 1e-3).all()

@@ -39,7 +39,7 @@ def losses(mammut: MaMMUT, new_ids, count: int = 3):
 
 def test_cached_logits_match_full_forward(mammut, new_ids):
     memory, ids = mammut.encode_images(pixels(2)).memory, new_ids(2, 9)
-    full = mammut(ids, memory)
+    full = mammut.logits(ids, memory)
     logits, cache = mammut.prefill(ids[:, :4], [4, 4], 9, memory)
     assert_close(logits, full[:, 3], **close)
     for n in range(4, 9):
@@ -58,7 +58,7 @@ def test_every_word_of_a_caption_looks_at_the_picture(mammut, new_ids):
 def test_captions_do_not_see_their_own_future(mammut, new_ids):
     memory, ids = mammut.encode_images(pixels(1)).memory, new_ids(1, 9)
     other = torch.cat((ids[:, :5], new_ids(1, 4)), dim=1)
-    assert_close(mammut(ids, memory)[:, :5], mammut(other, memory)[:, :5])
+    assert_close(mammut.logits(ids, memory)[:, :5], mammut.logits(other, memory)[:, :5])
 
 
 def test_a_caption_in_a_ragged_batch_is_the_caption_alone(mammut, new_ids):
@@ -68,7 +68,7 @@ def test_a_caption_in_a_ragged_batch_is_the_caption_alone(mammut, new_ids):
     together = torch.stack([logits, *(mammut.extend(following[:, n], cache) for n in range(3))], dim=1)
     for row, length in enumerate((2, 5)):
         whole = torch.cat((ids[row, :length], following[row]))[None]
-        alone = mammut(whole, mammut.encode_images(shown[row : row + 1]).memory)
+        alone = mammut.logits(whole, mammut.encode_images(shown[row : row + 1]).memory)
         assert_close(together[row], alone[0, length - 1 :], **close)
 
 
@@ -131,7 +131,7 @@ def test_the_caption_loss_ignores_padding(new_mammut, new_ids):
     features, real = mammut.encode_images(pixels(2)), torch.ones(2, 6, dtype=torch.bool)
     labels[1, 3:] = IGNORED
     kept = labels != IGNORED
-    logits = mammut(ids, features.memory).log_softmax(dim=-1)
+    logits = mammut.logits(ids, features.memory).log_softmax(dim=-1)
     wanted = -logits[kept].gather(1, labels[kept][:, None]).mean()
     assert_close(mammut.losses(features, ids, labels, ids, real).caption, wanted)
 
