@@ -37,7 +37,7 @@ def from_reference(
     if said := misfit(shapes, state_dict):
         raise CheckpointError(f"these tensors do not fit {layout}{_looks_like(layout, state_dict)}: {said}")
     _check_derived(layout, known, state_dict)
-    tensors = {}
+    tensors = {name: t for name, t in model.state_dict().items() if not t.numel()}  # places for no frame
     for ours, (theirs, wanted) in names.items():
         tensor = state_dict[theirs].detach().reshape(wanted.shape)
         tensors[ours] = tensor + gamma_offset if GAMMA.search(theirs) else tensor
