@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from palm_demo.attention import attend_visible
 from palm_demo.parts import LayerNorm, SwiGLU
+from palm_demo.projection import Projection
 
 KeysValues = tuple[Tensor, Tensor]
 """(b, h, m, d) twice; h is 1 where all heads share them."""
@@ -30,9 +31,9 @@ class CrossAttention(nn.Module):
             raise ValueError(f"kv_heads is {kv_heads}; it can be 1 or the number of heads, {heads}")
         self.heads, self.kv_heads = heads, kv_heads
         self.scale = dim_head**-0.5
-        self.to_q = nn.Linear(dim, heads * dim_head, bias=False)
+        self.to_q = Projection(dim, heads * dim_head)
         self.to_kv = nn.Linear(dim_context, 2 * kv_heads * dim_head, bias=False)
-        self.to_out = nn.Linear(heads * dim_head, dim, bias=False)
+        self.to_out = Projection(heads * dim_head, dim)
 
     def keys_values(self, context: Tensor) -> KeysValues:
         """(b, m, dim_context) -> keys and values."""
@@ -57,9 +58,9 @@ def feed_forward(dim: int) -> nn.Sequential:
     resampler and the bridges."""
     return nn.Sequential(
         nn.LayerNorm(dim),
-        nn.Linear(dim, 4 * dim, bias=False),
+        Projection(dim, 4 * dim),
         nn.GELU(),
-        nn.Linear(4 * dim, dim, bias=False),
+        Projection(4 * dim, dim),
     )
 
 
@@ -93,9 +94,9 @@ class ParallelCrossAttention(nn.Module):
         self.norm = LayerNorm(dim)
         self.attention = CrossAttention(dim, dim, heads, kv_heads, dim_head)
         self.ff = nn.Sequential(
-            nn.Linear(dim, 2 * dim * ff_mult, bias=False),
+            Projection(dim, 2 * dim * ff_mult),
             SwiGLU(),
-            nn.Linear(dim * ff_mult, dim, bias=False),
+            Projection(dim * ff_mult, dim),
         )
 
     def keys_values(self, memory: Tensor) -> KeysValues:

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from einops import rearrange
 from torch import Tensor, nn
 
 from palm_demo.attention import Causal, LayerAttention, Pattern
 from palm_demo.lora import LayerAdapter
 from palm_demo.parts import Rotation, Style
+from palm_demo.projection import Projection
 
 Bridge = Callable[[Tensor], Tensor]
 """States (b, n, dim) -> states: what a multimodal model puts after a block."""
@@ -45,9 +45,9 @@ class ParallelBlock(nn.Module):
             size.dim_head,
             ff_width * self.activation.inner_widths,
         )
-        self.fused = nn.Linear(size.dim, sum(self.widths), bias=False)
-        self.attention_out = nn.Linear(attention_width, size.dim, bias=False)
-        self.ff_out = nn.Linear(ff_width, size.dim, bias=False)
+        self.fused = Projection(size.dim, sum(self.widths))
+        self.attention_out = Projection(attention_width, size.dim)
+        self.ff_out = Projection(ff_width, size.dim)
 
     def forward(
         self,
@@ -63,11 +63,11 @@ class ParallelBlock(nn.Module):
             queries = queries + adapter.query(normed)
             keys = keys + adapter.key(normed)
             values = values + adapter.value(normed)
-        queries = rearrange(queries, "b n (h d) -> b h n d", h=self.heads)
-        keys, values = (rearrange(t, "b n d -> b 1 n d") for t in (keys, values))
-        queries, keys = rotation(*self.qk(queries, keys))
-        heard = attend(queries, keys.to(values.dtype), values, self.qk.softmax_scale)
-        heard = rearrange(heard, "b h n d -> b n (h d)")
+        # plain views, (b, n, h d) -> (b, h, n, d): a step of decoding is too short for einops
+        queries = queries.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        queries, keys = rotation(*self.qk(queries, keys[:, None]))
+        heard = attend(queries, keys.to(values.dtype), values[:, None], self.qk.softmax_scale)
+        heard = heard.transpose(1, 2).flatten(2)
         out = self.attention_out(heard) + self.ff_out(self.activation(ff))
         return out if adapter is None else out + adapter.out(heard)
 

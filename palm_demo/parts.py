@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from palm_demo.projection import Layout, project
+
 
 class LayerNorm(nn.Module):
     """Layer normalisation with a gain and no bias (PaLM, section 2)."""
@@ -60,7 +62,8 @@ class SwiGLU(nn.Module):
 class Rotation:
     """Turns queries and keys by their positions; computed once a pass, shared by all blocks.
 
-    Each tensor is (n, d), or (b, 1, n, d) where rows stand at different positions; fp32.
+    Each tensor is (n, d), or (b, 1, n, d) where rows stand at different positions; fp32. Sines of
+    the first half of a head are negative.
     """
 
     query_cos: Tensor
@@ -77,8 +80,8 @@ class Rotation:
 
 
 def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    first, second = x.chunk(2, dim=-1)
-    return (x * cos + torch.cat((-second, first), dim=-1) * sin).to(x.dtype)
+    """Each pair (one from either half of the head) by its angle."""
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin).to(x.dtype)
 
 
 class RoPE:
@@ -102,8 +105,8 @@ class RoPE:
         pairs = torch.arange(0, self.dim_head, 2, device=positions.device, dtype=torch.float32)
         frequencies = 1.0 / self.base ** (pairs / self.dim_head)
         angles = _per_head(positions).float() * frequencies
-        angles = torch.cat((angles, angles), dim=-1)
-        return angles.cos(), angles.sin()
+        cos, sin = angles.cos(), angles.sin()
+        return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
 
 
 class XPos(RoPE):
@@ -169,9 +172,10 @@ class TiedHead(nn.Module):
     def __init__(self, embedding: nn.Embedding):
         super().__init__()
         nn.init.normal_(embedding.weight, std=0.02)
+        self.layout = Layout()
 
     def forward(self, states: Tensor, embedding: nn.Embedding) -> Tensor:
-        return F.linear(states, embedding.weight)
+        return project(states, embedding.weight, self.layout)
 
 
 class BiasedHead(nn.Module):

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from palm_demo import world
 from palm_demo.checkpoints import load_palm, load_tower, save_flamingo
 from palm_demo.checkpoints.blueprints import FlamingoBlueprint
 from palm_demo.models.flamingo import Flamingo
-from palm_demo.models.palm import IGNORED, cross_entropy
+from palm_demo.models.palm import IGNORED
 from palm_demo.prompting import encode_interleaved
 from palm_demo.tokenizer import Tokenizer
 from palm_demo.training.loop import Batch, Schedule, beside, train
@@ -28,8 +29,8 @@ of both would fill short questions up to the length of the long ones."""
 
 SINGLES, COUNTS = 0.4, 0.2
 ABOUT = {
-    "single": ("caption", "is_there", "background_color"),
-    "pair": ("caption", "is_there", "what_is_where", "what_is_where"),
+    "single": ("caption", "is_there", "is_there", "background_color"),
+    "pair": ("caption", "is_there", "is_there", "what_is_where", "what_is_where"),
     "count": ("caption", "is_there", "how_many"),
 }
 """What is asked about a picture, all of it each time: looking costs more than asking."""
@@ -150,7 +151,7 @@ def train_flamingo(recipe: FlamingoRecipe, place: Workplace) -> dict[str, float]
         return flamingo_batch(rng, recipe.batch, tokenizer)
 
     def losses_of(batch: Batch) -> dict[str, Tensor]:
-        return {"answer": cross_entropy(logits_on(model, batch), batch["labels"])}
+        return {"answer": answer_loss(logits_on(model, batch), batch["labels"])}
 
     measured = {kind: _held_out(kind, tokenizer) for kind in world.KINDS}
 
@@ -187,6 +188,13 @@ def logits_on(model: Flamingo, batch: Batch) -> Tensor:
     media = [some if len(some) > 1 else some[0] for some in frames]
     latents = model.embed_media(media, batch["ids"][batch["firsts"]])
     return model.logits(batch["ids"], latents[batch["shown"]])
+
+
+def answer_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Nats per token of each answer, then their mean: over all tokens at once a caption would weigh
+    six times a yes or no."""
+    nats = F.cross_entropy(logits.float().mT, labels, ignore_index=IGNORED, reduction="none")
+    return (nats.sum(dim=1) / (labels != IGNORED).sum(dim=1)).mean()
 
 
 def _all_right(model: Flamingo, batch: Batch) -> float:
