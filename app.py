@@ -20,7 +20,7 @@ def main() -> None:
         import palm_demo
         from palm_demo.ui import page  # gradio reads the environment when it is imported
 
-        session = palm_demo.load("tiny", settings.limits.of_media)
+        session = palm_demo.load("tiny", settings.limits.of_media, settings.limits.of_batch)
         examples = Path(folder, "examples")
         examples.mkdir()
         page.launch(page.build(session, settings, examples), settings)

@@ -25,5 +25,9 @@ class CheckpointError(PalmDemoError):
     """A weights file that is missing, damaged, or of another model."""
 
 
+class BusyError(PalmDemoError):
+    """More requests at once than a batch and its waiting line take."""
+
+
 class CapacityError(PalmDemoError):
     """More tokens than the cache of a request was made for."""

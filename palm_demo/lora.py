@@ -118,17 +118,19 @@ class Scopes(nn.Module):
     def select(self, rows: Sequence[str | None]) -> list[LayerAdapter] | None:
         """One adapter a block for a batch whose row `i` uses scope `rows[i]` (None: the base).
 
-        Raises ScopeError on an unknown name. A merged scope needs no adapter: it is the base.
+        Raises ScopeError on an unknown name.
         """
-        for name in rows:
-            if name is not None:
-                self[name]
-        rows = [None if name in self.merged else name for name in rows]
-        if all(name is None for name in rows):
+        return for_rows([self.find(name) for name in rows])
+
+    def find(self, name: str | None) -> Adapter | None:
+        """The adapter of a row's scope. None, the base, and a merged scope, part of it, need none.
+
+        Raises ScopeError on an unknown name.
+        """
+        if name is None:
             return None
-        if len(set(rows)) == 1:
-            return self[rows[0]].layer_adapters()
-        return _stack([name and self[name] for name in rows])
+        adapter = self[name]
+        return None if name in self.merged else adapter
 
     def merge(self, name: str, blocks: nn.ModuleList) -> None:
         """Adds a scope to the weights of the blocks. Several may be merged, last in, first out."""
@@ -155,7 +157,16 @@ class Scopes(nn.Module):
                 block.attention_out.weight.copy_(out)
 
 
-def _stack(adapters: list[Adapter | None]) -> list[LayerAdapter]:
+def for_rows(adapters: Sequence[Adapter | None]) -> list[LayerAdapter] | None:
+    """One adapter a block for a batch, given each row's own; None where all rows are of the base."""
+    if all(adapter is None for adapter in adapters):
+        return None
+    if all(adapter is adapters[0] for adapter in adapters):
+        return adapters[0].layer_adapters()
+    return _stack(adapters)
+
+
+def _stack(adapters: Sequence[Adapter | None]) -> list[LayerAdapter]:
     """Per-row low-rank factors, zeros for rows of the base, ranks padded to the largest."""
     first = next(adapter for adapter in adapters if adapter is not None)
     rank = max(adapter.rank for adapter in adapters if adapter is not None)

@@ -42,8 +42,7 @@ class PerceiverResampler(nn.Module):
         super().__init__()
         self.latents = nn.Parameter(torch.randn(num_latents, dim))
         self.layers = nn.ModuleList(
-            nn.ModuleList((PerceiverAttention(dim, heads, dim_head), feed_forward(dim)))
-            for _ in range(depth)
+            nn.ModuleList((PerceiverAttention(dim, heads, dim_head), feed_forward(dim))) for _ in range(depth)
         )
         self.norm = nn.LayerNorm(dim)
 

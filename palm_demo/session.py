@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -11,9 +12,9 @@ from torch import Tensor
 
 from palm_demo import checkpoints, world
 from palm_demo.about import describe
-from palm_demo.errors import PromptError, SamplingError
+from palm_demo.errors import PromptError
 from palm_demo.gallery import Gallery, Hit
-from palm_demo.generation import Sampler, Sampling, stream_ids, text_deltas
+from palm_demo.generation import BatchLimits, TextSettings, Waiting
 from palm_demo.generation.stream import Prefill
 from palm_demo.labels import label_text
 from palm_demo.media import MediaLimits, Medium, Picture, open_image, open_medium
@@ -21,17 +22,22 @@ from palm_demo.models import Flamingo, MaMMUT, PaLM
 from palm_demo.prompting import check_length, check_media_count, encode_interleaved
 from palm_demo.scoring import bits_per_byte
 from palm_demo.tokenizer import Tokenizer
+from palm_demo.writing import Writer
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 IMAGES_AT_ONCE = 64
 """Pictures the tower reads in one pass, which bounds the memory of a long list."""
 
+CONTINUED = TextSettings(temperature=0.8, max_new_tokens=64)
+ANSWERED = TextSettings(temperature=0.0, max_new_tokens=32)
+"""What `stream` and `stream_answer` write with where a caller says nothing else."""
+
 
 class Session:
     """Three models on one tower, one tokenizer and one start gallery.
 
-    Everything a caller can do wrong raises a PalmDemoError; a session holds nothing of a
-    request, so many threads may use one.
+    Everything a caller can do wrong raises a PalmDemoError. Many threads may use one session:
+    their texts are written side by side, in one batch for each model.
     """
 
     def __init__(
@@ -42,11 +48,21 @@ class Session:
         mammut: MaMMUT,
         context: int,
         media_limits: MediaLimits,
+        batch_limits: BatchLimits,
     ):
         """context: tokens that prompt and answer may have together."""
         self.tokenizer = tokenizer
         self.palm, self.flamingo, self.mammut = palm, flamingo, mammut
         self.context, self.media_limits = context, media_limits
+        models = {"palm": palm, "flamingo": flamingo, "mammut": mammut}
+        self.writers = {
+            name: Writer(model, tokenizer, context, batch_limits) for name, model in models.items()
+        }
+
+    def close(self) -> None:
+        """Ends all texts that are being written, and waits for that."""
+        for writer in self.writers.values():
+            writer.batch.close()
 
     @property
     def scopes(self) -> list[str]:
@@ -61,27 +77,27 @@ class Session:
         self,
         prompt: str,
         scope: str | None = None,
-        max_new_tokens: int = 64,
-        temperature: float = 0.8,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        repetition_penalty: float = 1.0,
-        stop: Sequence[str] = (),
-        seed: int | None = None,
+        *,
         cancelled: threading.Event | None = None,
+        **settings,
     ) -> Iterator[str]:
         """Text deltas of the prompt's continuation, in a scope or (None) by the base model.
 
-        Raises PromptError, ScopeError or SamplingError, before the first delta.
+        settings: the fields of TextSettings, by default those of CONTINUED. cancelled: once set,
+        the text ends before its next token. A text that has to wait begins with empty deltas,
+        `Waiting`, that tell its place in line.
+
+        Raises PromptError, ScopeError or SamplingError at once, BusyError instead of the first
+        delta when the line is full.
         """
         if not prompt.strip():
             raise PromptError("the prompt is empty; write the beginning of a text")
-        sampling = Sampling(temperature, top_k, top_p, repetition_penalty, seed)
-        self.palm.scopes.select([scope])
+        wanted = replace(CONTINUED, **settings)
+        self.palm.scopes.find(scope)
         begun = prompt.rstrip(" ")
         ids = [self.tokenizer.bos_id, *self.tokenizer.encode(begun)]
         prefill = partial(self.palm.prefill, scopes=[scope])
-        deltas = self._stream(self.palm, prefill, ids, sampling, max_new_tokens, stop, cancelled)
+        deltas = self.writers["palm"].stream(ids, prefill, wanted, cancelled)
         return deltas if begun == prompt else _without_leading_space(deltas)
 
     def bits_per_byte(self, text: str, scope: str | None = None) -> float:
@@ -99,55 +115,47 @@ class Session:
         self,
         prompt: str,
         media: Sequence[Medium],
-        max_new_tokens: int = 32,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        repetition_penalty: float = 1.0,
-        stop: Sequence[str] = (),
-        seed: int | None = None,
+        *,
         cancelled: threading.Event | None = None,
+        **settings,
     ) -> Iterator[str]:
         """Text deltas of Flamingo's answer; greedy by default. media: pictures (PIL or paths) and
-        videos (paths, or their frames as PIL pictures) in the order of their marks.
+        videos (paths, or their frames as PIL pictures) in the order of their marks. The rest as in
+        `stream`, settings by default those of ANSWERED.
 
-        Raises PromptError, MediaError or SamplingError, before the first delta.
+        Raises PromptError, MediaError or SamplingError at once, BusyError as `stream` does.
         """
-        sampling = Sampling(temperature, top_k, top_p, repetition_penalty, seed)
-        ids, pixels = self._interleaved(prompt, media, max_new_tokens)
+        wanted = replace(ANSWERED, **settings)
+        ids, pixels = self._interleaved(prompt, media, wanted)
         prefill = self._look_and_prefill(pixels)
-        return _without_leading_space(
-            self._stream(self.flamingo, prefill, ids, sampling, max_new_tokens, stop, cancelled)
-        )
+        return _without_leading_space(self.writers["flamingo"].stream(ids, prefill, wanted, cancelled))
 
     def answers(
         self, prompts: Sequence[str], media: Sequence[Sequence[Medium]], max_new_tokens: int = 32
     ) -> list[str]:
         """Greedy answers to many prompts, each with its own media, decoded together."""
-        rows = [
-            self._interleaved(prompt, some, max_new_tokens)
-            for prompt, some in zip(prompts, media, strict=True)
-        ]
+        wanted = replace(ANSWERED, max_new_tokens=max_new_tokens)
+        rows = [self._interleaved(prompt, some, wanted) for prompt, some in zip(prompts, media, strict=True)]
         if not rows:
             return []
         prefill = self._look_and_prefill([medium for _, media in rows for medium in media])
         prompt_ids = [ids for ids, _ in rows]
-        return self._decode_together(self.flamingo, prefill, prompt_ids, max_new_tokens)
+        return self.writers["flamingo"].texts(prompt_ids, prefill, wanted)
 
     def caption(self, image: Picture, max_new_tokens: int = 32) -> str:
         """What MaMMUT sees in a picture."""
-        return self.captions([image], max_new_tokens)[0]
+        wanted = replace(ANSWERED, max_new_tokens=max_new_tokens)
+        (pixels,) = self._batches([image])
+        deltas = self.writers["mammut"].stream([self.tokenizer.bos_id], self._see_and_prefill(pixels), wanted)
+        return "".join(deltas).strip()
 
     def captions(self, images: Sequence[Picture], max_new_tokens: int = 32) -> list[str]:
         """One caption per picture, decoded together."""
-        _check_new_tokens(max_new_tokens)
+        wanted = replace(ANSWERED, max_new_tokens=max_new_tokens)
         captions: list[str] = []
         for pixels in self._batches(images):
-            with torch.no_grad():
-                memory = self.mammut.encode_images(pixels).memory
-            prefill = partial(self.mammut.prefill, memory=memory)
-            prompts = [[self.tokenizer.bos_id]] * len(memory)
-            captions += self._decode_together(self.mammut, prefill, prompts, max_new_tokens)
+            prompts = [[self.tokenizer.bos_id]] * len(pixels)
+            captions += self.writers["mammut"].texts(prompts, self._see_and_prefill(pixels), wanted)
         return captions
 
     def embed_images(self, images: Sequence[Picture]) -> np.ndarray:
@@ -203,58 +211,15 @@ class Session:
         latents = self.embed_texts([query]) if isinstance(query, str) else self.embed_images([query])
         return self.gallery.nearest(latents[0], k)
 
-    def _stream(
-        self,
-        model: PaLM | Flamingo,
-        prefill: Prefill,
-        ids: list[int],
-        sampling: Sampling,
-        max_new_tokens: int,
-        stop: Sequence[str],
-        cancelled: threading.Event | None,
-    ) -> Iterator[str]:
-        _check_new_tokens(max_new_tokens)
-        check_length(len(ids), max_new_tokens, self.context)
-        steps = stream_ids(
-            prefill,
-            model.extend,
-            [ids],
-            [self._sampler(sampling)],
-            max_new_tokens,
-            self.tokenizer.eos_id,
-            self._device,
-            cancelled,
-        )
-        return text_deltas((step[0] for step in steps), self.tokenizer, stop)
-
-    def _decode_together(
-        self,
-        model: Flamingo | MaMMUT,
-        prefill: Prefill,
-        prompts: list[list[int]],
-        max_new_tokens: int,
-    ) -> list[str]:
-        """Greedy texts of a batch."""
-        rows: list[list[int]] = [[] for _ in prompts]
-        samplers = [self._sampler(Sampling()) for _ in prompts]
-        eos_id, device = self.tokenizer.eos_id, self._device
-        steps = stream_ids(prefill, model.extend, prompts, samplers, max_new_tokens, eos_id, device)
-        for step in steps:
-            for row, token_id in zip(rows, step, strict=True):
-                if token_id is not None:
-                    row.append(token_id)
-        return [self.tokenizer.decode(row).strip() for row in rows]
-
     def _interleaved(
-        self, prompt: str, media: Sequence[Medium], max_new_tokens: int
+        self, prompt: str, media: Sequence[Medium], settings: TextSettings
     ) -> tuple[list[int], list[Tensor]]:
         """A Flamingo prompt's ids and its media's frames, after all checks."""
         if not prompt.strip():
             raise PromptError("the prompt is empty; write a question and a <media> per picture")
         check_media_count(prompt, len(media))
         ids = [self.tokenizer.bos_id, *encode_interleaved(prompt.rstrip(), self.tokenizer)]
-        _check_new_tokens(max_new_tokens)
-        check_length(len(ids), max_new_tokens, self.context)
+        check_length(len(ids), settings.max_new_tokens, self.context)
         return ids, [self._pixels(medium) for medium in media]
 
     def _look_and_prefill(self, media: list[Tensor]) -> Prefill:
@@ -266,9 +231,14 @@ class Session:
 
         return prefill
 
-    def _sampler(self, sampling: Sampling) -> Sampler:
-        beyond = range(len(self.tokenizer), self.palm.size.vocab)
-        return Sampler(sampling, [*self.tokenizer.never_sampled(), *beyond])
+    def _see_and_prefill(self, pixels: Tensor) -> Prefill:
+        """MaMMUT's prefill, with its pictures looked at when it is called."""
+
+        def prefill(ids: Tensor, lengths: Sequence[int], capacity: int):
+            memory = self.mammut.encode_images(pixels).memory
+            return self.mammut.prefill(ids, lengths, capacity, memory)
+
+        return prefill
 
     def _pixels(self, medium: Medium) -> Tensor:
         """(frames, 3, size, size), of a picture (3, size, size)."""
@@ -296,25 +266,28 @@ class Session:
         return self.mammut.image_to_latents.out_features
 
 
-def _check_new_tokens(count: int) -> None:
-    if not isinstance(count, int) or count < 1:
-        raise SamplingError(f"max_new_tokens is {count!r}; ask for at least 1")
-
-
 def _without_leading_space(deltas: Iterator[str]) -> Iterator[str]:
     """Words follow a prompt after a space, which belongs to their tokens, not to the answer."""
     begun = False
     for delta in deltas:
+        if isinstance(delta, Waiting):
+            yield delta
+            continue
         delta = delta if begun else delta.lstrip()
         if delta:
             begun = True
             yield delta
 
 
-def load(profile: str = "tiny", media_limits: MediaLimits | None = None) -> Session:
+def load(
+    profile: str = "tiny",
+    media_limits: MediaLimits | None = None,
+    batch_limits: BatchLimits | None = None,
+) -> Session:
     """The session of a profile: "tiny" is the bundled weights.
 
-    media_limits: what pictures and videos may be; MediaLimits' own by default.
+    media_limits: what pictures and videos may be. batch_limits: how many texts a model writes at
+    once. Both by default as their classes say.
 
     Raises PromptError for an unknown profile, CheckpointError when weights are missing or damaged.
     """
@@ -332,4 +305,5 @@ def load(profile: str = "tiny", media_limits: MediaLimits | None = None) -> Sess
         checkpoints.load_mammut(weights / "mammut.safetensors", tower),
         blueprint.context,
         media_limits or MediaLimits(),
+        batch_limits or BatchLimits(),
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from palm_demo.generation import BatchLimits
 from palm_demo.media import MediaLimits
 
 SPACEFILE = Path(__file__).resolve().parents[1] / "Spacefile"
@@ -24,6 +25,8 @@ class Limits:
     new_tokens: int
     labels: int
     hits: int
+    rows: int
+    waiting: int
     queue: int
     concurrency: int
 
@@ -31,6 +34,11 @@ class Limits:
     def of_media(self) -> MediaLimits:
         """The part that whoever decodes pictures and videos needs."""
         return MediaLimits(int(self.megapixels * 1_000_000), self.video_seconds)
+
+    @property
+    def of_batch(self) -> BatchLimits:
+        """The part that whoever writes many texts at once needs."""
+        return BatchLimits(self.rows, self.waiting)
 
     @property
     def upload_bytes(self) -> int:

@@ -12,11 +12,12 @@ import pytest
 HOUSE = Path(__file__).resolve().parents[1]
 PACKAGE = HOUSE / "palm_demo"
 LAYERS = (
+    {"projection"},
     {"errors", "parts", "attention", "labels", "gallery", "world", "distributed"},
     {"cache", "lora", "bridges", "tokenizer", "media"},
-    {"decoder", "resampler", "vision", "prompting", "generation", "settings"},
-    {"models"},
-    {"checkpoints", "scoring", "about"},
+    {"decoder", "resampler", "vision", "prompting", "generation"},
+    {"models", "settings"},
+    {"checkpoints", "scoring", "about", "writing"},
     {"session"},
     {""},  # palm_demo itself
     {"training", "ui"},

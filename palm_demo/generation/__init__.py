@@ -1,7 +1,18 @@
 """From logits to text: sampling, decoding in steps, text deltas. Knows no model."""
 
-from palm_demo.generation.sampling import Sampler, Sampling
-from palm_demo.generation.stream import stream_ids
-from palm_demo.generation.text import text_deltas
+from palm_demo.generation.batch import BatchLimits, ContinuousBatch
+from palm_demo.generation.sampling import Sampler, Sampling, TextSettings
+from palm_demo.generation.stream import Row, stream_ids
+from palm_demo.generation.text import Waiting, text_deltas
 
-__all__ = ["Sampler", "Sampling", "stream_ids", "text_deltas"]
+__all__ = [
+    "BatchLimits",
+    "ContinuousBatch",
+    "Row",
+    "Sampler",
+    "Sampling",
+    "TextSettings",
+    "Waiting",
+    "stream_ids",
+    "text_deltas",
+]

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from palm_demo.errors import SamplingError
 
+NUCLEUS = 1024
+"""Ids among which a nucleus is looked for first: sorting all of 50,000 takes as long as a small model."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -32,6 +35,19 @@ class Sampling:
         _check("repetition_penalty", self.repetition_penalty, 0.1, 10, "1 is none")
         if self.seed is not None:
             _check_whole("seed", self.seed, 0, 2**63 - 1, "leave it out for a new one each time")
+
+
+@dataclass(frozen=True)
+class TextSettings(Sampling):
+    """How a text is written: how its ids are drawn, how many at most, and before which words it stops."""
+
+    max_new_tokens: int = 64
+    stop: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.max_new_tokens, int) or self.max_new_tokens < 1:
+            raise SamplingError(f"max_new_tokens is {self.max_new_tokens!r}; ask for at least 1")
 
 
 def _check(name: str, value: float, low: float, high: float, hint: str) -> None:
@@ -92,9 +108,11 @@ def keep_top_k(logits: Tensor, k: int) -> Tensor:
 def keep_top_p(logits: Tensor, p: float) -> Tensor:
     """(vocab,) -> the same with all at -inf but the smallest set of likeliest ids whose
     probability reaches p (Holtzman et al. 2020); at least one id stays."""
-    ordered, ids = logits.sort(descending=True)
-    probabilities = ordered.softmax(dim=-1)
-    before = probabilities.cumsum(dim=-1) - probabilities
+    probabilities = logits.softmax(dim=-1)
+    ordered, ids = probabilities.topk(min(NUCLEUS, len(logits)))
+    if ordered.sum() < p:
+        ordered, ids = probabilities.sort(descending=True)
+    before = ordered.cumsum(dim=-1) - ordered
     kept = before < p
     kept[0] = True
-    return torch.full_like(logits, -torch.inf).scatter(0, ids[kept], ordered[kept])
+    return torch.full_like(logits, -torch.inf).scatter(0, ids[kept], logits[ids[kept]])

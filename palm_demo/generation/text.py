@@ -5,6 +5,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from palm_demo.tokenizer import Tokenizer
 
 
+class Waiting(str):
+    """An empty delta of a text that waits for a row: all its reader learns is its place in line."""
+
+    place: int
+    """1: next."""
+
+    def __new__(cls, place: int) -> "Waiting":
+        delta = super().__new__(cls)
+        delta.place = place
+        return delta
+
+
 def text_deltas(ids: Iterable[int], tokenizer: Tokenizer, stop: Sequence[str] = ()) -> Iterator[str]:
     """Text deltas that together are the decoded ids up to the first stop string, without it.
 

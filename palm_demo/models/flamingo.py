@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from palm_demo.attention import Causal, Pattern
 from palm_demo.bridges import GatedCrossAttention, KeysValues
-from palm_demo.cache import KVCache
+from palm_demo.cache import ContextCache, KVCache
 from palm_demo.decoder import Size
 from palm_demo.errors import PromptError
 from palm_demo.models.palm import PaLM, cross_entropy, last_states
@@ -26,12 +26,23 @@ MEDIA_RULES: dict[str, MediaRule] = {"immediate": torch.eq, "all": torch.ge}
 
 @dataclass
 class FlamingoCache:
-    """Keys and values of text and media, and how many media each row has passed."""
+    """Keys and values of text and media, latents of a medium, and how many media each row has passed."""
 
     tokens: KVCache
-    media: dict[int, KeysValues]
+    media: ContextCache
     media_tokens: int
-    seen: Tensor
+    seen: list[int]
+
+    def put(self, row: "FlamingoCache") -> None:
+        self.tokens.put(row.tokens)
+        self.media.put(row.media)
+        self.seen += row.seen
+
+    def drop(self, row: int) -> None:
+        self.tokens.drop(row)
+        self.media.drop(row)
+        self.seen[row] = self.seen[-1]
+        self.seen.pop()
 
 
 class MediaPlaces(Protocol):
@@ -233,15 +244,30 @@ class Flamingo(nn.Module):
         tokens = KVCache(size.depth, len(ids), capacity, size.dim_head, self.palm.decoder.embedding.weight)
         media, media_tokens = self._keys_values(ids, latents)
         times = (ids == self.media_token_id).cumsum(dim=1)
-        cache = FlamingoCache(tokens, media, media_tokens, seen=times[:, -1])
+        seen = times[:, -1].tolist()
+        kept = ContextCache(media or self._no_media(len(ids)), [count * media_tokens for count in seen])
+        cache = FlamingoCache(tokens, kept, media_tokens, seen)
         states = self._run(ids, tokens.extend_by(ids.shape[1]), times, media, media_tokens)
         tokens.advance(list(lengths))
         return self.palm.decoder.logits(last_states(states, lengths)), cache
 
+    def new_cache(self, rows: int, capacity: int) -> FlamingoCache:
+        """For a continuous batch: room for rows that are put in and taken out, none in use yet."""
+        size = self.size
+        tokens = KVCache(size.depth, rows, capacity, size.dim_head, self.palm.decoder.embedding.weight)
+        tokens.clear()
+        return FlamingoCache(
+            tokens, ContextCache(self._no_media(rows), []), len(self.resampler.latents), seen=[]
+        )
+
+    def _no_media(self, rows: int) -> dict[int, KeysValues]:
+        return self._look_at(self.frame_positions.new_zeros(rows, 0, self.frame_positions.shape[1]))
+
     def extend(self, ids: Tensor, cache: FlamingoCache) -> Tensor:
         """(b,) one new id per row, no media token -> (b, vocab) logits of the next."""
-        pattern, times = cache.tokens.extend_by(1), cache.seen[:, None]
-        states = self._run(ids[:, None], pattern, times, cache.media, cache.media_tokens)
+        pattern = cache.tokens.extend_by(1)
+        times = torch.tensor(cache.seen, device=ids.device)[:, None]
+        states = self._run(ids[:, None], pattern, times, cache.media.by_layer(), cache.media_tokens)
         cache.tokens.advance([1] * len(ids))
         return self.palm.decoder.logits(states[:, -1])
 
@@ -278,5 +304,8 @@ class Flamingo(nn.Module):
             return {}, 0
         rows = nn.utils.rnn.pad_sequence(latents.split(counts), batch_first=True)
         flat = rearrange(rows, "b t m d -> b (t m) d")
-        made = {int(layer): bridge.keys_values(flat) for layer, bridge in self.bridges.items()}
-        return made, latents.shape[1]
+        return self._look_at(flat), latents.shape[1]
+
+    def _look_at(self, latents: Tensor) -> dict[int, KeysValues]:
+        """(b, m, dim_media) -> keys and values of each bridge."""
+        return {int(layer): bridge.keys_values(latents) for layer, bridge in self.bridges.items()}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from palm_demo.attention import Causal, Visible
 from palm_demo.bridges import KeysValues, ParallelCrossAttention
-from palm_demo.cache import KVCache
+from palm_demo.cache import ContextCache, KVCache
 from palm_demo.decoder import Decoder, Size
 from palm_demo.distributed import gather_rows, joint_mean
 from palm_demo.errors import PromptError
@@ -93,7 +93,15 @@ class MaMMUTCache:
     """Self-attention's keys and values per token, cross-attention's once per picture."""
 
     tokens: KVCache
-    pictures: dict[int, KeysValues]
+    pictures: ContextCache
+
+    def put(self, row: "MaMMUTCache") -> None:
+        self.tokens.put(row.tokens)
+        self.pictures.put(row.pictures)
+
+    def drop(self, row: int) -> None:
+        self.tokens.drop(row)
+        self.pictures.drop(row)
 
 
 class MaMMUT(nn.Module):
@@ -227,10 +235,19 @@ class MaMMUT(nn.Module):
         """(b, n) ids padded on the right, (b, m, dim) memory -> next logits (b, vocab), cache."""
         size = self.size
         tokens = KVCache(size.depth, len(ids), capacity, size.dim_head, self.decoder.embedding.weight)
-        cache = MaMMUTCache(tokens, self._keys_values(memory))
+        pictures = ContextCache(self._keys_values(memory), [memory.shape[1]] * len(ids))
+        cache = MaMMUTCache(tokens, pictures)
         states = self._step(ids, cache)
         tokens.advance(list(lengths))
         return self.decoder.logits(last_states(states, lengths)), cache
+
+    def new_cache(self, rows: int, capacity: int) -> MaMMUTCache:
+        """For a continuous batch: room for rows that are put in and taken out, none in use yet."""
+        size, weight = self.size, self.decoder.embedding.weight
+        tokens = KVCache(size.depth, rows, capacity, size.dim_head, weight)
+        tokens.clear()
+        nothing = weight.new_zeros(rows, 0, size.dim)
+        return MaMMUTCache(tokens, ContextCache(self._keys_values(nothing), []))
 
     def extend(self, ids: Tensor, cache: MaMMUTCache) -> Tensor:
         """(b,) one new id per row -> (b, vocab) logits of the next."""
@@ -240,7 +257,7 @@ class MaMMUT(nn.Module):
 
     def _step(self, ids: Tensor, cache: MaMMUTCache) -> Tensor:
         pattern = cache.tokens.extend_by(ids.shape[1])
-        return self.decoder(self.decoder.embedding(ids), pattern, self._bind(cache.pictures))
+        return self.decoder(self.decoder.embedding(ids), pattern, self._bind(cache.pictures.by_layer()))
 
     def _keys_values(self, memory: Tensor) -> dict[int, KeysValues]:
         return {int(layer): bridge.keys_values(memory) for layer, bridge in self.bridges.items()}

@@ -90,7 +90,9 @@ def add_endpoints(session: Session, limits: Limits) -> None:
         """Names of the scopes that `generate` takes."""
         return session.scopes
 
-    for endpoint in (generate, answer, caption, classify, search):
+    for endpoint in (generate, answer, caption):
+        gr.api(endpoint, concurrency_limit=None)  # the batch of each model has a line of its own
+    for endpoint in (classify, search):
         gr.api(endpoint, concurrency_id="model", concurrency_limit=limits.concurrency)
     gr.api(scopes, queue=False)
 

@@ -12,6 +12,7 @@ from palm_demo.ui.samples import question_samples
 from palm_demo.ui.sampling import sampling_controls, sampling_settings
 from palm_demo.ui.stopping import Stops, StreamingTab
 from palm_demo.ui.uploads import check_media, check_prompt
+from palm_demo.ui.waiting import in_line, line_shown
 
 TAB = "flamingo"
 PAPER = (
@@ -51,6 +52,7 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, folder: Path) -
                 clear = gr.Button("Start over", elem_id="flamingo-clear")
             sampling = sampling_controls(TAB, limits, new_tokens=32, temperature=0.0)
         with gr.Column(scale=6):
+            line = line_shown(TAB)
             chat = gr.Chatbot(
                 label="Conversation",
                 height=420,
@@ -89,16 +91,17 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, folder: Path) -
                 prompt, media, **sampling_settings(*settings), cancelled=cancelled
             ):
                 answer += delta
-                yield _messages([*turns, (*question, answer)]), turns, labelled(prompt, media)
+                shown = _messages([*turns, (*question, answer)])
+                yield shown, turns, labelled(prompt, media), in_line(delta)
             turns = [*turns, (*question, answer)][-KEPT_TURNS:]
-            yield _messages(turns), turns, labelled(prompt, media)
+            yield _messages(turns), turns, labelled(prompt, media), in_line("")
 
     def load(event: gr.SelectData):
         sample = samples[event.index]
         return {"text": sample.prompt, "files": list(sample.media)}
 
-    tab = StreamingTab(TAB, stops, limits, run, stop)
-    inputs, outputs = [box, history, earlier, *sampling], [chat, history, reads]
+    tab = StreamingTab(TAB, stops, run, stop)
+    inputs, outputs = [box, history, earlier, *sampling], [chat, history, reads, line]
     quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     tab.wire(run.click, stream, inputs, outputs)
     tab.wire(box.submit, stream, inputs, outputs)

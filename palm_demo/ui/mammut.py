@@ -110,16 +110,17 @@ def mammut_tab(session: Session, limits: Limits) -> None:
         "concurrency_limit": limits.concurrency,
         "api_visibility": "private",
     }
+    written = {"concurrency_limit": None, "api_visibility": "private"}  # captions have a line of their own
     # gr.Image would decode a picture before any check of ours: take the file as it came
-    as_it_came = {**computed, "preprocess": False}
+    as_it_came = {"preprocess": False}
     results = [gallery, found]
-    describe.click(on_describe, picture, caption, **as_it_came)
-    classify.click(on_classify, [picture, labels], bars, **as_it_came)
-    labels.submit(on_classify, [picture, labels], bars, **as_it_came)
-    similar.click(on_similar, [picture, count], results, **as_it_came)
+    describe.click(on_describe, picture, caption, **written, **as_it_came)
+    classify.click(on_classify, [picture, labels], bars, **computed, **as_it_came)
+    labels.submit(on_classify, [picture, labels], bars, **computed, **as_it_came)
+    similar.click(on_similar, [picture, count], results, **computed, **as_it_came)
     search.click(on_search, [words, count], results, **computed)
     words.submit(on_search, [words, count], results, **computed)
-    gallery.select(on_pick, found, [picture, caption], **computed)
+    gallery.select(on_pick, found, [picture, caption], **written)
     others.click(
         lambda: _page(_some(session, Random())), None, results, queue=False, api_visibility="private"
     )

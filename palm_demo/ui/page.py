@@ -21,6 +21,9 @@ from palm_demo.ui.theme import CSS, theme
 CACHE_SECONDS = 3600
 """How often visitors' files are looked through, and how old they get."""
 
+WRITERS, OTHER_THREADS = 3, 16
+"""Whoever reads a text or waits for one has a thread, with each of the three models that write."""
+
 
 def build(session: Session, settings: Settings, folder: Path) -> gr.Blocks:
     """The page of a session. The files of the examples go into the folder, which must outlive it."""
@@ -52,23 +55,24 @@ def build(session: Session, settings: Settings, folder: Path) -> gr.Blocks:
 
 def launch(page: gr.Blocks, settings: Settings, **options):
     """Serves the page; options go on to gradio's `launch`, whose return value comes back."""
-    port = os.environ.get("PORT")
+    limits, port = settings.limits, os.environ.get("PORT")
     options = {"server_port": int(port) if port else None} | options
     return page.launch(
         theme=theme(),
         css=CSS,
         share=False,
+        max_threads=WRITERS * (limits.rows + limits.waiting) + OTHER_THREADS,
         ssr_mode=False,
         enable_monitoring=False,
         run_history=False,
         footer_links=["api"],
-        max_file_size=settings.limits.upload_bytes,
+        max_file_size=limits.upload_bytes,
         app_kwargs={
             "docs_url": None,
             "redoc_url": None,
             "openapi_url": None,
             "routes": [Route("/healthz", _healthz)],
-            "middleware": [Middleware(Doorkeeper, limits=settings.limits)],
+            "middleware": [Middleware(Doorkeeper, limits=limits)],
         },
         **options,
     )

@@ -8,6 +8,7 @@ from palm_demo.ui.messages import on_page
 from palm_demo.ui.sampling import sampling_controls, sampling_settings
 from palm_demo.ui.stopping import Stops, StreamingTab
 from palm_demo.ui.uploads import check_prompt
+from palm_demo.ui.waiting import in_line, line_shown
 
 TAB = "palm"
 BASE = "base"
@@ -53,6 +54,7 @@ def palm_tab(session: Session, limits: Limits, stops: Stops) -> None:
                 stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="palm-stop")
             sampling = sampling_controls(TAB, limits, new_tokens=96, temperature=0.8)
         with gr.Column(scale=6):
+            line = line_shown(TAB)
             text = gr.Textbox(
                 label="PaLM writes",
                 lines=14,
@@ -77,11 +79,11 @@ def palm_tab(session: Session, limits: Limits, stops: Stops) -> None:
             asked = sampling_settings(*settings)
             for delta in session.stream(prompt, _named(scope), **asked, cancelled=cancelled):
                 written += delta
-                yield written
+                yield written, in_line(delta)
 
-    tab = StreamingTab(TAB, stops, limits, run, stop)
-    inputs = [prompt, scope, *sampling]
-    tab.wire(run.click, stream, inputs, [text])
+    tab = StreamingTab(TAB, stops, run, stop)
+    inputs, outputs = [prompt, scope, *sampling], [text, line]
+    tab.wire(run.click, stream, inputs, outputs)
     loaded = shown.click(
         lambda index: samples[index],
         shown,
@@ -90,7 +92,7 @@ def palm_tab(session: Session, limits: Limits, stops: Stops) -> None:
         show_progress="hidden",
         api_visibility="private",
     )
-    tab.wire(loaded.then, stream, inputs, [text])
+    tab.wire(loaded.then, stream, inputs, outputs)
 
 
 def _named(scope: str) -> str | None:

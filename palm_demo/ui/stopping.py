@@ -9,8 +9,6 @@ from contextlib import contextmanager
 
 import gradio as gr
 
-from palm_demo.settings import Limits
-
 
 class Stops:
     """The events of the streams that wait or run, by visitor (session hash) and tab."""
@@ -20,7 +18,7 @@ class Stops:
         self._lock = threading.Lock()
 
     def arm(self, visitor: str, tab: str) -> threading.Event:
-        """A fresh event for a stream that is about to wait in the queue; an earlier one stops."""
+        """A fresh event for a stream that is about to begin; an earlier one stops."""
         fresh = threading.Event()
         with self._lock:
             earlier = self._events.get((visitor, tab))
@@ -59,8 +57,8 @@ class Stops:
 class StreamingTab:
     """A run button, a stop button, and the three steps between a press and the last word."""
 
-    def __init__(self, tab: str, stops: Stops, limits: Limits, run: gr.Button, stop: gr.Button):
-        self.tab, self.stops, self.limits = tab, stops, limits
+    def __init__(self, tab: str, stops: Stops, run: gr.Button, stop: gr.Button):
+        self.tab, self.stops = tab, stops
         self.buttons = [run, stop]
         stop.click(self._stop, queue=False, show_progress="hidden", api_visibility="private")
 
@@ -73,8 +71,7 @@ class StreamingTab:
             inputs,
             outputs,
             show_progress="minimal",
-            concurrency_id="model",
-            concurrency_limit=self.limits.concurrency,
+            concurrency_limit=None,  # the model's batch has a line of its own
             api_visibility="private",
         )
         ended.then(

@@ -16,6 +16,7 @@ CSS = """
 .card .size { font-size: 0.85rem; }
 .paper { font-size: 0.9rem; margin: 0; }
 .paper a { padding: 0; color: var(--link-text-color); }
+.line { font-size: 0.9rem; font-weight: 600; color: var(--link-text-color); }
 .heading { font-size: 0.9rem; font-weight: 600; margin: 0.4rem 0 0; }
 
 /* captions below their pictures instead of over them */

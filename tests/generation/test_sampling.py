@@ -8,7 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from palm_demo.errors import SamplingError
-from palm_demo.generation.sampling import Sampler, Sampling, keep_top_k, keep_top_p, penalize_
+from palm_demo.generation.sampling import NUCLEUS, Sampler, Sampling, keep_top_k, keep_top_p, penalize_
 
 LOGITS = torch.tensor([1.0, 4.0, -2.0, 3.9, 0.0, 2.5, -7.0, 3.0])
 
@@ -85,6 +85,14 @@ def test_top_p_keeps_the_smallest_set_that_reaches_p(p):
     for _ in range(50):
         logits = torch.randn(50) * 2
         assert kept(keep_top_p(logits, p)) == nucleus(logits, p)
+
+
+@pytest.mark.parametrize("spread", [0.1, 4.0], ids=["flat", "peaked"])
+def test_top_p_of_more_ids_than_are_looked_at_first(spread):
+    logits = torch.randn(3 * NUCLEUS) * spread
+    found = kept(keep_top_p(logits, 0.8))
+    assert found == nucleus(logits, 0.8)
+    assert (len(found) > NUCLEUS) == (spread < 1)
 
 
 def test_what_is_kept_keeps_its_logits():

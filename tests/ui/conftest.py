@@ -41,7 +41,7 @@ def settings() -> Settings:
 
 @pytest.fixture(scope="session")
 def session(settings) -> Session:
-    return palm_demo.load("tiny", settings.limits.of_media)
+    return palm_demo.load("tiny", settings.limits.of_media, settings.limits.of_batch)
 
 
 @pytest.fixture(scope="session")

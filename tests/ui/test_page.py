@@ -1,6 +1,7 @@
 """Each tab, used as a person would."""
 
 import re
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
+
+from palm_demo.generation import BatchLimits
 
 PALM_PROMPT = "The night was"
 
@@ -31,7 +34,7 @@ def picture_of(page: Page, path: Path) -> Path:
 def held(session, monkeypatch):
     """Streams that say a few words and then wait until they are stopped."""
 
-    def hold(name: str) -> None:
+    def hold(name: str) -> threading.Event:
         real = getattr(session, name)
 
         def stream(*arguments, cancelled, **settings):
@@ -39,8 +42,11 @@ def held(session, monkeypatch):
                 yield delta
                 if count == 0:
                     assert cancelled.wait(60), "nobody stopped the stream"
+            ended.set()
 
+        ended = threading.Event()
         monkeypatch.setattr(session, name, stream)
+        return ended
 
     return hold
 
@@ -195,17 +201,52 @@ def test_palm_stops(visit, held):
     expect(page.get_by_role("button", name="Continue", exact=True)).to_be_enabled()
 
 
-def test_stream_ends_when_its_visitor_leaves(visit, held, session):
-    held("stream")
+def test_stream_ends_when_its_visitor_leaves(visit, held):
+    ended = held("stream")
     page = visit("PaLM")
     page.get_by_label("Begin a text").fill(PALM_PROMPT)
     press(page, "Continue")
     expect(page.get_by_label("PaLM writes")).to_have_value(re.compile(f"^{PALM_PROMPT}."))
     page.close()
-    # one request computes at a time: the next visitor is served once the first one's stream is over
-    page = visit("MaMMUT")
-    page.locator("#mammut-gallery button").first.click()
-    expect(page.get_by_label("MaMMUT sees")).not_to_have_value("")
+    assert ended.wait(60), "the stream went on"
+
+
+@pytest.fixture
+def one_row(session, monkeypatch):
+    """PaLM with one row and one place in line, whose steps wait for the event."""
+    batch, go_on = session.writers["palm"].batch, threading.Event()
+    real = batch.extend
+
+    def extend(ids, cache):
+        assert go_on.wait(60), "nobody let the batch go on"
+        return real(ids, cache)
+
+    monkeypatch.setattr(batch, "limits", BatchLimits(rows=1, waiting=1))
+    monkeypatch.setattr(batch, "extend", extend)
+    yield go_on
+    go_on.set()
+    batch.close()
+
+
+def begin_a_text(page) -> None:
+    page.get_by_label("Begin a text").fill(PALM_PROMPT)
+    press(page, "Continue")
+
+
+def test_who_waits_reads_the_place_in_line_and_comes_next(visit, one_row):
+    first, second, third = (visit("PaLM") for _ in range(3))
+    begun = re.compile(f"^{PALM_PROMPT}.")
+    begin_a_text(first)
+    expect(first.get_by_label("PaLM writes")).to_have_value(begun)
+    begin_a_text(second)
+    expect(second.locator("#palm-line")).to_contain_text("Place 1 in line")
+    begin_a_text(third)
+    expect(third.get_by_text("try again in a moment")).to_be_visible()
+    expect(second.get_by_label("PaLM writes")).not_to_have_value(begun)
+    first.close()
+    one_row.set()
+    expect(second.get_by_label("PaLM writes")).to_have_value(begun)
+    expect(second.locator("#palm-line")).to_be_hidden()
 
 
 def test_dark_theme_shows_the_page_too(visit, address, tmp_path):

@@ -1,0 +1,48 @@
+"""Whom the benchmarks compare: random models of one shape, ours and others'."""
+
+from palm_rlhf_pytorch.palm import PaLM as ReferencePaLM
+from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from palm_demo.checkpoints import from_reference
+from palm_demo.models import PaLM
+
+SHAPES = {
+    "8 M": {"dim": 256, "num_tokens": 6144, "depth": 6, "dim_head": 64, "heads": 8},
+    "145 M": {"dim": 768, "num_tokens": 50_304, "depth": 12, "dim_head": 128, "heads": 8},
+}
+"""Arguments of the reference's PaLM. 145 M is the shape of conceptofmind's "150m"."""
+
+FF_MULT = 4
+
+
+def palms(size: str) -> tuple[PaLM, ReferencePaLM]:
+    """Ours and palm-rlhf-pytorch's of the same weights."""
+    reference = ReferencePaLM(**SHAPES[size], ff_mult=FF_MULT).eval().requires_grad_(False)
+    ours = from_reference("palm-rlhf-pytorch", reference.state_dict(), **SHAPES[size], ff_mult=FF_MULT)
+    return ours.requires_grad_(False), reference
+
+
+def llama(size: str) -> LlamaForCausalLM:
+    """transformers' Llama of the same width, depth, heads and ids, with one key/value head."""
+    shape = SHAPES[size]
+    config = LlamaConfig(
+        hidden_size=shape["dim"],
+        intermediate_size=shape["dim"] * FF_MULT,
+        num_hidden_layers=shape["depth"],
+        num_attention_heads=shape["heads"],
+        num_key_value_heads=1,
+        head_dim=shape["dim_head"],
+        vocab_size=shape["num_tokens"],
+        max_position_embeddings=8192,
+        tie_word_embeddings=True,
+    )
+    model = LlamaForCausalLM(config).eval().requires_grad_(False)
+    model.generation_config.eos_token_id = None  # random weights must not end a text
+    model.generation_config.pad_token_id = 0
+    return model
+
+
+def size_bytes(model: nn.Module) -> int:
+    """Of all weights, those shared by two modules once: what a decoding step reads."""
+    return sum(weight.numel() * weight.element_size() for weight in model.parameters())

@@ -1,0 +1,156 @@
+"""How fast many visitors are served: `python -m benchmarks.visitors`, Markdown out.
+
+The same requests through the continuous batch, and one after another; and what company changes.
+"""
+
+import random
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from benchmarks import subjects
+from benchmarks.measuring import arguments, machine, medians, table, times
+from palm_demo.generation import BatchLimits, ContinuousBatch, Row, Sampler, Sampling
+from palm_demo.generation.stream import quietly
+from palm_demo.models import PaLM
+from palm_demo.models.palm import PaLMCache
+
+VISITORS = 16
+CAPACITY = 256
+SCOPES = (None, "carroll", "doyle")
+NO_EOS = -1
+SAMPLINGS = (
+    {},
+    {"temperature": 0.8},
+    {"temperature": 1.0, "top_k": 40},
+    {"temperature": 0.9, "top_p": 0.95, "repetition_penalty": 1.2},
+)
+WATCHED_STEPS = 32
+
+
+@dataclass(frozen=True)
+class Request:
+    prompt: list[int]
+    scope: str | None
+    new: int
+    sampling: Sampling
+
+
+def requests(vocab: int) -> list[Request]:
+    """Prompts of 8 to 64 tokens, 32 to 128 new ones, every scope and way of sampling."""
+    rng = random.Random("visitors")
+    made = []
+    for visitor in range(VISITORS):
+        prompt = [rng.randrange(vocab) for _ in range(rng.randint(8, 64))]
+        sampling = Sampling(**SAMPLINGS[visitor % len(SAMPLINGS)], seed=visitor)
+        made.append(Request(prompt, SCOPES[visitor % len(SCOPES)], rng.randint(32, 128), sampling))
+    return made
+
+
+def new_palm(size: str, dtype: torch.dtype, device: torch.device) -> PaLM:
+    """With scopes that change something."""
+    palm, _ = subjects.palms(size)
+    for name in filter(None, SCOPES):
+        for weight in palm.add_scope(name, rank=8).requires_grad_(False).parameters():
+            weight.normal_(std=0.02)
+    return palm.to(device, dtype)
+
+
+def serve(palm: PaLM, wanted: Sequence[Request], at_once: int) -> list[list[int]]:
+    """What each visitor gets; all ask at the same moment."""
+    device = palm.decoder.embedding.weight.device
+
+    def extend(ids: Tensor, cache: PaLMCache) -> Tensor:
+        return palm.extend(ids.to(device), cache)
+
+    batch = ContinuousBatch(palm.new_cache, extend, CAPACITY, BatchLimits(at_once, len(wanted)))
+
+    def ask(request: Request) -> list[int]:
+        def read(ids: Tensor, lengths: list[int], capacity: int) -> tuple[Tensor, PaLMCache]:
+            return palm.prefill(ids.to(device), lengths, capacity, scopes=[request.scope])
+
+        row = Row(request.prompt, Sampler(request.sampling, banned=()), request.new, NO_EOS)
+        with batch.join(row, read) as ticket:
+            return list(ticket.ids())
+
+    with ThreadPoolExecutor(len(wanted)) as visitors:
+        texts = list(visitors.map(ask, wanted))
+    batch.close()
+    return texts
+
+
+def largest_difference(palm: PaLM, wanted: Sequence[Request]) -> float:
+    """Between the logits of a row alone and in company, over all rows and steps.
+
+    Both read the same random ids: after one differing id, texts would not be comparable.
+    """
+    device = palm.decoder.embedding.weight.device
+    fed = torch.randint(palm.size.vocab, (WATCHED_STEPS, len(wanted)), device=device)
+    together = palm.new_cache(len(wanted), CAPACITY)
+    alone = []
+    for request in wanted:
+        ids, length = torch.tensor([request.prompt], device=device), len(request.prompt)
+        _, cache = palm.prefill(ids, [length], length + WATCHED_STEPS, scopes=[request.scope])
+        together.put(cache)
+        alone.append(cache)
+    worst = 0.0
+    for ids in fed:
+        in_company = palm.extend(ids, together)
+        own = torch.cat([palm.extend(ids[row : row + 1], cache) for row, cache in enumerate(alone)])
+        worst = max(worst, _difference(in_company, own))
+    return worst
+
+
+def _difference(one: Tensor, other: Tensor) -> float:
+    return (one.float() - other.float()).abs().max().item()
+
+
+def compare(palm: PaLM, wanted: Sequence[Request], rounds: int, device: torch.device) -> list[str]:
+    """Cells: tokens a second both ways, their ratio, equal texts, the largest difference of logits."""
+    texts: dict[str, list[list[int]]] = {}
+
+    def side(name: str, at_once: int):
+        def run() -> None:
+            texts[name] = serve(palm, wanted, at_once)
+
+        return run
+
+    sides = {"together": side("together", len(wanted)), "one by one": side("one by one", 1)}
+    seconds = medians(sides, rounds, device)
+    new = sum(request.new for request in wanted)
+    together, alone = new / seconds["together"], new / seconds["one by one"]
+    same = sum(a == b for a, b in zip(texts["together"], texts["one by one"], strict=True))
+    return [
+        f"{together:.0f}",
+        f"{alone:.0f}",
+        times(together, alone),
+        f"{same} of {len(wanted)}",
+        f"{quietly(largest_difference, palm, wanted):.1e}",
+    ]
+
+
+def main() -> None:
+    parser = arguments(__doc__, rounds=3)
+    parser.add_argument("--size", choices=subjects.SHAPES, default="145 M")
+    given = parser.parse_args()
+    rows = []
+    for name, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
+        palm = new_palm(given.size, dtype, given.device)
+        cells = compare(palm, requests(palm.size.vocab), given.rounds, given.device)
+        rows.append([f"{given.size}, {name}", *cells])
+    header = [
+        f"tokens/s, {VISITORS} visitors",
+        "together",
+        "one after another",
+        "ratio",
+        "equal texts",
+        f"largest difference of logits in {WATCHED_STEPS} steps",
+    ]
+    print(f"{machine(given.device)}\n\n{table(header, rows)}")
+
+
+if __name__ == "__main__":
+    main()

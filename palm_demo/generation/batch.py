@@ -1,0 +1,205 @@
+"""Texts of many visitors decoded together: rows join and leave between the steps of one batch."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from palm_demo.errors import BusyError, CapacityError
+from palm_demo.generation.stream import Extend, Prefill, Row, quietly
+from palm_demo.generation.ticket import Ticket
+
+
+@dataclass(frozen=True)
+class BatchLimits:
+    """rows: texts written at once. waiting: how many more may stand in line."""
+
+    rows: int = 16
+    waiting: int = 32
+
+
+class Rows(Protocol):
+    """A cache of many rows, of which those in use stand in front."""
+
+    def put(self, row: Any) -> None:
+        """Takes in the only row of a cache that a prefill made, behind the others."""
+
+    def drop(self, row: int) -> None:
+        """Takes a row out of use; the last one moves into its place."""
+
+
+class ContinuousBatch:
+    """Up to `limits.rows` texts of one model, each step one id further; the rest wait in line.
+
+    A prompt is read alone, between two steps; what it keeps is then put into the batch's cache.
+    The first request starts a thread for the steps, which ends with the last one.
+    """
+
+    def __init__(
+        self,
+        new_cache: Callable[[int, int], Rows],
+        extend: Extend,
+        capacity: int,
+        limits: BatchLimits,
+    ):
+        """new_cache: from rows and capacity. capacity: tokens of a row, prompt and answer. The ids
+        that a prefill and `extend` get are on the CPU."""
+        self.new_cache, self.extend = new_cache, extend
+        self.capacity, self.limits = capacity, limits
+        self._changed = threading.Condition()  # guards what follows, and tells who waits
+        self._line: deque[Ticket] = deque()
+        self._joining: list[Ticket] = []
+        self._live: list[Ticket] = []  # in the order of the cache's rows
+        self._cache: Rows | None = None
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def join(self, row: Row, prefill: Prefill, cancelled: threading.Event | None = None) -> Iterator[Ticket]:
+        """A stay in the batch; leaving the `with` frees the row, or the place in line, at once.
+
+        Raises BusyError when the line is full, CapacityError when the text would outgrow a row.
+        """
+        ticket = Ticket(row, prefill, cancelled)
+        self._enter(ticket)
+        try:
+            yield ticket
+        finally:
+            self.leave(ticket)
+
+    def places(self, ticket: Ticket) -> Iterator[int]:
+        """Its place in line (1: next), whenever that changes, until there is a row for it."""
+        place = self._next_place(ticket, None)
+        while place:
+            yield place
+            place = self._next_place(ticket, place)
+
+    def leave(self, ticket: Ticket) -> None:
+        """Gives up its place in line, or its row before the next step."""
+        with self._changed:
+            ticket.leave()
+            if ticket in self._line:
+                self._line.remove(ticket)
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """Ends all texts and waits until every row is free."""
+        with self._changed:
+            for ticket in (*self._line, *self._joining, *self._live):
+                ticket.leave()
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    @property
+    def free(self) -> int:
+        """Rows that nobody has."""
+        with self._changed:
+            return self.limits.rows - len(self._joining) - len(self._live)
+
+    def _enter(self, ticket: Ticket) -> None:
+        tokens = len(ticket.row.history) + ticket.row.remaining
+        if tokens > self.capacity:
+            raise CapacityError(
+                f"prompt and answer have {tokens} tokens and a row of the batch holds {self.capacity}; "
+                "ask for fewer new tokens or shorten the prompt"
+            )
+        with self._changed:
+            if len(self._line) - self.free >= self.limits.waiting:
+                raise BusyError(
+                    f"{self.limits.rows} texts are being written and {self.limits.waiting} more are waiting, "
+                    "which is all that fit; try again in a moment"
+                )
+            self._line.append(ticket)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="continuous batch", daemon=True)
+                self._thread.start()
+
+    def _next_place(self, ticket: Ticket, shown: int | None) -> int:
+        with self._changed:
+            self._changed.wait_for(lambda: self._place(ticket) != shown)
+            return self._place(ticket)
+
+    def _place(self, ticket: Ticket) -> int:
+        """From 1; 0 when there is a row for it, or it no longer waits."""
+        if ticket not in self._line:
+            return 0
+        return max(0, self._line.index(ticket) + 1 - self.free)
+
+    def _work(self) -> None:
+        """The thread. An error that is no single request's ends all that were in the batch with it."""
+        while True:
+            try:
+                if not self._change_rows():
+                    return
+                for ticket in tuple(self._joining):
+                    self._read_prompt(ticket)
+                if self._live:
+                    self._step()
+            except Exception as error:
+                self._fail_all(error)
+
+    def _change_rows(self) -> bool:
+        """Frees the rows of texts that are over and calls in who is next; False when all is done."""
+        with self._changed:
+            before = len(self._line), self.free
+            for row in reversed(range(len(self._live))):
+                if self._live[row].over:
+                    self._free_row(row)
+            for ticket in [ticket for ticket in self._line if ticket.over]:
+                self._line.remove(ticket)
+                ticket.end()
+            while self._line and self.free:
+                self._joining.append(self._line.popleft())
+            if before != (len(self._line), self.free):
+                self._changed.notify_all()
+            if self._joining or self._live:
+                return True
+            self._thread = None
+            return False
+
+    def _free_row(self, row: int) -> None:
+        self._cache.drop(row)
+        self._live[row].end()
+        self._live[row] = self._live[-1]
+        self._live.pop()
+
+    def _read_prompt(self, ticket: Ticket) -> None:
+        """Prefill and the first id. What goes wrong here is this request's alone."""
+        prompt, made = ticket.row.history, None
+        try:
+            if not ticket.over:
+                logits, made = quietly(ticket.prefill, torch.tensor([prompt]), [len(prompt)], len(prompt))
+                ticket.draw(logits[0])
+        except Exception as error:
+            ticket.fail(error)
+        joins = not ticket.over
+        if joins:
+            if self._cache is None:
+                self._cache = self.new_cache(self.limits.rows, self.capacity)
+            self._cache.put(made)
+        with self._changed:
+            self._joining.remove(ticket)
+            if joins:
+                self._live.append(ticket)
+            else:
+                ticket.end()
+
+    def _step(self) -> None:
+        """One id more for every row."""
+        ids = torch.tensor([ticket.row.last for ticket in self._live])
+        logits = quietly(self.extend, ids, self._cache).to("cpu")
+        for ticket, of_row in zip(self._live, logits, strict=True):
+            ticket.draw(of_row)
+
+    def _fail_all(self, error: Exception) -> None:
+        with self._changed:
+            for ticket in (*self._joining, *self._live):
+                ticket.fail(error)
+            self._joining.clear()
+            self._live.clear()
+            self._cache = None  # nobody knows what state it is in
+            self._changed.notify_all()

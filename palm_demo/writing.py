@@ -1,0 +1,103 @@
+"""One model's texts: those of many visitors in one continuous batch, or a list of them at once."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from palm_demo.decoder import Size
+from palm_demo.generation import (
+    BatchLimits,
+    ContinuousBatch,
+    Row,
+    Sampler,
+    Sampling,
+    TextSettings,
+    Waiting,
+    stream_ids,
+    text_deltas,
+)
+from palm_demo.generation.batch import Rows
+from palm_demo.generation.stream import Prefill
+from palm_demo.prompting import check_length
+from palm_demo.tokenizer import Tokenizer
+
+
+class Model(Protocol):
+    """What a model must offer to write, beside the prefill that comes with each request."""
+
+    size: Size
+
+    def new_cache(self, rows: int, capacity: int) -> Rows: ...
+
+    def extend(self, ids: Tensor, cache: Any) -> Tensor: ...
+
+    def parameters(self) -> Iterator[Tensor]: ...
+
+
+class Writer:
+    """A model and its batch: from prompt ids and a prefill to text."""
+
+    def __init__(self, model: Model, tokenizer: Tokenizer, context: int, limits: BatchLimits):
+        """context: tokens that prompt and answer may have together."""
+        self.model, self.tokenizer, self.context = model, tokenizer, context
+        self.batch = ContinuousBatch(model.new_cache, self._extend, context, limits)
+
+    def stream(
+        self,
+        prompt: Sequence[int],
+        prefill: Prefill,
+        settings: TextSettings,
+        cancelled: threading.Event | None = None,
+    ) -> Iterator[str]:
+        """Text deltas from a row of the batch, which whoever closes the iterator frees. Before the
+        first, a `Waiting` for each place in line. BusyError when the line is full.
+
+        Raises PromptError at once when prompt and answer are too long for the model.
+        """
+        check_length(len(prompt), settings.max_new_tokens, self.context)
+        sampler = self._sampler(settings)
+        row = Row(prompt, sampler, settings.max_new_tokens, self.tokenizer.eos_id)
+        return self._deltas(row, prefill, settings.stop, cancelled)
+
+    def texts(self, prompts: Sequence[Sequence[int]], prefill: Prefill, settings: TextSettings) -> list[str]:
+        """Texts of prompts that one prefill reads, decoded together and with nobody else's."""
+        written: list[list[int]] = [[] for _ in prompts]
+        samplers = [self._sampler(settings) for _ in prompts]
+        steps = stream_ids(
+            prefill,
+            self.model.extend,
+            prompts,
+            samplers,
+            settings.max_new_tokens,
+            self.tokenizer.eos_id,
+            self._device,
+        )
+        for step in steps:
+            for ids, token_id in zip(written, step, strict=True):
+                if token_id is not None:
+                    ids.append(token_id)
+        return [self.tokenizer.decode(ids).strip() for ids in written]
+
+    def _deltas(
+        self, row: Row, prefill: Prefill, stop: Sequence[str], cancelled: threading.Event | None
+    ) -> Iterator[str]:
+        def read(ids: Tensor, lengths: Sequence[int], capacity: int):
+            return prefill(ids.to(self._device), lengths, capacity)
+
+        with self.batch.join(row, read, cancelled) as ticket:
+            yield from map(Waiting, self.batch.places(ticket))
+            yield from text_deltas(ticket.ids(), self.tokenizer, stop)
+
+    def _extend(self, ids: Tensor, cache: Any) -> Tensor:
+        return self.model.extend(ids.to(self._device), cache)
+
+    def _sampler(self, sampling: Sampling) -> Sampler:
+        beyond = range(len(self.tokenizer), self.model.size.vocab)
+        return Sampler(sampling, [*self.tokenizer.never_sampled(), *beyond])
+
+    @property
+    def _device(self) -> torch.device:
+        return next(iter(self.model.parameters())).device
