@@ -16,6 +16,7 @@ from palm_demo.models.palm import IGNORED
 from palm_demo.prompting import encode_interleaved
 from palm_demo.tokenizer import Tokenizer
 from palm_demo.training.loop import Batch, Schedule, beside, train
+from palm_demo.training.matching import asked_nouns, matching_loss, watched_states
 from palm_demo.training.pictures import as_tensor, draw, draw_scene, normalized, padded
 from palm_demo.training.place import Workplace
 
@@ -79,8 +80,8 @@ def flamingo_batch(rng: random.Random, size: int, tokenizer: Tokenizer) -> Batch
     """Questions about `size` pictures, or about half as many groups of pictures and videos."""
     if rng.random() < STILL:
         asked = [_about_one(rng) for _ in range(size)]
-    else:
-        asked = [_about_several(rng) for _ in range(size // 2)]
+        return questions_batch(rng, asked, tokenizer) | asked_nouns(asked, tokenizer)
+    asked = [_about_several(rng) for _ in range(size // 2)]
     return questions_batch(rng, asked, tokenizer)
 
 
@@ -151,7 +152,13 @@ def train_flamingo(recipe: FlamingoRecipe, place: Workplace) -> dict[str, float]
         return flamingo_batch(rng, recipe.batch, tokenizer)
 
     def losses_of(batch: Batch) -> dict[str, Tensor]:
-        return {"answer": answer_loss(logits_on(model, batch), batch["labels"])}
+        latents = latents_of(model, batch)
+        with watched_states(model) as states:
+            logits = model.logits(batch["ids"], latents[batch["shown"]])
+        losses = {"answer": answer_loss(logits, batch["labels"])}
+        if "words" in batch:
+            losses["match"] = matching_loss(model, states, latents, batch["words"], batch["shows"])
+        return losses
 
     measured = {kind: _held_out(kind, tokenizer) for kind in world.KINDS}
 
@@ -166,7 +173,9 @@ def train_flamingo(recipe: FlamingoRecipe, place: Workplace) -> dict[str, float]
 
 def _held_out(kind: str, tokenizer: Tokenizer) -> Batch:
     rng = random.Random(f"flamingo/measured/{kind}")
-    return questions_batch(rng, [[world.sample_question(rng, kind)] for _ in range(MEASURED)], tokenizer)
+    names = world.unseen() if kind == "few_shot_naming" else None
+    asked = [[world.sample_question(rng, kind, names=names)] for _ in range(MEASURED)]
+    return questions_batch(rng, asked, tokenizer)
 
 
 def ajar_(model: Flamingo) -> None:
@@ -183,11 +192,15 @@ def ajar_(model: Flamingo) -> None:
         model.resampler.latents.mul_(SMALL)
 
 
-def logits_on(model: Flamingo, batch: Batch) -> Tensor:
+def latents_of(model: Flamingo, batch: Batch) -> Tensor:
+    """(media, m, dim)"""
     frames = normalized(batch["frames"]).split(batch["frame_counts"].tolist())
     media = [some if len(some) > 1 else some[0] for some in frames]
-    latents = model.embed_media(media, batch["ids"][batch["firsts"]])
-    return model.logits(batch["ids"], latents[batch["shown"]])
+    return model.embed_media(media, batch["ids"][batch["firsts"]])
+
+
+def logits_on(model: Flamingo, batch: Batch) -> Tensor:
+    return model.logits(batch["ids"], latents_of(model, batch)[batch["shown"]])
 
 
 def answer_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ from contextlib import suppress
 import pytest
 import torch
 
-from palm_demo import world
 from palm_demo.decoder import Size
 from palm_demo.models import PaLM
 from palm_demo.models.palm import IGNORED
@@ -14,12 +13,11 @@ from palm_demo.parts import RLHF
 from palm_demo.tokenizer import Tokenizer
 from palm_demo.training import prose
 from palm_demo.training.loop import Intervals, Schedule, train
-from palm_demo.training.meanings import SLOTS, Meanings
-from palm_demo.training.palm import next_token_batch, world_batch
+from palm_demo.training.palm import next_token_batch
 from palm_demo.training.pictures import mammut_batch, padded
 from palm_demo.training.place import Workplace
 from palm_demo.training.tokenizer import TokenizerRecipe, train_tokenizer
-from palm_demo.training.world_text import question_reading, world_window
+from palm_demo.training.world_text import world_window
 
 STEPS = 6
 SCHEDULE = Schedule(STEPS, learning_rate=0.01, warmup=2)
@@ -195,42 +193,7 @@ def test_captions_end_and_are_shifted_by_one(tokenizer):
 def test_windows_of_world_text_depend_on_their_seed_alone(tokenizer):
     one, again, other = (world_window(64, random.Random(seed), tokenizer) for seed in (1, 1, 2))
     assert one == again != other
-    assert len(one.ids) == len(one.learned) == 64 and one.ids[0] == tokenizer.bos_id
-
-
-def test_a_meaning_stands_at_each_mark_and_answers_alone_are_learned(tokenizer):
-    rng = random.Random(0)
-    questions = [world.sample_question(rng, kind) for kind in ("is_there", "which_picture", "way")]
-    readings = [question_reading(question, tokenizer) for question in questions]
-    batch = world_batch(readings, tokenizer.pad_id)
-    rows, places = batch["marks"].T
-    assert len(rows) == sum(len(question.media) for question in questions)
-    assert (batch["world_ids"][rows, places] == tokenizer.media_id).all()
-    for question, labels in zip(questions, batch["world_labels"].tolist(), strict=True):
-        answer = [label for label in labels if label != IGNORED]
-        assert tokenizer.decode(answer) == f" {question.answer}" and answer[-1] == tokenizer.eos_id
-    way = batch["words"][-1, SLOTS.index("way")]
-    assert tokenizer.decode(way[way >= 0].tolist()) == f" {questions[-1].media[0].way}"
-
-
-def test_a_mark_that_is_cut_off_means_nothing(tokenizer):
-    question = world.sample_question(random.Random(0), "few_shot_naming")
-    whole = question_reading(question, tokenizer)
-    (first, _), *_ = whole.meanings
-    cut = whole.cut(first + 1)
-    assert len(cut.ids) == len(cut.learned) == first + 1
-    assert cut.meanings == whole.meanings[:1]
-
-
-def test_meanings_tell_scenes_apart_and_are_blurred_in_training_only(tokenizer):
-    torch.manual_seed(0)
-    meanings, embedding = Meanings(8), torch.nn.Embedding(len(tokenizer), 8)
-    scenes = [world.sample_question(random.Random(seed), "what_is_where") for seed in range(2)]
-    words = world_batch([question_reading(q, tokenizer) for q in scenes], 0)["words"]
-    clear = meanings.eval()(words, embedding)
-    assert clear.shape == (2, 8) and not torch.allclose(clear[0], clear[1])
-    assert torch.equal(clear, meanings(words, embedding))
-    assert not torch.equal(clear, meanings.train()(words, embedding))
+    assert len(one) == 64 and one[0] == tokenizer.bos_id
 
 
 # books
