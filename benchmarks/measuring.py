@@ -12,8 +12,8 @@ import torch
 Side = Callable[[], object]
 """One way to do the work."""
 
-READ_BYTES = 512 * 2**20
-"""Many times what any cache holds."""
+READ_BYTES, READS = 512 * 2**20, 16
+"""Many times what any cache holds, and as often as takes a good part of a second."""
 
 
 def medians(sides: Mapping[str, Side], rounds: int, device: torch.device) -> dict[str, float]:
@@ -43,7 +43,7 @@ def _wait(device: torch.device) -> None:
 
 
 class ReadMemory:
-    """A side that reads READ_BYTES with all threads and does next to nothing else.
+    """A side that reads READ_BYTES, READS times, with all threads and does next to nothing else.
 
     Decoding reads weights and writes hardly anything: a copy would measure writes too, and a
     matrix-vector product the kernel that is to be judged.
@@ -52,12 +52,13 @@ class ReadMemory:
     def __init__(self, device: torch.device):
         self.buffer = torch.ones(READ_BYTES // 4, device=device)
 
-    def __call__(self) -> torch.Tensor:
-        return self.buffer.sum()
+    def __call__(self) -> None:
+        for _ in range(READS):
+            self.buffer.sum()
 
     def bandwidth(self, seconds: float) -> float:
         """Bytes a second, from this side's median."""
-        return READ_BYTES / seconds
+        return READS * READ_BYTES / seconds
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

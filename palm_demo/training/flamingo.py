@@ -16,7 +16,7 @@ from palm_demo.models.palm import IGNORED
 from palm_demo.prompting import encode_interleaved
 from palm_demo.tokenizer import Tokenizer
 from palm_demo.training.loop import Batch, Schedule, beside, train
-from palm_demo.training.matching import asked_nouns, matching_loss, watched_states
+from palm_demo.training.matching import matching_loss, noun_states, shown_nouns
 from palm_demo.training.pictures import as_tensor, draw, draw_scene, normalized, padded
 from palm_demo.training.place import Workplace
 
@@ -27,6 +27,9 @@ MEASURED = 64
 STILL = 0.7
 """How often a batch is about single pictures; else it is about several, or about videos. A batch
 of both would fill short questions up to the length of the long ones."""
+
+MATCH_WEIGHT = 0.5
+"""Of the loss that teaches words where to look, beside that of the answers."""
 
 SINGLES, COUNTS = 0.4, 0.2
 ABOUT = {
@@ -80,7 +83,8 @@ def flamingo_batch(rng: random.Random, size: int, tokenizer: Tokenizer) -> Batch
     """Questions about `size` pictures, or about half as many groups of pictures and videos."""
     if rng.random() < STILL:
         asked = [_about_one(rng) for _ in range(size)]
-        return questions_batch(rng, asked, tokenizer) | asked_nouns(asked, tokenizer)
+        scenes = [questions[0].media[0] for questions in asked]
+        return questions_batch(rng, asked, tokenizer) | {"shown_nouns": shown_nouns(scenes)}
     asked = [_about_several(rng) for _ in range(size // 2)]
     return questions_batch(rng, asked, tokenizer)
 
@@ -145,6 +149,8 @@ def train_flamingo(recipe: FlamingoRecipe, place: Workplace) -> dict[str, float]
     model = made.build(palm, tower)
     ajar_(model)
 
+    asked = noun_states(model, tokenizer)
+
     def batch_at(step: int) -> Batch:
         rng = random.Random(f"flamingo/{recipe.seed}/{step}")
         if step < recipe.naming_steps:
@@ -153,11 +159,10 @@ def train_flamingo(recipe: FlamingoRecipe, place: Workplace) -> dict[str, float]
 
     def losses_of(batch: Batch) -> dict[str, Tensor]:
         latents = latents_of(model, batch)
-        with watched_states(model) as states:
-            logits = model.logits(batch["ids"], latents[batch["shown"]])
+        logits = model.logits(batch["ids"], latents[batch["shown"]])
         losses = {"answer": answer_loss(logits, batch["labels"])}
-        if "words" in batch:
-            losses["match"] = matching_loss(model, states, latents, batch["words"], batch["shows"])
+        if "shown_nouns" in batch:
+            losses["match"] = MATCH_WEIGHT * matching_loss(model, asked, latents, batch["shown_nouns"])
         return losses
 
     measured = {kind: _held_out(kind, tokenizer) for kind in world.KINDS}

@@ -1,12 +1,13 @@
 """Teaching words where to look: a noun's attention goes to pictures that show it.
 
-A yes or no tells one bit about one picture. Here each noun that is asked for is held against every
-picture of the batch, in the scores of the bridges' own attention: to the first latent, where a word
-looks that finds nothing, or to the others.
+A yes or no tells one bit about one noun and one picture. Here every noun that could be asked for is
+held against every picture of the batch, in the scores of the first bridge's own attention: to the
+first latent, where a word looks that finds nothing, or to the others. The language model is frozen
+and no picture has come in before the first bridge, so what nouns bring there is made once.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -15,64 +16,62 @@ from torch import Tensor
 from palm_demo import world
 from palm_demo.models import Flamingo
 from palm_demo.prompting import encode_interleaved
-from palm_demo.tokenizer import Tokenizer
+from palm_demo.tokenizer import MEDIA, Tokenizer
+from palm_demo.training.pictures import padded
 
-BEFORE_NOUN = "question: is there"
+ASKED = f"{MEDIA} question: is there"
 
 
-def asked_nouns(asked: Sequence[Sequence[world.Question]], tokenizer: Tokenizer) -> dict[str, Tensor]:
-    """What is asked of pictures by name, from questions in groups about one picture each.
+@dataclass(frozen=True)
+class NounStates:
+    """states: (words, dim), at each id of each noun where the first bridge takes them up.
+    nouns: (words,), the number of its noun in `world.concepts()`."""
 
-    words: (w, 3), of each id of a noun its row, its place after <bos>, and its question's number.
-    shows: (questions, groups), whether the group's picture shows the noun.
+    states: Tensor
+    nouns: Tensor
+
+
+@torch.no_grad()
+def noun_states(model: Flamingo, tokenizer: Tokenizer) -> NounStates:
+    """Of every noun, in the question whether it is there."""
+    rows, places = [], []
+    for noun in world.concepts():
+        article, _ = world.with_article(noun).split(maxsplit=1)
+        before = [tokenizer.bos_id, *encode_interleaved(f"{ASKED} {article}", tokenizer)]
+        words = tokenizer.encode(f" {noun}")
+        rows.append([*before, *words])
+        places.append(range(len(before), len(before) + len(words)))
+    ids = padded(rows, tokenizer.pad_id).to(model.media_embedding.device)
+    decoder, seen = model.palm.decoder, []
+
+    def see(states: Tensor) -> Tensor:
+        seen.append(states)
+        return states
+
+    decoder(decoder.embedding(ids), bridges={0: see})
+    flat = [(noun, place) for noun, of_noun in enumerate(places) for place in of_noun]
+    nouns, at = torch.tensor(flat, device=ids.device).T
+    return NounStates(seen[0][nouns, at], nouns)
+
+
+def shown_nouns(scenes: Sequence[world.Scene]) -> Tensor:
+    """(scenes, nouns), whether a scene shows a noun."""
+    return torch.tensor([[noun in scene.names for noun in world.concepts()] for scene in scenes])
+
+
+def matching_loss(model: Flamingo, asked: NounStates, latents: Tensor, shown: Tensor) -> Tensor:
+    """Nats: of telling a noun that is shown from all others, and whether it is shown at all.
+
+    latents: (pictures, m, dim). shown: (pictures, nouns).
     """
-    rows = [question for group in asked for question in group]
-    pictures = [set(group[0].media[0].names) for group in asked]
-    words, shows = [], []
-    for row, question in enumerate(rows):
-        if question.kind != "is_there":
-            continue
-        before, _, rest = question.prompt.partition(BEFORE_NOUN)
-        article, noun = rest.split("?")[0].split(maxsplit=1)
-        start = f"{before}{BEFORE_NOUN} {article}"
-        first, end = (1 + len(encode_interleaved(text, tokenizer)) for text in (start, f"{start} {noun}"))
-        words += [[row, place, len(shows)] for place in range(first, end)]
-        shows.append([noun in names for names in pictures])
-    return {"words": torch.tensor(words), "shows": torch.tensor(shows)}
-
-
-@contextmanager
-def watched_states(model: Flamingo) -> Iterator[dict[str, Tensor]]:
-    """The states (b, n, dim) that come to each bridge in the passes within, by layer."""
-    seen: dict[str, Tensor] = {}
-
-    def keep(layer: str):
-        return lambda bridge, arguments: seen.__setitem__(layer, arguments[0])
-
-    handles = [bridge.register_forward_pre_hook(keep(layer)) for layer, bridge in model.bridges.items()]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def matching_loss(
-    model: Flamingo, states: dict[str, Tensor], latents: Tensor, words: Tensor, shows: Tensor
-) -> Tensor:
-    """Binary cross-entropy in nats, pictures that show a noun weighing as much as all that do not.
-
-    states: as watched. latents: (groups, m, dim). words, shows: as `asked_nouns` gives them.
-    """
-    rows, places, questions = words.T
-    counts = torch.bincount(questions, minlength=len(shows))[:, None]
-    losses = []
-    for layer, bridge in model.bridges.items():
-        attention = bridge.attention
-        heads = attention.to_q(bridge.norm(states[layer][rows, places])).unflatten(-1, (attention.heads, -1))
-        keys, _ = bridge.keys_values(latents)
-        scores = torch.einsum("whd,ghmd->wghm", heads, keys).float() * attention.scale
-        found = (scores[..., 1:].logsumexp(dim=-1) - scores[..., 0]).mean(dim=-1)
-        found = found.new_zeros(shows.shape).index_add(0, questions, found) / counts
-        losses += [F.softplus(-found[shows]).mean(), F.softplus(found[~shows]).mean()]
-    return torch.stack(losses).mean()
+    bridge = model.bridges["0"]
+    attention = bridge.attention
+    queries = attention.to_q(bridge.norm(asked.states)).unflatten(-1, (attention.heads, -1))
+    keys, _ = bridge.keys_values(latents)
+    scores = torch.einsum("whd,phmd->pwhm", queries, keys).float() * attention.scale
+    of_words = (scores[..., 1:].logsumexp(dim=-1) - scores[..., 0]).mean(dim=-1)
+    words = torch.bincount(asked.nouns, minlength=shown.shape[1])
+    found = of_words.new_zeros(shown.shape).index_add(1, asked.nouns, of_words) / words
+    which = -found.log_softmax(dim=1)[shown].mean()
+    whether = F.softplus(-found[shown]).mean() + F.softplus(found[~shown]).mean()
+    return which + whether

@@ -1,0 +1,77 @@
+"""Which words are held against which pictures, and what the loss makes of it."""
+
+import random
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from palm_demo import world
+from palm_demo.decoder import Size
+from palm_demo.training.matching import matching_loss, noun_states, shown_nouns
+
+
+@pytest.fixture
+def flamingo(new_flamingo, tokenizer):
+    """One whose PaLM reads the real tokenizer's ids."""
+    torch.manual_seed(0)
+    model = new_flamingo(size=Size(dim=32, depth=2, heads=2, vocab=len(tokenizer), dim_head=16, ff_mult=2))
+    model.media_token_id = tokenizer.media_id
+    return model
+
+
+def test_each_noun_has_the_states_of_its_own_words(flamingo, tokenizer):
+    asked = noun_states(flamingo, tokenizer)
+    decoder = flamingo.palm.decoder
+    for noun in random.Random(0).sample(range(len(world.concepts())), 5):
+        name = world.concepts()[noun]
+        question = f" question: is there {world.with_article(name)}"
+        ids = [tokenizer.bos_id, tokenizer.media_id, *tokenizer.encode(question)]
+        first = {}
+        decoder(
+            decoder.embedding(torch.tensor([ids])), bridges={0: lambda s, first=first: first.setdefault(0, s)}
+        )
+        words = len(tokenizer.encode(f" {name}"))
+        assert_close(asked.states[asked.nouns == noun], first[0][0, -words:])
+
+
+def test_shown_nouns_are_those_of_each_scene():
+    rng = random.Random(0)
+    scenes = [world.single_scene(rng), world.pair_scene(rng), world.count_scene(rng)]
+    for scene, shown in zip(scenes, shown_nouns(scenes), strict=True):
+        assert {world.concepts()[noun] for noun in shown.nonzero()[:, 0]} == set(scene.names)
+
+
+def test_the_loss_is_that_of_a_plain_loop_over_pictures_nouns_words_and_heads(flamingo, tokenizer):
+    asked, latents = noun_states(flamingo, tokenizer), torch.randn(2, 3, 24)
+    shown = torch.zeros(2, len(world.concepts()), dtype=torch.bool)
+    shown[0, 3] = shown[1, 5] = shown[1, 90] = True
+    bridge = flamingo.bridges["0"]
+    keys, _ = bridge.keys_values(latents)
+    which, found, missing = [], [], []
+    for picture in range(2):
+        margins = []
+        for noun in range(len(world.concepts())):
+            queries = bridge.attention.to_q(bridge.norm(asked.states[asked.nouns == noun]))
+            scores = (
+                queries.unflatten(-1, (2, -1)).transpose(0, 1) @ keys[picture].mT * bridge.attention.scale
+            )
+            margins.append((scores[..., 1:].exp().sum(dim=-1).log() - scores[..., 0]).mean())
+        margins = torch.stack(margins)
+        which.append(-margins.softmax(dim=0)[shown[picture]].log())
+        found.append(-margins[shown[picture]].sigmoid().log())
+        missing.append(-(1 - margins[~shown[picture]].sigmoid()).log())
+    expected = sum(torch.cat(part).mean() for part in (which, found, missing))
+    assert_close(matching_loss(flamingo, asked, latents, shown), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_loss_teaches_attention_to_find(flamingo, tokenizer):
+    asked, latents = noun_states(flamingo, tokenizer), torch.randn(4, 3, 24)
+    shown = torch.eye(len(world.concepts()), dtype=torch.bool)[:4]
+    learned = torch.optim.Adam(flamingo.bridges["0"].attention.parameters(), lr=1e-2)
+    before = matching_loss(flamingo, asked, latents, shown).item()
+    for _ in range(20):
+        learned.zero_grad()
+        matching_loss(flamingo, asked, latents, shown).backward()
+        learned.step()
+    assert matching_loss(flamingo, asked, latents, shown).item() < before / 2
