@@ -175,7 +175,10 @@ class TiedHead(nn.Module):
         self.layout = Layout()
 
     def forward(self, states: Tensor, embedding: nn.Embedding) -> Tensor:
-        return project(states, embedding.weight, self.layout)
+        if states.dtype != torch.bfloat16:
+            return project(states, embedding.weight, self.layout)
+        # in bf16, logits around 5 would lie 0.03 apart
+        return project(states, embedding.weight, self.layout, decoded=torch.float32).float()
 
 
 class BiasedHead(nn.Module):

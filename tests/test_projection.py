@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from palm_demo import projection
-from palm_demo.projection import FEW_ROWS, Projection
+from palm_demo.projection import FEW_ROWS, SEVERAL_ROWS, Layout, Projection, project
 
 every_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 
@@ -46,9 +46,24 @@ def test_half_precision_is_rounded_once_at_the_end(made):
 
 
 @torch.no_grad()
-def test_a_half_precision_row_has_the_same_bits_alone_and_among_others(made):
-    layer, x = made(torch.bfloat16), torch.randn(16, 48).bfloat16()
+def test_a_half_precision_row_has_the_same_bits_alone_and_among_a_few(made):
+    layer, x = made(torch.bfloat16), torch.randn(SEVERAL_ROWS - 1, 48).bfloat16()
     assert torch.equal(layer(x), torch.cat([layer(row[None]) for row in x]))
+
+
+@torch.no_grad()
+def test_a_half_precision_row_differs_by_one_rounding_among_many(made):
+    layer, x = made(torch.bfloat16), torch.randn(16, 48).bfloat16()
+    assert_close(layer(x), exact(x, layer.weight).bfloat16(), atol=0, rtol=2**-7)
+
+
+@pytest.mark.parametrize("rows", [1, 16])
+@torch.no_grad()
+def test_half_precision_can_come_out_unrounded(rows, made):
+    layer, x = made(torch.bfloat16), torch.randn(rows, 48).bfloat16()
+    out = project(x, layer.weight, Layout(), decoded=torch.float32)
+    assert out.dtype == torch.float32
+    assert_close(out, exact(x, layer.weight).float(), atol=1e-4, rtol=1e-4)
 
 
 @every_dtype
@@ -101,7 +116,8 @@ def test_copies_and_files_leave_the_second_layout_behind(made):
 @torch.no_grad()
 def test_machines_without_these_libraries_use_linear(dtype, made, monkeypatch):
     layer, x = made(dtype), torch.randn(2, 48).to(dtype)
-    monkeypatch.setattr(projection, "_pack", lambda weight: None)
+    for library in ("_for_onednn", "_for_fbgemm"):
+        monkeypatch.setattr(projection, library, lambda weight: None)
     assert torch.equal(layer(x), F.linear(x, layer.weight))
     monkeypatch.setattr(projection, "ON_X86", False)
     assert torch.equal(layer(x), F.linear(x, layer.weight))

@@ -341,9 +341,9 @@ def test_an_error_in_one_prompt_reaches_that_request_alone(counted):
         raise ValueError("a broken picture")
 
     with model.join([10], new=3) as good, model.batch.join(row([30]), broken) as bad:
+        model.let(2)
         with pytest.raises(ValueError, match="a broken picture"):
             list(bad.ids())
-        model.let(2)
         assert list(good.ids()) == [11, 12, 13]
 
 
@@ -357,7 +357,7 @@ def test_an_error_in_sampling_reaches_that_request_alone(counted):
 
     broken.sampler = sampler
     with model.join([10], new=3) as good, model.batch.join(broken, model.prefill) as bad:
-        model.let(2)
+        model.let(20)
         ids = bad.ids()
         assert next(ids) == 31
         with pytest.raises(ValueError, match="a broken sampler"):

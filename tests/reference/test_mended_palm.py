@@ -151,7 +151,7 @@ def test_adapters_in_full_precision_run_on_a_half_precision_base(twins, text):
         adapters.float()
     with pytest.raises(RuntimeError):
         reference(ids, finetune_scope="prose")
-    assert ours(ids, scopes=["prose"]).dtype == torch.bfloat16
+    assert ours.embed(ids, scopes=["prose"]).dtype == torch.bfloat16
 
 
 def test_a_dotted_scope_name_is_refused_with_what_is_allowed(new_palm):
