@@ -22,8 +22,8 @@ def describe(palm: PaLM, flamingo: Flamingo, mammut: MaMMUT) -> dict[str, dict[s
             "parameters": _parameters(flamingo),
             "trained_on": f"questions about {pictures}, still and moving",
             "knows": (
-                "background colours and, mostly, how many things there are; what the things are it "
-                "still guesses; drawings only, no photographs"
+                "background colours, how many things there are, which way a thing moves and whether it "
+                "grows; what the things are it often guesses; drawings only, no photographs"
             ),
         },
         "mammut": {

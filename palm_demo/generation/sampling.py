@@ -89,16 +89,9 @@ class Sampler:
             logits = keep_top_k(logits, int(self.sampling.top_k))
         if self.sampling.top_p < 1:
             logits = keep_top_p(logits, self.sampling.top_p)
-        return draw(logits.softmax(dim=-1), self.generator)
-
-
-def draw(probabilities: Tensor, generator: torch.Generator) -> int:
-    """(vocab,) -> an id, by where one random number falls in their running sum: of 50,000 ids ten
-    times faster than `multinomial`, which draws a number for each."""
-    sums = probabilities.double().cumsum(dim=0)
-    fallen = torch.rand((), generator=generator, dtype=torch.float64) * sums[-1]
-    last = torch.searchsorted(sums, sums[-1])  # should the product round up to the sum itself
-    return int(torch.minimum(torch.searchsorted(sums, fallen, right=True), last))
+        # One number per id, which decides alike whatever rounding does to the others' chances. Where one
+        # number falls in a running sum would be ten times faster, and differ in company at each 20th id.
+        return int(torch.multinomial(logits.softmax(dim=-1), 1, generator=self.generator))
 
 
 def penalize_(logits: Tensor, history: Sequence[int], penalty: float) -> None:
