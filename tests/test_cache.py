@@ -109,10 +109,11 @@ def test_a_cache_holds_one_head_of_keys_and_values(new_palm, new_ids):
     assert cache.tokens.size_bytes == keys_and_values * bytes_per_number * 3 * 2 * 10 * 16
 
 
-def test_a_bfloat16_model_has_a_bfloat16_cache(new_palm, new_ids):
+def test_a_bfloat16_model_has_a_bfloat16_cache_and_fp32_logits(new_palm, new_ids):
     palm, ids = new_palm().to(torch.bfloat16), new_ids(2, 8)
     full = palm(ids)
     logits, cache = palm.prefill(ids[:, :6], [6, 4], capacity=8)
-    assert logits.dtype == cache.tokens.keys.dtype == torch.bfloat16
+    assert cache.tokens.keys.dtype == torch.bfloat16
+    assert logits.dtype == full.dtype == torch.float32
     assert_close(logits[0], full[0, 5], atol=0.3, rtol=0.1)
     assert_close(palm.extend(torch.stack((ids[0, 6], ids[1, 4])), cache)[1], full[1, 4], atol=0.3, rtol=0.1)
