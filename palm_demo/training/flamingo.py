@@ -1,7 +1,6 @@
 """Recipe: Flamingo's bridges, between the finished PaLM and the finished tower."""
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,53 +12,35 @@ from palm_demo.checkpoints import load_palm, load_tower, save_flamingo
 from palm_demo.checkpoints.blueprints import FlamingoBlueprint
 from palm_demo.models.flamingo import Flamingo
 from palm_demo.models.palm import IGNORED
-from palm_demo.prompting import encode_interleaved
 from palm_demo.tokenizer import Tokenizer
+from palm_demo.training.bank import FRAMES, Bank, Medium, kept, look_at
 from palm_demo.training.loop import Batch, Schedule, beside, train
 from palm_demo.training.matching import matching_loss, noun_states, shown_nouns
-from palm_demo.training.pictures import as_tensor, draw, draw_scene, normalized, padded
+from palm_demo.training.pictures import draw_scene
 from palm_demo.training.place import Workplace
+from palm_demo.training.questions import ABOUT_ONE, Asked, Examiner, pick_topic, questions_batch
 
-FRAMES = 8
 AJAR = 0.5
 SMALL = 0.02
-MEASURED = 64
-STILL = 0.7
-"""How often a batch is about single pictures; else it is about several, or about videos. A batch
-of both would fill short questions up to the length of the long ones."""
-
-MATCH_WEIGHT = 0.5
-"""Of the loss that teaches words where to look, beside that of the answers."""
-
 SINGLES, COUNTS = 0.4, 0.2
-ABOUT = {
-    "single": ("caption", "is_there", "is_there", "background_color"),
-    "pair": ("caption", "is_there", "is_there", "what_is_where", "what_is_where"),
-    "count": ("caption", "is_there", "how_many"),
-}
-"""What is asked about a picture, all of it each time: looking costs more than asking."""
-
-SEVERAL = {
-    ("few_shot_naming", "few_shot_naming"): 0.5,
-    ("which_picture", "which_picture"): 0.2,
-    ("way",): 0.2,
-    ("grows_or_shrinks",): 0.1,
-}
-"""The same of several pictures and of videos, and how often."""
+MATCH_WEIGHT = 0.5
+MEASURED = 128
 
 
 @dataclass(frozen=True)
 class FlamingoRecipe:
     """matching_steps: how many of the steps, at first, only teach the first bridge where to look.
-    naming_steps: how many after them are for the names of single things. batch: single pictures in a
-    step; of several pictures or videos it holds half as many, in naming twice, in matching four times
-    as many."""
+    naming_steps: how many after them are for the names of single things. pictures, videos: drawn
+    beforehand. batch: pictures that are asked about in a step, and as many others that words are
+    matched with; in the first steps twice as many, of several pictures and of videos half as many."""
 
-    steps: int = 6000
-    matching_steps: int = 500
+    steps: int = 4000
+    matching_steps: int = 1000
     naming_steps: int = 400
-    batch: int = 32
-    learning_rate: float = 2e-3
+    pictures: int = 49_152
+    videos: int = 3_072
+    batch: int = 64
+    learning_rate: float = 1.5e-3
     seed: int = 0
 
 
@@ -75,83 +56,11 @@ def blueprint(media_token_id: int) -> FlamingoBlueprint:
     )
 
 
-def matching_batch(rng: random.Random, size: int, tokenizer: Tokenizer) -> Batch:
-    """Pictures without a question: looking is learned apart, as it is cheap without the text."""
-    scenes = [draw_scene(rng, SINGLES, COUNTS) for _ in range(size)]
-    return {
-        "ids": torch.tensor([[tokenizer.bos_id, tokenizer.media_id]] * size),
-        "frames": torch.stack([draw(scene, rng) for scene in scenes]),
-        "frame_counts": torch.ones(size, dtype=torch.long),
-        "firsts": torch.arange(size),
-        "shown_nouns": shown_nouns(scenes),
-    }
-
-
-def naming_batch(rng: random.Random, size: int, tokenizer: Tokenizer) -> Batch:
-    """Captions of single things. Nouns come first: among all other questions, captions were still
-    all wrong after 1,000 steps, alone a third was right after 300."""
-    asked = [[world.ask(rng, "caption", (world.single_scene(rng),))] for _ in range(size)]
-    return questions_batch(rng, asked, tokenizer)
-
-
-def flamingo_batch(rng: random.Random, size: int, tokenizer: Tokenizer) -> Batch:
-    """Questions about `size` pictures, or about half as many groups of pictures and videos."""
-    if rng.random() < STILL:
-        asked = [_about_one(rng) for _ in range(size)]
-        scenes = [questions[0].media[0] for questions in asked]
-        return questions_batch(rng, asked, tokenizer) | {"shown_nouns": shown_nouns(scenes)}
-    asked = [_about_several(rng) for _ in range(size // 2)]
-    return questions_batch(rng, asked, tokenizer)
-
-
-def _about_one(rng: random.Random) -> list[world.Question]:
-    scene = draw_scene(rng, SINGLES, COUNTS)
-    return [world.ask(rng, kind, (scene,)) for kind in ABOUT[scene.kind]]
-
-
-def _about_several(rng: random.Random) -> list[world.Question]:
-    (kinds,) = rng.choices(list(SEVERAL), weights=list(SEVERAL.values()))
-    first = world.sample_question(rng, kinds[0])
-    return [first, *(world.ask(rng, kind, first.media) for kind in kinds[1:])]
-
-
-def questions_batch(
-    rng: random.Random, asked: Sequence[Sequence[world.Question]], tokenizer: Tokenizer
-) -> Batch:
-    """Groups of questions about the same media, which are drawn once.
-
-    ids, labels: (questions, n), the answers' ids as labels. frames: (all frames, size, size, 3) uint8.
-    frame_counts: (media,). firsts: (groups,), the row of each group's first question. shown: (marks
-    of all questions,), the media they stand for.
-    """
-    rows, labels, frames, counts, firsts, shown = [], [], [], [], [], []
-    for questions in asked:
-        media = questions[0].media
-        firsts.append(len(rows))
-        shown += [*range(len(counts), len(counts) + len(media))] * len(questions)
-        for question in questions:
-            prompt = [tokenizer.bos_id, *encode_interleaved(question.prompt, tokenizer)]
-            answer = [*tokenizer.encode(f" {question.answer}"), tokenizer.eos_id]
-            rows.append([*prompt, *answer[:-1]])
-            labels.append([*[IGNORED] * (len(prompt) - 1), *answer])
-        for medium in media:
-            drawn = _frames(medium, rng)
-            frames += drawn
-            counts.append(len(drawn))
-    return {
-        "ids": padded(rows, tokenizer.pad_id),
-        "labels": padded(labels, IGNORED),
-        "frames": torch.stack(frames),
-        "frame_counts": torch.tensor(counts),
-        "firsts": torch.tensor(firsts),
-        "shown": torch.tensor(shown),
-    }
-
-
-def _frames(medium: world.Scene | world.MovingScene, rng: random.Random) -> list[Tensor]:
-    if isinstance(medium, world.Scene):
-        return [draw(medium, rng)]
-    return [as_tensor(frame) for frame in world.frames(medium, FRAMES)]
+def scenes(recipe: FlamingoRecipe) -> list[Medium]:
+    """What the bank of a recipe shows."""
+    rng = random.Random(f"flamingo/{recipe.seed}/scenes")
+    stills = [draw_scene(rng, SINGLES, COUNTS) for _ in range(recipe.pictures)]
+    return [*stills, *(world.moving_scene(rng) for _ in range(recipe.videos))]
 
 
 def train_flamingo(recipe: FlamingoRecipe, place: Workplace) -> dict[str, float]:
@@ -164,42 +73,39 @@ def train_flamingo(recipe: FlamingoRecipe, place: Workplace) -> dict[str, float]
     model = made.build(palm, tower)
     ajar_(model)
 
-    asked = noun_states(model, tokenizer)
+    bank = kept(place.run / "bank.safetensors", scenes(recipe), model.tower, f"flamingo/{recipe.seed}")
+    examiner = Examiner(bank.media)
+    words = noun_states(model, tokenizer)
 
     def batch_at(step: int) -> Batch:
         rng = random.Random(f"flamingo/{recipe.seed}/{step}")
         if step < recipe.matching_steps:
-            return matching_batch(rng, 4 * recipe.batch, tokenizer)
+            return matching_batch(rng, 2 * recipe.batch, examiner)
         if step < recipe.matching_steps + recipe.naming_steps:
-            return naming_batch(rng, 2 * recipe.batch, tokenizer)
-        return flamingo_batch(rng, recipe.batch, tokenizer)
+            topic, groups = Examiner.name, 2 * recipe.batch
+        else:
+            topic = pick_topic(rng)
+            groups = recipe.batch if topic in ABOUT_ONE else recipe.batch // 2
+        asked = [topic(examiner, rng) for _ in range(groups)]
+        return matching_batch(rng, recipe.batch, examiner) | questions_batch(asked, tokenizer)
 
     def losses_of(batch: Batch) -> dict[str, Tensor]:
-        latents = latents_of(model, batch)
-        losses = {}
+        alone = torch.full((len(batch["matched"]), 1), tokenizer.media_id)
+        latents = model.embed_patches(bank.seen(batch["matched"]), alone)
+        losses = {"match": MATCH_WEIGHT * matching_loss(model, words, latents, batch["shown_nouns"])}
         if "labels" in batch:
-            logits = model.logits(batch["ids"], latents[batch["shown"]])
-            losses["answer"] = answer_loss(logits, batch["labels"])
-        if "shown_nouns" in batch:
-            losses["match"] = MATCH_WEIGHT * matching_loss(model, asked, latents, batch["shown_nouns"])
+            losses["answer"] = answer_loss(model, bank, batch)
         return losses
 
-    measured = {kind: _held_out(kind, tokenizer) for kind in world.KINDS}
+    measured = {kind: _held_out(kind, model, tokenizer) for kind in world.KINDS}
 
     def measure() -> dict[str, float]:
-        return {kind: _all_right(model, beside(model, batch)) for kind, batch in measured.items()}
+        return {kind: all_right(model, *of_kind) for kind, of_kind in measured.items()}
 
     schedule = Schedule(recipe.steps, recipe.learning_rate)
     figures = train(model, batch_at, losses_of, measure, schedule, place.intervals, place.run)
     save_flamingo(place.weights / "flamingo.safetensors", model, made)
     return figures
-
-
-def _held_out(kind: str, tokenizer: Tokenizer) -> Batch:
-    rng = random.Random(f"flamingo/measured/{kind}")
-    names = world.unseen() if kind == "few_shot_naming" else None
-    asked = [[world.sample_question(rng, kind, names=names)] for _ in range(MEASURED)]
-    return questions_batch(rng, asked, tokenizer)
 
 
 def ajar_(model: Flamingo) -> None:
@@ -216,25 +122,46 @@ def ajar_(model: Flamingo) -> None:
         model.resampler.latents.mul_(SMALL)
 
 
-def latents_of(model: Flamingo, batch: Batch) -> Tensor:
-    """(media, m, dim)"""
-    frames = normalized(batch["frames"]).split(batch["frame_counts"].tolist())
-    media = [some if len(some) > 1 else some[0] for some in frames]
-    return model.embed_media(media, batch["ids"][batch["firsts"]])
+def matching_batch(rng: random.Random, size: int, examiner: Examiner) -> Batch:
+    """matched: (size,), places of pictures in the bank. shown_nouns: (size, nouns)."""
+    places = rng.choices(examiner.stills, k=size)
+    return {
+        "matched": torch.tensor(places),
+        "shown_nouns": shown_nouns([examiner.media[place] for place in places]),
+    }
 
 
-def logits_on(model: Flamingo, batch: Batch) -> Tensor:
-    return model.logits(batch["ids"], latents_of(model, batch)[batch["shown"]])
+def answers(model: Flamingo, bank: Bank, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits (answers' ids, vocab), the ids, and (answers' ids,) the question each belongs to."""
+    latents = model.embed_patches(bank.seen(batch["media"]), batch["ids"][batch["firsts"]])
+    questions, at = (batch["labels"] != IGNORED).nonzero().T
+    states = model.embed(batch["ids"], latents[batch["shown"]])[questions, at]
+    decoder = model.palm.decoder
+    return decoder.head(states, decoder.embedding), batch["labels"][questions, at], questions
 
 
-def answer_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def answer_loss(model: Flamingo, bank: Bank, batch: Batch) -> Tensor:
     """Nats per token of each answer, then their mean: over all tokens at once a caption would weigh
     six times a yes or no."""
-    nats = F.cross_entropy(logits.float().mT, labels, ignore_index=IGNORED, reduction="none")
-    return (nats.sum(dim=1) / (labels != IGNORED).sum(dim=1)).mean()
+    logits, ids, questions = answers(model, bank, batch)
+    nats = F.cross_entropy(logits.float(), ids, reduction="none")
+    return (nats / questions.bincount()[questions]).sum() / len(batch["ids"])
 
 
-def _all_right(model: Flamingo, batch: Batch) -> float:
-    """The part of rows in which each answer token is the likeliest, given those before it."""
-    right = (logits_on(model, batch).argmax(dim=-1) == batch["labels"]) | (batch["labels"] == IGNORED)
-    return right.all(dim=1).float().mean().item()
+def all_right(model: Flamingo, bank: Bank, batch: Batch) -> float:
+    """The part of questions in which each token of the answer is the likeliest, given those before it."""
+    logits, ids, questions = answers(model, bank, beside(model, batch))
+    wrong = (logits.argmax(dim=-1) != ids).float()
+    return (questions.bincount(wrong) == 0).float().mean().item()
+
+
+def _held_out(kind: str, model: Flamingo, tokenizer: Tokenizer) -> tuple[Bank, Batch]:
+    """Fresh questions about fresh media; new words are taught for things that are never trained on."""
+    rng = random.Random(f"flamingo/measured/{kind}")
+    names = world.unseen() if kind == "few_shot_naming" else None
+    media, asked = [], []
+    for _ in range(MEASURED):
+        question = world.sample_question(rng, kind, names=names)
+        asked.append(Asked([question], range(len(media), len(media) + len(question.media))))
+        media += question.media
+    return look_at(media, model.tower, f"measured/{kind}"), questions_batch(asked, tokenizer)

@@ -1,8 +1,8 @@
 """Teaching words where to look: a noun's attention goes to pictures that show it.
 
-A yes or no tells one bit about one noun and one picture. Here every noun that could be asked for is
-held against every picture of the batch, in the scores of the first bridge's own attention: to the
-first latent, where a word looks that finds nothing, or to the others. The language model is frozen
+A yes or no tells one bit about one noun and one picture. Here every noun that some picture of the batch
+shows is held against all of them, in the scores of the first bridge's own attention: to the first
+latent, where a word looks that finds nothing, or to the others. The language model is frozen
 and no picture has come in before the first bridge, so what nouns bring there is made once.
 """
 
@@ -29,6 +29,12 @@ class NounStates:
 
     states: Tensor
     nouns: Tensor
+
+    def only(self, wanted: Tensor) -> "NounStates":
+        """Those of the nouns that are wanted, (nouns,) bool, which get new numbers."""
+        numbers = wanted.cumsum(dim=0) - 1
+        states, nouns = self.states.to(wanted.device), self.nouns.to(wanted.device)
+        return NounStates(states[wanted[nouns]], numbers[nouns[wanted[nouns]]])
 
 
 @torch.no_grad()
@@ -60,10 +66,11 @@ def shown_nouns(scenes: Sequence[world.Scene]) -> Tensor:
 
 
 def matching_loss(model: Flamingo, asked: NounStates, latents: Tensor, shown: Tensor) -> Tensor:
-    """Nats: of telling a noun that is shown from all others, and whether it is shown at all.
+    """Nats: of telling a noun that is shown from those of other pictures, and whether it is shown at all.
 
     latents: (pictures, m, dim). shown: (pictures, nouns).
     """
+    asked, shown = asked.only(shown.any(dim=0)), shown[:, shown.any(dim=0)]
     bridge = model.bridges["0"]
     attention = bridge.attention
     queries = attention.to_q(bridge.norm(asked.states)).unflatten(-1, (attention.heads, -1))

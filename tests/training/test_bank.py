@@ -1,0 +1,58 @@
+"""What is kept of drawn scenes."""
+
+import random
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from palm_demo import world
+from palm_demo.training.bank import AT_ONCE, FRAMES, kept, look_at
+from palm_demo.training.pictures import as_tensor, normalized
+
+
+class Thumbnail(nn.Module):
+    """A tower that sees 4 x 4 pixels, exact in bf16."""
+
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+        self.pictures = 0
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        self.pictures += len(pixels)
+        return nn.functional.adaptive_avg_pool2d(pixels, 4).flatten(2).mT.bfloat16().float()
+
+
+@pytest.fixture
+def scenes():
+    rng = random.Random(0)
+    return [world.single_scene(rng), world.moving_scene(rng), world.pair_scene(rng)]
+
+
+def test_a_bank_holds_what_the_tower_sees_in_each_scene(scenes):
+    tower = Thumbnail()
+    bank = look_at(scenes, tower, "seed")
+    again, video, picture = bank.seen(torch.tensor([2, 1, 0]))
+    assert again.shape == picture.shape == (16, 3)
+    frames = normalized(torch.stack([as_tensor(frame) for frame in world.frames(scenes[1], FRAMES)]))
+    assert_close(video, tower(frames), atol=0, rtol=0)
+
+
+def test_the_seed_decides_how_scenes_are_drawn_whoever_draws(scenes):
+    many = scenes * AT_ONCE  # more than one chunk
+    one = look_at(many, Thumbnail(), "seed")
+    by_others = look_at(many, Thumbnail(), "seed", loaders=2)
+    assert torch.equal(one.patches, by_others.patches)
+    assert not torch.equal(one.patches, look_at(many, Thumbnail(), "other seed").patches)
+
+
+def test_a_kept_bank_is_not_looked_at_again(scenes, tmp_path):
+    tower = Thumbnail()
+    first = kept(tmp_path / "run" / "bank.safetensors", scenes, tower, "seed")
+    looked = tower.pictures
+    second = kept(tmp_path / "run" / "bank.safetensors", scenes, tower, "seed")
+    assert looked == tower.pictures == FRAMES + 2
+    assert torch.equal(first.patches, second.patches)
+    assert torch.equal(first.counts, second.counts)

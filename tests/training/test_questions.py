@@ -1,0 +1,111 @@
+"""What Flamingo is asked in training, and how its answers are weighed."""
+
+import random
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.testing import assert_close
+
+from palm_demo import world
+from palm_demo.decoder import Size
+from palm_demo.models.palm import IGNORED
+from palm_demo.training.bank import Bank
+from palm_demo.training.flamingo import all_right, answer_loss, answers
+from palm_demo.training.questions import ABOUT_ONE, ABOUT_SEVERAL, Examiner, questions_batch
+
+NOUNS = ("cat", "dog", "pear", "horse", "key")
+
+
+@pytest.fixture(scope="module")
+def media():
+    rng = random.Random(0)
+    stills = [world.single_scene(rng, names=[noun]) for noun in NOUNS for _ in range(2)]
+    stills += [world.pair_scene(rng) for _ in range(5)] + [world.count_scene(rng) for _ in range(5)]
+    return [*stills, *(world.moving_scene(rng, way) for way in world.WAYS)]
+
+
+@pytest.fixture(scope="module")
+def examiner(media):
+    return Examiner(media)
+
+
+@pytest.fixture
+def flamingo(new_flamingo, tokenizer):
+    """One whose PaLM reads the real tokenizer's ids."""
+    model = new_flamingo(size=Size(dim=32, depth=2, heads=2, vocab=len(tokenizer), dim_head=16, ff_mult=2))
+    model.media_token_id = tokenizer.media_id
+    return model
+
+
+@pytest.mark.parametrize(
+    "topic", [*ABOUT_ONE, *ABOUT_SEVERAL, Examiner.name], ids=lambda topic: topic.__name__
+)
+def test_questions_are_about_the_media_at_their_places(topic, examiner, media):
+    rng = random.Random(1)
+    for _ in range(20):
+        asked = topic(examiner, rng)
+        for question in asked.questions:
+            assert question.media == tuple(media[place] for place in asked.places)
+            assert question.prompt.count(world.MEDIA) == len(asked.places)
+
+
+def test_few_shot_naming_shows_another_picture_of_what_was_taught(examiner):
+    rng = random.Random(2)
+    for _ in range(20):
+        *taught, asked = examiner.few_shot_naming(rng).places
+        nouns = [examiner.media[place].names for place in taught]
+        assert asked not in taught
+        assert nouns.count(examiner.media[asked].names) == 1
+        assert len(set(nouns)) == len(nouns)
+
+
+def test_a_batch_has_the_answers_as_labels_and_each_medium_once(examiner, tokenizer):
+    rng = random.Random(3)
+    asked = [topic(examiner, rng) for topic in (Examiner.facts, Examiner.which_picture, Examiner.way)]
+    batch = questions_batch(asked, tokenizer)
+    questions = [question for group in asked for question in group.questions]
+    assert batch["media"].tolist() == [place for group in asked for place in group.places]
+    assert len(batch["shown"]) == (batch["ids"] == tokenizer.media_id).sum()
+    for ids, labels, question in zip(batch["ids"], batch["labels"], questions, strict=True):
+        text = tokenizer.decode([*ids[ids != tokenizer.pad_id].tolist()])
+        answer = labels[labels != IGNORED].tolist()
+        assert answer == [*tokenizer.encode(f" {question.answer}"), tokenizer.eos_id]
+        assert text.endswith(f" {question.answer}")
+    first, *_ = batch["shown"][batch["firsts"][1] :].tolist()
+    assert batch["media"][first] == asked[1].places[0]
+
+
+def test_the_loss_is_the_mean_over_questions_of_each_answers_mean(examiner, flamingo, tokenizer):
+    rng = random.Random(4)
+    asked = [topic(examiner, rng) for topic in (Examiner.names, Examiner.facts, Examiner.few_shot_naming)]
+    batch = questions_batch(asked, tokenizer)
+    bank = Bank(examiner.media, *made_up_patches(examiner.media))
+    latents = flamingo.embed_patches(bank.seen(batch["media"]), batch["ids"][batch["firsts"]])
+    logits = flamingo.logits(batch["ids"], latents[batch["shown"]])
+    expected = [
+        F.cross_entropy(row[labels != IGNORED], labels[labels != IGNORED])
+        for row, labels in zip(logits, batch["labels"], strict=True)
+    ]
+    assert_close(answer_loss(flamingo, bank, batch), torch.stack(expected).mean())
+
+
+def test_an_answer_is_right_when_all_of_its_ids_are(examiner, flamingo, tokenizer):
+    rng = random.Random(5)
+    batch = questions_batch([examiner.names(rng) for _ in range(6)], tokenizer)
+    bank = Bank(examiner.media, *made_up_patches(examiner.media))
+    assert all_right(flamingo, bank, batch) == 0
+    logits, _, questions = answers(flamingo, bank, batch)
+    labels = batch["labels"].clone()
+    labels[labels != IGNORED] = logits.argmax(dim=-1)
+    assert all_right(flamingo, bank, batch | {"labels": labels}) == 1
+    last_of_first = (questions == 0).sum() - 1
+    at = (labels[0] != IGNORED).nonzero()[last_of_first]
+    labels[0, at] = (labels[0, at] + 1) % len(tokenizer)
+    assert all_right(flamingo, bank, batch | {"labels": labels}) == pytest.approx(1 - 1 / len(labels))
+
+
+def made_up_patches(media) -> tuple[torch.Tensor, torch.Tensor]:
+    """Patches of four tokens, 24 wide, and how many frames each medium has."""
+    counts = torch.tensor([1 if isinstance(medium, world.Scene) else 2 for medium in media])
+    return torch.randn(int(counts.sum()), 4, 24), counts
