@@ -12,7 +12,7 @@ from einops_exts import rearrange_many
 from torch import Tensor, nn
 
 from palm_demo.attention import attend_visible
-from palm_demo.parts import LayerNorm, SwiGLU
+from palm_demo.parts import BiasedLayerNorm, LayerNorm, SwiGLU
 from palm_demo.projection import Projection
 
 KeysValues = tuple[Tensor, Tensor]
@@ -57,7 +57,7 @@ def feed_forward(dim: int) -> nn.Sequential:
     """Norm, GELU feed-forward without biases, four times as wide inside: Flamingo's, in the
     resampler and the bridges."""
     return nn.Sequential(
-        nn.LayerNorm(dim),
+        BiasedLayerNorm(dim),
         Projection(dim, 4 * dim),
         nn.GELU(),
         Projection(4 * dim, dim),
@@ -70,7 +70,7 @@ class GatedCrossAttention(nn.Module):
 
     def __init__(self, dim: int, dim_media: int, heads: int, dim_head: int):
         super().__init__()
-        self.norm = nn.LayerNorm(dim)
+        self.norm = BiasedLayerNorm(dim)
         self.attention = CrossAttention(dim, dim_media, heads, heads, dim_head)
         self.attention_gate = nn.Parameter(torch.zeros(1))
         self.ff = feed_forward(dim)

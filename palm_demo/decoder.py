@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+import torch
 from torch import Tensor, nn
 
 from palm_demo.attention import Causal, LayerAttention, Pattern
@@ -95,8 +96,10 @@ class Decoder(nn.Module):
         """(b, n, dim) token embeddings -> (b, n, dim) states after the last block, not normed.
 
         pattern: who sees whom; causal by default. bridges: what to run after which block.
-        adapters: one per block.
+        adapters: one per block. States are summed in fp32 at least: in bf16, what one block adds
+        to a large sum would be lost, and company would change a text.
         """
+        states = states.to(torch.promote_types(states.dtype, torch.float32))
         pattern, bridges = pattern or Causal(), bridges or {}
         rotation = self.rotary(pattern.positions(states))
         for layer, block in enumerate(self.blocks):

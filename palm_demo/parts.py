@@ -1,5 +1,7 @@
 """The parts a decoder is built from: one idea of a paper per class.
 
+Norms read states of any dtype and give that of their weights.
+
 Letters: `b` batch, `n` new tokens, `m` visible tokens, `h` heads, `d` head width.
 """
 
@@ -22,7 +24,15 @@ class LayerNorm(nn.Module):
         self.gamma = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, x.shape[-1:], self.gamma.to(x.dtype))
+        return F.layer_norm(x, x.shape[-1:], self.gamma.to(x.dtype)).to(self.gamma.dtype)
+
+
+class BiasedLayerNorm(nn.LayerNorm):
+    """The same with a bias, as in Flamingo's reference."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        gain, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+        return F.layer_norm(x, self.normalized_shape, gain, bias, self.eps).to(self.weight.dtype)
 
 
 class RMSNorm(nn.Module):
@@ -36,7 +46,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         root_mean_square = x.norm(dim=-1, keepdim=True) * x.shape[-1] ** -0.5
-        return x / root_mean_square.clamp(min=self.eps) * self.gamma
+        return (x / root_mean_square.clamp(min=self.eps) * self.gamma).to(self.gamma.dtype)
 
 
 class GELU(nn.Module):
