@@ -14,9 +14,9 @@ from torch import Tensor
 from benchmarks import subjects
 from benchmarks.measuring import arguments, machine, medians, table, times
 from palm_demo.generation import BatchLimits, ContinuousBatch, Row, Sampler, Sampling
-from palm_demo.generation.stream import quietly
 from palm_demo.models import PaLM
 from palm_demo.models.palm import PaLMCache
+from palm_demo.threads import apart
 
 VISITORS = 16
 CAPACITY = 256
@@ -50,6 +50,7 @@ def requests(vocab: int) -> list[Request]:
     return made
 
 
+@apart
 def new_palm(size: str, dtype: torch.dtype, device: torch.device) -> PaLM:
     """With scopes that change something."""
     palm, _ = subjects.palms(size)
@@ -82,6 +83,8 @@ def serve(palm: PaLM, wanted: Sequence[Request], at_once: int) -> list[list[int]
     return texts
 
 
+@apart
+@torch.inference_mode()
 def largest_difference(palm: PaLM, wanted: Sequence[Request]) -> float:
     """Between the logits of a row alone and in company, over all rows and steps.
 
@@ -128,7 +131,7 @@ def compare(palm: PaLM, wanted: Sequence[Request], rounds: int, device: torch.de
         f"{alone:.0f}",
         times(together, alone),
         f"{same} of {len(wanted)}",
-        f"{quietly(largest_difference, palm, wanted):.1e}",
+        f"{largest_difference(palm, wanted):.1e}",
     ]
 
 

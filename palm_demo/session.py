@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from palm_demo import checkpoints, world
@@ -21,6 +22,7 @@ from palm_demo.media import MediaLimits, Medium, Picture, open_image, open_mediu
 from palm_demo.models import Flamingo, MaMMUT, PaLM
 from palm_demo.prompting import check_length, check_media_count, encode_interleaved
 from palm_demo.scoring import bits_per_byte
+from palm_demo.threads import apart
 from palm_demo.tokenizer import Tokenizer
 from palm_demo.writing import Writer
 
@@ -100,6 +102,7 @@ class Session:
         deltas = self.writers["palm"].stream(ids, prefill, wanted, cancelled)
         return deltas if begun == prompt else _without_leading_space(deltas)
 
+    @apart
     def bits_per_byte(self, text: str, scope: str | None = None) -> float:
         """How well PaLM predicts a text of any length: bits over its UTF-8 bytes, lower is better."""
         if not text:
@@ -158,6 +161,7 @@ class Session:
             captions += self.writers["mammut"].texts(prompts, self._see_and_prefill(pixels), wanted)
         return captions
 
+    @apart
     def embed_images(self, images: Sequence[Picture]) -> np.ndarray:
         """(n, d) float32 unit rows, in one space with `embed_texts`."""
         rows = [np.zeros((0, self._latent_width), np.float32)]
@@ -166,6 +170,7 @@ class Session:
                 rows.append(self.mammut.encode_images(pixels).latents.float().numpy(force=True))
         return np.concatenate(rows)
 
+    @apart
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """(n, d) float32 unit rows. Raises PromptError on an empty text or one too long."""
         if not texts:
@@ -243,14 +248,18 @@ class Session:
     def _pixels(self, medium: Medium) -> Tensor:
         """(frames, 3, size, size), of a picture (3, size, size)."""
         frames = open_medium(medium, self.flamingo.max_frames, self.media_limits)
-        pixels = self.flamingo.tower.preprocess(frames).to(self._device)
+        pixels = self._preprocessed(frames)
         return pixels if len(frames) > 1 else pixels[0]
 
     def _batches(self, images: Sequence[Picture]) -> Iterator[Tensor]:
         for start in range(0, len(images), IMAGES_AT_ONCE):
             some = images[start : start + IMAGES_AT_ONCE]
             opened = [open_image(image, self.media_limits) for image in some]
-            yield self.mammut.tower.preprocess(opened).to(self._device)
+            yield self._preprocessed(opened)
+
+    @apart
+    def _preprocessed(self, frames: Sequence[Image.Image]) -> Tensor:
+        return self.mammut.tower.preprocess(frames).to(self._device)
 
     @property
     def about(self) -> dict[str, dict[str, str | int]]:
@@ -279,6 +288,7 @@ def _without_leading_space(deltas: Iterator[str]) -> Iterator[str]:
             yield delta
 
 
+@apart
 def load(
     profile: str = "tiny",
     media_limits: MediaLimits | None = None,

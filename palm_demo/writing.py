@@ -22,6 +22,7 @@ from palm_demo.generation import (
 from palm_demo.generation.batch import Rows
 from palm_demo.generation.stream import Prefill
 from palm_demo.prompting import check_length
+from palm_demo.threads import apart
 from palm_demo.tokenizer import Tokenizer
 
 
@@ -62,6 +63,7 @@ class Writer:
         row = Row(prompt, sampler, settings.max_new_tokens, self.tokenizer.eos_id)
         return self._deltas(row, prefill, settings.stop, cancelled)
 
+    @apart
     def texts(self, prompts: Sequence[Sequence[int]], prefill: Prefill, settings: TextSettings) -> list[str]:
         """Texts of prompts that one prefill reads, decoded together and with nobody else's."""
         written: list[list[int]] = [[] for _ in prompts]
