@@ -40,13 +40,9 @@ class ParallelBlock(nn.Module):
         self.qk = style.qk(size.dim_head)
         self.activation = style.activation()
         attention_width, ff_width = size.heads * size.dim_head, size.dim * size.ff_mult
-        self.widths = (
-            attention_width,
-            size.dim_head,
-            size.dim_head,
-            ff_width * self.activation.inner_widths,
-        )
-        self.fused = Projection(size.dim, sum(self.widths))
+        self.inputs = (attention_width, size.dim_head, size.dim_head)
+        self.ff_width = ff_width * self.activation.inner_widths
+        self.fused = Projection(size.dim, sum(self.inputs) + self.ff_width)
         self.attention_out = Projection(attention_width, size.dim)
         self.ff_out = Projection(ff_width, size.dim)
 
@@ -59,11 +55,10 @@ class ParallelBlock(nn.Module):
     ) -> Tensor:
         """(b, n, dim) -> what the block adds to it, (b, n, dim)."""
         normed = self.norm(states)
-        queries, keys, values, ff = self.fused(normed).split(self.widths, dim=-1)
+        inputs, ff = self.fused(normed).split((sum(self.inputs), self.ff_width), dim=-1)
         if adapter is not None:
-            queries = queries + adapter.query(normed)
-            keys = keys + adapter.key(normed)
-            values = values + adapter.value(normed)
+            inputs = inputs + adapter.inputs(normed)
+        queries, keys, values = inputs.split(self.inputs, dim=-1)
         # plain views, (b, n, h d) -> (b, h, n, d): a step of decoding is too short for einops
         queries = queries.unflatten(-1, (self.heads, -1)).transpose(1, 2)
         queries, keys = rotation(*self.qk(queries, keys[:, None]))

@@ -40,21 +40,17 @@ class LoRA(nn.Module):
         """(dim_in, dim_out), what merging adds."""
         return self.down @ self.up
 
-    def forward(self, x: Tensor) -> Tensor:
-        return LowRank(self.down, self.up)(x)
-
 
 @dataclass
 class LayerAdapter:
-    """The four additions of one block, as modules or as per-row stacks."""
+    """What is added in one block: to queries, keys and values, which lie side by side, and to the output."""
 
-    query: LoRA | LowRank
-    key: LoRA | LowRank
-    value: LoRA | LowRank
-    out: LoRA | LowRank
+    inputs: LowRank
+    out: LowRank
 
 
-PROJECTIONS = ("query", "key", "value", "out")
+INPUTS = ("query", "key", "value")
+PROJECTIONS = (*INPUTS, "out")
 
 
 class Adapter(nn.Module):
@@ -74,7 +70,12 @@ class Adapter(nn.Module):
         )
 
     def layer_adapters(self) -> list[LayerAdapter]:
-        return [LayerAdapter(**dict(layer.items())) for layer in self.layers]
+        return [
+            LayerAdapter(
+                _side_by_side([layer[p] for p in INPUTS]), LowRank(layer["out"].down, layer["out"].up)
+            )
+            for layer in self.layers
+        ]
 
 
 class Scopes(nn.Module):
@@ -140,7 +141,7 @@ class Scopes(nn.Module):
         with torch.no_grad():
             for layer, block in zip(self[name].layers, blocks, strict=True):
                 originals.append((block.fused.weight.clone(), block.attention_out.weight.clone()))
-                added = torch.cat([layer[p].weight for p in PROJECTIONS[:3]], dim=1).T
+                added = torch.cat([layer[p].weight for p in INPUTS], dim=1).T
                 block.fused.weight[: len(added)] += added.to(block.fused.weight.dtype)
                 block.attention_out.weight += layer["out"].weight.T.to(block.fused.weight.dtype)
         self.merged[name] = originals
@@ -157,30 +158,34 @@ class Scopes(nn.Module):
                 block.attention_out.weight.copy_(out)
 
 
+def _side_by_side(parts: Sequence[LoRA]) -> LowRank:
+    """Several additions to the same x as one, whose outputs follow one another."""
+    return LowRank(torch.cat([p.down for p in parts], dim=1), torch.block_diag(*[p.up for p in parts]))
+
+
 def for_rows(adapters: Sequence[Adapter | None]) -> list[LayerAdapter] | None:
     """One adapter a block for a batch, given each row's own; None where all rows are of the base."""
-    if all(adapter is None for adapter in adapters):
+    used = {adapter: adapter.layer_adapters() for adapter in adapters if adapter is not None}
+    if not used:
         return None
-    if all(adapter is adapters[0] for adapter in adapters):
-        return adapters[0].layer_adapters()
-    return _stack(adapters)
+    if len(used) == 1 and None not in adapters:
+        return next(iter(used.values()))
+    by_row = [used.get(adapter) for adapter in adapters]
+    return [
+        LayerAdapter(
+            _stack([layers and layers[depth].inputs for layers in by_row]),
+            _stack([layers and layers[depth].out for layers in by_row]),
+        )
+        for depth in range(len(next(iter(used.values()))))
+    ]
 
 
-def _stack(adapters: Sequence[Adapter | None]) -> list[LayerAdapter]:
-    """Per-row low-rank factors, zeros for rows of the base, ranks padded to the largest."""
-    first = next(adapter for adapter in adapters if adapter is not None)
-    rank = max(adapter.rank for adapter in adapters if adapter is not None)
-
-    def stacked(layer: int, projection: str) -> LowRank:
-        blank = first.layers[layer][projection]
-        downs, ups = [], []
-        for adapter in adapters:
-            lora = adapter.layers[layer][projection] if adapter is not None else None
-            down = lora.down if lora is not None else torch.zeros_like(blank.down)
-            up = lora.up if lora is not None else torch.zeros_like(blank.up)
-            downs.append(F.pad(down, (0, rank - down.shape[1])))
-            ups.append(F.pad(up, (0, 0, 0, rank - up.shape[0])))
-        return LowRank(torch.stack(downs), torch.stack(ups))
-
-    depth = len(first.layers)
-    return [LayerAdapter(**{p: stacked(i, p) for p in PROJECTIONS}) for i in range(depth)]
+def _stack(rows: Sequence[LowRank | None]) -> LowRank:
+    """Each row's factors, zeros for rows of the base, ranks padded to the largest."""
+    some = max((row for row in rows if row is not None), key=lambda row: row.down.shape[1])
+    rank = some.down.shape[1]
+    none = LowRank(torch.zeros_like(some.down), torch.zeros_like(some.up))
+    padded = [row or none for row in rows]
+    downs = [F.pad(row.down, (0, rank - row.down.shape[1])) for row in padded]
+    ups = [F.pad(row.up, (0, 0, 0, rank - row.up.shape[0])) for row in padded]
+    return LowRank(torch.stack(downs), torch.stack(ups))

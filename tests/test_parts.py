@@ -112,7 +112,7 @@ def test_a_block_is_attention_and_feed_forward_side_by_side(style):
     states = torch.randn(1, 5, 32)
     rotation = style.rotary(16)(torch.arange(5))
     normed = block.norm(states)
-    parts = F.linear(normed, block.fused.weight).split(block.widths, dim=-1)
+    parts = F.linear(normed, block.fused.weight).split((*block.inputs, block.ff_width), dim=-1)
     heads = []
     for queries in parts[0].split(16, dim=-1):
         turned = rotation(*block.qk(queries[None], parts[1][None]))
@@ -129,7 +129,7 @@ def test_qk_norm_ignores_how_long_queries_are(style, new_palm, new_ids):
     palm, ids = new_palm(style), new_ids(1, 6)
     before = palm(ids)
     for block in palm.decoder.blocks:
-        block.fused.weight.data[: block.widths[0]] *= 10
+        block.fused.weight.data[: block.inputs[0]] *= 10
     assert torch.allclose(palm(ids), before, atol=1e-4) == (style is RLHF_QK_NORM)
 
 

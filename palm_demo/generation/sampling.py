@@ -10,9 +10,6 @@ from torch import Tensor
 
 from palm_demo.errors import SamplingError
 
-NUCLEUS = 1024
-"""Ids among which a nucleus is looked for first: sorting all of 50,000 takes several times as long."""
-
 TINY = np.finfo(np.float64).tiny
 
 
@@ -86,13 +83,21 @@ class Sampler:
         logits = (logits - logits.max()) / max(self.sampling.temperature, 1e-30)
         if self.sampling.top_k:
             logits = keep_top_k(logits, int(self.sampling.top_k))
-        if self.sampling.top_p < 1:
-            logits = keep_top_p(logits, self.sampling.top_p)
-        # A race of all ids, which ends alike whatever rounding does to the others' chances. Where a single
-        # number falls in a running sum would be faster, but 2 texts of 16 changed in company.
-        # In float64: single numbers are so coarse near zero that unlikely ids would win too often.
-        arrivals = torch.from_numpy(self.random.standard_exponential(len(logits)))
-        return int((logits.softmax(dim=-1) / arrivals.clamp_(min=TINY)).argmax())
+        return self._race(logits.softmax(dim=-1).double())
+
+    def _race(self, probabilities: Tensor) -> int:
+        """The id that arrives first, each as often as is probable, of those in the nucleus.
+
+        A race of all ids ends alike whatever rounding does to the others' chances. Where one random
+        number falls in a running sum would be faster, but 2 texts of 16 changed in company.
+        """
+        arrivals = torch.from_numpy(self.random.standard_exponential(len(probabilities))).clamp_(min=TINY)
+        speeds = probabilities / arrivals
+        while True:
+            first = int(speeds.argmax())
+            if self.sampling.top_p == 1 or in_nucleus(probabilities, first, self.sampling.top_p):
+                return first
+            speeds[probabilities <= probabilities[first]] = 0  # nor is what is no likelier
 
 
 def penalize_(logits: Tensor, history: Sequence[int], penalty: float) -> None:
@@ -108,13 +113,9 @@ def keep_top_k(logits: Tensor, k: int) -> Tensor:
     return torch.full_like(logits, -torch.inf).scatter(0, ids, values)
 
 
-def keep_top_p(logits: Tensor, p: float) -> Tensor:
-    """(vocab,) -> the same with all at -inf but the smallest set of likeliest ids whose
-    probability reaches p (Holtzman et al. 2020), with all that are as likely as its last one."""
-    probabilities = logits.softmax(dim=-1)
-    ordered = probabilities.topk(min(NUCLEUS, len(logits))).values
-    if ordered.sum() < p:
-        ordered = torch.from_numpy(-np.sort(-probabilities.numpy()))  # several times faster than torch's
-    before = ordered.cumsum(dim=-1) - ordered
-    last = max(0, int((before < p).sum()) - 1)
-    return logits.masked_fill(probabilities < ordered[last], -torch.inf)
+def in_nucleus(probabilities: Tensor, token_id: int, p: float) -> bool:
+    """Whether an id is of the smallest set of likeliest ids whose probability reaches p (Holtzman
+    et al. 2020), or as likely as one of them. Needs no sorting of all ids, which takes as long as a
+    step of a small model."""
+    likelier = probabilities[probabilities > probabilities[token_id]]
+    return not len(likelier) or bool(likelier.sum() < p)

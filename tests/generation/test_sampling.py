@@ -8,7 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from palm_demo.errors import SamplingError
-from palm_demo.generation.sampling import NUCLEUS, Sampler, Sampling, keep_top_k, keep_top_p, penalize_
+from palm_demo.generation.sampling import Sampler, Sampling, in_nucleus, keep_top_k, penalize_
 
 LOGITS = torch.tensor([1.0, 4.0, -2.0, 3.9, 0.0, 2.5, -7.0, 3.0])
 
@@ -81,24 +81,28 @@ def test_top_k_keeps_the_k_likeliest(k):
 
 
 @pytest.mark.parametrize("p", [0.05, 0.3, 0.5, 0.9, 0.99])
-def test_top_p_keeps_the_smallest_set_that_reaches_p(p):
-    for _ in range(50):
-        logits = torch.randn(50) * 2
-        assert kept(keep_top_p(logits, p)) == nucleus(logits, p)
+def test_the_nucleus_is_the_smallest_set_that_reaches_p(p):
+    for spread in (0.1, 2.0):
+        logits = torch.randn(50) * spread
+        chances = logits.double().softmax(dim=-1)
+        assert {i for i in range(50) if in_nucleus(chances, i, p)} == nucleus(logits, p)
 
 
-@pytest.mark.parametrize("spread", [0.1, 4.0], ids=["flat", "peaked"])
-def test_top_p_of_more_ids_than_are_looked_at_first(spread):
-    logits = torch.randn(3 * NUCLEUS) * spread
-    found = kept(keep_top_p(logits, 0.8))
-    assert found == nucleus(logits, 0.8)
-    assert (len(found) > NUCLEUS) == (spread < 1)
+@pytest.mark.parametrize("spread", [0.1, 3.0], ids=["flat", "peaked"])
+@pytest.mark.parametrize("p", [0.01, 0.3, 0.8])
+def test_sampling_follows_the_probabilities_within_the_nucleus(p, spread):
+    logits = torch.randn(12) * spread
+    inside = sorted(nucleus(logits, p))
+    found = drawn(Sampling(temperature=1.0, top_p=p, seed=0), count=3000, logits=logits)
+    assert found.keys() <= set(inside)
+    shares = torch.tensor([found[i] / 3000 for i in inside])
+    assert_close(shares, logits[inside].softmax(dim=-1), atol=0.03, rtol=0)
 
 
-def test_what_is_kept_keeps_its_logits():
-    for some in (keep_top_k(LOGITS, 3), keep_top_p(LOGITS, 0.8)):
-        assert len(kept(some)) == 3
-        assert all(some[i] == LOGITS[i] for i in kept(some))
+def test_what_top_k_keeps_keeps_its_logits():
+    some = keep_top_k(LOGITS, 3)
+    assert kept(some) == {1, 3, 7}
+    assert all(some[i] == LOGITS[i] for i in kept(some))
 
 
 def test_top_p_of_zero_keeps_one_id():

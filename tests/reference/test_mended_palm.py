@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from palm_demo.checkpoints import from_reference, load_scope, save_scope
 from palm_demo.errors import ScopeError
-from palm_demo.generation.sampling import keep_top_k, keep_top_p
+from palm_demo.generation.sampling import in_nucleus, keep_top_k
 from palm_demo.parts import RLHF_QK_NORM, XPos
 
 from .conftest import SIZE
@@ -104,9 +104,9 @@ def test_the_length_asked_for_is_that_of_what_is_new(twins, text):
 
 
 def test_a_nucleus_of_nine_tenths_holds_nine_tenths():
-    logits = torch.tensor([0.4, 0.3, 0.2, 0.06, 0.04]).log()
-    theirs = top_p(logits[None], thres=0.9)[0].isfinite().sum()
-    assert theirs < keep_top_p(logits, 0.9).isfinite().sum() == 3
+    chances = torch.tensor([0.4, 0.3, 0.2, 0.06, 0.04])
+    theirs = top_p(chances.log()[None], thres=0.9)[0].isfinite().sum()
+    assert theirs < sum(in_nucleus(chances, i, 0.9) for i in range(5)) == 3
     assert top_k(torch.randn(1, 100), thres=0.9).isfinite().sum() == 10
     assert keep_top_k(torch.randn(100), 90).isfinite().sum() == 90
 

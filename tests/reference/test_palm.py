@@ -1,5 +1,7 @@
 """PaLM gives the numbers of palm-rlhf-pytorch and of toolformer-pytorch."""
 
+import copy
+
 import palm_rlhf_pytorch.palm
 import pytest
 import torch
@@ -116,7 +118,9 @@ def test_a_merged_scope_is_that_of_palm_rlhf(twins, text):
     reference.merge_finetune_params("prose")
     ours.merge_scope("prose")
     assert_close(ours(ids), reference(ids), **equal)
-    assert_close(ours(ids, scopes=["verse"]), reference(ids, finetune_scope="verse"), **equal)
+    # One stirred scope on another: in fp32 either package is up to 4e-5 from the same in fp64.
+    exact, theirs = copy.deepcopy(ours).double(), reference.double()
+    assert_close(exact(ids, scopes=["verse"]), theirs(ids, finetune_scope="verse"), **equal)
     ours.unmerge_scope("prose")
     assert torch.equal(ours(ids), base)
 
