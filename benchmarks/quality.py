@@ -20,6 +20,7 @@ from palm_demo.training.prose import held_out_books, index
 SEED = "quality"
 AT_ONCE = 50
 TEXT_CHARACTERS = 20_000
+PASSAGE = 1_000
 
 
 @dataclass(frozen=True)
@@ -164,12 +165,21 @@ def text(session: palm_demo.Session, corpus: Path) -> Iterator[Row]:
     scores = [session.bits_per_byte(some) for some in tqdm(texts.values(), leave=False)]
     yield Row(f"bits per byte on {len(texts)} unread books", np.mean(scores), "8", len(texts))
     shelf = {row["id"]: row["shelf"] for row in index(corpus)}
+    told = []
     for stem, some in texts.items():
-        if shelf.get(stem) in session.scopes:
+        author = shelf.get(stem)
+        if author in session.scopes:
             base = session.bits_per_byte(some)
-            scoped = session.bits_per_byte(some, scope=shelf[stem])
-            what = f"bits per byte, scope {shelf[stem]} on its author's unread book"
-            yield Row(what, scoped, f"base {base:.3f}", 1)
+            scoped = session.bits_per_byte(some, scope=author)
+            yield Row(
+                f"bits per byte, scope {author} on its author's unread book", scoped, f"base {base:.3f}", 1
+            )
+            for start in range(0, len(some) - PASSAGE + 1, PASSAGE):
+                probabilities = session.who_wrote(some[start : start + PASSAGE])
+                told.append(max(probabilities, key=probabilities.get) == author)
+    if told:
+        what = f"author of {PASSAGE:,} characters told among {len(session.scopes)}"
+        yield Row(what, np.mean(told), f"{1 / len(session.scopes):.3f}", len(told))
 
 
 def table(rows: Sequence[Row], title: str) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from palm_demo import checkpoints, world
 from palm_demo.about import describe
-from palm_demo.errors import PromptError
+from palm_demo.errors import PromptError, ScopeError
 from palm_demo.gallery import Gallery, Hit
 from palm_demo.generation import BatchLimits, TextSettings, Waiting
 from palm_demo.generation.stream import Prefill
@@ -21,7 +21,7 @@ from palm_demo.labels import label_text
 from palm_demo.media import MediaLimits, Medium, Picture, open_image, open_medium
 from palm_demo.models import Flamingo, MaMMUT, PaLM
 from palm_demo.prompting import check_length, check_media_count, encode_interleaved
-from palm_demo.scoring import bits_per_byte
+from palm_demo.scoring import author_probabilities, bits_per_byte
 from palm_demo.threads import apart
 from palm_demo.tokenizer import Tokenizer
 from palm_demo.writing import Writer
@@ -108,6 +108,18 @@ class Session:
         if not text:
             raise PromptError("the text is empty; give at least one character")
         return bits_per_byte(self.palm, self.tokenizer, text, scope, self.context)
+
+    @apart
+    def who_wrote(self, text: str) -> dict[str, float]:
+        """Scope -> probability that its author wrote the text, if one of them did; they sum to 1.
+
+        Raises PromptError on an empty text, ScopeError where there are not two scopes to tell apart.
+        """
+        if not text.strip():
+            raise PromptError("the text is empty; give a passage, best of 1,000 characters or more")
+        if len(self.scopes) < 2:
+            raise ScopeError(f"there are {len(self.scopes)} scopes; load two or more to tell apart")
+        return author_probabilities(self.palm, self.tokenizer, text, self.scopes, self.context)
 
     def answer(self, prompt: str, media: Sequence[Medium], **settings) -> str:
         """What Flamingo says after a prompt with one `<media>` per picture or video; settings as

@@ -10,7 +10,7 @@ from palm_demo.decoder import Size
 from palm_demo.errors import ScopeError
 from palm_demo.models.palm import IGNORED
 from palm_demo.parts import RLHF, TOOLFORMER
-from palm_demo.scoring import bits_per_byte
+from palm_demo.scoring import author_probabilities, bits_per_byte
 
 CONTEXT = 16
 LENGTHS = [1, 2, 15, 16, 17, 18, 31, 32, 33, 47, 90, 203]
@@ -93,6 +93,19 @@ def test_a_scope_is_scored_as_that_scope(palm, tokenizer):
     assert abs(base - scoped) > 1e-3
     palm.merge_scope("carroll")
     assert_close(bits_per_byte(palm, tokenizer, text, None, CONTEXT), scoped, rtol=1e-4, atol=0)
+
+
+def test_authors_are_told_by_how_likely_each_finds_the_text(palm, tokenizer):
+    text, names = text_of(tokenizer, 40), ["carroll", "doyle", "poe"]
+    for name in names:
+        for weight in palm.add_scope(name, 2).parameters():
+            weight.data.normal_(std=0.2)
+    found = author_probabilities(palm, tokenizer, text, names, CONTEXT)
+    size = len(text.encode())
+    likelihoods = [2 ** (-size * bits_per_byte(palm, tokenizer, text, name, CONTEXT)) for name in names]
+    expected = [one / sum(likelihoods) for one in likelihoods]
+    assert list(found) == names
+    assert list(found.values()) == pytest.approx(expected, rel=1e-3)
 
 
 def test_an_unknown_scope_is_refused(palm, tokenizer):

@@ -83,6 +83,30 @@ def test_bits_per_byte_takes_texts_longer_than_the_context(session: Session):
     assert 0 < session.bits_per_byte(text) < 2
 
 
+def test_who_wrote_knows_verse_from_a_detective_story(session: Session):
+    verse = (
+        "KING.\nCome hither, gentle cousin; what ill news\nHath made thy cheek so pale? Speak, I command.\n\n"
+        "CLIFFORD.\nMy gracious liege, the rebels are in arms,\nAnd every hour their multitude doth grow.\n"
+    )
+    story = (
+        '"You will observe, my dear fellow," said he, knocking out his pipe, "that the mud upon his boot '
+        'is dry. He came by the late train from town, and in a cab." I confessed that I had seen nothing.'
+    )
+    for text, author in ((verse, "shakespeare"), (story, "doyle")):
+        found = session.who_wrote(text)
+        assert list(found) == session.scopes
+        assert sum(found.values()) == pytest.approx(1)
+        assert max(found, key=found.get) == author
+
+
+def test_who_wrote_needs_a_text_and_two_scopes(session: Session, monkeypatch):
+    with pytest.raises(PromptError, match="empty"):
+        session.who_wrote(" \n")
+    monkeypatch.setattr(Session, "scopes", ["doyle"])
+    with pytest.raises(ScopeError, match="there are 1 scopes; load two"):
+        session.who_wrote("Once upon a time")
+
+
 def test_captions_name_most_single_things(session: Session, pictures):
     captions = session.captions([picture for picture, _ in pictures])
     right = sum(
