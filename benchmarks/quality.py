@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 import palm_demo
 from palm_demo import world
+from palm_demo.session import STRANGE
 from palm_demo.training.prose import held_out_books, index
 
 SEED = "quality"
@@ -182,6 +184,35 @@ def text(session: palm_demo.Session, corpus: Path) -> Iterator[Row]:
         yield Row(what, np.mean(told), f"{1 / len(session.scopes):.3f}", len(told))
 
 
+def familiarity(session: palm_demo.Session, cases: Cases, folder: Path) -> Iterator[Row]:
+    """Whether scenes of the world are more familiar than parts of pictures that are no drawings."""
+    strange = [Image.open(path).convert("RGB") for path in sorted(folder.iterdir())]
+    scenes = cases.draw("familiarity/scenes", lambda rng: _any_scene(rng, cases.atlas))
+    parts = cases.draw("familiarity/strange", lambda rng: _square(rng, rng.choice(strange)))
+    known = [
+        session.familiarity(world.render(scene, atlas=cases.atlas)) for scene in tqdm(scenes, leave=False)
+    ]
+    unknown = [session.familiarity(part) for part in tqdm(parts, leave=False)]
+    difference = np.subtract.outer(known, unknown)
+    value = (difference > 0).mean() + (difference == 0).mean() / 2
+    what = f"familiarity, AUROC of scenes against squares of {len(strange)} pictures that are no drawings"
+    yield Row(what, value, "0.500", len(scenes))
+    flagged = np.mean(np.array(unknown) < STRANGE), np.mean(np.array(known) < STRANGE)
+    yield Row("such squares that are called strange", flagged[0], f"scenes {flagged[1]:.3f}", len(parts))
+
+
+def _any_scene(rng: random.Random, atlas: world.Atlas) -> world.Scene:
+    return rng.choice((world.single_scene, world.pair_scene, world.count_scene))(rng, atlas=atlas)
+
+
+def _square(rng: random.Random, picture: Image.Image) -> Image.Image:
+    """At least two fifths of its shorter side wide."""
+    shorter = min(picture.size)
+    side = rng.randint(2 * shorter // 5, shorter)
+    left, top = (rng.randint(0, length - side) for length in picture.size)
+    return picture.crop((left, top, left + side, top + side))
+
+
 def table(rows: Sequence[Row], title: str) -> str:
     """Markdown."""
     lines = [f"| {title} | value | chance | cases |", "|---|---|---|---|"]
@@ -193,12 +224,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=1000, help="fresh cases per row")
     parser.add_argument("--corpus", type=Path, help="folder of .txt files")
+    parser.add_argument("--strange", type=Path, help="folder of pictures that are no drawings")
     parser.add_argument("--style-folder", type=Path, help="an atlas of a style never trained on")
     given = parser.parse_args()
     session = palm_demo.load()
     atlas = world.Atlas.load(given.style_folder) if given.style_folder else world.Atlas.load()
     cases = Cases(given.cases, atlas)
     rows = [*retrieval(session, cases), *captions(session, cases), *questions(session, cases)]
+    if given.strange:
+        rows += familiarity(session, cases, given.strange)
     if given.corpus:
         rows += text(session, given.corpus)
     print(table(rows, ", ".join(atlas.styles)))

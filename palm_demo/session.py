@@ -14,6 +14,7 @@ from torch import Tensor
 from palm_demo import checkpoints, world
 from palm_demo.about import describe
 from palm_demo.errors import PromptError, ScopeError
+from palm_demo.familiarity import Familiarity
 from palm_demo.gallery import Gallery, Hit
 from palm_demo.generation import BatchLimits, TextSettings, Waiting
 from palm_demo.generation.stream import Prefill
@@ -29,6 +30,9 @@ from palm_demo.writing import Writer
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 IMAGES_AT_ONCE = 64
 """Pictures the tower reads in one pass, which bounds the memory of a long list."""
+
+STRANGE = 0.02
+"""Two in a hundred drawings are less familiar, in a style never seen as well; of photographs, seven in ten."""
 
 CONTINUED = TextSettings(temperature=0.8, max_new_tokens=64)
 ANSWERED = TextSettings(temperature=0.0, max_new_tokens=32)
@@ -48,6 +52,7 @@ class Session:
         palm: PaLM,
         flamingo: Flamingo,
         mammut: MaMMUT,
+        familiarity: Familiarity,
         context: int,
         media_limits: MediaLimits,
         batch_limits: BatchLimits,
@@ -55,6 +60,7 @@ class Session:
         """context: tokens that prompt and answer may have together."""
         self.tokenizer = tokenizer
         self.palm, self.flamingo, self.mammut = palm, flamingo, mammut
+        self._familiarity = familiarity
         self.context, self.media_limits = context, media_limits
         models = {"palm": palm, "flamingo": flamingo, "mammut": mammut}
         self.writers = {
@@ -214,6 +220,16 @@ class Session:
         logits = torch.from_numpy(texts @ picture) * self.mammut.scale.item()
         return dict(zip(labels, logits.softmax(dim=0).tolist(), strict=True))
 
+    @apart
+    def familiarity(self, medium: Medium) -> float:
+        """How much a picture, or the best frame of a video, looks like those the models were trained
+        on: the part of these, 0 to 1, that look stranger. Below STRANGE, what the models say about
+        it means little."""
+        pixels = self._pixels(medium)
+        with torch.no_grad():
+            patches = self.mammut.tower(pixels if pixels.ndim == 4 else pixels[None])
+        return self._familiarity(patches).max().item()
+
     @cached_property
     def gallery(self) -> Gallery:
         """The start gallery: scenes of the picture world that no model was trained on."""
@@ -325,6 +341,7 @@ def load(
         palm,
         checkpoints.load_flamingo(weights / "flamingo.safetensors", palm, tower),
         checkpoints.load_mammut(weights / "mammut.safetensors", tower),
+        checkpoints.load_familiarity(weights / "familiarity.safetensors"),
         blueprint.context,
         media_limits or MediaLimits(),
         batch_limits or BatchLimits(),

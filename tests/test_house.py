@@ -13,7 +13,7 @@ HOUSE = Path(__file__).resolve().parents[1]
 PACKAGE = HOUSE / "palm_demo"
 LAYERS = (
     {"projection"},
-    {"errors", "threads", "parts", "attention", "labels", "gallery", "world", "distributed"},
+    {"errors", "threads", "parts", "attention", "labels", "gallery", "world", "distributed", "familiarity"},
     {"cache", "lora", "bridges", "tokenizer", "media"},
     {"decoder", "resampler", "vision", "prompting", "generation"},
     {"models", "settings"},

@@ -5,11 +5,12 @@ import threading
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from palm_demo import world
 from palm_demo.errors import MediaError, PromptError, SamplingError, ScopeError
 from palm_demo.media import MediaLimits
-from palm_demo.session import Session
+from palm_demo.session import STRANGE, Session
 
 STORY = "It was a dark night, and the old man"
 
@@ -105,6 +106,15 @@ def test_who_wrote_needs_a_text_and_two_scopes(session: Session, monkeypatch):
     monkeypatch.setattr(Session, "scopes", ["doyle"])
     with pytest.raises(ScopeError, match="there are 1 scopes; load two"):
         session.who_wrote("Once upon a time")
+
+
+def test_scenes_are_familiar_and_what_is_no_drawing_is_not(session: Session, pictures):
+    noise = np.random.default_rng(0).integers(0, 255, (96, 96, 3), dtype=np.uint8)
+    strange = [Image.fromarray(noise), Image.new("RGB", (96, 96)), Image.radial_gradient("L")]
+    assert max(map(session.familiarity, strange)) < STRANGE
+    scenes = [session.familiarity(picture) for picture, _ in pictures]
+    assert sum(value > STRANGE for value in scenes) > 0.9 * len(scenes)
+    assert session.familiarity(world.frames(world.moving_scene(random.Random(0)))) > STRANGE
 
 
 def test_captions_name_most_single_things(session: Session, pictures):

@@ -3,10 +3,12 @@
 from palm_demo.checkpoints.adapters import load_scope, save_scope
 from palm_demo.checkpoints.reference import from_reference, to_reference
 from palm_demo.checkpoints.weights import (
+    load_familiarity,
     load_flamingo,
     load_mammut,
     load_palm,
     load_tower,
+    save_familiarity,
     save_flamingo,
     save_mammut,
     save_palm,
@@ -15,11 +17,13 @@ from palm_demo.checkpoints.weights import (
 
 __all__ = [
     "from_reference",
+    "load_familiarity",
     "load_flamingo",
     "load_mammut",
     "load_palm",
     "load_scope",
     "load_tower",
+    "save_familiarity",
     "save_flamingo",
     "save_mammut",
     "save_palm",

@@ -14,6 +14,7 @@ from palm_demo.checkpoints.blueprints import (
     describe,
 )
 from palm_demo.errors import CheckpointError
+from palm_demo.familiarity import Familiarity
 from palm_demo.models import Flamingo, MaMMUT, PaLM
 from palm_demo.vision import VisionTower
 
@@ -64,6 +65,18 @@ def load_flamingo(path: Path, palm: PaLM, tower: VisionTower) -> Flamingo:
     tensors, description = files.read(path, FlamingoBlueprint.kind)
     flamingo = blueprint_from(description).build(palm, tower)
     return _load_own(flamingo, tensors, path, "tower.", "palm.")
+
+
+def save_familiarity(path: Path, familiarity: Familiarity) -> None:
+    description = {"kind": "familiarity", "width": len(familiarity.mean) // 2}
+    files.write(path, familiarity.state_dict(), description, torch.float32)
+
+
+def load_familiarity(path: Path) -> Familiarity:
+    tensors, description = files.read(path, "familiarity")
+    familiarity = Familiarity(description["width"])
+    files.load_into(familiarity, tensors, path)
+    return familiarity.eval()
 
 
 def _own(model: nn.Module, *shared: str) -> dict[str, Tensor]:

@@ -1,10 +1,11 @@
-"""`python -m palm_demo.training {tokenizer,mammut,palm,flamingo,scope}`: the recipes."""
+"""`python -m palm_demo.training {tokenizer,mammut,familiarity,palm,flamingo,scope}`: the recipes."""
 
 import argparse
 from dataclasses import fields
 from pathlib import Path
 
 from palm_demo.training.card import write_card
+from palm_demo.training.familiarity import FamiliarityRecipe, train_familiarity
 from palm_demo.training.flamingo import FlamingoRecipe, train_flamingo
 from palm_demo.training.loop import Intervals
 from palm_demo.training.mammut import MammutRecipe, train_mammut
@@ -17,6 +18,7 @@ ASSETS = Path(__file__).resolve().parents[2] / "assets"
 RECIPES = {
     "tokenizer": (TokenizerRecipe, train_tokenizer),
     "mammut": (MammutRecipe, train_mammut),
+    "familiarity": (FamiliarityRecipe, train_familiarity),
     "palm": (PalmRecipe, train_palm),
     "flamingo": (FlamingoRecipe, train_flamingo),
     "scope": (ScopeRecipe, train_scope),

@@ -36,9 +36,6 @@ class Bank:
     patches: Tensor
     counts: Tensor
 
-    def __len__(self) -> int:
-        return len(self.media)
-
     @cached_property
     def starts(self) -> Tensor:
         """(media,), the first frame of each."""
@@ -68,9 +65,15 @@ def look_at(media: Sequence[Medium], tower: nn.Module, seed: str, loaders: int =
 
 
 def kept(path: Path, media: Sequence[Medium], tower: nn.Module, seed: str) -> Bank:
-    """The same from a file, which is written if it is not there."""
+    """The same from a file, which is written if it is not there. Raises ValueError when it is of
+    other scenes."""
     if path.is_file():
-        return Bank(media, load_file(path)["patches"], _frame_counts(media))
+        bank = Bank(media, load_file(path)["patches"], _frame_counts(media))
+        if len(bank.patches) != (frames := int(bank.counts.sum())):
+            raise ValueError(
+                f"{path} has {len(bank.patches)} frames, not the {frames} asked for; use a new folder"
+            )
+        return bank
     bank = look_at(media, tower, seed, loaders=2)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({"patches": bank.patches}, path.with_suffix(".tmp"))

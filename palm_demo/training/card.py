@@ -20,6 +20,7 @@ WORDS = "Sentences about scenes come from `palm_demo.world`."
 DATA = {
     "tokenizer": f"{BOOKS} {WORDS}",
     "mammut": SPRITES,
+    "familiarity": SPRITES,
     "palm": f"{BOOKS} {WORDS}",
     "flamingo": f"{SPRITES} The language model and the vision tower stay as they are.",
     "scope": BOOKS,

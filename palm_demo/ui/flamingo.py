@@ -11,6 +11,7 @@ from palm_demo.ui.messages import on_page
 from palm_demo.ui.samples import question_samples
 from palm_demo.ui.sampling import sampling_controls, sampling_settings
 from palm_demo.ui.stopping import Stops, StreamingTab
+from palm_demo.ui.strangeness import no_warning, warning_about, warning_shown
 from palm_demo.ui.uploads import check_media, check_prompt
 from palm_demo.ui.waiting import in_line, line_shown
 
@@ -62,6 +63,7 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, folder: Path) -
                 placeholder="Ask something, or click an example below.",
                 elem_id="flamingo-chat",
             )
+            warning = warning_shown(TAB)
             reads = gr.HighlightedText(
                 label="What Flamingo reads, each mark with its picture or video",
                 elem_id="flamingo-reads",
@@ -92,22 +94,23 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, folder: Path) -
             ):
                 answer += delta
                 shown = _messages([*turns, (*question, answer)])
-                yield shown, turns, labelled(prompt, media), in_line(delta)
+                yield shown, turns, labelled(prompt, media), in_line(delta), no_warning()
             turns = [*turns, (*question, answer)][-KEPT_TURNS:]
-            yield _messages(turns), turns, labelled(prompt, media), in_line("")
+            about = warning_about(session, question[1])
+            yield _messages(turns), turns, labelled(prompt, media), in_line(""), about
 
     def load(event: gr.SelectData):
         sample = samples[event.index]
         return {"text": sample.prompt, "files": list(sample.media)}
 
     tab = StreamingTab(TAB, stops, run, stop)
-    inputs, outputs = [box, history, earlier, *sampling], [chat, history, reads, line]
+    inputs, outputs = [box, history, earlier, *sampling], [chat, history, reads, line, warning]
     quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     tab.wire(run.click, stream, inputs, outputs)
     tab.wire(box.submit, stream, inputs, outputs)
     tab.wire(shown.select(load, None, box, **quiet).then, stream, inputs, outputs)
-    emptied = [box, chat, history, reads]
-    gr.on([clear.click, chat.clear], lambda: (None, [], [], None), None, emptied, **quiet)
+    emptied = [box, chat, history, reads, warning]
+    gr.on([clear.click, chat.clear], lambda: (None, [], [], None, no_warning()), None, emptied, **quiet)
 
 
 def _question(asked: dict | None, limits: Limits) -> tuple[str, list[str]]:

@@ -8,8 +8,10 @@ from palm_demo.gallery import Hit
 from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.ui.messages import on_page
+from palm_demo.ui.strangeness import no_warning, warning_about, warning_shown
 from palm_demo.ui.uploads import check_hits, check_labels, check_picture, check_prompt
 
+TAB = "mammut"
 PAPER = (
     "MaMMUT: A Simple Architecture for Joint Learning for MultiModal Tasks",
     "Kuo et al., 2023",
@@ -45,6 +47,7 @@ def mammut_tab(session: Session, limits: Limits) -> None:
                 describe = gr.Button("Describe", variant="primary", elem_id="mammut-describe")
                 similar = gr.Button("Find similar", elem_id="mammut-similar")
             caption = gr.Textbox(label="MaMMUT sees", interactive=False, elem_id="mammut-caption")
+            warning = warning_shown(TAB)
             labels = gr.Textbox(
                 LABELS,
                 label="Labels to choose from",
@@ -85,8 +88,9 @@ def mammut_tab(session: Session, limits: Limits) -> None:
             )
 
     @on_page
-    def on_describe(file: dict | None) -> str:
-        return session.caption(check_picture(file))
+    def on_describe(file: dict | None):
+        image = check_picture(file)
+        return session.caption(image), warning_about(session, [image])
 
     @on_page
     def on_classify(file: dict | None, labels: str) -> dict[str, float]:
@@ -103,7 +107,7 @@ def mammut_tab(session: Session, limits: Limits) -> None:
     @on_page
     def on_pick(event: gr.SelectData, pictures: list):
         image = pictures[event.index][0]
-        return image, session.caption(image)
+        return image, session.caption(image), no_warning()
 
     computed = {
         "concurrency_id": "model",
@@ -114,13 +118,13 @@ def mammut_tab(session: Session, limits: Limits) -> None:
     # gr.Image would decode a picture before any check of ours: take the file as it came
     as_it_came = {"preprocess": False}
     results = [gallery, found]
-    describe.click(on_describe, picture, caption, **written, **as_it_came)
+    describe.click(on_describe, picture, [caption, warning], **written, **as_it_came)
     classify.click(on_classify, [picture, labels], bars, **computed, **as_it_came)
     labels.submit(on_classify, [picture, labels], bars, **computed, **as_it_came)
     similar.click(on_similar, [picture, count], results, **computed, **as_it_came)
     search.click(on_search, [words, count], results, **computed)
     words.submit(on_search, [words, count], results, **computed)
-    gallery.select(on_pick, found, [picture, caption], **written)
+    gallery.select(on_pick, found, [picture, caption, warning], **written)
     others.click(
         lambda: _page(_some(session, Random())), None, results, queue=False, api_visibility="private"
     )

@@ -56,3 +56,5 @@ def test_a_kept_bank_is_not_looked_at_again(scenes, tmp_path):
     assert looked == tower.pictures == FRAMES + 2
     assert torch.equal(first.patches, second.patches)
     assert torch.equal(first.counts, second.counts)
+    with pytest.raises(ValueError, match="has 10 frames, not the 1 asked for; use a new folder"):
+        kept(tmp_path / "run" / "bank.safetensors", scenes[:1], tower, "seed")

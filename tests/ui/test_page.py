@@ -169,6 +169,28 @@ def test_mammut_describes_an_uploaded_picture(visit, session, media):
     expect(page.get_by_label("MaMMUT sees")).to_have_value(session.caption(media / "blue.png"))
 
 
+def test_mammut_says_when_a_picture_is_no_drawing(visit, media):
+    page = visit("MaMMUT")
+    warning = page.locator("#mammut-strange")
+    page.locator("#mammut-picture input[type=file]").set_input_files(media / "whole.jpg")
+    press(page, "Describe")
+    expect(warning).to_contain_text("does not look like anything")
+    page.locator("#mammut-gallery button").first.click()
+    expect(warning).to_be_hidden()
+
+
+def test_flamingo_says_when_pictures_are_no_drawings(visit, media):
+    page = visit("Flamingo")
+    box, warning = page.locator("#flamingo-box"), page.locator("#flamingo-strange")
+    box.locator("input[type=file]").set_input_files([media / "red.png", media / "whole.jpg"])
+    expect(box.get_by_label("Remove file")).to_have_count(2)
+    box.locator("textarea").fill("What color is the background?")
+    press(page, "Ask")
+    expect(warning).to_contain_text("2 of these 2 do not look like anything")
+    page.locator("#flamingo-samples button").first.click()
+    expect(warning).to_be_hidden()
+
+
 def test_palm_continues_in_a_scope(visit, session, tmp_path):
     page = visit("PaLM")
     scope = session.scopes[0]

@@ -1,0 +1,32 @@
+"""A word of warning under what the models say about pictures they were not made for."""
+
+from collections.abc import Sequence
+
+import gradio as gr
+
+from palm_demo.media import Medium
+from palm_demo.session import STRANGE, Session
+
+WARNING = (
+    "{what} not look like anything these models were trained on: drawings of everyday things on a plain "
+    "background. What they say about {it} means little."
+)
+
+
+def warning_shown(tab: str) -> gr.HTML:
+    """Where the warning stands when there is one."""
+    return gr.HTML(visible="hidden", elem_id=f"{tab}-strange", elem_classes="strange")
+
+
+def no_warning():
+    """The update of `warning_shown` while nothing is known yet."""
+    return gr.update(value="", visible="hidden")
+
+
+def warning_about(session: Session, media: Sequence[Medium]):
+    """The update of `warning_shown` for these pictures and videos."""
+    strange = sum(session.familiarity(medium) < STRANGE for medium in media)
+    if not strange:
+        return no_warning()
+    what = "This does" if len(media) == 1 else f"{strange} of these {len(media)} do"
+    return gr.update(value=WARNING.format(what=what, it="it" if strange == 1 else "them"), visible=True)
