@@ -95,6 +95,8 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, folder: Path) -
                 answer += delta
                 shown = _messages([*turns, (*question, answer)])
                 yield shown, turns, labelled(prompt, media), in_line(delta), no_warning()
+            if not stops.wanted(request.session_hash, TAB, cancelled):
+                return
             turns = [*turns, (*question, answer)][-KEPT_TURNS:]
             about = warning_about(session, question[1])
             yield _messages(turns), turns, labelled(prompt, media), in_line(""), about
@@ -103,6 +105,10 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, folder: Path) -
         sample = samples[event.index]
         return {"text": sample.prompt, "files": list(sample.media)}
 
+    def start_over(request: gr.Request):
+        stops.drop(request.session_hash, TAB)
+        return None, [], [], None, no_warning()
+
     tab = StreamingTab(TAB, stops, run, stop)
     inputs, outputs = [box, history, earlier, *sampling], [chat, history, reads, line, warning]
     quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
@@ -110,7 +116,7 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, folder: Path) -
     tab.wire(box.submit, stream, inputs, outputs)
     tab.wire(shown.select(load, None, box, **quiet).then, stream, inputs, outputs)
     emptied = [box, chat, history, reads, warning]
-    gr.on([clear.click, chat.clear], lambda: (None, [], [], None, no_warning()), None, emptied, **quiet)
+    gr.on([clear.click, chat.clear], start_over, None, emptied, **quiet)
 
 
 def _question(asked: dict | None, limits: Limits) -> tuple[str, list[str]]:

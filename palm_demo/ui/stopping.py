@@ -45,6 +45,18 @@ class Stops:
         if event is not None:
             event.set()
 
+    def drop(self, visitor: str, tab: str) -> None:
+        """Stops what runs, of which nobody wants to see more."""
+        with self._lock:
+            event = self._events.pop((visitor, tab), None)
+        if event is not None:
+            event.set()
+
+    def wanted(self, visitor: str, tab: str, event: threading.Event) -> bool:
+        """Whether the stream of this event was neither dropped nor followed by another."""
+        with self._lock:
+            return self._events.get((visitor, tab)) is event
+
     def leave(self, visitor: str) -> None:
         """Stops and forgets all that a visitor who left had running."""
         with self._lock:

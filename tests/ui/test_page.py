@@ -139,6 +139,18 @@ def test_flamingo_stops_without_an_error_over_the_chat(visit, held):
     expect(page.locator(".error")).to_have_count(0)
 
 
+def test_flamingo_starts_over_in_the_middle_of_an_answer(visit, held):
+    ended = held("stream_answer")
+    page = visit("Flamingo")
+    page.locator("#flamingo-samples button").first.click()
+    answers = page.locator("#flamingo-chat .bot.message")
+    expect(answers).to_have_count(1)
+    press(page, "Start over")
+    assert ended.wait(60)
+    expect(page.get_by_role("button", name="Ask", exact=True)).to_be_enabled()
+    expect(answers).to_have_count(0)
+
+
 def test_mammut_describes_names_and_finds(visit, session, tmp_path):
     page = visit("MaMMUT")
     gallery = page.locator("#mammut-gallery")
