@@ -22,6 +22,7 @@ PAPER = (
     "https://arxiv.org/abs/2204.14198",
 )
 KEPT_TURNS = 20
+NO_WORDS = "(No words came. The examples below show what Flamingo can be asked.)"
 
 
 def flamingo_tab(session: Session, limits: Limits, stops: Stops, folder: Path) -> None:
@@ -93,7 +94,7 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, folder: Path) -
                 prompt, media, **sampling_settings(*settings), cancelled=cancelled
             ):
                 answer += delta
-                shown = _messages([*turns, (*question, answer)])
+                shown = [*_messages(turns), *_exchange(*question, answer)]
                 yield shown, turns, labelled(prompt, media), in_line(delta), no_warning()
             if not stops.wanted(request.session_hash, TAB, cancelled):
                 return
@@ -134,7 +135,12 @@ def _whole(turns: list, prompt: str, media: list[str]) -> tuple[str, list[str]]:
 
 
 def _messages(turns: list) -> list[dict]:
-    messages = []
-    for prompt, media, answer in turns:
-        messages += [as_message(prompt, media), {"role": "assistant", "content": literal(answer)}]
-    return messages
+    return [
+        message
+        for prompt, media, answer in turns
+        for message in _exchange(prompt, media, answer if answer.strip() else NO_WORDS)
+    ]
+
+
+def _exchange(prompt: str, media: list[str], answer: str) -> list[dict]:
+    return [as_message(prompt, media), {"role": "assistant", "content": literal(answer)}]

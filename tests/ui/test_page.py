@@ -139,6 +139,13 @@ def test_flamingo_stops_without_an_error_over_the_chat(visit, held):
     expect(page.locator(".error")).to_have_count(0)
 
 
+def test_flamingo_says_when_it_has_no_words(visit, session, monkeypatch):
+    monkeypatch.setattr(session, "stream_answer", lambda *arguments, **settings: iter(()))
+    page = visit("Flamingo")
+    page.locator("#flamingo-samples button").first.click()
+    expect(page.locator("#flamingo-chat .bot.message")).to_contain_text("No words came")
+
+
 def test_flamingo_starts_over_in_the_middle_of_an_answer(visit, held):
     ended = held("stream_answer")
     page = visit("Flamingo")
