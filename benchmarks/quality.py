@@ -164,18 +164,16 @@ def text(session: palm_demo.Session, corpus: Path) -> Iterator[Row]:
     author; a folder without an index is taken as unread as a whole."""
     unread = held_out_books(corpus) if index(corpus) else sorted(corpus.glob("*.txt"))
     texts = {book.stem: book.read_text(encoding="utf-8")[:TEXT_CHARACTERS] for book in unread}
-    scores = [session.bits_per_byte(some) for some in tqdm(texts.values(), leave=False)]
-    yield Row(f"bits per byte on {len(texts)} unread books", np.mean(scores), "8", len(texts))
+    base = {stem: session.bits_per_byte(some) for stem, some in tqdm(texts.items(), leave=False)}
+    yield Row(f"bits per byte on {len(texts)} unread books", np.mean(list(base.values())), "8", len(texts))
     shelf = {row["id"]: row["shelf"] for row in index(corpus)}
     told = []
     for stem, some in texts.items():
         author = shelf.get(stem)
         if author in session.scopes:
-            base = session.bits_per_byte(some)
             scoped = session.bits_per_byte(some, scope=author)
-            yield Row(
-                f"bits per byte, scope {author} on its author's unread book", scoped, f"base {base:.3f}", 1
-            )
+            what = f"bits per byte, scope {author} on its author's unread book"
+            yield Row(what, scoped, f"base {base[stem]:.3f}", 1)
             for start in range(0, len(some) - PASSAGE + 1, PASSAGE):
                 probabilities = session.who_wrote(some[start : start + PASSAGE])
                 told.append(max(probabilities, key=probabilities.get) == author)

@@ -32,7 +32,7 @@ IMAGES_AT_ONCE = 64
 """Pictures the tower reads in one pass, which bounds the memory of a long list."""
 
 STRANGE = 0.02
-"""Three in a hundred drawings are less familiar, in styles never seen as well; of photographs, two thirds."""
+"""Four in a hundred drawings are less familiar, in styles never seen as well; of photographs, two thirds."""
 
 CONTINUED = TextSettings(temperature=0.8, max_new_tokens=64)
 ANSWERED = TextSettings(temperature=0.0, max_new_tokens=32)

@@ -1,6 +1,6 @@
 """What a frozen tower sees in drawn scenes, kept: each is drawn and looked at once, then asked about often.
 
-Drawing and looking at a picture takes as long as five questions about it.
+To draw and look at the pictures of a step takes about as long as the step does.
 """
 
 import random

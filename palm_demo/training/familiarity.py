@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from palm_demo.checkpoints import load_tower, save_familiarity
 from palm_demo.familiarity import Familiarity
 from palm_demo.training.bank import look_at
+from palm_demo.training.flamingo import COUNTS, SINGLES
 from palm_demo.training.pictures import draw_scene
 from palm_demo.training.place import Workplace
-
-SINGLES, COUNTS = 0.4, 0.2
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def train_flamingo(recipe: FlamingoRecipe, place: Workplace) -> dict[str, float]
         return matching_batch(rng, recipe.batch, examiner) | questions_batch(asked, tokenizer)
 
     def losses_of(batch: Batch) -> dict[str, Tensor]:
-        alone = torch.full((len(batch["matched"]), 1), tokenizer.media_id)
+        alone = batch["matched"].new_full((len(batch["matched"]), 1), tokenizer.media_id)
         latents = model.embed_patches(bank.seen(batch["matched"]), alone)
         losses = {"match": MATCH_WEIGHT * matching_loss(model, words, latents, batch["shown_nouns"])}
         if "labels" in batch:

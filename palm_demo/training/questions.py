@@ -25,7 +25,7 @@ FACTS = {
     "pair": ("is_there", "is_there", "background_color"),
     "count": ("is_there", "how_many", "background_color"),
 }
-"""What is asked about a picture, by its kind, all of it each time: looking costs more than asking."""
+"""What is asked about a picture, by its kind, all of it each time."""
 
 
 @dataclass(frozen=True)

@@ -28,5 +28,6 @@ def warning_about(session: Session, media: Sequence[Medium]):
     strange = sum(session.familiarity(medium) < STRANGE for medium in media)
     if not strange:
         return no_warning()
-    what = "This does" if len(media) == 1 else f"{strange} of these {len(media)} do"
-    return gr.update(value=WARNING.format(what=what, it="it" if strange == 1 else "them"), visible=True)
+    does, it = ("does", "it") if strange == 1 else ("do", "them")
+    what = f"This {does}" if len(media) == 1 else f"{strange} of these {len(media)} {does}"
+    return gr.update(value=WARNING.format(what=what, it=it), visible=True)
