@@ -17,7 +17,7 @@ CSS = """
 .paper { font-size: 0.9rem; margin: 0; }
 .paper a { padding: 0; color: var(--link-text-color); }
 .line { font-size: 0.9rem; font-weight: 600; color: var(--link-text-color); }
-.strange { font-size: 0.9rem; border-left: 3px solid var(--link-text-color); padding-left: 0.6rem; }
+.strange { font-size: 0.9rem; font-weight: 600; }
 .heading { font-size: 0.9rem; font-weight: 600; margin: 0.4rem 0 0; }
 
 /* captions below their pictures instead of over them */
