@@ -1,38 +1,55 @@
-"""Recipe: PaLM on books and on the world in words, mixed in every batch."""
+"""Recipe: PaLM on books and on the world in words, side by side in every step."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
+from palm_demo import world
 from palm_demo.checkpoints import save_palm
 from palm_demo.checkpoints.blueprints import PaLMBlueprint
 from palm_demo.decoder import Size
 from palm_demo.models.palm import IGNORED, PaLM
 from palm_demo.scoring import bits_per_byte
 from palm_demo.tokenizer import Tokenizer
-from palm_demo.training.loop import Batch, Schedule, train
+from palm_demo.training.loop import Batch, Schedule, beside, train
+from palm_demo.training.meanings import Meanings
+from palm_demo.training.pictures import padded
 from palm_demo.training.place import Workplace
 from palm_demo.training.prose import held_out_books, token_array, training_books, window
-from palm_demo.training.world_text import world_window
+from palm_demo.training.world_text import Reading, question_reading, world_window
 
 CONTEXT = 512
-WORLD_PART = 0.2
+WORLD_CONTEXT = 128
+"""Questions are short, and attention costs the square of what they stand among."""
+
+WORLD_WEIGHT = 2.0
+"""Of the world's loss beside that of the books, whose gradients are the louder ones."""
+
+FIRST_BRIDGE = 0
+"""After which block a picture's meaning comes in: where Flamingo's first bridge is."""
+
 MEASURED_CHARACTERS = 6_000
+MEASURED_QUESTIONS = 128
 
 
 @dataclass(frozen=True)
 class PalmRecipe:
-    steps: int = 2400
-    batch: int = 16
+    """batch: windows of books. world_batch: windows of the world in words."""
+
+    steps: int = 3000
+    batch: int = 6
+    world_batch: int = 24
     learning_rate: float = 2e-3
     seed: int = 0
 
 
 def blueprint(vocab: int) -> PaLMBlueprint:
-    size = Size(dim=256, depth=4, heads=4, vocab=vocab)
+    size = Size(dim=256, depth=6, heads=4, vocab=vocab)
     return PaLMBlueprint(size, "rlhf", CONTEXT)
 
 
@@ -45,32 +62,84 @@ def next_token_batch(windows: list[list[int]], unlearned: set[int]) -> Batch:
     return {"ids": ids[:, :-1], "labels": labels}
 
 
+def world_batch(readings: Sequence[Reading], pad_id: int) -> Batch:
+    """world_ids, world_labels: (b, n), IGNORED where nothing is to be learned. marks: (m, 2), the row
+    and place of each mark. words: (m, t), what stands there, filled up with -1."""
+    read = [reading.cut(len(reading.ids) - 1) for reading in readings]
+    marks = [(row, *mark) for row, reading in enumerate(read) for mark in reading.meanings]
+    labels = [
+        [i if learned else IGNORED for i, learned in zip(r.ids, r.learned, strict=True)] for r in readings
+    ]
+    return {
+        "world_ids": padded([r.ids for r in read], pad_id),
+        "world_labels": padded([row[1:] for row in labels], IGNORED),
+        "marks": torch.tensor([[row, place] for row, place, _ in marks]),
+        "words": padded([words for _, _, words in marks], -1),
+    }
+
+
 def train_palm(recipe: PalmRecipe, place: Workplace) -> dict[str, float]:
     """Trains and writes `palm.safetensors`; returns the last figures."""
     torch.manual_seed(recipe.seed)
     tokenizer = Tokenizer.load(place.tokenizer)
     made = blueprint(len(tokenizer))
-    palm = made.build()
+    palm, meanings = made.build(), Meanings(made.size.dim)
     tokens = token_array(training_books(place.corpus), tokenizer, place.run / "tokens.npy")
     unlearned = set(tokenizer.never_sampled())
 
     def batch_at(step: int) -> Batch:
         rng = random.Random(f"palm/{recipe.seed}/{step}")
-        worldly = round(recipe.batch * WORLD_PART)
-        windows = [world_window(CONTEXT + 1, rng, tokenizer) for _ in range(worldly)]
-        windows += [window(tokens, CONTEXT + 1, tokenizer.bos_id, rng) for _ in range(recipe.batch - worldly)]
-        return next_token_batch(windows, unlearned)
+        prose = [window(tokens, CONTEXT + 1, tokenizer.bos_id, rng) for _ in range(recipe.batch)]
+        readings = [world_window(WORLD_CONTEXT + 1, rng, tokenizer) for _ in range(recipe.world_batch)]
+        return next_token_batch(prose, unlearned) | world_batch(readings, tokenizer.pad_id)
 
     def losses_of(batch: Batch) -> dict[str, Tensor]:
-        return {"text": palm.loss(batch["ids"], batch["labels"])}
+        learned = batch["world_labels"] != IGNORED
+        answers = palm.decoder.logits(told(palm, meanings, batch)[learned])
+        return {
+            "prose": palm.loss(batch["ids"], batch["labels"]),
+            "world": WORLD_WEIGHT * F.cross_entropy(answers.float(), batch["world_labels"][learned]),
+        }
+
+    measured = {kind: _held_out(kind, tokenizer) for kind in world.KINDS}
 
     def measure() -> dict[str, float]:
-        return {"bits_per_byte": mean_bits_per_byte(palm, tokenizer, place.corpus, scope=None)}
+        figures = {"bits_per_byte": mean_bits_per_byte(palm, tokenizer, place.corpus, scope=None)}
+        for kind, batch in measured.items():
+            batch = beside(palm, batch)
+            figures[kind] = all_right(palm.decoder.logits(told(palm, meanings, batch)), batch["world_labels"])
+        return figures
 
+    both = nn.ModuleDict({"palm": palm, "meanings": meanings})
     schedule = Schedule(recipe.steps, recipe.learning_rate)
-    figures = train(palm, batch_at, losses_of, measure, schedule, place.intervals, place.run)
+    figures = train(both, batch_at, losses_of, measure, schedule, place.intervals, place.run)
     save_palm(place.weights / "palm.safetensors", palm, made)
     return figures
+
+
+def told(palm: PaLM, meanings: Meanings, batch: Batch) -> Tensor:
+    """States after the last block (b, n, dim) on the world's texts, with the meaning of every picture
+    at its mark."""
+    decoder, (rows, places) = palm.decoder, batch["marks"].T
+    meant = meanings(batch["words"], decoder.embedding.weight)
+
+    def come_in(states: Tensor) -> Tensor:
+        return states.index_put((rows, places), meant.to(states.dtype), accumulate=True)
+
+    return decoder(decoder.embedding(batch["world_ids"]), bridges={FIRST_BRIDGE: come_in})
+
+
+def all_right(logits: Tensor, labels: Tensor) -> float:
+    """The part of rows in which each learned token is the likeliest, given those before it."""
+    right = (logits.argmax(dim=-1) == labels) | (labels == IGNORED)
+    return right.all(dim=1).float().mean().item()
+
+
+def _held_out(kind: str, tokenizer: Tokenizer) -> Batch:
+    rng = random.Random(f"palm/measured/{kind}")
+    names = world.unseen() if kind == "few_shot_naming" else None
+    questions = [world.sample_question(rng, kind, names=names) for _ in range(MEASURED_QUESTIONS)]
+    return world_batch([question_reading(q, tokenizer) for q in questions], tokenizer.pad_id)
 
 
 def mean_bits_per_byte(palm: PaLM, tokenizer: Tokenizer, corpus: Path, scope: str | None) -> float:

@@ -19,13 +19,16 @@ SIZE = 96
 NAMES = 128
 """Nouns that the pictures of a batch are told apart from."""
 
+STRENGTH = 1.5
+"""Of alterations: a third of the sprites stay as they are."""
+
 NAMED_ALONE = 0.15
 """Part of the contrastive texts for one thing that leave the background out, as labels do."""
 
 
 def draw(scene: world.Scene, rng: random.Random, size: int = SIZE) -> Tensor:
     """The scene with its sprites altered at random -> (size, size, 3) uint8."""
-    return as_tensor(world.render(scene, size, alter=lambda sprite: world.augment(sprite, rng)))
+    return as_tensor(world.render(scene, size, alter=lambda sprite: world.augment(sprite, rng, STRENGTH)))
 
 
 def as_tensor(image: Image.Image) -> Tensor:

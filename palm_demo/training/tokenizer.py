@@ -8,6 +8,7 @@ from pathlib import Path
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from palm_demo import world
 from palm_demo.tokenizer import SPECIAL_TOKENS
 from palm_demo.training.place import Workplace
 from palm_demo.training.prose import held_out_books, training_books
@@ -16,8 +17,13 @@ from palm_demo.training.world_text import world_sentences
 
 @dataclass(frozen=True)
 class TokenizerRecipe:
+    """sentences: about scenes, read beside the books. names: how often each noun of the world is
+    read, so that each of its words becomes one id: a name is then decided at once, and a thing
+    that is met again is met at one place."""
+
     vocabulary: int = 4096
     sentences: int = 60_000
+    names: int = 20_000
     seed: int = 0
 
 
@@ -44,3 +50,5 @@ def _texts(corpus: Path, recipe: TokenizerRecipe) -> Iterator[str]:
     for book in training_books(corpus):
         yield book.read_text(encoding="utf-8")
     yield from world_sentences(random.Random(recipe.seed), recipe.sentences)
+    for name in world.concepts():
+        yield f" {name}" * recipe.names
