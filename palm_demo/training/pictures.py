@@ -71,17 +71,22 @@ def naming_batch(rng: random.Random, size: int, side: int) -> dict[str, Tensor]:
 def mammut_batch(
     rng: random.Random, size: int, singles: float, counts: float, tokenizer: Tokenizer
 ) -> dict[str, Tensor]:
-    """`size` scenes: pixels, the caption in its one order, the text for contrast in any.
+    """`size` scenes: their pixels, and what is said of them."""
+    scenes = [draw_scene(rng, singles, counts) for _ in range(size)]
+    words = words_batch(scenes, rng, tokenizer)
+    return {"pixels": torch.stack([draw(scene, rng) for scene in scenes]), **words}
+
+
+def words_batch(scenes: Sequence[world.Scene], rng: random.Random, tokenizer: Tokenizer) -> dict[str, Tensor]:
+    """What is said of scenes: the caption in its one order, the text for contrast in any.
 
     Also NAMES nouns, among them all of the scenes', and (b, 2) which of them the first and the last
     thing of each scene are.
     """
-    scenes = [draw_scene(rng, singles, counts) for _ in range(size)]
     captions = tokenizer.encode_batch([world.caption(scene) for scene in scenes])
     texts = tokenizer.encode_batch([_contrastive_text(scene, rng) for scene in scenes])
     text_ids = padded(texts, tokenizer.pad_id)
     return {
-        "pixels": torch.stack([draw(scene, rng) for scene in scenes]),
         "caption_ids": padded([[tokenizer.bos_id, *c] for c in captions], tokenizer.pad_id),
         "caption_labels": padded([[*c, tokenizer.eos_id] for c in captions], IGNORED),
         "text_ids": text_ids,

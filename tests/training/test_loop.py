@@ -17,7 +17,6 @@ from palm_demo.training.palm import next_token_batch
 from palm_demo.training.pictures import mammut_batch, padded
 from palm_demo.training.place import Workplace
 from palm_demo.training.tokenizer import TokenizerRecipe, train_tokenizer
-from palm_demo.training.world_text import world_window
 
 STEPS = 6
 SCHEDULE = Schedule(STEPS, learning_rate=0.01, warmup=2)
@@ -190,12 +189,6 @@ def test_captions_end_and_are_shifted_by_one(tokenizer):
         assert set(ids[len(said) :]) <= {tokenizer.pad_id}
 
 
-def test_windows_of_world_text_depend_on_their_seed_alone(tokenizer):
-    one, again, other = (world_window(64, random.Random(seed), tokenizer) for seed in (1, 1, 2))
-    assert one == again != other
-    assert len(one) == 64 and one[0] == tokenizer.bos_id
-
-
 # books
 
 SECRET = "zanzibar"
@@ -237,7 +230,7 @@ def test_books_are_learned_from_or_held_out_and_none_is_both(corpus):
 
 def test_the_tokenizer_learns_nothing_from_held_out_books(corpus, tmp_path):
     place = Workplace(tmp_path / "assets", tmp_path / "run", ALWAYS, corpus)
-    train_tokenizer(TokenizerRecipe(vocabulary=400, sentences=0), place)
+    train_tokenizer(TokenizerRecipe(vocabulary=400, sentences=0, names=0), place)
     learned = Tokenizer.load(place.tokenizer)
     assert len(learned.encode(" rabbit")) == 1
     assert len(learned.encode(f" {SECRET}")) > len(SECRET) // 2

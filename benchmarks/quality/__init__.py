@@ -1,0 +1,1 @@
+"""What the bundled weights can do, on fresh cases: `python -m benchmarks.quality`."""

@@ -1,0 +1,60 @@
+"""What the bundled weights can do: `python -m benchmarks.quality`, Markdown out.
+
+Every case is drawn fresh, with seeds that training never used. `--style-folder` adds a style that
+the models never saw (see `assets/sprites/README.md`), `--corpus` text that was not read, `--strange`
+pictures that are no drawings.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import palm_demo
+from benchmarks.quality.pictures import captions, familiarity, retrieval
+from benchmarks.quality.questions import questions
+from benchmarks.quality.rows import Cases, Row, keep, kept, table
+from benchmarks.quality.texts import text_rows
+from palm_demo import world
+
+TRAINED = "six trained styles"
+
+
+def seeing(session: palm_demo.Session, cases: Cases, strange: Path | None) -> Iterator[Row]:
+    """All rows about pictures and videos."""
+    yield from retrieval(session, cases)
+    yield from captions(session, cases)
+    yield from questions(session, cases)
+    if strange:
+        yield from familiarity(session, cases, strange)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", type=int, default=1000, help="fresh cases per row")
+    parser.add_argument("--corpus", type=Path, help="folder of .txt files")
+    parser.add_argument("--strange", type=Path, help="folder of pictures that are no drawings")
+    parser.add_argument("--style-folder", type=Path, help="an atlas of a style never trained on")
+    parser.add_argument("--texts", type=Path, help="where the texts that are written go, to be read")
+    parser.add_argument("--keep", action="store_true", help="the next run calls these figures 'before'")
+    given = parser.parse_args()
+    session = palm_demo.load()
+    atlases = {TRAINED: world.Atlas.load()}
+    if given.style_folder:
+        unseen = world.Atlas.load(given.style_folder)
+        atlases[f"{', '.join(unseen.styles)}, never trained on"] = unseen
+    columns = {
+        title: [*seeing(session, Cases(given.cases, atlas), given.strange)]
+        for title, atlas in atlases.items()
+    }
+    matrix = ""
+    if given.corpus:
+        rows, matrix = text_rows(session, given.corpus, given.texts)
+        columns[TRAINED] += rows
+    print(table(columns, kept()))
+    print(f"\n{matrix}")
+    if given.keep:
+        keep(columns)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""The world in words: what is to be learned of it, and what stands at its marks."""
+
+import random
+
+import pytest
+import torch
+
+from palm_demo import world
+from palm_demo.models.palm import IGNORED
+from palm_demo.training.meanings import Meanings, meaning
+from palm_demo.training.palm import all_right, told, world_batch
+from palm_demo.training.world_text import naming_reading, question_reading, world_window
+
+
+def learned(reading, tokenizer) -> str:
+    return tokenizer.decode([i for i, wanted in zip(reading.ids, reading.learned, strict=True) if wanted])
+
+
+def test_windows_depend_on_their_seed_alone(tokenizer):
+    one, again, other = (world_window(64, random.Random(seed), tokenizer) for seed in (1, 1, 2))
+    assert one == again != other
+    assert len(one.ids) == len(one.learned) == 64 and one.ids[0] == tokenizer.bos_id
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_window_has_a_meaning_for_each_of_its_marks(tokenizer, seed):
+    window = world_window(128, random.Random(seed), tokenizer)
+    marks = [place for place, token_id in enumerate(window.ids) if token_id == tokenizer.media_id]
+    assert [place for place, _ in window.meanings] == marks
+    assert all(words for _, words in window.meanings)
+
+
+@pytest.mark.parametrize("kind", world.KINDS)
+def test_of_a_question_the_answer_is_learned(tokenizer, kind):
+    question = world.sample_question(random.Random(0), kind)
+    reading = question_reading(question, tokenizer)
+    assert learned(reading, tokenizer) == f" {question.answer}"
+    assert reading.ids[-1] == tokenizer.eos_id and reading.learned[-1]
+
+
+def test_a_picture_means_its_things_and_what_is_asked_about_them():
+    moving = world.sample_question(random.Random(0), "way").media[0]
+    assert meaning(moving) == [moving.scene.names[0], moving.scene.background.color, moving.way]
+    many = world.count_scene(random.Random(0), count=3)
+    assert meaning(many) == [many.names[0], many.background.color, "three"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_new_words_are_learned_once_they_were_given(tokenizer, seed):
+    reading = naming_reading(random.Random(seed), tokenizer)
+    pieces = tokenizer.decode(reading.ids).split(" this is a ")[1:]
+    words = [piece.split(".")[0] for piece in pieces]
+    new = len(set(words))
+    assert learned(reading, tokenizer) == "".join(f" {word}" for word in words[new:])
+    things = [words[:-1] for _, words in reading.meanings]  # the last id is the colour behind
+    same = {(tuple(thing), word) for thing, word in zip(map(tuple, things), words, strict=True)}
+    assert len(same) == new
+
+
+def test_what_is_not_to_be_learned_is_ignored(tokenizer, new_palm):
+    question = world.sample_question(random.Random(0), "is_there")
+    batch = world_batch([question_reading(question, tokenizer)], tokenizer.pad_id)
+    wanted = batch["world_labels"][batch["world_labels"] != IGNORED].tolist()
+    assert tokenizer.decode(wanted) == f" {question.answer}" and wanted[-1] == tokenizer.eos_id
+
+
+def test_a_meaning_comes_in_at_its_mark_and_is_seen_from_there_on(new_palm):
+    palm, meanings = new_palm(), Meanings(32).eval()
+    batch = {
+        "world_ids": torch.randint(4, 48, (1, 6)),
+        "marks": torch.tensor([[0, 2]]),
+        "words": torch.tensor([[7, 9, -1]]),
+    }
+    without = palm.decoder(palm.decoder.embedding(batch["world_ids"]))
+    changed = (told(palm, meanings, batch) - without).abs().sum(dim=-1)[0] > 1e-6
+    assert changed.tolist() == [False, False, True, True, True, True]
+
+
+def test_meanings_do_not_depend_on_the_order_of_words_or_what_fills_them_up():
+    meanings, embedding = Meanings(16).eval(), torch.randn(20, 16)
+    words = torch.tensor([[4, 5, 6, -1], [6, 4, 5, -1], [4, 5, -1, -1]])
+    one, turned, fewer = meanings(words, embedding)
+    torch.testing.assert_close(one, turned)
+    assert not torch.allclose(one, fewer)
+
+
+def test_a_row_is_right_when_each_learned_token_is_the_likeliest():
+    labels = torch.tensor([[IGNORED, 1, 2], [0, 1, IGNORED]])
+    logits = torch.nn.functional.one_hot(torch.tensor([[0, 1, 2], [0, 0, 0]]), 3).float()
+    assert all_right(logits, labels) == 0.5
