@@ -17,11 +17,16 @@ from palm_demo.models.palm import PaLM, cross_entropy, last_states
 from palm_demo.resampler import PerceiverResampler
 from palm_demo.vision import freeze_
 
-MediaRule = Callable[[Tensor, Tensor], Tensor]
-"""(text_time, media_time) -> bool: may text at this time see that medium?"""
+MediaRule = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(text_time, media_time, is_mark) -> bool: may text at this time see that medium?"""
 
-MEDIA_RULES: dict[str, MediaRule] = {"immediate": torch.eq, "all": torch.ge}
-"""Text sees only the medium right before it (section 3.1.3), or all before it."""
+MEDIA_RULES: dict[str, MediaRule] = {
+    "immediate": lambda text, media, is_mark: text == media,
+    "all": lambda text, media, is_mark: text >= media,
+    "marked": lambda text, media, is_mark: torch.where(is_mark, text == media, text >= media),
+}
+"""Text sees only the medium right before it (section 3.1.3), or all before it; or words see all, and
+a mark its own alone, so that what the language model finds at a mark is of one medium."""
 
 
 @dataclass
@@ -286,7 +291,7 @@ class Flamingo(nn.Module):
             return self.palm.decoder(states, pattern)
         most = next(iter(media.values()))[0].shape[2] // media_tokens
         media_times = repeat(torch.arange(1, most + 1, device=ids.device), "t -> (t m)", m=media_tokens)
-        visible = MEDIA_RULES[self.media_rule](rearrange(times, "b n -> b n 1"), media_times)
+        visible = MEDIA_RULES[self.media_rule](rearrange(times, "b n -> b n 1"), media_times, is_media)
 
         # A row of text alone is PaLM's, in company as on its own.
         has_media = rearrange(times[:, -1] > 0, "b -> b 1 1")

@@ -20,7 +20,7 @@ from palm_demo.training.pictures import draw_scene, mammut_batch, naming_batch, 
 from palm_demo.training.place import Workplace
 from palm_demo.vision import VisionTower, freeze_
 
-SINGLES, COUNTS = 0.3, 0.2
+SINGLES, COUNTS = 0.25, 0.25
 """Parts of scenes with one thing and with several of one; the rest has two."""
 
 MEASURED_SEED = "mammut/measured"

@@ -11,7 +11,7 @@ from palm_demo.errors import PromptError
 MEDIA = 3
 MARKS = torch.full((5, 1), MEDIA)
 """Texts of one media token each."""
-RULES = ("immediate", "all")
+RULES = ("immediate", "all", "marked")
 SHALLOW = Size(dim=32, depth=1, heads=2, vocab=48, dim_head=16, ff_mult=2)
 close = {"atol": 1e-4, "rtol": 1e-4}
 every_rule = pytest.mark.parametrize("rule", RULES)
@@ -76,14 +76,20 @@ def test_a_later_picture_does_not_change_earlier_logits(rule, new_flamingo, new_
     assert ((one - other)[:, 6:].abs().amax(dim=-1) > 1e-3).all()
 
 
-@every_rule
-def test_text_sees_the_picture_before_the_last_only_where_the_rule_says_all(rule, new_flamingo, new_ids):
+@pytest.mark.parametrize(
+    ("rule", "mark_sees", "words_see"),
+    [("immediate", False, False), ("all", True, True), ("marked", False, True)],
+)
+def test_the_picture_before_the_last_is_seen_where_the_rule_says_so(
+    rule, mark_sees, words_see, new_flamingo, new_ids
+):
     flamingo, ids = new_flamingo(rule, size=SHALLOW), text(new_ids, 1, 5)
     first, last, other = media(1, 1, 1)
     one, two = (flamingo.logits(ids, flamingo.embed_media([m, last], ids)) for m in (first, other))
-    change = one - two
-    assert (change[:, 1:5].abs().amax(dim=-1) > 1e-3).all()
-    assert (change[:, 5:].abs().max() > 1e-3) == (rule == "all")
+    changed = (one - two)[0].abs().amax(dim=-1) > 1e-3
+    assert changed[1:5].all()
+    assert changed[5] == mark_sees
+    assert changed[6:].tolist() == [words_see] * 4
 
 
 def test_with_shut_gates_it_is_the_bare_language_model(new_flamingo, new_ids):
