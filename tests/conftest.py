@@ -88,7 +88,7 @@ def new_flamingo(new_tower) -> Callable[..., Flamingo]:
             stirred(PaLM(size, RLHF)),
             stirred(new_tower()),
             PerceiverResampler(24, depth=1, heads=2, dim_head=8, num_latents=3),
-            PlacedLatents(6, 24),
+            PlacedLatents(8, 24),
             MEDIA_ID,
             media_rule,
             every,

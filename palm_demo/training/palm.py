@@ -21,7 +21,7 @@ from palm_demo.training.meanings import Meanings
 from palm_demo.training.pictures import padded
 from palm_demo.training.place import Workplace
 from palm_demo.training.prose import held_out_books, token_array, training_books, window
-from palm_demo.training.world_text import Reading, question_reading, world_window
+from palm_demo.training.world_text import Reading, labels_of, question_reading, world_window
 
 CONTEXT = 512
 WORLD_CONTEXT = 128
@@ -62,19 +62,21 @@ def next_token_batch(windows: list[list[int]], unlearned: set[int]) -> Batch:
     return {"ids": ids[:, :-1], "labels": labels}
 
 
-def world_batch(readings: Sequence[Reading], pad_id: int) -> Batch:
+def world_batch(readings: Sequence[Reading], tokenizer: Tokenizer) -> Batch:
     """world_ids, world_labels: (b, n), IGNORED where nothing is to be learned. marks: (m, 2), the row
     and place of each mark. words: (m, t), what stands there, filled up with -1."""
-    read = [reading.cut(len(reading.ids) - 1) for reading in readings]
-    marks = [(row, *mark) for row, reading in enumerate(read) for mark in reading.meanings]
-    labels = [
-        [i if learned else IGNORED for i, learned in zip(r.ids, r.learned, strict=True)] for r in readings
-    ]
+    ids = [reading.ids[:-1] for reading in readings]
+    labels = [labels_of(reading) for reading in readings]
+    marks, words = [], []
+    for row, reading in enumerate(readings):
+        places = [place for place, token_id in enumerate(ids[row]) if token_id == tokenizer.media_id]
+        marks += [[row, place] for place in places]
+        words += reading.meanings[: len(places)]
     return {
-        "world_ids": padded([r.ids for r in read], pad_id),
-        "world_labels": padded([row[1:] for row in labels], IGNORED),
-        "marks": torch.tensor([[row, place] for row, place, _ in marks]),
-        "words": padded([words for _, _, words in marks], -1),
+        "world_ids": padded(ids, tokenizer.pad_id),
+        "world_labels": padded(labels, IGNORED),
+        "marks": torch.tensor(marks),
+        "words": padded(words, -1),
     }
 
 
@@ -91,7 +93,7 @@ def train_palm(recipe: PalmRecipe, place: Workplace) -> dict[str, float]:
         rng = random.Random(f"palm/{recipe.seed}/{step}")
         prose = [window(tokens, CONTEXT + 1, tokenizer.bos_id, rng) for _ in range(recipe.batch)]
         readings = [world_window(WORLD_CONTEXT + 1, rng, tokenizer) for _ in range(recipe.world_batch)]
-        return next_token_batch(prose, unlearned) | world_batch(readings, tokenizer.pad_id)
+        return next_token_batch(prose, unlearned) | world_batch(readings, tokenizer)
 
     def losses_of(batch: Batch) -> dict[str, Tensor]:
         learned = batch["world_labels"] != IGNORED
@@ -139,7 +141,7 @@ def _held_out(kind: str, tokenizer: Tokenizer) -> Batch:
     rng = random.Random(f"palm/measured/{kind}")
     names = world.unseen() if kind == "few_shot_naming" else None
     questions = [world.sample_question(rng, kind, names=names) for _ in range(MEASURED_QUESTIONS)]
-    return world_batch([question_reading(q, tokenizer) for q in questions], tokenizer.pad_id)
+    return world_batch([question_reading(q, tokenizer) for q in questions], tokenizer)
 
 
 def mean_bits_per_byte(palm: PaLM, tokenizer: Tokenizer, corpus: Path, scope: str | None) -> float:

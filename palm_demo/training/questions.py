@@ -9,11 +9,17 @@ import torch
 
 from palm_demo import world
 from palm_demo.models.palm import IGNORED
-from palm_demo.prompting import encode_interleaved
 from palm_demo.tokenizer import Tokenizer
 from palm_demo.training.bank import Medium
 from palm_demo.training.loop import Batch
 from palm_demo.training.pictures import padded
+from palm_demo.training.world_text import (
+    Reading,
+    labels_of,
+    naming_reading,
+    question_reading,
+    shown_again,
+)
 
 NAMES = {
     "single": ("caption",),
@@ -28,19 +34,23 @@ FACTS = {
 """What is asked about a picture, by its kind, all of it each time."""
 
 
+MOST_SHOWN = 8
+"""Pictures of a text that teaches new words."""
+
+
 @dataclass(frozen=True)
 class Asked:
-    """Questions about the same media, which lie at these places of a bank."""
+    """Texts about the same media, which lie at these places of a bank."""
 
-    questions: Sequence[world.Question]
+    texts: Sequence[Reading]
     places: Sequence[int]
 
 
 class Examiner:
     """Asks about media, each way of asking in a method of its own."""
 
-    def __init__(self, media: Sequence[Medium]):
-        self.media = media
+    def __init__(self, media: Sequence[Medium], tokenizer: Tokenizer):
+        self.media, self.tokenizer = media, tokenizer
         self.stills: list[int] = []
         self.singles: list[int] = []
         self.travelling: list[int] = []
@@ -75,12 +85,16 @@ class Examiner:
                 return self._ask(rng, ("which_picture", "which_picture"), places)
 
     def few_shot_naming(self, rng: random.Random) -> Asked:
-        """Two to four things, then another picture of one of them."""
+        """Two to four things get new words, then come other pictures of them."""
         nouns = rng.sample(list(self.shown_twice), rng.randint(2, 4))
-        asked = rng.choice(nouns)
-        first, again = rng.sample(self.shown_twice[asked], 2)
-        taught = [first if noun == asked else rng.choice(self.shown_twice[noun]) for noun in nouns]
-        return self._ask(rng, ("few_shot_naming", "few_shot_naming"), [*taught, again])
+        order = shown_again(rng, len(nouns), MOST_SHOWN - len(nouns))
+        first = [rng.choice(self.shown_twice[noun]) for noun in nouns]
+        later = [
+            rng.choice([place for place in self.shown_twice[nouns[thing]] if place != first[thing]])
+            for thing in order[len(nouns) :]
+        ]
+        words = world.made_up_words(rng, len(nouns))
+        return Asked([naming_reading(words, order, self.tokenizer, [])], [*first, *later])
 
     def way(self, rng: random.Random) -> Asked:
         return self._ask(rng, ("way",), [rng.choice(self.travelling)])
@@ -94,19 +108,20 @@ class Examiner:
 
     def _ask(self, rng: random.Random, kinds: Sequence[str], places: Sequence[int]) -> Asked:
         media = tuple(self.media[place] for place in places)
-        return Asked([world.ask(rng, kind, media) for kind in kinds], places)
+        questions = [world.ask(rng, kind, media) for kind in kinds]
+        return Asked([question_reading(question, self.tokenizer) for question in questions], places)
 
 
 Topic = Callable[[Examiner, random.Random], Asked]
 
-ABOUT_ONE: dict[Topic, float] = {Examiner.names: 0.5, Examiner.facts: 0.2}
+ABOUT_ONE: dict[Topic, float] = {Examiner.names: 0.4, Examiner.facts: 0.2}
 ABOUT_SEVERAL: dict[Topic, float] = {
     Examiner.which_picture: 0.1,
-    Examiner.few_shot_naming: 0.05,
-    Examiner.way: 0.1,
-    Examiner.grows_or_shrinks: 0.05,
+    Examiner.few_shot_naming: 0.12,
+    Examiner.way: 0.06,
+    Examiner.grows_or_shrinks: 0.12,
 }
-"""What a batch asks, and how often. All of a batch is asked the same way: of long and short questions
+"""What a batch asks, and how often. All of a batch is asked the same way: of long and short texts
 together, the short would be filled up to the length of the long."""
 
 
@@ -117,22 +132,18 @@ def pick_topic(rng: random.Random) -> Topic:
 
 
 def questions_batch(asked: Sequence[Asked], tokenizer: Tokenizer) -> Batch:
-    """ids, labels: (questions, n), the answers' ids as labels. media: (media,), their places in the
-    bank. firsts: (groups,), the row of each group's first question. shown: (marks of all
-    questions,), which of `media` they stand for."""
-    rows, labels, media, firsts, shown = [], [], [], [], []
+    """ids, labels: (texts, n), what is to be learned as labels. media: (media,), their places in the
+    bank. firsts: (groups,), the row of each group's first text. shown: (marks of all texts,), which
+    of `media` they stand for."""
+    texts, media, firsts, shown = [], [], [], []
     for group in asked:
-        firsts.append(len(rows))
-        shown += [*range(len(media), len(media) + len(group.places))] * len(group.questions)
+        firsts.append(len(texts))
+        texts += group.texts
+        shown += [*range(len(media), len(media) + len(group.places))] * len(group.texts)
         media += group.places
-        for question in group.questions:
-            prompt = [tokenizer.bos_id, *encode_interleaved(question.prompt, tokenizer)]
-            answer = [*tokenizer.encode(f" {question.answer}"), tokenizer.eos_id]
-            rows.append([*prompt, *answer[:-1]])
-            labels.append([*[IGNORED] * (len(prompt) - 1), *answer])
     return {
-        "ids": padded(rows, tokenizer.pad_id),
-        "labels": padded(labels, IGNORED),
+        "ids": padded([text.ids[:-1] for text in texts], tokenizer.pad_id),
+        "labels": padded([labels_of(text) for text in texts], IGNORED),
         "media": torch.tensor(media),
         "firsts": torch.tensor(firsts),
         "shown": torch.tensor(shown),

@@ -1,10 +1,11 @@
 """The world in words: what the language model and the tokenizer read of it."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from palm_demo import world
+from palm_demo.models.palm import IGNORED
 from palm_demo.prompting import encode_interleaved
 from palm_demo.tokenizer import MEDIA, Tokenizer
 from palm_demo.training.meanings import meaning
@@ -24,24 +25,28 @@ SHOWN_AGAIN = 5
 """How often things are shown after each of them got its word."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Reading:
-    """Text as ids, with which of them are to be learned, and what stands at each of its marks.
+    """Text as ids, which of them are to be learned, and what its marks mean.
 
-    meanings: the place of each mark, with the ids of the words for it.
+    meanings: the ids of the words for each mark, in their order; none where media stand there.
     """
 
-    ids: list[int] = field(default_factory=list)
-    learned: list[bool] = field(default_factory=list)
-    meanings: list[tuple[int, list[int]]] = field(default_factory=list)
+    ids: list[int]
+    learned: list[bool]
+    meanings: list[list[int]] = field(default_factory=list)
 
     def __add__(self, other: "Reading") -> "Reading":
-        moved = [(len(self.ids) + place, words) for place, words in other.meanings]
-        return Reading(self.ids + other.ids, self.learned + other.learned, self.meanings + moved)
+        return Reading(self.ids + other.ids, self.learned + other.learned, self.meanings + other.meanings)
 
     def cut(self, length: int) -> "Reading":
-        kept = [(place, words) for place, words in self.meanings if place < length]
-        return Reading(self.ids[:length], self.learned[:length], kept)
+        return Reading(self.ids[:length], self.learned[:length], self.meanings)
+
+
+def labels_of(reading: Reading) -> list[int]:
+    """The id that follows each but the last, IGNORED where it is not to be learned."""
+    followed = zip(reading.ids[1:], reading.learned[1:], strict=True)
+    return [token_id if learned else IGNORED for token_id, learned in followed]
 
 
 def world_sentences(rng: random.Random, count: int) -> Iterator[str]:
@@ -56,7 +61,7 @@ def world_sentences(rng: random.Random, count: int) -> Iterator[str]:
 
 def world_window(length: int, rng: random.Random, tokenizer: Tokenizer) -> Reading:
     """Captions, questions and new words, one text after another, cut at `length` ids."""
-    whole = Reading()
+    whole = Reading([], [])
     while len(whole.ids) < length:
         whole += world_reading(rng, tokenizer)
     return whole.cut(length)
@@ -68,35 +73,40 @@ def world_reading(rng: random.Random, tokenizer: Tokenizer) -> Reading:
         ids = tokenizer.encode(rng.choice(world.captions(rng.choice(SCENES)(rng))))
         return _read([tokenizer.bos_id]) + _learned([*ids, tokenizer.eos_id])
     if dice < CAPTIONS + NAMINGS:
-        return naming_reading(rng, tokenizer)
+        things = [_thing(rng, tokenizer) for _ in range(rng.randint(2, 4))]
+        order = shown_again(rng, len(things), SHOWN_AGAIN)
+        meanings = [things[thing] + tokenizer.encode(f" {rng.choice(world.COLORS)}") for thing in order]
+        return naming_reading(world.made_up_words(rng, len(things)), order, tokenizer, meanings)
     (kind,) = rng.choices(list(KINDS), weights=list(KINDS.values()))
     return question_reading(world.sample_question(rng, kind), tokenizer)
 
 
 def question_reading(question: world.Question, tokenizer: Tokenizer) -> Reading:
     """The answer is to be learned."""
-    prompt = [tokenizer.bos_id, *encode_interleaved(question.prompt, tokenizer)]
-    places = [place for place, token_id in enumerate(prompt) if token_id == tokenizer.media_id]
-    said = [tokenizer.encode("".join(f" {word}" for word in meaning(medium))) for medium in question.media]
-    asked = Reading(prompt, [False] * len(prompt), list(zip(places, said, strict=True)))
-    return asked + _learned([*tokenizer.encode(f" {question.answer}"), tokenizer.eos_id])
+    asked = _read([tokenizer.bos_id, *encode_interleaved(question.prompt, tokenizer)])
+    answer = _learned([*tokenizer.encode(f" {question.answer}"), tokenizer.eos_id])
+    words = ["".join(f" {word}" for word in meaning(medium)) for medium in question.media]
+    return asked + answer + Reading([], [], tokenizer.encode_batch(words))
 
 
-def naming_reading(rng: random.Random, tokenizer: Tokenizer) -> Reading:
-    """Two to four things get new words and are shown again, in any order: from then on their words
-    are to be learned."""
-    words = world.made_up_words(rng, rng.randint(2, 4))
-    said = [_thing(rng, tokenizer) for _ in words]
-    shown = [*range(len(words)), *rng.choices(range(len(words)), k=SHOWN_AGAIN)]
-    whole = _read([tokenizer.bos_id])
-    for turn, thing in enumerate(shown):
-        here = [tokenizer.media_id, *tokenizer.encode(" this is a")]
-        around = tokenizer.encode(f" {rng.choice(world.COLORS)}")
-        whole += Reading(here, [False] * len(here), [(0, said[thing] + around)])
+def shown_again(rng: random.Random, things: int, times: int) -> list[int]:
+    """The order in which things are shown: each of them, then some of them again."""
+    return [*range(things), *rng.choices(range(things), k=times)]
+
+
+def naming_reading(
+    words: Sequence[str], order: Sequence[int], tokenizer: Tokenizer, meanings: list[list[int]]
+) -> Reading:
+    """New words for things that are shown in this order. Once a thing has its word, that is to be
+    learned."""
+    whole, given = _read([tokenizer.bos_id]), set()
+    for turn, thing in enumerate(order, start=1):
+        whole += _read([tokenizer.media_id, *tokenizer.encode(" this is a")])
         word = tokenizer.encode(f" {words[thing]}")
-        whole += _read(word) if turn < len(words) else _learned(word)
-        whole += _read(tokenizer.encode(". ")) if turn + 1 < len(shown) else _learned([tokenizer.eos_id])
-    return whole
+        whole += _learned(word) if thing in given else _read(word)
+        whole += _read(tokenizer.encode(". ")) if turn < len(order) else _learned([tokenizer.eos_id])
+        given.add(thing)
+    return whole + Reading([], [], meanings)
 
 
 def _thing(rng: random.Random, tokenizer: Tokenizer) -> list[int]:

@@ -10,7 +10,7 @@ from palm_demo.world.augment import augment
 from palm_demo.world.backgrounds import COLORS, Background, sample_background
 from palm_demo.world.captions import caption, captions, converse, is_exact, with_article
 from palm_demo.world.gallery import start_gallery
-from palm_demo.world.motion import CHANGES, WAYS, MovingScene, frames, moving_scene
+from palm_demo.world.motion import CHANGES, DIRECTIONS, WAYS, MovingScene, frames, moving_scene
 from palm_demo.world.questions import KINDS, MEDIA, Question, ask, sample_question
 from palm_demo.world.rendering import render
 from palm_demo.world.scenes import count_scene, pair_scene, single_scene
@@ -32,6 +32,7 @@ def unseen() -> list[str]:
 __all__ = [
     "CHANGES",
     "COLORS",
+    "DIRECTIONS",
     "KINDS",
     "MEDIA",
     "STYLES",

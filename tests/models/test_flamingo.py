@@ -239,9 +239,9 @@ def test_a_forward_pass_leaves_no_picture_behind(new_flamingo, new_ids):
 
 
 def test_more_media_than_places_are_refused_with_both_numbers(new_flamingo, new_ids):
-    flamingo, ids = new_flamingo("all"), text(new_ids, *range(7))
-    with pytest.raises(PromptError, match="7 media, at most 6"):
-        flamingo.logits(ids, flamingo.embed_media(media(*[1] * 7), ids))
+    flamingo, ids = new_flamingo("all"), text(new_ids, *range(9))
+    with pytest.raises(PromptError, match="9 media, at most 8"):
+        flamingo.logits(ids, flamingo.embed_media(media(*[1] * 9), ids))
 
 
 def test_the_same_picture_in_another_place_is_told_apart(new_flamingo, new_ids):

@@ -12,7 +12,7 @@ from palm_demo.decoder import Size
 from palm_demo.models.palm import IGNORED
 from palm_demo.training.bank import Bank
 from palm_demo.training.flamingo import all_right, answer_loss, answers
-from palm_demo.training.questions import ABOUT_ONE, ABOUT_SEVERAL, Examiner, questions_batch
+from palm_demo.training.questions import ABOUT_ONE, ABOUT_SEVERAL, MOST_SHOWN, Examiner, questions_batch
 
 NOUNS = ("cat", "dog", "pear", "horse", "key")
 
@@ -26,8 +26,8 @@ def media():
 
 
 @pytest.fixture(scope="module")
-def examiner(media):
-    return Examiner(media)
+def examiner(media, tokenizer):
+    return Examiner(media, tokenizer)
 
 
 @pytest.fixture
@@ -41,37 +41,48 @@ def flamingo(new_flamingo, tokenizer):
 @pytest.mark.parametrize(
     "topic", [*ABOUT_ONE, *ABOUT_SEVERAL, Examiner.name], ids=lambda topic: topic.__name__
 )
-def test_questions_are_about_the_media_at_their_places(topic, examiner, media):
+def test_texts_have_a_mark_for_each_of_their_media(topic, examiner, tokenizer):
     rng = random.Random(1)
     for _ in range(20):
         asked = topic(examiner, rng)
-        for question in asked.questions:
-            assert question.media == tuple(media[place] for place in asked.places)
-            assert question.prompt.count(world.MEDIA) == len(asked.places)
+        assert {text.ids.count(tokenizer.media_id) for text in asked.texts} == {len(asked.places)}
 
 
-def test_few_shot_naming_shows_another_picture_of_what_was_taught(examiner):
+def test_a_noun_that_is_asked_for_is_shown(examiner, media, tokenizer):
+    rng = random.Random(1)
+    for _ in range(20):
+        asked = examiner.way(rng)
+        (moving,) = (media[place] for place in asked.places)
+        assert f"does the {moving.names[0]} move" in tokenizer.decode(asked.texts[0].ids)
+
+
+def test_few_shot_naming_shows_other_pictures_of_what_was_taught(examiner, media, tokenizer):
     rng = random.Random(2)
     for _ in range(20):
-        *taught, asked = examiner.few_shot_naming(rng).places
-        nouns = [examiner.media[place].names for place in taught]
-        assert asked not in taught
-        assert nouns.count(examiner.media[asked].names) == 1
-        assert len(set(nouns)) == len(nouns)
+        asked = examiner.few_shot_naming(rng)
+        (text,) = asked.texts
+        words = [said.split(".")[0] for said in tokenizer.decode(text.ids).split(" this is a ")[1:]]
+        nouns = [media[place].names[0] for place in asked.places]
+        named = dict(zip(nouns, words, strict=False))
+        assert [named[noun] for noun in nouns] == words
+        assert len(set(named.values())) == len(named) < len(words) == MOST_SHOWN
+        taught = asked.places[: len(named)]
+        assert not set(taught) & set(asked.places[len(named) :])
 
 
-def test_a_batch_has_the_answers_as_labels_and_each_medium_once(examiner, tokenizer):
+def test_a_batch_has_what_is_learned_as_labels_and_each_medium_once(examiner, tokenizer):
     rng = random.Random(3)
     asked = [topic(examiner, rng) for topic in (Examiner.facts, Examiner.which_picture, Examiner.way)]
     batch = questions_batch(asked, tokenizer)
-    questions = [question for group in asked for question in group.questions]
+    texts = [text for group in asked for text in group.texts]
     assert batch["media"].tolist() == [place for group in asked for place in group.places]
     assert len(batch["shown"]) == (batch["ids"] == tokenizer.media_id).sum()
-    for ids, labels, question in zip(batch["ids"], batch["labels"], questions, strict=True):
-        text = tokenizer.decode([*ids[ids != tokenizer.pad_id].tolist()])
-        answer = labels[labels != IGNORED].tolist()
-        assert answer == [*tokenizer.encode(f" {question.answer}"), tokenizer.eos_id]
-        assert text.endswith(f" {question.answer}")
+    for ids, labels, text in zip(batch["ids"], batch["labels"], texts, strict=True):
+        assert ids[: len(text.ids) - 1].tolist() == text.ids[:-1]
+        learned = [i for i, wanted in zip(text.ids, text.learned, strict=True) if wanted]
+        assert labels[labels != IGNORED].tolist() == learned
+        (at,) = (labels == learned[0]).nonzero()[0].tolist()
+        assert ids[at + 1] == learned[0]
     first, *_ = batch["shown"][batch["firsts"][1] :].tolist()
     assert batch["media"][first] == asked[1].places[0]
 

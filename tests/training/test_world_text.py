@@ -9,7 +9,7 @@ from palm_demo import world
 from palm_demo.models.palm import IGNORED
 from palm_demo.training.meanings import Meanings, meaning
 from palm_demo.training.palm import all_right, told, world_batch
-from palm_demo.training.world_text import naming_reading, question_reading, world_window
+from palm_demo.training.world_text import naming_reading, question_reading, shown_again, world_window
 
 
 def learned(reading, tokenizer) -> str:
@@ -23,11 +23,12 @@ def test_windows_depend_on_their_seed_alone(tokenizer):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_window_has_a_meaning_for_each_of_its_marks(tokenizer, seed):
+def test_each_mark_of_a_window_gets_its_meaning(tokenizer, seed):
     window = world_window(128, random.Random(seed), tokenizer)
-    marks = [place for place, token_id in enumerate(window.ids) if token_id == tokenizer.media_id]
-    assert [place for place, _ in window.meanings] == marks
-    assert all(words for _, words in window.meanings)
+    batch = world_batch([window], tokenizer)
+    marks = [place for place, i in enumerate(window.ids[:-1]) if i == tokenizer.media_id]
+    assert [place for _, place in batch["marks"].tolist()] == marks
+    assert len(batch["words"]) == len(marks) and (batch["words"][:, 0] >= 0).all()
 
 
 @pytest.mark.parametrize("kind", world.KINDS)
@@ -45,21 +46,24 @@ def test_a_picture_means_its_things_and_what_is_asked_about_them():
     assert meaning(many) == [many.names[0], many.background.color, "three"]
 
 
+def test_new_words_are_learned_once_they_were_given(tokenizer):
+    order = [0, 1, 1, 0]
+    reading = naming_reading(["dax", "wug"], order, tokenizer, [])
+    text = " this is a dax.  this is a wug.  this is a wug.  this is a dax"
+    assert tokenizer.decode(reading.ids) == text and reading.ids.count(tokenizer.media_id) == 4
+    assert learned(reading, tokenizer) == " wug dax"
+    assert reading.learned[-1] and reading.ids[-1] == tokenizer.eos_id
+
+
 @pytest.mark.parametrize("seed", range(5))
-def test_new_words_are_learned_once_they_were_given(tokenizer, seed):
-    reading = naming_reading(random.Random(seed), tokenizer)
-    pieces = tokenizer.decode(reading.ids).split(" this is a ")[1:]
-    words = [piece.split(".")[0] for piece in pieces]
-    new = len(set(words))
-    assert learned(reading, tokenizer) == "".join(f" {word}" for word in words[new:])
-    things = [words[:-1] for _, words in reading.meanings]  # the last id is the colour behind
-    same = {(tuple(thing), word) for thing, word in zip(map(tuple, things), words, strict=True)}
-    assert len(same) == new
+def test_everything_is_shown_once_before_anything_is_shown_again(seed):
+    order = shown_again(random.Random(seed), 3, 5)
+    assert order[:3] == [0, 1, 2] and len(order) == 8 and set(order) == {0, 1, 2}
 
 
 def test_what_is_not_to_be_learned_is_ignored(tokenizer, new_palm):
     question = world.sample_question(random.Random(0), "is_there")
-    batch = world_batch([question_reading(question, tokenizer)], tokenizer.pad_id)
+    batch = world_batch([question_reading(question, tokenizer)], tokenizer)
     wanted = batch["world_labels"][batch["world_labels"] != IGNORED].tolist()
     assert tokenizer.decode(wanted) == f" {question.answer}" and wanted[-1] == tokenizer.eos_id
 
