@@ -19,6 +19,7 @@ from palm_demo.gallery import Gallery, Hit
 from palm_demo.generation import BatchLimits, TextSettings, Waiting
 from palm_demo.generation.stream import Prefill
 from palm_demo.labels import label_text
+from palm_demo.looking import LookedAt, Seen, look
 from palm_demo.media import MediaLimits, Medium, Picture, open_image, open_medium
 from palm_demo.models import Flamingo, MaMMUT, PaLM
 from palm_demo.prompting import check_length, check_media_count, encode_interleaved
@@ -162,6 +163,26 @@ class Session:
         prefill = self._look_and_prefill([medium for _, media in rows for medium in media])
         prompt_ids = [ids for ids, _ in rows]
         return self.writers["flamingo"].texts(prompt_ids, prefill, wanted)
+
+    @apart
+    def looked_at(self, prompt: str, media: Sequence[Medium], answer: str) -> LookedAt:
+        """Where in the media Flamingo looks for each token of an answer to a prompt, and how far its
+        gates are open. media: as in `stream_answer`.
+
+        Raises PromptError or MediaError, also on an empty answer and without media.
+        """
+        if not answer.strip():
+            raise PromptError("the answer is empty; give the words that Flamingo said")
+        said = self.tokenizer.encode(f" {answer.strip()}")
+        ids, pixels = self._interleaved(prompt, media, replace(ANSWERED, max_new_tokens=len(said)))
+        gates, maps = look(self.flamingo, ids, said, pixels)
+        shown = self.mammut.tower.shown
+        frames = [shown(medium if medium.ndim == 4 else medium[None]) for medium in pixels]
+        return LookedAt(
+            tuple(self.tokenizer.decode([token_id]) for token_id in said),
+            gates,
+            tuple(Seen(tuple(some), of_medium) for some, of_medium in zip(frames, maps, strict=True)),
+        )
 
     def caption(self, image: Picture, max_new_tokens: int = 32) -> str:
         """What MaMMUT sees in a picture."""
