@@ -36,7 +36,7 @@ class Gate:
     feed_forward: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Seen:
     """A medium of a text and where the answer looked in it.
 
@@ -48,7 +48,7 @@ class Seen:
     maps: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LookedAt:
     """tokens: the answer's, as text. gates: of each bridge, first layer first, as in the maps."""
 

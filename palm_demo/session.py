@@ -164,6 +164,10 @@ class Session:
         prompt_ids = [ids for ids, _ in rows]
         return self.writers["flamingo"].texts(prompt_ids, prefill, wanted)
 
+    def prompt_length(self, prompt: str) -> int:
+        """How many of the `context` tokens a Flamingo prompt takes, each `<media>` one of them."""
+        return len(self._prompt_ids(prompt))
+
     @apart
     def looked_at(self, prompt: str, media: Sequence[Medium], answer: str) -> LookedAt:
         """Where in the media Flamingo looks for each token of an answer to a prompt, and how far its
@@ -272,9 +276,12 @@ class Session:
         if not prompt.strip():
             raise PromptError("the prompt is empty; write a question and a <media> per picture")
         check_media_count(prompt, len(media))
-        ids = [self.tokenizer.bos_id, *encode_interleaved(prompt.rstrip(), self.tokenizer)]
+        ids = self._prompt_ids(prompt)
         check_length(len(ids), settings.max_new_tokens, self.context)
         return ids, [self._pixels(medium) for medium in media]
+
+    def _prompt_ids(self, prompt: str) -> list[int]:
+        return [self.tokenizer.bos_id, *encode_interleaved(prompt.rstrip(), self.tokenizer)]
 
     def _look_and_prefill(self, media: list[Tensor]) -> Prefill:
         """Flamingo's prefill, with its media looked at when it is called."""
