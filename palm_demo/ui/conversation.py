@@ -53,7 +53,7 @@ class Conversation:
             label="What Flamingo reads, each mark with its picture or video",
             elem_id="flamingo-reads",
         )
-        self.length = gr.HTML(padding=False, elem_id="flamingo-length", elem_classes="hint")
+        self.length = gr.HTML(elem_id="flamingo-length", elem_classes="hint")
 
     @property
     def outputs(self) -> list:

@@ -15,13 +15,13 @@ from palm_demo.ui.messages import on_page
 
 EVERY_LAYER = -1
 MEANING = (
-    "<h2 class='heading'>What it looked at</h2><p class='hint'>Choose a word of the answer: the glow shows "
+    "<h2 class='heading'>What it looked at</h2>Choose a word of the answer: the glow shows "
     "where in the pictures its attention went, followed through the resampler to the patches that the "
-    "vision tower sees. It tells where Flamingo looked, not what it made of it.</p>"
+    "vision tower sees. It tells where Flamingo looked, not what it made of it."
 )
 GATES = (
-    "<p class='hint'>What is seen reaches the language model through two gates at each layer, which training "
-    "opened: 0 is shut, 1 wide open. Beside them, how the word shared its attention at that layer.</p>"
+    "What is seen reaches the language model through two gates at each layer, which training "
+    "opened: 0 is shut, 1 wide open. Beside them, how the word shared its attention at that layer."
 )
 
 
@@ -32,7 +32,7 @@ class LookingView:
         self.session = session
         looked = gr.State(None, time_to_live=3600)
         with gr.Column(visible=False, elem_id="flamingo-looking") as section:
-            gr.HTML(MEANING, padding=False)
+            gr.HTML(MEANING, elem_classes="hint")
             with gr.Row(equal_height=True):
                 word = gr.Radio([], label="Word of the answer", elem_id="flamingo-words", scale=3)
                 layer = gr.Dropdown(
@@ -43,10 +43,10 @@ class LookingView:
                     scale=1,
                     min_width=200,
                 )
-            maps = gr.HTML(elem_id="flamingo-maps", padding=False)
+            maps = gr.HTML(elem_id="flamingo-maps", elem_classes="tight")
             with gr.Accordion("Gates, layer by layer", open=False, elem_id="flamingo-gates"):
-                gr.HTML(GATES, padding=False)
-                gates = gr.HTML(padding=False)
+                gr.HTML(GATES, elem_classes="hint")
+                gates = gr.HTML(elem_classes="tight")
         shown = [maps, gates]
         exchange.change(
             on_page(self._look),

@@ -19,8 +19,8 @@ from palm_demo.ui.samples import write_scene
 NOTHING, STILL, ANY = "nothing", "stays still", "any"
 PLACES = {words: relation for relation, words in world.RELATIONS.items()}
 HINT = (
-    "<p class='hint'>Drawn fresh each time, from the things the models were trained on. Two stand side by "
-    "side or above each other; one alone can move, which makes a video of two seconds.</p>"
+    "Drawn fresh each time, from the things the models were trained on. Two stand side by "
+    "side or above each other; one alone can move, which makes a video of two seconds."
 )
 
 
@@ -56,6 +56,7 @@ class SceneMaker:
     def __init__(self):
         self.made = gr.State(None, time_to_live=KEPT_SECONDS)
         names = world.concepts()
+        gr.HTML(HINT, elem_classes="hint")
         with gr.Row():
             name = _choice("Thing", "Type a few letters", names, "cat")
             count = gr.Slider(
@@ -84,7 +85,7 @@ class SceneMaker:
             self.video = gr.Video(
                 label="Scene", height=220, interactive=False, buttons=[], autoplay=True, loop=True
             )
-            self.caption = gr.HTML(padding=False, elem_id="scene-caption", elem_classes="hint")
+            self.caption = gr.HTML(elem_id="scene-caption", elem_classes="hint")
             with gr.Row():
                 self.use = gr.Button("Use it in the question", size="sm")
                 self.teach = gr.Button("Add it to the examples", size="sm")

@@ -19,9 +19,9 @@ from palm_demo.ui.uploads import check_media, check_prompt
 
 QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 HINT = (
-    "<p class='hint'>Each row is a picture or video and what is said of it. Flamingo reads the rows from top "
+    "Each row is a picture or video and what is said of it. Flamingo reads the rows from top "
     "to bottom, then answers in their manner. New words are what it was trained to learn so; the other "
-    "sets show how far that carries.</p>"
+    "sets show how far that carries."
 )
 EMPTY = {"text": "", "files": []}
 
@@ -37,7 +37,7 @@ class ShotBuilder:
         self.sets = shot_sets(folder)
         self.most = limits.media - 1  # the question has a picture too
         self.used = gr.State(1)
-        gr.HTML(HINT, padding=False)
+        gr.HTML(HINT, elem_classes="hint")
         with gr.Row(elem_id="flamingo-sets", elem_classes="sets"):
             loads = [gr.Button(one.title, size="sm") for one in self.sets]
         self.rows, rows, ups, downs, removes = [], [], [], [], []
@@ -55,9 +55,7 @@ class ShotBuilder:
         self.reads = gr.HighlightedText(
             label="The whole prompt, each mark with its picture or video", elem_id="flamingo-prompt"
         )
-        self.length = gr.HTML(
-            "0 tokens yet", padding=False, elem_id="flamingo-prompt-length", elem_classes="hint"
-        )
+        self.length = gr.HTML("Nothing yet.", elem_id="flamingo-prompt-length", elem_classes="hint")
 
         for place, (up, down, remove) in enumerate(zip(ups, downs, removes, strict=True)):
             if place:
@@ -96,17 +94,9 @@ class ShotBuilder:
         return self._all(self.boxes[:-1])
 
     def prompt(self, used: int, boxes: Sequence[dict]) -> tuple[str, list[str]]:
-        """What the rows in use and the question make together; PromptError or MediaError when they are
-        empty, too long or too many."""
+        """As `shot_prompt`, of the rows in use and the question."""
         *rows, question = boxes
-        if not _filled(question):
-            raise PromptError(
-                "the question is empty; write what Flamingo shall go on with, such as “this is a”"
-            )
-        parts = [box for box in (*rows[:used], question) if _filled(box)]
-        media = check_media([path for box in parts for path in box["files"]], self.limits)
-        texts = [assemble(check_prompt(_text(box), self.limits), len(box["files"])) for box in parts]
-        return check_prompt(" ".join(texts), self.limits), media
+        return shot_prompt(rows[:used], question, self.limits)
 
     def _box(self, label: str, placeholder: str, elem_id: str | None = None) -> gr.MultimodalTextbox:
         return gr.MultimodalTextbox(
@@ -154,6 +144,19 @@ class ShotBuilder:
         except PalmDemoError as error:
             return None, f"Not ready yet. {html.escape(sentence(str(error)))}"
         return labelled(prompt, media), told_length(self.session, prompt)
+
+
+def shot_prompt(rows: Sequence[dict], question: dict, limits: Limits) -> tuple[str, list[str]]:
+    """What rows and a question make together, each with a text and files; empty rows make nothing.
+
+    Raises PromptError or MediaError when there is no question, too much text or too many media.
+    """
+    if not _filled(question):
+        raise PromptError("the question is empty; write what Flamingo shall go on with, such as “this is a”")
+    parts = [box for box in (*rows, question) if _filled(box)]
+    media = check_media([path for box in parts for path in box["files"]], limits)
+    texts = [assemble(check_prompt(_text(box), limits), len(box["files"])) for box in parts]
+    return check_prompt(" ".join(texts), limits), media
 
 
 def _filled(box: dict | None) -> bool:

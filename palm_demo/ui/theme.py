@@ -18,7 +18,9 @@ CSS = """
 .paper a { padding: 0; color: var(--link-text-color); }
 .line { font-size: 0.9rem; font-weight: 600; color: var(--link-text-color); }
 .strange { font-size: 0.9rem; font-weight: 600; }
-.hint { font-size: 0.9rem; margin: 0; color: var(--body-text-color-subdued); }
+.hint { font-size: 0.9rem; }
+.hint .prose { color: var(--body-text-color-subdued); }
+.hint .html-container, .tight .html-container { padding: 0; }
 .heading { font-size: 0.9rem; font-weight: 600; margin: 0.4rem 0 0; }
 
 /* captions below their pictures instead of over them */
@@ -42,7 +44,8 @@ CSS = """
 .strip img { width: 100%; height: auto; border-radius: var(--radius-sm); }
 .strip figcaption { font-size: 0.8rem; color: var(--body-text-color-subdued); }
 .bars { overflow-x: auto; }
-.bars table { border-collapse: collapse; font-size: 0.9rem; }
+.bars table { border: none !important; border-collapse: collapse; font-size: 0.9rem; }
+.bars tr { border: none !important; }
 .bars :is(th, td) { border: none; border-bottom: 1px solid var(--border-color-primary);
                     padding: 0.25rem 1rem 0.25rem 0; text-align: left; white-space: nowrap; }
 .bars .bar { display: inline-block; height: 0.7em; margin-right: 0.4em; border-radius: 2px;

@@ -86,7 +86,7 @@ def _check(order: Order, atlas: Atlas) -> None:
             raise ValueError(
                 f"style {order.style!r} has no drawing of {name!r}; choose any style, or {' or '.join(drawn)}"
             )
-    if order.count not in (1, *COUNTS):
+    if not isinstance(order.count, int) or order.count not in (1, *COUNTS):
         raise ValueError(f"a scene holds 1 to {MOST} of a thing, not {order.count!r}; ask for another number")
     if order.relation not in RELATIONS:
         raise ValueError(f"unknown relation {order.relation!r}; choose one of: {', '.join(RELATIONS)}")
