@@ -8,6 +8,7 @@ from pathlib import Path
 import gradio as gr
 
 from palm_demo.errors import PalmDemoError, PromptError
+from palm_demo.prompting import check_media_count
 from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.tokenizer import MEDIA
@@ -149,14 +150,17 @@ class ShotBuilder:
 def shot_prompt(rows: Sequence[dict], question: dict, limits: Limits) -> tuple[str, list[str]]:
     """What rows and a question make together, each with a text and files; empty rows make nothing.
 
-    Raises PromptError or MediaError when there is no question, too much text or too many media.
+    Raises PromptError or MediaError when there is no question, too much text, too many media, or more or
+    fewer of them than marks.
     """
     if not _filled(question):
         raise PromptError("the question is empty; write what Flamingo shall go on with, such as “this is a”")
     parts = [box for box in (*rows, question) if _filled(box)]
     media = check_media([path for box in parts for path in box["files"]], limits)
     texts = [assemble(check_prompt(_text(box), limits), len(box["files"])) for box in parts]
-    return check_prompt(" ".join(texts), limits), media
+    prompt = check_prompt(" ".join(texts), limits)
+    check_media_count(prompt, len(media))
+    return prompt, media
 
 
 def _filled(box: dict | None) -> bool:
