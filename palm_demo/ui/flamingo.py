@@ -16,7 +16,7 @@ from palm_demo.ui.messages import on_page
 from palm_demo.ui.samples import question_samples
 from palm_demo.ui.sampling import sampling_controls, sampling_settings
 from palm_demo.ui.scenes import Made, SceneMaker
-from palm_demo.ui.shots import QUIET, ShotBuilder
+from palm_demo.ui.shots import QUIET, WARNING, ShotBuilder
 from palm_demo.ui.sources import Paper
 from palm_demo.ui.stopping import Stops, StreamingTab
 from palm_demo.ui.uploads import check_media, check_prompt
@@ -56,7 +56,7 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, folder: Path) -
             sampling = sampling_controls(TAB, limits, new_tokens=32, temperature=0.0)
         with gr.Column(scale=6):
             conversation = Conversation(session, limits, stops)
-    LookingView(session, limits, conversation.last)
+    looking = LookingView(session, limits, conversation.last)
     gr.HTML("<h2 class='heading'>Examples: one click asks</h2>")
     shown = gr.Gallery(
         [(sample.thumbnail, sample.title) for sample in samples],
@@ -89,7 +89,7 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, folder: Path) -
 
     def start_over(request: gr.Request):
         stops.drop(request.session_hash, TAB)
-        return None, *conversation.emptied()
+        return None, *conversation.emptied(), gr.update(visible=False)
 
     @on_page
     def use(made: Made, asked: dict | None):
@@ -110,10 +110,11 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, folder: Path) -
     after = StreamingTab(TAB, stops, taught, stop_taught)
     built = [conversation.turns, builder.used, *builder.boxes, *sampling]
     after.wire(taught.click, ask_after, built, conversation.outputs)
-    gr.on([clear.click, conversation.chat.clear], start_over, None, [box, *conversation.outputs], **QUIET)
-    maker.use.click(use, [maker.made, box], [box, ways], **QUIET)
+    emptied = [box, *conversation.outputs, looking.section]
+    gr.on([clear.click, conversation.chat.clear], start_over, None, emptied, **QUIET)
+    maker.use.click(use, [maker.made, box], [box, ways], **WARNING)
     rows = builder.boxes[:-1]
-    maker.teach.click(teach, [maker.made, builder.used, *rows], [*builder.placed, ways], **QUIET)
+    maker.teach.click(teach, [maker.made, builder.used, *rows], [*builder.placed, ways], **WARNING)
 
 
 def _question_box(limits: Limits) -> gr.MultimodalTextbox:

@@ -26,12 +26,12 @@ GATES = (
 
 
 class LookingView:
-    """A section of the page that follows an exchange: empty until there is an answer about media."""
+    """A section of the page that follows an exchange: hidden until there is an answer about media."""
 
     def __init__(self, session: Session, limits: Limits, exchange: gr.State):
         self.session = session
         looked = gr.State(None, time_to_live=3600)
-        with gr.Column(visible=False, elem_id="flamingo-looking") as section:
+        with gr.Column(visible=False, elem_id="flamingo-looking") as self.section:
             gr.HTML(MEANING, elem_classes="hint")
             with gr.Row(equal_height=True):
                 word = gr.Radio([], label="Word of the answer", elem_id="flamingo-words", scale=3)
@@ -51,7 +51,7 @@ class LookingView:
         exchange.change(
             on_page(self._look),
             exchange,
-            [looked, section, word, layer, *shown],
+            [looked, self.section, word, layer, *shown],
             show_progress="hidden",
             concurrency_id="model",
             concurrency_limit=limits.concurrency,

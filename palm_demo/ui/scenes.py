@@ -58,7 +58,7 @@ class SceneMaker:
         names = world.concepts()
         gr.HTML(HINT, elem_classes="hint")
         with gr.Row():
-            name = _choice("Thing", "Type a few letters", names, "cat")
+            name = _choice("Thing", "Empty it, then type to find one", names, "cat")
             count = gr.Slider(
                 1,
                 world.MOST,
@@ -66,11 +66,11 @@ class SceneMaker:
                 step=1,
                 label="How many",
                 info="Of this thing",
-                min_width=130,
+                min_width=200,
                 elem_id="scene-count",
             )
         with gr.Row():
-            other = _choice("Second thing", "Or one kind alone", [NOTHING, *names], NOTHING)
+            other = _choice("Second thing", "Type to find one", [NOTHING, *names], None)
             place = _choice("Place", "The first stands …", PLACES, next(iter(PLACES)))
         with gr.Row():
             way = _choice("Motion", "One thing alone can move", [STILL, *world.WAYS], STILL)
@@ -122,7 +122,7 @@ class SceneMaker:
         return *controls, *_shown(make(order, rng))
 
 
-def _choice(label: str, info: str, choices: Iterable[str], value: str) -> gr.Dropdown:
+def _choice(label: str, info: str, choices: Iterable[str], value: str | None) -> gr.Dropdown:
     elem_id = f"scene-{label.lower().replace(' ', '-')}"
     return gr.Dropdown(list(choices), value=value, label=label, info=info, min_width=130, elem_id=elem_id)
 

@@ -18,7 +18,10 @@ from palm_demo.ui.messages import on_page, sentence
 from palm_demo.ui.shot_sets import shot_sets
 from palm_demo.ui.uploads import check_media, check_prompt
 
-QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+WARNING = {"show_progress": "hidden", "api_visibility": "private"}
+QUIET = WARNING | {"queue": False}
+"""Events that show no progress. Only the queue carries warnings to the page."""
+
 HINT = (
     "Each row is a picture or video and what is said of it. Flamingo reads the rows from top "
     "to bottom, then answers in their manner. New words are what it was trained to learn so; the other "
@@ -67,7 +70,7 @@ class ShotBuilder:
                 pair = self.boxes[place : place + 2]
                 down.click(partial(self._down, place), [self.used, *pair], pair, **QUIET)
             remove.click(partial(self._remove, place), [self.used, *rows], self._all(rows), **QUIET)
-        add.click(on_page(self._add), self.used, [self.used, *self.rows], **QUIET)
+        add.click(on_page(self._add), self.used, [self.used, *self.rows], **WARNING)
         for place, load in enumerate(loads):
             load.click(partial(self._load, place), None, self._all(self.boxes), **QUIET)
         gr.on(

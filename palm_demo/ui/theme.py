@@ -55,6 +55,7 @@ CSS = """
 @media (max-width: 700px) {
   .strip { width: calc(50% - 0.6rem); }
   .strip.film div { grid-template-columns: repeat(4, minmax(0, 1fr)); }
+  #flamingo-samples .grid-container { grid-template-columns: repeat(3, minmax(0, 1fr)); }
 }
 
 #flamingo-chat img, #flamingo-chat video { max-height: 132px; width: auto; }
