@@ -1,6 +1,6 @@
 """A visitor's conversation with Flamingo: shown as it is said, kept on the server."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import gradio as gr
@@ -61,21 +61,26 @@ class Conversation:
         return [self.chat, self.turns, self.last, self.reads, self.length, self.line, self.warning]
 
     def reply(
-        self, visitor: str, turns: list[Exchange], earlier: bool, asked: tuple[str, list[str]], settings: dict
+        self,
+        visitor: str,
+        turns: list[Exchange],
+        earlier: bool,
+        question: Callable[[], tuple[str, list[str]]],
+        settings: dict,
     ) -> Iterator[tuple]:
         """Updates of the outputs while Flamingo answers.
 
-        asked: a prompt and its media. earlier: whether Flamingo reads the turns before it too, which
-        makes them few-shot examples.
+        question: makes the prompt and its media, and raises what is wrong with them. earlier: whether
+        Flamingo reads the turns before it too, which makes them few-shot examples.
         """
         with self.stops.running(visitor, TAB) as cancelled:
+            asked = question()
             prompt, media = joined([*turns, Exchange(*asked, "")]) if earlier else asked
             check_prompt(prompt, self.limits)
             check_media(media, self.limits)
-            answer = ""
             read = [labelled(prompt, media), told_length(self.session, prompt)]
-            stream = self.session.stream_answer(prompt, media, **settings, cancelled=cancelled)
-            for delta in stream:
+            answer = ""
+            for delta in self.session.stream_answer(prompt, media, **settings, cancelled=cancelled):
                 answer += delta
                 shown = [*_messages(turns), *_exchange(Exchange(*asked, answer))]
                 yield shown, turns, None, *read, in_line(delta), no_warning()

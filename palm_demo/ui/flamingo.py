@@ -1,5 +1,6 @@
 """The Flamingo tab: questions about pictures and videos that stand between words."""
 
+from functools import partial
 from pathlib import Path
 
 import gradio as gr
@@ -15,7 +16,7 @@ from palm_demo.ui.looking import LookingView
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.samples import question_samples
 from palm_demo.ui.sampling import sampling_controls, sampling_settings
-from palm_demo.ui.scenes import Made, SceneMaker
+from palm_demo.ui.scenes import Made, SceneMaker, kept
 from palm_demo.ui.shots import QUIET, WARNING, ShotBuilder
 from palm_demo.ui.sources import Paper
 from palm_demo.ui.stopping import Stops, StreamingTab
@@ -74,14 +75,14 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, folder: Path) -
 
     @on_page
     def ask(request: gr.Request, asked: dict | None, turns: list, earlier: bool, *settings):
-        question, read = _question(asked, limits), sampling_settings(*settings)
-        yield from conversation.reply(request.session_hash, turns, earlier, question, read)
+        question, written = partial(_question, asked, limits), sampling_settings(*settings)
+        yield from conversation.reply(request.session_hash, turns, earlier, question, written)
 
     @on_page
     def ask_after(request: gr.Request, turns: list, used: int, *values):
         boxes, settings = values[: len(builder.boxes)], values[len(builder.boxes) :]
-        question, read = builder.prompt(used, boxes), sampling_settings(*settings)
-        yield from conversation.reply(request.session_hash, turns, False, question, read)
+        question, written = partial(builder.prompt, used, boxes), sampling_settings(*settings)
+        yield from conversation.reply(request.session_hash, turns, False, question, written)
 
     def load(event: gr.SelectData):
         sample = samples[event.index]
@@ -92,14 +93,16 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, folder: Path) -
         return None, *conversation.emptied(), gr.update(visible=False)
 
     @on_page
-    def use(made: Made, asked: dict | None):
+    def use(made: Made | None, asked: dict | None):
+        path, _, question = kept(made)
         asked = asked or {"text": "", "files": []}
-        files = check_media([*asked["files"], made.path], limits)
-        return {"text": asked["text"] or made.question, "files": files}, gr.update(selected="ask")
+        files = check_media([*asked["files"], path], limits)
+        return {"text": asked["text"] or question, "files": files}, gr.update(selected="ask")
 
     @on_page
-    def teach(made: Made, used: int, *boxes: dict):
-        shot = {"text": f"caption: {made.caption}", "files": [made.path]}
+    def teach(made: Made | None, used: int, *boxes: dict):
+        path, caption, _ = kept(made)
+        shot = {"text": f"caption: {caption}", "files": [path]}
         return *builder.put(used, boxes, shot), gr.update(selected="teach")
 
     tab = StreamingTab(TAB, stops, run, stop)

@@ -1,14 +1,15 @@
 """What Flamingo looked at: the words of an answer to choose from, and heat over all it was shown."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import gradio as gr
 import numpy as np
 
+from palm_demo.errors import PromptError
 from palm_demo.looking import LookedAt, Seen
 from palm_demo.session import Session
 from palm_demo.settings import Limits
-from palm_demo.ui.conversation import Exchange
+from palm_demo.ui.conversation import KEPT_SECONDS, Exchange
 from palm_demo.ui.heat import film, glowing, still, table
 from palm_demo.ui.interleaving import names
 from palm_demo.ui.messages import on_page
@@ -30,7 +31,7 @@ class LookingView:
 
     def __init__(self, session: Session, limits: Limits, exchange: gr.State):
         self.session = session
-        looked = gr.State(None, time_to_live=3600)
+        looked = gr.State(None, time_to_live=KEPT_SECONDS)
         with gr.Column(visible=False, elem_id="flamingo-looking") as self.section:
             gr.HTML(MEANING, elem_classes="hint")
             with gr.Row(equal_height=True):
@@ -71,27 +72,26 @@ class LookingView:
         if not exchange or not exchange.media or not exchange.answer.strip():
             return None, gr.update(visible=False), *[gr.skip()] * 4
         looked = self.session.looked_at(*exchange)
-        spoken = [text for text, _ in words(looked.tokens)]
-        longest = max(range(len(spoken)), key=lambda place: len(spoken[place]))
+        spoken = words(looked.tokens)
+        first = max(range(len(spoken)), key=lambda place: _peak(_heats(looked, spoken[place][1])))
         layers = [("all, each as open as its gate", EVERY_LAYER)]
         layers += [(f"after block {gate.layer + 1}", gate.layer) for gate in looked.gates]
         return (
             looked,
             gr.update(visible=True),
-            gr.update(choices=[(text, place) for place, text in enumerate(spoken)], value=longest),
+            gr.update(choices=[(text, place) for place, (text, _) in enumerate(spoken)], value=first),
             gr.update(choices=layers, value=EVERY_LAYER),
-            *self._show(exchange, looked, longest, EVERY_LAYER),
+            *self._show(exchange, looked, first, EVERY_LAYER),
         )
 
-    def _show(self, exchange: Exchange, looked: LookedAt, word: int, layer: int) -> tuple[str, str]:
-        spoken = words(looked.tokens)
-        _, tokens = spoken[word]
-        chosen = None if layer == EVERY_LAYER else layer
-        heats = [
-            np.mean([looked.map(token, medium, chosen) for token in tokens], axis=0)
-            for medium in range(len(looked.media))
-        ]
-        most = max(heat.max() for heat in heats)
+    def _show(
+        self, exchange: Exchange | None, looked: LookedAt | None, word: int, layer: int
+    ) -> tuple[str, str]:
+        if exchange is None or looked is None:
+            raise PromptError("there is no answer to look into any more; ask again")
+        _, tokens = words(looked.tokens)[word]
+        heats = _heats(looked, tokens, None if layer == EVERY_LAYER else layer)
+        most = _peak(heats)
         called = names(exchange.media)
         shown = [
             _medium(f"{called[place]}: {heat.sum():.0%}", seen, heat, most)
@@ -119,6 +119,18 @@ def words(tokens: Sequence[str]) -> list[tuple[str, range]]:
         ("".join(tokens[begin:end]).strip() or "␣", range(begin, end))
         for begin, end in zip(begins, ends, strict=True)
     ]
+
+
+def _heats(looked: LookedAt, tokens: Iterable[int], layer: int | None = None) -> list[np.ndarray]:
+    """Of each medium the mean map of some tokens, (frames, rows, columns)."""
+    return [
+        np.mean([looked.map(token, medium, layer) for token in tokens], axis=0)
+        for medium in range(len(looked.media))
+    ]
+
+
+def _peak(heats: Iterable[np.ndarray]) -> float:
+    return max(float(heat.max()) for heat in heats)
 
 
 def _medium(title: str, seen: Seen, heat: np.ndarray, most: float) -> str:

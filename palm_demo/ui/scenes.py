@@ -47,6 +47,13 @@ def make(order: world.Order, rng: Random) -> Made:
     return Made(str(path), world.spoken(order, drawn), _question(order, drawn, rng))
 
 
+def kept(made: Made | None) -> Made:
+    """The last scene; PromptError when it is gone."""
+    if made is None:
+        raise PromptError("the scene is no longer kept; draw it again")
+    return made
+
+
 class SceneMaker:
     """The controls and the last scene, built inside the current column.
 

@@ -18,7 +18,7 @@ from palm_demo.settings import SPACEFILE, load_settings
 from palm_demo.ui.conversation import Exchange, joined
 from palm_demo.ui.heat import film, glowing, still, table
 from palm_demo.ui.looking import words
-from palm_demo.ui.scenes import make
+from palm_demo.ui.scenes import kept, make
 from palm_demo.ui.shot_sets import shot_sets
 from palm_demo.ui.shots import shot_prompt
 from palm_demo.ui.sources import Paper, sources
@@ -165,6 +165,11 @@ def test_a_scene_that_cannot_be_made_is_the_visitors_to_mend(uploads):
     with pytest.raises(PromptError, match="choose one of them"):
         make(world.Order("cat", count=2, way="up"), Random(1))
     assert not any(uploads.iterdir())
+
+
+def test_a_scene_that_is_gone_is_drawn_again():
+    with pytest.raises(PromptError, match="no longer kept; draw it again"):
+        kept(None)
 
 
 # sources
