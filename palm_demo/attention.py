@@ -71,3 +71,12 @@ def attend_visible(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, 
     sighted = mask.any(dim=-1, keepdim=True)
     out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask | ~sighted, scale=scale)
     return out * sighted.to(out.dtype)
+
+
+def attention_weights(queries: Tensor, keys: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """What `attend_visible` weighs the values with, (b, h, n, m): each query's sum to 1, or all are 0
+    where it sees no key."""
+    sighted = mask.any(dim=-1, keepdim=True)
+    scores = (queries @ keys.transpose(-1, -2)) * scale
+    weights = scores.masked_fill(sighted & ~mask, -torch.inf).softmax(dim=-1)
+    return weights * sighted.to(weights.dtype)

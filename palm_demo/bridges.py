@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from einops_exts import rearrange_many
 from torch import Tensor, nn
 
-from palm_demo.attention import attend_visible
+from palm_demo.attention import attend_visible, attention_weights
 from palm_demo.parts import BiasedLayerNorm, LayerNorm, SwiGLU
 from palm_demo.projection import Projection
 
@@ -43,7 +43,7 @@ class CrossAttention(nn.Module):
 
     def forward(self, x: Tensor, keys_values: KeysValues, visible: Tensor | None = None) -> Tensor:
         """(b, n, dim) -> (b, n, dim). visible: bool (b, n, m); None where all may be seen."""
-        (queries,) = rearrange_many((self.to_q(x),), "b n (h d) -> b h n d", h=self.heads)
+        queries = self._queries(x)
         keys, values = (t.expand(-1, self.heads, -1, -1) for t in keys_values)
         if visible is None:
             out = F.scaled_dot_product_attention(queries, keys, values, scale=self.scale)
@@ -51,6 +51,14 @@ class CrossAttention(nn.Module):
             out = attend_visible(queries, keys, values, visible[:, None], self.scale)
         (out,) = rearrange_many((out,), "b h n d -> b n (h d)")
         return self.to_out(out)
+
+    def weights(self, x: Tensor, keys_values: KeysValues, visible: Tensor) -> Tensor:
+        """What `forward` weighs the values with: (b, h, n, m)."""
+        return attention_weights(self._queries(x), keys_values[0], visible[:, None], self.scale)
+
+    def _queries(self, x: Tensor) -> Tensor:
+        (queries,) = rearrange_many((self.to_q(x),), "b n (h d) -> b h n d", h=self.heads)
+        return queries
 
 
 def feed_forward(dim: int) -> nn.Sequential:
@@ -84,6 +92,10 @@ class GatedCrossAttention(nn.Module):
         heard = self.attention(self.norm(x), keys_values, visible)
         x = x + heard * self.attention_gate.tanh()
         return x + self.ff(x) * self.ff_gate.tanh()
+
+    def weights(self, x: Tensor, keys_values: KeysValues, visible: Tensor) -> Tensor:
+        """Where each head of each token looks, (b, h, n, m); a row's sum is 1, or 0 where it sees nothing."""
+        return self.attention.weights(self.norm(x), keys_values, visible)
 
 
 class ParallelCrossAttention(nn.Module):

@@ -1,11 +1,14 @@
 """Many patch tokens into few: Flamingo's PerceiverResampler, MaMMUT's attention pooling."""
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
 from einops_exts import rearrange_many
 from torch import Tensor, nn
 
+from palm_demo.attention import attention_weights
 from palm_demo.bridges import CrossAttention, feed_forward
 from palm_demo.parts import LayerNorm
 
@@ -24,14 +27,22 @@ class PerceiverAttention(nn.Module):
 
     def forward(self, media: Tensor, latents: Tensor) -> Tensor:
         """(b, tokens, dim) media, (b, latents, dim) -> (b, latents, dim)."""
-        media, latents = self.norm_media(media), self.norm_latents(latents)
-        keys, values = self.to_kv(torch.cat((media, latents), dim=1)).chunk(2, dim=-1)
-        queries, keys, values = rearrange_many(
-            (self.to_q(latents), keys, values), "b n (h d) -> b h n d", h=self.heads
-        )
+        queries, keys, values = self._projected(media, latents)
         out = F.scaled_dot_product_attention(queries, keys, values, scale=self.scale)
         (out,) = rearrange_many((out,), "b h n d -> b n (h d)")
         return self.to_out(out)
+
+    def weights(self, media: Tensor, latents: Tensor) -> Tensor:
+        """Where each head of each latent looks, at the media's tokens and then at the latents:
+        (b, h, latents, tokens + latents)."""
+        queries, keys, _ = self._projected(media, latents)
+        everywhere = torch.ones(1, dtype=torch.bool, device=keys.device)
+        return attention_weights(queries, keys, everywhere, self.scale)
+
+    def _projected(self, media: Tensor, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        media, latents = self.norm_media(media), self.norm_latents(latents)
+        keys, values = self.to_kv(torch.cat((media, latents), dim=1)).chunk(2, dim=-1)
+        return rearrange_many((self.to_q(latents), keys, values), "b n (h d) -> b h n d", h=self.heads)
 
 
 class PerceiverResampler(nn.Module):
@@ -48,11 +59,22 @@ class PerceiverResampler(nn.Module):
 
     def forward(self, media: Tensor) -> Tensor:
         """(b, tokens, dim), one medium a row -> (b, latents, dim)."""
+        *_, latents = self._stages(media)
+        return self.norm(latents)
+
+    def weights(self, media: Tensor) -> list[Tensor]:
+        """Where each layer's latents look: (b, h, latents, tokens + latents) of each."""
+        met = zip(self.layers, self._stages(media), strict=False)  # nobody looks from the last stage
+        return [attention.weights(media, latents) for (attention, _), latents in met]
+
+    def _stages(self, media: Tensor) -> Iterator[Tensor]:
+        """(b, latents, dim) before the first layer and after each."""
         latents = repeat(self.latents, "n d -> b n d", b=len(media))
+        yield latents
         for attention, ff in self.layers:
             latents = latents + attention(media, latents)
             latents = latents + ff(latents)
-        return self.norm(latents)
+            yield latents
 
 
 class PlacedPatches(nn.Module):

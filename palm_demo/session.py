@@ -19,6 +19,7 @@ from palm_demo.gallery import Gallery, Hit
 from palm_demo.generation import BatchLimits, TextSettings, Waiting
 from palm_demo.generation.stream import Prefill
 from palm_demo.labels import label_text
+from palm_demo.looking import LookedAt, Seen, look
 from palm_demo.media import MediaLimits, Medium, Picture, open_image, open_medium
 from palm_demo.models import Flamingo, MaMMUT, PaLM
 from palm_demo.prompting import check_length, check_media_count, encode_interleaved
@@ -163,6 +164,30 @@ class Session:
         prompt_ids = [ids for ids, _ in rows]
         return self.writers["flamingo"].texts(prompt_ids, prefill, wanted)
 
+    def prompt_length(self, prompt: str) -> int:
+        """How many of the `context` tokens a Flamingo prompt takes, each `<media>` one of them."""
+        return len(self._prompt_ids(prompt))
+
+    @apart
+    def looked_at(self, prompt: str, media: Sequence[Medium], answer: str) -> LookedAt:
+        """Where in the media Flamingo looks for each token of an answer to a prompt, and how far its
+        gates are open. media: as in `stream_answer`.
+
+        Raises PromptError or MediaError, also on an empty answer and without media.
+        """
+        if not answer.strip():
+            raise PromptError("the answer is empty; give the words that Flamingo said")
+        said = self.tokenizer.encode(f" {answer.strip()}")
+        ids, pixels = self._interleaved(prompt, media, replace(ANSWERED, max_new_tokens=len(said)))
+        gates, maps = look(self.flamingo, ids, said, pixels)
+        shown = self.mammut.tower.shown
+        frames = [shown(medium if medium.ndim == 4 else medium[None]) for medium in pixels]
+        return LookedAt(
+            tuple(self.tokenizer.decode([token_id]) for token_id in said),
+            gates,
+            tuple(Seen(tuple(some), of_medium) for some, of_medium in zip(frames, maps, strict=True)),
+        )
+
     def caption(self, image: Picture, max_new_tokens: int = 32) -> str:
         """What MaMMUT sees in a picture."""
         wanted = replace(ANSWERED, max_new_tokens=max_new_tokens)
@@ -251,9 +276,12 @@ class Session:
         if not prompt.strip():
             raise PromptError("the prompt is empty; write a question and a <media> per picture")
         check_media_count(prompt, len(media))
-        ids = [self.tokenizer.bos_id, *encode_interleaved(prompt.rstrip(), self.tokenizer)]
+        ids = self._prompt_ids(prompt)
         check_length(len(ids), settings.max_new_tokens, self.context)
         return ids, [self._pixels(medium) for medium in media]
+
+    def _prompt_ids(self, prompt: str) -> list[int]:
+        return [self.tokenizer.bos_id, *encode_interleaved(prompt.rstrip(), self.tokenizer)]
 
     def _look_and_prefill(self, media: list[Tensor]) -> Prefill:
         """Flamingo's prefill, with its media looked at when it is called."""

@@ -47,7 +47,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Settings:
+    """repository: the address of the code, where the Spacefile has one, without a slash at the end."""
+
     title: str
+    repository: str | None
     environment: dict[str, str]
     limits: Limits
 
@@ -60,16 +63,26 @@ class Settings:
 def load_settings(path: Path = SPACEFILE) -> Settings:
     """The settings of a Spacefile.
 
-    Raises ValueError when it is of another version, or a limit is missing, unknown or not above 0.
+    Raises ValueError when it is of another version, a limit is missing, unknown or not above 0, or the
+    repository is no address.
     """
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     if content.get("version") != 1:
         raise ValueError(f"{path.name} has version {content.get('version')!r}; this code reads version 1")
     return Settings(
         title=content["space"]["title"],
+        repository=_repository(path.name, content["space"].get("repository")),
         environment={name: str(value) for name, value in content["env"]["variables"].items()},
         limits=_read_limits(path.name, content["limits"]),
     )
+
+
+def _repository(name: str, address: object) -> str | None:
+    if address is None:
+        return None
+    if not isinstance(address, str) or not address.startswith("https://"):
+        raise ValueError(f"the repository of {name} is {address!r}; give an address with https://, or none")
+    return address.rstrip("/")
 
 
 def _read_limits(name: str, section: dict) -> Limits:

@@ -105,6 +105,13 @@ class VisionTower(nn.Module):
         """Pictures of any size and mode -> (len(images), 3, size, size), on white."""
         return torch.stack([self.transform(flatten(image)) for image in images])
 
+    def shown(self, pixels: Tensor) -> list[Image.Image]:
+        """The converse: (b, 3, size, size) -> RGB pictures of what the tower is given."""
+        settings = self.visual.preprocess_cfg
+        mean, std = (pixels.new_tensor(settings[name])[:, None, None] for name in ("mean", "std"))
+        levels = ((pixels * std + mean).clamp(0, 1) * 255).round().to(torch.uint8)
+        return [Image.fromarray(rearrange(one, "c h w -> h w c").numpy(force=True)) for one in levels]
+
 
 def freeze_(module: nn.Module) -> nn.Module:
     """Stops gradients and dropout for good; `train()` on a parent no longer reaches it."""

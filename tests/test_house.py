@@ -17,7 +17,7 @@ LAYERS = (
     {"cache", "lora", "bridges", "tokenizer", "media"},
     {"decoder", "resampler", "vision", "prompting", "generation"},
     {"models", "settings"},
-    {"checkpoints", "scoring", "about", "writing"},
+    {"checkpoints", "scoring", "about", "writing", "looking"},
     {"session"},
     {""},  # palm_demo itself
     {"training", "ui"},

@@ -1,6 +1,6 @@
 """Flamingo (Alayrac et al. 2022): a frozen language model that looks at interleaved media."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +27,9 @@ MEDIA_RULES: dict[str, MediaRule] = {
 }
 """Text sees only the medium right before it (section 3.1.3), or all before it; or words see all, and
 a mark its own alone, so that what the language model finds at a mark is of one medium."""
+
+Listen = Callable[[Tensor, KeysValues, Tensor], Tensor]
+"""States, the media's keys and values, what is visible -> states: a bridge as the decoder calls it."""
 
 
 @dataclass
@@ -177,6 +180,13 @@ class Flamingo(nn.Module):
         or fewer media than media tokens, a video has more frames than `max_frames`, a text more
         media than `max_media`, or there is no tower.
         """
+        return self.embed_patches(self.patches_of(media), ids)
+
+    def patches_of(self, media: Sequence[Tensor]) -> list[Tensor]:
+        """What the tower sees: (patches, dim) of a picture, (frames, patches, dim) of a video.
+
+        Raises PromptError as `embed_media` does.
+        """
         if self.tower is None:
             raise PromptError("this Flamingo has no vision tower; give it patches (`embeds`), no pixels")
         frames = [medium if medium.ndim == 4 else medium[None] for medium in media]
@@ -189,8 +199,7 @@ class Flamingo(nn.Module):
                 f"the vision tower gave {tuple(patches.shape)}; it has to give patches, (b, patches, dim)"
             )
         each = patches.split([len(video) for video in frames])
-        shown = [p if m.ndim == 4 else p[0] for p, m in zip(each, media, strict=True)]
-        return self.embed_patches(shown, ids)
+        return [p if m.ndim == 4 else p[0] for p, m in zip(each, media, strict=True)]
 
     def embed_patches(self, media: Sequence[Tensor], ids: Tensor) -> Tensor:
         """The same from the tower's tokens: pictures (patches, dim), videos (frames, patches, dim)."""
@@ -199,17 +208,22 @@ class Flamingo(nn.Module):
         for index, patches in enumerate(media):
             groups.setdefault(tuple(patches.shape), []).append(index)
         latents: list[Tensor | None] = [None] * len(media)
-        for shape, indices in groups.items():
+        for indices in groups.values():
             patches = torch.stack([media[index] for index in indices])
-            if len(shape) == 3:
-                self._check_frames(shape[0])
-                patches = patches + rearrange(self.frame_positions[: shape[0]], "f d -> f 1 d")
-                patches = rearrange(patches, "b f p d -> b (f p) d")
-            resampled = self.resampler(self.media_places.to_patches(patches, places[indices]))
+            resampled = self.resampler(self.resampler_input(patches, places[indices]))
             placed = self.media_places.to_latents(resampled, places[indices])
             for index, row in zip(indices, placed, strict=True):
                 latents[index] = row
         return torch.stack(latents)
+
+    def resampler_input(self, patches: Tensor, places: Tensor) -> Tensor:
+        """What the resampler reads of media of one kind: (b, patches, dim), of videos
+        (b, frames, patches, dim), with (b,) places -> (b, tokens, dim), frame after frame."""
+        if patches.ndim == 4:
+            self._check_frames(patches.shape[1])
+            patches = patches + rearrange(self.frame_positions[: patches.shape[1]], "f d -> f 1 d")
+            patches = rearrange(patches, "b f p d -> b (f p) d")
+        return self.media_places.to_patches(patches, places)
 
     def _places(self, ids: Tensor, given: int) -> Tensor:
         """(media,), which medium of its text each is, from 0."""
@@ -236,10 +250,30 @@ class Flamingo(nn.Module):
                 f"a video has {count} frames, at most {self.max_frames} fit; sample fewer of them"
             )
 
-    def _states(self, ids: Tensor, latents: Tensor | None) -> Tensor:
+    def weights(self, ids: Tensor, latents: Tensor) -> dict[int, Tensor]:
+        """Where a whole text looks, by the layer of each bridge: (b, h, n, media x latents of a medium).
+
+        Arguments as in `logits`, of which this is the pass. A row's sum is 1 over the latents that its
+        token sees, 0 where it sees none.
+        """
+        noted: dict[int, Tensor] = {}
+
+        def noting(layer: str, bridge: GatedCrossAttention) -> Listen:
+            def listen(states: Tensor, media: KeysValues, visible: Tensor) -> Tensor:
+                noted[int(layer)] = bridge.weights(states, media, visible)
+                return bridge(states, media, visible)
+
+            return listen
+
+        self._states(ids, latents, {layer: noting(layer, bridge) for layer, bridge in self.bridges.items()})
+        return noted
+
+    def _states(
+        self, ids: Tensor, latents: Tensor | None, bridges: Mapping[str, Listen] | None = None
+    ) -> Tensor:
         times = (ids == self.media_token_id).cumsum(dim=1)
         media, media_tokens = self._keys_values(ids, latents)
-        return self._run(ids, Causal(), times, media, media_tokens)
+        return self._run(ids, Causal(), times, media, media_tokens, bridges)
 
     def prefill(
         self, ids: Tensor, lengths: Sequence[int], capacity: int, latents: Tensor | None
@@ -283,8 +317,10 @@ class Flamingo(nn.Module):
         times: Tensor,
         media: dict[int, KeysValues],
         media_tokens: int,
+        bridges: Mapping[str, Listen] | None = None,
     ) -> Tensor:
-        """times: (b, n), how many media stand at or before each token."""
+        """times: (b, n), how many media stand at or before each token. bridges: the model's own, or
+        what stands in for them."""
         is_media = rearrange(ids == self.media_token_id, "b n -> b n 1")
         states = torch.where(is_media, self.media_embedding, self.palm.decoder.embedding(ids))
         if not media:
@@ -297,7 +333,7 @@ class Flamingo(nn.Module):
         has_media = rearrange(times[:, -1] > 0, "b -> b 1 1")
 
         def look(layer: int):
-            bridge = self.bridges[str(layer)]
+            bridge = (bridges or self.bridges)[str(layer)]
             return lambda states: torch.where(has_media, bridge(states, media[layer], visible), states)
 
         return self.palm.decoder(states, pattern, {layer: look(layer) for layer in media})

@@ -1,23 +1,28 @@
 """The named endpoints for `gradio_client`. Nothing else of the page is public."""
 
 import os
+from dataclasses import asdict
 from pathlib import Path
+from random import Random
 
 import gradio as gr
 from gradio.data_classes import FileData
 from gradio.processing_utils import save_pil_to_cache
 from gradio.utils import get_upload_folder
 
+from palm_demo import world
 from palm_demo.errors import MediaError
 from palm_demo.gallery import Hit
+from palm_demo.looking import LookedAt
 from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.ui.messages import in_api
+from palm_demo.ui.scenes import make
 from palm_demo.ui.uploads import check_hits, check_labels, check_media, check_new_tokens, check_prompt
 
 
 def add_endpoints(session: Session, limits: Limits) -> None:
-    """Adds generate, answer, caption, classify, search and scopes to the current Blocks."""
+    """Adds all of them to the current Blocks."""
 
     def generate(
         prompt: str,
@@ -69,6 +74,41 @@ def add_endpoints(session: Session, limits: Limits) -> None:
                 seed=seed,
             )
 
+    def looked_at(prompt: str, media: list[dict], answer: str) -> dict:
+        """Where Flamingo looked when it gave an answer to a prompt with one <media> mark per file.
+
+        tokens: of the answer. gates: layer, attention and feed_forward of each bridge, -1 to 1. media: of
+        each file its `shares`, what part of each token's attention it got, and its `maps`, per token,
+        frame, row and column, where that went; all maps of a token sum to 1.
+        """
+        with in_api():
+            files = [_uploaded(file) for file in check_media(media, limits)]
+            check_prompt(f"{prompt} {answer}", limits)
+            return _told(session.looked_at(str(prompt), files, str(answer)))
+
+    def make_scene(
+        name: str,
+        count: int = 1,
+        other: str | None = None,
+        relation: str = "left",
+        way: str | None = None,
+        color: str | None = None,
+        style: str | None = None,
+        seed: int | None = None,
+    ) -> dict:
+        """A picture or short video of things the models know: file, caption and a question about it.
+
+        name: a noun of the picture world. count: 1 to 5 of it. other: a second thing, to which the first
+        stands "left", "right", "above" or "below" (relation). way: left, right, up, down, grows or shrinks
+        makes a video. color: of the background. style: of the drawing. The same seed draws the same scene.
+        """
+        with in_api():
+            wanted = [None if word is None else str(word) for word in (other, relation, way, color, style)]
+            rng = Random() if seed is None else Random(str(seed))
+            made = make(world.Order(str(name), count, *wanted), rng)
+            file = FileData(path=made.path).model_dump()
+            return {"file": file, "caption": made.caption, "question": made.question}
+
     def caption(image: dict, max_new_tokens: int = 32) -> str:
         """What MaMMUT sees in a picture file."""
         with in_api():
@@ -92,7 +132,7 @@ def add_endpoints(session: Session, limits: Limits) -> None:
 
     for endpoint in (generate, answer, caption):
         gr.api(endpoint, concurrency_limit=None)  # the batch of each model has a line of its own
-    for endpoint in (classify, search):
+    for endpoint in (classify, search, looked_at, make_scene):
         gr.api(endpoint, concurrency_id="model", concurrency_limit=limits.concurrency)
     gr.api(scopes, queue=False)
 
@@ -105,6 +145,21 @@ def _uploaded(file: dict) -> Path:
     if not path.startswith(os.path.realpath(get_upload_folder()) + os.sep):
         raise MediaError("a medium is not an uploaded file; send it with gradio_client.handle_file")
     return Path(path)
+
+
+def _told(looked: LookedAt) -> dict:
+    tokens, media = range(len(looked.tokens)), range(len(looked.media))
+    return {
+        "tokens": list(looked.tokens),
+        "gates": [asdict(gate) for gate in looked.gates],
+        "media": [
+            {
+                "shares": [looked.shares(token)[medium] for token in tokens],
+                "maps": [looked.map(token, medium).tolist() for token in tokens],
+            }
+            for medium in media
+        ],
+    }
 
 
 def _found(hit: Hit) -> dict:

@@ -8,11 +8,12 @@ from palm_demo.gallery import Hit
 from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.ui.messages import on_page
+from palm_demo.ui.sources import Paper
 from palm_demo.ui.strangeness import no_warning, warning_about, warning_shown
 from palm_demo.ui.uploads import check_hits, check_labels, check_picture, check_prompt
 
 TAB = "mammut"
-PAPER = (
+PAPER = Paper(
     "MaMMUT: A Simple Architecture for Joint Learning for MultiModal Tasks",
     "Kuo et al., 2023",
     "https://arxiv.org/abs/2303.16839",

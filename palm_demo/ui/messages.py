@@ -59,13 +59,13 @@ def _warn(error: Exception) -> None:
 def _tell(error: Exception) -> str:
     """What to say. An unforeseen error may quote a visitor's text, so the log says where, not what."""
     if isinstance(error, PalmDemoError):
-        return _sentence(str(error))
+        return sentence(str(error))
     places = "".join(traceback.format_tb(error.__traceback__))
     logger.error("unforeseen %s\n%s", type(error).__name__, places)
     return OUR_FAULT
 
 
-def _sentence(message: str) -> str:
+def sentence(message: str) -> str:
     """With a capital and a full stop; a first word that is a name of a file or setting stays as it is."""
     first = message.partition(" ")[0]
     return f"{first.capitalize() if first.isalpha() else first}{message[len(first) :]}."

@@ -15,6 +15,7 @@ from palm_demo.settings import Settings
 from palm_demo.ui import flamingo, mammut, palm
 from palm_demo.ui.api import add_endpoints
 from palm_demo.ui.middleware import Doorkeeper
+from palm_demo.ui.sources import sources
 from palm_demo.ui.stopping import Stops
 from palm_demo.ui.theme import CSS, theme
 
@@ -36,13 +37,13 @@ def build(session: Session, settings: Settings, folder: Path) -> gr.Blocks:
             gr.HTML(_cards(session.about))
         with gr.Tabs():
             with gr.Tab("Flamingo", id="flamingo"):
-                gr.HTML(_paper(*flamingo.PAPER))
+                gr.HTML(sources(flamingo.PAPER, flamingo.CODE, settings.repository))
                 flamingo.flamingo_tab(session, limits, stops, folder)
             with gr.Tab("MaMMUT", id="mammut"):
-                gr.HTML(_paper(*mammut.PAPER))
+                gr.HTML(sources(mammut.PAPER, (), settings.repository))
                 mammut.mammut_tab(session, limits)
             with gr.Tab("PaLM", id="palm"):
-                gr.HTML(_paper(*palm.PAPER))
+                gr.HTML(sources(palm.PAPER, (), settings.repository))
                 palm.palm_tab(session, limits, stops)
         add_endpoints(session, limits)
 
@@ -99,10 +100,3 @@ def _cards(about: Mapping[str, Mapping]) -> str:
         for part in (about[key] for key in ("flamingo", "mammut", "palm"))
     )
     return f"<div class='cards'>{''.join(cards)}</div>"
-
-
-def _paper(title: str, authors: str, address: str) -> str:
-    return (
-        f"<p class='paper'>After <a href='{address}' target='_blank' rel='noopener'>"
-        f"{html.escape(title)}</a>, {html.escape(authors)}.</p>"
-    )

@@ -6,13 +6,14 @@ from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.sampling import sampling_controls, sampling_settings
+from palm_demo.ui.sources import Paper
 from palm_demo.ui.stopping import Stops, StreamingTab
 from palm_demo.ui.uploads import check_prompt
 from palm_demo.ui.waiting import in_line, line_shown
 
 TAB = "palm"
 BASE = "base"
-PAPER = (
+PAPER = Paper(
     "PaLM: Scaling Language Modeling with Pathways",
     "Chowdhery et al., 2022",
     "https://arxiv.org/abs/2204.02311",

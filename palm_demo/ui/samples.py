@@ -48,13 +48,13 @@ def _sample(folder: Path, kind: str, seed: int) -> Sample:
     question = world.sample_question(Random(seed), kind)
     paths, stills = [], []
     for place, scene in enumerate(question.media, 1):
-        path, still = _write(folder / f"{kind}-{place}", scene)
+        path, still = write_scene(folder / f"{kind}-{place}", scene)
         paths.append(str(path))
         stills.append(still)
     return Sample(question.prompt, tuple(paths), _side_by_side(stills))
 
 
-def _write(stem: Path, scene: world.Scene | world.MovingScene) -> tuple[Path, Image.Image]:
+def write_scene(stem: Path, scene: world.Scene | world.MovingScene) -> tuple[Path, Image.Image]:
     """The file of a scene, and one picture of it."""
     if isinstance(scene, world.MovingScene):
         frames = world.frames(scene, count=16, size=SIDE)

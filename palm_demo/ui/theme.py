@@ -18,6 +18,9 @@ CSS = """
 .paper a { padding: 0; color: var(--link-text-color); }
 .line { font-size: 0.9rem; font-weight: 600; color: var(--link-text-color); }
 .strange { font-size: 0.9rem; font-weight: 600; }
+.hint { font-size: 0.9rem; }
+.hint .prose { color: var(--body-text-color-subdued); }
+.hint .html-container, .tight .html-container { padding: 0; }
 .heading { font-size: 0.9rem; font-weight: 600; margin: 0.4rem 0 0; }
 
 /* captions below their pictures instead of over them */
@@ -29,6 +32,31 @@ CSS = """
                             font-size: 0.8rem; line-height: 1.25; text-align: left;
                             white-space: normal; overflow: visible; }
 .captioned .thumbnail-lg.selected > img { opacity: 1; }
+
+/* what Flamingo looked at: pictures side by side, a video's frames in a row of their own */
+.strips { display: flex; flex-wrap: wrap; gap: 0.8rem 1.2rem; }
+.strip { width: 176px; }
+.strip h4 { margin: 0 0 0.3rem; font-size: 0.9rem; font-weight: 600; }
+.strip div { display: grid; grid-template-columns: 1fr; gap: 0.4rem; }
+.strip.film { width: 100%; }
+.strip.film div { grid-template-columns: repeat(8, minmax(0, 1fr)); }
+.strip figure { margin: 0; }
+.strip img { width: 100%; height: auto; border-radius: var(--radius-sm); }
+.strip figcaption { font-size: 0.8rem; color: var(--body-text-color-subdued); }
+.bars { overflow-x: auto; }
+.bars table { border: none !important; border-collapse: collapse; font-size: 0.9rem; }
+.bars tr { border: none !important; }
+.bars :is(th, td) { border: none; border-bottom: 1px solid var(--border-color-primary);
+                    padding: 0.25rem 1rem 0.25rem 0; text-align: left; white-space: nowrap; }
+.bars .bar { display: inline-block; height: 0.7em; margin-right: 0.4em; border-radius: 2px;
+             background: var(--slider-color); }
+.sets { display: grid !important; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 0.4rem; }
+.moves { gap: 0.3rem; align-self: center; }
+@media (max-width: 700px) {
+  .strip { width: calc(50% - 0.6rem); }
+  .strip.film div { grid-template-columns: repeat(4, minmax(0, 1fr)); }
+  #flamingo-samples .grid-container { grid-template-columns: repeat(3, minmax(0, 1fr)); }
+}
 
 #flamingo-chat img, #flamingo-chat video { max-height: 132px; width: auto; }
 /* sharing would post to another site */

@@ -11,6 +11,7 @@ from palm_demo.world.backgrounds import COLORS, Background, sample_background
 from palm_demo.world.captions import caption, captions, converse, is_exact, with_article
 from palm_demo.world.gallery import start_gallery
 from palm_demo.world.motion import CHANGES, DIRECTIONS, WAYS, MovingScene, frames, moving_scene
+from palm_demo.world.orders import MOST, RELATIONS, Order, made_to_order, sample_order, spoken
 from palm_demo.world.questions import KINDS, MEDIA, Question, ask, sample_question
 from palm_demo.world.rendering import render
 from palm_demo.world.scenes import count_scene, pair_scene, single_scene
@@ -35,12 +36,15 @@ __all__ = [
     "DIRECTIONS",
     "KINDS",
     "MEDIA",
+    "MOST",
+    "RELATIONS",
     "STYLES",
     "WAYS",
     "Atlas",
     "Background",
     "Concept",
     "MovingScene",
+    "Order",
     "Question",
     "Scene",
     "Thing",
@@ -54,14 +58,17 @@ __all__ = [
     "frames",
     "held_out_pair",
     "is_exact",
+    "made_to_order",
     "made_up_word",
     "made_up_words",
     "moving_scene",
     "pair_scene",
     "render",
     "sample_background",
+    "sample_order",
     "sample_question",
     "single_scene",
+    "spoken",
     "start_gallery",
     "unseen",
     "with_article",

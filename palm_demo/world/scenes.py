@@ -56,6 +56,19 @@ def pair_scene(
     relation = relation or rng.choice(("left", "above"))
     if relation not in ("left", "above"):
         raise ValueError(f"unknown relation {relation!r}; choose 'left' or 'above'")
+    return arrange_pair(rng, first, second, relation, styles, color, atlas)
+
+
+def arrange_pair(
+    rng: Random,
+    first: str,
+    second: str,
+    relation: str,
+    styles: Sequence[str] | None,
+    color: str | None,
+    atlas: Atlas,
+) -> Scene:
+    """These two things, the first to the "left" of the second or "above" it."""
     style_of_first, style_of_second = _sample_styles(rng, first, second, styles, atlas)
     things = (
         _sample_thing(rng, first, style_of_first, rng.uniform(0.34, 0.47)),

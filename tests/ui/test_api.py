@@ -2,14 +2,26 @@
 
 import urllib.error
 import urllib.request
+from pathlib import Path
 
+import numpy as np
 import pytest
 from gradio_client import handle_file
 from PIL import Image
 
 from palm_demo import world
+from palm_demo.media import is_video
 
-NAMED = {"/generate", "/answer", "/caption", "/classify", "/search", "/scopes"}
+NAMED = {
+    "/generate",
+    "/answer",
+    "/looked_at",
+    "/make_scene",
+    "/caption",
+    "/classify",
+    "/search",
+    "/scopes",
+}
 
 
 def test_only_the_named_endpoints_are_public(client):
@@ -51,6 +63,29 @@ def test_answer_without_media_reads_text_alone(client, session):
     assert client.predict("question: is there a cat? answer:", [], api_name="/answer") == session.answer(
         "question: is there a cat? answer:", []
     )
+
+
+def test_looked_at_tells_tokens_gates_and_a_map_of_each_medium(client, session, media):
+    prompt = "<media> <media> question: which picture has a cat? answer:"
+    files = [media / "red.png", media / "short.mp4"]
+    given = client.predict(prompt, [handle_file(file) for file in files], "the first", api_name="/looked_at")
+    looked = session.looked_at(prompt, files, "the first")
+    assert given["tokens"] == list(looked.tokens)
+    assert [gate["layer"] for gate in given["gates"]] == [gate.layer for gate in looked.gates]
+    for place, medium in enumerate(given["media"]):
+        assert np.array(medium["maps"][1]) == pytest.approx(looked.map(1, place), abs=1e-4)
+        assert medium["shares"][1] == pytest.approx(looked.shares(1)[place], abs=1e-4)
+
+
+def test_make_scene_gives_a_picture_or_a_video_of_what_was_ordered(client, session):
+    picture = client.predict("cat", other="bone", relation="above", color="blue", api_name="/make_scene")
+    assert picture["caption"] == "a cat above a bone on a blue background"
+    with Image.open(picture["file"]) as image:
+        assert image.width == image.height
+    moving = client.predict("cat", way="left", seed=3, api_name="/make_scene")
+    assert moving["question"] == "Which way does the cat move?" and is_video(moving["file"])
+    again = client.predict("cat", way="left", seed=3, api_name="/make_scene")
+    assert Path(again["file"]).read_bytes() == Path(moving["file"]).read_bytes()
 
 
 def test_caption_gives_what_the_session_gives(client, session, media):

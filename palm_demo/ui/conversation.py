@@ -1,0 +1,119 @@
+"""A visitor's conversation with Flamingo: shown as it is said, kept on the server."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import gradio as gr
+
+from palm_demo.session import Session
+from palm_demo.settings import Limits
+from palm_demo.ui.interleaving import as_message, labelled, literal
+from palm_demo.ui.stopping import Stops
+from palm_demo.ui.strangeness import no_warning, warning_about, warning_shown
+from palm_demo.ui.uploads import check_media, check_prompt
+from palm_demo.ui.waiting import in_line, line_shown
+
+TAB = "flamingo"
+KEPT_TURNS = 20
+KEPT_SECONDS = 3600
+NO_WORDS = "(No words came. The examples below show what Flamingo can be asked.)"
+
+
+class Exchange(NamedTuple):
+    """What was asked, with its media in the order of their marks, and what was said."""
+
+    prompt: str
+    media: list[str]
+    answer: str
+
+
+class Conversation:
+    """The chat and what Flamingo read, built inside the current column.
+
+    turns: the exchanges so far. last: all that was read for the last answer, and that answer; None while
+    there is none.
+    """
+
+    def __init__(self, session: Session, limits: Limits, stops: Stops):
+        self.session, self.limits, self.stops = session, limits, stops
+        self.turns = gr.State([], time_to_live=KEPT_SECONDS)
+        self.last = gr.State(None, time_to_live=KEPT_SECONDS)
+        self.line = line_shown(TAB)
+        self.chat = gr.Chatbot(
+            label="Conversation",
+            height=420,
+            render_markdown=False,
+            feedback_options=None,
+            buttons=[],
+            placeholder="Ask something, or click an example below.",
+            elem_id="flamingo-chat",
+        )
+        self.warning = warning_shown(TAB)
+        self.reads = gr.HighlightedText(
+            label="What Flamingo reads, each mark with its picture or video",
+            elem_id="flamingo-reads",
+        )
+        self.length = gr.HTML(elem_id="flamingo-length", elem_classes="hint")
+
+    @property
+    def outputs(self) -> list:
+        """The components and states that `reply` updates."""
+        return [self.chat, self.turns, self.last, self.reads, self.length, self.line, self.warning]
+
+    def reply(
+        self,
+        visitor: str,
+        turns: list[Exchange],
+        earlier: bool,
+        question: Callable[[], tuple[str, list[str]]],
+        settings: dict,
+    ) -> Iterator[tuple]:
+        """Updates of the outputs while Flamingo answers.
+
+        question: makes the prompt and its media, and raises what is wrong with them. earlier: whether
+        Flamingo reads the turns before it too, which makes them few-shot examples.
+        """
+        with self.stops.running(visitor, TAB) as cancelled:
+            asked = question()
+            prompt, media = joined([*turns, Exchange(*asked, "")]) if earlier else asked
+            check_prompt(prompt, self.limits)
+            check_media(media, self.limits)
+            read = [labelled(prompt, media), told_length(self.session, prompt)]
+            answer = ""
+            for delta in self.session.stream_answer(prompt, media, **settings, cancelled=cancelled):
+                answer += delta
+                shown = [*_messages(turns), *_exchange(Exchange(*asked, answer))]
+                yield shown, turns, None, *read, in_line(delta), no_warning()
+            if not self.stops.wanted(visitor, TAB, cancelled):
+                return
+            turns = [*turns, Exchange(*asked, answer)][-KEPT_TURNS:]
+            whole, about = Exchange(prompt, media, answer), warning_about(self.session, asked[1])
+            yield _messages(turns), turns, whole, *read, in_line(""), about
+
+    def emptied(self) -> tuple:
+        """The updates that forget all."""
+        return [], [], None, None, "", in_line(""), no_warning()
+
+
+def told_length(session: Session, prompt: str) -> str:
+    """How much of what Flamingo can read at once a prompt takes."""
+    return f"{session.prompt_length(prompt)} of {session.context} tokens, the answer not counted"
+
+
+def joined(turns: list[Exchange]) -> tuple[str, list[str]]:
+    """Turns as one prompt, answers and all, and their media: Flamingo's few-shot form."""
+    texts = [f"{prompt} {answer}".rstrip() for prompt, _, answer in turns]
+    return " ".join(texts), [path for turn in turns for path in turn.media]
+
+
+def _messages(turns: list[Exchange]) -> list[dict]:
+    return [
+        message
+        for turn in turns
+        for message in _exchange(turn if turn.answer.strip() else turn._replace(answer=NO_WORDS))
+    ]
+
+
+def _exchange(turn: Exchange) -> list[dict]:
+    asked = as_message(turn.prompt, turn.media)
+    return [asked, {"role": "assistant", "content": literal(turn.answer)}]

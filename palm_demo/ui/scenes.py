@@ -1,0 +1,154 @@
+"""A scene maker, for pictures and short videos of things that the models know."""
+
+import html
+from collections.abc import Iterable
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+from uuid import uuid4
+
+import gradio as gr
+from gradio.utils import get_upload_folder
+
+from palm_demo import world
+from palm_demo.errors import PromptError
+from palm_demo.ui.conversation import KEPT_SECONDS
+from palm_demo.ui.messages import on_page
+from palm_demo.ui.samples import write_scene
+
+NOTHING, STILL, ANY = "nothing", "stays still", "any"
+PLACES = {words: relation for relation, words in world.RELATIONS.items()}
+HINT = (
+    "Drawn fresh each time, from the things the models were trained on. Two stand side by "
+    "side or above each other; one alone can move, which makes a video of two seconds."
+)
+
+
+class Made(NamedTuple):
+    """A scene as a file, and what it shows. question: one that fits it, as a person would type it."""
+
+    path: str
+    caption: str
+    question: str
+
+
+def make(order: world.Order, rng: Random) -> Made:
+    """Draws an order into a file of the page's upload folder, which is cleared as uploads are.
+
+    Raises PromptError for what the world does not have or cannot show together.
+    """
+    try:
+        drawn = world.made_to_order(rng, order)
+    except ValueError as error:
+        raise PromptError(str(error)) from error
+    folder = Path(get_upload_folder(), uuid4().hex)
+    folder.mkdir(parents=True)
+    path, _ = write_scene(folder / order.name.replace(" ", "-"), drawn)
+    return Made(str(path), world.spoken(order, drawn), _question(order, drawn, rng))
+
+
+def kept(made: Made | None) -> Made:
+    """The last scene; PromptError when it is gone."""
+    if made is None:
+        raise PromptError("the scene is no longer kept; draw it again")
+    return made
+
+
+class SceneMaker:
+    """The controls and the last scene, built inside the current column.
+
+    made: the last scene of the visitor, or None. use, teach: buttons that are shown beside it.
+    """
+
+    def __init__(self):
+        self.made = gr.State(None, time_to_live=KEPT_SECONDS)
+        names = world.concepts()
+        gr.HTML(HINT, elem_classes="hint")
+        with gr.Row():
+            name = _choice("Thing", "Empty it, then type to find one", names, "cat")
+            count = gr.Slider(
+                1,
+                world.MOST,
+                1,
+                step=1,
+                label="How many",
+                info="Of this thing",
+                min_width=200,
+                elem_id="scene-count",
+            )
+        with gr.Row():
+            other = _choice("Second thing", "Type to find one", [NOTHING, *names], None)
+            place = _choice("Place", "The first stands …", PLACES, next(iter(PLACES)))
+        with gr.Row():
+            way = _choice("Motion", "One thing alone can move", [STILL, *world.WAYS], STILL)
+            color = _choice("Background", "Its colour", [ANY, *world.COLORS], ANY)
+            style = _choice("Style", "Who drew it", [ANY, *world.STYLES], ANY)
+        with gr.Row():
+            draw = gr.Button("Draw it", variant="primary", elem_id="scene-draw")
+            surprise = gr.Button("Surprise me", elem_id="scene-surprise")
+        self.controls = [name, count, other, place, way, color, style]
+        with gr.Column(visible=False, elem_id="scene-made") as self.shown:
+            self.picture = gr.Image(label="Scene", height=220, interactive=False, buttons=[])
+            self.video = gr.Video(
+                label="Scene", height=220, interactive=False, buttons=[], autoplay=True, loop=True
+            )
+            self.caption = gr.HTML(elem_id="scene-caption", elem_classes="hint")
+            with gr.Row():
+                self.use = gr.Button("Use it in the question", size="sm")
+                self.teach = gr.Button("Add it to the examples", size="sm")
+        outputs = [self.made, self.shown, self.picture, self.video, self.caption]
+        busy = {"show_progress": "minimal", "concurrency_limit": 2, "api_visibility": "private"}
+        draw.click(on_page(self._draw), self.controls, outputs, **busy)
+        surprise.click(on_page(self._surprise), None, [*self.controls, *outputs], **busy)
+
+    def _draw(self, name: str, count: int, other: str, place: str, way: str, color: str, style: str) -> tuple:
+        order = world.Order(
+            name or "",
+            int(count),
+            None if other in (NOTHING, None) else other,
+            PLACES[place],
+            None if way == STILL else way,
+            None if color == ANY else color,
+            None if style == ANY else style,
+        )
+        return _shown(make(order, Random()))
+
+    def _surprise(self) -> tuple:
+        rng = Random()
+        order = world.sample_order(rng)
+        place = next(words for words, relation in PLACES.items() if relation == order.relation)
+        controls = (
+            order.name,
+            order.count,
+            order.other or NOTHING,
+            place,
+            order.way or STILL,
+            order.color,
+            ANY,
+        )
+        return *controls, *_shown(make(order, rng))
+
+
+def _choice(label: str, info: str, choices: Iterable[str], value: str | None) -> gr.Dropdown:
+    elem_id = f"scene-{label.lower().replace(' ', '-')}"
+    return gr.Dropdown(list(choices), value=value, label=label, info=info, min_width=130, elem_id=elem_id)
+
+
+def _shown(made: Made) -> tuple:
+    moves = made.path.endswith(".mp4")
+    return (
+        made,
+        gr.update(visible=True),
+        gr.update(value=None if moves else made.path, visible=not moves),
+        gr.update(value=made.path if moves else None, visible=moves),
+        html.escape(made.caption),
+    )
+
+
+def _question(order: world.Order, drawn: world.Scene | world.MovingScene, rng: Random) -> str:
+    if isinstance(drawn, world.MovingScene):
+        kind = "grows_or_shrinks" if drawn.way in world.CHANGES else "way"
+    else:
+        kind = {"single": "background_color", "pair": "what_is_where", "count": "how_many"}[drawn.kind]
+    asked = world.ask(rng, kind, (drawn,), names=world.concepts()).prompt
+    return asked.removeprefix(f"{world.MEDIA} question: ").removesuffix(" answer:").capitalize()

@@ -1,0 +1,248 @@
+"""Flamingo's tab, used as a person would: teach it by examples, see where it looked, make a scene."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from palm_demo.ui.looking import words
+from palm_demo.ui.shot_sets import shot_sets
+
+NEW_WORD = "Teach it a new word"
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory):
+    """The examples of the first set, and last its question."""
+    first, *_ = shot_sets(tmp_path_factory.mktemp("sets"))
+    assert first.title == NEW_WORD
+    return first.shots
+
+
+def press(page: Page, name: str) -> None:
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+def open_way(page: Page, name: str) -> None:
+    page.get_by_role("tab", name=name, exact=True).click()
+
+
+def shot(page: Page, number: int):
+    return page.locator(f"#flamingo-shot-{number}")
+
+
+def text_of(page: Page, number: int):
+    return shot(page, number).locator("textarea")
+
+
+def load_set(page: Page, taught) -> None:
+    open_way(page, "Teach by example")
+    press(page, NEW_WORD)
+    for number, example in enumerate(taught[:-1], 1):
+        expect(text_of(page, number)).to_have_value(example.text)
+        expect(shot(page, number).get_by_label("Remove file")).to_have_count(1)
+
+
+def expect_answer(page: Page, text: str) -> None:
+    expect(page.locator("#flamingo-chat .bot.message").last).to_have_text(text)
+
+
+# examples
+
+
+def test_a_loaded_set_shows_its_marks_and_its_length(visit, session, taught):
+    page = visit("Flamingo")
+    load_set(page, taught)
+    expect(shot(page, len(taught))).to_be_hidden()
+    prompt = " ".join(f"<media> {example.text}" for example in taught)
+    length = f"{session.prompt_length(prompt)} of {session.context} tokens"
+    expect(page.locator("#flamingo-prompt-length")).to_contain_text(length)
+    reads = page.locator("#flamingo-prompt")
+    expect(reads.get_by_text("<media>", exact=True)).to_have_count(len(taught))
+    expect(reads).to_contain_text(re.compile(f"picture {len(taught)}", re.IGNORECASE))
+
+
+def test_examples_are_moved_added_and_removed_before_the_question_is_asked(visit, session, taught, media):
+    page = visit("Flamingo")
+    load_set(page, taught)
+    first, second = taught[:2]
+    shot(page, 1).get_by_role("button", name="Down", exact=True).click()
+    expect(text_of(page, 1)).to_have_value(second.text)
+    expect(text_of(page, 2)).to_have_value(first.text)
+    shot(page, 2).get_by_role("button", name="Up", exact=True).click()
+    expect(text_of(page, 1)).to_have_value(first.text)
+    shot(page, 1).get_by_role("button", name="Remove", exact=True).click()
+    expect(text_of(page, 1)).to_have_value(second.text)
+    expect(shot(page, len(taught) - 1)).to_be_hidden()
+
+    press(page, "Add an example")
+    added = shot(page, len(taught) - 1)
+    added.locator("input[type=file]").set_input_files(media / "red.png")
+    expect(added.get_by_label("Remove file")).to_have_count(1)
+    added.locator("textarea").fill("this is a blicket.")
+    kept = [*taught[1:-1], ("this is a blicket.", (str(media / "red.png"),)), taught[-1]]
+    prompt = " ".join(f"<media> {text}" for text, _ in kept)
+    expect(page.locator("#flamingo-prompt")).to_contain_text("blicket")
+    press(page, "Ask after the examples")
+    expect_answer(page, session.answer(prompt, [path for _, (path,) in kept]))
+    said = page.locator("#flamingo-chat .user.message")
+    expect(said.locator("img")).to_have_count(len(kept))
+    expect(said).to_contain_text(re.compile(r"picture 1.*this is a.*blicket.*this is a", re.DOTALL))
+
+
+def test_an_empty_question_and_a_row_too_many_are_explained(visit, settings):
+    page = visit("Flamingo")
+    open_way(page, "Teach by example")
+    press(page, "Ask after the examples")
+    expect(page.get_by_test_id("toast-body")).to_contain_text("The question is empty; write")
+    most = settings.limits.media - 1
+    for number in range(2, most + 1):
+        press(page, "Add an example")
+        expect(shot(page, number)).to_be_visible()
+    press(page, "Add an example")
+    expect(page.get_by_text(f"There are {most} examples and at most {most} fit; remove one.")).to_be_visible()
+    expect(page.get_by_role("button", name="Ask after the examples")).to_be_enabled()
+
+
+# what it looked at
+
+
+def test_a_click_on_a_word_shows_where_it_looked(visit, session):
+    page = visit("Flamingo")
+    page.locator("#flamingo-samples button").nth(4).click()
+    maps = page.locator("#flamingo-maps img")
+    expect(maps).to_have_count(3)
+    expect(maps.first).to_be_visible()
+    answer = page.locator("#flamingo-chat .bot.message").inner_text()
+    spoken = [text for text, _ in words([f" {word}" for word in answer.split()])]
+    choices = page.locator("#flamingo-words input[type=radio]")
+    expect(choices).to_have_count(len(spoken))
+    expect(page.locator("#flamingo-words input:checked")).to_have_count(1)
+    before = page.locator("#flamingo-maps").inner_html()
+    other = 1 if choices.first.is_checked() else 0
+    page.locator("#flamingo-words").get_by_text(spoken[other], exact=True).click()
+    expect(choices.nth(other)).to_be_checked()
+    expect(page.locator("#flamingo-maps")).not_to_have_js_property("innerHTML", before)
+    expect(page.locator("#flamingo-maps")).to_contain_text(re.compile(r"picture 1: \d+%.*picture 3: \d+%"))
+
+
+def test_one_layer_alone_looks_elsewhere_and_its_gates_are_told(visit, session):
+    page = visit("Flamingo")
+    page.locator("#flamingo-samples button").nth(5).click()
+    frames = page.locator("#flamingo-maps img")
+    expect(frames).to_have_count(session.flamingo.max_frames)
+    expect(page.locator("#flamingo-maps")).to_contain_text(f"frame {session.flamingo.max_frames}:")
+    together = frames.first.get_attribute("src")
+    page.get_by_role("button", name="Gates, layer by layer").click()
+    rows = page.locator("#flamingo-gates tbody tr")
+    expect(rows).to_have_count(len(session.flamingo.bridges))
+    gate = next(iter(session.flamingo.bridges.values())).attention_gate.tanh().item()
+    expect(rows.first).to_contain_text(f"{gate:.2f}")
+    page.locator("#flamingo-layer input").click()
+    page.get_by_role("option", name="after block 1", exact=True).click()
+    expect(frames.first).not_to_have_attribute("src", together)
+
+
+def test_words_are_chosen_with_the_keyboard_alone(visit):
+    page = visit("Flamingo")
+    page.locator("#flamingo-samples button").last.click()
+    choices = page.locator("#flamingo-words input[type=radio]")
+    expect(choices.nth(1)).to_be_visible()
+    expect(page.locator("#flamingo-maps img")).to_be_visible()
+    choices.first.focus()
+    page.keyboard.press("Space")
+    expect(choices.first).to_be_checked()
+    before = page.locator("#flamingo-maps").inner_html()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    expect(choices.nth(1)).to_be_checked()
+    expect(page.locator("#flamingo-maps")).not_to_have_js_property("innerHTML", before)
+
+
+def test_nothing_is_shown_of_an_answer_without_pictures_or_after_starting_over(visit):
+    page = visit("Flamingo")
+    looking = page.locator("#flamingo-looking")
+    page.locator("#flamingo-samples button").first.click()
+    expect(looking).to_be_visible()
+    press(page, "Start over")
+    expect(looking).to_be_hidden()
+    page.locator("#flamingo-box textarea").fill("once upon a time")
+    press(page, "Ask")
+    expect(page.locator("#flamingo-chat .bot.message")).to_have_count(1)
+    expect(page.get_by_role("button", name="Ask", exact=True)).to_be_enabled()
+    expect(looking).to_be_hidden()
+
+
+# scenes
+
+
+def choose(page: Page, what: str, value: str) -> None:
+    field = page.locator(f"#scene-{what} input")
+    field.click()
+    field.fill("")
+    field.press_sequentially(value)
+    page.get_by_role("option", name=value, exact=True).click()
+
+
+def test_a_made_scene_is_asked_about(visit):
+    page = visit("Flamingo")
+    open_way(page, "Make a scene")
+    choose(page, "second-thing", "bone")
+    choose(page, "place", "above")
+    choose(page, "background", "blue")
+    press(page, "Draw it")
+    expect(page.locator("#scene-caption")).to_have_text("a cat above a bone on a blue background")
+    expect(page.locator("#scene-made img")).to_be_visible()
+    press(page, "Use it in the question")
+    box = page.locator("#flamingo-box")
+    expect(box.get_by_label("Remove file")).to_have_count(1)
+    expect(box.locator("textarea")).to_have_value(re.compile(r"^What is (above the bone|below the cat)\?$"))
+    press(page, "Ask")
+    expect(page.locator("#flamingo-chat .bot.message")).to_have_count(1)
+    expect(page.locator("#flamingo-maps img")).to_have_count(1)
+
+
+def test_a_made_video_becomes_an_example(visit):
+    page = visit("Flamingo")
+    open_way(page, "Make a scene")
+    choose(page, "thing", "dog")
+    choose(page, "motion", "left")
+    press(page, "Draw it")
+    expect(page.locator("#scene-made video")).to_be_visible()
+    press(page, "Add it to the examples")
+    expect(text_of(page, 1)).to_have_value(re.compile("^caption: a dog that moves to the left on"))
+    expect(shot(page, 1).get_by_label("Remove file")).to_have_count(1)
+
+
+def test_a_scene_that_cannot_be_is_explained_and_a_surprise_always_can(visit):
+    page = visit("Flamingo")
+    open_way(page, "Make a scene")
+    choose(page, "second-thing", "bone")
+    choose(page, "motion", "up")
+    press(page, "Draw it")
+    expect(page.get_by_test_id("toast-body")).to_contain_text("choose one of them")
+    press(page, "Surprise me")
+    expect(page.locator("#scene-caption")).to_contain_text(re.compile(" on an? .* background"))
+
+
+# visitors
+
+
+def test_two_visitors_see_nothing_of_each_others_conversation(visit, taught):
+    mine, other = visit("Flamingo"), visit("Flamingo")
+    load_set(mine, taught)
+    press(mine, "Ask after the examples")
+    expect(mine.locator("#flamingo-maps img").first).to_be_visible()
+    open_way(other, "Teach by example")
+    expect(text_of(other, 1)).to_have_value("")
+    expect(shot(other, 2)).to_be_hidden()
+    expect(other.locator("#flamingo-chat .message")).to_have_count(0)
+    expect(other.locator("#flamingo-looking")).to_be_hidden()
+
+    open_way(other, "Ask")
+    other.get_by_label("Let Flamingo read the earlier turns too").check()
+    other.locator("#flamingo-box textarea").fill("once upon")
+    press(other, "Ask")
+    expect(other.locator("#flamingo-chat .bot.message")).to_have_count(1)
+    expect(other.locator("#flamingo-reads")).to_have_text(re.compile(r"once upon\s*$"))
+    expect(mine.locator("#flamingo-chat .bot.message")).to_have_count(1)

@@ -1,0 +1,202 @@
+"""Flamingo's tab where it needs no server: prompts from rows, words from tokens, heat, scenes, sources."""
+
+import base64
+import io
+import re
+from random import Random
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from palm_demo import world
+from palm_demo.bridges import GatedCrossAttention
+from palm_demo.errors import MediaError, PromptError
+from palm_demo.looking import look
+from palm_demo.media import MediaLimits, is_video, open_medium
+from palm_demo.settings import SPACEFILE, load_settings
+from palm_demo.ui.conversation import Exchange, joined
+from palm_demo.ui.heat import film, glowing, still, table
+from palm_demo.ui.looking import words
+from palm_demo.ui.scenes import kept, make
+from palm_demo.ui.shot_sets import shot_sets
+from palm_demo.ui.shots import shot_prompt
+from palm_demo.ui.sources import Paper, sources
+
+QUESTION = {"text": "this is a", "files": ["c.png"]}
+PAPER = Paper("A <paper>", "Someone, 2022", "https://example.org/paper")
+
+
+@pytest.fixture(scope="module")
+def limits():
+    return load_settings().limits
+
+
+def row(text: str, *files: str) -> dict:
+    return {"text": text, "files": list(files)}
+
+
+# rows
+
+
+def test_rows_and_a_question_become_one_prompt_in_their_order(limits):
+    rows = [row("this is a dax.", "a.png"), row("this is a wug.", "b.mp4")]
+    prompt = "<media> this is a dax. <media> this is a wug. <media> this is a"
+    assert shot_prompt(rows, QUESTION, limits) == (prompt, ["a.png", "b.mp4", "c.png"])
+
+
+def test_a_row_may_be_empty_or_text_alone_or_a_picture_alone(limits):
+    rows = [
+        row(""),
+        None,
+        row("in english:"),
+        row(" ", "a.png", "b.png"),
+        row("<media> and <media>", "d", "e"),
+    ]
+    assert shot_prompt(rows, QUESTION, limits) == (
+        "in english: <media> <media> <media> and <media> <media> this is a",
+        ["a.png", "b.png", "d", "e", "c.png"],
+    )
+
+
+def test_rows_that_make_no_prompt_say_what_is_missing(limits):
+    with pytest.raises(PromptError, match="question is empty; write"):
+        shot_prompt([row("this is a dax.", "a.png")], row(" "), limits)
+    with pytest.raises(MediaError, match="9 files came at once and at most 8 fit"):
+        shot_prompt([row("a dax.", "a.png")] * 8, QUESTION, limits)
+    with pytest.raises(PromptError, match="bytes and at most"):
+        shot_prompt([row("x" * limits.prompt_bytes)], QUESTION, limits)
+    with pytest.raises(PromptError, match="2 <media> marks but 3 media"):
+        shot_prompt([row("<media> two", "a.png", "b.png")], QUESTION, limits)
+
+
+def test_earlier_turns_become_one_prompt_with_their_answers():
+    turns = [Exchange("<media> this is a", ["a.png"], "dax"), Exchange("<media> this is a", ["b.png"], "")]
+    assert joined(turns) == ("<media> this is a dax <media> this is a", ["a.png", "b.png"])
+
+
+def test_example_sets_are_prompts_about_files_that_can_be_opened(limits, tmp_path):
+    sets = shot_sets(tmp_path)
+    assert [one.title for one in sets] == [
+        "Teach it a new word",
+        "Count",
+        "Which way",
+        "Captions in my style",
+    ]
+    for one in sets:
+        *rows, question = (row(shot.text, *shot.media) for shot in one.shots)
+        prompt, media = shot_prompt(rows, question, limits)
+        assert prompt.count("<media>") == len(media) == len(one.shots) > 2
+        assert all(open_medium(path, 8, MediaLimits()) for path in media)
+    assert all(is_video(shot.media[0]) for shot in sets[2].shots)
+
+
+# words and heat
+
+
+def test_tokens_are_gathered_into_words():
+    assert words([" a", " f", "er", "ry", " above"]) == [
+        ("a", range(0, 1)),
+        ("ferry", range(1, 4)),
+        ("above", range(4, 5)),
+    ]
+    assert words(["yes"]) == [("yes", range(0, 1))]
+    assert words([" ", "ok"]) == [("ok", range(0, 2))]
+
+
+def test_a_picture_glows_where_the_attention_went_and_is_gray_elsewhere():
+    heat = np.zeros((4, 4))
+    heat[0, 0] = 1
+    shown = np.asarray(glowing(Image.new("RGB", (96, 96), "blue"), heat)).astype(int)
+    hot, cold = shown[8, 8], shown[-8, -8]
+    assert hot.sum() > cold.sum() + 200
+    assert np.ptp(hot) > 60 and np.ptp(cold) == 0
+
+
+def test_pictures_on_the_page_are_whole_and_described():
+    shown = film("video <1>", [(Image.new("RGB", (8, 8), "red"), "frame 1: 40%")] * 3)
+    assert shown.count("alt='video &lt;1&gt;, frame 1: 40%'") == 3 and "video <1>" not in shown
+    (encoded,) = re.findall(r"base64,([^']+)'", still("picture 1", Image.new("RGB", (8, 8), "red")))
+    with Image.open(io.BytesIO(base64.b64decode(encoded))) as image:
+        assert image.size == (8, 8)
+
+
+def test_numbers_of_a_table_are_figures_and_bars():
+    shown = table(["layer", "gate"], [("after <1>", 0.5), ("after 2", -0.25)])
+    assert "after &lt;1&gt;" in shown and "width:1.50em" in shown and "0.50" in shown
+    assert "width:0.75em" in shown and "-0.25" in shown
+
+
+# scenes
+
+
+@pytest.fixture
+def uploads(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("order", "caption", "question"),
+    [
+        (world.Order("cat", color="red"), "a cat on a red background", "What color is the background?"),
+        (
+            world.Order("cat", count=3, color="red"),
+            "three cats on a red background",
+            "How many cats are there?",
+        ),
+        (world.Order("cat", way="up", color="red"), "a cat that moves up on", "Which way does the cat move?"),
+        (world.Order("cat", way="grows", color="red"), "a cat that grows", "Does the cat grow or shrink?"),
+        (
+            world.Order("cat", other="bone", relation="below"),
+            "a cat below a bone",
+            "What is (above|below) the ",
+        ),
+    ],
+)
+def test_a_made_scene_is_a_file_with_a_caption_and_a_question(uploads, order, caption, question):
+    made = make(order, Random(1))
+    assert made.caption.startswith(caption) and re.match(question, made.question)
+    assert made.path.startswith(str(uploads)) and is_video(made.path) == (order.way is not None)
+    assert open_medium(made.path, 8, MediaLimits())
+
+
+def test_a_scene_that_cannot_be_made_is_the_visitors_to_mend(uploads):
+    with pytest.raises(PromptError, match="choose one of them"):
+        make(world.Order("cat", count=2, way="up"), Random(1))
+    assert not any(uploads.iterdir())
+
+
+def test_a_scene_that_is_gone_is_drawn_again():
+    with pytest.raises(PromptError, match="no longer kept; draw it again"):
+        kept(None)
+
+
+# sources
+
+
+def test_sources_are_the_paper_and_where_the_code_is():
+    shown = sources(PAPER, (GatedCrossAttention, look), None)
+    assert "A &lt;paper&gt;" in shown and "href='https://example.org/paper'" in shown
+    assert "palm_demo/bridges.py · GatedCrossAttention" in shown and "palm_demo/looking.py · look" in shown
+    assert shown.count("<a ") == 1
+    assert "In code" not in sources(PAPER, (), None)
+
+
+def test_sources_link_the_line_where_the_repository_has_an_address():
+    shown = sources(PAPER, (look,), "https://example.org/code")
+    (path, line) = re.search(r"https://example.org/code/blob/main/(\S+)#L(\d+)", shown).groups()
+    lines = (SPACEFILE.parent / path).read_text(encoding="utf-8").splitlines()
+    assert any("def look(" in text for text in lines[int(line) - 1 : int(line) + 1])
+
+
+def test_the_repository_is_an_address_or_none(tmp_path):
+    text, changed = SPACEFILE.read_text(encoding="utf-8"), tmp_path / "Spacefile"
+    for line, read in (("https://example.org/code/", "https://example.org/code"), ("", None)):
+        changed.write_text(
+            text.replace("  license:", f"  repository: {line}\n  license:", 1), encoding="utf-8"
+        )
+        assert load_settings(changed).repository == read
+    changed.write_text(text.replace("  license:", "  repository: code\n  license:", 1), encoding="utf-8")
+    with pytest.raises(ValueError, match="repository of Spacefile is 'code'; give"):
+        load_settings(changed)
