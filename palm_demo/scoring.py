@@ -5,13 +5,14 @@ from collections.abc import Sequence
 
 import torch
 
+from palm_demo.lora import Scope
 from palm_demo.models.palm import IGNORED, PaLM
 from palm_demo.tokenizer import Tokenizer
 
 WINDOWS_AT_ONCE = 4
 
 
-def bits_per_byte(palm: PaLM, tokenizer: Tokenizer, text: str, scope: str | None, context: int) -> float:
+def bits_per_byte(palm: PaLM, tokenizer: Tokenizer, text: str, scope: Scope, context: int) -> float:
     """What `nats_of` says, in bits over the text's UTF-8 bytes."""
     nats = nats_of(palm, tokenizer, text, scope, context)
     return nats / math.log(2) / len(text.encode("utf-8", "replace"))
@@ -27,7 +28,7 @@ def author_probabilities(
 
 
 @torch.no_grad()
-def nats_of(palm: PaLM, tokenizer: Tokenizer, text: str, scope: str | None, context: int) -> float:
+def nats_of(palm: PaLM, tokenizer: Tokenizer, text: str, scope: Scope, context: int) -> float:
     """Minus the logarithm of a text's probability. Each token is predicted once, from at least
     half a window of `context` tokens where the text is long enough. Raises ScopeError on an
     unknown scope."""

@@ -19,6 +19,7 @@ from palm_demo.gallery import Gallery, Hit
 from palm_demo.generation import BatchLimits, TextSettings, Waiting
 from palm_demo.generation.stream import Prefill
 from palm_demo.labels import label_text
+from palm_demo.lora import Scope
 from palm_demo.media import MediaLimits, Medium, Picture, open_image, open_medium
 from palm_demo.models import Flamingo, MaMMUT, PaLM
 from palm_demo.prompting import check_length, check_media_count, encode_interleaved
@@ -77,19 +78,20 @@ class Session:
         """Names of the LoRA scopes that `generate` can be asked to use."""
         return self.palm.scopes.names
 
-    def generate(self, prompt: str, scope: str | None = None, **settings) -> str:
+    def generate(self, prompt: str, scope: Scope = None, **settings) -> str:
         """The prompt's continuation by PaLM; settings as in `stream`."""
         return "".join(self.stream(prompt, scope, **settings))
 
     def stream(
         self,
         prompt: str,
-        scope: str | None = None,
+        scope: Scope = None,
         *,
         cancelled: threading.Event | None = None,
         **settings,
     ) -> Iterator[str]:
-        """Text deltas of the prompt's continuation, in a scope or (None) by the base model.
+        """Text deltas of the prompt's continuation, in a scope (its name, or an adapter that has none)
+        or (None) by the base model.
 
         settings: the fields of TextSettings, by default those of CONTINUED. cancelled: once set,
         the text ends before its next token. A text that has to wait begins with empty deltas,
@@ -109,7 +111,7 @@ class Session:
         return deltas if begun == prompt else _without_leading_space(deltas)
 
     @apart
-    def bits_per_byte(self, text: str, scope: str | None = None) -> float:
+    def bits_per_byte(self, text: str, scope: Scope = None) -> float:
         """How well PaLM predicts a text of any length: bits over its UTF-8 bytes, lower is better."""
         if not text:
             raise PromptError("the text is empty; give at least one character")

@@ -132,6 +132,31 @@ def test_an_fp32_scope_works_and_merges_on_a_bfloat16_model(palm, new_ids):
     assert (palm(ids).float() - active).norm() < 0.2 * (base - active).norm()
 
 
+def test_an_adapter_is_a_scope_for_whoever_has_it(palm, new_ids):
+    ids, names = new_ids(3, 6), palm.scopes.names
+    own = palm.new_adapter(rank=3)
+    assert torch.equal(palm(ids, scopes=[own] * 3), palm(ids))
+    for weight in own.parameters():
+        weight.data.normal_(std=0.2)
+    together = palm(ids, scopes=[own, "doyle", None])
+    for row, scope in enumerate((own, "doyle", None)):
+        assert_close(together[row], palm(ids[row : row + 1], scopes=[scope])[0], **close)
+    assert (together[0] - palm(ids[:1])[0]).abs().max() > 0.1
+    assert palm.scopes.names == names
+
+
+def test_an_adapter_of_another_model_is_refused(palm, new_palm, new_ids):
+    other = new_palm(size=Size(dim=48, depth=2, heads=2, vocab=48, dim_head=16)).new_adapter(2)
+    with pytest.raises(ScopeError, match="teach it here again"):
+        palm(new_ids(1, 6), scopes=[other])
+
+
+def test_fresh_adapters_of_one_seed_are_alike(palm):
+    one, same, other = (palm.new_adapter(2, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    downs = [adapter.layers[0]["query"].down for adapter in (one, same, other)]
+    assert torch.equal(downs[0], downs[1]) and not torch.equal(downs[0], downs[2])
+
+
 @pytest.mark.parametrize("act", ["remove_scope", "merge_scope"])
 def test_an_unknown_scope_is_named_with_those_that_are_known(palm, act):
     with pytest.raises(ScopeError, match=r"no scope 'verne'; known scopes: carroll, doyle"):
