@@ -17,6 +17,10 @@ class ScopeError(PalmDemoError):
     """A LoRA scope that is unknown, already there, or does not fit the model."""
 
 
+class TeachingError(PalmDemoError):
+    """A text that cannot be taught, or a teaching that goes astray."""
+
+
 class SamplingError(PalmDemoError):
     """A sampling setting outside its range."""
 

@@ -63,6 +63,20 @@ class AdapterShape:
     dim_head: int
     depth: int
 
+    @property
+    def projections(self) -> dict[str, tuple[int, int]]:
+        """Name -> widths in and out, of what is adapted in each block."""
+        return {
+            "query": (self.dim, self.attention_width),
+            "key": (self.dim, self.dim_head),
+            "value": (self.dim, self.dim_head),
+            "out": (self.attention_width, self.dim),
+        }
+
+    def weights(self, rank: int) -> int:
+        """How many numbers an adapter of this rank has."""
+        return self.depth * rank * sum(map(sum, self.projections.values()))
+
 
 class Adapter(nn.Module):
     """One scope: a LoRA for each projection of each block."""
@@ -70,15 +84,8 @@ class Adapter(nn.Module):
     def __init__(self, shape: AdapterShape, rank: int, random: torch.Generator | None = None):
         super().__init__()
         self.shape, self.rank = shape, rank
-        dim, attention_width, dim_head = shape.dim, shape.attention_width, shape.dim_head
-        shapes = {
-            "query": (dim, attention_width),
-            "key": (dim, dim_head),
-            "value": (dim, dim_head),
-            "out": (attention_width, dim),
-        }
         self.layers = nn.ModuleList(
-            nn.ModuleDict({name: LoRA(*widths, rank, random) for name, widths in shapes.items()})
+            nn.ModuleDict({name: LoRA(*widths, rank, random) for name, widths in shape.projections.items()})
             for _ in range(shape.depth)
         )
 

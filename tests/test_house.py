@@ -18,6 +18,7 @@ LAYERS = (
     {"decoder", "resampler", "vision", "prompting", "generation"},
     {"models", "settings"},
     {"checkpoints", "scoring", "about", "writing"},
+    {"teaching"},
     {"session"},
     {""},  # palm_demo itself
     {"training", "ui"},
