@@ -21,7 +21,7 @@ from palm_demo.tokenizer import Tokenizer
 FEWEST_TOKENS = 1000
 """About two pages; from less, a tenth to judge by says nothing."""
 
-JUDGED_CHARACTERS = 24_000
+JUDGED_CHARACTERS = 12_000
 """As much as is read of the part to judge by, so that judging takes no longer than learning."""
 
 WARMUP_STEPS = 10
@@ -36,20 +36,22 @@ class TeachingSettings:
     """How an adapter is taught. It ends after `steps` or `seconds`, or when the text to judge by has
     been judged `patience` times, every `judge_steps`, and was never found likelier than before.
 
-    batch: windows of the text in a step. Raises TeachingError outside the ranges.
+    batch: windows of the text in a step. window: their tokens; short ones and few of them learn a short
+    text the soonest. Raises TeachingError outside the ranges.
     """
 
     rank: int = 16
-    steps: int = 400
+    steps: int = 1000
     seconds: float = 60.0
     learning_rate: float = 3e-3
-    batch: int = 4
-    judge_steps: int = 10
-    patience: int = 5
+    batch: int = 2
+    window: int = 256
+    judge_steps: int = 20
+    patience: int = 4
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, high in (("rank", 256), ("steps", 1_000_000), ("batch", 1024)):
+        for name, high in (("rank", 256), ("steps", 1_000_000), ("batch", 1024), ("window", 65_536)):
             value = getattr(self, name)
             if not isinstance(value, int) or not 1 <= value <= high:
                 raise TeachingError(f"{name} is {value!r}; it can be a whole number, 1 to {high:,}")
@@ -200,7 +202,7 @@ class _Pupil:
     def _windows(self, number: int) -> tuple[Tensor, Tensor]:
         """(b, n) ids, <bos> first, as a prompt begins, and the ids that follow, from random places."""
         random = Random(f"teaching/{self.settings.seed}/{number}")
-        length = min(self.context, len(self.ids))
+        length = min(self.settings.window, self.context, len(self.ids))
         starts = [random.randrange(len(self.ids) - length + 1) for _ in range(self.settings.batch)]
         following = torch.stack([self.ids[start : start + length] for start in starts])
         first = torch.full((len(starts), 1), self.tokenizer.bos_id)

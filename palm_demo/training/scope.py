@@ -40,6 +40,7 @@ def train_scope(recipe: ScopeRecipe, place: Workplace) -> dict[str, float]:
         seconds=float("inf"),
         learning_rate=recipe.learning_rate,
         batch=recipe.batch,
+        window=made.context,
         judge_steps=min(place.intervals.measure_steps, max(1, recipe.steps // JUDGED_TIMES)),
         patience=recipe.steps,
         seed=recipe.seed,

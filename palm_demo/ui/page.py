@@ -43,11 +43,12 @@ def build(session: Session, settings: Settings, folder: Path) -> gr.Blocks:
                 mammut.mammut_tab(session, limits)
             with gr.Tab("PaLM", id="palm"):
                 gr.HTML(_paper(*palm.PAPER))
-                palm.palm_tab(session, limits, stops)
+                own_scopes = palm.palm_tab(session, limits, stops)
         add_endpoints(session, limits)
 
         def leave(request: gr.Request) -> None:
             stops.leave(request.session_hash)
+            own_scopes.leave(request.session_hash)
 
         page.unload(leave)
     return page.queue(max_size=limits.queue)

@@ -18,6 +18,7 @@ CSS = """
 .paper a { padding: 0; color: var(--link-text-color); }
 .line { font-size: 0.9rem; font-weight: 600; color: var(--link-text-color); }
 .strange { font-size: 0.9rem; font-weight: 600; }
+.said { font-weight: 600; min-height: 1.5em; }
 .heading { font-size: 0.9rem; font-weight: 600; margin: 0.4rem 0 0; }
 
 /* captions below their pictures instead of over them */
@@ -29,6 +30,13 @@ CSS = """
                             font-size: 0.8rem; line-height: 1.25; text-align: left;
                             white-space: normal; overflow: visible; }
 .captioned .thumbnail-lg.selected > img { opacity: 1; }
+
+/* tokens run on like the text they are, without the spaces between their tags */
+#palm-tokens-view .token-container { font-size: 0; }
+#palm-tokens-view .text { font-size: var(--text-lg); }
+#palm-tokens-view .textfield { display: block; line-height: 1.8; word-break: normal; }
+#palm-tokens-view .token { margin: 0; padding: 1px 0; }
+#palm-tokens-view .token:focus { outline: 2px solid var(--link-text-color); }
 
 #flamingo-chat img, #flamingo-chat video { max-height: 132px; width: auto; }
 /* sharing would post to another site */
