@@ -35,3 +35,7 @@ class BusyError(PalmDemoError):
 
 class CapacityError(PalmDemoError):
     """More tokens than the cache of a request was made for."""
+
+
+class MissingExtraError(PalmDemoError):
+    """Something was asked for that needs a package which is not installed."""

@@ -21,7 +21,8 @@ LAYERS = (
     {"teaching"},
     {"session"},
     {""},  # palm_demo itself
-    {"training", "ui"},
+    {"training", "ui", "cli"},
+    {"__main__"},
 )
 """A room may import from lower ones only; a new room is given its place here."""
 

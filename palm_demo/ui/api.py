@@ -13,11 +13,13 @@ from palm_demo.gallery import Hit
 from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.ui.messages import in_api
+from palm_demo.ui.palm.endpoints import add_palm_endpoints
 from palm_demo.ui.uploads import check_hits, check_labels, check_media, check_new_tokens, check_prompt
 
 
 def add_endpoints(session: Session, limits: Limits) -> None:
-    """Adds generate, answer, caption, classify, search and scopes to the current Blocks."""
+    """Adds generate, answer, caption, classify, search and scopes to the current Blocks, and what else
+    PaLM can be asked."""
 
     def generate(
         prompt: str,
@@ -95,6 +97,7 @@ def add_endpoints(session: Session, limits: Limits) -> None:
     for endpoint in (classify, search):
         gr.api(endpoint, concurrency_id="model", concurrency_limit=limits.concurrency)
     gr.api(scopes, queue=False)
+    add_palm_endpoints(session, limits)
 
 
 def _uploaded(file: dict) -> Path:

@@ -9,7 +9,17 @@ from PIL import Image
 
 from palm_demo import world
 
-NAMED = {"/generate", "/answer", "/caption", "/classify", "/search", "/scopes"}
+NAMED = {
+    "/generate",
+    "/answer",
+    "/caption",
+    "/classify",
+    "/search",
+    "/scopes",
+    "/bits_per_byte",
+    "/who_wrote",
+    "/token_probabilities",
+}
 
 
 def test_only_the_named_endpoints_are_public(client):

@@ -56,12 +56,9 @@ def tokens_tab(session: Session, limits: Limits, own: OwnScopes, writing: Writin
 
     @on_page
     def look(request: gr.Request, text: str, choice: str):
-        if size_bytes(check_prompt(text, limits)) > limits.viewed_bytes:
-            raise PromptError(
-                f"the text has {size_bytes(text):,} bytes and at most {limits.viewed_bytes:,} can be looked "
-                "at; shorten it"
-            )
-        read = session.token_probabilities(text, own.scope(request.session_hash, choice))
+        read = session.token_probabilities(
+            check_viewed(text, limits), own.scope(request.session_hash, choice)
+        )
         bits = sum(map(_bits, read))
         summary = (
             f"{len(read):,} tokens, {bits / size_bytes(text):.2f} bits per byte. "
@@ -108,6 +105,15 @@ def tokens_tab(session: Session, limits: Limits, own: OwnScopes, writing: Writin
         api_visibility="private",
     )
     return scope
+
+
+def check_viewed(text: str, limits: Limits) -> str:
+    """The text, if it is not too long to be looked at token by token; PromptError otherwise."""
+    if (size := size_bytes(check_prompt(text, limits))) > limits.viewed_bytes:
+        raise PromptError(
+            f"the text has {size:,} bytes and at most {limits.viewed_bytes:,} can be looked at; shorten it"
+        )
+    return text
 
 
 def visible(text: str) -> str:
