@@ -236,8 +236,8 @@ def unhurried(session, monkeypatch):
         yield Progress(0, 0.0, None, 2.0, 2.0, 2.0, adapters[0])
         yield Progress(1, 1.0, 4.0, 1.9, 2.0, 1.9, adapters[1])
         assert stopped.wait(60), "nobody stopped the teaching"
-        yield Progress(2, 2.0, 4.0, 1.8, 2.0, 1.8, adapters[2])
         ended.set()
+        yield Progress(2, 2.0, 4.0, 1.8, 2.0, 1.8, adapters[2])
 
     monkeypatch.setattr(session, "teach", teach)
     return ended

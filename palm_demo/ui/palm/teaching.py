@@ -15,7 +15,9 @@ from palm_demo.ui.palm.own_scopes import BASE, OWN, OwnScopes
 from palm_demo.ui.stopping import Stops, StreamingTab
 
 TAB = "palm-teaching"
-QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+QUIET = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
+"""Through the queue all the same: warnings do not reach a visitor without it."""
+
 PROVERBS = Path(__file__).parent / "proverbs.txt"
 
 
@@ -159,7 +161,7 @@ def teaching_tab(
     tab.wire(run.click, stream, [text, name, *settings], [said, curve, *shown], **line)
     sample.click(lambda: (PROVERBS.read_text(encoding="utf-8"), "proverbs"), None, [text, name], **QUIET)
     file.upload(take_file, file, [text, name], **QUIET)
-    upload.upload(take_scope, upload, shown, show_progress="minimal", api_visibility="private")
+    upload.upload(take_scope, upload, shown, **QUIET)
     mine.input(choose, mine, download, **QUIET)
     remove.click(drop, [mine, *pickers], shown, **QUIET)
     use.click(write_with, mine, [pickers[0], tabs], **QUIET)

@@ -87,7 +87,14 @@ def tokens_tab(session: Session, limits: Limits, own: OwnScopes, writing: Writin
         concurrency_limit=limits.concurrency,
         api_visibility="private",
     )
-    view.select(choose, tokens, [said, best], queue=False, show_progress="hidden", api_visibility="private")
+    view.select(
+        choose,
+        tokens,
+        [said, best],
+        concurrency_limit=None,
+        show_progress="hidden",
+        api_visibility="private",
+    )
     writing.look.click(
         lambda text, choice: (text, choice, gr.update(selected=TAB)),
         [writing.text, writing.scope],
