@@ -32,10 +32,9 @@ CSS = """
 .captioned .thumbnail-lg.selected > img { opacity: 1; }
 
 /* tokens run on like the text they are, without the spaces between their tags */
-#palm-tokens-view .token-container { font-size: 0; }
-#palm-tokens-view .text { font-size: var(--text-lg); }
 #palm-tokens-view .textfield { display: block; line-height: 1.8; word-break: normal; }
-#palm-tokens-view .token { margin: 0; padding: 1px 0; }
+#palm-tokens-view .token-container { font-size: 0; }
+#palm-tokens-view .token { display: inline-flex; margin: 0; padding: 0; font-size: var(--text-lg); }
 #palm-tokens-view .token:focus { outline: 2px solid var(--link-text-color); }
 
 #flamingo-chat img, #flamingo-chat video { max-height: 132px; width: auto; }

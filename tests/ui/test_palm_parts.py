@@ -174,7 +174,14 @@ def test_the_less_likely_a_token_the_redder_and_never_too_red_to_read():
 
 @pytest.mark.parametrize(
     ("text", "among", "alone"),
-    [(" the", " the", "␣the"), ("\n", "↵\n", "↵"), (" ", "␣", "␣"), ("", "·", "·"), ("a", "a", "a")],
+    [
+        (" the", " the", "␣the"),
+        ("\n", "↵", "↵"),
+        (",\n", ",↵", ",↵"),
+        (" ", "␣", "␣"),
+        ("", "·", "·"),
+        ("a", "a", "a"),
+    ],
 )
 def test_every_token_can_be_seen(text, among, alone):
     from palm_demo.ui.palm.tokens import shown, visible

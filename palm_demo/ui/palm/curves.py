@@ -15,7 +15,7 @@ def curve_shown(elem_id: str) -> gr.LinePlot:
         y="bits per byte",
         color="what",
         color_map=COLORS,
-        title="Bits per byte of the part it has not read: lower is better",
+        title="On the tenth it never reads: lower is better",
         height=280,
         buttons=[],
         elem_id=elem_id,

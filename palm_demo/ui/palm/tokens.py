@@ -130,7 +130,7 @@ def visible(text: str) -> str:
 
 def shown(text: str) -> str:
     """A token among others: what would be invisible has a mark."""
-    return text if text.strip() else f"{text.translate(VISIBLE) or '·'}{text if chr(10) in text else ''}"
+    return text.replace("\n", "↵") if text.strip() else visible(text)
 
 
 def _bits(token: TokenProbability) -> float:
