@@ -17,6 +17,10 @@ class ScopeError(PalmDemoError):
     """A LoRA scope that is unknown, already there, or does not fit the model."""
 
 
+class TeachingError(PalmDemoError):
+    """A text that cannot be taught, or a teaching that goes astray."""
+
+
 class SamplingError(PalmDemoError):
     """A sampling setting outside its range."""
 
@@ -31,3 +35,7 @@ class BusyError(PalmDemoError):
 
 class CapacityError(PalmDemoError):
     """More tokens than the cache of a request was made for."""
+
+
+class MissingExtraError(PalmDemoError):
+    """Something was asked for that needs a package which is not installed."""

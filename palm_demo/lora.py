@@ -1,6 +1,7 @@
 """LoRA (Hu et al. 2021) on queries, keys, values and attention output, under named scopes.
 
-The scope is an argument of a request, one name per row, never a switch on a shared model.
+The scope is an argument of a request, one per row, never a switch on a shared model. It is a name
+that everybody may use, or an adapter that only its owner has.
 """
 
 import re
@@ -30,9 +31,9 @@ class LowRank:
 class LoRA(nn.Module):
     """A low-rank addition to one projection; adds nothing until trained."""
 
-    def __init__(self, dim_in: int, dim_out: int, rank: int):
+    def __init__(self, dim_in: int, dim_out: int, rank: int, random: torch.Generator | None = None):
         super().__init__()
-        self.down = nn.Parameter(torch.randn(dim_in, rank) * dim_in**-0.5)
+        self.down = nn.Parameter(torch.randn(dim_in, rank, generator=random) * dim_in**-0.5)
         self.up = nn.Parameter(torch.zeros(rank, dim_out))
 
     @property
@@ -53,20 +54,39 @@ INPUTS = ("query", "key", "value")
 PROJECTIONS = (*INPUTS, "out")
 
 
+@dataclass(frozen=True)
+class AdapterShape:
+    """The widths of the model that an adapter is for."""
+
+    dim: int
+    attention_width: int
+    dim_head: int
+    depth: int
+
+    @property
+    def projections(self) -> dict[str, tuple[int, int]]:
+        """Name -> widths in and out, of what is adapted in each block."""
+        return {
+            "query": (self.dim, self.attention_width),
+            "key": (self.dim, self.dim_head),
+            "value": (self.dim, self.dim_head),
+            "out": (self.attention_width, self.dim),
+        }
+
+    def weights(self, rank: int) -> int:
+        """How many numbers an adapter of this rank has."""
+        return self.depth * rank * sum(map(sum, self.projections.values()))
+
+
 class Adapter(nn.Module):
     """One scope: a LoRA for each projection of each block."""
 
-    def __init__(self, dim: int, attention_width: int, dim_head: int, depth: int, rank: int):
+    def __init__(self, shape: AdapterShape, rank: int, random: torch.Generator | None = None):
         super().__init__()
-        self.rank = rank
-        shapes = {
-            "query": (dim, attention_width),
-            "key": (dim, dim_head),
-            "value": (dim, dim_head),
-            "out": (attention_width, dim),
-        }
+        self.shape, self.rank = shape, rank
         self.layers = nn.ModuleList(
-            nn.ModuleDict({name: LoRA(*shape, rank) for name, shape in shapes.items()}) for _ in range(depth)
+            nn.ModuleDict({name: LoRA(*widths, rank, random) for name, widths in shape.projections.items()})
+            for _ in range(shape.depth)
         )
 
     def layer_adapters(self) -> list[LayerAdapter]:
@@ -78,12 +98,16 @@ class Adapter(nn.Module):
         ]
 
 
+Scope = str | Adapter | None
+"""Whose manner a row has: a named scope's, an adapter's that has no name here, or (None) the base's."""
+
+
 class Scopes(nn.Module):
     """The named adapters of one model."""
 
-    def __init__(self, dim: int, attention_width: int, dim_head: int, depth: int):
+    def __init__(self, shape: AdapterShape):
         super().__init__()
-        self.shape = (dim, attention_width, dim_head, depth)
+        self.shape = shape
         # Keys carry an "@": a ModuleDict refuses the names of its own methods, "train" or "type".
         self.adapters = nn.ModuleDict()
         self.merged: dict[str, list[tuple[Tensor, Tensor]]] = {}
@@ -106,8 +130,12 @@ class Scopes(nn.Module):
             )
         if name in self.names:
             raise ScopeError(f"scope {name!r} already exists; remove it first or choose a new name")
-        self.adapters[f"@{name}"] = Adapter(*self.shape, rank)
+        self.adapters[f"@{name}"] = self.new(rank)
         return self[name]
+
+    def new(self, rank: int, random: torch.Generator | None = None) -> Adapter:
+        """A fresh adapter without a name, which changes nothing yet."""
+        return Adapter(self.shape, rank, random)
 
     def remove(self, name: str) -> None:
         """Forgets a scope. Raises ScopeError when it is unknown or merged into the weights."""
@@ -116,22 +144,25 @@ class Scopes(nn.Module):
             raise ScopeError(f"scope {name!r} is merged into the weights; unmerge it first")
         del self.adapters[f"@{name}"]
 
-    def select(self, rows: Sequence[str | None]) -> list[LayerAdapter] | None:
-        """One adapter a block for a batch whose row `i` uses scope `rows[i]` (None: the base).
+    def select(self, rows: Sequence[Scope]) -> list[LayerAdapter] | None:
+        """One adapter a block for a batch whose row `i` uses scope `rows[i]`; errors as in `find`."""
+        return for_rows([self.find(scope) for scope in rows])
 
-        Raises ScopeError on an unknown name.
-        """
-        return for_rows([self.find(name) for name in rows])
-
-    def find(self, name: str | None) -> Adapter | None:
+    def find(self, scope: Scope) -> Adapter | None:
         """The adapter of a row's scope. None, the base, and a merged scope, part of it, need none.
 
-        Raises ScopeError on an unknown name.
+        Raises ScopeError on an unknown name, and on an adapter of a model of other widths.
         """
-        if name is None:
+        if isinstance(scope, Adapter):
+            if scope.shape != self.shape:
+                raise ScopeError(
+                    f"the adapter is for {scope.shape} and this model has {self.shape}; teach it here again"
+                )
+            return scope
+        if scope is None:
             return None
-        adapter = self[name]
-        return None if name in self.merged else adapter
+        adapter = self[scope]
+        return None if scope in self.merged else adapter
 
     def merge(self, name: str, blocks: nn.ModuleList) -> None:
         """Adds a scope to the weights of the blocks. Several may be merged, last in, first out."""

@@ -1,46 +1,87 @@
 """How well a language model predicts a text of any length."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
+from palm_demo.lora import Scope
 from palm_demo.models.palm import IGNORED, PaLM
 from palm_demo.tokenizer import Tokenizer
 
 WINDOWS_AT_ONCE = 4
+ALTERNATIVES = 5
 
 
-def bits_per_byte(palm: PaLM, tokenizer: Tokenizer, text: str, scope: str | None, context: int) -> float:
+@dataclass(frozen=True)
+class TokenProbability:
+    """A token of a text, how probable it was after those before it, and what was likeliest there:
+    texts with their probabilities, the likeliest first."""
+
+    text: str
+    probability: float
+    alternatives: tuple[tuple[str, float], ...]
+
+
+def size_bytes(text: str) -> int:
+    return len(text.encode("utf-8", "replace"))
+
+
+def bits_per_byte(palm: PaLM, tokenizer: Tokenizer, text: str, scope: Scope, context: int) -> float:
     """What `nats_of` says, in bits over the text's UTF-8 bytes."""
     nats = nats_of(palm, tokenizer, text, scope, context)
-    return nats / math.log(2) / len(text.encode("utf-8", "replace"))
+    return nats / math.log(2) / size_bytes(text)
 
 
-def author_probabilities(
-    palm: PaLM, tokenizer: Tokenizer, text: str, scopes: Sequence[str], context: int
-) -> dict[str, float]:
-    """Scope -> probability that the text is its author's, if it is one of theirs and each was as
-    likely before it was read (Bayes' rule)."""
-    nats = torch.tensor([nats_of(palm, tokenizer, text, scope, context) for scope in scopes])
-    return dict(zip(scopes, (-nats).softmax(dim=0).tolist(), strict=True))
+def author_probabilities(bits: Mapping[str, float], text: str) -> dict[str, float]:
+    """From a text's bits per byte in each scope: scope -> probability that the text is its author's, if
+    it is one of theirs and each was as likely before it was read (Bayes' rule)."""
+    nats = torch.tensor(list(bits.values())) * math.log(2) * size_bytes(text)
+    return dict(zip(bits, (-nats).softmax(dim=0).tolist(), strict=True))
 
 
 @torch.no_grad()
-def nats_of(palm: PaLM, tokenizer: Tokenizer, text: str, scope: str | None, context: int) -> float:
+def nats_of(palm: PaLM, tokenizer: Tokenizer, text: str, scope: Scope, context: int) -> float:
     """Minus the logarithm of a text's probability. Each token is predicted once, from at least
     half a window of `context` tokens where the text is long enough. Raises ScopeError on an
     unknown scope."""
-    ids = tokenizer.encode(text)
-    device = palm.decoder.embedding.weight.device
-    windows = _windows(ids, tokenizer.bos_id, context)
     nats = 0.0
-    for start in range(0, len(windows), WINDOWS_AT_ONCE):
-        inputs, labels = zip(*windows[start : start + WINDOWS_AT_ONCE], strict=True)
-        inputs, labels = torch.tensor(inputs, device=device), torch.tensor(labels, device=device)
+    for inputs, labels in _batches(palm, tokenizer.encode(text), tokenizer.bos_id, context):
         loss = palm.loss(inputs, labels, [scope] * len(inputs))
         nats += loss.item() * int((labels != IGNORED).sum())
     return nats
+
+
+@torch.no_grad()
+def token_probabilities(
+    palm: PaLM, tokenizer: Tokenizer, text: str, scope: Scope, context: int
+) -> list[TokenProbability]:
+    """Each token of a text, predicted as in `nats_of`; joined, their texts are the text."""
+    ids = tokenizer.encode(text)
+    probable, likeliest = [], []
+    for inputs, labels in _batches(palm, ids, tokenizer.bos_id, context):
+        learned = labels != IGNORED
+        chances = palm(inputs, scopes=[scope] * len(inputs))[learned].float().softmax(dim=-1)
+        probable += chances.gather(1, labels[learned][:, None])[:, 0].tolist()
+        best, best_ids = chances.topk(ALTERNATIVES)
+        spelled = map(tokenizer.spelled, best_ids.flatten().tolist())
+        likeliest += zip(spelled, best.flatten().tolist(), strict=True)
+    pieces = enumerate(zip(tokenizer.pieces(ids), probable, strict=True))
+    return [
+        TokenProbability(piece, own, tuple(likeliest[place * ALTERNATIVES : (place + 1) * ALTERNATIVES]))
+        for place, (piece, own) in pieces
+    ]
+
+
+def _batches(palm: PaLM, ids: list[int], bos_id: int, context: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """(b, n) inputs and labels of a few windows at a time, on the model's device."""
+    device = palm.decoder.embedding.weight.device
+    windows = _windows(ids, bos_id, context)
+    for start in range(0, len(windows), WINDOWS_AT_ONCE):
+        inputs, labels = zip(*windows[start : start + WINDOWS_AT_ONCE], strict=True)
+        yield torch.tensor(inputs, device=device), torch.tensor(labels, device=device)
 
 
 def _windows(ids: list[int], bos_id: int, context: int) -> list[tuple[list[int], list[int]]]:

@@ -25,6 +25,14 @@ class Limits:
     new_tokens: int
     labels: int
     hits: int
+    viewed_bytes: int
+    lesson_bytes: int
+    teaching_seconds: int
+    teaching_rank: int
+    teachers: int
+    own_scopes: int
+    own_scopes_of_all: int
+    own_scope_minutes: int
     rows: int
     waiting: int
     queue: int

@@ -61,6 +61,15 @@ class Tokenizer:
             if delta:
                 yield delta
 
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        """What each id adds to the text; nothing where a later one finishes its character."""
+        stream = DecodeStream(skip_special_tokens=True)
+        return [stream.step(self.bpe, token_id) or "" for token_id in ids]
+
+    def spelled(self, token_id: int) -> str:
+        """One id by itself: its text, or a special token's name; "" for one that no text has."""
+        return self.bpe.decode([token_id]) or self.bpe.id_to_token(token_id) or ""
+
     def never_sampled(self) -> list[int]:
         """Ids that may stand in a prompt but never come out of a model."""
         return [self.pad_id, self.bos_id, self.media_id]

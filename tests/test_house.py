@@ -18,9 +18,11 @@ LAYERS = (
     {"decoder", "resampler", "vision", "prompting", "generation"},
     {"models", "settings"},
     {"checkpoints", "scoring", "about", "writing", "looking"},
+    {"teaching"},
     {"session"},
     {""},  # palm_demo itself
-    {"training", "ui"},
+    {"training", "ui", "cli"},
+    {"__main__"},
 )
 """A room may import from lower ones only; a new room is given its place here."""
 

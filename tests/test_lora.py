@@ -1,11 +1,20 @@
 """LoRA scopes: what they change, for whom, and how they travel."""
 
+import json
+
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
-from palm_demo.checkpoints import files, load_scope, save_scope
+from palm_demo.checkpoints import (
+    files,
+    fingerprint,
+    load_adapter,
+    load_scope,
+    save_adapter,
+    save_scope,
+)
 from palm_demo.decoder import Size
 from palm_demo.errors import CheckpointError, ScopeError
 from palm_demo.models import PaLM
@@ -132,6 +141,31 @@ def test_an_fp32_scope_works_and_merges_on_a_bfloat16_model(palm, new_ids):
     assert (palm(ids).float() - active).norm() < 0.2 * (base - active).norm()
 
 
+def test_an_adapter_is_a_scope_for_whoever_has_it(palm, new_ids):
+    ids, names = new_ids(3, 6), palm.scopes.names
+    own = palm.new_adapter(rank=3)
+    assert torch.equal(palm(ids, scopes=[own] * 3), palm(ids))
+    for weight in own.parameters():
+        weight.data.normal_(std=0.2)
+    together = palm(ids, scopes=[own, "doyle", None])
+    for row, scope in enumerate((own, "doyle", None)):
+        assert_close(together[row], palm(ids[row : row + 1], scopes=[scope])[0], **close)
+    assert (together[0] - palm(ids[:1])[0]).abs().max() > 0.1
+    assert palm.scopes.names == names
+
+
+def test_an_adapter_of_another_model_is_refused(palm, new_palm, new_ids):
+    other = new_palm(size=Size(dim=48, depth=2, heads=2, vocab=48, dim_head=16)).new_adapter(2)
+    with pytest.raises(ScopeError, match="teach it here again"):
+        palm(new_ids(1, 6), scopes=[other])
+
+
+def test_fresh_adapters_of_one_seed_are_alike(palm):
+    one, same, other = (palm.new_adapter(2, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    downs = [adapter.layers[0]["query"].down for adapter in (one, same, other)]
+    assert torch.equal(downs[0], downs[1]) and not torch.equal(downs[0], downs[2])
+
+
 @pytest.mark.parametrize("act", ["remove_scope", "merge_scope"])
 def test_an_unknown_scope_is_named_with_those_that_are_known(palm, act):
     with pytest.raises(ScopeError, match=r"no scope 'verne'; known scopes: carroll, doyle"):
@@ -246,3 +280,66 @@ def test_loading_under_a_taken_name_keeps_the_scope_that_was_there(palm, new_ids
     with pytest.raises(ScopeError, match="already exists"):
         load_scope(tmp_path / "carroll.safetensors", palm, "doyle")
     assert torch.equal(palm(ids, scopes=["doyle"]), before)
+
+
+def written(palm, path, change=None, **description):
+    """A file of a scope whose tensors or description were changed."""
+    tensors = dict(palm.scopes["doyle"].state_dict())
+    tensors |= change(tensors) if change else {}
+    whole = {"kind": "scope", "rank": 5, "base": fingerprint(palm.decoder)} | description
+    save_file(tensors, path, metadata={files.DESCRIPTION: json.dumps(whole)})
+    return path
+
+
+def test_an_adapter_comes_back_from_its_file_and_has_no_name(palm, new_ids, tmp_path):
+    ids, own = new_ids(1, 6), palm.new_adapter(3)
+    for weight in own.parameters():
+        weight.data.normal_(std=0.2).copy_(weight.data.bfloat16())
+    save_adapter(tmp_path / "own.safetensors", palm, own)
+    loaded = load_adapter(tmp_path / "own.safetensors", palm)
+    assert torch.equal(palm(ids, scopes=[loaded]), palm(ids, scopes=[own]))
+    assert palm.scopes.names == ["carroll", "doyle"]
+    assert not any(weight.requires_grad for weight in loaded.parameters())
+
+
+@pytest.mark.parametrize(
+    ("change", "description", "said"),
+    [
+        (None, {"base": "0123"}, "trained on other base weights .0123.*teach it again here"),
+        (None, {"base": None}, "other base weights"),
+        (None, {"kind": "palm"}, "holds a palm, not a scope"),
+        (None, {"rank": 9}, "a scope's rank is 1 to 8"),
+        (lambda t: {min(t): min(t.items())[1] * float("nan")}, {}, "no finite numbers"),
+        (lambda t: {min(t): min(t.items())[1] / 0}, {}, "no finite numbers"),
+        (lambda t: {min(t): min(t.items())[1].int()}, {}, "no finite numbers"),
+        (lambda t: {"layers.9.query.up": torch.zeros(1)}, {}, "unexpected: layers.9.query.up"),
+    ],
+)
+def test_a_file_from_anywhere_is_refused_unless_it_is_a_scope_of_this_model(
+    palm, tmp_path, change, description, said
+):
+    path = written(palm, tmp_path / "odd.safetensors", change, **description)
+    with pytest.raises(CheckpointError, match=said):
+        load_adapter(path, palm, highest_rank=8)
+
+
+def test_a_file_larger_than_any_scope_is_not_even_opened(palm, tmp_path):
+    path = tmp_path / "large.safetensors"
+    path.write_bytes(bytes(1_000_000))
+    with pytest.raises(CheckpointError, match="1,000,000 bytes and a scope of rank 8"):
+        load_adapter(path, palm, highest_rank=8)
+
+
+def test_a_file_that_is_no_safetensors_is_refused(palm, tmp_path):
+    path = tmp_path / "pickled.safetensors"
+    torch.save({"down": torch.zeros(2)}, path)
+    with pytest.raises(CheckpointError, match="no readable safetensors file"):
+        load_adapter(path, palm)
+
+
+def test_a_fingerprint_is_of_the_stored_weights_and_of_no_others(palm, new_palm):
+    stored = fingerprint(palm.decoder.bfloat16())
+    assert fingerprint(palm.decoder.float()) == stored
+    assert fingerprint(new_palm().decoder) != stored
+    palm.decoder.blocks[0].ff_out.weight.data[0, 0] += 1
+    assert fingerprint(palm.decoder) != stored

@@ -10,7 +10,7 @@ from palm_demo.decoder import Size
 from palm_demo.errors import ScopeError
 from palm_demo.models.palm import IGNORED
 from palm_demo.parts import RLHF, TOOLFORMER
-from palm_demo.scoring import author_probabilities, bits_per_byte
+from palm_demo.scoring import author_probabilities, bits_per_byte, token_probabilities
 
 CONTEXT = 16
 LENGTHS = [1, 2, 15, 16, 17, 18, 31, 32, 33, 47, 90, 203]
@@ -100,12 +100,47 @@ def test_authors_are_told_by_how_likely_each_finds_the_text(palm, tokenizer):
     for name in names:
         for weight in palm.add_scope(name, 2).parameters():
             weight.data.normal_(std=0.2)
-    found = author_probabilities(palm, tokenizer, text, names, CONTEXT)
-    size = len(text.encode())
-    likelihoods = [2 ** (-size * bits_per_byte(palm, tokenizer, text, name, CONTEXT)) for name in names]
+    bits = {name: bits_per_byte(palm, tokenizer, text, name, CONTEXT) for name in names}
+    found = author_probabilities(bits, text)
+    likelihoods = [2 ** (-len(text.encode()) * of_scope) for of_scope in bits.values()]
     expected = [one / sum(likelihoods) for one in likelihoods]
     assert list(found) == names
     assert list(found.values()) == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_tokens_are_as_probable_as_the_text(length, palm, tokenizer):
+    text = text_of(tokenizer, length)
+    tokens = token_probabilities(palm, tokenizer, text, None, CONTEXT)
+    assert [token.text for token in tokens] == [tokenizer.decode([i]) for i in tokenizer.encode(text)]
+    bits = -sum(math.log2(token.probability) for token in tokens)
+    wanted = bits_per_byte(palm, tokenizer, text, None, CONTEXT) * len(text.encode())
+    assert bits == pytest.approx(wanted, rel=1e-4)
+
+
+def test_alternatives_are_the_likeliest_and_in_order(palm, tokenizer):
+    text = text_of(tokenizer, 9)
+    ids = tokenizer.encode(text)
+    chances = palm(torch.tensor([[tokenizer.bos_id, *ids[:-1]]]))[0].softmax(dim=-1)
+    for token, of_token in zip(
+        token_probabilities(palm, tokenizer, text, None, CONTEXT), chances, strict=True
+    ):
+        best, best_ids = of_token.topk(5)
+        assert [chance for _, chance in token.alternatives] == pytest.approx(best.tolist(), rel=1e-4)
+        assert [spelled for spelled, _ in token.alternatives] == [tokenizer.spelled(i) for i in best_ids]
+
+
+def test_tokens_of_one_character_are_its_text_once(palm, tokenizer):
+    tokens = token_probabilities(palm, tokenizer, "a 🦧!", None, CONTEXT)
+    assert len(tokens) > 4 and "".join(token.text for token in tokens) == "a 🦧!"
+
+
+def test_tokens_are_scored_in_a_scope(palm, tokenizer):
+    own = palm.new_adapter(2)
+    for weight in own.parameters():
+        weight.data.normal_(std=0.2)
+    base, scoped = (token_probabilities(palm, tokenizer, "a cat", scope, CONTEXT) for scope in (None, own))
+    assert [t.probability for t in base] != [t.probability for t in scoped]
 
 
 def test_an_unknown_scope_is_refused(palm, tokenizer):

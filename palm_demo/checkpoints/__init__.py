@@ -1,6 +1,13 @@
 """Weights on disk, and weights of the reference packages."""
 
-from palm_demo.checkpoints.adapters import load_scope, save_scope
+from palm_demo.checkpoints.adapters import (
+    HIGHEST_RANK,
+    load_adapter,
+    load_scope,
+    save_adapter,
+    save_scope,
+)
+from palm_demo.checkpoints.fingerprints import fingerprint
 from palm_demo.checkpoints.reference import from_reference, to_reference
 from palm_demo.checkpoints.weights import (
     load_familiarity,
@@ -16,13 +23,17 @@ from palm_demo.checkpoints.weights import (
 )
 
 __all__ = [
+    "HIGHEST_RANK",
+    "fingerprint",
     "from_reference",
+    "load_adapter",
     "load_familiarity",
     "load_flamingo",
     "load_mammut",
     "load_palm",
     "load_scope",
     "load_tower",
+    "save_adapter",
     "save_familiarity",
     "save_flamingo",
     "save_mammut",

@@ -5,28 +5,60 @@ from pathlib import Path
 import torch
 
 from palm_demo.checkpoints import files
+from palm_demo.checkpoints.fingerprints import fingerprint
 from palm_demo.errors import CheckpointError
+from palm_demo.lora import Adapter
 from palm_demo.models import PaLM
 
 KIND = "scope"
+HIGHEST_RANK = 256
+HEADER_BYTES = 100_000
+"""More than names and shapes of a deep model's adapter take."""
+
+
+def save_adapter(path: Path, palm: PaLM, adapter: Adapter) -> None:
+    """Writes an adapter, and which base weights it belongs to."""
+    description = {"kind": KIND, "rank": adapter.rank, "base": fingerprint(palm.decoder)}
+    files.write(path, adapter.state_dict(), description, torch.bfloat16)
+
+
+def load_adapter(path: Path, palm: PaLM, highest_rank: int = HIGHEST_RANK) -> Adapter:
+    """The file's adapter, which nobody but the caller has.
+
+    The file may come from anywhere: CheckpointError unless it is a safetensors file no larger than
+    the highest rank asks for, with the names, shapes and finite numbers of an adapter that was
+    trained on these very weights.
+    """
+    fits = 4 * palm.scopes.shape.weights(highest_rank) + HEADER_BYTES
+    if path.is_file() and (size := path.stat().st_size) > fits:
+        raise CheckpointError(
+            f"{path} has {size:,} bytes and a scope of rank {highest_rank}, the highest, has {fits:,} at "
+            "most; teach one of a lower rank"
+        )
+    tensors, description = files.read(path, KIND)
+    rank = description.get("rank")
+    if not isinstance(rank, int) or not 1 <= rank <= highest_rank:
+        raise CheckpointError(f"{path} has rank {rank!r}; a scope's rank is 1 to {highest_rank}")
+    adapter = palm.new_adapter(rank)
+    files.load_into(adapter, tensors, path)
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point() or not tensor.isfinite().all():
+            raise CheckpointError(f"{path} has values in {name} that are no finite numbers; teach it again")
+    if (base := description.get("base")) != (mine := fingerprint(palm.decoder)):
+        raise CheckpointError(
+            f"{path} was trained on other base weights ({base}) than these ({mine}) and means nothing to "
+            "them; teach it again here"
+        )
+    return adapter.requires_grad_(False)
 
 
 def save_scope(path: Path, palm: PaLM, name: str) -> None:
     """Writes one scope. Raises ScopeError when it is unknown."""
-    adapter = palm.scopes[name]
-    files.write(path, adapter.state_dict(), {"kind": KIND, "rank": adapter.rank}, torch.bfloat16)
+    save_adapter(path, palm, palm.scopes[name])
 
 
 def load_scope(path: Path, palm: PaLM, name: str) -> None:
-    """Adds the file's scope under `name`. Raises ScopeError when the name is taken or not
-    allowed, CheckpointError when the file does not fit this model; then nothing is added."""
-    tensors, description = files.read(path, KIND)
-    rank = description.get("rank")
-    if not isinstance(rank, int) or not 1 <= rank <= 1024:
-        raise CheckpointError(f"{path} has rank {rank!r}; a scope's rank is 1 to 1024")
-    adapter = palm.add_scope(name, rank)
-    try:
-        files.load_into(adapter, tensors, path)
-    except CheckpointError:
-        palm.remove_scope(name)
-        raise
+    """Adds the file's scope under `name`. Raises ScopeError when the name is taken or not allowed,
+    CheckpointError as `load_adapter` does; then nothing is added."""
+    adapter = load_adapter(path, palm)
+    palm.add_scope(name, adapter.rank).load_state_dict(adapter.state_dict())

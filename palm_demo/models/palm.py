@@ -12,7 +12,7 @@ from palm_demo.attention import Causal, Pattern, Visible
 from palm_demo.cache import KVCache
 from palm_demo.decoder import Decoder, Size
 from palm_demo.generation import Sampler, Sampling, stream_ids
-from palm_demo.lora import Adapter, LayerAdapter, Scopes, for_rows
+from palm_demo.lora import Adapter, AdapterShape, LayerAdapter, Scope, Scopes, for_rows
 from palm_demo.parts import Style
 
 IGNORED = -100
@@ -45,14 +45,15 @@ class PaLMCache:
 class PaLM(nn.Module):
     """A causal language model with LoRA scopes.
 
-    Raises ScopeError where a scope is unknown.
+    A scope is a name, an adapter, or None for the base. Raises ScopeError where it is unknown or
+    of another model.
     """
 
     def __init__(self, size: Size, style: Style):
         super().__init__()
         self.decoder = Decoder(size, style)
         width = size.heads * size.dim_head
-        self.scopes = Scopes(size.dim, width, size.dim_head, size.depth)
+        self.scopes = Scopes(AdapterShape(size.dim, width, size.dim_head, size.depth))
 
     @property
     def size(self) -> Size:
@@ -62,7 +63,7 @@ class PaLM(nn.Module):
         self,
         ids: Tensor,
         extra_embed: Tensor | None = None,
-        scopes: Sequence[str | None] | None = None,
+        scopes: Sequence[Scope] | None = None,
     ) -> Tensor:
         """(b, n) ids -> (b, n, vocab) logits.
 
@@ -74,16 +75,16 @@ class PaLM(nn.Module):
         self,
         ids: Tensor,
         extra_embed: Tensor | None = None,
-        scopes: Sequence[str | None] | None = None,
+        scopes: Sequence[Scope] | None = None,
     ) -> Tensor:
         """(b, n) ids -> (b, n, dim) states after the final norm."""
         return self.decoder.norm(self._states(ids, extra_embed, scopes))
 
-    def loss(self, ids: Tensor, labels: Tensor, scopes: Sequence[str | None] | None = None) -> Tensor:
+    def loss(self, ids: Tensor, labels: Tensor, scopes: Sequence[Scope] | None = None) -> Tensor:
         """Mean cross-entropy in nats. labels: (b, n), the next id at each place or IGNORED."""
         return cross_entropy(self(ids, scopes=scopes), labels)
 
-    def _states(self, ids: Tensor, extra_embed: Tensor | None, scopes: Sequence[str | None] | None) -> Tensor:
+    def _states(self, ids: Tensor, extra_embed: Tensor | None, scopes: Sequence[Scope] | None) -> Tensor:
         states = self.decoder.embedding(ids.clamp(min=0))
         if extra_embed is not None:
             states = states + extra_embed
@@ -104,7 +105,7 @@ class PaLM(nn.Module):
         repetition_penalty: float = 1.0,
         seed: int | None = None,
         eos_id: int | None = None,
-        scopes: Sequence[str | None] | None = None,
+        scopes: Sequence[Scope] | None = None,
     ) -> Tensor:
         """(b, n) ids -> (b, new) ids after them, greedy by default; see `Sampling` for the settings.
 
@@ -131,7 +132,7 @@ class PaLM(nn.Module):
         ids: Tensor,
         lengths: Sequence[int],
         capacity: int,
-        scopes: Sequence[str | None] | None = None,
+        scopes: Sequence[Scope] | None = None,
     ) -> tuple[Tensor, PaLMCache]:
         """Reads prompts: (b, n) ids padded on the right, of these lengths -> logits (b, vocab) of
         what comes next, and the cache to go on from."""
@@ -163,6 +164,11 @@ class PaLM(nn.Module):
     def add_scope(self, name: str, rank: int) -> Adapter:
         """A new LoRA scope that changes nothing until trained. Raises ScopeError if taken."""
         return self.scopes.add(name, rank).to(self.decoder.embedding.weight)
+
+    def new_adapter(self, rank: int, random: torch.Generator | None = None) -> Adapter:
+        """A scope without a name, which whoever has it can ask for and nobody else; changes nothing
+        until trained."""
+        return self.scopes.new(rank, random).to(self.decoder.embedding.weight)
 
     def remove_scope(self, name: str) -> None:
         self.scopes.remove(name)

@@ -1,19 +1,18 @@
-"""Recipe: one author's scope, a LoRA on the finished PaLM."""
+"""Recipe: one author's scope, taught as the page teaches a visitor's text."""
 
-import random
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from tqdm import tqdm
 
-from palm_demo.checkpoints import load_palm, save_scope
-from palm_demo.scoring import bits_per_byte
+from palm_demo.checkpoints import load_palm, save_adapter
+from palm_demo.teaching import TeachingSettings, learn
 from palm_demo.tokenizer import Tokenizer
-from palm_demo.training.loop import Batch, Schedule, train
-from palm_demo.training.palm import MEASURED_CHARACTERS, next_token_batch
 from palm_demo.training.place import Workplace
-from palm_demo.training.prose import HELD_OUT, books, index, shelf_books, token_array, window
+from palm_demo.training.prose import HELD_OUT, books, index, shelf_books, token_array
+
+JUDGED_TIMES = 20
 
 
 @dataclass(frozen=True)
@@ -27,44 +26,39 @@ class ScopeRecipe:
 
 
 def train_scope(recipe: ScopeRecipe, place: Workplace) -> dict[str, float]:
-    """Trains on the author's shelf and writes `scopes/AUTHOR.safetensors`.
+    """Trains on the author's shelf and writes `scopes/AUTHOR.safetensors`: the best that was found.
 
     Returns bits per byte on the author's unread book, of the base and of the scope.
     """
-    torch.manual_seed(recipe.seed)
     tokenizer = Tokenizer.load(place.tokenizer)
     palm, made = load_palm(place.weights / "palm.safetensors")
-    palm.freeze_()
-    palm.add_scope(recipe.author, recipe.rank)
-    shelf = shelf_books(place.corpus, recipe.author)
-    tokens = token_array(shelf, tokenizer, place.run / "tokens.npy")
-    unlearned = set(tokenizer.never_sampled())
-    unread = _unread(place.corpus, recipe.author)
-
-    def batch_at(step: int) -> Batch:
-        rng = random.Random(f"scope/{recipe.author}/{recipe.seed}/{step}")
-        length = made.context + 1
-        windows = [window(tokens, length, tokenizer.bos_id, rng) for _ in range(recipe.batch)]
-        return next_token_batch(windows, unlearned)
-
-    def losses_of(batch: Batch) -> dict[str, Tensor]:
-        scopes = [recipe.author] * len(batch["ids"])
-        return {"text": palm.loss(batch["ids"], batch["labels"], scopes)}
-
-    def measure() -> dict[str, float]:
-        return {
-            name: bits_per_byte(palm, tokenizer, unread, scope, made.context)
-            for name, scope in (("base", None), ("scope", recipe.author))
-        }
-
-    schedule = Schedule(recipe.steps, recipe.learning_rate, warmup=20, weight_decay=0.0)
-    figures = train(palm, batch_at, losses_of, measure, schedule, place.intervals, place.run)
-    save_scope(place.weights / "scopes" / f"{recipe.author}.safetensors", palm, recipe.author)
-    return figures
+    palm.freeze_().to("cuda" if torch.cuda.is_available() else "cpu")
+    ids = token_array(shelf_books(place.corpus, recipe.author), tokenizer, place.run / "tokens.npy")
+    settings = TeachingSettings(
+        recipe.rank,
+        recipe.steps,
+        seconds=float("inf"),
+        learning_rate=recipe.learning_rate,
+        batch=recipe.batch,
+        window=made.context,
+        judge_steps=min(place.intervals.measure_steps, max(1, recipe.steps // JUDGED_TIMES)),
+        patience=recipe.steps,
+        seed=recipe.seed,
+    )
+    progress = learn(palm, tokenizer, ids, unread(place.corpus, recipe.author), made.context, settings)
+    for latest in (shown := tqdm(progress, total=recipe.steps + 1, unit="step")):
+        if latest.bits_per_byte is not None:
+            shown.write(
+                f"step {latest.step}: {latest.bits_per_byte:.4f} bits per byte, best {latest.best:.4f}"
+            )
+    save_adapter(place.weights / "scopes" / f"{recipe.author}.safetensors", palm, latest.adapter)
+    return {"base": round(latest.base, 4), "scope": round(latest.best, 4)}
 
 
-def _unread(corpus: Path, author: str) -> str:
-    """The beginning of the author's book that nobody trained on."""
+def unread(corpus: Path, author: str) -> str:
+    """The author's book that nobody trained on. Raises ValueError where the shelf has none."""
     ids = {row["id"] for row in index(corpus) if row["shelf"] == author} & set(HELD_OUT)
-    texts = [book.read_text(encoding="utf-8") for book in books(corpus) if book.stem in ids]
-    return texts[0][: 4 * MEASURED_CHARACTERS]
+    for book in books(corpus):
+        if book.stem in ids:
+            return book.read_text(encoding="utf-8")
+    raise ValueError(f"the shelf {author!r} of {corpus} has none of the unread books to judge a scope by")

@@ -17,6 +17,7 @@ from palm_demo.looking import LookedAt
 from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.ui.messages import in_api
+from palm_demo.ui.palm.endpoints import add_palm_endpoints
 from palm_demo.ui.scenes import make
 from palm_demo.ui.uploads import check_hits, check_labels, check_media, check_new_tokens, check_prompt
 
@@ -135,6 +136,7 @@ def add_endpoints(session: Session, limits: Limits) -> None:
     for endpoint in (classify, search, looked_at, make_scene):
         gr.api(endpoint, concurrency_id="model", concurrency_limit=limits.concurrency)
     gr.api(scopes, queue=False)
+    add_palm_endpoints(session, limits)
 
 
 def _uploaded(file: dict) -> Path:

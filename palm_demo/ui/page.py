@@ -1,6 +1,7 @@
 """The page: a header, what is loaded, three tabs, the endpoints."""
 
 import html
+import importlib.util
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from palm_demo.errors import MissingExtraError
 from palm_demo.session import Session
 from palm_demo.settings import Settings
 from palm_demo.ui import flamingo, mammut, palm
@@ -43,12 +45,13 @@ def build(session: Session, settings: Settings, folder: Path) -> gr.Blocks:
                 gr.HTML(sources(mammut.PAPER, (), settings.repository))
                 mammut.mammut_tab(session, limits)
             with gr.Tab("PaLM", id="palm"):
-                gr.HTML(sources(palm.PAPER, (), settings.repository))
-                palm.palm_tab(session, limits, stops)
+                gr.HTML(sources(palm.PAPER, palm.CODE, settings.repository))
+                own_scopes = palm.palm_tab(session, limits, stops)
         add_endpoints(session, limits)
 
         def leave(request: gr.Request) -> None:
             stops.leave(request.session_hash)
+            own_scopes.leave(request.session_hash)
 
         page.unload(leave)
     return page.queue(max_size=limits.queue)
@@ -64,6 +67,7 @@ def launch(page: gr.Blocks, settings: Settings, **options):
         share=False,
         max_threads=WRITERS * (limits.rows + limits.waiting) + OTHER_THREADS,
         ssr_mode=False,
+        mcp_server=_wants_mcp(),
         enable_monitoring=False,
         run_history=False,
         footer_links=["api"],
@@ -77,6 +81,14 @@ def launch(page: gr.Blocks, settings: Settings, **options):
         },
         **options,
     )
+
+
+def _wants_mcp() -> bool:
+    """Whether PALM_DEMO_MCP=1 asks for an MCP server, without which Gradio would go on in silence."""
+    wanted = os.environ.get("PALM_DEMO_MCP") == "1"
+    if wanted and importlib.util.find_spec("mcp") is None:
+        raise MissingExtraError("PALM_DEMO_MCP is 1 but mcp is not installed; pip install 'palm-demo[mcp]'")
+    return wanted
 
 
 async def _healthz(request) -> PlainTextResponse:

@@ -74,8 +74,11 @@ class StreamingTab:
         self.buttons = [run, stop]
         stop.click(self._stop, queue=False, show_progress="hidden", api_visibility="private")
 
-    def wire(self, begin: Callable[..., gr.events.Dependency], stream, inputs: list, outputs: list) -> None:
-        """begin: what listens to the start, such as `button.click` or another event's `.then`."""
+    def wire(
+        self, begin: Callable[..., gr.events.Dependency], stream, inputs: list, outputs: list, **line
+    ) -> None:
+        """begin: what listens to the start, such as `button.click` or another event's `.then`. line:
+        concurrency options of the stream; by default none waits, for each model's batch has a line."""
         quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
         armed = begin(self._arm, None, self.buttons, **quiet)
         ended = armed.then(
@@ -83,8 +86,8 @@ class StreamingTab:
             inputs,
             outputs,
             show_progress="minimal",
-            concurrency_limit=None,  # the model's batch has a line of its own
             api_visibility="private",
+            **({"concurrency_limit": None} | line),
         )
         ended.then(
             lambda: [gr.update(interactive=True), gr.update(interactive=False)], None, self.buttons, **quiet

@@ -21,6 +21,7 @@ CSS = """
 .hint { font-size: 0.9rem; }
 .hint .prose { color: var(--body-text-color-subdued); }
 .hint .html-container, .tight .html-container { padding: 0; }
+.said { font-weight: 600; min-height: 1.5em; }
 .heading { font-size: 0.9rem; font-weight: 600; margin: 0.4rem 0 0; }
 
 /* captions below their pictures instead of over them */
@@ -57,6 +58,11 @@ CSS = """
   .strip.film div { grid-template-columns: repeat(4, minmax(0, 1fr)); }
   #flamingo-samples .grid-container { grid-template-columns: repeat(3, minmax(0, 1fr)); }
 }
+/* tokens run on like the text they are, without the spaces between their tags */
+#palm-tokens-view .textfield { display: block; line-height: 1.8; word-break: normal; }
+#palm-tokens-view .token-container { font-size: 0; }
+#palm-tokens-view .token { display: inline-flex; margin: 0; padding: 0; font-size: var(--text-lg); }
+#palm-tokens-view .token:focus { outline: 2px solid var(--link-text-color); }
 
 #flamingo-chat img, #flamingo-chat video { max-height: 132px; width: auto; }
 /* sharing would post to another site */

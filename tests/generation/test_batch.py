@@ -84,6 +84,21 @@ def scoped(palm):
     return palm
 
 
+OWN = "a visitor's own"
+
+
+def scope_of(palm, index: int):
+    """The scope of a request: a name, the base, or an adapter that has no name in the model."""
+    scope = REQUESTS[index][1]
+    if scope != OWN:
+        return scope
+    random = torch.Generator().manual_seed(index)
+    own = palm.new_adapter(4, random)
+    for weight in own.parameters():
+        weight.data.normal_(std=0.1, generator=random)
+    return own
+
+
 REQUESTS = [
     ([5, 9, 7], "carroll", 7),
     ([6], None, 12),
@@ -92,13 +107,15 @@ REQUESTS = [
     ([5, 9, 7], None, 9),
     ([11] * 12, "doyle", 11),
     ([20, 21, 22], None, 5),
+    ([6], OWN, 12),
+    ([11] * 12, OWN, 9),
 ]
 """Prompt, scope, new ids."""
 
 
 def written(batch: ContinuousBatch, palm, index: int) -> list[int]:
-    prompt, scope, new = REQUESTS[index]
-    prefill = partial(palm.prefill, scopes=[scope])
+    prompt, _, new = REQUESTS[index]
+    prefill = partial(palm.prefill, scopes=[scope_of(palm, index)])
     with batch.join(row(prompt, new, seed=index), prefill) as ticket:
         return list(ticket.ids())
 
@@ -127,7 +144,7 @@ def watched(palm, joins: dict[int, int], fed: dict[int, list[int]]) -> dict[int,
     fed = {index: list(ids) for index, ids in fed.items()}
     while live or step <= max(joins.values()):
         for index in [index for index, at in joins.items() if at == step]:
-            prompt, scope, _ = REQUESTS[index]
+            prompt, scope = REQUESTS[index][0], scope_of(palm, index)
             first, made = palm.prefill(torch.tensor([prompt]), [len(prompt)], len(prompt), scopes=[scope])
             cache.put(made)
             live.append(index)
@@ -152,10 +169,10 @@ def test_logits_of_every_step_are_those_of_the_full_forward(dtype, tolerance, ne
     for weight in palm.parameters():
         weight.mul_(0.3)  # logits of the size that trained ones have
     palm = palm.to(dtype)
-    joins = {0: 0, 1: 0, 2: 1, 3: 3, 4: 6, 5: 6}
+    joins = {0: 0, 1: 0, 2: 1, 3: 3, 7: 6, 5: 6, 8: 12}
     fed = {index: new_ids(REQUESTS[index][2]).tolist() for index in joins}
     for index, logits in watched(palm, joins, fed).items():
-        prompt, scope, _ = REQUESTS[index]
+        prompt, scope = REQUESTS[index][0], scope_of(palm, index)
         full = palm(torch.tensor([[*prompt, *fed[index]]]), scopes=[scope])[0, len(prompt) - 1 :]
         assert_close(logits, full, atol=tolerance, rtol=0)
 
@@ -392,7 +409,7 @@ def test_many_visitors_who_come_stay_and_go_at_will_leave_every_row_free(new_pal
 
     def visit(number: int) -> bool:
         index = number % len(REQUESTS)
-        prompt, scope, new = REQUESTS[index]
+        prompt, scope, new = REQUESTS[index][0], scope_of(palm, index), REQUESTS[index][2]
         wanted = number % 5  # of the ids; 0: all
         with batch.join(row(prompt, new, seed=index), partial(palm.prefill, scopes=[scope])) as ticket:
             read = []

@@ -21,6 +21,9 @@ NAMED = {
     "/classify",
     "/search",
     "/scopes",
+    "/bits_per_byte",
+    "/who_wrote",
+    "/token_probabilities",
 }
 
 

@@ -1,23 +1,19 @@
-"""The PaLM tab: a text continued, by the base model or in an author's manner."""
+"""Write: a text continued, by the base model or in an author's manner."""
+
+from dataclasses import dataclass
 
 import gradio as gr
 
 from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.ui.messages import on_page
+from palm_demo.ui.palm.own_scopes import BASE, OwnScopes
 from palm_demo.ui.sampling import sampling_controls, sampling_settings
-from palm_demo.ui.sources import Paper
 from palm_demo.ui.stopping import Stops, StreamingTab
 from palm_demo.ui.uploads import check_prompt
 from palm_demo.ui.waiting import in_line, line_shown
 
 TAB = "palm"
-BASE = "base"
-PAPER = Paper(
-    "PaLM: Scaling Language Modeling with Pathways",
-    "Chowdhery et al., 2022",
-    "https://arxiv.org/abs/2204.02311",
-)
 PROMPTS = (
     "It was a dark and stormy night, and",
     "The old house at the end of the lane",
@@ -32,8 +28,18 @@ SCOPE_PROMPTS = {
 }
 
 
-def palm_tab(session: Session, limits: Limits, stops: Stops) -> None:
-    """Builds the tab inside the current Blocks."""
+@dataclass(frozen=True)
+class Writing:
+    """What other sub-tabs read and set: the scope that is chosen, the text that was written, and the
+    button that has it looked at."""
+
+    scope: gr.Dropdown
+    text: gr.Textbox
+    look: gr.Button
+
+
+def writing_tab(session: Session, limits: Limits, stops: Stops, own: OwnScopes) -> Writing:
+    """Builds the sub-tab inside the current Blocks."""
     with gr.Row():
         with gr.Column(scale=5):
             prompt = gr.Textbox(
@@ -44,7 +50,7 @@ def palm_tab(session: Session, limits: Limits, stops: Stops) -> None:
                 elem_id="palm-prompt",
             )
             scope = gr.Dropdown(
-                [BASE, *session.scopes],
+                own.choices(""),
                 value=BASE,
                 label="Scope",
                 info="A LoRA adapter trained on one author, or the base model alone",
@@ -63,6 +69,7 @@ def palm_tab(session: Session, limits: Limits, stops: Stops) -> None:
                 interactive=False,
                 elem_id="palm-text",
             )
+            look = gr.Button("How sure was it of each word?", size="sm", elem_id="palm-look")
     samples = _samples(session.scopes)
     shown = gr.Dataset(
         components=[prompt, scope],
@@ -74,11 +81,11 @@ def palm_tab(session: Session, limits: Limits, stops: Stops) -> None:
     )
 
     @on_page
-    def stream(request: gr.Request, prompt: str, scope: str, *settings):
+    def stream(request: gr.Request, prompt: str, choice: str, *settings):
         with stops.running(request.session_hash, TAB) as cancelled:
             written = check_prompt(prompt, limits)
-            asked = sampling_settings(*settings)
-            for delta in session.stream(prompt, _named(scope), **asked, cancelled=cancelled):
+            scope, asked = own.scope(request.session_hash, choice), sampling_settings(*settings)
+            for delta in session.stream(prompt, scope, **asked, cancelled=cancelled):
                 written += delta
                 yield written, in_line(delta)
 
@@ -94,10 +101,7 @@ def palm_tab(session: Session, limits: Limits, stops: Stops) -> None:
         api_visibility="private",
     )
     tab.wire(loaded.then, stream, inputs, outputs)
-
-
-def _named(scope: str) -> str | None:
-    return None if scope == BASE else scope
+    return Writing(scope, text, look)
 
 
 def _samples(scopes: list[str]) -> list[list[str]]:

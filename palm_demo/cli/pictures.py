@@ -1,0 +1,57 @@
+"""The verbs about pictures: Flamingo's `answer`, MaMMUT's `caption`, `classify` and `search`."""
+
+import argparse
+from pathlib import Path
+
+import palm_demo
+from palm_demo.cli.output import add_verb, show
+from palm_demo.cli.texts import add_sampling_options, sampling_of
+from palm_demo.errors import PromptError
+from palm_demo.session import ANSWERED
+
+
+def add_verbs(verbs) -> None:
+    answer = add_verb(verbs, "answer", _answer, "ask Flamingo about pictures and videos")
+    answer.add_argument("prompt", help="with one <media> mark per file")
+    answer.add_argument("media", type=Path, nargs="*", help="picture and video files, in the marks' order")
+    add_sampling_options(answer, ANSWERED)
+
+    caption = add_verb(verbs, "caption", _caption, "say what MaMMUT sees in pictures")
+    caption.add_argument("images", type=Path, nargs="+", metavar="image")
+    caption.add_argument("--max-new-tokens", type=int, default=ANSWERED.max_new_tokens)
+
+    classify = add_verb(verbs, "classify", _classify, "choose the label that fits a picture best")
+    classify.add_argument("image", type=Path)
+    classify.add_argument("labels", nargs="+", metavar="label", help="nouns, such as cat or 'red apple'")
+
+    search = add_verb(verbs, "search", _search, "find pictures of the gallery by words or by a picture")
+    search.add_argument("words", nargs="?", default="", help="what the pictures show")
+    search.add_argument("--image", type=Path, help="a picture to find others like it")
+    search.add_argument("--k", type=int, default=8, help="how many (8)")
+
+
+def _answer(given: argparse.Namespace) -> None:
+    answer = palm_demo.load().answer(given.prompt, given.media, **sampling_of(given))
+    show(given, {"prompt": given.prompt, "answer": answer}, [answer])
+
+
+def _caption(given: argparse.Namespace) -> None:
+    captions = palm_demo.load().captions(given.images, given.max_new_tokens)
+    told = list(zip(map(str, given.images), captions, strict=True))
+    document = [{"image": image, "caption": caption} for image, caption in told]
+    lines = [f"{image}: {caption}" for image, caption in told] if len(told) > 1 else captions
+    show(given, document, lines)
+
+
+def _classify(given: argparse.Namespace) -> None:
+    chances = palm_demo.load().classify(given.image, given.labels)
+    best_first = sorted(chances.items(), key=lambda of_label: -of_label[1])
+    show(given, chances, [f"{chance:7.2%}  {label}" for label, chance in best_first])
+
+
+def _search(given: argparse.Namespace) -> None:
+    if bool(given.words.strip()) == (given.image is not None):
+        raise PromptError("give either words to search for or a picture with --image")
+    hits = palm_demo.load().search(given.image or given.words, given.k)
+    document = [{"score": hit.score, "caption": hit.caption} for hit in hits]
+    show(given, document, [f"{hit.score:.3f}  {hit.caption}" for hit in hits])

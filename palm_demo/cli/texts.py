@@ -1,0 +1,158 @@
+"""PaLM's verbs: `generate`, `bits-per-byte`, `who-wrote`, `tokens`, `teach`, `scopes`."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+from tqdm import tqdm
+
+import palm_demo
+from palm_demo.cli.output import add_verb, show
+from palm_demo.errors import PromptError, TeachingError
+from palm_demo.lora import Scope
+from palm_demo.session import CONTINUED, Session
+from palm_demo.teaching import Progress, TeachingSettings
+
+FILE = ".safetensors"
+
+
+def add_verbs(verbs) -> None:
+    generate = add_verb(verbs, "generate", _generate, "write on from the beginning of a text")
+    generate.add_argument("prompt", help="the beginning; - reads it from standard input")
+    add_sampling_options(generate, CONTINUED)
+    _add_scope_option(generate)
+
+    bits = add_verb(
+        verbs, "bits-per-byte", _bits_per_byte, "say how well PaLM predicts a text: lower is better"
+    )
+    who = add_verb(verbs, "who-wrote", _who_wrote, "say which scope's author a text is likeliest by")
+    tokens = add_verb(verbs, "tokens", _tokens, "show how probable each token was, and five alternatives")
+    for reading in (bits, who, tokens):
+        reading.add_argument("file", type=Path, help="a text in UTF-8; - reads standard input")
+    for scoped in (bits, tokens):
+        _add_scope_option(scoped)
+
+    teach = add_verb(
+        verbs, "teach", _teach, "teach a scope of your own a text; Ctrl-C ends it and keeps the best"
+    )
+    teach.add_argument("file", type=Path, help="a text in UTF-8; - reads standard input")
+    teach.add_argument("--out", type=Path, required=True, help=f"where the scope goes, a {FILE} file")
+    for field in fields(TeachingSettings):
+        option = f"--{field.name.replace('_', '-')}"
+        teach.add_argument(option, type=field.type, default=field.default, help=f"({field.default})")
+
+    add_verb(verbs, "scopes", _scopes, "list the scopes that --scope takes")
+
+
+def add_sampling_options(parser: argparse.ArgumentParser, settings) -> None:
+    """Options for the fields of TextSettings, by default those of `settings`."""
+    parser.add_argument(
+        "--max-new-tokens", type=int, default=settings.max_new_tokens, help=f"({settings.max_new_tokens})"
+    )
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        default=settings.temperature,
+        help=f"0 takes the likeliest ({settings.temperature})",
+    )
+    parser.add_argument("--top-k", type=int, default=0, help="0 keeps all tokens (0)")
+    parser.add_argument("--top-p", type=float, default=1.0, help="1 keeps all tokens (1)")
+    parser.add_argument("--repetition-penalty", type=float, default=1.0, help="1 is none (1)")
+    parser.add_argument("--stop", action="append", default=[], help="a text to end before; may be repeated")
+    parser.add_argument("--seed", type=int, help="the same one writes the same")
+
+
+def sampling_of(given: argparse.Namespace) -> dict:
+    names = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "stop", "seed")
+    return {name: getattr(given, name) for name in names}
+
+
+def _add_scope_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--scope", help=f"a scope's name, or a {FILE} file that `teach` wrote; else the base")
+
+
+def _scope(session: Session, name: str | None) -> Scope:
+    return session.load_adapter(name) if name and name.endswith(FILE) else name
+
+
+def _read(file: Path) -> str:
+    """The text of a file. Raises PromptError where there is none, or it is not UTF-8."""
+    try:
+        return sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PromptError(f"{file} cannot be read as a text in UTF-8: {error}") from error
+
+
+def _generate(given: argparse.Namespace) -> None:
+    session = palm_demo.load()
+    prompt = sys.stdin.read().rstrip("\n") if given.prompt == "-" else given.prompt
+    deltas = session.stream(prompt, _scope(session, given.scope), **sampling_of(given))
+    if given.json:
+        text = "".join(deltas)
+        return show(given, {"prompt": prompt, "scope": given.scope, "text": text}, [])
+    print(prompt, end="", flush=True)
+    for delta in deltas:
+        print(delta, end="", flush=True)
+    print()
+
+
+def _bits_per_byte(given: argparse.Namespace) -> None:
+    session, text = palm_demo.load(), _read(given.file)
+    bits = session.bits_per_byte(text, _scope(session, given.scope))
+    show(given, {"scope": given.scope, "bits_per_byte": bits}, [f"{bits:.4f} bits per byte"])
+
+
+def _who_wrote(given: argparse.Namespace) -> None:
+    chances = palm_demo.load().who_wrote(_read(given.file))
+    best_first = sorted(chances.items(), key=lambda of_scope: -of_scope[1])
+    show(given, chances, [f"{chance:7.2%}  {name}" for name, chance in best_first])
+
+
+def _tokens(given: argparse.Namespace) -> None:
+    session, text = palm_demo.load(), _read(given.file)
+    tokens = session.token_probabilities(text, _scope(session, given.scope))
+    document = [
+        {"text": token.text, "probability": token.probability, "alternatives": token.alternatives}
+        for token in tokens
+    ]
+    lines = [
+        f"{token.probability:7.2%}  {token.text!r:16} {', '.join(repr(o) for o, _ in token.alternatives)}"
+        for token in tokens
+    ]
+    show(given, document, lines)
+
+
+def _teach(given: argparse.Namespace) -> None:
+    if given.out.suffix != FILE:
+        raise TeachingError(f"{given.out} does not end in {FILE}; that is what a scope's file is called")
+    session, text = palm_demo.load(), _read(given.file)
+    settings = {field.name: getattr(given, field.name) for field in fields(TeachingSettings)}
+    last = _watched(session.teach(text, **settings), given.steps)
+    if last.best >= last.base:
+        raise TeachingError(f"nothing was gained in {last.step} steps; give a longer text or more seconds")
+    session.save_adapter(last.adapter, given.out)
+    document = {"scope": str(given.out), "steps": last.step, "base": last.base, "bits_per_byte": last.best}
+    gain = 1 - last.best / last.base
+    line = f"{given.out}: {last.base:.4f} bits per byte became {last.best:.4f}, {gain:.1%} fewer"
+    show(given, document, [line])
+
+
+def _watched(progress: Iterator[Progress], steps: int) -> Progress:
+    """Where the teaching ended, by itself or by Ctrl-C."""
+    last = None
+    with tqdm(total=steps, unit=" steps", disable=None) as bar:
+        try:
+            for last in progress:
+                bar.update(last.step - bar.n)
+                bar.set_postfix_str(f"{last.best:.4f} of {last.base:.4f} bits per byte")
+        except KeyboardInterrupt:
+            if last is None:
+                raise
+    return last
+
+
+def _scopes(given: argparse.Namespace) -> None:
+    names = palm_demo.load().scopes
+    show(given, names, names)

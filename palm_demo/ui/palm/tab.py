@@ -1,0 +1,43 @@
+"""The PaLM tab: its sub-tabs, and the scopes of its visitor that all of them know."""
+
+import gradio as gr
+
+from palm_demo.decoder import ParallelBlock
+from palm_demo.lora import LoRA
+from palm_demo.scoring import token_probabilities
+from palm_demo.session import Session
+from palm_demo.settings import Limits
+from palm_demo.ui.palm.authors import authors_tab
+from palm_demo.ui.palm.columns import columns_tab
+from palm_demo.ui.palm.own_scopes import OwnScopes
+from palm_demo.ui.palm.teaching import teaching_tab
+from palm_demo.ui.palm.tokens import tokens_tab
+from palm_demo.ui.palm.writing import writing_tab
+from palm_demo.ui.sources import Paper
+from palm_demo.ui.stopping import Stops
+
+PAPER = Paper(
+    "PaLM: Scaling Language Modeling with Pathways",
+    "Chowdhery et al., 2022",
+    "https://arxiv.org/abs/2204.02311",
+)
+CODE = (ParallelBlock, LoRA, token_probabilities)
+WRITE = "palm-write"
+
+
+def palm_tab(session: Session, limits: Limits, stops: Stops) -> OwnScopes:
+    """Builds the tab inside the current Blocks; the visitors' scopes come back, to be forgotten when
+    they leave."""
+    own = OwnScopes(session, limits)
+    with gr.Tabs(elem_id="palm-tabs") as tabs:
+        with gr.Tab("Write", id=WRITE):
+            writing = writing_tab(session, limits, stops, own)
+        with gr.Tab("Side by side", id="palm-columns"):
+            columns = columns_tab(session, limits, stops, own)
+        with gr.Tab("Token view", id="palm-tokens"):
+            tokens = tokens_tab(session, limits, own, writing, tabs)
+        with gr.Tab("Who wrote this?", id="palm-authors"):
+            authors_tab(session, limits, stops, own)
+        with gr.Tab("Teach a scope", id="palm-teaching"):
+            teaching_tab(session, limits, stops, own, [writing.scope, columns, tokens], tabs, WRITE)
+    return own

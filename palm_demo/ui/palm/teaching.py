@@ -1,0 +1,180 @@
+"""Teach a scope: a visitor's text, learned while it is watched, and a scope of the visitor's own."""
+
+from pathlib import Path
+
+import gradio as gr
+
+from palm_demo.errors import CheckpointError, ScopeError
+from palm_demo.session import Session
+from palm_demo.settings import Limits
+from palm_demo.teaching import FEWEST_TOKENS
+from palm_demo.ui.messages import on_page
+from palm_demo.ui.palm.curves import curve_of, curve_shown, how_it_goes, how_it_went
+from palm_demo.ui.palm.lessons import check_lesson, read_lesson, teaching_controls, teaching_settings
+from palm_demo.ui.palm.own_scopes import BASE, OWN, OwnScopes
+from palm_demo.ui.stopping import Stops, StreamingTab
+
+TAB = "palm-teaching"
+QUIET = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
+"""Through the queue all the same: warnings do not reach a visitor without it."""
+
+PROVERBS = Path(__file__).parent / "proverbs.txt"
+
+
+def teaching_tab(
+    session: Session,
+    limits: Limits,
+    stops: Stops,
+    own: OwnScopes,
+    pickers: list[gr.Dropdown],
+    tabs: gr.Tabs,
+    write: str,
+) -> None:
+    """Builds the sub-tab inside the current Blocks. pickers: where a visitor's own scopes can be
+    chosen; the first is that of the sub-tab `write`."""
+    with gr.Row():
+        with gr.Column(scale=5, min_width=280):
+            text = gr.Textbox(
+                label="Text to learn from",
+                info=f"{FEWEST_TOKENS:,} tokens at least, which is two pages; best twenty. The last tenth is "
+                "kept to judge by",
+                lines=8,
+                max_lines=12,
+                max_length=limits.lesson_bytes,
+                placeholder="Paste letters, poems, a diary … or upload a file, or take the proverbs.",
+                elem_id=f"{TAB}-text",
+            )
+            with gr.Row():
+                file = gr.UploadButton(
+                    "Upload a .txt file", file_types=[".txt"], size="sm", elem_id=f"{TAB}-file"
+                )
+                sample = gr.Button("Take 300 proverbs", size="sm", elem_id=f"{TAB}-sample")
+            name = gr.Textbox(
+                "mine",
+                label="Name of the scope",
+                info="Letters, digits, - and _",
+                max_length=64,
+                elem_id=f"{TAB}-name",
+            )
+            with gr.Row():
+                run = gr.Button("Teach", variant="primary", elem_id=f"{TAB}-run")
+                stop = gr.Button(
+                    "Stop and keep the best", variant="stop", interactive=False, elem_id=f"{TAB}-stop"
+                )
+            settings = teaching_controls(limits)
+        with gr.Column(scale=6, min_width=280):
+            said = gr.Markdown(
+                "While it learns, the curve shows how well it predicts the tenth that it never reads.",
+                elem_id=f"{TAB}-said",
+            )
+            curve = curve_shown(f"{TAB}-curve")
+            gr.HTML("<h2 class='heading'>Your scopes: seen by you alone, gone when you leave</h2>")
+            mine = gr.Dropdown(
+                [],
+                label="Yours",
+                info=f"Up to {limits.own_scopes}, for {limits.own_scope_minutes} minutes; download to keep",
+                interactive=True,
+                elem_id=f"{TAB}-mine",
+            )
+            with gr.Row():
+                use = gr.Button("Write with it", size="sm", min_width=100, elem_id=f"{TAB}-use")
+                download = gr.DownloadButton(
+                    "Download", interactive=False, size="sm", min_width=100, elem_id=f"{TAB}-download"
+                )
+                remove = gr.Button("Remove", size="sm", min_width=100, elem_id=f"{TAB}-remove")
+                upload = gr.UploadButton(
+                    "Upload a scope",
+                    file_types=[".safetensors"],
+                    size="sm",
+                    min_width=100,
+                    elem_id=f"{TAB}-upload",
+                )
+
+    def shelf(visitor: str, chosen: str | None) -> list:
+        """Updates of everything that shows which scopes there are."""
+        names, choices = own.names(visitor), own.choices(visitor)
+        chosen = chosen if chosen in names else next(iter(names), None)
+        path = str(own.find(visitor, chosen).file) if chosen else None
+        return [
+            gr.update(choices=names, value=chosen),
+            gr.update(value=path, interactive=chosen is not None),
+            *(gr.update(choices=choices[1:] if picker.multiselect else choices) for picker in pickers),
+        ]
+
+    @on_page
+    def stream(request: gr.Request, text: str, name: str, *settings):
+        visitor = request.session_hash
+        with stops.running(visitor, TAB) as stopped:
+            text, name = check_lesson(text, limits), own.check_room(visitor, name)
+            curves, kept, unchanged = [], None, [gr.skip()] * (2 + len(pickers))
+            for progress in session.teach(text, stopped=stopped, **teaching_settings(limits, *settings)):
+                shown, drawn = unchanged, gr.skip()
+                better = kept is not None and progress.adapter is not kept
+                kept = progress.adapter  # at first one that changes nothing yet
+                if better and stops.wanted(visitor, TAB, stopped):
+                    own.keep(visitor, name, kept)
+                    shown = shelf(visitor, name)
+                if progress.bits_per_byte is not None:
+                    curves.append((progress.step, progress.bits_per_byte))
+                    drawn = curve_of(curves, progress.base)
+                yield [how_it_goes(progress), drawn, *shown]
+            yield [how_it_went(progress, name), gr.skip(), *unchanged]
+
+    @on_page
+    def take_file(path: str):
+        return read_lesson(Path(path), limits), Path(path).stem[:64]
+
+    @on_page
+    def take_scope(request: gr.Request, path: str):
+        visitor, path = request.session_hash, Path(path)
+        name = own.check_room(visitor, path.stem)
+        try:
+            adapter = session.load_adapter(path, limits.teaching_rank)
+        except CheckpointError as error:  # of the whole path, only the name is the visitor's business
+            raise CheckpointError(str(error).replace(str(path), path.name)) from error
+        own.keep(visitor, name, adapter)
+        return shelf(visitor, name)
+
+    @on_page
+    def drop(request: gr.Request, name: str | None, *picked: str | list[str]):
+        own.remove(request.session_hash, _chosen(name))
+        of_mine, of_download, *of_pickers = shelf(request.session_hash, None)
+        left = [_without(OWN + name, choice) for choice in picked]
+        return [
+            of_mine,
+            of_download,
+            *({**update, "value": choice} for update, choice in zip(of_pickers, left, strict=True)),
+        ]
+
+    @on_page
+    def choose(request: gr.Request, name: str | None):
+        return shelf(request.session_hash, name)[1]
+
+    @on_page
+    def write_with(request: gr.Request, name: str | None):
+        own.find(request.session_hash, _chosen(name))
+        return OWN + name, gr.update(selected=write)
+
+    shown = [mine, download, *pickers]
+    tab = StreamingTab(TAB, stops, run, stop)
+    line = {"concurrency_id": "teaching", "concurrency_limit": limits.teachers}
+    tab.wire(run.click, stream, [text, name, *settings], [said, curve, *shown], **line)
+    sample.click(lambda: (PROVERBS.read_text(encoding="utf-8"), "proverbs"), None, [text, name], **QUIET)
+    file.upload(take_file, file, [text, name], **QUIET)
+    upload.upload(take_scope, upload, shown, **QUIET)
+    mine.input(choose, mine, download, **QUIET)
+    remove.click(drop, [mine, *pickers], shown, **QUIET)
+    use.click(write_with, mine, [pickers[0], tabs], **QUIET)
+
+
+def _chosen(name: str | None) -> str:
+    if not name:
+        raise ScopeError("there is no scope of yours yet; teach one or upload it")
+    return name
+
+
+def _without(gone: str, picked: str | list[str]) -> str | list[str]:
+    """What is picked where one choice is gone."""
+    if isinstance(picked, list):
+        return [choice for choice in picked if choice != gone]
+    return BASE if picked == gone else picked

@@ -1,0 +1,207 @@
+"""The PaLM tab's parts that need no browser: visitors' scopes, merged streams, words and colours."""
+
+import threading
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from palm_demo.checkpoints import load_adapter, save_adapter
+from palm_demo.errors import BusyError, PromptError, ScopeError, TeachingError
+from palm_demo.scoring import TokenProbability
+from palm_demo.settings import load_settings
+
+
+@pytest.fixture
+def clock():
+    return [0.0]
+
+
+@pytest.fixture
+def own(new_palm, clock, tmp_path, monkeypatch):
+    """A store of visitors' scopes on a tiny PaLM with one scope for everybody."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    from palm_demo.ui.palm.own_scopes import OwnScopes
+
+    palm = new_palm()
+    palm.add_scope("doyle", 2)
+    session = SimpleNamespace(
+        palm=palm, scopes=["doyle"], save_adapter=lambda adapter, path: save_adapter(path, palm, adapter)
+    )
+    limits = replace(load_settings().limits, own_scopes=2, own_scopes_of_all=3, own_scope_minutes=1)
+    return OwnScopes(session, limits, clock=lambda: clock[0])
+
+
+def adapter_of(own, rank: int = 2):
+    return own.session.palm.new_adapter(rank)
+
+
+def test_a_scope_is_seen_by_its_owner_alone(own):
+    mine = adapter_of(own)
+    own.keep("me", "letters", mine)
+    assert own.names("me") == ["letters"] and own.names("you") == []
+    assert own.choices("me")[-1] == ("letters (yours)", "own/letters")
+    assert [value for _, value in own.choices("you")] == ["base", "doyle"]
+    assert own.scope("me", "own/letters") is mine
+    with pytest.raises(ScopeError, match="you have no scope 'letters'"):
+        own.scope("you", "own/letters")
+
+
+def test_a_choice_is_the_base_a_name_or_an_adapter(own):
+    assert own.scope("me", "base") is None
+    assert own.scope("me", "doyle") == "doyle"
+    for unknown in ("verne", "own/", "letters", ""):
+        with pytest.raises(ScopeError):
+            own.scope("me", unknown)
+
+
+def test_the_file_is_the_scope_and_goes_with_it(own):
+    own.keep("me", "letters", adapter_of(own, rank=3))
+    file = own.find("me", "letters").file
+    assert file.name == "letters.safetensors"
+    assert load_adapter(file, own.session.palm).rank == 3
+    own.remove("me", "letters")
+    assert not file.exists() and own.names("me") == []
+
+
+def test_a_better_one_takes_the_place_of_the_one_before(own):
+    own.keep("me", "letters", adapter_of(own))
+    before, better = own.find("me", "letters").file, adapter_of(own)
+    own.keep("me", "letters", better)
+    assert own.scope("me", "own/letters") is better and not before.exists()
+
+
+def test_all_of_a_visitor_is_forgotten_on_leaving(own):
+    for name in ("one", "two"):
+        own.keep("me", name, adapter_of(own))
+    own.keep("you", "one", adapter_of(own))
+    files = [own.find("me", name).file for name in ("one", "two")]
+    own.leave("me")
+    assert own.names("me") == [] and own.names("you") == ["one"]
+    assert not any(file.exists() for file in files)
+
+
+def test_a_scope_is_forgotten_with_age(own, clock):
+    own.keep("me", "letters", adapter_of(own))
+    file, clock[0] = own.find("me", "letters").file, 61.0
+    with pytest.raises(ScopeError, match="after 1 minutes"):
+        own.scope("me", "own/letters")
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a b", "../up", "own/letters", None, 7, "a" * 65])
+def test_a_bad_name_is_refused(own, name):
+    with pytest.raises(ScopeError, match="is not allowed"):
+        own.check_room("me", name)
+
+
+def test_there_is_room_for_so_many_and_no_more(own):
+    assert own.check_room("me", " letters ") == "letters"
+    own.keep("me", "one", adapter_of(own))
+    with pytest.raises(ScopeError, match="already have a scope 'one'"):
+        own.check_room("me", "one")
+    own.keep("me", "two", adapter_of(own))
+    with pytest.raises(ScopeError, match="you have 2 scopes and 2 fit"):
+        own.check_room("me", "three")
+    own.keep("you", "one", adapter_of(own))
+    with pytest.raises(BusyError, match="keeps 3 scopes"):
+        own.check_room("her", "one")
+
+
+def merged(*arguments):
+    from palm_demo.ui.palm.merging import merged
+
+    return merged(*arguments)
+
+
+def test_merged_streams_say_all_that_each_says_in_its_order():
+    streams = [iter("abc"), iter(()), iter("12345")]
+    come = [said for some in merged(streams, threading.Event()) for said in some]
+    assert [delta for place, delta in come if place == 0] == list("abc")
+    assert [delta for place, delta in come if place == 2] == list("12345")
+    assert len(come) == 8
+
+
+def endless(cancelled: threading.Event, ended: threading.Event):
+    while not cancelled.is_set():
+        yield "on "
+    ended.set()
+
+
+def test_an_error_of_one_stream_ends_all():
+    def wrong():
+        yield "so far"
+        raise PromptError("it went wrong")
+
+    cancelled, ended = threading.Event(), threading.Event()
+    with pytest.raises(PromptError, match="it went wrong"):
+        list(merged([endless(cancelled, ended), wrong()], cancelled))
+    assert ended.is_set()
+
+
+def test_closing_ends_all_streams():
+    cancelled, ended = threading.Event(), threading.Event()
+    streams = merged([endless(cancelled, ended)], cancelled)
+    next(streams)
+    streams.close()
+    assert cancelled.is_set() and ended.is_set()
+
+
+@pytest.mark.parametrize(
+    ("bits", "said"),
+    [
+        ({"base": 2.0, "doyle": 1.5, "poe": 1.9}, "by doyle: 100 in 100"),
+        ({"base": 1.4, "doyle": 1.5, "poe": 1.9}, "none of them"),
+        ({"base": 2.0, "mine (yours)": 1.9}, "more like mine"),
+        ({"base": 2.0}, "no scope to tell apart"),
+    ],
+)
+def test_the_best_guess_is_said_in_words(bits, said):
+    from palm_demo.ui.palm.authors import verdict
+
+    assert said in verdict(bits, "word " * 200)
+    short = verdict(bits, "a few words")
+    assert ("means little" in short) == ("doyle:" in short or "more like" in short)
+
+
+def test_the_less_likely_a_token_the_redder_and_never_too_red_to_read():
+    from palm_demo.ui.palm.tokens import red
+
+    chances = (1.0, 0.9, 0.5, 0.01, 1e-9, 0.0)
+    reds = [red(TokenProbability("x", chance, ())) for chance in chances]
+    assert reds == sorted(reds) and reds[0] == 0 and reds[-1] == 0.6
+
+
+@pytest.mark.parametrize(
+    ("text", "among", "alone"),
+    [
+        (" the", " the", "␣the"),
+        ("\n", "↵", "↵"),
+        (",\n", ",↵", ",↵"),
+        (" ", "␣", "␣"),
+        ("", "·", "·"),
+        ("a", "a", "a"),
+    ],
+)
+def test_every_token_can_be_seen(text, among, alone):
+    from palm_demo.ui.palm.tokens import shown, visible
+
+    assert shown(text) == among and visible(text) == alone
+
+
+def test_lessons_are_checked(tmp_path):
+    from palm_demo.ui.palm.lessons import check_lesson, read_lesson, teaching_settings
+
+    limits = replace(load_settings().limits, lesson_bytes=10, teaching_seconds=60, teaching_rank=8)
+    assert check_lesson("ten bytes!", limits) == "ten bytes!"
+    with pytest.raises(TeachingError, match="has 12 bytes and at most 10"):
+        check_lesson("é" * 6, limits)
+    (tmp_path / "long.txt").write_text("x" * 11)
+    with pytest.raises(TeachingError, match=r"long.txt has 11 bytes and at most 10"):
+        read_lesson(tmp_path / "long.txt", limits)
+    (tmp_path / "odd.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(TeachingError, match=r"odd.txt is no text in UTF-8; save it"):
+        read_lesson(tmp_path / "odd.txt", limits)
+    for settings, said in (((61, 4, 0.003, 0), "seconds is 61"), ((60, 9, 0.003, 0), "rank is 9")):
+        with pytest.raises(TeachingError, match=said):
+            teaching_settings(limits, *settings)
