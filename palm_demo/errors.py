@@ -31,3 +31,7 @@ class BusyError(PalmDemoError):
 
 class CapacityError(PalmDemoError):
     """More tokens than the cache of a request was made for."""
+
+
+class GalleryError(PalmDemoError):
+    """A gallery that cannot be opened or written, or something that is not in it."""

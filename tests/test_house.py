@@ -13,14 +13,15 @@ HOUSE = Path(__file__).resolve().parents[1]
 PACKAGE = HOUSE / "palm_demo"
 LAYERS = (
     {"projection"},
-    {"errors", "threads", "parts", "attention", "labels", "gallery", "world", "distributed", "familiarity"},
+    {"errors", "threads", "parts", "attention", "labels", "world", "distributed", "familiarity"},
     {"cache", "lora", "bridges", "tokenizer", "media"},
     {"decoder", "resampler", "vision", "prompting", "generation"},
-    {"models", "settings"},
+    {"models", "settings", "gallery"},
     {"checkpoints", "scoring", "about", "writing"},
     {"session"},
     {""},  # palm_demo itself
-    {"training", "ui"},
+    {"training", "ui", "cli"},
+    {"__main__"},
 )
 """A room may import from lower ones only; a new room is given its place here."""
 

@@ -1,0 +1,37 @@
+"""The command line: `python -m palm_demo VERB …`."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from palm_demo.cli import gallery
+from palm_demo.errors import PalmDemoError
+
+GROUPS = (gallery,)
+"""Each adds its verbs to the parser, and says of each what it runs."""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m palm_demo", description="PaLM, Flamingo and MaMMUT from the command line."
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for group in GROUPS:
+        group.add_verbs(verbs)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; 1 for an error of the user's, which is told on stderr without a traceback."""
+    given = make_parser().parse_args(arguments)
+    logging.basicConfig(level=logging.ERROR, format="%(levelname)s: %(message)s")
+    try:
+        given.run(given)
+    except PalmDemoError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; what was done is kept", file=sys.stderr)
+        return 130
+    return 0
