@@ -42,9 +42,7 @@ def add_with_ray(
         raise GalleryError("Ray is not installed; `pip install 'palm-demo[ray]'`") from error
     started = not ray.is_initialized()
     if started:
-        ray.init(
-            num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
-        )
+        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         context = ray.data.DataContext.get_current()
         context.execution_options.preserve_order = True

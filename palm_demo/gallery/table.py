@@ -77,25 +77,19 @@ class Gallery:
 
     def nearest(self, latent: np.ndarray, k: int, filters: Filters = EVERYTHING) -> list[Hit]:
         """The k pictures nearest to a unit latent (d,), best first; all of them if k is more."""
-        query = self.table.search(latent, "latent", "vector")
-        return self._hits(query, latent, k, filters, "_distance")
+        with explained(self.place):
+            query = self.table.search(latent, "latent", "vector")
+            return _hits(query, latent, k, filters, "_distance")
 
     def matching(self, latent: np.ndarray, words: str, k: int, filters: Filters = EVERYTHING) -> list[Hit]:
         """The k best pictures by two rankings, nearness to a latent and full text search of the
         captions, joined by reciprocal ranks (Cormack et al. 2009). Their scores are cosines still."""
         from lancedb.query import MatchQuery
 
-        query = self.table.search(vector_column_name="latent", query_type="hybrid")
-        query = query.vector(latent).text(MatchQuery(words, "caption"))
-        return self._hits(query, latent, k, filters)
-
-    def _hits(self, query, latent: np.ndarray, k: int, filters: Filters, *ranked: str) -> list[Hit]:
         with explained(self.place):
-            query = query.distance_type("cosine").nprobes(index.PROBES).refine_factor(index.REFINED)
-            wanted = filters.expression()
-            query = query if wanted is None else query.where(wanted)
-            found = query.select([*SHOWN, "latent", *ranked]).limit(k).to_arrow()
-        return [as_hit(row, latent) for row in found.to_pylist()]
+            query = self.table.search(vector_column_name="latent", query_type="hybrid")
+            query = query.vector(latent).text(MatchQuery(words, "caption"))
+            return _hits(query, latent, k, filters)
 
     def sample(self, count: int, seed: int | None = None) -> list[Item]:
         """Some pictures of the gallery, all of them if there are no more."""
@@ -136,6 +130,15 @@ class Gallery:
         return {row["id"]: np.array(row["latent"], np.float32) for row in found.to_pylist()}
 
 
+def _hits(query, latent: np.ndarray, k: int, filters: Filters, *ranked: str) -> list[Hit]:
+    """What a query finds. ranked: the column that it is ordered by, if it has to be asked for."""
+    query = query.distance_type("cosine").nprobes(index.PROBES).refine_factor(index.REFINED)
+    wanted = filters.expression()
+    query = query if wanted is None else query.where(wanted)
+    found = query.select([*SHOWN, "latent", *ranked]).limit(k).to_arrow()
+    return [as_hit(row, latent) for row in found.to_pylist()]
+
+
 def original_of(row: dict) -> bytes:
     """A row's picture file, from the row or from where it lies."""
     if row["original"] is not None:
@@ -173,7 +176,7 @@ def connect(place: str):
     os.environ.setdefault("LANCEDB_LOG", "error")
     import lancedb  # takes over a second, and starts a thread
 
-    with explained(place):
+    with explained(place, ValueError):  # of a bucket that is not there, among others
         return lancedb.connect(place, read_consistency_interval=timedelta(0))
 
 
@@ -191,12 +194,12 @@ def begin(database, fingerprint: str, dim_latents: int) -> Table:
 
 
 @contextmanager
-def explained(place: str) -> Iterator[None]:
-    """What LanceDB raises becomes a GalleryError."""
+def explained(place: str, *others: type[Exception]) -> Iterator[None]:
+    """What LanceDB raises becomes a GalleryError. others: kinds of errors that it raises here too."""
     try:
         yield
-    except (OSError, RuntimeError) as error:
-        reason = str(error).splitlines()[0][:200]
+    except (OSError, RuntimeError, *others) as error:
+        reason = str(error).partition("\n")[0].partition(", /")[0][:200]  # the rest is of its source
         raise GalleryError(
             f"the gallery in {place} cannot be read or written ({reason}); see that the place is there, is "
             "writable and holds a gallery, or name another with PALM_DEMO_GALLERY or --gallery"
