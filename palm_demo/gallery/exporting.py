@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -34,14 +35,14 @@ def export(gallery: Gallery, folder: Path, ids: Sequence[str] | None = None) -> 
 
 
 def export_zip(gallery: Gallery, path: Path, ids: Sequence[str]) -> None:
-    """The same as a ZIP archive, of a few pictures."""
-    folder = path.with_suffix("")
-    for _ in export(gallery, folder, ids):
-        pass
-    with zipfile.ZipFile(path, "w") as archive:  # pictures hardly shrink
-        for file in sorted(folder.rglob("*")):
-            if file.is_file():
-                archive.write(file, file.relative_to(folder))
+    """The same as a ZIP archive, of a few pictures. Raises GalleryError when none of them is there."""
+    with TemporaryDirectory() as folder:
+        if not sum(export(gallery, Path(folder), ids)):
+            raise GalleryError("none of these pictures is in the gallery any more; search again")
+        with zipfile.ZipFile(path, "w") as archive:  # uncompressed: pictures hardly shrink
+            for file in sorted(Path(folder).rglob("*")):
+                if file.is_file():
+                    archive.write(file, file.relative_to(folder))
 
 
 def _write(gallery: Gallery, folder: Path, ids: Sequence[str] | None) -> Iterator[int]:

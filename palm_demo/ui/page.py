@@ -14,6 +14,8 @@ from palm_demo.session import Session
 from palm_demo.settings import Settings
 from palm_demo.ui import flamingo, mammut, palm
 from palm_demo.ui.api import add_endpoints
+from palm_demo.ui.contributions import Contributions
+from palm_demo.ui.gallery_api import add_gallery_endpoints
 from palm_demo.ui.middleware import Doorkeeper
 from palm_demo.ui.stopping import Stops
 from palm_demo.ui.theme import CSS, theme
@@ -28,6 +30,7 @@ WRITERS, OTHER_THREADS = 3, 16
 def build(session: Session, settings: Settings, folder: Path) -> gr.Blocks:
     """The page of a session. The files of the examples go into the folder, which must outlive it."""
     limits, stops = settings.limits, Stops()
+    contributions = Contributions(session, limits, settings.gallery)
     with gr.Blocks(
         title=settings.title, analytics_enabled=False, delete_cache=(CACHE_SECONDS, CACHE_SECONDS)
     ) as page:
@@ -40,14 +43,16 @@ def build(session: Session, settings: Settings, folder: Path) -> gr.Blocks:
                 flamingo.flamingo_tab(session, limits, stops, folder)
             with gr.Tab("MaMMUT", id="mammut"):
                 gr.HTML(_paper(*mammut.PAPER))
-                mammut.mammut_tab(session, limits)
+                mammut.mammut_tab(session, limits, contributions)
             with gr.Tab("PaLM", id="palm"):
                 gr.HTML(_paper(*palm.PAPER))
                 palm.palm_tab(session, limits, stops)
         add_endpoints(session, limits)
+        add_gallery_endpoints(session, limits, contributions)
 
         def leave(request: gr.Request) -> None:
             stops.leave(request.session_hash)
+            contributions.leave(request.session_hash)
 
         page.unload(leave)
     return page.queue(max_size=limits.queue)
