@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -40,6 +41,8 @@ def add_with_ray(
         import ray.data
     except ImportError as error:
         raise GalleryError("Ray is not installed; `pip install 'palm-demo[ray]'`") from error
+    # Ray starts its processes anew at once, which is what this warning fears it does not
+    warnings.filterwarnings("ignore", "lancedb fork support", RuntimeWarning)
     started = not ray.is_initialized()
     if started:
         ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)

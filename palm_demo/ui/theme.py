@@ -32,6 +32,7 @@ CSS = """
 
 .note { font-size: 0.9rem; margin: 0; color: var(--body-text-color-subdued); }
 .matrix { overflow-x: auto; }
+.matrix :is(table, tr, th, td) { border: none !important; }
 .matrix table { border-collapse: separate; border-spacing: 2px; font-size: 0.85rem; }
 .matrix caption { caption-side: bottom; text-align: left; color: var(--body-text-color-subdued); }
 .matrix th { font-weight: 400; text-align: left; padding: 0.2rem 0.5rem 0.2rem 0;

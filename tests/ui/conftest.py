@@ -60,7 +60,7 @@ def local_sockets() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def serve(local_sockets, tmp_path_factory) -> Iterator[Callable[[Session, Settings], str]]:
+def serve(settings, local_sockets, tmp_path_factory) -> Iterator[Callable[[Session, Settings], str]]:
     """Serves a page, by the code that app.py runs, and gives its address."""
     uploads, pages = tmp_path_factory.mktemp("uploads"), []
     with pytest.MonkeyPatch.context() as patch:

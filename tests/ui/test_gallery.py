@@ -18,6 +18,10 @@ def press(page: Page, name: str) -> None:
     page.get_by_role("button", name=name, exact=True).click()
 
 
+def unfold(page: Page, accordion: str) -> None:
+    page.locator(f"#{accordion} > button").click()
+
+
 def shown(page: Page):
     return page.locator("#mammut-gallery button")
 
@@ -39,7 +43,7 @@ def test_a_caption_comes_with_what_might_have_been_said(visit, session):
 def test_filters_leave_only_captions_that_contain_the_words(visit, session):
     page = visit("MaMMUT")
     page.get_by_label("Search with words").fill("a cat")
-    press(page, "Filters")
+    unfold(page, "mammut-filters")
     page.get_by_label("Caption contains").fill("WHITE background")
     press(page, "Search")
     best = session.search("a cat", 1, filters=Filters(contains="white background"))[0]
@@ -51,7 +55,7 @@ def test_filters_leave_only_captions_that_contain_the_words(visit, session):
 def test_filters_that_leave_nothing_say_so(visit):
     page = visit("MaMMUT")
     page.get_by_label("Search with words").fill("a cat")
-    press(page, "Filters")
+    unfold(page, "mammut-filters")
     page.get_by_label("Added since").fill("2999-01-01")
     press(page, "Search")
     expect_warning(page, "No picture passes the filters")
@@ -76,7 +80,7 @@ def test_words_and_picture_search_together(visit, session):
 
 def test_texts_and_pictures_are_compared_in_one_click(visit):
     page = visit("MaMMUT")
-    press(page, "Which text fits which picture?")
+    unfold(page, "mammut-compare")
     press(page, "Compare")
     matrix = page.locator("#mammut-matrix")
     expect(matrix.locator("thead img")).to_have_count(5)
@@ -86,7 +90,7 @@ def test_texts_and_pictures_are_compared_in_one_click(visit):
 
 def test_chosen_pictures_and_texts_are_compared_and_texts_stay_text(visit, media):
     page = visit("MaMMUT")
-    press(page, "Which text fits which picture?")
+    unfold(page, "mammut-compare")
     files = page.locator("#mammut-compared input[type=file]")
     files.set_input_files([media / "red.png", media / "blue.png"])
     expect(page.locator("#mammut-compared")).to_contain_text("blue")
@@ -102,7 +106,7 @@ def test_what_is_shown_can_be_taken_along(visit, tmp_path):
     page.get_by_label("Search with words").fill("a dog")
     press(page, "Search")
     expect(shown(page)).to_have_count(12)
-    press(page, "Add, remove, download")
+    unfold(page, "mammut-change")
     press(page, "Pack the pictures shown above")
     with page.expect_download() as download:
         page.locator("#mammut-packed a[download]").first.click()
@@ -115,7 +119,7 @@ def test_what_is_shown_can_be_taken_along(visit, tmp_path):
 
 def test_visitors_add_nothing_unless_the_owner_lets_them(visit, client, media):
     page = visit("MaMMUT")
-    press(page, "Add, remove, download")
+    unfold(page, "mammut-change")
     expect(page.locator("#mammut-change")).to_contain_text(
         "The owner of this page keeps the gallery as it is"
     )
@@ -212,7 +216,7 @@ def test_an_added_picture_is_found_by_all_and_removed_by_its_owner_alone(
     visit, strays, open_page, own_gallery, drawn
 ):
     mine, other = visit("MaMMUT", open_page), visit("MaMMUT", open_page)
-    press(mine, "Add, remove, download")
+    unfold(mine, "mammut-change")
     mine.locator("#mammut-files input[type=file]").set_input_files(
         [drawn / "secret0.png", drawn / "text.png"]
     )
@@ -230,7 +234,7 @@ def test_an_added_picture_is_found_by_all_and_removed_by_its_owner_alone(
         expect(shown(page).first).to_contain_text("1.00")
         shown(page).first.click()
         expect(page.get_by_label("MaMMUT sees")).not_to_have_value("")
-    press(other, "Add, remove, download")
+    unfold(other, "mammut-change")
     press(other, "Remove the picture I clicked")
     expect_warning(other, "not one that you added")
     count = len(own_gallery)
