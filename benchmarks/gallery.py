@@ -22,7 +22,6 @@ PER_CLUSTER, SPREAD = 200, 0.6
 """Pictures of a kind, and how far they lie from its middle: two of one kind have a cosine of about 0.74,
 as latents of scenes with the same noun have."""
 K = 10
-SIDES = ("gallery", "faiss flat", "faiss HNSW")
 LINKS, BUILDING, SEARCHING = 32, 80, 128
 """faiss HNSW: neighbours of a node; candidates while building; while searching, for recall beside ours."""
 PART = 10_000
@@ -67,7 +66,7 @@ def exact(count: int, how_many: int) -> list[list[int]]:
     return best[1].tolist()
 
 
-def build_gallery(count: int, folder: Path) -> Callable[[np.ndarray], list[int]]:
+def build_gallery(count: int, folder: Path) -> None:
     """Rows as `gallery add` writes them, with a thumbnail of usual size, then the indices."""
     from datetime import datetime, timezone
 
@@ -85,6 +84,12 @@ def build_gallery(count: int, folder: Path) -> Callable[[np.ndarray], list[int]]
             ]
         )
     gallery.tidy()
+
+
+def open_built_gallery(folder: Path) -> Callable[[np.ndarray], list[int]]:
+    from palm_demo.gallery import open_gallery
+
+    gallery = open_gallery(folder, "benchmark", DIM)
     return lambda latent: [int(hit.id) for hit in gallery.nearest(latent, K)]
 
 
@@ -94,57 +99,68 @@ def _thumbnail(thumbnail) -> bytes:
     return thumbnail(world.render(world.start_gallery(1)[0][0], 192).convert("RGB"))
 
 
-def build_flat(count: int, folder: Path) -> Callable[[np.ndarray], list[int]]:
+def build_flat(count: int, folder: Path) -> None:
     import faiss
 
-    return _faiss(faiss.IndexFlatIP(DIM), count, folder)
+    _faiss(faiss.IndexFlatIP(DIM), count, folder)
 
 
-def build_hnsw(count: int, folder: Path) -> Callable[[np.ndarray], list[int]]:
+def build_hnsw(count: int, folder: Path) -> None:
     import faiss
 
     index = faiss.IndexHNSWFlat(DIM, LINKS, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction, index.hnsw.efSearch = BUILDING, SEARCHING
-    return _faiss(index, count, folder)
+    _faiss(index, count, folder)
 
 
-def _faiss(index, count: int, folder: Path) -> Callable[[np.ndarray], list[int]]:
+def _faiss(index, count: int, folder: Path) -> None:
     import faiss
 
     for _, rows in parts(count):
         index.add(rows)
     faiss.write_index(index, str(folder / "index"))
+
+
+def open_faiss(folder: Path) -> Callable[[np.ndarray], list[int]]:
+    import faiss
+
+    index = faiss.read_index(str(folder / "index"))
     return lambda latent: index.search(latent[None], K)[1][0].tolist()
 
 
-BUILDERS = dict(zip(SIDES, (build_gallery, build_flat, build_hnsw), strict=True))
+SIDES = {
+    "gallery": (build_gallery, open_built_gallery),
+    "faiss flat": (build_flat, open_faiss),
+    "faiss HNSW": (build_hnsw, open_faiss),
+}
 
 
-def measure(side: str, count: int, how_many: int) -> dict:
-    """One side's figures, for this process alone."""
-    with tempfile.TemporaryDirectory() as folder:
-        begun = time.perf_counter()
-        find = BUILDERS[side](count, Path(folder))
-        built = time.perf_counter() - begun
-        seconds, found = [], []
-        for query in queries(count, how_many):
-            start = time.perf_counter()
-            found.append(find(query))
-            seconds.append(time.perf_counter() - start)
-        disk = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
+def build(side: str, count: int, folder: Path) -> dict:
+    begun = time.perf_counter()
+    SIDES[side][0](count, folder)
+    disk = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return {"build": time.perf_counter() - begun, "disk": disk}
+
+
+def search(side: str, count: int, how_many: int, folder: Path) -> dict:
+    """In a process that has built nothing, as a page or a command is."""
+    find = SIDES[side][1](folder)
+    seconds, found = [], []
+    for query in queries(count, how_many):
+        start = time.perf_counter()
+        found.append(find(query))
+        seconds.append(time.perf_counter() - start)
     warm = np.array(seconds[how_many // 10 :]) * 1000  # the first fill caches
     return {
         "p50": float(np.median(warm)),
         "p99": float(np.quantile(warm, 0.99)),
         "found": found,
-        "build": built,
         "memory": _memory_bytes(),
-        "disk": disk,
     }
 
 
 def _memory_bytes() -> int:
-    """What the process holds of the machine's memory, after building and searching."""
+    """What the process holds of the machine's memory, after searching."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmRSS:")[1].split()[0]) * 1024
 
@@ -153,10 +169,9 @@ def rows_of(count: int, how_many: int) -> list[list[str]]:
     """The table's lines of one size, the sides one after another."""
     truth, lines = exact(count, how_many), []
     for side in SIDES:
-        command = [sys.executable, "-m", "benchmarks.gallery", "--side", side]
-        command += ["--sizes", str(count), "--queries", str(how_many)]
-        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        figures = json.loads(told.splitlines()[-1])
+        with tempfile.TemporaryDirectory() as folder:
+            figures = _apart("build", side, count, how_many, folder)
+            figures |= _apart("search", side, count, how_many, folder)
         pairs = zip(figures["found"], truth, strict=True)
         recall = float(np.mean([len(set(found) & set(best)) / K for found, best in pairs]))
         lines.append(
@@ -175,19 +190,31 @@ def rows_of(count: int, how_many: int) -> list[list[str]]:
     return lines
 
 
-HEADER = [
-    *("pictures", "side", "p50 ms", "p99 ms", "recall@10", "build s", "memory MB", "disk MB"),
-]
+def _apart(task: str, side: str, count: int, how_many: int, folder: str) -> dict:
+    """A task in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.gallery", "--task", task, side, folder]
+    command += ["--sizes", str(count), "--queries", str(how_many)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return json.loads(told.splitlines()[-1])
+
+
+HEADER = ["pictures", "side", "p50 ms", "p99 ms", "recall@10", "build s", "memory MB", "disk MB"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--queries", type=int, default=300)
-    parser.add_argument("--side", choices=SIDES, help="measure this one here, and print JSON")
+    parser.add_argument("--task", nargs=3, metavar=("TASK", "SIDE", "FOLDER"), help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.side:
-        print(json.dumps(measure(given.side, given.sizes[0], given.queries)))
+    if given.task:
+        (task, side, folder), count = given.task, given.sizes[0]
+        figures = (
+            build(side, count, Path(folder))
+            if task == "build"
+            else search(side, count, given.queries, Path(folder))
+        )
+        print(json.dumps(figures))
         return
     import torch
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from io import BytesIO
 
 import numpy as np
@@ -31,13 +32,20 @@ class Row:
 
 @dataclass(frozen=True)
 class Item:
-    """A picture of the gallery as it is shown: `image` is its thumbnail."""
+    """A picture of the gallery as it is shown."""
 
     id: str
     name: str
-    image: Image.Image
+    thumbnail: bytes
     caption: str
     added: datetime
+
+    @cached_property
+    def image(self) -> Image.Image:
+        """The thumbnail, decoded when it is asked for."""
+        with Image.open(BytesIO(self.thumbnail)) as image:
+            image.load()
+            return image
 
 
 @dataclass(frozen=True)
@@ -76,15 +84,9 @@ SHOWN = ["id", "name", "thumbnail", "caption", "added"]
 
 
 def as_item(row: Mapping) -> Item:
-    return Item(**_shown(row))
+    return Item(**{name: row[name] for name in SHOWN})
 
 
 def as_hit(row: Mapping, latent: np.ndarray) -> Hit:
     """A found row with its cosine to a unit latent: exact, however coarse the index that found it."""
-    return Hit(**_shown(row), score=float(np.dot(row["latent"], latent)))
-
-
-def _shown(row: Mapping) -> dict:
-    image = Image.open(BytesIO(row["thumbnail"]))
-    image.load()
-    return {"image": image, **{name: row[name] for name in SHOWN if name != "thumbnail"}}
+    return Hit(**{name: row[name] for name in SHOWN}, score=float(np.dot(row["latent"], latent)))

@@ -6,7 +6,6 @@ import os
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +33,14 @@ class Gallery:
 
     def __init__(self, place: str, fingerprint: str, table: Table):
         """See `open_gallery`."""
-        self.place, self.fingerprint, self.table = place, fingerprint, table
+        self.place, self.fingerprint, self._table = place, fingerprint, table
+
+    @property
+    def table(self) -> Table:
+        """As it is now, whoever wrote to it last. One look per operation: LanceDB's own
+        `read_consistency_interval=0` looks six times in a search."""
+        self._table.checkout_latest()
+        return self._table
 
     def __len__(self) -> int:
         with explained(self.place):
@@ -44,7 +50,8 @@ class Gallery:
     def untouched(self) -> bool:
         """Whether nothing was ever written to it."""
         with explained(self.place):
-            return not self.table.count_rows() and self.table.version <= index.VERSIONS_OF_NEW
+            table = self.table
+            return not table.count_rows() and table.version <= index.VERSIONS_OF_NEW
 
     @property
     def indexed(self) -> bool:
@@ -57,8 +64,9 @@ class Gallery:
         if not rows:
             return 0
         with explained(self.place):
-            merge = self.table.merge_insert("id").when_not_matched_insert_all()
-            merged = merge.execute(as_table(rows, self.table.schema))
+            table = self.table
+            merge = table.merge_insert("id").when_not_matched_insert_all()
+            merged = merge.execute(as_table(rows, table.schema))
             return merged.num_inserted_rows
 
     def remove(self, ids: Sequence[str]) -> int:
@@ -66,8 +74,9 @@ class Gallery:
         if not ids:
             return 0
         with explained(self.place):
-            removed = self.table.delete(_one_of(ids)).num_deleted_rows
-            index.tidy(self.table)
+            table = self.table
+            removed = table.delete(_one_of(ids)).num_deleted_rows
+            index.tidy(table)
             return removed
 
     def tidy(self) -> None:
@@ -94,11 +103,12 @@ class Gallery:
     def sample(self, count: int, seed: int | None = None) -> list[Item]:
         """Some pictures of the gallery, all of them if there are no more."""
         with explained(self.place):
-            there = self.table.count_rows()
+            table = self.table
+            there = table.count_rows()
             places = random.Random(seed).sample(range(there), min(count, there))
             if not places:
                 return []
-            found = self.table.take_offsets(places).select(SHOWN).to_arrow()
+            found = table.take_offsets(places).select(SHOWN).to_arrow()
         return [as_item(row) for row in found.to_pylist()]
 
     def original(self, id: str) -> bytes:
@@ -177,7 +187,7 @@ def connect(place: str):
     import lancedb  # takes over a second, and starts a thread
 
     with explained(place, ValueError):  # of a bucket that is not there, among others
-        return lancedb.connect(place, read_consistency_interval=timedelta(0))
+        return lancedb.connect(place)
 
 
 def other_tables(database, fingerprint: str) -> list[str]:
