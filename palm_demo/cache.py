@@ -59,6 +59,11 @@ class RowCache(ABC):
             self.lengths[row] = length
         self.lengths.pop()
 
+    def reorder(self, rows: list[int]) -> None:
+        """Rows in use become copies of those named, in that order, as many as are named."""
+        self.keys, self.values = self.keys[:, rows], self.values[:, rows]
+        self.lengths = [self.lengths[row] for row in rows]
+
     def visible(self, tokens: int) -> tuple[Tensor, Tensor]:
         """Views of the rows in use, up to so many tokens: (layers, b, heads, tokens, d) twice."""
         rows = len(self.lengths)

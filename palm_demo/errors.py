@@ -39,3 +39,7 @@ class CapacityError(PalmDemoError):
 
 class MissingExtraError(PalmDemoError):
     """Something was asked for that needs a package which is not installed."""
+
+
+class GalleryError(PalmDemoError):
+    """A gallery that cannot be opened or written, or something that is not in it."""

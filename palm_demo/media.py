@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 from av.container import InputContainer
@@ -54,7 +56,15 @@ def open_image(source: Picture, limits: MediaLimits = MediaLimits()) -> Image.Im
     if isinstance(source, Image.Image):
         _check_pixels("the picture", source.width * source.height, limits)
         return source
-    name = Path(source).name
+    return _decode(source, Path(source).name, limits)
+
+
+def decode_image(data: bytes, name: str, limits: MediaLimits = MediaLimits()) -> Image.Image:
+    """The same of a file's bytes; messages call it by its name."""
+    return _decode(BytesIO(data), name, limits)
+
+
+def _decode(source: str | Path | BinaryIO, name: str, limits: MediaLimits) -> Image.Image:
     try:
         with Image.open(source, formats=PICTURES) as image:
             _check_pixels(name, image.width * image.height, limits)

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from palm_demo import checkpoints, world
+from palm_demo import checkpoints
 from palm_demo.about import describe
 from palm_demo.errors import PromptError, ScopeError
 from palm_demo.familiarity import Familiarity
-from palm_demo.gallery import Gallery, Hit
+from palm_demo.gallery import EVERYTHING, MEMORY, Filters, Gallery, Hit, fill, open_gallery
 from palm_demo.generation import BatchLimits, TextSettings, Waiting
 from palm_demo.generation.stream import Prefill
 from palm_demo.labels import label_text
@@ -34,6 +34,9 @@ ASSETS = Path(__file__).resolve().parents[1] / "assets"
 IMAGES_AT_ONCE = 64
 """Pictures the tower reads in one pass, which bounds the memory of a long list."""
 
+MOST_ALTERNATIVES = 20
+"""Captions of one picture: a beam of twice as many is decoded side by side."""
+
 STRANGE = 0.02
 """Four in a hundred drawings are less familiar, in styles never seen as well; of photographs, two thirds."""
 
@@ -43,7 +46,7 @@ ANSWERED = TextSettings(temperature=0.0, max_new_tokens=32)
 
 
 class Session:
-    """Three models on one tower, one tokenizer and one start gallery.
+    """Three models on one tower, one tokenizer and one gallery.
 
     Everything a caller can do wrong raises a PalmDemoError. Many threads may use one session:
     their texts are written side by side, in one batch for each model.
@@ -59,12 +62,14 @@ class Session:
         context: int,
         media_limits: MediaLimits,
         batch_limits: BatchLimits,
+        gallery_place: str | Path = MEMORY,
     ):
-        """context: tokens that prompt and answer may have together."""
+        """context: tokens that prompt and answer may have together. gallery_place: see `open_gallery`."""
         self.tokenizer = tokenizer
         self.palm, self.flamingo, self.mammut = palm, flamingo, mammut
         self._familiarity = familiarity
         self.context, self.media_limits = context, media_limits
+        self.gallery_place = gallery_place
         models = {"palm": palm, "flamingo": flamingo, "mammut": mammut}
         self.writers = {
             name: Writer(model, tokenizer, context, batch_limits) for name, model in models.items()
@@ -235,10 +240,22 @@ class Session:
             captions += self.writers["mammut"].texts(prompts, self._see_and_prefill(pixels), wanted)
         return captions
 
+    def caption_alternatives(
+        self, image: Picture, count: int = 5, max_new_tokens: int = 32
+    ) -> dict[str, float]:
+        """The likeliest captions, best first -> how probable MaMMUT finds each among all there could be."""
+        if not isinstance(count, int) or not 1 <= count <= MOST_ALTERNATIVES:
+            raise PromptError(f"count is {count!r}; ask for 1 to {MOST_ALTERNATIVES} captions")
+        check_length(1, max_new_tokens, self.context)
+        (pixels,) = self._batches([image])
+        prefill = self._see_and_prefill(pixels)
+        writer = self.writers["mammut"]
+        return writer.alternatives([self.tokenizer.bos_id], prefill, count, max_new_tokens)
+
     @apart
     def embed_images(self, images: Sequence[Picture]) -> np.ndarray:
         """(n, d) float32 unit rows, in one space with `embed_texts`."""
-        rows = [np.zeros((0, self._latent_width), np.float32)]
+        rows = [np.zeros((0, self.dim_latents), np.float32)]
         for pixels in self._batches(images):
             with torch.no_grad():
                 rows.append(self.mammut.encode_images(pixels).latents.float().numpy(force=True))
@@ -248,7 +265,7 @@ class Session:
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """(n, d) float32 unit rows. Raises PromptError on an empty text or one too long."""
         if not texts:
-            return np.zeros((0, self._latent_width), np.float32)
+            return np.zeros((0, self.dim_latents), np.float32)
         rows = self.tokenizer.encode_batch([text.strip().lower() for text in texts])
         for row in rows:
             if not row:
@@ -286,19 +303,38 @@ class Session:
             patches = self.mammut.tower(pixels if pixels.ndim == 4 else pixels[None])
         return self._familiarity(patches).max().item()
 
+    def similarity(self, texts: Sequence[str], images: Sequence[Picture]) -> np.ndarray:
+        """(texts, images) cosines of their latents, -1 to 1."""
+        return self.embed_texts(texts) @ self.embed_images(images).T
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Which weights make the latents: those of a gallery are of no use to others."""
+        return self.mammut.fingerprint()
+
     @cached_property
     def gallery(self) -> Gallery:
-        """The start gallery: scenes of the picture world that no model was trained on."""
-        scenes = world.start_gallery()
-        images = [world.render(scene, size=192) for scene, _ in scenes]
-        return Gallery(images, [caption for _, caption in scenes], self.embed_images(images))
+        """The pictures that `search` finds, kept in `gallery_place`; a new gallery begins with scenes
+        of the picture world that no model was trained on. Raises GalleryError as `open_gallery` does."""
+        gallery = open_gallery(self.gallery_place, self.fingerprint, self.dim_latents)
+        if gallery.untouched:
+            fill(gallery, self)
+        return gallery
 
-    def search(self, query: Picture, k: int = 8) -> list[Hit]:
-        """The k pictures of the gallery nearest to words (str) or to a picture (PIL, Path)."""
+    def search(
+        self, query: Picture, k: int = 8, *, words: str = "", filters: Filters = EVERYTHING
+    ) -> list[Hit]:
+        """The k pictures of the gallery nearest to words (str) or to a picture (PIL, Path).
+
+        words: looked for in the captions too, and both rankings joined. filters: which pictures may be
+        found at all.
+        """
         if not isinstance(k, int) or k < 1:
             raise PromptError(f"k is {k!r}; ask for 1 picture or more")
-        latents = self.embed_texts([query]) if isinstance(query, str) else self.embed_images([query])
-        return self.gallery.nearest(latents[0], k)
+        (latent,) = self.embed_texts([query]) if isinstance(query, str) else self.embed_images([query])
+        if words.strip():
+            return self.gallery.matching(latent, words, k, filters)
+        return self.gallery.nearest(latent, k, filters)
 
     def _interleaved(
         self, prompt: str, media: Sequence[Medium], settings: TextSettings
@@ -358,7 +394,8 @@ class Session:
         return self.palm.decoder.embedding.weight.device
 
     @property
-    def _latent_width(self) -> int:
+    def dim_latents(self) -> int:
+        """Numbers of a latent."""
         return self.mammut.image_to_latents.out_features
 
 
@@ -380,11 +417,13 @@ def load(
     profile: str = "tiny",
     media_limits: MediaLimits | None = None,
     batch_limits: BatchLimits | None = None,
+    gallery_place: str | Path = MEMORY,
 ) -> Session:
     """The session of a profile: "tiny" is the bundled weights.
 
     media_limits: what pictures and videos may be. batch_limits: how many texts a model writes at
-    once. Both by default as their classes say.
+    once. Both by default as their classes say. gallery_place: where the pictures that `search` finds
+    are kept; by default in memory, and gone with the process.
 
     Raises PromptError for an unknown profile, CheckpointError when weights are missing or damaged.
     """
@@ -404,4 +443,5 @@ def load(
         blueprint.context,
         media_limits or MediaLimits(),
         batch_limits or BatchLimits(),
+        gallery_place,
     )

@@ -54,6 +54,15 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class GalleryRules:
+    """visitors: whether they may add pictures, which all other visitors see then. pictures: how many the
+    gallery may have for a visitor to add one more."""
+
+    visitors: bool
+    pictures: int
+
+
+@dataclass(frozen=True)
 class Settings:
     """repository: the address of the code, where the Spacefile has one, without a slash at the end."""
 
@@ -61,6 +70,7 @@ class Settings:
     repository: str | None
     environment: dict[str, str]
     limits: Limits
+    gallery: GalleryRules
 
     def apply_environment(self) -> None:
         """Sets the variables that are not set yet: whoever starts the page has the last word."""
@@ -82,6 +92,7 @@ def load_settings(path: Path = SPACEFILE) -> Settings:
         repository=_repository(path.name, content["space"].get("repository")),
         environment={name: str(value) for name, value in content["env"]["variables"].items()},
         limits=_read_limits(path.name, content["limits"]),
+        gallery=_read_gallery(path.name, content["gallery"]),
     )
 
 
@@ -105,3 +116,15 @@ def _read_limits(name: str, section: dict) -> Limits:
         if not isinstance(value, (int, float)) or isinstance(value, bool) or value <= 0:
             raise ValueError(f"the limit {limit} of {name} is {value!r}; give a number above 0")
     return Limits(**section)
+
+
+def _read_gallery(name: str, section: dict) -> GalleryRules:
+    known = [field.name for field in fields(GalleryRules)]
+    if sorted(section) != sorted(known):
+        raise ValueError(f"gallery of {name} has {', '.join(section)}; name each of {', '.join(known)} once")
+    rules = GalleryRules(**section)
+    if not isinstance(rules.visitors, bool):
+        raise ValueError(f"visitors in gallery of {name} is {rules.visitors!r}; write true or false")
+    if type(rules.pictures) is not int or rules.pictures < 1:
+        raise ValueError(f"pictures in gallery of {name} is {rules.pictures!r}; give a whole number above 0")
+    return rules

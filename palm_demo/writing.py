@@ -1,5 +1,6 @@
 """One model's texts: those of many visitors in one continuous batch, or a list of them at once."""
 
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from palm_demo.generation import (
     Sampling,
     TextSettings,
     Waiting,
+    beam_search,
     stream_ids,
     text_deltas,
 )
@@ -83,6 +85,28 @@ class Writer:
                     ids.append(token_id)
         return [self.tokenizer.decode(ids).strip() for ids in written]
 
+    @apart
+    def alternatives(
+        self, prompt: Sequence[int], prefill: Prefill, count: int, max_new_tokens: int
+    ) -> dict[str, float]:
+        """The likeliest texts after a prompt -> the probability of each, likeliest first."""
+        found: dict[str, float] = {}
+        ended = beam_search(
+            prefill,
+            self.model.extend,
+            prompt,
+            2 * count,  # one text can have several tokenizations, and the last of a beam are often cut off
+            max_new_tokens,
+            self.tokenizer.eos_id,
+            self._banned,
+            self._device,
+        )
+        for ids, log_probability in ended:
+            text = self.tokenizer.decode(ids).strip()
+            found[text] = found.get(text, 0.0) + math.exp(log_probability)
+        best = sorted(found.items(), key=lambda item: -item[1])
+        return dict(best[:count])
+
     def _deltas(
         self, row: Row, prefill: Prefill, stop: Sequence[str], cancelled: threading.Event | None
     ) -> Iterator[str]:
@@ -97,8 +121,12 @@ class Writer:
         return self.model.extend(ids.to(self._device), cache)
 
     def _sampler(self, sampling: Sampling) -> Sampler:
-        beyond = range(len(self.tokenizer), self.model.size.vocab)
-        return Sampler(sampling, [*self.tokenizer.never_sampled(), *beyond])
+        return Sampler(sampling, self._banned)
+
+    @property
+    def _banned(self) -> list[int]:
+        """Ids that never come out."""
+        return [*self.tokenizer.never_sampled(), *range(len(self.tokenizer), self.model.size.vocab)]
 
     @property
     def _device(self) -> torch.device:

@@ -13,10 +13,10 @@ HOUSE = Path(__file__).resolve().parents[1]
 PACKAGE = HOUSE / "palm_demo"
 LAYERS = (
     {"projection"},
-    {"errors", "threads", "parts", "attention", "labels", "gallery", "world", "distributed", "familiarity"},
+    {"errors", "threads", "parts", "attention", "labels", "world", "distributed", "familiarity"},
     {"cache", "lora", "bridges", "tokenizer", "media"},
     {"decoder", "resampler", "vision", "prompting", "generation"},
-    {"models", "settings"},
+    {"models", "settings", "gallery"},
     {"checkpoints", "scoring", "about", "writing", "looking"},
     {"teaching"},
     {"session"},

@@ -5,11 +5,13 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+import palm_demo
 from palm_demo import world
 from palm_demo.errors import MediaError, PromptError, SamplingError, ScopeError
-from palm_demo.media import MediaLimits
+from palm_demo.media import MediaLimits, decode_image
 from palm_demo.session import STRANGE, Session
 
 STORY = "It was a dark night, and the old man"
@@ -156,10 +158,11 @@ def test_labels_get_probabilities_that_sum_to_one(session: Session, pictures):
 
 
 def test_search_finds_a_gallery_picture_by_itself(session: Session):
-    wanted = session.gallery.images[7]
-    hits = session.search(wanted, k=3)
+    wanted = session.gallery.sample(1, seed=7)[0]
+    picture = decode_image(session.gallery.original(wanted.id), wanted.name)
+    hits = session.search(picture, k=3)
     assert len(hits) == 3
-    assert hits[0].image is wanted
+    assert (hits[0].id, hits[0].caption) == (wanted.id, wanted.caption)
     assert hits[0].score == pytest.approx(1, abs=1e-4)
     assert hits[0].score >= hits[1].score >= hits[2].score
 
@@ -167,15 +170,67 @@ def test_search_finds_a_gallery_picture_by_itself(session: Session):
 def test_search_by_caption_finds_most_gallery_pictures(session: Session):
     gallery = session.gallery
     assert len(gallery) >= 200
-    asked = range(0, len(gallery), 8)
-    found = [
-        gallery.captions[i] in [h.caption for h in session.search(gallery.captions[i], 5)] for i in asked
-    ]
+    asked = [item.caption for item in gallery.sample(30, seed=0)]
+    found = [caption in [hit.caption for hit in session.search(caption, 5)] for caption in asked]
     assert sum(found) >= 0.7 * len(found)
 
 
 def test_more_hits_than_pictures_gives_all_pictures(session: Session):
     assert len(session.search("a cat", k=10_000)) == len(session.gallery)
+
+
+def test_alternatives_are_captions_with_their_probabilities(session: Session, pictures):
+    picture = pictures[0][0]
+    found = session.caption_alternatives(picture, 6)
+    assert len(found) == 6
+    assert session.caption(picture) in found
+    chances = list(found.values())
+    assert chances == sorted(chances, reverse=True)
+    assert 0 < sum(chances) <= 1 + 1e-4
+    for count in (0, 21, "3"):
+        with pytest.raises(PromptError, match="1 to 20"):
+            session.caption_alternatives(picture, count)
+
+
+def test_similarities_are_cosines_of_texts_and_pictures(session: Session, pictures):
+    images = [picture for picture, _ in pictures[:3]]
+    texts = [world.caption(scene) for _, scene in pictures[:2]]
+    found = session.similarity(texts, images)
+    assert found.shape == (2, 3)
+    assert np.allclose(
+        found[1, 2], session.embed_texts(texts)[1] @ session.embed_images(images)[2], atol=1e-5
+    )
+
+
+def test_a_session_without_a_place_leaves_nothing_behind(session: Session, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fresh = palm_demo.load()
+    assert fresh.search("a cat", 1)[0].caption == session.search("a cat", 1)[0].caption
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_gallery_in_a_folder_is_filled_once_and_kept(session: Session, tmp_path):
+    first = palm_demo.load(gallery_place=tmp_path)
+    gone = first.search("a cat", 1)[0]
+    count = len(first.gallery)
+    assert count == len(session.gallery)
+    first.gallery.remove([gone.id])
+    second = palm_demo.load(gallery_place=tmp_path)
+    assert len(second.gallery) == count - 1
+    assert gone.id not in {hit.id for hit in second.search("a cat", 5)}
+
+
+def test_a_fingerprint_is_of_the_weights_that_embed(new_mammut):
+    mammut = new_mammut()
+    before = mammut.fingerprint()
+    assert len(before) == 16
+    with torch.no_grad():
+        for weight in (*mammut.bridges.parameters(), *mammut.memory.parameters(), mammut.log_scale):
+            weight.add_(1)  # captions and temperatures are no part of a latent
+    assert mammut.fingerprint() == before
+    with torch.no_grad():
+        mammut.image_to_latents.weight.add_(1e-3)
+    assert mammut.fingerprint() != before
 
 
 def test_background_colours_are_answered(session: Session):

@@ -1,6 +1,7 @@
 """From logits to text: sampling, decoding in steps, text deltas. Knows no model."""
 
 from palm_demo.generation.batch import BatchLimits, ContinuousBatch
+from palm_demo.generation.beam import beam_search
 from palm_demo.generation.sampling import Sampler, Sampling, TextSettings
 from palm_demo.generation.stream import Row, stream_ids
 from palm_demo.generation.text import Waiting, text_deltas
@@ -13,6 +14,7 @@ __all__ = [
     "Sampling",
     "TextSettings",
     "Waiting",
+    "beam_search",
     "stream_ids",
     "text_deltas",
 ]

@@ -19,7 +19,15 @@ from palm_demo.settings import Limits
 from palm_demo.ui.messages import in_api
 from palm_demo.ui.palm.endpoints import add_palm_endpoints
 from palm_demo.ui.scenes import make
-from palm_demo.ui.uploads import check_hits, check_labels, check_media, check_new_tokens, check_prompt
+from palm_demo.ui.uploads import (
+    check_filters,
+    check_hits,
+    check_labels,
+    check_media,
+    check_new_tokens,
+    check_prompt,
+    check_words,
+)
 
 
 def add_endpoints(session: Session, limits: Limits) -> None:
@@ -65,7 +73,7 @@ def add_endpoints(session: Session, limits: Limits) -> None:
         with in_api():
             return session.answer(
                 check_prompt(prompt, limits),
-                [_uploaded(file) for file in check_media(media, limits)],
+                [uploaded(file) for file in check_media(media, limits)],
                 max_new_tokens=check_new_tokens(max_new_tokens, limits),
                 temperature=temperature,
                 top_k=top_k,
@@ -83,7 +91,7 @@ def add_endpoints(session: Session, limits: Limits) -> None:
         frame, row and column, where that went; all maps of a token sum to 1.
         """
         with in_api():
-            files = [_uploaded(file) for file in check_media(media, limits)]
+            files = [uploaded(file) for file in check_media(media, limits)]
             check_prompt(f"{prompt} {answer}", limits)
             return _told(session.looked_at(str(prompt), files, str(answer)))
 
@@ -113,18 +121,27 @@ def add_endpoints(session: Session, limits: Limits) -> None:
     def caption(image: dict, max_new_tokens: int = 32) -> str:
         """What MaMMUT sees in a picture file."""
         with in_api():
-            return session.caption(_uploaded(image), check_new_tokens(max_new_tokens, limits))
+            return session.caption(uploaded(image), check_new_tokens(max_new_tokens, limits))
 
     def classify(image: dict, labels: list[str]) -> dict:
         """Label -> probability that it names the picture file."""
         with in_api():
-            return session.classify(_uploaded(image), check_labels(labels, limits))
+            return session.classify(uploaded(image), check_labels(labels, limits))
 
-    def search(query: str | dict, k: int = 8) -> list[dict]:
-        """The k gallery pictures nearest to words or to a picture file: caption, score, image of each."""
+    def search(
+        query: str | dict, k: int = 8, words: str = "", contains: str = "", since: str = ""
+    ) -> list[dict]:
+        """The k gallery pictures nearest to words or to a picture file: id, caption, score, image of each.
+
+        words: looked for in the captions too. contains: only captions that have this. since: only
+        pictures added since then, such as 2026-01-31.
+        """
         with in_api():
-            wanted = check_prompt(query, limits) if isinstance(query, str) else _uploaded(query)
-            hits = session.search(wanted, check_hits(k, limits))
+            wanted = check_prompt(query, limits) if isinstance(query, str) else uploaded(query)
+            filters = check_filters(contains, since, limits)
+            hits = session.search(
+                wanted, check_hits(k, limits), words=check_words(words, limits), filters=filters
+            )
             return [_found(hit) for hit in hits]
 
     def scopes() -> list[str]:
@@ -139,7 +156,7 @@ def add_endpoints(session: Session, limits: Limits) -> None:
     add_palm_endpoints(session, limits)
 
 
-def _uploaded(file: dict) -> Path:
+def uploaded(file: dict) -> Path:
     """The path of a file that came with the call; MediaError for anything else on this machine."""
     path = (
         os.path.realpath(file["path"]) if isinstance(file, dict) and isinstance(file.get("path"), str) else ""
@@ -166,4 +183,5 @@ def _told(looked: LookedAt) -> dict:
 
 def _found(hit: Hit) -> dict:
     path = save_pil_to_cache(hit.image, get_upload_folder(), format="png")
-    return {"caption": hit.caption, "score": hit.score, "image": FileData(path=path).model_dump()}
+    image = FileData(path=path).model_dump()
+    return {"id": hit.id, "caption": hit.caption, "score": hit.score, "image": image}

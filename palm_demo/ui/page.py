@@ -16,6 +16,8 @@ from palm_demo.session import Session
 from palm_demo.settings import Settings
 from palm_demo.ui import flamingo, mammut, palm
 from palm_demo.ui.api import add_endpoints
+from palm_demo.ui.contributions import Contributions
+from palm_demo.ui.gallery_api import add_gallery_endpoints
 from palm_demo.ui.middleware import Doorkeeper
 from palm_demo.ui.sources import sources
 from palm_demo.ui.stopping import Stops
@@ -31,6 +33,7 @@ WRITERS, OTHER_THREADS = 3, 16
 def build(session: Session, settings: Settings, folder: Path) -> gr.Blocks:
     """The page of a session. The files of the examples go into the folder, which must outlive it."""
     limits, stops = settings.limits, Stops()
+    contributions = Contributions(session, limits, settings.gallery)
     with gr.Blocks(
         title=settings.title, analytics_enabled=False, delete_cache=(CACHE_SECONDS, CACHE_SECONDS)
     ) as page:
@@ -42,16 +45,18 @@ def build(session: Session, settings: Settings, folder: Path) -> gr.Blocks:
                 gr.HTML(sources(flamingo.PAPER, flamingo.CODE, settings.repository))
                 flamingo.flamingo_tab(session, limits, stops, folder)
             with gr.Tab("MaMMUT", id="mammut"):
-                gr.HTML(sources(mammut.PAPER, (), settings.repository))
-                mammut.mammut_tab(session, limits)
+                gr.HTML(sources(mammut.PAPER, mammut.CODE, settings.repository))
+                mammut.mammut_tab(session, limits, contributions)
             with gr.Tab("PaLM", id="palm"):
                 gr.HTML(sources(palm.PAPER, palm.CODE, settings.repository))
                 own_scopes = palm.palm_tab(session, limits, stops)
         add_endpoints(session, limits)
+        add_gallery_endpoints(session, limits, contributions)
 
         def leave(request: gr.Request) -> None:
             stops.leave(request.session_hash)
             own_scopes.leave(request.session_hash)
+            contributions.leave(request.session_hash)
 
         page.unload(leave)
     return page.queue(max_size=limits.queue)

@@ -63,6 +63,18 @@ CSS = """
 #palm-tokens-view .token-container { font-size: 0; }
 #palm-tokens-view .token { display: inline-flex; margin: 0; padding: 0; font-size: var(--text-lg); }
 #palm-tokens-view .token:focus { outline: 2px solid var(--link-text-color); }
+.note { font-size: 0.9rem; margin: 0; color: var(--body-text-color-subdued); }
+.matrix { overflow-x: auto; }
+.matrix :is(table, tr, th, td) { border: none !important; }
+.matrix table { border-collapse: separate; border-spacing: 2px; font-size: 0.85rem; }
+.matrix caption { caption-side: bottom; text-align: left; color: var(--body-text-color-subdued); }
+.matrix th { font-weight: 400; text-align: left; padding: 0.2rem 0.5rem 0.2rem 0;
+             min-width: 7rem; }
+.matrix thead th { padding: 0; min-width: 3.5rem; }
+.matrix thead img { width: 72px; height: 72px; object-fit: cover; margin: 0;
+                    border-radius: var(--radius-sm); }
+.matrix tbody td { text-align: center; border-radius: var(--radius-sm); padding: 0.4rem;
+                   background: color-mix(in srgb, var(--primary-500) var(--fit), transparent); }
 
 #flamingo-chat img, #flamingo-chat video { max-height: 132px; width: auto; }
 /* sharing would post to another site */

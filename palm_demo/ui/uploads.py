@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from palm_demo.errors import MediaError, PromptError, SamplingError
+from palm_demo.gallery import Filters, read_since
 from palm_demo.settings import Limits
 
 
@@ -62,3 +63,28 @@ def check_hits(count: int, limits: Limits) -> int:
     if not isinstance(count, int) or count > limits.hits:
         raise PromptError(f"k is {count!r:.40} and at most {limits.hits} pictures come back; ask for fewer")
     return count
+
+
+def check_words(words: str, limits: Limits) -> str:
+    """Words that may be left out; PromptError when they are none or too many."""
+    if not isinstance(words, str):
+        raise PromptError(f"words is a {type(words).__name__}; give a text")
+    return check_prompt(words, limits) if words.strip() else ""
+
+
+def check_filters(contains: str, since: str, limits: Limits) -> Filters:
+    """What a visitor wants found; GalleryError for a date that is none."""
+    return Filters(check_words(contains or "", limits), read_since(check_words(since or "", limits)))
+
+
+def check_texts(texts: list[str], limits: Limits) -> list[str]:
+    """Texts to compare with pictures; PromptError when none is left or too many are."""
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise PromptError("texts is not a list of texts; give one such as ['a cat', 'a dog']")
+    kept = [text.strip() for text in texts if text.strip()]
+    if not kept:
+        raise PromptError("there are no texts yet; write one in each line")
+    if len(kept) > limits.labels:
+        raise PromptError(f"{len(kept)} texts were given and at most {limits.labels} fit; leave some out")
+    check_prompt("\n".join(kept), limits)
+    return kept

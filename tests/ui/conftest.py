@@ -60,28 +60,38 @@ def local_sockets() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def address(session, settings, local_sockets, tmp_path_factory) -> Iterator[str]:
-    """Where the page is served, by the code that app.py runs."""
-    folder = tmp_path_factory.mktemp("page")
+def serve(settings, local_sockets, tmp_path_factory) -> Iterator[Callable[[Session, Settings], str]]:
+    """Serves a page, by the code that app.py runs, and gives its address."""
+    uploads, pages = tmp_path_factory.mktemp("uploads"), []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRADIO_TEMP_DIR", str(folder / "uploads"))
+        patch.setenv("GRADIO_TEMP_DIR", str(uploads))
         patch.delenv("PORT", raising=False)
         for name, value in settings.environment.items():
             patch.setenv(name, value)
         from palm_demo.ui import page  # gradio reads the environment when it is imported
 
-        (folder / "examples").mkdir()
-        blocks = page.build(session, settings, folder / "examples")
-        _, url, _ = page.launch(
-            blocks,
-            settings,
-            server_name="127.0.0.1",
-            server_port=_free_port(),
-            prevent_thread_lock=True,
-            quiet=True,
-        )
-        yield url
-        blocks.close(verbose=False)
+        def serve(session: Session, settings: Settings) -> str:
+            blocks = page.build(session, settings, tmp_path_factory.mktemp("examples"))
+            pages.append(blocks)
+            _, url, _ = page.launch(
+                blocks,
+                settings,
+                server_name="127.0.0.1",
+                server_port=_free_port(),
+                prevent_thread_lock=True,
+                quiet=True,
+            )
+            return url
+
+        yield serve
+        for blocks in pages:
+            blocks.close(verbose=False)
+
+
+@pytest.fixture(scope="session")
+def address(session, settings, serve) -> str:
+    """Where the page of all tests is served."""
+    return serve(session, settings)
 
 
 def _free_port() -> int:
@@ -121,20 +131,20 @@ def nothing_strays(strays) -> Iterator[None]:
 
 
 @pytest.fixture
-def visit(browser, address, strays) -> Iterator[Callable[[str], Page]]:
-    """Opens the page at a tab, as a new visitor would."""
+def visit(browser, address, strays) -> Iterator[Callable[..., Page]]:
+    """Opens the page at a tab, as a new visitor would; or another page that is served."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     context.set_default_timeout(PATIENCE_MS)
 
     def note_request(request) -> None:
-        if not request.url.startswith((address, "data:", "blob:")):
+        if not request.url.startswith(("http://127.0.0.1:", "data:", "blob:")):
             strays.append(request.url)
 
-    def open_at(tab: str) -> Page:
+    def open_at(tab: str, at: str = address) -> Page:
         page = context.new_page()
         page.on("request", note_request)
         page.on("pageerror", lambda error: strays.append(str(error)))
-        page.goto(address)
+        page.goto(at)
         page.get_by_role("tab", name=tab, exact=True).click()
         return page
 

@@ -1,0 +1,30 @@
+"""Where a gallery lies when nobody, or somebody, has said where."""
+
+import contextlib
+import logging
+import os
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+MEMORY = "memory://"
+"""A gallery that ends with the process, and leaves nothing behind."""
+
+
+def beside_the_app() -> Path:
+    """The default folder of the page and of the command line."""
+    return Path(__file__).resolve().parents[2] / "gallery"
+
+
+def chosen_place(named: str | None, default: Path | None = None) -> str:
+    """The place that was named (a folder, or s3://…), or else the default folder (beside the app), or
+    memory where that cannot be written. What was named is never replaced: opening it says what is wrong."""
+    default = default or beside_the_app()
+    if named:
+        return named
+    with contextlib.suppress(OSError):
+        default.mkdir(parents=True, exist_ok=True)
+    if os.access(default, os.W_OK):
+        return str(default)
+    logger.warning("%s cannot be written: the gallery is kept in memory and ends with the page", default)
+    return MEMORY

@@ -1,0 +1,92 @@
+"""What one row of a gallery holds, on disk and in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from io import BytesIO
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class Row:
+    """A picture as it is written. `id` is the SHA-256 of the original's bytes, so that the same file is
+    the same row; `phash` says what it looks like in 64 bits. Where `path` is given, the original stays
+    there and `original` is None."""
+
+    id: str
+    name: str
+    path: str | None
+    original: bytes | None
+    thumbnail: bytes
+    caption: str
+    phash: int
+    added: datetime
+    latent: np.ndarray
+
+
+@dataclass(frozen=True)
+class Item:
+    """A picture of the gallery as it is shown."""
+
+    id: str
+    name: str
+    thumbnail: bytes
+    caption: str
+    added: datetime
+
+    @cached_property
+    def image(self) -> Image.Image:
+        """The thumbnail, decoded when it is asked for."""
+        with Image.open(BytesIO(self.thumbnail)) as image:
+            image.load()
+            return image
+
+
+@dataclass(frozen=True)
+class Hit(Item):
+    """One found picture; score is the cosine, -1 to 1."""
+
+    score: float
+
+
+def schema(dim_latents: int) -> pa.Schema:
+    """The table's columns."""
+    columns = [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("path", pa.string()),
+        pa.field("original", pa.large_binary()),
+        pa.field("thumbnail", pa.binary(), nullable=False),
+        pa.field("caption", pa.string(), nullable=False),
+        pa.field("phash", pa.uint64(), nullable=False),
+        pa.field("added", pa.timestamp("us", "UTC"), nullable=False),
+        pa.field("latent", pa.list_(pa.float32(), dim_latents), nullable=False),
+    ]
+    return pa.schema(columns)
+
+
+def as_table(rows: Sequence[Row], of: pa.Schema) -> pa.Table:
+    """Rows as Arrow."""
+    columns = {name: [getattr(row, name) for row in rows] for name in of.names if name != "latent"}
+    latents = np.stack([row.latent for row in rows]).astype(np.float32)
+    columns["latent"] = pa.FixedSizeListArray.from_arrays(pa.array(latents.ravel()), latents.shape[1])
+    return pa.table(columns, of)
+
+
+SHOWN = ["id", "name", "thumbnail", "caption", "added"]
+"""The columns that an Item is made of."""
+
+
+def as_item(row: Mapping) -> Item:
+    return Item(**{name: row[name] for name in SHOWN})
+
+
+def as_hit(row: Mapping, latent: np.ndarray) -> Hit:
+    """A found row with its cosine to a unit latent: exact, however coarse the index that found it."""
+    return Hit(**{name: row[name] for name in SHOWN}, score=float(np.dot(row["latent"], latent)))

@@ -1,0 +1,89 @@
+"""A picture described and named: its caption, the other captions it might have had, labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+from palm_demo.session import Session
+from palm_demo.settings import Limits
+from palm_demo.ui.messages import on_page
+from palm_demo.ui.strangeness import warning_about, warning_shown
+from palm_demo.ui.uploads import check_labels, check_picture
+
+LABELS = "cat, dog, car, red apple, guitar, umbrella, rocket, tree"
+SHOWN_CAPTIONS = 5
+
+AS_IT_CAME = {"preprocess": False}
+"""gr.Image would decode a picture before any check of ours: take the file as it came."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """What other parts of the tab read and fill in."""
+
+    picture: gr.Image
+    caption: gr.Textbox
+    warning: gr.HTML
+    similar: gr.Button
+    follow: object
+    """Fills in the other captions; for an event's `.then`."""
+
+
+def describing(session: Session, limits: Limits, tab: str, computed: dict, written: dict) -> Described:
+    """Builds the column inside the current Blocks. computed, written: how its events queue."""
+    picture = gr.Image(
+        label="Picture",
+        format="png",  # what a click on the gallery puts here stays exactly that picture
+        type="filepath",
+        sources=["upload", "clipboard"],
+        height=260,
+        buttons=[],
+        elem_id="mammut-picture",
+    )
+    with gr.Row():
+        describe = gr.Button("Describe", variant="primary", elem_id="mammut-describe")
+        similar = gr.Button("Find similar", elem_id="mammut-similar")
+    caption = gr.Textbox(label="MaMMUT sees", interactive=False, elem_id="mammut-caption")
+    warning = warning_shown(tab)
+    others = gr.Label(
+        label="What it might have said, and how probable it finds each",
+        num_top_classes=SHOWN_CAPTIONS,
+        show_heading=False,
+        elem_id="mammut-others-said",
+    )
+    labels = gr.Textbox(
+        LABELS,
+        label="Labels to choose from",
+        info="Any nouns, with commas between them",
+        max_lines=3,
+        elem_id="mammut-labels",
+    )
+    classify = gr.Button("Choose a label", elem_id="mammut-classify")
+    bars = gr.Label(label="How likely each label is", num_top_classes=8, elem_id="mammut-bars")
+
+    @on_page
+    def on_describe(file: dict | None):
+        image = check_picture(file)
+        return session.caption(image), warning_about(session, [image]), None
+
+    @on_page
+    def on_others(file: dict | None, said: str):
+        return session.caption_alternatives(check_picture(file), SHOWN_CAPTIONS) if said else None
+
+    @on_page
+    def on_classify(file: dict | None, labels: str) -> dict[str, float]:
+        return session.classify(check_picture(file), check_labels(labels.split(","), limits))
+
+    def follow(event):
+        """The other captions come after the first."""
+        return event.then(on_others, [picture, caption], others, **computed, **AS_IT_CAME)
+
+    follow(describe.click(on_describe, picture, [caption, warning, others], **written, **AS_IT_CAME))
+    classify.click(on_classify, [picture, labels], bars, **computed, **AS_IT_CAME)
+    labels.submit(on_classify, [picture, labels], bars, **computed, **AS_IT_CAME)
+    picture.clear(
+        lambda: ("", None, None), None, [caption, others, bars], queue=False, api_visibility="private"
+    )
+    return Described(picture, caption, warning, similar, follow)

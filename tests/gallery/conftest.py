@@ -1,0 +1,52 @@
+"""Galleries with a stand-in that looks at pictures in microseconds."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from palm_demo.gallery import MEMORY, Gallery, open_gallery
+from palm_demo.media import MediaLimits
+
+
+class Eye:
+    """Latents that are an 8 x 8 thumbnail's colours, captions that are a picture's mean colour."""
+
+    fingerprint, dim_latents, media_limits = "eye1", 192, MediaLimits()
+
+    def embed_images(self, images) -> np.ndarray:
+        rows = np.stack([np.asarray(image.convert("RGB").resize((8, 8)), np.float32) for image in images])
+        rows = rows.reshape(len(images), -1) - 127.0
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    def captions(self, images) -> list[str]:
+        means = [np.asarray(image.convert("RGB")).mean(axis=(0, 1)).astype(int) for image in images]
+        return [f"seen {'-'.join(map(str, mean))}" for mean in means]
+
+
+def noise(seed: int, side: int = 64) -> Image.Image:
+    """A picture like no other: coarse random colours."""
+    colours = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    return Image.fromarray(colours).resize((side, side), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def eye() -> Eye:
+    return Eye()
+
+
+@pytest.fixture
+def new_gallery(eye) -> Callable[..., Gallery]:
+    return lambda place=MEMORY: open_gallery(place, eye.fingerprint, eye.dim_latents)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Twelve pictures, two of them in a folder of their own."""
+    folder = tmp_path / "pictures"
+    (folder / "more").mkdir(parents=True)
+    for seed in range(12):
+        noise(seed).save(folder / ("more" if seed > 9 else ".") / f"{seed:02}.png")
+    return folder

@@ -1,0 +1,86 @@
+"""A process that adds pictures is killed at any moment: all that it had committed is there."""
+
+import multiprocessing
+import os
+import random
+import signal
+from datetime import datetime, timezone
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from palm_demo.gallery import open_gallery
+from palm_demo.gallery.pictures import thumbnail
+from palm_demo.gallery.rows import Row
+
+DIM, BATCH, KILLS = 16, 5, 20
+THUMBNAIL = thumbnail(Image.new("RGB", (8, 8)))
+
+
+def row_of(number: int) -> Row:
+    latent = np.random.default_rng(number).standard_normal(DIM).astype(np.float32)
+    latent /= np.linalg.norm(latent)
+    name = f"{number:064}"
+    now = datetime.now(timezone.utc)
+    return Row(name, name, None, bytes(2000), THUMBNAIL, f"picture {number}", number, now, latent)
+
+
+def add_forever(place: str, told) -> None:
+    """Adds batches and tells the number of each once it is committed."""
+    gallery = open_gallery(place, "f", DIM)
+    begun = len(gallery) // BATCH
+    for batch in range(begun, begun + 10_000):
+        gallery.add([row_of(number) for number in range(batch * BATCH, (batch + 1) * BATCH)])
+        told.send(batch)
+        if batch % 7 == 6:
+            gallery.tidy()  # may die here too
+
+
+@pytest.fixture(scope="module")
+def processes():
+    """New processes from one that has imported what they need."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["lancedb", "palm_demo.gallery"])
+    return context
+
+
+def test_a_write_killed_at_any_moment_leaves_every_committed_row(processes, tmp_path):
+    """One table, 20 processes one after another, each killed while it writes."""
+    chance, place = random.Random(0), str(tmp_path)
+    for kill in range(KILLS):
+        told, telling = processes.Pipe(duplex=False)
+        writer = processes.Process(target=add_forever, args=(place, telling))
+        writer.start()
+        telling.close()
+        committed = [told.recv() for _ in range(chance.randint(1, 9))]
+        _spin(chance.random())  # so that it is anywhere in the next write
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.join()
+        committed += _rest(told)
+        assert writer.exitcode == -signal.SIGKILL
+
+        gallery = open_gallery(place, "f", DIM)
+        there = {int(id) for part in gallery.batches(["id"]) for id in part["id"].to_pylist()}
+        last = (committed[-1] + 1) * BATCH
+        assert there >= set(range(last)), f"rows are missing after kill {kill}"
+        assert there in (set(range(last)), set(range(last + BATCH))), "half a batch is there"
+        asked = chance.randrange(last)
+        assert int(gallery.nearest(row_of(asked).latent, 1)[0].id) == asked
+        assert gallery.matching(row_of(asked).latent, f"picture {asked}", 1)[0].caption == f"picture {asked}"
+
+
+def _spin(part: float) -> None:
+    """Up to some milliseconds, about as long as a commit takes."""
+    for _ in range(int(part * 300_000)):
+        pass
+
+
+def _rest(told) -> list[int]:
+    """What was told before the end came."""
+    numbers = []
+    try:
+        while True:
+            numbers.append(told.recv())
+    except EOFError:
+        return numbers

@@ -1,0 +1,164 @@
+"""The table: what is written is found, by cosine, by words, with filters, and by other processes' handles."""
+
+from datetime import datetime, timedelta, timezone
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from palm_demo.errors import GalleryError
+from palm_demo.gallery import Filters, Gallery, open_gallery, read_since
+from palm_demo.gallery.pictures import thumbnail as thumbnail_of
+from palm_demo.gallery.rows import Row
+from palm_demo.gallery.table import NAME, connect
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=timezone.utc)
+CAPTIONS = ["a red cat", "a blue dog's bowl", "two cats on a mat", "100% wool_x", "a bird"]
+DIM = 8
+
+
+def unit(seed: int) -> np.ndarray:
+    row = np.random.default_rng(seed).standard_normal(DIM).astype(np.float32)
+    return row / np.linalg.norm(row)
+
+
+def row_of(place: int, caption: str, thumbnail: bytes) -> Row:
+    added = NOW + timedelta(days=place)
+    return Row(f"{place:064}", f"{place}.png", None, b"file", thumbnail, caption, place, added, unit(place))
+
+
+@pytest.fixture
+def rows(thumbnail) -> list[Row]:
+    return [row_of(place, caption, thumbnail) for place, caption in enumerate(CAPTIONS)]
+
+
+@pytest.fixture
+def thumbnail() -> bytes:
+    return thumbnail_of(Image.new("RGB", (300, 200), "red"))
+
+
+@pytest.fixture
+def gallery(rows) -> Gallery:
+    gallery = open_gallery("memory://", "f", DIM)
+    gallery.add(rows)
+    return gallery
+
+
+def captions(hits) -> list[str]:
+    return [hit.caption for hit in hits]
+
+
+def test_what_is_nearest_comes_first_with_its_cosine(gallery):
+    query = unit(3)
+    hits = gallery.nearest(query, 5)
+    cosines = {CAPTIONS[place]: float(unit(place) @ query) for place in range(5)}
+    assert captions(hits) == sorted(cosines, key=cosines.get, reverse=True)
+    assert [hit.score for hit in hits] == pytest.approx([cosines[hit.caption] for hit in hits], abs=1e-6)
+
+
+def test_a_hit_says_what_it_is(gallery):
+    hit = gallery.nearest(unit(0), 1)[0]
+    assert (hit.id, hit.name, hit.caption, hit.added) == (f"{0:064}", "0.png", "a red cat", NOW)
+    assert hit.image.size == (192, 128)
+
+
+def test_more_hits_than_pictures_gives_all_pictures(gallery):
+    assert len(gallery.nearest(unit(0), 1000)) == len(gallery) == 5
+
+
+def test_words_in_captions_lift_a_picture_and_scores_stay_cosines(gallery):
+    assert "a bird" not in captions(gallery.nearest(-unit(4), 2))
+    hits = gallery.matching(-unit(4), "bird", 2)
+    assert "a bird" in captions(hits)
+    scores = {hit.caption: hit.score for hit in hits}
+    assert scores["a bird"] == pytest.approx(-1, abs=1e-6)
+
+
+def test_words_may_be_anything_a_visitor_types(gallery):
+    for words in ("'; DROP TABLE", 'cat" OR (1', "*", "cat AND", "\\", "猫", "%"):
+        assert len(gallery.matching(unit(0), words, 5)) == 5
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        (Filters(contains="CAT"), {"a red cat", "two cats on a mat"}),
+        (Filters(contains="dog's"), {"a blue dog's bowl"}),
+        (Filters(contains="%"), {"100% wool_x"}),
+        (Filters(contains="_"), {"100% wool_x"}),
+        (Filters(contains="' OR 1=1 --"), set()),
+        (Filters(contains="  "), set(CAPTIONS)),
+        (Filters(since=NOW + timedelta(days=3)), {"100% wool_x", "a bird"}),
+        (Filters(since=(NOW + timedelta(days=4)).replace(tzinfo=None)), {"a bird"}),
+        (Filters(contains="a", since=NOW + timedelta(days=2)), {"two cats on a mat", "a bird"}),
+    ],
+)
+def test_filters_keep_what_they_say(gallery, wanted, found):
+    assert set(captions(gallery.nearest(unit(0), 5, wanted))) == found
+    assert set(captions(gallery.matching(unit(0), "a cat", 5, wanted))) == found
+
+
+def test_dates_are_read_as_people_write_them():
+    assert read_since("2026-01-31") == datetime(2026, 1, 31, tzinfo=timezone.utc)
+    assert read_since("2026-01-31T18:30+02:00") == datetime(2026, 1, 31, 16, 30, tzinfo=timezone.utc)
+    assert read_since(" ") is None
+    with pytest.raises(GalleryError, match="'yesterday' is no date"):
+        read_since("yesterday")
+
+
+def test_the_same_file_is_added_once(gallery, rows):
+    assert gallery.add(rows) == 0
+    assert len(gallery) == 5
+
+
+def test_removed_pictures_are_found_no_more(gallery):
+    assert gallery.remove([f"{0:064}", "nobody's"]) == 1
+    assert "a red cat" not in captions(gallery.nearest(unit(0), 5))
+    with pytest.raises(GalleryError, match="no picture"):
+        gallery.original(f"{0:064}")
+
+
+def test_originals_come_back_as_they_went_in(gallery):
+    assert gallery.original(f"{2:064}") == b"file"
+
+
+def test_a_sample_holds_each_picture_once(gallery):
+    assert len({item.id for item in gallery.sample(99)}) == 5
+    assert [item.id for item in gallery.sample(3, seed=1)] == [item.id for item in gallery.sample(3, seed=1)]
+
+
+def test_a_folder_keeps_its_pictures(rows, tmp_path):
+    open_gallery(tmp_path / "here", "f", DIM).add(rows)
+    again = open_gallery(tmp_path / "here", "f", DIM)
+    assert len(again) == 5
+    assert captions(again.nearest(unit(1), 1)) == ["a blue dog's bowl"]
+
+
+def test_one_handle_sees_at_once_what_another_writes(rows, tmp_path):
+    first, second = (open_gallery(tmp_path, "f", DIM) for _ in range(2))
+    first.add(rows[:2])
+    assert len(second) == 2
+    second.remove([rows[0].id])
+    assert captions(first.nearest(unit(0), 5)) == ["a blue dog's bowl"]
+
+
+def test_a_gallery_of_other_weights_is_refused_with_the_remedy(rows, tmp_path):
+    open_gallery(tmp_path, "f", DIM).add(rows)
+    with pytest.raises(
+        GalleryError, match=r"other weights \(f\) than these \(g\).*gallery rebuild --gallery"
+    ):
+        open_gallery(tmp_path, "g", DIM)
+
+
+def test_a_handle_of_a_gallery_that_has_gone_says_so(rows, tmp_path):
+    gallery = open_gallery(tmp_path, "f", DIM)
+    gallery.add(rows)
+    connect(str(tmp_path)).drop_table(NAME + "f")
+    with pytest.raises(GalleryError, match="cannot be read or written"):
+        gallery.nearest(unit(0), 1)
+
+
+def test_a_place_that_cannot_be_written_is_an_error_with_a_remedy(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(GalleryError, match=r"cannot be read or written.*PALM_DEMO_GALLERY"):
+        open_gallery(tmp_path / "file" / "gallery", "f", DIM)

@@ -1,0 +1,265 @@
+"""The gallery on the page and for programs: searched, filtered, compared, added to, taken along."""
+
+import re
+import zipfile
+from dataclasses import replace
+
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from palm_demo.gallery import Filters, Gallery, fill, open_gallery
+from palm_demo.settings import GalleryRules
+
+
+def press(page: Page, name: str) -> None:
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+def unfold(page: Page, accordion: str) -> None:
+    page.locator(f"#{accordion} > button").click()
+
+
+def shown(page: Page):
+    return page.locator("#mammut-gallery button")
+
+
+def expect_warning(page: Page, text: str) -> None:
+    expect(page.get_by_test_id("toast-body").last).to_contain_text(text)
+
+
+def test_a_caption_comes_with_what_might_have_been_said(visit, session):
+    page = visit("MaMMUT")
+    shown(page).first.click()
+    expect(page.get_by_label("MaMMUT sees")).not_to_have_value("")
+    others = page.locator("#mammut-others-said")
+    expect(others).to_contain_text("%")
+    expect(others.locator(".confidence-set")).to_have_count(5)
+    expect(others).to_contain_text(page.get_by_label("MaMMUT sees").input_value())
+
+
+def test_filters_leave_only_captions_that_contain_the_words(visit, session):
+    page = visit("MaMMUT")
+    page.get_by_label("Search with words").fill("a cat")
+    unfold(page, "mammut-filters")
+    page.get_by_label("Caption contains").fill("WHITE background")
+    press(page, "Search")
+    best = session.search("a cat", 1, filters=Filters(contains="white background"))[0]
+    expect(shown(page).first).to_contain_text(f"{best.score:.2f} · {best.caption}")
+    captions = shown(page).all_inner_texts()
+    assert captions and all("white background" in caption for caption in captions)
+
+
+def test_filters_that_leave_nothing_say_so(visit):
+    page = visit("MaMMUT")
+    page.get_by_label("Search with words").fill("a cat")
+    unfold(page, "mammut-filters")
+    page.get_by_label("Added since").fill("2999-01-01")
+    press(page, "Search")
+    expect_warning(page, "No picture passes the filters")
+    page.get_by_label("Added since").fill("some day")
+    press(page, "Search")
+    expect_warning(page, "is no date")
+    page.get_by_label("Added since").fill("2020-01-01")
+    press(page, "Search")
+    expect(shown(page)).to_have_count(12)
+
+
+def test_words_and_picture_search_together(visit, session):
+    page = visit("MaMMUT")
+    shown(page).first.click()
+    expect(page.locator("#mammut-picture img")).to_be_visible()
+    page.get_by_label("Search with words").fill("yellow")
+    press(page, "Search with words and picture")
+    expect(shown(page)).to_have_count(12)
+    expect(shown(page).filter(has_text="yellow")).not_to_have_count(0)
+    expect(shown(page).filter(has_text="1.00")).to_have_count(1)  # the picture itself
+
+
+def test_texts_and_pictures_are_compared_in_one_click(visit):
+    page = visit("MaMMUT")
+    unfold(page, "mammut-compare")
+    press(page, "Compare")
+    matrix = page.locator("#mammut-matrix")
+    expect(matrix.locator("thead img")).to_have_count(5)
+    expect(matrix.locator("tbody tr")).to_have_count(5)
+    expect(matrix.locator("tbody td b")).to_have_count(5)
+
+
+def test_chosen_pictures_and_texts_are_compared_and_texts_stay_text(visit, media):
+    page = visit("MaMMUT")
+    unfold(page, "mammut-compare")
+    files = page.locator("#mammut-compared input[type=file]")
+    files.set_input_files([media / "red.png", media / "blue.png"])
+    expect(page.locator("#mammut-compared")).to_contain_text("blue")
+    page.get_by_label("Texts").fill("a red background\n\n<b>bold</b>\na blue background")
+    press(page, "Compare")
+    matrix = page.locator("#mammut-matrix")
+    expect(matrix.locator("tbody td")).to_have_count(6)
+    expect(matrix.get_by_role("rowheader", name="<b>bold</b>")).to_be_visible()
+
+
+def test_what_is_shown_can_be_taken_along(visit, tmp_path):
+    page = visit("MaMMUT")
+    page.get_by_label("Search with words").fill("a dog")
+    press(page, "Search")
+    expect(shown(page)).to_have_count(12)
+    unfold(page, "mammut-change")
+    press(page, "Pack the pictures shown above")
+    with page.expect_download() as download:
+        page.locator("#mammut-packed a[download]").first.click()
+    download.value.save_as(tmp_path / "pictures.zip")
+    with zipfile.ZipFile(tmp_path / "pictures.zip") as archive:
+        names = archive.namelist()
+    assert "metadata.parquet" in names
+    assert sum(name.startswith("pictures/") for name in names) == 12
+
+
+def test_visitors_add_nothing_unless_the_owner_lets_them(visit, client, media):
+    page = visit("MaMMUT")
+    unfold(page, "mammut-change")
+    expect(page.locator("#mammut-change")).to_contain_text(
+        "The owner of this page keeps the gallery as it is"
+    )
+    expect(page.locator("#mammut-add")).to_have_count(0)
+    with pytest.raises(AppError, match="owner of this page"):
+        client.predict([handle_file(media / "red.png")], api_name="/gallery_add")
+    with pytest.raises(AppError, match="owner of this page"):
+        client.predict(["0" * 64], api_name="/gallery_remove")
+    assert client.predict(api_name="/gallery_info")["visitors_add"] is False
+
+
+def test_search_takes_words_and_filters(client, session):
+    query = session.gallery.sample(1, seed=1)[0]
+    found = client.predict("a cat", 5, "dog", "background", "2020-01-01", api_name="/search")
+    hits = session.search("a cat", 5, words="dog", filters=Filters(contains="background"))
+    assert [hit["id"] for hit in found] == [hit.id for hit in hits]
+    assert client.predict("a cat", 5, contains=query.caption, api_name="/search")[0]["id"] == query.id
+    with pytest.raises(AppError, match="is no date"):
+        client.predict("a cat", 5, since="x", api_name="/search")
+
+
+def test_caption_alternatives_are_those_of_the_session(client, session, media):
+    given = client.predict(handle_file(media / "red.png"), 3, api_name="/caption_alternatives")
+    assert given == pytest.approx(session.caption_alternatives(media / "red.png", 3))
+    with pytest.raises(AppError, match="1 to 20"):
+        client.predict(handle_file(media / "red.png"), 10**6, api_name="/caption_alternatives")
+
+
+def test_similarities_are_those_of_the_session(client, session, media):
+    files, texts = [media / "red.png", media / "blue.png"], ["a red background", "a cat", "a dog"]
+    given = client.predict(texts, [handle_file(file) for file in files], api_name="/similarity")
+    for row, expected in zip(given, session.similarity(texts, files).tolist(), strict=True):
+        assert row == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "message"),
+    [
+        ((["a"] * 51, []), "/similarity", "51 texts"),
+        (("a", []), "/similarity", "not a list"),
+        (([], []), "/similarity", "no texts"),
+        (([],), "/gallery_export", "name 1 to"),
+        ((["0" * 64] * 25,), "/gallery_export", "25 pictures"),
+        ((["0" * 64],), "/gallery_export", "any more"),
+        ((["0" * 65],), "/gallery_export", "not a list of ids"),
+    ],
+)
+def test_programs_are_told_what_is_wrong(client, arguments, name, message):
+    with pytest.raises(AppError, match=message):
+        client.predict(*arguments, api_name=name)
+
+
+def test_an_export_holds_the_pictures_asked_for(client, session):
+    ids = [item.id for item in session.gallery.sample(2, seed=5)]
+    with zipfile.ZipFile(client.predict(ids, api_name="/gallery_export")) as archive:
+        assert {f"pictures/{id}.png" for id in ids} <= set(archive.namelist())
+
+
+@pytest.fixture(scope="module")
+def own_gallery(session, tmp_path_factory) -> Gallery:
+    """A gallery of its own on the disk, so that what these tests add stays here."""
+    gallery = open_gallery(tmp_path_factory.mktemp("gallery"), session.fingerprint, session.dim_latents)
+    fill(gallery, session)
+    return gallery
+
+
+@pytest.fixture(scope="module")
+def open_settings(settings, own_gallery):
+    """As an owner writes them who lets visitors add pictures: three more at most."""
+    return replace(settings, gallery=GalleryRules(visitors=True, pictures=len(own_gallery) + 3))
+
+
+@pytest.fixture(scope="module")
+def open_page(session, own_gallery, open_settings, serve):
+    """The address of a page whose gallery visitors may add to."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(session.__dict__, "gallery", own_gallery)
+        yield serve(session, open_settings)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """Pictures that the start gallery does not have, and one that is none."""
+    folder = tmp_path_factory.mktemp("drawn")
+    for place, colour in enumerate(("red", "lime", "blue")):
+        picture = Image.radial_gradient("L").convert("RGB")
+        picture.paste(colour, (20 + 40 * place, 20, 90 + 40 * place, 200))
+        picture.save(folder / f"secret{place}.png")
+    (folder / "text.png").write_text("words")
+    return folder
+
+
+def test_an_added_picture_is_found_by_all_and_removed_by_its_owner_alone(
+    visit, strays, open_page, own_gallery, drawn
+):
+    mine, other = visit("MaMMUT", open_page), visit("MaMMUT", open_page)
+    unfold(mine, "mammut-change")
+    mine.locator("#mammut-files input[type=file]").set_input_files(
+        [drawn / "secret0.png", drawn / "text.png"]
+    )
+    expect(mine.locator("#mammut-files")).to_contain_text("secret0")
+    press(mine, "Add to the gallery")
+    told = mine.get_by_label("What became of them")
+    expect(told).to_have_value(
+        "1 added.\nPicture 2 is not a picture this page can read; use PNG, JPEG, WebP, BMP, GIF or TIFF."
+    )
+    assert not any("secret" in str(part) for part in own_gallery.batches(["name"]))
+    for page in (other, mine):
+        page.locator("#mammut-picture input[type=file]").set_input_files(drawn / "secret0.png")
+        expect(page.locator("#mammut-picture img")).to_be_visible()
+        press(page, "Find similar")
+        expect(shown(page).first).to_contain_text("1.00")
+        shown(page).first.click()
+        expect(page.get_by_label("MaMMUT sees")).not_to_have_value("")
+    unfold(other, "mammut-change")
+    press(other, "Remove the picture I clicked")
+    expect_warning(other, "not one that you added")
+    count = len(own_gallery)
+    press(mine, "Remove the picture I clicked")
+    expect(told).to_have_value(re.compile("^Removed: "))
+    assert len(own_gallery) == count - 1
+
+
+def test_programs_add_and_remove_their_own(open_page, own_gallery, drawn):
+    first, second = Client(open_page, verbose=False), Client(open_page, verbose=False)
+    given = first.predict(
+        [handle_file(drawn / "secret1.png"), handle_file(drawn / "text.png")], api_name="/gallery_add"
+    )
+    assert len(given["added"]) == 1
+    assert "not a picture" in given["unreadable"]["picture 2"]
+    again = second.predict([handle_file(drawn / "secret1.png")], api_name="/gallery_add")
+    assert (again["added"], again["copies"]) == ([], 1)
+    with pytest.raises(AppError, match="not one that you added"):
+        second.predict(given["added"], api_name="/gallery_remove")
+    assert first.predict(given["added"], api_name="/gallery_remove") == 1
+
+
+def test_a_full_gallery_takes_no_more(open_page, own_gallery, open_settings, media):
+    client, count = Client(open_page, verbose=False), len(own_gallery)
+    many = [handle_file(media / f"many/{number}.png") for number in range(4)]
+    with pytest.raises(AppError, match=f"has {count} pictures and may have {open_settings.gallery.pictures}"):
+        client.predict(many, api_name="/gallery_add")
+    assert len(own_gallery) == count
