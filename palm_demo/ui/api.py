@@ -16,9 +16,9 @@ from palm_demo.gallery import Hit
 from palm_demo.looking import LookedAt
 from palm_demo.session import Session
 from palm_demo.settings import Limits
+from palm_demo.ui.flamingo.scenes import make
 from palm_demo.ui.messages import in_api
 from palm_demo.ui.palm.endpoints import add_palm_endpoints
-from palm_demo.ui.scenes import make
 from palm_demo.ui.uploads import (
     check_filters,
     check_hits,

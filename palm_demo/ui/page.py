@@ -16,8 +16,8 @@ from palm_demo.session import Session
 from palm_demo.settings import Settings
 from palm_demo.ui import flamingo, mammut, palm
 from palm_demo.ui.api import add_endpoints
-from palm_demo.ui.contributions import Contributions
-from palm_demo.ui.gallery_api import add_gallery_endpoints
+from palm_demo.ui.mammut.contributions import Contributions
+from palm_demo.ui.mammut.endpoints import add_gallery_endpoints
 from palm_demo.ui.middleware import Doorkeeper
 from palm_demo.ui.sources import sources
 from palm_demo.ui.stopping import Stops

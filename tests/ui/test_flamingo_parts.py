@@ -15,12 +15,12 @@ from palm_demo.errors import MediaError, PromptError
 from palm_demo.looking import look
 from palm_demo.media import MediaLimits, is_video, open_medium
 from palm_demo.settings import SPACEFILE, load_settings
-from palm_demo.ui.conversation import Exchange, joined
-from palm_demo.ui.heat import film, glowing, still, table
-from palm_demo.ui.looking import words
-from palm_demo.ui.scenes import kept, make
-from palm_demo.ui.shot_sets import shot_sets
-from palm_demo.ui.shots import shot_prompt
+from palm_demo.ui.flamingo.conversation import Exchange, joined
+from palm_demo.ui.flamingo.heat import film, glowing, still, table
+from palm_demo.ui.flamingo.looking import words
+from palm_demo.ui.flamingo.scenes import kept, make
+from palm_demo.ui.flamingo.shot_sets import shot_sets
+from palm_demo.ui.flamingo.shots import shot_prompt
 from palm_demo.ui.sources import Paper, sources
 
 QUESTION = {"text": "this is a", "files": ["c.png"]}

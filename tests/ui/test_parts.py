@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from palm_demo.settings import SPACEFILE, load_settings
-from palm_demo.ui.interleaving import assemble, labelled
+from palm_demo.ui.flamingo.interleaving import assemble, labelled
 from palm_demo.ui.middleware import CALL_BYTES, Doorkeeper
 from palm_demo.ui.stopping import Stops
 

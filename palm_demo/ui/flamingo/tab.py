@@ -10,14 +10,14 @@ from palm_demo.looking import look
 from palm_demo.resampler import PerceiverResampler
 from palm_demo.session import Session
 from palm_demo.settings import Limits
-from palm_demo.ui.conversation import TAB, Conversation
-from palm_demo.ui.interleaving import assemble
-from palm_demo.ui.looking import LookingView
+from palm_demo.ui.flamingo.conversation import TAB, Conversation
+from palm_demo.ui.flamingo.interleaving import assemble
+from palm_demo.ui.flamingo.looking import LookingView
+from palm_demo.ui.flamingo.samples import question_samples
+from palm_demo.ui.flamingo.scenes import Made, SceneMaker, kept
+from palm_demo.ui.flamingo.shots import QUIET, WARNING, ShotBuilder
 from palm_demo.ui.messages import on_page
-from palm_demo.ui.samples import question_samples
 from palm_demo.ui.sampling import sampling_controls, sampling_settings
-from palm_demo.ui.scenes import Made, SceneMaker, kept
-from palm_demo.ui.shots import QUIET, WARNING, ShotBuilder
 from palm_demo.ui.sources import Paper
 from palm_demo.ui.stopping import Stops, StreamingTab
 from palm_demo.ui.uploads import check_media, check_prompt

@@ -12,7 +12,7 @@ from palm_demo.gallery import Hit, Item
 from palm_demo.gallery.pictures import decode
 from palm_demo.session import Session
 from palm_demo.settings import Limits
-from palm_demo.ui.describing import AS_IT_CAME, Described
+from palm_demo.ui.mammut.describing import AS_IT_CAME, Described
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.strangeness import no_warning
 from palm_demo.ui.uploads import check_filters, check_hits, check_picture, check_prompt

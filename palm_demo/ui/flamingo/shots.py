@@ -12,10 +12,10 @@ from palm_demo.prompting import check_media_count
 from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.tokenizer import MEDIA
-from palm_demo.ui.conversation import told_length
-from palm_demo.ui.interleaving import assemble, labelled
+from palm_demo.ui.flamingo.conversation import told_length
+from palm_demo.ui.flamingo.interleaving import assemble, labelled
+from palm_demo.ui.flamingo.shot_sets import shot_sets
 from palm_demo.ui.messages import on_page, sentence
-from palm_demo.ui.shot_sets import shot_sets
 from palm_demo.ui.uploads import check_media, check_prompt
 
 WARNING = {"show_progress": "hidden", "api_visibility": "private"}

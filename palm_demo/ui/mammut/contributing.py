@@ -9,8 +9,8 @@ import gradio as gr
 from palm_demo.errors import GalleryError
 from palm_demo.gallery import Item, Report
 from palm_demo.session import Session
-from palm_demo.ui.contributions import CLOSED, Contributions
-from palm_demo.ui.downloads import download_of
+from palm_demo.ui.mammut.contributions import CLOSED, Contributions
+from palm_demo.ui.mammut.downloads import download_of
 from palm_demo.ui.messages import on_page
 
 OPEN = "Every visitor of this page sees what you add. You can remove your own pictures until you leave."

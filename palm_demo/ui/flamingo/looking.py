@@ -9,9 +9,9 @@ from palm_demo.errors import PromptError
 from palm_demo.looking import LookedAt, Seen
 from palm_demo.session import Session
 from palm_demo.settings import Limits
-from palm_demo.ui.conversation import KEPT_SECONDS, Exchange
-from palm_demo.ui.heat import film, glowing, still, table
-from palm_demo.ui.interleaving import names
+from palm_demo.ui.flamingo.conversation import KEPT_SECONDS, Exchange
+from palm_demo.ui.flamingo.heat import film, glowing, still, table
+from palm_demo.ui.flamingo.interleaving import names
 from palm_demo.ui.messages import on_page
 
 EVERY_LAYER = -1

@@ -7,11 +7,11 @@ from palm_demo.models import MaMMUT
 from palm_demo.resampler import AttentionPool
 from palm_demo.session import Session
 from palm_demo.settings import Limits
-from palm_demo.ui.comparing import comparing
-from palm_demo.ui.contributing import contributing
-from palm_demo.ui.contributions import Contributions
-from palm_demo.ui.describing import describing
-from palm_demo.ui.finding import finding
+from palm_demo.ui.mammut.comparing import comparing
+from palm_demo.ui.mammut.contributing import contributing
+from palm_demo.ui.mammut.contributions import Contributions
+from palm_demo.ui.mammut.describing import describing
+from palm_demo.ui.mammut.finding import finding
 from palm_demo.ui.sources import Paper
 
 TAB = "mammut"

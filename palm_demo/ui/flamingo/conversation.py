@@ -7,7 +7,7 @@ import gradio as gr
 
 from palm_demo.session import Session
 from palm_demo.settings import Limits
-from palm_demo.ui.interleaving import as_message, labelled, literal
+from palm_demo.ui.flamingo.interleaving import as_message, labelled, literal
 from palm_demo.ui.stopping import Stops
 from palm_demo.ui.strangeness import no_warning, warning_about, warning_shown
 from palm_demo.ui.uploads import check_media, check_prompt

@@ -12,9 +12,9 @@ from gradio.utils import get_upload_folder
 
 from palm_demo import world
 from palm_demo.errors import PromptError
-from palm_demo.ui.conversation import KEPT_SECONDS
+from palm_demo.ui.flamingo.conversation import KEPT_SECONDS
+from palm_demo.ui.flamingo.samples import write_scene
 from palm_demo.ui.messages import on_page
-from palm_demo.ui.samples import write_scene
 
 NOTHING, STILL, ANY = "nothing", "stays still", "any"
 PLACES = {words: relation for relation, words in world.RELATIONS.items()}

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from palm_demo import world
 from palm_demo.tokenizer import MEDIA
-from palm_demo.ui.samples import write_scene
+from palm_demo.ui.flamingo.samples import write_scene
 
 
 class Shot(NamedTuple):

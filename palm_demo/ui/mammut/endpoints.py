@@ -7,8 +7,8 @@ from palm_demo.errors import GalleryError, PromptError
 from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.ui.api import uploaded
-from palm_demo.ui.contributions import Contributions
-from palm_demo.ui.downloads import download_of
+from palm_demo.ui.mammut.contributions import Contributions
+from palm_demo.ui.mammut.downloads import download_of
 from palm_demo.ui.messages import in_api
 from palm_demo.ui.uploads import check_media, check_texts
 
