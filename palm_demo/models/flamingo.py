@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Protocol
 
 import torch
@@ -17,16 +18,17 @@ from palm_demo.models.palm import PaLM, cross_entropy, last_states
 from palm_demo.resampler import PerceiverResampler
 from palm_demo.vision import freeze_
 
-MediaRule = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(text_time, media_time, is_mark) -> bool: may text at this time see that medium?"""
+MediaRule = Callable[[Tensor, Tensor], Tensor]
+"""(text_time, media_time) -> bool: may text at this time see that medium?"""
 
-MEDIA_RULES: dict[str, MediaRule] = {
-    "immediate": lambda text, media, is_mark: text == media,
-    "all": lambda text, media, is_mark: text >= media,
-    "marked": lambda text, media, is_mark: torch.where(is_mark, text == media, text >= media),
+MEDIA_RULES: dict[str, tuple[MediaRule, ...]] = {
+    "immediate": (torch.eq,),
+    "all": (torch.ge,),
+    "in turn": (torch.ge, torch.eq),
 }
-"""Text sees only the medium right before it (section 3.1.3), or all before it; or words see all, and
-a mark its own alone, so that what the language model finds at a mark is of one medium."""
+"""What each bridge shows to text, and from the first again when there are more: only the medium right
+before it (section 3.1.3), or all before it. By the one a text learns what its own picture is, by the
+other it finds a thing among several."""
 
 Listen = Callable[[Tensor, KeysValues, Tensor], Tensor]
 """States, the media's keys and values, what is visible -> states: a bridge as the decoder calls it."""
@@ -327,16 +329,18 @@ class Flamingo(nn.Module):
             return self.palm.decoder(states, pattern)
         most = next(iter(media.values()))[0].shape[2] // media_tokens
         media_times = repeat(torch.arange(1, most + 1, device=ids.device), "t -> (t m)", m=media_tokens)
-        visible = MEDIA_RULES[self.media_rule](rearrange(times, "b n -> b n 1"), media_times, is_media)
+        text_times = rearrange(times, "b n -> b n 1")
+        shown = cycle([rule(text_times, media_times) for rule in MEDIA_RULES[self.media_rule]])
 
         # A row of text alone is PaLM's, in company as on its own.
         has_media = rearrange(times[:, -1] > 0, "b -> b 1 1")
 
-        def look(layer: int):
+        def look(layer: int, visible: Tensor):
             bridge = (bridges or self.bridges)[str(layer)]
             return lambda states: torch.where(has_media, bridge(states, media[layer], visible), states)
 
-        return self.palm.decoder(states, pattern, {layer: look(layer) for layer in media})
+        looks = {layer: look(layer, visible) for layer, visible in zip(media, shown, strict=False)}
+        return self.palm.decoder(states, pattern, looks)
 
     def _keys_values(self, ids: Tensor, latents: Tensor | None) -> tuple[dict[int, KeysValues], int]:
         """Each bridge's keys and values of each row's media, and the latents a medium has."""

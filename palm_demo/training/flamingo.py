@@ -49,7 +49,7 @@ class FlamingoRecipe:
 def blueprint(media_token_id: int) -> FlamingoBlueprint:
     return FlamingoBlueprint(
         media_token_id,
-        media_rule="marked",
+        media_rule="in turn",
         cross_attn_every=2,
         max_frames=FRAMES,
         max_media=8,

@@ -1,8 +1,9 @@
-"""What a picture means, in place of the picture: a vector of the words for its scene, at its mark.
+"""What a picture means, in place of the picture: a vector of the words for its scene, told to the text
+that follows its mark.
 
-PaLM reads the world's questions with it, and so learns to answer from what stands at a mark: to find
-a thing that is asked for, to tell one mark from another, to give a thing the name it was given before.
-Flamingo's bridges then only have to bring a picture's meaning there.
+PaLM reads the world's questions with it, and so learns to answer from what it is told: to find a thing
+that is asked for, to give a thing the name it was given before. Flamingo's bridges then only have to
+bring a picture's meaning there.
 """
 
 import torch

@@ -30,8 +30,8 @@ WORLD_CONTEXT = 128
 WORLD_WEIGHT = 2.0
 """Of the world's loss beside that of the books, whose gradients are the louder ones."""
 
-FIRST_BRIDGE = 0
-"""After which block a picture's meaning comes in: where Flamingo's first bridge is."""
+TOLD_AFTER = 2
+"""After which block a picture's meaning comes in: where Flamingo's bridge shows each text its own picture."""
 
 MEASURED_CHARACTERS = 6_000
 MEASURED_QUESTIONS = 128
@@ -63,20 +63,26 @@ def next_token_batch(windows: list[list[int]], unlearned: set[int]) -> Batch:
 
 
 def world_batch(readings: Sequence[Reading], tokenizer: Tokenizer) -> Batch:
-    """world_ids, world_labels: (b, n), IGNORED where nothing is to be learned. marks: (m, 2), the row
-    and place of each mark. words: (m, t), what stands there, filled up with -1."""
+    """world_ids, world_labels: (b, n), IGNORED where nothing is to be learned. words: (m, t), what each
+    mark means, filled up with -1. told: (b, n), the number of the mark that a text is of, from a mark
+    to the next or to its end; -1 elsewhere."""
     ids = [reading.ids[:-1] for reading in readings]
-    labels = [labels_of(reading) for reading in readings]
-    marks, words = [], []
-    for row, reading in enumerate(readings):
-        places = [place for place, token_id in enumerate(ids[row]) if token_id == tokenizer.media_id]
-        marks += [[row, place] for place in places]
-        words += reading.meanings[: len(places)]
+    told, words = [], []
+    for row, reading in zip(ids, readings, strict=True):
+        before, now, of_row = len(words), -1, []
+        for token_id in row:
+            if token_id == tokenizer.media_id:
+                now = len(words)
+                words.append(reading.meanings[now - before])
+            elif token_id == tokenizer.bos_id:
+                now = -1
+            of_row.append(now)
+        told.append(of_row)
     return {
         "world_ids": padded(ids, tokenizer.pad_id),
-        "world_labels": padded(labels, IGNORED),
-        "marks": torch.tensor(marks),
+        "world_labels": padded([labels_of(reading) for reading in readings], IGNORED),
         "words": padded(words, -1),
+        "told": padded(told, -1),
     }
 
 
@@ -120,15 +126,12 @@ def train_palm(recipe: PalmRecipe, place: Workplace) -> dict[str, float]:
 
 
 def told(palm: PaLM, meanings: Meanings, batch: Batch) -> Tensor:
-    """States after the last block (b, n, dim) on the world's texts, with the meaning of every picture
-    at its mark."""
-    decoder, (rows, places) = palm.decoder, batch["marks"].T
+    """States after the last block (b, n, dim) on the world's texts, each text told what its picture
+    means."""
+    decoder = palm.decoder
     meant = meanings(batch["words"], decoder.embedding.weight)
-
-    def come_in(states: Tensor) -> Tensor:
-        return states.index_put((rows, places), meant.to(states.dtype), accumulate=True)
-
-    return decoder(decoder.embedding(batch["world_ids"]), bridges={FIRST_BRIDGE: come_in})
+    heard = F.pad(meant, (0, 0, 0, 1))[batch["told"]]  # the last row, that of -1, says nothing
+    return decoder(decoder.embedding(batch["world_ids"]), bridges={TOLD_AFTER: lambda states: states + heard})
 
 
 def all_right(logits: Tensor, labels: Tensor) -> float:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from palm_demo import world
+from palm_demo.decoder import Size
 from palm_demo.models.palm import IGNORED
 from palm_demo.training.meanings import Meanings, meaning
 from palm_demo.training.palm import all_right, told, world_batch
@@ -23,11 +24,16 @@ def test_windows_depend_on_their_seed_alone(tokenizer):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_each_mark_of_a_window_gets_its_meaning(tokenizer, seed):
+def test_a_text_is_told_what_its_mark_means(tokenizer, seed):
     window = world_window(128, random.Random(seed), tokenizer)
     batch = world_batch([window], tokenizer)
     marks = [place for place, i in enumerate(window.ids[:-1]) if i == tokenizer.media_id]
-    assert [place for _, place in batch["marks"].tolist()] == marks
+    told = batch["told"][0].tolist()
+    assert [told[place] for place in marks] == list(range(len(marks)))
+    assert all(told[place] == -1 for place, i in enumerate(window.ids[:-1]) if i == tokenizer.bos_id)
+    for place, token_id in enumerate(window.ids[:-1]):
+        if token_id not in (tokenizer.media_id, tokenizer.bos_id):
+            assert told[place] == told[place - 1]
     assert len(batch["words"]) == len(marks) and (batch["words"][:, 0] >= 0).all()
 
 
@@ -68,16 +74,16 @@ def test_what_is_not_to_be_learned_is_ignored(tokenizer, new_palm):
     assert tokenizer.decode(wanted) == f" {question.answer}" and wanted[-1] == tokenizer.eos_id
 
 
-def test_a_meaning_comes_in_at_its_mark_and_is_seen_from_there_on(new_palm):
-    palm, meanings = new_palm(), Meanings(32).eval()
+def test_a_meaning_is_heard_by_its_text_and_by_what_sees_that(new_palm):
+    palm, meanings = new_palm(size=Size(dim=32, depth=4, heads=2, vocab=48, dim_head=16)), Meanings(32).eval()
     batch = {
-        "world_ids": torch.randint(4, 48, (1, 6)),
-        "marks": torch.tensor([[0, 2]]),
+        "world_ids": torch.randint(4, 48, (2, 6)),
         "words": torch.tensor([[7, 9, -1]]),
+        "told": torch.tensor([[-1, -1, 0, 0, -1, -1], [-1] * 6]),
     }
     without = palm.decoder(palm.decoder.embedding(batch["world_ids"]))
-    changed = (told(palm, meanings, batch) - without).abs().sum(dim=-1)[0] > 1e-6
-    assert changed.tolist() == [False, False, True, True, True, True]
+    changed = (told(palm, meanings, batch) - without).abs().sum(dim=-1) > 1e-6
+    assert changed.tolist() == [[False, False, True, True, True, True], [False] * 6]
 
 
 def test_meanings_do_not_depend_on_the_order_of_words_or_what_fills_them_up():
