@@ -83,9 +83,11 @@ def teach(
     settings: TeachingSettings,
     stopped: threading.Event | None = None,
 ) -> Iterator[Progress]:
-    """Teaches a fresh adapter a text, judged by the text's last tenth; the rest as in `learn`.
+    """Teaches a fresh adapter a text, judged by the text's last tenth: Progress after each step, the first
+    before any, the last judged. The same settings give the same adapter after the same number of steps.
 
-    Raises TeachingError at once where the text is too short, and later where learning goes astray.
+    The model's own weights and scopes stay as they are. stopped: once set, the teaching ends. Raises
+    TeachingError at once where the text is too short, and later when the loss is no number any more.
     """
     to_read, to_judge = parted(text)
     ids = tokenizer.encode(to_read)
@@ -94,7 +96,7 @@ def teach(
             f"the text has about {len(ids) * 10 // 9:,} tokens and {FEWEST_TOKENS:,} are needed, which is "
             "two pages; give more of it"
         )
-    return learn(palm, tokenizer, ids, to_judge, context, settings, stopped)
+    return _learn(palm, tokenizer, ids, to_judge, context, settings, stopped)
 
 
 def parted(text: str) -> tuple[str, str]:
@@ -106,7 +108,7 @@ def parted(text: str) -> tuple[str, str]:
     return text[:cut], text[cut:]
 
 
-def learn(
+def _learn(
     palm: PaLM,
     tokenizer: Tokenizer,
     ids: Sequence[int],
@@ -115,12 +117,6 @@ def learn(
     settings: TeachingSettings,
     stopped: threading.Event | None = None,
 ) -> Iterator[Progress]:
-    """Teaches a fresh adapter these ids: Progress after each step, the first before any, the last
-    judged. The same settings give the same adapter after the same number of steps.
-
-    The model's own weights and scopes stay as they are. stopped: once set, the teaching ends.
-    Raises TeachingError when the loss is no number any more.
-    """
     begun, pupil = time.monotonic(), _Pupil(palm, tokenizer, ids, context, settings)
     judged = pupil.judge(to_judge)
     latest = Progress(0, 0.0, None, judged, judged, judged, pupil.mean_adapter())

@@ -7,10 +7,12 @@ import torch
 from tqdm import tqdm
 
 from palm_demo.checkpoints import load_palm, save_adapter
-from palm_demo.teaching import TeachingSettings, learn
+from palm_demo.scoring import bits_per_byte
+from palm_demo.teaching import TeachingSettings, teach
 from palm_demo.tokenizer import Tokenizer
+from palm_demo.training.palm import MEASURED_CHARACTERS
 from palm_demo.training.place import Workplace
-from palm_demo.training.prose import HELD_OUT, books, index, shelf_books, token_array
+from palm_demo.training.prose import HELD_OUT, books, index, shelf_books
 
 JUDGED_TIMES = 20
 
@@ -26,14 +28,15 @@ class ScopeRecipe:
 
 
 def train_scope(recipe: ScopeRecipe, place: Workplace) -> dict[str, float]:
-    """Trains on the author's shelf and writes `scopes/AUTHOR.safetensors`: the best that was found.
+    """Teaches the author's shelf and writes `scopes/AUTHOR.safetensors`: the best by the shelf's last tenth.
 
     Returns bits per byte on the author's unread book, of the base and of the scope.
     """
     tokenizer = Tokenizer.load(place.tokenizer)
     palm, made = load_palm(place.weights / "palm.safetensors")
     palm.freeze_().to("cuda" if torch.cuda.is_available() else "cpu")
-    ids = token_array(shelf_books(place.corpus, recipe.author), tokenizer, place.run / "tokens.npy")
+    judged = unread(place.corpus, recipe.author)
+    shelf = [book.read_text(encoding="utf-8") for book in shelf_books(place.corpus, recipe.author)]
     settings = TeachingSettings(
         recipe.rank,
         recipe.steps,
@@ -45,20 +48,23 @@ def train_scope(recipe: ScopeRecipe, place: Workplace) -> dict[str, float]:
         patience=recipe.steps,
         seed=recipe.seed,
     )
-    progress = learn(palm, tokenizer, ids, unread(place.corpus, recipe.author), made.context, settings)
+    progress = teach(palm, tokenizer, "\n\n".join(shelf), made.context, settings)
     for latest in (shown := tqdm(progress, total=recipe.steps + 1, unit="step")):
         if latest.bits_per_byte is not None:
             shown.write(
                 f"step {latest.step}: {latest.bits_per_byte:.4f} bits per byte, best {latest.best:.4f}"
             )
     save_adapter(place.weights / "scopes" / f"{recipe.author}.safetensors", palm, latest.adapter)
-    return {"base": round(latest.base, 4), "scope": round(latest.best, 4)}
+    return {
+        name: round(bits_per_byte(palm, tokenizer, judged, scope, made.context), 4)
+        for name, scope in (("base", None), ("scope", latest.adapter))
+    }
 
 
 def unread(corpus: Path, author: str) -> str:
-    """The author's book that nobody trained on. Raises ValueError where the shelf has none."""
+    """The beginning of the author's book that nobody read. Raises ValueError where the shelf has none."""
     ids = {row["id"] for row in index(corpus) if row["shelf"] == author} & set(HELD_OUT)
     for book in books(corpus):
         if book.stem in ids:
-            return book.read_text(encoding="utf-8")
+            return book.read_text(encoding="utf-8")[: 4 * MEASURED_CHARACTERS]
     raise ValueError(f"the shelf {author!r} of {corpus} has none of the unread books to judge a scope by")

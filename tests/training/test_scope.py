@@ -24,7 +24,7 @@ def place(new_palm, tokenizer, assets, tmp_path) -> Workplace:
     rows = ["id,title,author,shelf", "1,One,A,austen", "946,Two,A,austen", "3,Three,B,verne"]
     (corpus / "index.csv").write_text("\n".join(rows))
     for name in ("1", "946", "3"):
-        (corpus / f"{name}.txt").write_text(RHYME * 40)
+        (corpus / f"{name}.txt").write_text(RHYME * 100)
     return Workplace(tmp_path / "assets", tmp_path / "run", Intervals(), corpus)
 
 
