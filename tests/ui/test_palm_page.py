@@ -47,10 +47,19 @@ def quick(session, monkeypatch):
     monkeypatch.setattr(session, "teach", teach)
 
 
+def fill(page: Page, label: str, text: str) -> None:
+    """Writes into a box and lets the page take that in: it draws its boxes anew a frame later, and what was
+    written into another one meanwhile would be lost."""
+    box = page.get_by_label(label)
+    box.fill(text)
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    expect(box).to_have_value(text)
+
+
 def teach(page: Page, name: str) -> None:
     open_tab(page, "Teach a scope")
-    page.get_by_label("Text to learn from").fill(LESSON)
-    page.get_by_label("Name of the scope").fill(name)
+    fill(page, "Text to learn from", LESSON)
+    fill(page, "Name of the scope", name)
     press(page, "Teach")
     expect(page.locator("#palm-teaching-said")).to_contain_text(f"{name} is ready", timeout=DONE)
     expect(page.get_by_role("button", name="Teach", exact=True)).to_be_enabled()
@@ -295,8 +304,8 @@ def test_bad_lessons_are_explained_and_nothing_is_lost(visit, quick):
     page = open_tab(visit("PaLM"), "Teach a scope")
     press(page, "Teach")
     expect_warning(page, "1,000 are needed")
-    page.get_by_label("Text to learn from").fill("too short")
-    page.get_by_label("Name of the scope").fill("my letters")
+    fill(page, "Text to learn from", "too short")
+    fill(page, "Name of the scope", "my letters")
     press(page, "Teach")
     expect_warning(page, "use letters, digits")
     expect(page.get_by_label("Text to learn from")).to_have_value("too short")
