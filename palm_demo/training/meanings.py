@@ -16,6 +16,9 @@ from palm_demo.world.captions import NUMBERS
 NOISE = 0.5
 """At most, beside a meaning of size one: bridges will not say it as clearly as words do."""
 
+LOUD = 6.0
+"""How large a meaning is at first: about half of the states that it is added to."""
+
 
 def meaning(medium: world.Scene | world.MovingScene) -> list[str]:
     """The words for a medium: its things, and their number, way and background."""
@@ -36,6 +39,8 @@ class Meanings(nn.Module):
     def __init__(self, dim: int):
         super().__init__()
         self.out = nn.Linear(dim, dim, bias=False)
+        with torch.no_grad():
+            self.out.weight.copy_(LOUD * torch.eye(dim))  # what is meant is nearly said already
 
     def forward(self, words: Tensor, embedding: Tensor) -> Tensor:
         """(m, t) ids, -1 where there is none; (vocab, dim) -> (m, dim)."""
