@@ -83,15 +83,15 @@ def look(
     if not media:
         raise PromptError("there is no picture or video to look at; give one per <media>")
     ids = torch.tensor([[*prompt, *answer]], device=media[0].device)
-    patches = flamingo.patches_of(media)
+    patches = flamingo.encoder.patches(media)
     weights = flamingo.weights(ids, flamingo.embed_patches(patches, ids))
     chosen = slice(len(prompt) - 1, len(prompt) + len(answer) - 1)
     by_layer = torch.cat([weights[layer][:, :, chosen].mean(dim=1) for layer in sorted(weights)])
     of_media = by_layer.chunk(len(media), dim=-1)
     maps = []
     for place, (medium, weight) in enumerate(zip(patches, of_media, strict=True)):
-        tokens = flamingo.resampler_input(medium[None], torch.tensor([place], device=ids.device))
-        (rolled,) = rollout(flamingo.resampler, tokens)
+        tokens = flamingo.encoder.resampler_input(medium[None], torch.tensor([place], device=ids.device))
+        (rolled,) = rollout(flamingo.encoder.resampler, tokens)
         side = _side(medium.shape[-2])
         maps.append(rearrange(weight @ rolled, "l n (f r c) -> l n f r c", r=side, c=side).numpy(force=True))
     return gates(flamingo), maps

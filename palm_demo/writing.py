@@ -131,3 +131,16 @@ class Writer:
     @property
     def _device(self) -> torch.device:
         return next(iter(self.model.parameters())).device
+
+
+def without_leading_space(deltas: Iterator[str]) -> Iterator[str]:
+    """Words follow a prompt after a space, which belongs to their tokens, not to the answer."""
+    begun = False
+    for delta in deltas:
+        if isinstance(delta, Waiting):
+            yield delta
+            continue
+        delta = delta if begun else delta.lstrip()
+        if delta:
+            begun = True
+            yield delta

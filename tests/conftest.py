@@ -12,6 +12,7 @@ import palm_demo
 from palm_demo.decoder import Size
 from palm_demo.models import Flamingo, MaMMUT, PaLM
 from palm_demo.models.mammut import PatchMemory, bidirectional_text_pass
+from palm_demo.models.media_encoder import MediaEncoder
 from palm_demo.parts import MULTIMODAL, RLHF, Style
 from palm_demo.resampler import AttentionPool, PerceiverResampler, PlacedLatents
 from palm_demo.session import Session
@@ -84,16 +85,13 @@ def new_palm() -> Callable[..., PaLM]:
 @pytest.fixture
 def new_flamingo(new_tower) -> Callable[..., Flamingo]:
     def new(media_rule: str = "all", size: Size = TINY, every: int = 1, stir: bool = True) -> Flamingo:
-        flamingo = Flamingo(
-            stirred(PaLM(size, RLHF)),
+        encoder = MediaEncoder(
             stirred(new_tower()),
             PerceiverResampler(24, depth=1, heads=2, dim_head=8, num_latents=3),
             PlacedLatents(8, 24),
-            MEDIA_ID,
-            media_rule,
-            every,
             max_frames=4,
         )
+        flamingo = Flamingo(stirred(PaLM(size, RLHF)), encoder, MEDIA_ID, media_rule, every)
         return stirred(flamingo) if stir else flamingo
 
     return new

@@ -97,8 +97,8 @@ def test_a_map_is_the_weights_carried_to_the_patches_by_hand(new_flamingo, ids, 
     assert of_picture.shape == (2, 3, 1, 2, 2) and of_video.shape == (2, 3, 3, 2, 2)
 
     weights = flamingo.weights(ids, flamingo.embed_media(media, ids))
-    patches = flamingo.tower(media[1]) + flamingo.frame_positions[:3, None]
-    (resampled,) = flamingo.resampler.weights(patches.reshape(1, 3 * PATCHES, 24))
+    patches = flamingo.encoder.tower(media[1]) + flamingo.encoder.frame_positions[:3, None]
+    (resampled,) = flamingo.encoder.resampler.weights(patches.reshape(1, 3 * PATCHES, 24))
     for layer, weight in weights.items():
         for token in range(len(ANSWER)):
             chosen_at = len(PROMPT) + token - 1
@@ -166,10 +166,10 @@ def test_a_session_tells_where_an_answer_looked(session):
     )
     assert "".join(looked.tokens) == " the first"
     assert [gate.layer for gate in looked.gates] == [int(layer) for layer in session.flamingo.bridges]
-    assert [len(seen.frames) for seen in looked.media] == [1, session.flamingo.max_frames]
+    assert [len(seen.frames) for seen in looked.media] == [1, session.flamingo.encoder.max_frames]
     for seen in looked.media:
         assert seen.maps.shape[:3] == (len(looked.gates), len(looked.tokens), len(seen.frames))
-        assert seen.frames[0].size == (session.flamingo.tower.image_size,) * 2
+        assert seen.frames[0].size == (session.flamingo.encoder.tower.image_size,) * 2
     for token in range(len(looked.tokens)):
         assert sum(looked.shares(token)) == pytest.approx(1, abs=1e-4)
 

@@ -18,7 +18,7 @@ HEADER_BYTES = 100_000
 
 def save_adapter(path: Path, palm: PaLM, adapter: Adapter) -> None:
     """Writes an adapter, and which base weights it belongs to."""
-    description = {"kind": KIND, "rank": adapter.rank, "base": fingerprint(palm.decoder)}
+    description = {"kind": KIND, "rank": adapter.rank, "base": fingerprint(palm.decoder.state_dict())}
     files.write(path, adapter.state_dict(), description, torch.bfloat16)
 
 
@@ -44,7 +44,7 @@ def load_adapter(path: Path, palm: PaLM, highest_rank: int = HIGHEST_RANK) -> Ad
     for name, tensor in tensors.items():
         if not tensor.is_floating_point() or not tensor.isfinite().all():
             raise CheckpointError(f"{path} has values in {name} that are no finite numbers; teach it again")
-    if (base := description.get("base")) != (mine := fingerprint(palm.decoder)):
+    if (base := description.get("base")) != (mine := fingerprint(palm.decoder.state_dict())):
         raise CheckpointError(
             f"{path} was trained on other base weights ({base}) than these ({mine}) and means nothing to "
             "them; teach it again here"

@@ -6,6 +6,7 @@ from palm_demo.decoder import Size
 from palm_demo.errors import CheckpointError
 from palm_demo.models import Flamingo, MaMMUT, PaLM
 from palm_demo.models.mammut import PatchMemory, bidirectional_text_pass
+from palm_demo.models.media_encoder import MediaEncoder
 from palm_demo.parts import STYLES
 from palm_demo.resampler import AttentionPool, PerceiverResampler, PlacedLatents
 from palm_demo.vision import VisionTower
@@ -72,16 +73,9 @@ class FlamingoBlueprint:
         resampler = PerceiverResampler(
             tower.width, self.resampler_depth, size.heads, size.dim_head, self.num_latents
         )
-        return Flamingo(
-            palm,
-            tower,
-            resampler,
-            PlacedLatents(self.max_media, tower.width),
-            self.media_token_id,
-            self.media_rule,
-            self.cross_attn_every,
-            self.max_frames,
-        )
+        places = PlacedLatents(self.max_media, tower.width)
+        encoder = MediaEncoder(tower, resampler, places, self.max_frames)
+        return Flamingo(palm, encoder, self.media_token_id, self.media_rule, self.cross_attn_every)
 
 
 Blueprint = PaLMBlueprint | MaMMUTBlueprint | FlamingoBlueprint

@@ -7,7 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 import palm_demo
-from palm_demo.cli.output import add_json_option, show
+from palm_demo.cli.output import add_verb, show
 from palm_demo.errors import PromptError
 from palm_demo.gallery import Filters, Report, add_pictures, open_gallery, read_since
 from palm_demo.gallery.adding_with_ray import add_with_ray
@@ -49,14 +49,12 @@ def add_verbs(verbs) -> None:
 
 
 def _action(actions, name: str, run, described: str) -> argparse.ArgumentParser:
-    parser = actions.add_parser(name, help=described, description=described[0].upper() + described[1:] + ".")
+    parser = add_verb(actions, name, run, described)
     parser.add_argument(
         "--gallery",
         default=os.environ.get("PALM_DEMO_GALLERY") or str(beside_the_app()),
         help="a folder or s3://… (PALM_DEMO_GALLERY, or else %(default)s)",
     )
-    add_json_option(parser)
-    parser.set_defaults(run=run)
     return parser
 
 

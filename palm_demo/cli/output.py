@@ -8,13 +8,9 @@ from collections.abc import Iterable
 def add_verb(verbs, name: str, run, described: str) -> argparse.ArgumentParser:
     """A verb's parser, whose `run` is called with what was given."""
     parser = verbs.add_parser(name, help=described, description=described[0].upper() + described[1:] + ".")
-    add_json_option(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of lines")
     parser.set_defaults(run=run)
     return parser
-
-
-def add_json_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print one JSON document instead of lines")
 
 
 def show(given: argparse.Namespace, document: object, lines: Iterable[str]) -> None:

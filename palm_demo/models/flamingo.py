@@ -2,11 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle
-from typing import Protocol
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor, nn
 
 from palm_demo.attention import Causal, Pattern
@@ -14,21 +12,9 @@ from palm_demo.bridges import GatedCrossAttention, KeysValues
 from palm_demo.cache import ContextCache, KVCache
 from palm_demo.decoder import Size
 from palm_demo.errors import PromptError
+from palm_demo.models.media_encoder import MediaEncoder
+from palm_demo.models.media_rules import visible_media
 from palm_demo.models.palm import PaLM, cross_entropy, last_states
-from palm_demo.resampler import PerceiverResampler
-from palm_demo.vision import freeze_
-
-MediaRule = Callable[[Tensor, Tensor], Tensor]
-"""(text_time, media_time) -> bool: may text at this time see that medium?"""
-
-MEDIA_RULES: dict[str, tuple[MediaRule, ...]] = {
-    "immediate": (torch.eq,),
-    "all": (torch.ge,),
-    "in turn": (torch.ge, torch.eq),
-}
-"""What each bridge shows to text, and from the first again when there are more: only the medium right
-before it (section 3.1.3), or all before it. By the one a text learns what its own picture is, by the
-other it finds a thing among several."""
 
 Listen = Callable[[Tensor, KeysValues, Tensor], Tensor]
 """States, the media's keys and values, what is visible -> states: a bridge as the decoder calls it."""
@@ -55,49 +41,31 @@ class FlamingoCache:
         self.seen.pop()
 
 
-class MediaPlaces(Protocol):
-    """Which medium of its text each is (resampler.PlacedPatches or PlacedLatents)."""
-
-    positions: Tensor
-
-    def to_patches(self, patches: Tensor, places: Tensor) -> Tensor: ...
-
-    def to_latents(self, latents: Tensor, places: Tensor) -> Tensor: ...
-
-
 class Flamingo(nn.Module):
-    """A PaLM, a vision tower, both frozen, and between them a resampler and gated bridges.
+    """A frozen PaLM, an encoder of pictures and videos, and gated bridges between them.
 
-    tower: any image encoder, (b, 3, size, size) -> (b, patches, dim); None where patches are given
-    instead of pixels. media_rule: a name of MEDIA_RULES. cross_attn_every: a bridge after every n-th
-    block, the first one included. max_frames: frames a video may have.
+    media_rule: a name of MEDIA_RULES. cross_attn_every: a bridge after every n-th block, the first
+    one included.
     """
 
     def __init__(
         self,
         palm: PaLM,
-        tower: nn.Module | None,
-        resampler: PerceiverResampler,
-        media_places: MediaPlaces,
+        encoder: MediaEncoder,
         media_token_id: int,
         media_rule: str,
         cross_attn_every: int,
-        max_frames: int,
     ):
         super().__init__()
-        self.palm = palm.freeze_()
-        self.tower = freeze_(tower) if tower is not None else None
-        self.resampler, self.media_places = resampler, media_places
+        self.palm, self.encoder = palm.freeze_(), encoder
         self.media_token_id, self.media_rule = media_token_id, media_rule
         self.cross_attn_every = cross_attn_every
         size = palm.size
-        dim_media = resampler.latents.shape[1]
-        self.frame_positions = nn.Parameter(torch.randn(max_frames, dim_media) * 0.02)
         embedding = palm.decoder.embedding.weight[media_token_id]
         self.media_embedding = nn.Parameter(embedding.detach().clone())
         self.bridges = nn.ModuleDict(
             {
-                str(layer): GatedCrossAttention(size.dim, dim_media, size.heads, size.dim_head)
+                str(layer): GatedCrossAttention(size.dim, encoder.dim, size.heads, size.dim_head)
                 for layer in range(0, size.depth, cross_attn_every)
             }
         )
@@ -105,15 +73,6 @@ class Flamingo(nn.Module):
     @property
     def size(self) -> Size:
         return self.palm.size
-
-    @property
-    def max_frames(self) -> int:
-        return len(self.frame_positions)
-
-    @property
-    def max_media(self) -> int:
-        """Media a text may have."""
-        return len(self.media_places.positions)
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """All that training moves: resampler, bridges, both kinds of positions, the media token."""
@@ -177,62 +136,22 @@ class Flamingo(nn.Module):
     def embed_media(self, media: Sequence[Tensor], ids: Tensor) -> Tensor:
         """Pictures (3, size, size) and videos (frames, 3, size, size) -> (len(media), latents, dim).
 
-        ids: (b, n), the texts they stand in, in reading order: latents know their place.
-        Frames of a video carry time positions, pictures none. Raises PromptError when there are more
-        or fewer media than media tokens, a video has more frames than `max_frames`, a text more
-        media than `max_media`, or there is no tower.
+        ids: (b, n), the texts they stand in, in reading order: latents know their place. Raises
+        PromptError as the encoder does, when there are more or fewer media than media tokens, and when a
+        text has more than the encoder has places for.
         """
-        return self.embed_patches(self.patches_of(media), ids)
-
-    def patches_of(self, media: Sequence[Tensor]) -> list[Tensor]:
-        """What the tower sees: (patches, dim) of a picture, (frames, patches, dim) of a video.
-
-        Raises PromptError as `embed_media` does.
-        """
-        if self.tower is None:
-            raise PromptError("this Flamingo has no vision tower; give it patches (`embeds`), no pixels")
-        frames = [medium if medium.ndim == 4 else medium[None] for medium in media]
-        for video in frames:
-            self._check_frames(len(video))
-        with torch.no_grad():
-            patches = self.tower(torch.cat(frames))
-        if patches.ndim != 3:
-            raise PromptError(
-                f"the vision tower gave {tuple(patches.shape)}; it has to give patches, (b, patches, dim)"
-            )
-        each = patches.split([len(video) for video in frames])
-        return [p if m.ndim == 4 else p[0] for p, m in zip(each, media, strict=True)]
+        return self.embed_patches(self.encoder.patches(media), ids)
 
     def embed_patches(self, media: Sequence[Tensor], ids: Tensor) -> Tensor:
         """The same from the tower's tokens: pictures (patches, dim), videos (frames, patches, dim)."""
-        places = self._places(ids, len(media))
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for index, patches in enumerate(media):
-            groups.setdefault(tuple(patches.shape), []).append(index)
-        latents: list[Tensor | None] = [None] * len(media)
-        for indices in groups.values():
-            patches = torch.stack([media[index] for index in indices])
-            resampled = self.resampler(self.resampler_input(patches, places[indices]))
-            placed = self.media_places.to_latents(resampled, places[indices])
-            for index, row in zip(indices, placed, strict=True):
-                latents[index] = row
-        return torch.stack(latents)
-
-    def resampler_input(self, patches: Tensor, places: Tensor) -> Tensor:
-        """What the resampler reads of media of one kind: (b, patches, dim), of videos
-        (b, frames, patches, dim), with (b,) places -> (b, tokens, dim), frame after frame."""
-        if patches.ndim == 4:
-            self._check_frames(patches.shape[1])
-            patches = patches + rearrange(self.frame_positions[: patches.shape[1]], "f d -> f 1 d")
-            patches = rearrange(patches, "b f p d -> b (f p) d")
-        return self.media_places.to_patches(patches, places)
+        return self.encoder(media, self._places(ids, len(media)))
 
     def _places(self, ids: Tensor, given: int) -> Tensor:
         """(media,), which medium of its text each is, from 0."""
         counts = self._count(ids, given)
-        if max(counts) > self.max_media:
+        if max(counts) > self.encoder.max_media:
             raise PromptError(
-                f"the text has {max(counts)} media, at most {self.max_media} fit; leave some out"
+                f"the text has {max(counts)} media, at most {self.encoder.max_media} fit; leave some out"
             )
         return torch.cat([torch.arange(count, device=ids.device) for count in counts])
 
@@ -245,12 +164,6 @@ class Flamingo(nn.Module):
                 "give one picture or video per mark"
             )
         return counts
-
-    def _check_frames(self, count: int) -> None:
-        if count > self.max_frames:
-            raise PromptError(
-                f"a video has {count} frames, at most {self.max_frames} fit; sample fewer of them"
-            )
 
     def weights(self, ids: Tensor, latents: Tensor) -> dict[int, Tensor]:
         """Where a whole text looks, by the layer of each bridge: (b, h, n, media x latents of a medium).
@@ -298,11 +211,11 @@ class Flamingo(nn.Module):
         tokens = KVCache(size.depth, rows, capacity, size.dim_head, self.palm.decoder.embedding.weight)
         tokens.clear()
         return FlamingoCache(
-            tokens, ContextCache(self._no_media(rows), []), len(self.resampler.latents), seen=[]
+            tokens, ContextCache(self._no_media(rows), []), self.encoder.num_latents, seen=[]
         )
 
     def _no_media(self, rows: int) -> dict[int, KeysValues]:
-        return self._look_at(self.frame_positions.new_zeros(rows, 0, self.frame_positions.shape[1]))
+        return self._look_at(self.media_embedding.new_zeros(rows, 0, self.encoder.dim))
 
     def extend(self, ids: Tensor, cache: FlamingoCache) -> Tensor:
         """(b,) one new id per row, no media token -> (b, vocab) logits of the next."""
@@ -328,9 +241,7 @@ class Flamingo(nn.Module):
         if not media:
             return self.palm.decoder(states, pattern)
         most = next(iter(media.values()))[0].shape[2] // media_tokens
-        media_times = repeat(torch.arange(1, most + 1, device=ids.device), "t -> (t m)", m=media_tokens)
-        text_times = rearrange(times, "b n -> b n 1")
-        shown = cycle([rule(text_times, media_times) for rule in MEDIA_RULES[self.media_rule]])
+        shown = visible_media(self.media_rule, times, most, media_tokens)
 
         # A row of text alone is PaLM's, in company as on its own.
         has_media = rearrange(times[:, -1] > 0, "b -> b 1 1")

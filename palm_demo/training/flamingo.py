@@ -76,7 +76,9 @@ def train_flamingo(recipe: FlamingoRecipe, place: Workplace) -> dict[str, float]
     model = made.build(palm, tower)
     ajar_(model)
 
-    bank = kept(place.run / "bank.safetensors", scenes(recipe), model.tower, f"flamingo/{recipe.seed}")
+    bank = kept(
+        place.run / "bank.safetensors", scenes(recipe), model.encoder.tower, f"flamingo/{recipe.seed}"
+    )
     examiner = Examiner(bank.media, tokenizer)
     words = noun_states(model, tokenizer)
 
@@ -123,8 +125,8 @@ def ajar_(model: Flamingo) -> None:
         for bridge in model.bridges.values():
             bridge.attention_gate.fill_(AJAR)
             bridge.ff_gate.fill_(AJAR)
-        model.resampler.latents.mul_(SMALL)
-        model.frame_positions.mul_(FRAMES_APART)
+        model.encoder.resampler.latents.mul_(SMALL)
+        model.encoder.frame_positions.mul_(FRAMES_APART)
 
 
 def matching_batch(rng: random.Random, size: int, examiner: Examiner) -> Batch:
@@ -170,4 +172,4 @@ def _held_out(kind: str, model: Flamingo, tokenizer: Tokenizer) -> tuple[Bank, B
         places = range(len(media), len(media) + len(question.media))
         asked.append(Asked([question_reading(question, tokenizer)], places))
         media += question.media
-    return look_at(media, model.tower, f"measured/{kind}"), questions_batch(asked, tokenizer)
+    return look_at(media, model.encoder.tower, f"measured/{kind}"), questions_batch(asked, tokenizer)

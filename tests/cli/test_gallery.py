@@ -71,9 +71,10 @@ def test_pictures_are_added_found_exported_and_removed(run, folder, tmp_path):
 
 
 def test_a_gallery_of_other_weights_is_refused_and_rebuilt(run, folder, session, monkeypatch):
+    now = session.fingerprint
     monkeypatch.setitem(session.__dict__, "fingerprint", "earlier0")
     run("add", str(folder))
-    monkeypatch.setitem(session.__dict__, "fingerprint", session.mammut.fingerprint())
+    monkeypatch.setitem(session.__dict__, "fingerprint", now)
     code, out, err = run("search", "a cat")
     assert (code, out) == (2, "")
     assert "made by other weights (earlier0)" in err and "gallery rebuild --gallery" in err

@@ -85,7 +85,7 @@ def test_a_bridge_shows_the_picture_before_the_last_where_the_rule_says_so(
     flamingo = new_flamingo(rule, size=Size(dim=32, depth=3, heads=2, vocab=48, dim_head=16))
     ids = text(new_ids, 1, 5)
     weights = flamingo.weights(ids, flamingo.embed_media(media(1, 1), ids))
-    first, latents = slice(2, 5), len(flamingo.resampler.latents)
+    first, latents = slice(2, 5), len(flamingo.encoder.resampler.latents)
     for layer, of_all in enumerate(bridges):
         of_first, of_last = weights[layer][0].split(latents, dim=-1)
         assert (of_first[:, first] > 0).all() and (of_last[:, first] == 0).all()
@@ -163,14 +163,14 @@ def test_the_order_of_a_videos_frames_matters(new_flamingo):
 def test_a_picture_has_no_place_in_time(new_flamingo):
     flamingo, (picture, video) = new_flamingo(), media(1, 2)
     before = flamingo.embed_media([picture], MARKS[:1]), flamingo.embed_media([video], MARKS[:1])
-    flamingo.frame_positions.data += 1 + torch.randn_like(flamingo.frame_positions)
+    flamingo.encoder.frame_positions.data += 1 + torch.randn_like(flamingo.encoder.frame_positions)
     assert torch.equal(flamingo.embed_media([picture], MARKS[:1]), before[0])
     assert not torch.allclose(flamingo.embed_media([video], MARKS[:1]), before[1], atol=1e-2)
 
 
 def test_patches_made_beforehand_give_the_same_latents(new_flamingo):
     flamingo, some = new_flamingo(), media(1, 3)
-    patches = [flamingo.tower(some[0][None])[0], flamingo.tower(some[1])]
+    patches = [flamingo.encoder.tower(some[0][None])[0], flamingo.encoder.tower(some[1])]
     assert_close(flamingo.embed_patches(patches, MARKS[:2]), flamingo.embed_media(some, MARKS[:2]))
 
 
@@ -198,13 +198,13 @@ def test_only_what_stands_between_text_and_pictures_learns(new_flamingo, new_ids
     flamingo, ids = new_flamingo(), text(new_ids, 1, 5)
     flamingo.logits(ids, flamingo.embed_media(media(1, 4), ids)).square().mean().backward()
     learning = {name for name, p in flamingo.named_parameters() if p.grad is not None and p.grad.any()}
-    frozen = {name for name, _ in flamingo.named_parameters() if name.startswith(("palm.", "tower."))}
+    frozen = {name for name, _ in flamingo.named_parameters() if name.startswith(("palm.", "encoder.tower."))}
     assert learning == {name for name, _ in flamingo.named_parameters()} - frozen
-    assert {name.split(".")[0] for name in learning} == {
+    assert {name.removeprefix("encoder.").split(".")[0] for name in learning} == {
         "resampler",
         "bridges",
         "frame_positions",
-        "media_places",
+        "places",
         "media_embedding",
     }
     assert {id(p) for p in flamingo.trained_parameters()} == {
@@ -217,9 +217,11 @@ def test_the_tower_stays_in_eval_mode_after_train(new_flamingo):
     before = flamingo.embed_media(some, MARKS[:2])
     flamingo.train()
     assert flamingo.bridges.training
-    assert not any(module.training for module in flamingo.tower.modules())
+    assert not any(module.training for module in flamingo.encoder.tower.modules())
     assert torch.equal(flamingo.embed_media(some, MARKS[:2]), before)
-    assert not any(p.requires_grad for p in (*flamingo.tower.parameters(), *flamingo.palm.parameters()))
+    assert not any(
+        p.requires_grad for p in (*flamingo.encoder.tower.parameters(), *flamingo.palm.parameters())
+    )
 
 
 def test_training_leaves_the_language_model_as_it_was(new_flamingo, new_ids):

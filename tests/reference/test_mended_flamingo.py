@@ -31,7 +31,7 @@ def test_an_encoder_is_needed_for_pixels_alone(flamingos, text):
     with pytest.raises(AttributeError):
         FlamingoPaLM(**SIZE)
     _, ours = flamingos(img_encoder=NoEncoder())
-    ours.tower = None
+    ours.encoder.tower = None
     ids = text(1, 9, marks=(0,))
     assert ours(ids, embeds=torch.randn(1, 1, 4, 32)).shape == (1, 9, 48)
     with pytest.raises(PromptError, match="no vision tower; give it patches"):
@@ -44,8 +44,8 @@ def test_the_encoder_stays_frozen_and_still_in_text_mode_and_in_training(flaming
         model(text(1, 9))
         model.train()
     assert reference.img_encoder.training and reference.img_encoder.to_patches.weight.requires_grad
-    assert not ours.tower.training and not ours.tower.dropout.training
-    assert not ours.tower.to_patches.weight.requires_grad
+    assert not ours.encoder.tower.training and not ours.encoder.tower.dropout.training
+    assert not ours.encoder.tower.to_patches.weight.requires_grad
 
 
 def test_a_forward_pass_freezes_and_thaws_nothing(flamingos, text):
@@ -66,7 +66,7 @@ def test_frame_positions_and_the_media_token_learn(flamingos, text):
     for model in (reference, ours):
         model(ids, videos=videos).square().mean().backward()
     assert reference.video_frame_pos_emb.grad is None and reference.token_emb.weight.grad is None
-    assert ours.frame_positions.grad[:3].all() and ours.media_embedding.grad.any()
+    assert ours.encoder.frame_positions.grad[:3].all() and ours.media_embedding.grad.any()
 
 
 def test_a_model_of_pictures_refuses_videos_with_both_numbers(flamingos, text):

@@ -130,8 +130,8 @@ def test_one_layer_alone_looks_elsewhere_and_its_gates_are_told(visit, session):
     page = visit("Flamingo")
     page.locator("#flamingo-samples button").nth(5).click()
     frames = page.locator("#flamingo-maps img")
-    expect(frames).to_have_count(session.flamingo.max_frames)
-    expect(page.locator("#flamingo-maps")).to_contain_text(f"frame {session.flamingo.max_frames}:")
+    expect(frames).to_have_count(session.flamingo.encoder.max_frames)
+    expect(page.locator("#flamingo-maps")).to_contain_text(f"frame {session.flamingo.encoder.max_frames}:")
     together = frames.first.get_attribute("src")
     page.get_by_role("button", name="Gates, layer by layer").click()
     rows = page.locator("#flamingo-gates tbody tr")
@@ -177,11 +177,13 @@ def test_nothing_is_shown_of_an_answer_without_pictures_or_after_starting_over(v
 
 
 def choose(page: Page, what: str, value: str) -> None:
+    """Options move under the pointer until the list shows only what fits."""
     field = page.locator(f"#scene-{what} input")
     field.click()
-    field.fill("")
-    field.press_sequentially(value)
+    field.fill(value)
+    expect(page.get_by_role("option").filter(has_not_text=value)).to_have_count(0)
     page.get_by_role("option", name=value, exact=True).click()
+    expect(field).to_have_value(value)
 
 
 def test_a_made_scene_is_asked_about(visit):

@@ -14,6 +14,7 @@ from palm_demo.checkpoints.reference import naming
 from palm_demo.decoder import Decoder, Size
 from palm_demo.models import Flamingo, MaMMUT, PaLM
 from palm_demo.models.mammut import PooledMemory, causal_text_pass
+from palm_demo.models.media_encoder import MediaEncoder
 from palm_demo.models.palm import PaLMEncoder
 from palm_demo.parts import MULTIMODAL, RLHF, TOOLFORMER, NormalizedQK, RoPE, Style, XPos
 from palm_demo.resampler import AttentionPool, PerceiverResampler, PlacedPatches
@@ -105,15 +106,18 @@ def flamingo(
     only_attend_immediate_media: bool = True,
 ) -> Flamingo:
     """img_encoder: copied, then given the checkpoint's weights."""
-    return Flamingo(
-        PaLM(Size(dim, depth, heads, num_tokens, dim_head, ff_mult), MULTIMODAL),
+    encoder = MediaEncoder(
         copy.deepcopy(img_encoder),
         PerceiverResampler(dim, perceiver_depth, heads, dim_head, perceiver_num_latents),
         PlacedPatches(MEDIA_PLACES, dim),
+        max_video_frames or 0,
+    )
+    return Flamingo(
+        PaLM(Size(dim, depth, heads, num_tokens, dim_head, ff_mult), MULTIMODAL),
+        encoder,
         media_token_id,
         "immediate" if only_attend_immediate_media else "all",
         cross_attn_every,
-        max_video_frames or 0,
     )
 
 
@@ -181,7 +185,7 @@ def _is_flamingo(model: nn.Module) -> bool:
     return (
         isinstance(model, Flamingo)
         and _has_parts(model.palm.decoder, MULTIMODAL, RoPE)
-        and isinstance(model.media_places, PlacedPatches)
+        and isinstance(model.encoder.places, PlacedPatches)
     )
 
 

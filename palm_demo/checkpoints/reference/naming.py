@@ -49,10 +49,10 @@ _MULTIMODAL: Rules = (
 )
 
 FLAMINGO: Rules = (
-    (r"^palm\.", ""),
+    (r"^(palm|encoder)\.", ""),
     *_MULTIMODAL,
     (r"^resampler\.", "perceiver_resampler."),
-    (r"^media_places\.positions$", "perceiver_resampler.media_pos_emb"),
+    (r"^places\.positions$", "perceiver_resampler.media_pos_emb"),
     (r"^frame_positions$", "video_frame_pos_emb"),
     (r"^bridges\.(\d+)\.attention_gate$", r"layers.\1.1.attn_gate"),
     (r"^bridges\.(\d+)\.(ff|ff_gate)\b", r"layers.\1.1.\2"),

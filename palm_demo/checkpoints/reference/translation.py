@@ -93,7 +93,7 @@ def _scopes(model: nn.Module) -> nn.Module | None:
 
 
 def _reference_shape(ours: str, t: Tensor) -> tuple[int, ...]:
-    if ours == "media_places.positions":
+    if ours == "encoder.places.positions":
         return len(t), 1, t.shape[1]
     return (1,) if ours == "log_scale" else tuple(t.shape)
 

@@ -1,0 +1,114 @@
+"""From pictures and videos to the latents that a text looks at (Flamingo, section 3.1.1)."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from palm_demo.errors import PromptError
+from palm_demo.resampler import PerceiverResampler
+from palm_demo.vision import freeze_
+
+
+class MediaPlaces(Protocol):
+    """Which medium of its text each is (resampler.PlacedPatches or PlacedLatents)."""
+
+    positions: Tensor
+
+    def to_patches(self, patches: Tensor, places: Tensor) -> Tensor: ...
+
+    def to_latents(self, latents: Tensor, places: Tensor) -> Tensor: ...
+
+
+class MediaEncoder(nn.Module):
+    """A frozen vision tower and a resampler.
+
+    tower: any image encoder, (b, 3, size, size) -> (b, patches, dim); None where patches are given
+    instead of pixels. max_frames: frames a video may have.
+    """
+
+    def __init__(
+        self,
+        tower: nn.Module | None,
+        resampler: PerceiverResampler,
+        places: MediaPlaces,
+        max_frames: int,
+    ):
+        super().__init__()
+        self.tower = freeze_(tower) if tower is not None else None
+        self.resampler, self.places = resampler, places
+        self.frame_positions = nn.Parameter(torch.randn(max_frames, self.dim) * 0.02)
+
+    @property
+    def dim(self) -> int:
+        """Of patches and latents."""
+        return self.resampler.latents.shape[1]
+
+    @property
+    def num_latents(self) -> int:
+        """Of each medium."""
+        return len(self.resampler.latents)
+
+    @property
+    def max_frames(self) -> int:
+        return len(self.frame_positions)
+
+    @property
+    def max_media(self) -> int:
+        """Media a text may have."""
+        return len(self.places.positions)
+
+    def patches(self, media: Sequence[Tensor]) -> list[Tensor]:
+        """What the tower sees in pictures (3, size, size) and videos (frames, 3, size, size): (patches, dim)
+        and (frames, patches, dim).
+
+        Raises PromptError when there is no tower, a video has more frames than `max_frames`, or the tower
+        gives no patches.
+        """
+        if self.tower is None:
+            raise PromptError("this Flamingo has no vision tower; give it patches (`embeds`), no pixels")
+        frames = [medium if medium.ndim == 4 else medium[None] for medium in media]
+        for video in frames:
+            self._check_frames(len(video))
+        with torch.no_grad():
+            patches = self.tower(torch.cat(frames))
+        if patches.ndim != 3:
+            raise PromptError(
+                f"the vision tower gave {tuple(patches.shape)}; it has to give patches, (b, patches, dim)"
+            )
+        each = patches.split([len(video) for video in frames])
+        return [p if m.ndim == 4 else p[0] for p, m in zip(each, media, strict=True)]
+
+    def forward(self, media: Sequence[Tensor], places: Tensor) -> Tensor:
+        """What `patches` gives, and (media,) places in their texts from 0 -> (media, latents, dim).
+
+        Frames of a video carry time positions, pictures none. Raises PromptError as `patches` does.
+        """
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for index, patches in enumerate(media):
+            groups.setdefault(tuple(patches.shape), []).append(index)
+        latents: list[Tensor | None] = [None] * len(media)
+        for indices in groups.values():
+            patches = torch.stack([media[index] for index in indices])
+            resampled = self.resampler(self.resampler_input(patches, places[indices]))
+            placed = self.places.to_latents(resampled, places[indices])
+            for index, row in zip(indices, placed, strict=True):
+                latents[index] = row
+        return torch.stack(latents)
+
+    def resampler_input(self, patches: Tensor, places: Tensor) -> Tensor:
+        """What the resampler reads of media of one kind: (b, patches, dim), of videos
+        (b, frames, patches, dim), with (b,) places -> (b, tokens, dim), frame after frame."""
+        if patches.ndim == 4:
+            self._check_frames(patches.shape[1])
+            patches = patches + rearrange(self.frame_positions[: patches.shape[1]], "f d -> f 1 d")
+            patches = rearrange(patches, "b f p d -> b (f p) d")
+        return self.places.to_patches(patches, places)
+
+    def _check_frames(self, count: int) -> None:
+        if count > self.max_frames:
+            raise PromptError(
+                f"a video has {count} frames, at most {self.max_frames} fit; sample fewer of them"
+            )

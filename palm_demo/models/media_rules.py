@@ -1,0 +1,31 @@
+"""Which media a text sees, bridge by bridge."""
+
+from collections.abc import Callable, Iterator
+from itertools import cycle
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor
+
+MediaRule = Callable[[Tensor, Tensor], Tensor]
+"""(text_time, media_time) -> bool: may text at this time see that medium?"""
+
+MEDIA_RULES: dict[str, tuple[MediaRule, ...]] = {
+    "immediate": (torch.eq,),
+    "all": (torch.ge,),
+    "in turn": (torch.ge, torch.eq),
+}
+"""What each bridge shows to text, and from the first again when there are more: only the medium right
+before it (section 3.1.3), or all before it. By the one a text learns what its own picture is, by the
+other it finds a thing among several."""
+
+
+def visible_media(rule: str, times: Tensor, media: int, latents: int) -> Iterator[Tensor]:
+    """For each bridge, without end: (b, n, media x latents) bool.
+
+    times: (b, n), how many media stand at or before each token. latents: of a medium.
+    """
+    numbers = torch.arange(1, media + 1, device=times.device)
+    media_times = repeat(numbers, "t -> (t m)", m=latents)
+    text_times = rearrange(times, "b n -> b n 1")
+    return cycle([may_see(text_times, media_times) for may_see in MEDIA_RULES[rule]])

@@ -1,0 +1,125 @@
+"""What a session does with MaMMUT: captions, and latents that compare pictures with words."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from palm_demo.checkpoints import fingerprint
+from palm_demo.errors import PromptError
+from palm_demo.generation.stream import Prefill
+from palm_demo.labels import label_text
+from palm_demo.media import Medium, Picture
+from palm_demo.prompting import check_length
+from palm_demo.session.loaded import ANSWERED, Loaded
+from palm_demo.threads import apart
+
+MOST_ALTERNATIVES = 20
+"""Captions of one picture: a beam of twice as many is decoded side by side."""
+
+STRANGE = 0.02
+"""Four in a hundred drawings are less familiar, in styles never seen as well; of photographs, two thirds."""
+
+
+class MammutVerbs(Loaded):
+    """Pictures, and words about them."""
+
+    def caption(self, image: Picture, max_new_tokens: int = 32) -> str:
+        """What MaMMUT sees in a picture."""
+        wanted = replace(ANSWERED, max_new_tokens=max_new_tokens)
+        (pixels,) = self._batches([image])
+        deltas = self.writers["mammut"].stream([self.tokenizer.bos_id], self._see_and_prefill(pixels), wanted)
+        return "".join(deltas).strip()
+
+    def captions(self, images: Sequence[Picture], max_new_tokens: int = 32) -> list[str]:
+        """One caption per picture, decoded together."""
+        wanted = replace(ANSWERED, max_new_tokens=max_new_tokens)
+        captions: list[str] = []
+        for pixels in self._batches(images):
+            prompts = [[self.tokenizer.bos_id]] * len(pixels)
+            captions += self.writers["mammut"].texts(prompts, self._see_and_prefill(pixels), wanted)
+        return captions
+
+    def caption_alternatives(
+        self, image: Picture, count: int = 5, max_new_tokens: int = 32
+    ) -> dict[str, float]:
+        """The likeliest captions, best first -> how probable MaMMUT finds each among all there could be."""
+        if not isinstance(count, int) or not 1 <= count <= MOST_ALTERNATIVES:
+            raise PromptError(f"count is {count!r}; ask for 1 to {MOST_ALTERNATIVES} captions")
+        check_length(1, max_new_tokens, self.context)
+        (pixels,) = self._batches([image])
+        prefill = self._see_and_prefill(pixels)
+        writer = self.writers["mammut"]
+        return writer.alternatives([self.tokenizer.bos_id], prefill, count, max_new_tokens)
+
+    @apart
+    def embed_images(self, images: Sequence[Picture]) -> np.ndarray:
+        """(n, d) float32 unit rows, in one space with `embed_texts`."""
+        rows = [np.zeros((0, self.dim_latents), np.float32)]
+        for pixels in self._batches(images):
+            with torch.no_grad():
+                rows.append(self.mammut.encode_images(pixels).latents.float().numpy(force=True))
+        return np.concatenate(rows)
+
+    @apart
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """(n, d) float32 unit rows. Raises PromptError on an empty text or one too long."""
+        if not texts:
+            return np.zeros((0, self.dim_latents), np.float32)
+        rows = self.tokenizer.encode_batch([text.strip().lower() for text in texts])
+        for row in rows:
+            if not row:
+                raise PromptError("a text to search for is empty; write a word or two")
+            check_length(len(row), 0, self.context)
+        ids = torch.nn.utils.rnn.pad_sequence(
+            [torch.tensor(row) for row in rows],
+            batch_first=True,
+            padding_value=self.tokenizer.pad_id,
+        ).to(self._device)
+        with torch.no_grad():
+            latents = self.mammut.embed_texts(ids, ids != self.tokenizer.pad_id)
+        return latents.float().numpy(force=True)
+
+    def classify(self, image: Picture, labels: Sequence[str]) -> dict[str, float]:
+        """Label -> probability that it names the picture; they sum to 1."""
+        labels = [label.strip() for label in labels]
+        if not labels or not all(labels):
+            raise PromptError("a label is empty or none was given; give at least one, each a noun")
+        if len(set(labels)) < len(labels):
+            twice = next(label for label in labels if labels.count(label) > 1)
+            raise PromptError(f"the label {twice!r} was given twice; give each label once")
+        picture = self.embed_images([image])[0]
+        texts = self.embed_texts([label_text(label) for label in labels])
+        logits = torch.from_numpy(texts @ picture) * self.mammut.scale.item()
+        return dict(zip(labels, logits.softmax(dim=0).tolist(), strict=True))
+
+    def similarity(self, texts: Sequence[str], images: Sequence[Picture]) -> np.ndarray:
+        """(texts, images) cosines of their latents, -1 to 1."""
+        return self.embed_texts(texts) @ self.embed_images(images).T
+
+    @apart
+    def familiarity(self, medium: Medium) -> float:
+        """How much a picture, or the best frame of a video, looks like those the models were trained
+        on: the part of these, 0 to 1, that look stranger. Below STRANGE, what the models say about
+        it means little."""
+        pixels = self._pixels(medium)
+        with torch.no_grad():
+            patches = self.mammut.tower(pixels if pixels.ndim == 4 else pixels[None])
+        return self._familiarity(patches).max().item()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Which weights make the latents: those of a gallery are of no use to others."""
+        return fingerprint(self.mammut.latent_weights())
+
+    def _see_and_prefill(self, pixels: Tensor) -> Prefill:
+        """MaMMUT's prefill, with its pictures looked at when it is called."""
+
+        def prefill(ids: Tensor, lengths: Sequence[int], capacity: int):
+            memory = self.mammut.encode_images(pixels).memory
+            return self.mammut.prefill(ids, lengths, capacity, memory)
+
+        return prefill

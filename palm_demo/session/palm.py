@@ -1,0 +1,104 @@
+"""What a session does with PaLM: texts go on, are judged, and teach scopes."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from palm_demo import checkpoints
+from palm_demo.errors import PromptError, ScopeError
+from palm_demo.lora import Adapter, Scope
+from palm_demo.scoring import TokenProbability, author_probabilities, bits_per_byte, token_probabilities
+from palm_demo.session.loaded import CONTINUED, Loaded
+from palm_demo.teaching import Progress, TeachingSettings, teach
+from palm_demo.threads import apart
+from palm_demo.writing import without_leading_space
+
+
+class PalmVerbs(Loaded):
+    """Text alone."""
+
+    @property
+    def scopes(self) -> list[str]:
+        """Names of the LoRA scopes that `generate` can be asked to use."""
+        return self.palm.scopes.names
+
+    def generate(self, prompt: str, scope: Scope = None, **settings) -> str:
+        """The prompt's continuation by PaLM; settings as in `stream`."""
+        return "".join(self.stream(prompt, scope, **settings))
+
+    def stream(
+        self,
+        prompt: str,
+        scope: Scope = None,
+        *,
+        cancelled: threading.Event | None = None,
+        **settings,
+    ) -> Iterator[str]:
+        """Text deltas of the prompt's continuation, in a scope (its name, or an adapter that has none)
+        or (None) by the base model.
+
+        settings: the fields of TextSettings, by default those of CONTINUED. cancelled: once set,
+        the text ends before its next token. A text that has to wait begins with empty deltas,
+        `Waiting`, that tell its place in line.
+
+        Raises PromptError, ScopeError or SamplingError at once, BusyError instead of the first
+        delta when the line is full.
+        """
+        if not prompt.strip():
+            raise PromptError("the prompt is empty; write the beginning of a text")
+        wanted = replace(CONTINUED, **settings)
+        self.palm.scopes.find(scope)
+        begun = prompt.rstrip(" ")
+        ids = [self.tokenizer.bos_id, *self.tokenizer.encode(begun)]
+        prefill = partial(self.palm.prefill, scopes=[scope])
+        deltas = self.writers["palm"].stream(ids, prefill, wanted, cancelled)
+        return deltas if begun == prompt else without_leading_space(deltas)
+
+    @apart
+    def bits_per_byte(self, text: str, scope: Scope = None) -> float:
+        """How well PaLM predicts a text of any length: bits over its UTF-8 bytes, lower is better."""
+        if not text:
+            raise PromptError("the text is empty; give at least one character")
+        return bits_per_byte(self.palm, self.tokenizer, text, scope, self.context)
+
+    def who_wrote(self, text: str) -> dict[str, float]:
+        """Scope -> probability that its author wrote the text, if one of them did; they sum to 1.
+
+        Raises PromptError on an empty text, ScopeError where there are not two scopes to tell apart.
+        """
+        if not text.strip():
+            raise PromptError("the text is empty; give a passage, best of 1,000 characters or more")
+        if len(self.scopes) < 2:
+            raise ScopeError(f"there are {len(self.scopes)} scopes; load two or more to tell apart")
+        return author_probabilities({name: self.bits_per_byte(text, name) for name in self.scopes}, text)
+
+    @apart
+    def token_probabilities(self, text: str, scope: Scope = None) -> list[TokenProbability]:
+        """Each token of a text of any length: how probable PaLM found it after those before it, and
+        the five likeliest instead. Raises PromptError on an empty text, ScopeError."""
+        if not text:
+            raise PromptError("the text is empty; give at least one character")
+        return token_probabilities(self.palm, self.tokenizer, text, scope, self.context)
+
+    def teach(
+        self, text: str, *, stopped: threading.Event | None = None, **settings: int | float
+    ) -> Iterator[Progress]:
+        """Teaches an adapter a text while texts go on being written: Progress after each step, the
+        first before any. Each has the best adapter so far, which is a scope for whoever has it.
+
+        settings: the fields of TeachingSettings. stopped: once set, the teaching ends. Raises
+        TeachingError at once on a text too short or settings outside their ranges.
+        """
+        wanted = TeachingSettings(**settings)
+        return teach(self.palm, self.tokenizer, text, self.context, wanted, stopped)
+
+    def save_adapter(self, adapter: Adapter, path: Path | str) -> None:
+        """Writes an adapter as a safetensors file that `load_adapter` takes."""
+        checkpoints.save_adapter(Path(path), self.palm, adapter)
+
+    def load_adapter(self, path: Path | str, highest_rank: int = checkpoints.HIGHEST_RANK) -> Adapter:
+        """The adapter of a file, which may come from anywhere. Raises CheckpointError where it is none
+        of this PaLM's."""
+        return checkpoints.load_adapter(Path(path), self.palm, highest_rank)

@@ -1,0 +1,42 @@
+"""All verbs on one object, and its gallery."""
+
+from functools import cached_property
+
+from palm_demo.errors import PromptError
+from palm_demo.gallery import EVERYTHING, Filters, Gallery, Hit, fill, open_gallery
+from palm_demo.media import Picture
+from palm_demo.session.flamingo import FlamingoVerbs
+from palm_demo.session.mammut import MammutVerbs
+from palm_demo.session.palm import PalmVerbs
+
+
+class Session(PalmVerbs, FlamingoVerbs, MammutVerbs):
+    """Three models on one tower, one tokenizer and one gallery.
+
+    Everything a caller can do wrong raises a PalmDemoError. Many threads may use one session:
+    their texts are written side by side, in one batch for each model.
+    """
+
+    @cached_property
+    def gallery(self) -> Gallery:
+        """The pictures that `search` finds, kept in `gallery_place`; a new gallery begins with scenes
+        of the picture world that no model was trained on. Raises GalleryError as `open_gallery` does."""
+        gallery = open_gallery(self.gallery_place, self.fingerprint, self.dim_latents)
+        if gallery.untouched:
+            fill(gallery, self)
+        return gallery
+
+    def search(
+        self, query: Picture, k: int = 8, *, words: str = "", filters: Filters = EVERYTHING
+    ) -> list[Hit]:
+        """The k pictures of the gallery nearest to words (str) or to a picture (PIL, Path).
+
+        words: looked for in the captions too, and both rankings joined. filters: which pictures may be
+        found at all.
+        """
+        if not isinstance(k, int) or k < 1:
+            raise PromptError(f"k is {k!r}; ask for 1 picture or more")
+        (latent,) = self.embed_texts([query]) if isinstance(query, str) else self.embed_images([query])
+        if words.strip():
+            return self.gallery.matching(latent, words, k, filters)
+        return self.gallery.nearest(latent, k, filters)
