@@ -1,6 +1,8 @@
 """Text: how well unread books are predicted, by whom, and what is written."""
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Sequence, Set
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,17 +10,18 @@ from tqdm import tqdm
 
 import palm_demo
 from benchmarks.quality.rows import Row
-from palm_demo.training.prose import held_out_books, index
+from palm_demo.training.prose import held_out_books, index, training_books
 
 CHARACTERS = 20_000
 PASSAGE = 1_000
 CONTINUED, NEW_TOKENS, OPENING = 50, 200, 80
 GRAM = 4
+WORD = re.compile(r"[a-z]+(?:['’][a-z]+)?")
 
 
 class Unread:
     """The beginnings of the books of a corpus that no recipe reads, and whose they are; a folder without
-    an index is taken as unread as a whole."""
+    an index is taken as unread as a whole. words: all that are in the others."""
 
     def __init__(self, corpus: Path):
         rows = index(corpus)
@@ -26,6 +29,8 @@ class Unread:
         self.texts = {book.stem: book.read_text(encoding="utf-8")[:CHARACTERS] for book in books}
         shelves = {row["id"]: row["shelf"] for row in rows}
         self.authors = {stem: shelves.get(stem) for stem in self.texts}
+        read = training_books(corpus) if rows else []
+        self.words = {word for book in read for word in words(book.read_text(encoding="utf-8"))}
 
 
 def predicted(session: palm_demo.Session, unread: Unread) -> Iterator[Row]:
@@ -55,7 +60,10 @@ def written(session: palm_demo.Session, unread: Unread, kept: Path | None) -> It
     ]
     books = _passages(session, unread)
     what = f"of {len(texts)} texts of {NEW_TOKENS} tokens"
-    for name, rate in ((f"distinct {GRAM}-grams", distinct_grams), ("repeated lines", repeated_lines)):
+    rates = {f"distinct {GRAM}-grams": distinct_grams, "repeated lines": repeated_lines}
+    if unread.words:
+        rates["words that no read book has"] = partial(unheard_of, heard=unread.words)
+    for name, rate in rates.items():
         by_books = np.mean([rate(text) for text in books])
         yield Row(f"{name} {what}", np.mean([rate(t) for t in texts]), f"books {by_books:.3f}", len(texts))
     if kept:
@@ -86,6 +94,16 @@ def distinct_grams(text: str) -> float:
     words = text.split()
     grams = [tuple(words[i : i + GRAM]) for i in range(len(words) - GRAM + 1)]
     return len(set(grams)) / len(grams) if grams else 1.0
+
+
+def words(text: str) -> list[str]:
+    return WORD.findall(text.lower())
+
+
+def unheard_of(text: str, heard: Set[str]) -> float:
+    """The part of a text's words that are not among these; the last may be cut off and does not count."""
+    written = words(text)[:-1]
+    return float(np.mean([word not in heard for word in written])) if written else 0.0
 
 
 def repeated_lines(text: str) -> float:

@@ -57,9 +57,18 @@ def add_sampling_options(parser: argparse.ArgumentParser, settings) -> None:
         default=settings.temperature,
         help=f"0 takes the likeliest ({settings.temperature})",
     )
-    parser.add_argument("--top-k", type=int, default=0, help="0 keeps all tokens (0)")
-    parser.add_argument("--top-p", type=float, default=1.0, help="1 keeps all tokens (1)")
-    parser.add_argument("--repetition-penalty", type=float, default=1.0, help="1 is none (1)")
+    parser.add_argument(
+        "--top-k", type=int, default=settings.top_k, help=f"0 keeps all tokens ({settings.top_k})"
+    )
+    parser.add_argument(
+        "--top-p", type=float, default=settings.top_p, help=f"1 keeps all tokens ({settings.top_p:g})"
+    )
+    parser.add_argument(
+        "--repetition-penalty",
+        type=float,
+        default=settings.repetition_penalty,
+        help=f"1 is none ({settings.repetition_penalty:g})",
+    )
     parser.add_argument("--stop", action="append", default=[], help="a text to end before; may be repeated")
     parser.add_argument("--seed", type=int, help="the same one writes the same")
 

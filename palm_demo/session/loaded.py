@@ -20,7 +20,7 @@ from palm_demo.writing import Writer
 IMAGES_AT_ONCE = 64
 """Pictures the tower reads in one pass, which bounds the memory of a long list."""
 
-CONTINUED = TextSettings(temperature=0.8, max_new_tokens=64)
+CONTINUED = TextSettings(temperature=0.7, top_p=0.9, repetition_penalty=1.1, max_new_tokens=64)
 ANSWERED = TextSettings(temperature=0.0, max_new_tokens=32)
 """What `stream` and `stream_answer` write with where a caller says nothing else."""
 

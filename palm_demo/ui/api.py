@@ -14,7 +14,7 @@ from palm_demo import world
 from palm_demo.errors import MediaError
 from palm_demo.gallery import Hit
 from palm_demo.looking import LookedAt
-from palm_demo.session import Session
+from palm_demo.session import ANSWERED, CONTINUED, Session
 from palm_demo.settings import Limits
 from palm_demo.ui.flamingo.scenes import make
 from palm_demo.ui.messages import in_api
@@ -36,11 +36,11 @@ def add_endpoints(session: Session, limits: Limits) -> None:
     def generate(
         prompt: str,
         scope: str | None = None,
-        max_new_tokens: int = 64,
-        temperature: float = 0.8,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        repetition_penalty: float = 1.0,
+        max_new_tokens: int = CONTINUED.max_new_tokens,
+        temperature: float = CONTINUED.temperature,
+        top_k: int = CONTINUED.top_k,
+        top_p: float = CONTINUED.top_p,
+        repetition_penalty: float = CONTINUED.repetition_penalty,
         stop: list[str] | None = None,
         seed: int | None = None,
     ) -> str:
@@ -61,11 +61,11 @@ def add_endpoints(session: Session, limits: Limits) -> None:
     def answer(
         prompt: str,
         media: list[dict],
-        max_new_tokens: int = 32,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        repetition_penalty: float = 1.0,
+        max_new_tokens: int = ANSWERED.max_new_tokens,
+        temperature: float = ANSWERED.temperature,
+        top_k: int = ANSWERED.top_k,
+        top_p: float = ANSWERED.top_p,
+        repetition_penalty: float = ANSWERED.repetition_penalty,
         stop: list[str] | None = None,
         seed: int | None = None,
     ) -> str:

@@ -2,29 +2,40 @@
 
 import gradio as gr
 
+from palm_demo.generation import TextSettings
 from palm_demo.settings import Limits
 
 
-def sampling_controls(tab: str, limits: Limits, new_tokens: int, temperature: float) -> list:
-    """An accordion; its components in the order of `sampling_settings`' arguments."""
+def sampling_controls(tab: str, limits: Limits, begin: TextSettings) -> list:
+    """An accordion; its components in the order of `sampling_settings`' arguments.
+
+    begin: what they are set to at first.
+    """
     with gr.Accordion("Sampling settings", open=False, elem_id=f"{tab}-sampling"):
         with gr.Row():
             length = gr.Slider(
-                1, limits.new_tokens, new_tokens, step=1, label="New tokens, at most", elem_id=f"{tab}-length"
+                1,
+                limits.new_tokens,
+                begin.max_new_tokens,
+                step=1,
+                label="New tokens, at most",
+                elem_id=f"{tab}-length",
             )
             heat = gr.Slider(
                 0,
                 2,
-                temperature,
+                begin.temperature,
                 step=0.05,
                 label="Temperature",
                 info="0 takes the likeliest",
                 elem_id=f"{tab}-heat",
             )
         with gr.Row():
-            top_k = gr.Slider(0, 200, 0, step=1, label="Top k", info="0 keeps all tokens")
-            top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top p", info="1 keeps all tokens")
-            penalty = gr.Slider(1, 2, 1, step=0.05, label="Repetition penalty", info="1 is none")
+            top_k = gr.Slider(0, 200, begin.top_k, step=1, label="Top k", info="0 keeps all tokens")
+            top_p = gr.Slider(0.05, 1, begin.top_p, step=0.05, label="Top p", info="1 keeps all tokens")
+            penalty = gr.Slider(
+                1, 2, begin.repetition_penalty, step=0.05, label="Repetition penalty", info="1 is none"
+            )
         with gr.Row():
             seed = gr.Number(
                 None, precision=0, label="Seed", info="Empty: a new one each time", elem_id=f"{tab}-seed"

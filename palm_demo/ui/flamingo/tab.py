@@ -8,7 +8,7 @@ import gradio as gr
 from palm_demo.bridges import GatedCrossAttention
 from palm_demo.looking import look
 from palm_demo.resampler import PerceiverResampler
-from palm_demo.session import Session
+from palm_demo.session import ANSWERED, Session
 from palm_demo.settings import Limits
 from palm_demo.ui.flamingo.conversation import TAB, Conversation
 from palm_demo.ui.flamingo.interleaving import assemble
@@ -54,7 +54,7 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, folder: Path) -
                         stop_taught = gr.Button("Stop", variant="stop", interactive=False)
                 with gr.Tab("Make a scene", id="scene"):
                     maker = SceneMaker()
-            sampling = sampling_controls(TAB, limits, new_tokens=32, temperature=0.0)
+            sampling = sampling_controls(TAB, limits, ANSWERED)
         with gr.Column(scale=6):
             conversation = Conversation(session, limits, stops)
     looking = LookingView(session, limits, conversation.last)

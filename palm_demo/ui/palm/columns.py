@@ -6,7 +6,7 @@ import gradio as gr
 
 from palm_demo.errors import ScopeError
 from palm_demo.generation import Waiting
-from palm_demo.session import Session
+from palm_demo.session import CONTINUED, Session
 from palm_demo.settings import Limits
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.palm.merging import merged
@@ -36,7 +36,7 @@ def columns_tab(session: Session, limits: Limits, stops: Stops, own: OwnScopes) 
     with gr.Row():
         run = gr.Button("Write side by side", variant="primary", elem_id=f"{TAB}-run")
         stop = gr.Button("Stop all", variant="stop", interactive=False, elem_id=f"{TAB}-stop")
-    sampling = sampling_controls(TAB, limits, new_tokens=64, temperature=0.8)
+    sampling = sampling_controls(TAB, limits, CONTINUED)
     line = line_shown(TAB)
     with gr.Row(elem_id=f"{TAB}-texts"):
         texts = [

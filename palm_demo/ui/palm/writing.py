@@ -1,10 +1,10 @@
 """Write: a text continued, by the base model or in an author's manner."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gradio as gr
 
-from palm_demo.session import Session
+from palm_demo.session import CONTINUED, Session
 from palm_demo.settings import Limits
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.palm.own_scopes import BASE, OwnScopes
@@ -59,7 +59,7 @@ def writing_tab(session: Session, limits: Limits, stops: Stops, own: OwnScopes) 
             with gr.Row():
                 run = gr.Button("Continue", variant="primary", elem_id="palm-run")
                 stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="palm-stop")
-            sampling = sampling_controls(TAB, limits, new_tokens=96, temperature=0.8)
+            sampling = sampling_controls(TAB, limits, replace(CONTINUED, max_new_tokens=96))
         with gr.Column(scale=6):
             line = line_shown(TAB)
             text = gr.Textbox(
