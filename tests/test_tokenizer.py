@@ -5,6 +5,7 @@ import random
 import pytest
 import tokenizers
 
+from palm_demo import world
 from palm_demo.errors import CheckpointError
 from palm_demo.tokenizer import SPECIAL_TOKENS, Tokenizer
 
@@ -85,3 +86,10 @@ def test_a_tokenizer_without_our_special_tokens_is_refused(tmp_path):
     tokenizers.Tokenizer(tokenizers.models.BPE()).save(str(tmp_path / "bare.json"))
     with pytest.raises(CheckpointError, match="<pad>, <bos>, <eos>, <media>"):
         Tokenizer.load(tmp_path / "bare.json")
+
+
+def test_nearly_every_word_of_a_noun_is_one_id(session):
+    """So an answer is as many choices as it has words."""
+    words = {f" {word}" for noun in world.concepts() for word in noun.split()}
+    whole = [word for word in words if len(session.tokenizer.encode(word)) == 1]
+    assert len(whole) / len(words) >= 0.99

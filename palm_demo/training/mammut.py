@@ -36,12 +36,12 @@ class MammutRecipe:
     naming_batch: int = 128
     naming_size: int = 48
     naming_rate: float = 2e-3
-    steps: int = 3500
+    steps: int = 2000
     batch: int = 64
     learning_rate: float = 1e-3
     pictures: int = 81_920
-    reading_steps: int = 2000
-    reading_batch: int = 256
+    reading_steps: int = 800
+    reading_batch: int = 128
     seed: int = 0
 
 

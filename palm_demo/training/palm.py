@@ -41,7 +41,7 @@ MEASURED_QUESTIONS = 128
 class PalmRecipe:
     """batch: windows of books. world_batch: windows of the world in words."""
 
-    steps: int = 3000
+    steps: int = 2400
     batch: int = 6
     world_batch: int = 24
     learning_rate: float = 2e-3

@@ -14,15 +14,15 @@ from palm_demo.training.palm import MEASURED_CHARACTERS
 from palm_demo.training.place import Workplace
 from palm_demo.training.prose import HELD_OUT, books, index, shelf_books
 
-JUDGED_TIMES = 20
+JUDGED_TIMES = 10
 
 
 @dataclass(frozen=True)
 class ScopeRecipe:
     author: str
     steps: int = 200
-    batch: int = 16
-    rank: int = 16
+    batch: int = 8
+    rank: int = 48
     learning_rate: float = 3e-3
     seed: int = 0
 
@@ -43,7 +43,6 @@ def train_scope(recipe: ScopeRecipe, place: Workplace) -> dict[str, float]:
         seconds=float("inf"),
         learning_rate=recipe.learning_rate,
         batch=recipe.batch,
-        window=made.context,
         judge_steps=min(place.intervals.measure_steps, max(1, recipe.steps // JUDGED_TIMES)),
         patience=recipe.steps,
         seed=recipe.seed,

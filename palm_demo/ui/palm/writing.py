@@ -21,10 +21,15 @@ PROMPTS = (
 )
 SCOPE_PROMPTS = {
     "austen": "It is a truth that every young lady",
+    "baum": "“Goodness me!” cried Dorothy, looking at the",
     "carroll": "“Curiouser and curiouser!” said the",
-    "dickens": "The fog lay thick upon the river, and Mr.",
     "doyle": "“My dear Watson,” said Sherlock Holmes,",
+    "kipling": "Now this is the story of the Jungle and of",
+    "poe": "During the whole of that dull night I had been alone in",
     "shakespeare": "Enter the King.\n\nKING.\n",
+    "verne": "The captain looked at the compass, and the ship",
+    "wells": "Then I saw that the machine was moving, and",
+    "wodehouse": "“What ho, Jeeves!” I said. “This is a bit",
 }
 
 
