@@ -20,7 +20,7 @@ JUDGED_TIMES = 10
 @dataclass(frozen=True)
 class ScopeRecipe:
     author: str
-    steps: int = 200
+    steps: int = 100
     batch: int = 8
     rank: int = 48
     learning_rate: float = 3e-3
