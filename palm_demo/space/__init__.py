@@ -19,4 +19,8 @@ ZeroGPU is not among the hardware that it can be deployed to. What it would take
   on this side with its message.
 - `import spaces` comes before torch, models are put on "cuda" before the page is built, and nothing may be
   compiled, as a compiled function would be lost with the worker.
+- What keeps it from being done in one module: weights reach the workers when the page is launched, and
+  outside of a worker tensors on "cuda" have values in the main thread alone. The page embeds a new gallery's
+  pictures while it is built, and the session computes in threads of its own. Both would have to change, and
+  only a Space can show that they did so rightly.
 """

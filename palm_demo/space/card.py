@@ -5,6 +5,7 @@ from pathlib import Path
 from huggingface_hub import SpaceCardData
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
+from palm_demo.errors import SpaceError
 from palm_demo.settings import Settings
 
 
@@ -37,7 +38,9 @@ def with_front_matter(readme: str, settings: Settings) -> str:
 
 
 def render(readme: Path, settings: Settings) -> bool:
-    """Brings a README up to date; whether anything had to be changed."""
+    """Brings a README up to date; whether anything had to be changed. Raises SpaceError without one."""
+    if not readme.is_file():
+        raise SpaceError(f"there is no {readme.name} in {readme.parent}; write one")
     text = read_exactly(readme)
     wanted = with_front_matter(text, settings)
     if wanted == text:

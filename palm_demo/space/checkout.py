@@ -102,7 +102,11 @@ def _dotted(name: str) -> str:
 
 def _mentioned(path: Path) -> Iterator[str]:
     """Modules that a file imports, wherever in it, with the packages around them."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, ValueError) as error:
+        raise SpaceError(f"{path} is no Python: {error}; mend it first") from error
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from huggingface_hub import HfApi
+from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from palm_demo.errors import SpaceError
 from palm_demo.settings import Settings
@@ -42,16 +43,21 @@ def make_plan(
     environment: Mapping[str, str] = os.environ,
 ) -> Plan:
     """A plan for the Spacefile's Space, or for another of that name. Raises SpaceError where the environment
-    lacks a secret."""
+    lacks a secret, or the name cannot be one."""
+    name = repo or checkout.settings.space.id
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise SpaceError(f"{name!r} is no name of a Space; give OWNER/NAME, such as me/palm-demo") from error
     names = checkout.settings.env.secrets
-    missing = [name for name in names if not environment.get(name)]
+    missing = [secret for secret in names if not environment.get(secret)]
     if missing:
         raise SpaceError(
             f"the Spacefile names the secret {', '.join(missing)}, which the environment does not have; "
-            f"export {' '.join(f'{name}=…' for name in missing)} first, or take it out of env.secrets"
+            f"export {' '.join(f'{secret}=…' for secret in missing)} first, or take it out of env.secrets"
         )
-    secrets = {name: environment[name] for name in names}
-    return Plan(checkout, repo or checkout.settings.space.id, secrets, renew_secrets)
+    secrets = {secret: environment[secret] for secret in names}
+    return Plan(checkout, name, secrets, renew_secrets)
 
 
 def described(plan: Plan) -> Iterator[str]:
@@ -152,6 +158,8 @@ def _upload(api: HfApi, repo: str, plan: Plan, say: Say) -> str:
             )
         except ValueError as error:  # what the Hub says against the front matter
             raise SpaceError(f"{error}; change the Spacefile and render it") from error
+        except RuntimeError as error:  # a large file that could not be sent
+            raise SpaceError(f"{error}; deploy again, what was sent is not sent twice") from error
     say("files are as they were" if commit.oid == before else f"files, in commit {commit.oid[:7]}")
     for line in _warnings(plan):
         say(line)

@@ -98,6 +98,12 @@ def test_a_file_that_git_does_not_know_is_missed(folder, lines):
     assert "requirements.txt: the app needs it and git does not know it; write it, and git add" in lines()[1]
 
 
+def test_a_module_that_is_no_python_is_named(folder, lines):
+    folder.write("package/thing.py", "thing =\n")
+    assert folder.run("check") == 1
+    assert "thing.py is no Python" in lines()[-1]
+
+
 def test_a_folder_outside_of_git_is_refused(folder, lines, monkeypatch):
     monkeypatch.setenv("GIT_DIR", str(folder.root / "nowhere"))
     lines()

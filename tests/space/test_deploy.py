@@ -1,5 +1,6 @@
 """A Space is made, brought up to date and waited for, on a Hub of the tests' own."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -132,7 +133,8 @@ def test_what_the_check_finds_keeps_it_from_being_deployed(folder, hub, lines):
 
 
 @pytest.mark.parametrize(
-    ("stage", "kind"), [("BUILD_ERROR", "build"), ("RUNTIME_ERROR", "run"), ("CONFIG_ERROR", None)]
+    ("stage", "kind"),
+    [("BUILD_ERROR", "build"), ("RUNTIME_ERROR", "run"), ("CONFIG_ERROR", None), ("PAUSED", None)],
 )
 def test_a_space_that_does_not_run_ends_with_its_log(folder, hub, lines, stage, kind):
     hub.stages = ("BUILDING", stage)
@@ -166,6 +168,11 @@ def test_a_running_space_counts_only_with_the_new_commit(folder, hub, lines):
     assert folder.run("deploy") == 0
     assert stages(lines()) == ["RUNNING", "RUNNING_BUILDING", "RUNNING"]
     assert hub.spaces[REPO].running == hub.spaces[REPO].commits[-1]
+
+
+def test_a_space_that_fell_asleep_is_ready_for_its_next_visitor(folder, hub):
+    hub.stages = ("BUILDING", "SLEEPING")
+    assert folder.run("deploy") == 0
 
 
 def test_patience_has_an_end(folder, hub, lines, monkeypatch):
@@ -204,6 +211,20 @@ def test_a_wrong_token_and_none_at_all_are_told(folder, hub, lines, monkeypatch,
     monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
     assert folder.run("deploy") == 1
     assert "there is no token for the Hub; log in with `hf auth login`" in lines()[-1]
+
+
+def test_a_large_file_that_is_not_taken_is_named(folder, hub, lines):
+    oid = hashlib.sha256((folder.root / "assets/weights.bin").read_bytes()).hexdigest()
+    hub.refusals["PUT", f"/lfs/{oid}"] = Refused(403, "no")
+    assert folder.run("deploy") == 1
+    told = lines()[-1]
+    assert "Error while uploading 'assets/weights.bin' to the Hub" in told and "deploy again" in told
+
+
+def test_a_name_that_is_none_is_refused(folder, hub, lines):
+    assert folder.run("deploy", "--repo", "one/two/three") == 1
+    assert "'one/two/three' is no name of a Space; give OWNER/NAME" in lines()[-1]
+    assert hub.requests == []
 
 
 def test_somebody_elses_space_is_refused(folder, hub, lines):

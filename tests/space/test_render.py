@@ -38,6 +38,12 @@ def test_rendering_twice_changes_nothing_and_the_text_stays(folder, lines):
     assert (folder.root / "README.md").read_bytes() == first
 
 
+def test_without_a_readme_there_is_nothing_to_write_into(folder, lines):
+    (folder.root / "README.md").unlink()
+    assert folder.run("render") == 1
+    assert "there is no README.md" in lines()[-1]
+
+
 def test_new_front_matter_takes_the_place_of_the_old(folder):
     folder.write("README.md", "---\ntitle: [broken\n---\n# A page\r\nwith its own line ends\r\n")
     assert folder.run("render") == 0
