@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from palm_demo.errors import SpaceError
@@ -65,7 +66,7 @@ def described(plan: Plan) -> Iterator[str]:
     settings, names = plan.settings, plan.checkout.allowed
     owner = "" if "/" in plan.repo else "OWNER/"
     yield f"Space {owner}{plan.repo}: gradio {settings.runtime.sdk_version}, python {settings.runtime.python}"
-    yield f"hardware {settings.hardware.request}, asleep after {_hours(settings.hardware.sleep_seconds)}"
+    yield f"hardware {settings.hardware.request}, {_sleep(settings.hardware.sleep_seconds)}"
     yield from (f"variable {name}={value}" for name, value in settings.env.variables.items())
     yield from (f"secret {name}, from the environment" for name in plan.secrets)
     counts, sizes = Counter(), Counter()
@@ -133,10 +134,10 @@ def _set_hardware(api: HfApi, repo: str, plan: Plan, say: Say) -> None:
     seconds = None if wanted.request == FREE else wanted.sleep_seconds  # the free machine's is fixed
     if (runtime.requested_hardware or runtime.hardware or FREE) != wanted.request:
         api.request_space_hardware(repo, wanted.request, sleep_time=seconds)
-        say(f"hardware {wanted.request}, asleep after {_hours(wanted.sleep_seconds)}")
+        say(f"hardware {wanted.request}, {_sleep(wanted.sleep_seconds)}")
     elif seconds is not None and (runtime.sleep_time or -1) != seconds:
         api.set_space_sleep_time(repo, seconds)
-        say(f"asleep after {_hours(seconds)}")
+        say(_sleep(seconds))
 
 
 def _upload(api: HfApi, repo: str, plan: Plan, say: Say) -> str:
@@ -156,10 +157,13 @@ def _upload(api: HfApi, repo: str, plan: Plan, say: Say) -> str:
                 delete_patterns=list(plan.settings.files.allow),  # what is no longer here
                 commit_message="Deployed with palm_demo.space",
             )
-        except ValueError as error:  # what the Hub says against the front matter
-            raise SpaceError(f"{error}; change the Spacefile and render it") from error
-        except RuntimeError as error:  # a large file that could not be sent
-            raise SpaceError(f"{error}; deploy again, what was sent is not sent twice") from error
+        except HfHubHTTPError:
+            raise  # some of them are ValueErrors too
+        except (ValueError, RuntimeError) as error:  # about the front matter, about a large file
+            raise SpaceError(
+                f"the files were not taken: {error}; deploy again when that is mended, what was sent is not "
+                "sent twice"
+            ) from error
     say("files are as they were" if commit.oid == before else f"files, in commit {commit.oid[:7]}")
     for line in _warnings(plan):
         say(line)
@@ -170,5 +174,5 @@ def _warnings(plan: Plan) -> Iterator[str]:
     yield from (f"left out: {name}, of which git knows nothing" for name in plan.checkout.left_out)
 
 
-def _hours(seconds: int) -> str:
-    return "never" if seconds == -1 else f"{seconds / 3600:g} hours"
+def _sleep(seconds: int) -> str:
+    return "never asleep" if seconds == -1 else f"asleep after {seconds / 3600:g} hours"

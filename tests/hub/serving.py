@@ -9,12 +9,26 @@ from itertools import count
 from urllib.parse import unquote, urlsplit
 
 from tests.hub import spaces, uploads
-from tests.hub.state import ROUTES, Hub, Refused, Request
+from tests.hub.state import ROUTES, Hub, Refused, Reply, Request
 
 assert spaces and uploads, "imported for the routes that they add"
 
 
-def _answered(hub: Hub, asked: Request) -> object:
+def _answer(hub: Hub, asked: Request) -> tuple[int, Reply]:
+    """Status and reply."""
+    try:
+        made = _route(hub, asked)
+    except Refused as refused:
+        headers = {"X-Error-Message": refused.message, "X-Error-Code": refused.code}
+        return refused.status, _document(refused.document, headers)
+    return 200, made if isinstance(made, Reply) else _document(made, {})
+
+
+def _document(made: object, headers: dict[str, str]) -> Reply:
+    return Reply(json.dumps(made).encode(), {"Content-Type": "application/json", **headers})
+
+
+def _route(hub: Hub, asked: Request) -> object:
     if (asked.method, asked.path) in hub.refusals:
         raise hub.refusals[asked.method, asked.path]
     for method, pattern, answer in ROUTES:
@@ -34,22 +48,15 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
         def answer(self) -> None:
             token = self.headers.get("Authorization", "").removeprefix("Bearer ") or None
             asked = Request(self.command, unquote(urlsplit(self.path).path), self.read_body(), token)
-            headers, status = {"X-Request-Id": str(next(numbers))}, 200
             with hub.lock:
                 hub.requests.append(asked)
-                try:
-                    document = _answered(hub, asked)
-                except Refused as refused:
-                    status, document = refused.status, refused.document
-                    headers |= {"X-Error-Message": refused.message, "X-Error-Code": refused.code}
-            is_log = isinstance(document, bytes)
-            body = document if is_log else json.dumps(document).encode()
+                status, reply = _answer(hub, asked)
             self.send_response(status)
-            headers["Content-Type"] = "text/event-stream" if is_log else "application/json"
-            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            size = {"Content-Length": str(len(reply.body)), "X-Request-Id": str(next(numbers))}
+            for name, value in {**size, **reply.headers}.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(reply.body)
 
         do_GET = do_POST = do_PUT = do_DELETE = answer
 
@@ -74,7 +81,6 @@ def serve() -> Iterator[Hub]:
     """A Hub that answers on a free port of 127.0.0.1 until the `with` is left."""
     hub = Hub()
     with ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub)) as server:
-        server.daemon_threads = True
         hub.url = f"http://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()

@@ -2,7 +2,7 @@
 
 import json
 
-from tests.hub.state import SPACE, Hub, Refused, Request, Space, route
+from tests.hub.state import SPACE, Hub, Refused, Reply, Request, Space, route
 
 
 @route("GET", "/api/whoami-v2")
@@ -88,4 +88,5 @@ def log(hub: Hub, asked: Request, repo: str, kind: str):
     events = [
         json.dumps({"data": line + "\n", "timestamp": "2026-01-31T00:00:00Z"}) for line in hub.logs[kind]
     ]
-    return "".join(f"data: {event}\n\n" for event in events).encode()
+    lines = "".join(f"data: {event}\n\n" for event in events)
+    return Reply(lines.encode(), {"Content-Type": "text/event-stream"})

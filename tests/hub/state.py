@@ -51,6 +51,14 @@ class Request:
         return json.loads(self.body)
 
 
+@dataclass(frozen=True)
+class Reply:
+    """An answer that is no JSON document."""
+
+    body: bytes
+    headers: dict[str, str]
+
+
 class Refused(Exception):
     """An answer other than 200, with what the Hub says of it."""
 
@@ -101,7 +109,7 @@ ROUTES: list[tuple[str, re.Pattern, Answer]] = []
 
 def route(method: str, pattern: str) -> Callable[[Answer], Answer]:
     """Has a function answer: its arguments are the hub, the request and the pattern's groups by name, and
-    it returns a JSON document, or bytes."""
+    it returns a JSON document, or a Reply."""
 
     def add(answer: Answer) -> Answer:
         ROUTES.append((method, re.compile(pattern), answer))

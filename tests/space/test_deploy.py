@@ -188,11 +188,11 @@ def test_patience_has_an_end(folder, hub, lines, monkeypatch):
         (("POST", "/api/repos/create"), Refused(402, "PRO is needed"), "402 about owner/palm-demo: PRO is"),
         (("POST", "/api/repos/create"), Refused(403, "no"), "403 about owner/palm-demo: no; use a token of"),
         (("GET", f"{API}/runtime"), Refused(404, "gone", "RepoNotFound"), "404 about owner/palm-demo: gone;"),
-        (("POST", f"{API}/commit/main"), Refused(500, "oh"), "500 about owner/palm-demo: oh; try again"),
+        (("POST", f"{API}/commit/main"), Refused(400, "oh"), "400 about owner/palm-demo: oh; try again"),
         (
             ("POST", "/api/validate-yaml"),
             Refused(400, "bad", errors=[{"message": "emoji"}]),
-            "- emoji; change the Spacefile and render it",
+            "- emoji; deploy again when that is mended",
         ),
     ],
 )
