@@ -1,5 +1,7 @@
 """The errors a user can cause. Each message names the value, the limit and the remedy."""
 
+from collections.abc import Sequence
+
 
 class PalmDemoError(ValueError):
     """Base of everything that is the caller's to mend."""
@@ -39,6 +41,18 @@ class CapacityError(PalmDemoError):
 
 class MissingExtraError(PalmDemoError):
     """Something was asked for that needs a package which is not installed."""
+
+
+class FileError(PalmDemoError):
+    """A file of settings with mistakes in it, each of which is one of `findings`."""
+
+    def __init__(self, name: str, findings: Sequence[object]):
+        self.findings = findings
+        super().__init__("\n".join([f"{name} cannot be used as it is:", *map(str, findings)]))
+
+
+class SpaceError(PalmDemoError):
+    """A Space that cannot be checked or deployed, or does not run."""
 
 
 class GalleryError(PalmDemoError):

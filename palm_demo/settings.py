@@ -1,42 +1,134 @@
-"""What the Spacefile says about limits and environment, typed."""
+"""What the Spacefile says, typed: how the Space is described and run, and what a visitor may ask for."""
 
 import os
-from dataclasses import dataclass, fields
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-
-import yaml
+from typing import Annotated
 
 from palm_demo.generation import BatchLimits
 from palm_demo.media import MediaLimits
+from palm_demo.typed_yaml import ABOVE_0, Rule, read_typed
 
 SPACEFILE = Path(__file__).resolve().parents[1] / "Spacefile"
+COLORS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
+
+
+def _one_of(*names: object) -> Rule:
+    return Rule(lambda value: value in names, f"take {' or '.join(map(str, names))}")
+
+
+def _like(pattern: str, remedy: str) -> Rule:
+    return Rule(lambda value: re.fullmatch(pattern, value) is not None, remedy)
+
+
+def _keys(of: Callable[[str], bool], remedy: str) -> Rule:
+    return Rule(lambda values: all(map(of, values)), remedy)
+
+
+def _is_variable(name: str) -> bool:
+    return re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is not None
+
+
+Text = Annotated[str, Rule(lambda text: bool(text.strip()), "write something")]
+Variables = _keys(_is_variable, "name them with letters, digits and _, not beginning with a digit")
+Address = _like(r"https://\S+[^\s/]", "give an address with https:// and no / at its end")
+Seconds = Rule(lambda value: value > 0 or value == -1, "give seconds, or -1 for never")
+Count = Annotated[int, ABOVE_0]
+Amount = Annotated[float, ABOVE_0]
+
+
+@dataclass(frozen=True)
+class Space:
+    """How the Hub shows the Space. id: its name, or its owner's and its name with a slash between.
+    repository: the address of the code, to which the page links the lines that it cites."""
+
+    id: Annotated[str, _like(r"[\w.-]+(/[\w.-]+)?", "write NAME or OWNER/NAME")]
+    title: Text
+    emoji: Text
+    color_from: Annotated[str, _one_of(*COLORS)]
+    color_to: Annotated[str, _one_of(*COLORS)]
+    license: Text
+    short_description: Annotated[Text, Rule(lambda text: len(text) <= 60, "write 60 characters or fewer")]
+    repository: Annotated[str, Address] | None = None
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What the Space runs on, but for the machine."""
+
+    sdk: Annotated[str, _one_of("gradio")]
+    sdk_version: Annotated[str, _like(r"\d+\.\d+\.\d+", "give a release of gradio such as 6.31.0")]
+    python: Annotated[str, _like(r"3\.\d+(\.\d+)?", "give a version such as 3.12")]
+    app_file: Text
+    startup_timeout: Annotated[str, _like(r"[1-9]\d*[smh]", "give seconds, minutes or hours such as 30m")]
+
+    @property
+    def startup_seconds(self) -> int:
+        return int(self.startup_timeout[:-1]) * {"s": 1, "m": 60, "h": 3600}[self.startup_timeout[-1]]
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """The machine. suggested: to those who duplicate the Space. request: what `deploy` asks for.
+    sleep_seconds: without a visitor until it sleeps, -1 for never."""
+
+    suggested: Text
+    request: Text
+    sleep_seconds: Annotated[int, Seconds]
+
+
+@dataclass(frozen=True)
+class Hub:
+    """models: repositories that the Space's page lists. preload: repositories, or a repository and files
+    of it with commas between, that are downloaded while the Space is built."""
+
+    models: tuple[Text, ...]
+    preload: tuple[Text, ...]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """variables: seen by everybody. secrets: names alone; `deploy` takes the values from its environment."""
+
+    variables: Annotated[dict[str, str], Variables]
+    secrets: Annotated[tuple[str, ...], Variables]
+
+
+@dataclass(frozen=True)
+class Files:
+    """allow: which files make up the Space; * matches / too. max_mb: of one file, in millions of bytes."""
+
+    allow: tuple[Text, ...]
+    max_mb: Amount
 
 
 @dataclass(frozen=True)
 class Limits:
     """What one visitor may ask for; every field stands in the Spacefile with its unit."""
 
-    media: int
-    megapixels: float
-    video_seconds: float
-    upload_mb: float
-    uploads_per_minute: int
-    prompt_bytes: int
-    new_tokens: int
-    labels: int
-    hits: int
-    viewed_bytes: int
-    lesson_bytes: int
-    teaching_seconds: int
-    teaching_rank: int
-    teachers: int
-    own_scopes: int
-    own_scopes_of_all: int
-    own_scope_minutes: int
-    rows: int
-    waiting: int
-    queue: int
-    concurrency: int
+    media: Count
+    megapixels: Amount
+    video_seconds: Amount
+    upload_mb: Amount
+    uploads_per_minute: Count
+    prompt_bytes: Count
+    new_tokens: Count
+    labels: Count
+    hits: Count
+    viewed_bytes: Count
+    lesson_bytes: Count
+    teaching_seconds: Count
+    teaching_rank: Count
+    teachers: Count
+    own_scopes: Count
+    own_scopes_of_all: Count
+    own_scope_minutes: Count
+    rows: Count
+    waiting: Count
+    queue: Count
+    concurrency: Count
 
     @property
     def of_media(self) -> MediaLimits:
@@ -59,72 +151,29 @@ class GalleryRules:
     gallery may have for a visitor to add one more."""
 
     visitors: bool
-    pictures: int
+    pictures: Count
 
 
 @dataclass(frozen=True)
 class Settings:
-    """repository: the address of the code, where the Spacefile has one, without a slash at the end."""
+    """All of a Spacefile, section by section."""
 
-    title: str
-    repository: str | None
-    environment: dict[str, str]
+    version: Annotated[int, _one_of(1)]
+    space: Space
+    runtime: Runtime
+    hardware: Hardware
+    hub: Hub
+    env: Environment
+    files: Files
     limits: Limits
     gallery: GalleryRules
 
     def apply_environment(self) -> None:
         """Sets the variables that are not set yet: whoever starts the page has the last word."""
-        for name, value in self.environment.items():
+        for name, value in self.env.variables.items():
             os.environ.setdefault(name, value)
 
 
 def load_settings(path: Path = SPACEFILE) -> Settings:
-    """The settings of a Spacefile.
-
-    Raises ValueError when it is of another version, a limit is missing, unknown or not above 0, or the
-    repository is no address.
-    """
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if content.get("version") != 1:
-        raise ValueError(f"{path.name} has version {content.get('version')!r}; this code reads version 1")
-    return Settings(
-        title=content["space"]["title"],
-        repository=_repository(path.name, content["space"].get("repository")),
-        environment={name: str(value) for name, value in content["env"]["variables"].items()},
-        limits=_read_limits(path.name, content["limits"]),
-        gallery=_read_gallery(path.name, content["gallery"]),
-    )
-
-
-def _repository(name: str, address: object) -> str | None:
-    if address is None:
-        return None
-    if not isinstance(address, str) or not address.startswith("https://"):
-        raise ValueError(f"the repository of {name} is {address!r}; give an address with https://, or none")
-    return address.rstrip("/")
-
-
-def _read_limits(name: str, section: dict) -> Limits:
-    known = {field.name for field in fields(Limits)}
-    missing, unknown = sorted(known - set(section)), sorted(set(section) - known)
-    if missing or unknown:
-        raise ValueError(
-            f"the limits of {name} lack {', '.join(missing) or 'nothing'} and have unknown "
-            f"{', '.join(unknown) or 'none'}; name each of {', '.join(sorted(known))} once"
-        )
-    for limit, value in section.items():
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or value <= 0:
-            raise ValueError(f"the limit {limit} of {name} is {value!r}; give a number above 0")
-    return Limits(**section)
-
-
-def _read_gallery(name: str, section: dict) -> GalleryRules:
-    known = [field.name for field in fields(GalleryRules)]
-    if sorted(section) != sorted(known):
-        raise ValueError(f"gallery of {name} has {', '.join(section)}; name each of {', '.join(known)} once")
-    rules = GalleryRules(**section)
-    if not isinstance(rules.visitors, bool):
-        raise ValueError(f"visitors in gallery of {name} is {rules.visitors!r}; write true or false")
-    if type(rules.pictures) is not int or rules.pictures < 1:
-        raise ValueError(f"pictures in gallery of {name} is {rules.pictures!r}; give a whole number above 0")
-    return rules
+    """The settings of a Spacefile. Raises FileError with every mistake in it, its line and its remedy."""
+    return read_typed(path, Settings)

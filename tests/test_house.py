@@ -14,14 +14,14 @@ PACKAGE = HOUSE / "palm_demo"
 LAYERS = (
     {"projection"},
     {"errors", "threads", "parts", "attention", "labels", "world", "distributed", "familiarity"},
-    {"cache", "lora", "bridges", "tokenizer", "media"},
+    {"cache", "lora", "bridges", "tokenizer", "media", "typed_yaml"},
     {"decoder", "resampler", "vision", "prompting", "generation"},
     {"models", "settings", "gallery"},
     {"checkpoints", "scoring", "about", "writing", "looking"},
     {"teaching"},
     {"session"},
     {""},  # palm_demo itself
-    {"training", "ui", "cli"},
+    {"training", "ui", "cli", "space"},
     {"__main__"},
 )
 """A room may import from lower ones only; a new room is given its place here."""

@@ -35,20 +35,20 @@ def build(session: Session, settings: Settings, folder: Path) -> gr.Blocks:
     limits, stops = settings.limits, Stops()
     contributions = Contributions(session, limits, settings.gallery)
     with gr.Blocks(
-        title=settings.title, analytics_enabled=False, delete_cache=(CACHE_SECONDS, CACHE_SECONDS)
+        title=settings.space.title, analytics_enabled=False, delete_cache=(CACHE_SECONDS, CACHE_SECONDS)
     ) as page:
-        gr.HTML(_header(settings.title), elem_id="header")
+        gr.HTML(_header(settings.space.title), elem_id="header")
         with gr.Accordion("What is this?", open=True, elem_id="about"):
             gr.HTML(_cards(session.about))
         with gr.Tabs():
             with gr.Tab("Flamingo", id="flamingo"):
-                gr.HTML(sources(flamingo.PAPER, flamingo.CODE, settings.repository))
+                gr.HTML(sources(flamingo.PAPER, flamingo.CODE, settings.space.repository))
                 flamingo.flamingo_tab(session, limits, stops, folder)
             with gr.Tab("MaMMUT", id="mammut"):
-                gr.HTML(sources(mammut.PAPER, mammut.CODE, settings.repository))
+                gr.HTML(sources(mammut.PAPER, mammut.CODE, settings.space.repository))
                 mammut.mammut_tab(session, limits, contributions)
             with gr.Tab("PaLM", id="palm"):
-                gr.HTML(sources(palm.PAPER, palm.CODE, settings.repository))
+                gr.HTML(sources(palm.PAPER, palm.CODE, settings.space.repository))
                 own_scopes = palm.palm_tab(session, limits, stops)
         add_endpoints(session, limits)
         add_gallery_endpoints(session, limits, contributions)

@@ -188,15 +188,3 @@ def test_sources_link_the_line_where_the_repository_has_an_address():
     (path, line) = re.search(r"https://example.org/code/blob/main/(\S+)#L(\d+)", shown).groups()
     lines = (SPACEFILE.parent / path).read_text(encoding="utf-8").splitlines()
     assert any("def look(" in text for text in lines[int(line) - 1 : int(line) + 1])
-
-
-def test_the_repository_is_an_address_or_none(tmp_path):
-    text, changed = SPACEFILE.read_text(encoding="utf-8"), tmp_path / "Spacefile"
-    for line, read in (("https://example.org/code/", "https://example.org/code"), ("", None)):
-        changed.write_text(
-            text.replace("  license:", f"  repository: {line}\n  license:", 1), encoding="utf-8"
-        )
-        assert load_settings(changed).repository == read
-    changed.write_text(text.replace("  license:", "  repository: code\n  license:", 1), encoding="utf-8")
-    with pytest.raises(ValueError, match="repository of Spacefile is 'code'; give"):
-        load_settings(changed)

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from palm_demo.settings import SPACEFILE, load_settings
+from palm_demo.settings import load_settings
 from palm_demo.ui.flamingo.interleaving import assemble, labelled
 from palm_demo.ui.middleware import CALL_BYTES, Doorkeeper
 from palm_demo.ui.stopping import Stops
@@ -116,24 +116,3 @@ def test_calls_with_links_or_too_much_text_are_refused(doorkeeper):
     assert call({"path": "https://example.com/cat.png"}) == 400
     assert call({"path": None, "url": "data:image/png;base64,AAAA"}) == 400
     assert post(doorkeeper, "/gradio_api/queue/join", b"x" * (CALL_BYTES + 1)) == 413
-
-
-def test_spacefile_holds_every_limit():
-    settings = load_settings()
-    assert settings.limits.of_media.pixels == 25_000_000
-    assert settings.environment["GRADIO_ANALYTICS_ENABLED"] == "False"
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("version: 1", "version: 2", "version 2"),
-        ("  media: 8", "  medias: 8", "lack media.*unknown medias"),
-        ("  queue: 32", "  queue: none", "queue of Spacefile is 'none'"),
-    ],
-)
-def test_spacefile_with_a_mistake_is_refused(tmp_path, old, new, message):
-    changed = tmp_path / "Spacefile"
-    changed.write_text(SPACEFILE.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
-    with pytest.raises(ValueError, match=message):
-        load_settings(changed)

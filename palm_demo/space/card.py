@@ -1,0 +1,56 @@
+"""The front matter of the README, from which the Hub reads how to show and run a Space."""
+
+from pathlib import Path
+
+from huggingface_hub import SpaceCardData
+from huggingface_hub.repocard import REGEX_YAML_BLOCK
+
+from palm_demo.errors import SpaceError
+from palm_demo.settings import Settings
+
+
+def card_data(settings: Settings) -> SpaceCardData:
+    """The Spacefile in the Hub's words (huggingface.co/docs/hub/spaces-config-reference)."""
+    space, runtime, hub = settings.space, settings.runtime, settings.hub
+    return SpaceCardData(
+        title=space.title,
+        emoji=space.emoji,
+        colorFrom=space.color_from,
+        colorTo=space.color_to,
+        sdk=runtime.sdk,
+        sdk_version=runtime.sdk_version,
+        python_version=runtime.python,
+        app_file=runtime.app_file,
+        short_description=space.short_description,
+        license=space.license,
+        models=list(hub.models) or None,
+        preload_from_hub=[entry.strip() for entry in hub.preload] or None,
+        suggested_hardware=settings.hardware.suggested,
+        startup_duration_timeout=runtime.startup_timeout,
+    )
+
+
+def with_front_matter(readme: str, settings: Settings) -> str:
+    """A README whose front matter is the Spacefile's; what comes after it stays as it is."""
+    old = REGEX_YAML_BLOCK.search(readme)
+    rest = readme[old.end() :] if old else f"\n{readme}"
+    return f"---\n{card_data(settings).to_yaml().rstrip()}\n---\n{rest}"
+
+
+def render(readme: Path, settings: Settings) -> bool:
+    """Brings a README up to date; whether anything had to be changed. Raises SpaceError without one."""
+    if not readme.is_file():
+        raise SpaceError(f"there is no {readme.name} in {readme.parent}; write one")
+    text = read_exactly(readme)
+    wanted = with_front_matter(text, settings)
+    if wanted == text:
+        return False
+    with readme.open("w", encoding="utf-8", newline="") as file:
+        file.write(wanted)
+    return True
+
+
+def read_exactly(path: Path) -> str:
+    """A text with its line ends as they are in the file."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return file.read()

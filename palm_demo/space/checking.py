@@ -1,0 +1,134 @@
+"""What is wrong with a Space before it is deployed, found offline. One function per kind of mistake."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+from huggingface_hub import SpaceHardware
+from huggingface_hub.repocard import REGEX_YAML_BLOCK
+from packaging.requirements import InvalidRequirement, Requirement
+
+from palm_demo.errors import FileError
+from palm_demo.space.card import card_data, read_exactly, with_front_matter
+from palm_demo.space.checkout import Checkout
+from palm_demo.typed_yaml import Finding
+
+ZERO = "zero-a10g"
+FREE, FREE_SLEEP_SECONDS = "cpu-basic", 48 * 3600
+RENDER = "run python -m palm_demo.space render"
+
+
+def check(root: Path) -> list[Finding]:
+    """All findings about the checkout in a folder. Raises SpaceError where git knows no files."""
+    checkout = Checkout(root)
+    try:
+        _ = checkout.settings
+    except FileError as error:
+        return list(error.findings)
+    return [finding for one in CHECKS for finding in one(checkout)]
+
+
+def _drift(checkout: Checkout) -> Iterator[Finding]:
+    """The README's front matter is what `render` writes."""
+    path, settings = checkout.root / "README.md", checkout.settings
+    if not path.is_file():
+        return  # it is needed, and so found by _files
+    text = read_exactly(path)
+    if text == with_front_matter(text, settings):
+        return
+    block, wanted = REGEX_YAML_BLOCK.search(text), card_data(settings).to_dict()
+    if block is None:
+        yield Finding("README.md:1", "it has no front matter", RENDER)
+        return
+    try:
+        said = yaml.safe_load(block.group(2))
+    except yaml.YAMLError:
+        said = None
+    if not isinstance(said, dict):
+        yield Finding("README.md:1", "its front matter is no YAML of keys and values", RENDER)
+        return
+    differing = [key for key in {**wanted, **said} if said.get(key) != wanted.get(key)]
+    for key in differing:
+        wrong = f"its front matter has {key} {said.get(key)!r}, the Spacefile {wanted.get(key)!r}"
+        yield Finding("README.md:1", wrong, RENDER)
+    if not differing:
+        yield Finding("README.md:1", "its front matter is written in another way", RENDER)
+
+
+def _hardware(checkout: Checkout) -> Iterator[Finding]:
+    """Machines that the Hub has, and a sleep time that it keeps."""
+    names, hardware = [one.value for one in SpaceHardware], checkout.settings.hardware
+    for key in ("suggested", "request"):
+        name = getattr(hardware, key)
+        if name not in names:
+            remedy = f"take one of {', '.join(names)}"
+            yield Finding(checkout.line_of(f"hardware.{key}"), f"hardware.{key} is {name!r}", remedy)
+    if hardware.request == ZERO:
+        yield Finding(
+            checkout.line_of("hardware.request"),
+            f"hardware.request is {ZERO}, which lends its GPU to functions that ask, and none here does",
+            "take other hardware",
+        )
+    if hardware.request == FREE and hardware.sleep_seconds != FREE_SLEEP_SECONDS:
+        yield Finding(
+            checkout.line_of("hardware.sleep_seconds"),
+            f"hardware.sleep_seconds is {hardware.sleep_seconds}, and {FREE} always sleeps after 48 hours",
+            f"write {FREE_SLEEP_SECONDS}, or request other hardware",
+        )
+
+
+def _environment(checkout: Checkout) -> Iterator[Finding]:
+    """No name is both a variable and a secret, and no token is a variable."""
+    env = checkout.settings.env
+    for name, value in env.variables.items():
+        place = checkout.line_of(f"env.variables.{name}")
+        if name in env.secrets:
+            yield Finding(place, f"{name} is a variable and a secret", "keep it in one of the two lists")
+        if value.startswith("hf_"):
+            wrong = f"{name} looks like a token, and everybody sees variables"
+            yield Finding(place, wrong, "name it under env.secrets")
+
+
+def _files(checkout: Checkout) -> Iterator[Finding]:
+    """Everything that goes to the Space fits, and nothing that it needs stays behind."""
+    allow, most_mb = checkout.settings.files.allow, checkout.settings.files.max_mb
+    place = checkout.line_of("files.allow")
+    for pattern in allow:
+        if not checkout.matching((pattern,)):
+            wrong = f"files.allow has {pattern!r}, which no file of git's matches"
+            yield Finding(place, wrong, "take it out")
+    for name in checkout.allowed:
+        mb = checkout.bytes_of(name) / 1e6
+        if mb > most_mb:
+            remedy = f"make it smaller, or raise files.max_mb, {most_mb:g} now"
+            yield Finding(name, f"it has {mb:.1f} MB", remedy)
+    for name in sorted(checkout.needed - set(checkout.allowed)):
+        if name in checkout.tracked:
+            yield Finding(name, "the app needs it and files.allow leaves it out", f"allow it at {place}")
+        else:
+            yield Finding(name, "the app needs it and git does not know it", f"write it, and git add {name}")
+
+
+def _gradio(checkout: Checkout) -> Iterator[Finding]:
+    """The Hub installs sdk_version beside requirements.txt: both have to agree."""
+    version, path = checkout.settings.runtime.sdk_version, checkout.root / "requirements.txt"
+    if not path.is_file():
+        return  # it is needed, and so found already
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        wanted = line.partition("#")[0].strip()
+        if not wanted or wanted.startswith("-"):
+            continue
+        try:
+            requirement = Requirement(wanted)
+        except InvalidRequirement:
+            yield Finding(f"requirements.txt:{number}", f"{wanted!r} is no requirement", "mend the line")
+            continue
+        if requirement.name == "gradio" and not requirement.specifier.contains(version, prereleases=True):
+            yield Finding(
+                checkout.line_of("runtime.sdk_version"),
+                f"runtime.sdk_version is {version} and requirements.txt:{number} wants {requirement}",
+                "change one of the two",
+            )
+
+
+CHECKS = (_drift, _hardware, _environment, _files, _gradio)

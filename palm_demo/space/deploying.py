@@ -1,0 +1,178 @@
+"""A Space made or brought up to date: each step looks at what is there, and does only what is missing."""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+from palm_demo.errors import SpaceError
+from palm_demo.settings import Settings
+from palm_demo.space.checking import FREE
+from palm_demo.space.checkout import Checkout
+from palm_demo.space.refusals import explained
+from palm_demo.space.waiting import wait_until_it_runs
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All of a deployment that can be known before the first request. repo: OWNER/NAME, or NAME where the
+    owner is whose token it is. renew_secrets: also those that the Space has, whose values nobody can read."""
+
+    checkout: Checkout
+    repo: str
+    secrets: Mapping[str, str]
+    renew_secrets: bool
+
+    @property
+    def settings(self) -> Settings:
+        return self.checkout.settings
+
+
+def make_plan(
+    checkout: Checkout,
+    repo: str | None = None,
+    renew_secrets: bool = False,
+    environment: Mapping[str, str] = os.environ,
+) -> Plan:
+    """A plan for the Spacefile's Space, or for another of that name. Raises SpaceError where the environment
+    lacks a secret, or the name cannot be one."""
+    name = repo or checkout.settings.space.id
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise SpaceError(f"{name!r} is no name of a Space; give OWNER/NAME, such as me/palm-demo") from error
+    names = checkout.settings.env.secrets
+    missing = [secret for secret in names if not environment.get(secret)]
+    if missing:
+        raise SpaceError(
+            f"the Spacefile names the secret {', '.join(missing)}, which the environment does not have; "
+            f"export {' '.join(f'{secret}=…' for secret in missing)} first, or take it out of env.secrets"
+        )
+    secrets = {secret: environment[secret] for secret in names}
+    return Plan(checkout, name, secrets, renew_secrets)
+
+
+def described(plan: Plan) -> Iterator[str]:
+    """What `deploy` would do, in lines without a secret's value."""
+    settings, names = plan.settings, plan.checkout.allowed
+    owner = "" if "/" in plan.repo else "OWNER/"
+    yield f"Space {owner}{plan.repo}: gradio {settings.runtime.sdk_version}, python {settings.runtime.python}"
+    yield f"hardware {settings.hardware.request}, {_sleep(settings.hardware.sleep_seconds)}"
+    yield from (f"variable {name}={value}" for name, value in settings.env.variables.items())
+    yield from (f"secret {name}, from the environment" for name in plan.secrets)
+    counts, sizes = Counter(), Counter()
+    for name in names:
+        folder = name.partition("/")[0] + "/" if "/" in name else name
+        counts[folder] += 1
+        sizes[folder] += plan.checkout.bytes_of(name)
+    for folder, count in counts.items():
+        yield f"upload {folder}: {f'{count} files, ' if count > 1 else ''}{sizes[folder] / 1e6:.2f} MB"
+    yield f"in all {len(names)} files, {sum(sizes.values()) / 1e6:.1f} MB"
+    yield from _warnings(plan)
+
+
+def deploy(plan: Plan, say: Say, patience_seconds: float) -> str:
+    """Makes the Space, or brings it up to date, and waits until it runs; its address.
+
+    say: gets a line for whatever is done. patience_seconds: for the build and the start. Raises SpaceError
+    when the Hub refuses, or the Space does not run.
+    """
+    api = HfApi()
+    with explained(plan.repo):
+        owner = "" if "/" in plan.repo else api.whoami()["name"] + "/"
+    repo = f"{owner}{plan.repo}"
+    address = f"{api.endpoint}/spaces/{repo}"
+    with explained(repo):
+        api.create_repo(
+            repo,
+            repo_type="space",
+            space_sdk=plan.settings.runtime.sdk,
+            space_hardware=plan.settings.hardware.request,
+            exist_ok=True,
+        )
+        say(f"Space {address}")
+        _set_variables(api, repo, plan, say)
+        _set_secrets(api, repo, plan, say)
+        _set_hardware(api, repo, plan, say)
+        revision = _upload(api, repo, plan, say)
+        wait_until_it_runs(api, repo, revision, patience_seconds, say)
+    return address
+
+
+def _set_variables(api: HfApi, repo: str, plan: Plan, say: Say) -> None:
+    there = {name: variable.value for name, variable in api.get_space_variables(repo).items()}
+    wanted = plan.settings.env.variables
+    for name, value in wanted.items():
+        if there.get(name) != value:
+            api.add_space_variable(repo, name, value)
+            say(f"variable {name}={value}")
+    for name in sorted(there.keys() - wanted.keys()):
+        say(f"variable {name} is the Space's own and stays as it is")
+
+
+def _set_secrets(api: HfApi, repo: str, plan: Plan, say: Say) -> None:
+    if not plan.secrets:
+        return
+    there = api.get_space_secrets(repo)
+    for name, value in plan.secrets.items():
+        if plan.renew_secrets or name not in there:
+            api.add_space_secret(repo, name, value)
+            say(f"secret {name}")
+
+
+def _set_hardware(api: HfApi, repo: str, plan: Plan, say: Say) -> None:
+    wanted, runtime = plan.settings.hardware, api.get_space_runtime(repo)
+    seconds = None if wanted.request == FREE else wanted.sleep_seconds  # the free machine's is fixed
+    if (runtime.requested_hardware or runtime.hardware or FREE) != wanted.request:
+        api.request_space_hardware(repo, wanted.request, sleep_time=seconds)
+        say(f"hardware {wanted.request}, {_sleep(wanted.sleep_seconds)}")
+    elif seconds is not None and (runtime.sleep_time or -1) != seconds:
+        api.set_space_sleep_time(repo, seconds)
+        say(_sleep(seconds))
+
+
+def _upload(api: HfApi, repo: str, plan: Plan, say: Say) -> str:
+    """The commit that the Space then has. What is the same already is not sent, and no commit is empty."""
+    before = api.space_info(repo).sha
+    with TemporaryDirectory(prefix="palm-demo-space-") as folder:
+        for name in plan.checkout.allowed:
+            copy = Path(folder, name)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(plan.checkout.root / name, copy)
+        try:
+            commit = api.upload_folder(
+                repo_id=repo,
+                repo_type="space",
+                folder_path=folder,
+                allow_patterns=list(plan.settings.files.allow),
+                delete_patterns=list(plan.settings.files.allow),  # what is no longer here
+                commit_message="Deployed with palm_demo.space",
+            )
+        except HfHubHTTPError:
+            raise  # some of them are ValueErrors too
+        except (ValueError, RuntimeError) as error:  # about the front matter, about a large file
+            raise SpaceError(
+                f"the files were not taken: {error}; deploy again when that is mended, what was sent is not "
+                "sent twice"
+            ) from error
+    say("files are as they were" if commit.oid == before else f"files, in commit {commit.oid[:7]}")
+    for line in _warnings(plan):
+        say(line)
+    return commit.oid
+
+
+def _warnings(plan: Plan) -> Iterator[str]:
+    yield from (f"left out: {name}, of which git knows nothing" for name in plan.checkout.left_out)
+
+
+def _sleep(seconds: int) -> str:
+    return "never asleep" if seconds == -1 else f"asleep after {seconds / 3600:g} hours"

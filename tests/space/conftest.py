@@ -1,0 +1,89 @@
+"""A small checkout with an app, and a Hub of the tests' own."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+
+from palm_demo.settings import SPACEFILE
+from palm_demo.space import waiting
+from palm_demo.space.__main__ import main
+from tests.hub import TOKEN, Hub, serve
+
+APP = """from package import thing
+
+print(thing)
+"""
+
+
+def git(root: Path, *arguments: str) -> None:
+    subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True)
+
+
+class Folder:
+    """A checkout that tests change. `run` gives a command's status; what it says is captured."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    def write(self, name: str, content: str | bytes) -> None:
+        """A file, which git knows from then on."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        git(self.root, "add", "--force", name)
+
+    def change(self, name: str, old: str, new: str) -> None:
+        text = (self.root / name).read_text(encoding="utf-8")
+        assert old in text
+        self.write(name, text.replace(old, new))
+
+    def run(self, *arguments: str) -> int:
+        return main(arguments, self.root)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Folder:
+    """With nothing to mend in it."""
+    root = tmp_path / "checkout"
+    root.mkdir()
+    git(root, "init", "--quiet")
+    made = Folder(root)
+    made.write("Spacefile", SPACEFILE.read_text(encoding="utf-8"))
+    made.change("Spacefile", "    - LICENSE\n", "")
+    made.change("Spacefile", "    - palm_demo/**\n", "    - package/**\n")
+    made.write("README.md", "# A page\n\n---\n\nIts text.\n")
+    made.write("requirements.txt", "gradio>=6.31,<7   # the page\n")
+    made.write("app.py", APP)
+    made.write("package/__init__.py", "")
+    made.write("package/thing.py", "thing = 1\n")
+    made.write("package/things.txt", "one\n")
+    made.write("assets/weights.bin", bytes(range(256)))
+    made.write("tests/test_app.py", "")
+    assert made.run("render") == 0
+    return made
+
+
+@pytest.fixture
+def hub(monkeypatch) -> Iterator[Hub]:
+    """A Hub that this process' client takes for the real one, and whose owner is logged in."""
+    with serve() as hub:
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.url)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        monkeypatch.setattr(waiting, "POLL_SECONDS", 0.01)
+        yield hub
+
+
+@pytest.fixture
+def lines(capsys) -> Callable[[], list[str]]:
+    """What was said since it was asked last, on both streams."""
+
+    def said() -> list[str]:
+        told = capsys.readouterr()
+        return [*told.out.splitlines(), *told.err.splitlines()]
+
+    return said
