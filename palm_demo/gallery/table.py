@@ -38,7 +38,7 @@ class Gallery:
     @property
     def table(self) -> Table:
         """As it is now, whoever wrote to it last. One look per operation: LanceDB's own
-        `read_consistency_interval=0` looks six times in a search."""
+        `read_consistency_interval=0` looks several times in a search."""
         self._table.checkout_latest()
         return self._table
 
