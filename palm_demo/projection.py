@@ -1,10 +1,11 @@
 """Matrix-vector products at the speed of memory: what decoding on a CPU spends its time on.
 
-For one row, torch's own `linear` reads fp32 weights with one thread, and bf16 ones at half of what
-memory gives. Two libraries that come with torch read a weight laid out for them at 80 to 90 % of it:
-oneDNN in fp32, FBGEMM in fp16. bf16 weights turn into fp16 exactly (10 bits of mantissa for 7; below
-6e-5 to within 3e-8), and products are summed in fp32. From some rows on, oneDNN is the faster one in
-bf16 too, and what a row gives among others is the same as alone up to rounding.
+For one row, torch's own `linear` reads fp32 weights with one thread, and bf16 ones slower than memory
+gives them. Two libraries that come with torch come nearer to it with a weight laid out for them: oneDNN
+in fp32, FBGEMM in fp16 (`python -m benchmarks.decoding` says how near decoding is). bf16 weights turn
+into fp16 exactly (10 bits of mantissa for 7; below 6e-5 to within 3e-8), and products are summed in fp32.
+From some rows on, oneDNN is the faster one in bf16 too, and what a row gives among others is the same as
+alone up to rounding.
 """
 
 import platform

@@ -14,8 +14,8 @@ def apart(function: Callable[P, T]) -> Callable[P, T]:
 
     GNU OpenMP gives every thread that computes helpers of its own and keeps them as long as it lives.
     Once there are more helpers than cores, none of them waits for its next share of work awake, and
-    waking them takes longer than many products of a small model (libgomp's throttled spin count): on
-    2 cores a token took 24 ms instead of 12. So nothing but the thread that decodes may keep any.
+    waking them takes longer than many products of a small model (libgomp's throttled spin count). So
+    nothing but the thread that decodes may keep any.
     """
 
     @wraps(function)

@@ -6,15 +6,13 @@ import hashlib
 from dataclasses import dataclass
 from io import BytesIO
 
-import numpy as np
+import imagehash
 from PIL import Image
 
 from palm_demo.media import MediaLimits, decode_image
 
 THUMBNAIL = 192
 """Pixels of a thumbnail's longer side."""
-SIDE, LOW = 32, 8
-"""A perceptual hash keeps the LOW x LOW slowest waves of a picture of SIDE x SIDE pixels."""
 
 
 @dataclass(frozen=True)
@@ -57,18 +55,5 @@ def as_png(image: Image.Image) -> bytes:
 
 
 def perceptual_hash(image: Image.Image) -> int:
-    """64 bits that stay when a picture is resized or compressed anew: which of its slow waves are
-    stronger than the median (pHash, Zauner 2010, section 3.2.1)."""
-    pixels = image.convert("L").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
-    waves = COSINES @ np.asarray(pixels, np.float64) @ COSINES.T
-    strong = waves.ravel() > np.median(waves.ravel()[1:])  # the first is only how bright it is
-    return int.from_bytes(np.packbits(strong).tobytes(), "big")
-
-
-def _cosines() -> np.ndarray:
-    """(LOW, SIDE): the slowest rows of the discrete cosine transform."""
-    places, waves = np.arange(SIDE), np.arange(LOW)
-    return np.cos(np.pi * (2 * places + 1) * waves[:, None] / (2 * SIDE))
-
-
-COSINES = _cosines()
+    """64 bits that stay when a picture is resized or compressed anew (pHash, Zauner 2010, section 3.2.1)."""
+    return int(str(imagehash.phash(image)), 16)

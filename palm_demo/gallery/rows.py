@@ -87,6 +87,8 @@ def as_item(row: Mapping) -> Item:
     return Item(**{name: row[name] for name in SHOWN})
 
 
-def as_hit(row: Mapping, latent: np.ndarray) -> Hit:
-    """A found row with its cosine to a unit latent: exact, however coarse the index that found it."""
-    return Hit(**{name: row[name] for name in SHOWN}, score=float(np.dot(row["latent"], latent)))
+def as_hits(found: pa.Table, latent: np.ndarray) -> list[Hit]:
+    """Found rows with their cosines to a unit latent: exact, however coarse the index that found them."""
+    latents = found["latent"].combine_chunks().flatten().to_numpy().reshape(-1, len(latent))
+    rows = found.select(SHOWN).to_pylist()
+    return [Hit(**row, score=float(score)) for row, score in zip(rows, latents @ latent, strict=True)]

@@ -15,13 +15,16 @@ import pyarrow as pa
 from palm_demo.errors import GalleryError
 from palm_demo.gallery import index
 from palm_demo.gallery.filters import EVERYTHING, Filters
-from palm_demo.gallery.rows import SHOWN, Hit, Item, Row, as_hit, as_item, as_table, schema
+from palm_demo.gallery.rows import SHOWN, Hit, Item, Row, as_hits, as_item, as_table, schema
 
 if TYPE_CHECKING:
     from lancedb.table import Table
 
 NAME = "pictures_"
 """A table is called after the weights that made its latents, so that those of two never meet in one."""
+INDEX_CACHE_BYTES, METADATA_CACHE_BYTES = 400_000_000, 100_000_000
+"""What a process keeps of what it has read; the index of a million pictures fits. LanceDB's own limits, 6 GiB
+and 1 GiB, fill up as a gallery is written to, since versions that are gone stay too."""
 
 
 class Gallery:
@@ -38,7 +41,7 @@ class Gallery:
     @property
     def table(self) -> Table:
         """As it is now, whoever wrote to it last. One look per operation: LanceDB's own
-        `read_consistency_interval=0` looks six times in a search."""
+        `read_consistency_interval=0` looks several times in a search."""
         self._table.checkout_latest()
         return self._table
 
@@ -88,7 +91,9 @@ class Gallery:
         """The k pictures nearest to a unit latent (d,), best first; all of them if k is more."""
         with explained(self.place):
             query = self.table.search(latent, "latent", "vector")
-            return _hits(query, latent, k, filters, "_distance")
+            found = _found(query, index.REFINED * k, filters, "_distance")
+        # LanceDB's own refining reads the latents once more, which takes a good part of a search
+        return sorted(as_hits(found, latent), key=lambda hit: -hit.score)[:k]
 
     def matching(self, latent: np.ndarray, words: str, k: int, filters: Filters = EVERYTHING) -> list[Hit]:
         """The k best pictures by two rankings, nearness to a latent and full text search of the
@@ -97,8 +102,8 @@ class Gallery:
 
         with explained(self.place):
             query = self.table.search(vector_column_name="latent", query_type="hybrid")
-            query = query.vector(latent).text(MatchQuery(words, "caption"))
-            return _hits(query, latent, k, filters)
+            query = query.vector(latent).text(MatchQuery(words, "caption")).refine_factor(index.REFINED)
+            return as_hits(_found(query, k, filters), latent)
 
     def sample(self, count: int, seed: int | None = None) -> list[Item]:
         """Some pictures of the gallery, all of them if there are no more."""
@@ -140,13 +145,13 @@ class Gallery:
         return {row["id"]: np.array(row["latent"], np.float32) for row in found.to_pylist()}
 
 
-def _hits(query, latent: np.ndarray, k: int, filters: Filters, *ranked: str) -> list[Hit]:
-    """What a query finds. ranked: the column that it is ordered by, if it has to be asked for."""
-    query = query.distance_type("cosine").nprobes(index.PROBES).refine_factor(index.REFINED)
+def _found(query, count: int, filters: Filters, *ranked: str) -> pa.Table:
+    """The first rows of what a query finds. ranked: the column that it is ordered by, if it has to be
+    asked for."""
+    query = query.distance_type("cosine").nprobes(index.PROBES)
     wanted = filters.expression()
     query = query if wanted is None else query.where(wanted)
-    found = query.select([*SHOWN, "latent", *ranked]).limit(k).to_arrow()
-    return [as_hit(row, latent) for row in found.to_pylist()]
+    return query.select([*SHOWN, "latent", *ranked]).limit(count).to_arrow()
 
 
 def original_of(row: dict) -> bytes:
@@ -186,8 +191,9 @@ def connect(place: str):
     os.environ.setdefault("LANCEDB_LOG", "error")
     import lancedb  # takes over a second, and starts a thread
 
+    session = lancedb.Session(INDEX_CACHE_BYTES, METADATA_CACHE_BYTES)
     with explained(place, ValueError):  # of a bucket that is not there, among others
-        return lancedb.connect(place)
+        return lancedb.connect(place, session=session)
 
 
 def other_tables(database, fingerprint: str) -> list[str]:

@@ -88,8 +88,8 @@ class Sampler:
     def _race(self, probabilities: Tensor) -> int:
         """The id that arrives first, each as often as is probable, of those in the nucleus.
 
-        A race of all ids ends alike whatever rounding does to the others' chances. Where one random
-        number falls in a running sum would be faster, but 2 texts of 16 changed in company.
+        A race of all ids ends alike whatever rounding does to the others' chances: where one random
+        number falls in a running sum changes with it, and so would a text that is written beside others.
         """
         arrivals = torch.from_numpy(self.random.standard_exponential(len(probabilities))).clamp_(min=TINY)
         speeds = probabilities / arrivals
@@ -115,7 +115,6 @@ def keep_top_k(logits: Tensor, k: int) -> Tensor:
 
 def in_nucleus(probabilities: Tensor, token_id: int, p: float) -> bool:
     """Whether an id is of the smallest set of likeliest ids whose probability reaches p (Holtzman
-    et al. 2020), or as likely as one of them. Needs no sorting of all ids, which takes as long as a
-    step of a small model."""
+    et al. 2020), or as likely as one of them. Needs no sorting of all ids."""
     likelier = probabilities[probabilities > probabilities[token_id]]
     return not len(likelier) or bool(likelier.sum() < p)

@@ -21,7 +21,8 @@ MOST_ALTERNATIVES = 20
 """Captions of one picture: a beam of twice as many is decoded side by side."""
 
 STRANGE = 0.02
-"""Four in a hundred drawings are less familiar, in styles never seen as well; of photographs, two thirds."""
+"""`python -m benchmarks.quality --strange PICTURES` says how many drawings, and how many pictures that are
+none, are less familiar."""
 
 
 class MammutVerbs(Loaded):

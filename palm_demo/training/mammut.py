@@ -28,9 +28,9 @@ MEASURED_SEED = "mammut/measured"
 
 @dataclass(frozen=True)
 class MammutRecipe:
-    """Three stages: naming single things in small pictures, which takes a tower from nothing in a
-    tenth of the time; both losses of MaMMUT on whole scenes; the same in large batches of what the
-    tower, then finished, sees in `pictures` scenes, three times as many of them a second."""
+    """Three stages: naming single things in small pictures, each step of which is cheap; both losses
+    of MaMMUT on whole scenes; the same in larger batches of what the tower, then finished, sees in
+    `pictures` scenes, at which it looks only once."""
 
     naming_steps: int = 5000
     naming_batch: int = 128

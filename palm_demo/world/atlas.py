@@ -38,7 +38,7 @@ class Concept:
 
 
 class Atlas:
-    """Concepts and their drawings. Reading one sheet takes about 60 ms and happens once per style."""
+    """Concepts and their drawings. A sheet is read once per style, when it is first drawn from."""
 
     def __init__(self, folder: Path, described: dict) -> None:
         self.folder = folder

@@ -26,7 +26,7 @@ SHADES: dict[str, tuple[tuple[int, int], tuple[int, int], tuple[int, int]]] = {
 COLORS = tuple(SHADES)
 TEXTURES = ("plain", "gradient", "noise", "stripes", "checks", "dots")
 _WEIGHTS = (50, 20, 10, 7, 6, 7)
-_GRAIN = 4096  # noise is cut from one fixed tile: drawing fresh normals would cost a third of a scene
+_GRAIN = 4096  # noise is cut from one fixed tile, which is cheaper than drawing fresh normals
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ Alter = Callable[[np.ndarray], np.ndarray]  # (cell, cell, 4) uint8 -> the same
 def render(
     scene: Scene, size: int = 96, alter: Alter | None = None, atlas: Atlas | None = None
 ) -> Image.Image:
-    """The scene as an RGB picture of size x size pixels; about 1 ms at 96.
+    """The scene as an RGB picture of size x size pixels.
 
     `alter` changes each sprite before it is drawn (training passes `augment`); raises ValueError
     when a thing has no drawing in its style.
