@@ -30,9 +30,8 @@ class CausalPattern(Pattern, Protocol):
     def remember(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """(b, h, n, d) keys and values of the new tokens -> (b, h, m, d), of all that any of them may see."""
 
-    def seen(self, states: Tensor) -> Tensor | None:
-        """(b or 1, 1, n, m) bool, which of those each new token in `states` (b, n, dim) sees; None where
-        all are seen by all."""
+    def seen(self, states: Tensor) -> Tensor:
+        """(b or 1, 1, n, m) bool, which of those each new token in `states` (b, n, dim) sees."""
 
 
 class Causal:

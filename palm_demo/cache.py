@@ -78,7 +78,7 @@ class KVCache(RowCache):
     """
 
     def __init__(self, depth: int, batch: int, capacity: int, dim_head: int, like: Tensor, heads: int = 1):
-        """`like` gives dtype and device. heads: of keys and values; one in multi-query attention."""
+        """`like` gives dtype and device. heads: 1 where all heads of a block share keys and values."""
         keys = like.new_zeros((depth, batch, heads, capacity, dim_head))
         super().__init__(keys, torch.zeros_like(keys), [0] * batch)
 
@@ -156,8 +156,10 @@ class CachedCausal:
     def positions(self, states: Tensor) -> Tensor:
         return self._positions
 
-    def seen(self, states: Tensor) -> Tensor | None:
-        return self.mask
+    def seen(self, states: Tensor) -> Tensor:
+        if self.mask is not None:
+            return self.mask
+        return torch.ones(1, 1, 1, self.keys.shape[3], dtype=torch.bool, device=states.device)
 
     def remember(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         self._write(self.keys[layer], keys)
@@ -165,8 +167,6 @@ class CachedCausal:
         return self.keys[layer], self.values[layer]
 
     def at(self, layer: int) -> LayerAttention:
-        """Multi-query attention: the keys and values have one head."""
-
         def attend(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
             self.remember(layer, keys, values)
             if self.start == 0:
@@ -179,15 +179,15 @@ class CachedCausal:
         if self.start is not None:
             store[:, :, self.start :] = new
         else:
-            store.transpose(1, 2)[self._rows, self._positions] = new.transpose(1, 2).to(store.dtype)
+            store[self._rows, :, self._positions] = new.transpose(1, 2).to(store.dtype)
 
     def _read(self, layer: int, queries: Tensor, scale: float) -> Tensor:
-        """One head of h * n queries: multi-query attention without copies of the keys."""
-        heads, mask = queries.shape[1], self.mask
-        if mask is not None and self.new_tokens > 1:
-            mask = mask.repeat(1, 1, heads, 1)
-        queries = rearrange(queries, "b h n d -> b 1 (h n) d")
-        out = F.scaled_dot_product_attention(
-            queries, self.keys[layer], self.values[layer], attn_mask=mask, scale=scale
-        )
-        return rearrange(out, "b 1 (h n) d -> b h n d", h=heads)
+        """Where all heads share keys, one head of h * n queries: no copies of the keys."""
+        keys, values, mask = self.keys[layer], self.values[layer], self.mask
+        heads, shared = queries.shape[1], keys.shape[1] == 1
+        if shared:
+            if mask is not None and self.new_tokens > 1:
+                mask = mask.repeat(1, 1, heads, 1)
+            queries = rearrange(queries, "b h n d -> b 1 (h n) d")
+        out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=scale)
+        return rearrange(out, "b 1 (h n) d -> b h n d", h=heads) if shared else out
