@@ -24,6 +24,16 @@ class Pattern(Protocol):
     def at(self, layer: int) -> LayerAttention: ...
 
 
+class CausalPattern(Pattern, Protocol):
+    """One that also serves attention which is not ours, and asks for all keys and values and a mask."""
+
+    def remember(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """(b, h, n, d) keys and values of the new tokens -> (b, h, m, d), of all that any of them may see."""
+
+    def seen(self, states: Tensor) -> Tensor:
+        """(b or 1, 1, n, m) bool, which of those each new token in `states` (b, n, dim) sees."""
+
+
 class Causal:
     """Each token sees itself and what stands before it."""
 
@@ -32,6 +42,13 @@ class Causal:
 
     def at(self, layer: int) -> LayerAttention:
         return self
+
+    def remember(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        return keys, values
+
+    def seen(self, states: Tensor) -> Tensor:
+        tokens = states.shape[1]
+        return torch.ones(1, 1, tokens, tokens, dtype=torch.bool, device=states.device).tril()
 
     def __call__(self, queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
         heads = queries.shape[1]

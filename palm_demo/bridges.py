@@ -74,7 +74,7 @@ def feed_forward(dim: int) -> nn.Sequential:
 
 class GatedCrossAttention(nn.Module):
     """Flamingo's GATED XATTN-DENSE (section 3.1.2): both gates start shut, so the language
-    model starts out as it was."""
+    model starts out as it was. Text that sees no media still goes through the feed-forward."""
 
     def __init__(self, dim: int, dim_media: int, heads: int, dim_head: int):
         super().__init__()
@@ -96,6 +96,17 @@ class GatedCrossAttention(nn.Module):
     def weights(self, x: Tensor, keys_values: KeysValues, visible: Tensor) -> Tensor:
         """Where each head of each token looks, (b, h, n, m); a row's sum is 1, or 0 where it sees nothing."""
         return self.attention.weights(self.norm(x), keys_values, visible)
+
+
+class ShutWithoutMedia(GatedCrossAttention):
+    """The same, but rows in which nothing sees any media pass as they are: text alone stays the
+    language model's, in company as on its own."""
+
+    def forward(self, x: Tensor, keys_values: KeysValues, visible: Tensor) -> Tensor:
+        if not visible.shape[-1]:
+            return x
+        has_media = visible.any(dim=-1, keepdim=True).any(dim=-2, keepdim=True)
+        return torch.where(has_media, super().forward(x, keys_values, visible), x)
 
 
 class ParallelCrossAttention(nn.Module):

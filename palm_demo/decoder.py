@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from palm_demo.attention import Causal, LayerAttention, Pattern
+from palm_demo.cache import KVCache
 from palm_demo.lora import LayerAdapter
 from palm_demo.parts import Rotation, Style
 from palm_demo.projection import Projection
@@ -103,6 +104,11 @@ class Decoder(nn.Module):
             if layer in bridges:
                 states = bridges[layer](states)
         return states
+
+    def new_cache(self, rows: int, capacity: int) -> KVCache:
+        """For so many rows of at most `capacity` tokens, all in use and empty."""
+        size = self.size
+        return KVCache(size.depth, rows, capacity, size.dim_head, self.embedding.weight)
 
     def logits(self, states: Tensor) -> Tensor:
         """(..., dim) states of the last block -> (..., vocab)."""

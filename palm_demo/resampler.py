@@ -77,13 +77,37 @@ class PerceiverResampler(nn.Module):
             yield latents
 
 
-class PlacedPatches(nn.Module):
+class Unplaced(nn.Module):
+    """Media that do not know which of their text they are, and so may be any number."""
+
+    max_media = None
+
+    def to_patches(self, patches: Tensor, places: Tensor) -> Tensor:
+        return patches
+
+    def to_latents(self, latents: Tensor, places: Tensor) -> Tensor:
+        return latents
+
+
+class Placed(nn.Module):
+    """A learned vector for each place that a medium can have in its text."""
+
+    def __init__(self, positions: Tensor):
+        """positions: (media, dim), as they start."""
+        super().__init__()
+        self.positions = nn.Parameter(positions)
+
+    @property
+    def max_media(self) -> int:
+        return len(self.positions)
+
+
+class PlacedPatches(Placed):
     """Which medium of its text it is, added to a medium's patches before they are resampled, as in
     the reference."""
 
     def __init__(self, max_media: int, dim: int):
-        super().__init__()
-        self.positions = nn.Parameter(torch.randn(max_media, dim))
+        super().__init__(torch.randn(max_media, dim))
 
     def to_patches(self, patches: Tensor, places: Tensor) -> Tensor:
         """(b, tokens, dim), one medium a row, and (b,) places from 0."""
@@ -93,13 +117,12 @@ class PlacedPatches(nn.Module):
         return latents
 
 
-class PlacedLatents(nn.Module):
+class PlacedLatents(Placed):
     """The same, added to the latents: the resampler need not carry it through, and the texts that
     see all media must tell them apart."""
 
     def __init__(self, max_media: int, dim: int):
-        super().__init__()
-        self.positions = nn.Parameter(torch.randn(max_media, dim) * 0.1)
+        super().__init__(torch.randn(max_media, dim) * 0.1)
 
     def to_patches(self, patches: Tensor, places: Tensor) -> Tensor:
         return patches

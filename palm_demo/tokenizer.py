@@ -18,24 +18,26 @@ class Tokenizer:
     A special token's name typed in a text is text: only code puts special ids into a prompt.
     """
 
+    special_tokens = SPECIAL_TOKENS
+    """Padding, what a text begins and ends with, and where a picture or video stands."""
+
     def __init__(self, bpe: tokenizers.Tokenizer):
-        missing = [token for token in SPECIAL_TOKENS if bpe.token_to_id(token) is None]
+        missing = [token for token in self.special_tokens if bpe.token_to_id(token) is None]
         if missing:
             raise CheckpointError(f"the tokenizer lacks the special tokens {', '.join(missing)}")
         bpe.encode_special_tokens = True
         self.bpe = bpe
-        self.pad_id, self.bos_id, self.eos_id, self.media_id = map(bpe.token_to_id, SPECIAL_TOKENS)
+        self.pad_id, self.bos_id, self.eos_id, self.media_id = map(bpe.token_to_id, self.special_tokens)
 
     @classmethod
     def load(cls, path: Path) -> "Tokenizer":
         """Raises CheckpointError when the file is missing or is no tokenizer."""
-        if not path.is_file():
-            raise CheckpointError(f"there is no tokenizer at {path}")
-        try:
-            bpe = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises nothing narrower
-            raise CheckpointError(f"{path} is no tokenizer: {error}") from error
-        return cls(bpe)
+        return cls(_read(path))
+
+    @property
+    def opening(self) -> list[int]:
+        """What stands before the first word of a text."""
+        return [self.bos_id]
 
     def __len__(self) -> int:
         return self.bpe.get_vocab_size()
@@ -73,3 +75,39 @@ class Tokenizer:
     def never_sampled(self) -> list[int]:
         """Ids that may stand in a prompt but never come out of a model."""
         return [self.pad_id, self.bos_id, self.media_id]
+
+
+class OpenFlamingoTokenizer(Tokenizer):
+    """The language model's own tokenizer and the tokens that OpenFlamingo added to it. A text begins with
+    no mark and ends as an example does, where the next one would begin."""
+
+    special_tokens = ("<PAD>", "<|endoftext|>", "<|endofchunk|>", "<image>")
+
+    @classmethod
+    def extend(cls, path: Path, rows: int) -> "OpenFlamingoTokenizer":
+        """path: the language model's `tokenizer.json`. rows: of the checkpoint's embedding, the last of
+        which are the added tokens'.
+
+        Raises CheckpointError as `load` does, and when tokens and rows are not as many.
+        """
+        bpe = _read(path)
+        bpe.add_special_tokens(["<|endofchunk|>", "<image>", "<PAD>"])  # in the order of their rows
+        if (tokens := bpe.get_vocab_size()) != rows:
+            raise CheckpointError(
+                f"{path} has {tokens} tokens with OpenFlamingo's and the checkpoint's embedding {rows} rows; "
+                "use the tokenizer of the language model that the checkpoint was trained on"
+            )
+        return cls(bpe)
+
+    @property
+    def opening(self) -> list[int]:
+        return []
+
+
+def _read(path: Path) -> tokenizers.Tokenizer:
+    if not path.is_file():
+        raise CheckpointError(f"there is no tokenizer at {path}")
+    try:
+        return tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing narrower
+        raise CheckpointError(f"{path} is no tokenizer: {error}") from error

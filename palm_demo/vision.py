@@ -72,16 +72,31 @@ class VisionTower(nn.Module):
         self.transform = image_transform_v2(settings, is_train=False)
         self.image_size = visual.image_size[0]
         training = visual.training
+        blank = next(visual.parameters()).new_zeros(1, 3, self.image_size, self.image_size)
         with torch.no_grad():
-            shape = self.eval()(torch.zeros(1, 3, self.image_size, self.image_size)).shape
+            shape = self.eval()(blank).shape
         self.train(training)
         self.patches, self.width = shape[1:]
 
     @classmethod
-    def from_open_clip(cls, name: str, pretrained: str | None = None) -> "VisionTower":
-        """Any vision transformer open_clip knows; `pretrained` is one of its tags or a file."""
-        visual = open_clip.create_model(name, pretrained=pretrained).visual
+    def from_open_clip(
+        cls, name: str, pretrained: str | None = None, device: torch.device | str = "cpu"
+    ) -> "VisionTower":
+        """Any vision transformer open_clip knows, its patch tokens as they leave the last block;
+        `pretrained` is one of its tags or a file.
+
+        Two things would go wrong in silence. open_clip puts the tokens it gives out through the last norm,
+        which CLIP trains for the pooled token alone; what OpenFlamingo learned from never saw it. And the
+        activation is the name's, not the weights': OpenAI's learned QuickGELU. A tag tells that; for a
+        file the name has to ("ViT-L-14-quickgelu").
+        """
+        tagged = open_clip.get_pretrained_cfg(name, pretrained) if pretrained else {}
+        quick = tagged.get("quick_gelu", False)
+        visual = open_clip.create_model(
+            name, pretrained=pretrained, device=device, force_quick_gelu=quick
+        ).visual
         visual.output_tokens = True
+        visual.final_ln_after_pool = True  # the pooled output, which we leave, stays as it was
         return cls(visual, TokensOfViT())
 
     @classmethod

@@ -9,8 +9,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 import palm_demo
-from palm_demo.decoder import Size
+from palm_demo.decoder import Decoder, Size
 from palm_demo.models import Flamingo, MaMMUT, PaLM
+from palm_demo.models.flamingo import bridges_at_every
 from palm_demo.models.mammut import PatchMemory, bidirectional_text_pass
 from palm_demo.models.media_encoder import MediaEncoder
 from palm_demo.parts import MULTIMODAL, RLHF, Style
@@ -91,7 +92,8 @@ def new_flamingo(new_tower) -> Callable[..., Flamingo]:
             PlacedLatents(8, 24),
             max_frames=4,
         )
-        flamingo = Flamingo(stirred(PaLM(size, RLHF)), encoder, MEDIA_ID, media_rule, every)
+        bridges = bridges_at_every(every, size, encoder.dim)
+        flamingo = Flamingo(stirred(Decoder(size, RLHF)), encoder, MEDIA_ID, media_rule, bridges)
         return stirred(flamingo) if stir else flamingo
 
     return new

@@ -84,6 +84,11 @@ def test_one_file_alone_knows_open_clip():
     assert [dotted(path) for path in knowing] == ["palm_demo.vision"]
 
 
+def test_one_file_alone_knows_transformers():
+    knowing = [path for path in FILES if any(m.split(".")[0] == "transformers" for m in imports(path))]
+    assert [dotted(path) for path in knowing] == ["palm_demo.models.transformers_towers"]
+
+
 def test_the_picture_world_needs_neither_torch_nor_the_rest():
     for path in PACKAGE.glob("world/**/*.py"):
         roots = {m.split(".")[0] for m in imports(path)}

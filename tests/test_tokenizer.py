@@ -7,7 +7,8 @@ import tokenizers
 
 from palm_demo import world
 from palm_demo.errors import CheckpointError
-from palm_demo.tokenizer import SPECIAL_TOKENS, Tokenizer
+from palm_demo.prompting import encode_interleaved
+from palm_demo.tokenizer import SPECIAL_TOKENS, OpenFlamingoTokenizer, Tokenizer
 
 TEXTS = [
     "a cat left of a dog on a blue background",
@@ -93,3 +94,28 @@ def test_nearly_every_word_of_a_noun_is_one_id(session):
     words = {f" {word}" for noun in world.concepts() for word in noun.split()}
     whole = [word for word in words if len(session.tokenizer.encode(word)) == 1]
     assert len(whole) / len(words) >= 0.99
+
+
+@pytest.fixture
+def neox_file(assets, tmp_path):
+    """A language model's tokenizer: it knows an end of text, and none of OpenFlamingo's marks."""
+    bpe = tokenizers.Tokenizer.from_file(str(assets / "tokenizer.json"))
+    bpe.add_special_tokens(["<|endoftext|>"])
+    bpe.save(str(tmp_path / "tokenizer.json"))
+    return tmp_path / "tokenizer.json"
+
+
+def test_openflamingos_marks_are_the_last_rows_of_the_embedding_in_their_order(neox_file, tokenizer):
+    rows = len(tokenizer) + 4
+    extended = OpenFlamingoTokenizer.extend(neox_file, rows)
+    assert (extended.eos_id, extended.media_id, extended.pad_id) == (rows - 3, rows - 2, rows - 1)
+    assert len(extended) == rows and extended.opening == []
+    ids = encode_interleaved("<media>Output: <image> a cat", extended)
+    assert ids == [extended.media_id, *extended.encode("Output: <image> a cat")]
+    assert extended.media_id not in ids[1:] and extended.decode(ids) == "Output: <image> a cat"
+
+
+def test_a_tokenizer_of_another_language_model_is_refused_with_both_numbers(neox_file, tokenizer):
+    tokens = len(tokenizer) + 4
+    with pytest.raises(CheckpointError, match=f"has {tokens} tokens .* embedding {tokens + 1} rows"):
+        OpenFlamingoTokenizer.extend(neox_file, tokens + 1)

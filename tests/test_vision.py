@@ -3,6 +3,7 @@
 from math import isqrt
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 from PIL import Image
@@ -15,6 +16,43 @@ WHITE, RED = (255, 255, 255), (255, 0, 0)
 @pytest.fixture(scope="module")
 def tower(assets) -> VisionTower:
     return VisionTower.from_folder(assets / "vision").eval()
+
+
+TINY = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 8, "layers": 2, "width": 32, "head_width": 16, "patch_size": 4},
+    "text_cfg": {"context_length": 4, "vocab_size": 8, "width": 16, "heads": 1, "layers": 1},
+}
+
+
+@pytest.fixture
+def openai_weights(monkeypatch, tmp_path):
+    """A file of a tiny CLIP that learned QuickGELU, which open_clip knows as "tiny" and by the tag
+    "openai", as it knows ViT-L-14."""
+    configs = open_clip.factory._MODEL_CONFIGS
+    monkeypatch.setitem(configs, "tiny", TINY)
+    monkeypatch.setitem(configs, "tiny-quickgelu", TINY | {"quick_gelu": True})
+    file = tmp_path / "tiny.pt"
+    clip = open_clip.create_model("tiny-quickgelu")
+    for weight in clip.parameters():
+        weight.data += 0.2 * torch.randn_like(weight)
+    torch.save(clip.state_dict(), file)
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "tiny", {"openai": {"quick_gelu": True}})
+    monkeypatch.setattr(open_clip.factory, "download_pretrained", lambda *_, **__: str(file))
+    return file
+
+
+def plain_tokens(visual, pixels: torch.Tensor) -> torch.Tensor:
+    """OpenAI's vision transformer up to its last block: all tokens but the class token's."""
+    patches = visual.conv1(pixels).flatten(2).transpose(1, 2)
+    first = visual.class_embedding.expand(len(pixels), 1, -1)
+    states = visual.ln_pre(torch.cat((first, patches), dim=1) + visual.positional_embedding)
+    for block in visual.transformer.resblocks:
+        normed = block.ln_1(states)
+        states = states + block.attn(normed, normed, normed)[0]
+        inner = block.mlp.c_fc(block.ln_2(states))
+        states = states + block.mlp.c_proj(inner * torch.sigmoid(1.702 * inner))
+    return states[:, 1:]
 
 
 def drawing(mode: str) -> Image.Image:
@@ -41,6 +79,26 @@ def test_tokens_stand_in_reading_order(top, left, tower):
     pixels[:, :, rows, columns] = torch.randn(3, third, third)
     place = int((tower(pixels) - blank).norm(dim=-1).argmax())
     assert (place // side < side / 2, place % side < side / 2) == (top, left)
+
+
+@torch.no_grad()
+def test_openais_weights_run_with_their_own_activation_and_give_tokens_without_the_last_norm(openai_weights):
+    pixels = torch.randn(2, 3, 8, 8)
+    for name, source in (("tiny", "openai"), ("tiny-quickgelu", str(openai_weights))):
+        tower = VisionTower.from_open_clip(name, source).eval()
+        plain = plain_tokens(tower.visual, pixels)
+        torch.testing.assert_close(tower(pixels), plain, atol=1e-5, rtol=1e-5)
+        assert (tower.visual.ln_post(plain) - plain).abs().max() > 0.1
+    other = VisionTower.from_open_clip("tiny", str(openai_weights)).eval()  # a file does not tell
+    assert (other(pixels) - plain).abs().max() > 1e-3
+
+
+def test_the_vit_of_openflamingo_gives_256_tokens_of_1024():
+    with torch.device("meta"):
+        tower = VisionTower.from_open_clip("ViT-L-14-quickgelu", device="meta")
+    assert (tower.patches, tower.width, tower.image_size) == (256, 1024, 224)
+    activations = {type(block.mlp.gelu).__name__ for block in tower.visual.transformer.resblocks}
+    assert activations == {"QuickGELU"}
 
 
 def test_a_picture_is_fitted_whole_on_white(tower):

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from palm_demo.decoder import Size
 from palm_demo.errors import CheckpointError
 from palm_demo.models import Flamingo, MaMMUT, PaLM
+from palm_demo.models.flamingo import bridges_at_every
 from palm_demo.models.mammut import PatchMemory, bidirectional_text_pass
 from palm_demo.models.media_encoder import MediaEncoder
 from palm_demo.parts import STYLES
@@ -75,7 +76,8 @@ class FlamingoBlueprint:
         )
         places = PlacedLatents(self.max_media, tower.width)
         encoder = MediaEncoder(tower, resampler, places, self.max_frames)
-        return Flamingo(palm, encoder, self.media_token_id, self.media_rule, self.cross_attn_every)
+        bridges = bridges_at_every(self.cross_attn_every, size, encoder.dim)
+        return Flamingo(palm.decoder, encoder, self.media_token_id, self.media_rule, bridges)
 
 
 Blueprint = PaLMBlueprint | MaMMUTBlueprint | FlamingoBlueprint

@@ -58,13 +58,13 @@ def load_mammut(path: Path, tower: VisionTower) -> MaMMUT:
 
 def save_flamingo(path: Path, flamingo: Flamingo, blueprint: FlamingoBlueprint) -> None:
     """All but the tower and the language model, which have files of their own."""
-    files.write(path, _own(flamingo, "encoder.tower.", "palm."), describe(blueprint), STORED)
+    files.write(path, _own(flamingo, "encoder.tower.", "decoder."), describe(blueprint), STORED)
 
 
 def load_flamingo(path: Path, palm: PaLM, tower: VisionTower) -> Flamingo:
     tensors, description = files.read(path, FlamingoBlueprint.kind)
     flamingo = blueprint_from(description).build(palm, tower)
-    return _load_own(flamingo, tensors, path, "encoder.tower.", "palm.")
+    return _load_own(flamingo, tensors, path, "encoder.tower.", "decoder.")
 
 
 def save_familiarity(path: Path, familiarity: Familiarity) -> None:

@@ -7,14 +7,15 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from palm_demo.attention import Causal, Pattern
-from palm_demo.bridges import GatedCrossAttention, KeysValues
+from palm_demo.attention import Causal, CausalPattern
+from palm_demo.bridges import GatedCrossAttention, KeysValues, ShutWithoutMedia
 from palm_demo.cache import ContextCache, KVCache
 from palm_demo.decoder import Size
 from palm_demo.errors import PromptError
 from palm_demo.models.media_encoder import MediaEncoder
 from palm_demo.models.media_rules import visible_media
-from palm_demo.models.palm import PaLM, cross_entropy, last_states
+from palm_demo.models.palm import cross_entropy, last_states
+from palm_demo.models.text_tower import TextTower
 
 Listen = Callable[[Tensor, KeysValues, Tensor], Tensor]
 """States, the media's keys and values, what is visible -> states: a bridge as the decoder calls it."""
@@ -22,11 +23,10 @@ Listen = Callable[[Tensor, KeysValues, Tensor], Tensor]
 
 @dataclass
 class FlamingoCache:
-    """Keys and values of text and media, latents of a medium, and how many media each row has passed."""
+    """Keys and values of text and media, and how many media each row has passed."""
 
     tokens: KVCache
     media: ContextCache
-    media_tokens: int
     seen: list[int]
 
     def put(self, row: "FlamingoCache") -> None:
@@ -41,38 +41,38 @@ class FlamingoCache:
         self.seen.pop()
 
 
-class Flamingo(nn.Module):
-    """A frozen PaLM, an encoder of pictures and videos, and gated bridges between them.
+def bridges_at_every(every: int, size: Size, dim_media: int) -> dict[int, GatedCrossAttention]:
+    """A bridge at every n-th block, the first one included, with heads like the blocks'."""
+    return {
+        layer: ShutWithoutMedia(size.dim, dim_media, size.heads, size.dim_head)
+        for layer in range(0, size.depth, every)
+    }
 
-    media_rule: a name of MEDIA_RULES. cross_attn_every: a bridge after every n-th block, the first
-    one included.
+
+class Flamingo(nn.Module):
+    """A frozen language model, an encoder of pictures and videos, and gated bridges between them.
+
+    media_rule: a name of MEDIA_RULES. bridges: by the block each belongs to.
     """
 
     def __init__(
         self,
-        palm: PaLM,
+        decoder: TextTower,
         encoder: MediaEncoder,
         media_token_id: int,
         media_rule: str,
-        cross_attn_every: int,
+        bridges: Mapping[int, GatedCrossAttention],
     ):
         super().__init__()
-        self.palm, self.encoder = palm.freeze_(), encoder
+        self.decoder, self.encoder = decoder.requires_grad_(False), encoder
         self.media_token_id, self.media_rule = media_token_id, media_rule
-        self.cross_attn_every = cross_attn_every
-        size = palm.size
-        embedding = palm.decoder.embedding.weight[media_token_id]
+        embedding = decoder.embedding.weight[media_token_id]
         self.media_embedding = nn.Parameter(embedding.detach().clone())
-        self.bridges = nn.ModuleDict(
-            {
-                str(layer): GatedCrossAttention(size.dim, encoder.dim, size.heads, size.dim_head)
-                for layer in range(0, size.depth, cross_attn_every)
-            }
-        )
+        self.bridges = nn.ModuleDict({str(layer): bridge for layer, bridge in bridges.items()})
 
     @property
     def size(self) -> Size:
-        return self.palm.size
+        return self.decoder.size
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """All that training moves: resampler, bridges, both kinds of positions, the media token."""
@@ -108,7 +108,7 @@ class Flamingo(nn.Module):
                 f"{name} of shape {tuple(media.shape)} do not fit ids of shape {tuple(ids.shape)}; "
                 f"they need {' or '.join(map(str, axes))} axes, of which the first two are batch and media"
             )
-        marks = (ids == self.media_token_id).sum(dim=1).tolist()
+        marks = self._marks(ids, media.shape[0] * media.shape[1])
         if set(marks) != {media.shape[1]}:
             raise PromptError(
                 f"each text gets {media.shape[1]} {name}, but the texts have {marks} media tokens; give "
@@ -120,14 +120,14 @@ class Flamingo(nn.Module):
     def logits(self, ids: Tensor, latents: Tensor | None) -> Tensor:
         """(b, n) ids, latents of all their media in reading order -> (b, n, vocab) logits.
 
-        latents: (all media of the batch, latents, dim), or None for text alone, which is then
-        exactly PaLM's. Raises PromptError when their number is not that of the media tokens.
+        latents: (all media of the batch, latents, dim), or None for text alone. Raises PromptError when
+        their number is not that of the media tokens.
         """
-        return self.palm.decoder.logits(self._states(ids, latents))
+        return self.decoder.logits(self._states(ids, latents))
 
     def embed(self, ids: Tensor, latents: Tensor | None) -> Tensor:
         """As `logits` -> (b, n, dim) states after the final norm."""
-        return self.palm.decoder.norm(self._states(ids, latents))
+        return self.decoder.norm(self._states(ids, latents))
 
     def loss(self, ids: Tensor, labels: Tensor, latents: Tensor | None) -> Tensor:
         """Mean cross-entropy in nats. labels: (b, n), the next id at each place or IGNORED."""
@@ -148,22 +148,27 @@ class Flamingo(nn.Module):
 
     def _places(self, ids: Tensor, given: int) -> Tensor:
         """(media,), which medium of its text each is, from 0."""
-        counts = self._count(ids, given)
-        if max(counts) > self.encoder.max_media:
-            raise PromptError(
-                f"the text has {max(counts)} media, at most {self.encoder.max_media} fit; leave some out"
-            )
+        counts, most = self._count(ids, given), self.encoder.max_media
+        if most is not None and max(counts) > most:
+            raise PromptError(f"the text has {max(counts)} media, at most {most} fit; leave some out")
         return torch.cat([torch.arange(count, device=ids.device) for count in counts])
 
     def _count(self, ids: Tensor, given: int) -> list[int]:
         """Each row's media tokens."""
-        counts = (ids == self.media_token_id).sum(dim=1).tolist()
+        counts = self._marks(ids, given)
         if sum(counts) != given:
             raise PromptError(
                 f"the text has {sum(counts)} <media> marks but {given} media were given; "
                 "give one picture or video per mark"
             )
         return counts
+
+    def _marks(self, ids: Tensor, given: int) -> list[int]:
+        """The same unchecked. On the meta device ids have shapes but no values: there each row has as
+        many as the others of those given."""
+        if ids.is_meta:
+            return [given // len(ids)] * len(ids)
+        return (ids == self.media_token_id).sum(dim=1).tolist()
 
     def weights(self, ids: Tensor, latents: Tensor) -> dict[int, Tensor]:
         """Where a whole text looks, by the layer of each bridge: (b, h, n, media x latents of a medium).
@@ -187,80 +192,66 @@ class Flamingo(nn.Module):
         self, ids: Tensor, latents: Tensor | None, bridges: Mapping[str, Listen] | None = None
     ) -> Tensor:
         times = (ids == self.media_token_id).cumsum(dim=1)
-        media, media_tokens = self._keys_values(ids, latents)
-        return self._run(ids, Causal(), times, media, media_tokens, bridges)
+        return self._run(ids, Causal(), times, self._keys_values(ids, latents), bridges)
 
     def prefill(
         self, ids: Tensor, lengths: Sequence[int], capacity: int, latents: Tensor | None
     ) -> tuple[Tensor, FlamingoCache]:
         """(b, n) ids padded on the right, media as in `logits` -> next logits (b, vocab), cache."""
-        size = self.size
-        tokens = KVCache(size.depth, len(ids), capacity, size.dim_head, self.palm.decoder.embedding.weight)
-        media, media_tokens = self._keys_values(ids, latents)
+        tokens, media = self.decoder.new_cache(len(ids), capacity), self._keys_values(ids, latents)
         times = (ids == self.media_token_id).cumsum(dim=1)
         seen = times[:, -1].tolist()
-        kept = ContextCache(media or self._no_media(len(ids)), [count * media_tokens for count in seen])
-        cache = FlamingoCache(tokens, kept, media_tokens, seen)
-        states = self._run(ids, tokens.extend_by(ids.shape[1]), times, media, media_tokens)
+        kept = ContextCache(media, [count * self.encoder.num_latents for count in seen])
+        states = self._run(ids, tokens.extend_by(ids.shape[1]), times, media)
         tokens.advance(list(lengths))
-        return self.palm.decoder.logits(last_states(states, lengths)), cache
+        return self.decoder.logits(last_states(states, lengths)), FlamingoCache(tokens, kept, seen)
 
     def new_cache(self, rows: int, capacity: int) -> FlamingoCache:
         """For a continuous batch: room for rows that are put in and taken out, none in use yet."""
-        size = self.size
-        tokens = KVCache(size.depth, rows, capacity, size.dim_head, self.palm.decoder.embedding.weight)
+        tokens = self.decoder.new_cache(rows, capacity)
         tokens.clear()
-        return FlamingoCache(
-            tokens, ContextCache(self._no_media(rows), []), self.encoder.num_latents, seen=[]
-        )
-
-    def _no_media(self, rows: int) -> dict[int, KeysValues]:
-        return self._look_at(self.media_embedding.new_zeros(rows, 0, self.encoder.dim))
+        return FlamingoCache(tokens, ContextCache(self._no_media(rows), []), seen=[])
 
     def extend(self, ids: Tensor, cache: FlamingoCache) -> Tensor:
         """(b,) one new id per row, no media token -> (b, vocab) logits of the next."""
         pattern = cache.tokens.extend_by(1)
         times = torch.tensor(cache.seen, device=ids.device)[:, None]
-        states = self._run(ids[:, None], pattern, times, cache.media.by_layer(), cache.media_tokens)
+        states = self._run(ids[:, None], pattern, times, cache.media.by_layer())
         cache.tokens.advance([1] * len(ids))
-        return self.palm.decoder.logits(states[:, -1])
+        return self.decoder.logits(states[:, -1])
 
     def _run(
         self,
         ids: Tensor,
-        pattern: Pattern,
+        pattern: CausalPattern,
         times: Tensor,
         media: dict[int, KeysValues],
-        media_tokens: int,
         bridges: Mapping[str, Listen] | None = None,
     ) -> Tensor:
         """times: (b, n), how many media stand at or before each token. bridges: the model's own, or
         what stands in for them."""
         is_media = rearrange(ids == self.media_token_id, "b n -> b n 1")
-        states = torch.where(is_media, self.media_embedding, self.palm.decoder.embedding(ids))
-        if not media:
-            return self.palm.decoder(states, pattern)
-        most = next(iter(media.values()))[0].shape[2] // media_tokens
-        shown = visible_media(self.media_rule, times, most, media_tokens)
-
-        # A row of text alone is PaLM's, in company as on its own.
-        has_media = rearrange(times[:, -1] > 0, "b -> b 1 1")
+        states = torch.where(is_media, self.media_embedding, self.decoder.embedding(ids))
+        most = next(iter(media.values()))[0].shape[2] // self.encoder.num_latents
+        shown = visible_media(self.media_rule, times, most, self.encoder.num_latents)
 
         def look(layer: int, visible: Tensor):
             bridge = (bridges or self.bridges)[str(layer)]
-            return lambda states: torch.where(has_media, bridge(states, media[layer], visible), states)
+            return lambda states: bridge(states, media[layer], visible)
 
         looks = {layer: look(layer, visible) for layer, visible in zip(media, shown, strict=False)}
-        return self.palm.decoder(states, pattern, looks)
+        return self.decoder(states, pattern, looks)
 
-    def _keys_values(self, ids: Tensor, latents: Tensor | None) -> tuple[dict[int, KeysValues], int]:
-        """Each bridge's keys and values of each row's media, and the latents a medium has."""
+    def _keys_values(self, ids: Tensor, latents: Tensor | None) -> dict[int, KeysValues]:
+        """Each bridge's keys and values of each row's media."""
         counts = self._count(ids, 0 if latents is None else len(latents))
         if latents is None:
-            return {}, 0
+            return self._no_media(len(ids))
         rows = nn.utils.rnn.pad_sequence(latents.split(counts), batch_first=True)
-        flat = rearrange(rows, "b t m d -> b (t m) d")
-        return self._look_at(flat), latents.shape[1]
+        return self._look_at(rearrange(rows, "b t m d -> b (t m) d"))
+
+    def _no_media(self, rows: int) -> dict[int, KeysValues]:
+        return self._look_at(self.media_embedding.new_zeros(rows, 0, self.encoder.dim))
 
     def _look_at(self, latents: Tensor) -> dict[int, KeysValues]:
         """(b, m, dim_media) -> keys and values of each bridge."""

@@ -243,8 +243,7 @@ class MaMMUT(nn.Module):
         self, ids: Tensor, lengths: Sequence[int], capacity: int, memory: Tensor
     ) -> tuple[Tensor, MaMMUTCache]:
         """(b, n) ids padded on the right, (b, m, dim) memory -> next logits (b, vocab), cache."""
-        size = self.size
-        tokens = KVCache(size.depth, len(ids), capacity, size.dim_head, self.decoder.embedding.weight)
+        tokens = self.decoder.new_cache(len(ids), capacity)
         pictures = ContextCache(self._keys_values(memory), [memory.shape[1]] * len(ids))
         cache = MaMMUTCache(tokens, pictures)
         states = self._step(ids, cache)
@@ -253,10 +252,9 @@ class MaMMUT(nn.Module):
 
     def new_cache(self, rows: int, capacity: int) -> MaMMUTCache:
         """For a continuous batch: room for rows that are put in and taken out, none in use yet."""
-        size, weight = self.size, self.decoder.embedding.weight
-        tokens = KVCache(size.depth, rows, capacity, size.dim_head, weight)
+        tokens = self.decoder.new_cache(rows, capacity)
         tokens.clear()
-        nothing = weight.new_zeros(rows, 0, size.dim)
+        nothing = self.decoder.embedding.weight.new_zeros(rows, 0, self.size.dim)
         return MaMMUTCache(tokens, ContextCache(self._keys_values(nothing), []))
 
     def extend(self, ids: Tensor, cache: MaMMUTCache) -> Tensor:

@@ -13,9 +13,11 @@ from palm_demo.vision import freeze_
 
 
 class MediaPlaces(Protocol):
-    """Which medium of its text each is (resampler.PlacedPatches or PlacedLatents)."""
+    """Which medium of its text each is (resampler.PlacedPatches, PlacedLatents or Unplaced)."""
 
-    positions: Tensor
+    @property
+    def max_media(self) -> int | None:
+        """Media a text may have; None where any number."""
 
     def to_patches(self, patches: Tensor, places: Tensor) -> Tensor: ...
 
@@ -26,7 +28,7 @@ class MediaEncoder(nn.Module):
     """A frozen vision tower and a resampler.
 
     tower: any image encoder, (b, 3, size, size) -> (b, patches, dim); None where patches are given
-    instead of pixels. max_frames: frames a video may have.
+    instead of pixels. max_frames: frames a video may have; 0 where the model knows pictures only.
     """
 
     def __init__(
@@ -56,9 +58,9 @@ class MediaEncoder(nn.Module):
         return len(self.frame_positions)
 
     @property
-    def max_media(self) -> int:
-        """Media a text may have."""
-        return len(self.places.positions)
+    def max_media(self) -> int | None:
+        """Media a text may have; None where any number."""
+        return self.places.max_media
 
     def patches(self, media: Sequence[Tensor]) -> list[Tensor]:
         """What the tower sees in pictures (3, size, size) and videos (frames, 3, size, size): (patches, dim)
@@ -70,8 +72,9 @@ class MediaEncoder(nn.Module):
         if self.tower is None:
             raise PromptError("this Flamingo has no vision tower; give it patches (`embeds`), no pixels")
         frames = [medium if medium.ndim == 4 else medium[None] for medium in media]
-        for video in frames:
-            self._check_frames(len(video))
+        for medium in media:
+            if medium.ndim == 4:
+                self._check_frames(len(medium))
         with torch.no_grad():
             patches = self.tower(torch.cat(frames))
         if patches.ndim != 3:

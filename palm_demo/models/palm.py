@@ -137,8 +137,7 @@ class PaLM(nn.Module):
         """Reads prompts: (b, n) ids padded on the right, of these lengths -> logits (b, vocab) of
         what comes next, and the cache to go on from."""
         scopes = scopes if scopes is not None else [None] * len(ids)
-        size = self.size
-        tokens = KVCache(size.depth, len(ids), capacity, size.dim_head, self.decoder.embedding.weight)
+        tokens = self.decoder.new_cache(len(ids), capacity)
         cache = PaLMCache(tokens, [self.scopes.find(scope) for scope in scopes])
         states = self._step(ids, cache)
         tokens.advance(list(lengths))
@@ -146,8 +145,7 @@ class PaLM(nn.Module):
 
     def new_cache(self, rows: int, capacity: int) -> PaLMCache:
         """For a continuous batch: room for rows that are put in and taken out, none in use yet."""
-        size = self.size
-        tokens = KVCache(size.depth, rows, capacity, size.dim_head, self.decoder.embedding.weight)
+        tokens = self.decoder.new_cache(rows, capacity)
         tokens.clear()
         return PaLMCache(tokens, [])
 
@@ -181,7 +179,7 @@ class PaLM(nn.Module):
         self.scopes.unmerge(name, self.decoder.blocks)
 
     def freeze_(self) -> "PaLM":
-        """No gradients from here on: what Flamingo asks of its language model."""
+        """No gradients from here on."""
         return self.requires_grad_(False)
 
 

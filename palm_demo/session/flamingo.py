@@ -92,7 +92,7 @@ class FlamingoVerbs(Loaded):
         return ids, [self._pixels(medium) for medium in media]
 
     def _prompt_ids(self, prompt: str) -> list[int]:
-        return [self.tokenizer.bos_id, *encode_interleaved(prompt.rstrip(), self.tokenizer)]
+        return [*self.tokenizer.opening, *encode_interleaved(prompt.rstrip(), self.tokenizer)]
 
     def _look_and_prefill(self, media: list[Tensor]) -> Prefill:
         """Flamingo's prefill, with its media looked at when it is called."""

@@ -142,8 +142,7 @@ def answers(model: Flamingo, bank: Bank, batch: Batch) -> tuple[Tensor, Tensor, 
     latents = model.embed_patches(bank.seen(batch["media"]), batch["ids"][batch["firsts"]])
     questions, at = (batch["labels"] != IGNORED).nonzero().T
     states = model.embed(batch["ids"], latents[batch["shown"]])[questions, at]
-    decoder = model.palm.decoder
-    return decoder.head(states, decoder.embedding), batch["labels"][questions, at], questions
+    return model.decoder.head(states, model.decoder.embedding), batch["labels"][questions, at], questions
 
 
 def answer_loss(model: Flamingo, bank: Bank, batch: Batch) -> Tensor:

@@ -48,7 +48,7 @@ def noun_states(model: Flamingo, tokenizer: Tokenizer) -> NounStates:
         rows.append([*before, *words])
         places.append(range(len(before), len(before) + len(words)))
     ids = padded(rows, tokenizer.pad_id).to(model.media_embedding.device)
-    decoder, seen = model.palm.decoder, []
+    decoder, seen = model.decoder, []
 
     def see(states: Tensor) -> Tensor:
         seen.append(states)

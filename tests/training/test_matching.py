@@ -22,7 +22,7 @@ def flamingo(new_flamingo, tokenizer):
 
 def test_each_noun_has_the_states_of_its_own_words(flamingo, tokenizer):
     asked = noun_states(flamingo, tokenizer)
-    decoder = flamingo.palm.decoder
+    decoder = flamingo.decoder
     for noun in random.Random(0).sample(range(len(world.concepts())), 5):
         name = world.concepts()[noun]
         question = f" question: is there {world.with_article(name)}"

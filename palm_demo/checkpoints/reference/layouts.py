@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from palm_demo.checkpoints.reference import naming
 from palm_demo.decoder import Decoder, Size
 from palm_demo.models import Flamingo, MaMMUT, PaLM
+from palm_demo.models.flamingo import bridges_at_every
 from palm_demo.models.mammut import PooledMemory, causal_text_pass
 from palm_demo.models.media_encoder import MediaEncoder
 from palm_demo.models.palm import PaLMEncoder
@@ -112,12 +113,13 @@ def flamingo(
         PlacedPatches(MEDIA_PLACES, dim),
         max_video_frames or 0,
     )
+    size = Size(dim, depth, heads, num_tokens, dim_head, ff_mult)
     return Flamingo(
-        PaLM(Size(dim, depth, heads, num_tokens, dim_head, ff_mult), MULTIMODAL),
+        Decoder(size, MULTIMODAL),
         encoder,
         media_token_id,
         "immediate" if only_attend_immediate_media else "all",
-        cross_attn_every,
+        bridges_at_every(cross_attn_every, size, encoder.dim),
     )
 
 
@@ -184,7 +186,8 @@ def _is_toolformer(model: nn.Module) -> bool:
 def _is_flamingo(model: nn.Module) -> bool:
     return (
         isinstance(model, Flamingo)
-        and _has_parts(model.palm.decoder, MULTIMODAL, RoPE)
+        and isinstance(model.decoder, Decoder)
+        and _has_parts(model.decoder, MULTIMODAL, RoPE)
         and isinstance(model.encoder.places, PlacedPatches)
     )
 

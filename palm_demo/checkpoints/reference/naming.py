@@ -49,7 +49,7 @@ _MULTIMODAL: Rules = (
 )
 
 FLAMINGO: Rules = (
-    (r"^(palm|encoder)\.", ""),
+    (r"^encoder\.", ""),
     *_MULTIMODAL,
     (r"^resampler\.", "perceiver_resampler."),
     (r"^places\.positions$", "perceiver_resampler.media_pos_emb"),

@@ -100,8 +100,7 @@ def _reference_shape(ours: str, t: Tensor) -> tuple[int, ...]:
 
 def _derived(model: nn.Module, layout: Layout, names: Mapping[str, tuple[str, Tensor]]) -> dict[str, Tensor]:
     """What the reference stores beside its weights: shifts that are zero, angles, the tied head."""
-    decoder = model.palm.decoder if hasattr(model, "palm") else model.decoder
-    weight = decoder.embedding.weight
+    decoder, weight = model.decoder, model.decoder.embedding.weight
     pairs = torch.arange(0, decoder.size.dim_head, 2).float()
     made = {}
     for theirs, t in names.values():
