@@ -55,7 +55,7 @@ def read_openflamingo(
     """
     family = _family(lm_config)
     given = Gathered(tensors, lm_weights or {}, family)
-    sizes = Sizes(LAYOUT, given)
+    sizes = Sizes(LAYOUT, given.outlines)
     with torch.device("meta"):
         encoder = MediaEncoder(None, _resampler(sizes, heads), Unplaced(), max_frames=0)
         decoder = _decoder(sizes, family, lm_config, media_token_id)
@@ -136,7 +136,7 @@ def _fill(
         raise CheckpointError(f"these tensors do not fit {LAYOUT}: {said}")
     given.check_copies()
     dtype = dtype or given.outlines["perceiver.latents"].dtype
-    weights = {ours: given[theirs].to(device=device, dtype=dtype) for ours, theirs in names.items()}
+    weights = {ours: given.read(theirs).to(device=device, dtype=dtype) for ours, theirs in names.items()}
     embedding = weights["decoder.embedding.weight"]
     weights["media_embedding"] = embedding[model.media_token_id].clone()
     weights["encoder.frame_positions"] = embedding.new_empty(empty["encoder.frame_positions"].shape)

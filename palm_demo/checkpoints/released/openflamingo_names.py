@@ -88,45 +88,50 @@ FAMILIES = {
 """By what transformers calls the kind of model."""
 
 
-class Gathered(StoredTensors):
+Place = tuple[Mapping[str, Tensor], str]
+"""Where a tensor is: among which, and by what name there."""
+
+
+class Gathered:
     """The tensors of a checkpoint, and of the language model's own where it lacks them, each under its
-    one name; read when asked for, and never the caller's own."""
+    one name. outlines: their shapes; the tensors themselves are read when asked for."""
 
     def __init__(self, checkpoint: Mapping[str, Tensor], lm_weights: Mapping[str, Tensor], family: Family):
         checkpoint = checkpoint.get(NESTED, checkpoint)
         wrapped = WRAPPED if all(name.startswith(WRAPPED) for name in checkpoint) else ""
-        own = [(name.removeprefix(wrapped), checkpoint, name) for name in checkpoint]
-        lent = [(f"{LM}{name}", lm_weights, name) for name in lm_weights]
-        self.files, self.copies = self._named(own, family)
-        self.files = self._named(lent, family)[0] | self.files
-        self.outlines = {name: outlines(source)[theirs] for name, (source, theirs) in self.files.items()}
+        self.copies: list[tuple[Place, Place]] = []
+        self.places = {
+            **self._placed({f"{LM}{name}": (lm_weights, name) for name in lm_weights}, family),
+            **self._placed({name.removeprefix(wrapped): (checkpoint, name) for name in checkpoint}, family),
+        }
+        self.outlines = {name: outlines(source)[theirs] for name, (source, theirs) in self.places.items()}
 
-    @staticmethod
-    def _named(found: list[tuple[str, Mapping[str, Tensor], str]], family: Family) -> tuple[dict, list]:
-        """Where each name's tensor is, and (name, where) of those that are there once more."""
-        places, copies = {}, []
-        for theirs, source, stored in found:
+    def _placed(self, found: Mapping[str, Place], family: Family) -> dict[str, Place]:
+        """By their one name, of which what is there once more is noted as a copy."""
+        placed: dict[str, Place] = {}
+        for theirs, place in found.items():
             if BUFFERS.search(theirs):
                 continue
             name = family.name(theirs)
-            if name in places:
-                copies.append((name, (source, stored)))
-            places.setdefault(name, (source, stored))
-        return places, copies
+            if name in placed:
+                self.copies.append((placed[name], place))
+            else:
+                placed[name] = place
+        return placed
 
-    def __getitem__(self, name: str) -> Tensor:
-        source, stored = self.files[name]
-        tensor = source[stored].detach()
+    def read(self, name: str) -> Tensor:
+        """Never the caller's own memory."""
+        source, theirs = self.places[name]
+        tensor = source[theirs].detach()
         return tensor if isinstance(source, StoredTensors) else tensor.clone()
 
     def check_copies(self) -> None:
         """Raises CheckpointError where a tensor that is there by two names is not the same by both. On
         the meta device shapes are all there is to compare."""
-        for name, (source, stored) in self.copies:
-            one, other = self[name], source[stored]
-            same = one.shape == other.shape and (one.is_meta or torch.equal(one, other))
-            if not same:
+        for (source, name), (_, other) in self.copies:
+            one, same = source[name], source[other]
+            if one.shape != same.shape or not (one.is_meta or torch.equal(one, same)):
                 raise CheckpointError(
-                    f"{stored} is not the tensor that this checkpoint has as {self.files[name][1]}, and both "
-                    f"are {name}; download it again"
+                    f"{other} is not the tensor that this checkpoint has as {name}, and both are one of "
+                    "OpenFlamingo's; download it again"
                 )
