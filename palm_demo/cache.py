@@ -71,15 +71,15 @@ class RowCache(ABC):
 
 
 class KVCache(RowCache):
-    """Self-attention's keys and values of every layer: one head, all rows in use at first, empty.
+    """Self-attention's keys and values of every layer: all rows in use at first, empty.
 
     Rows may differ in length: a ragged batch is padded on the right, and what a padded token
     wrote is overwritten by the next real one before anything can see it.
     """
 
-    def __init__(self, depth: int, batch: int, capacity: int, dim_head: int, like: Tensor):
-        """`like` gives dtype and device."""
-        keys = like.new_zeros((depth, batch, 1, capacity, dim_head))
+    def __init__(self, depth: int, batch: int, capacity: int, dim_head: int, like: Tensor, heads: int = 1):
+        """`like` gives dtype and device. heads: 1 where all heads of a block share keys and values."""
+        keys = like.new_zeros((depth, batch, heads, capacity, dim_head))
         super().__init__(keys, torch.zeros_like(keys), [0] * batch)
 
     def extend_by(self, new_tokens: int) -> "CachedCausal":
@@ -173,15 +173,15 @@ class CachedCausal:
         if self.start is not None:
             store[:, :, self.start :] = new
         else:
-            store[self._rows, 0, self._positions] = new[:, 0].to(store.dtype)
+            store[self._rows, :, self._positions] = new.transpose(1, 2).to(store.dtype)
 
     def _read(self, layer: int, queries: Tensor, scale: float) -> Tensor:
-        """One head of h * n queries: multi-query attention without copies of the keys."""
-        heads, mask = queries.shape[1], self.mask
-        if mask is not None and self.new_tokens > 1:
-            mask = mask.repeat(1, 1, heads, 1)
-        queries = rearrange(queries, "b h n d -> b 1 (h n) d")
-        out = F.scaled_dot_product_attention(
-            queries, self.keys[layer], self.values[layer], attn_mask=mask, scale=scale
-        )
-        return rearrange(out, "b 1 (h n) d -> b h n d", h=heads)
+        """Where all heads share keys, one head of h * n queries: no copies of the keys."""
+        keys, values, mask = self.keys[layer], self.values[layer], self.mask
+        heads, shared = queries.shape[1], keys.shape[1] == 1
+        if shared:
+            if mask is not None and self.new_tokens > 1:
+                mask = mask.repeat(1, 1, heads, 1)
+            queries = rearrange(queries, "b h n d -> b 1 (h n) d")
+        out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=scale)
+        return rearrange(out, "b 1 (h n) d -> b h n d", h=heads) if shared else out

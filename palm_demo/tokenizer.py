@@ -1,7 +1,8 @@
-"""Text to ids and back: one byte-level BPE with four special tokens of distinct ids."""
+"""Text to ids and back by byte-level BPE: our own tokenizer and GPT-NeoX's, and what models ask of any."""
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Protocol
 
 import tokenizers
 from tokenizers.decoders import DecodeStream
@@ -12,23 +13,54 @@ PAD, BOS, EOS, MEDIA = "<pad>", "<bos>", "<eos>", "<media>"
 SPECIAL_TOKENS = (PAD, BOS, EOS, MEDIA)
 
 
-class Tokenizer:
-    """Byte-level BPE: any text has ids, and its ids give it back.
+class Words(Protocol):
+    """What writing and comparing texts asks of a tokenizer.
+
+    pad_id fills rows up; `opening` stands before a prompt; a text ends with eos_id.
+    """
+
+    pad_id: int
+    eos_id: int
+
+    @property
+    def opening(self) -> list[int]: ...
+
+    def __len__(self) -> int: ...
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text; none of them special."""
+
+    def encode_whole(self, texts: list[str]) -> list[list[int]]:
+        """Ids of texts that are compared with pictures, with the marks that these ask for."""
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids; special ones leave nothing behind."""
+
+    def decode_stream(self, ids: Iterable[int]) -> Iterable[str]:
+        """Text deltas as ids come in; a character split over two ids waits for its second."""
+
+    def never_sampled(self) -> list[int]:
+        """Ids that may stand in a prompt but never come out of a model."""
+
+
+class ByteLevelBPE:
+    """Any text has ids, and its ids give it back.
 
     A special token's name typed in a text is text: only code puts special ids into a prompt.
     """
 
+    special_tokens: tuple[str, ...]
+
     def __init__(self, bpe: tokenizers.Tokenizer):
-        missing = [token for token in SPECIAL_TOKENS if bpe.token_to_id(token) is None]
+        missing = [token for token in self.special_tokens if bpe.token_to_id(token) is None]
         if missing:
             raise CheckpointError(f"the tokenizer lacks the special tokens {', '.join(missing)}")
         bpe.encode_special_tokens = True
         self.bpe = bpe
-        self.pad_id, self.bos_id, self.eos_id, self.media_id = map(bpe.token_to_id, SPECIAL_TOKENS)
 
     @classmethod
-    def load(cls, path: Path) -> "Tokenizer":
-        """Raises CheckpointError when the file is missing or is no tokenizer."""
+    def load(cls, path: Path):
+        """From a `tokenizer.json`. Raises CheckpointError when it is missing or is no tokenizer."""
         if not path.is_file():
             raise CheckpointError(f"there is no tokenizer at {path}")
         try:
@@ -48,6 +80,10 @@ class Tokenizer:
         """The same for many. Halves of surrogate pairs, which no encoding has, become "?"."""
         written = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
         return [e.ids for e in self.bpe.encode_batch(written, add_special_tokens=False)]
+
+    def encode_whole(self, texts: list[str]) -> list[list[int]]:
+        """The same of texts that are compared with pictures: our MaMMUT wants no marks."""
+        return self.encode_batch(texts)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids; special ones leave nothing behind."""
@@ -70,6 +106,42 @@ class Tokenizer:
         """One id by itself: its text, or a special token's name; "" for one that no text has."""
         return self.bpe.decode([token_id]) or self.bpe.id_to_token(token_id) or ""
 
+
+class Tokenizer(ByteLevelBPE):
+    """Ours: four special tokens of distinct ids."""
+
+    special_tokens = SPECIAL_TOKENS
+
+    def __init__(self, bpe: tokenizers.Tokenizer):
+        super().__init__(bpe)
+        self.pad_id, self.bos_id, self.eos_id, self.media_id = map(bpe.token_to_id, SPECIAL_TOKENS)
+
+    @property
+    def opening(self) -> list[int]:
+        """What stands before a prompt."""
+        return [self.bos_id]
+
     def never_sampled(self) -> list[int]:
         """Ids that may stand in a prompt but never come out of a model."""
         return [self.pad_id, self.bos_id, self.media_id]
+
+
+class NeoXTokenizer(ByteLevelBPE):
+    """GPT-NeoX's (Black et al. 2022), as the released PaLMs read it: texts begin without a mark, and none
+    was ever shown them to end one, so that none may come out."""
+
+    special_tokens = ("<|endoftext|>", "<|padding|>")
+
+    def __init__(self, bpe: tokenizers.Tokenizer):
+        super().__init__(bpe)
+        self.eos_id, self.pad_id = map(bpe.token_to_id, self.special_tokens)
+        self.bos_id = self.eos_id  # stands where something has to, before a text whose tokens are scored
+
+    @property
+    def opening(self) -> list[int]:
+        """What stands before a prompt."""
+        return []
+
+    def never_sampled(self) -> list[int]:
+        """Ids that the model never learned."""
+        return [self.eos_id, self.pad_id]

@@ -8,7 +8,9 @@ from palm_demo.checkpoints.adapters import (
     save_scope,
 )
 from palm_demo.checkpoints.fingerprints import fingerprint
-from palm_demo.checkpoints.reference import from_reference, to_reference
+from palm_demo.checkpoints.published import from_reference
+from palm_demo.checkpoints.reference import to_reference
+from palm_demo.checkpoints.stored import open_weights
 from palm_demo.checkpoints.weights import (
     load_familiarity,
     load_flamingo,
@@ -33,6 +35,7 @@ __all__ = [
     "load_palm",
     "load_scope",
     "load_tower",
+    "open_weights",
     "save_adapter",
     "save_familiarity",
     "save_flamingo",

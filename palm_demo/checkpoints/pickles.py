@@ -1,0 +1,110 @@
+"""Pickled weights as safetensors: converted once, and read without running what a pickle may hold."""
+
+import os
+import pickle
+import shutil
+import zipfile
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from palm_demo.errors import CheckpointError
+
+SOURCE = "converted_from"
+NESTED = ("model_state_dict", "state_dict")
+"""Under which training scripts put the weights among other things."""
+
+
+def converted(path: Path) -> Path:
+    """The safetensors file beside a pickle, made when it is missing or of an older pickle.
+
+    Raises CheckpointError when the pickle is damaged, cut short or holds more than tensors, or when the
+    other file cannot be written.
+    """
+    made = path.with_name(f"{path.name}.safetensors")
+    if not _is_of(made, path):
+        _write(made, path, _independent(_flat(_unpickled(path), path)))
+    return made
+
+
+def _identity(path: Path) -> str:
+    """Of the pickle that was converted: another one of the name is converted anew."""
+    found = path.stat()
+    return f"{found.st_size} bytes of {found.st_mtime_ns}"
+
+
+def _is_of(made: Path, path: Path) -> bool:
+    if not made.is_file():
+        return False
+    try:
+        with safe_open(made, framework="pt") as file:
+            return (file.metadata() or {}).get(SOURCE) == _identity(path)
+    except (SafetensorError, OSError):
+        return False
+
+
+def _unpickled(path: Path) -> object:
+    """Left on disk until a tensor is looked at, where the pickle is of torch's newer kind."""
+    whole = zipfile.is_zipfile(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=whole)
+    except Exception as error:  # torch raises whatever its readers do
+        if whole and isinstance(error, pickle.UnpicklingError):
+            raise CheckpointError(
+                f"{path} holds more than tensors, and reading that could run code; use a file of weights "
+                "alone, best safetensors"
+            ) from error
+        raise CheckpointError(
+            f"{path} is damaged, was not downloaded to its end, or holds no weights "
+            f"({type(error).__name__}); delete it and download it again"
+        ) from error
+
+
+def _flat(content: object, path: Path) -> dict[str, Tensor]:
+    """Names as the model has them: without what a training script put around them."""
+    if isinstance(content, dict):
+        content = next((content[name] for name in NESTED if name in content), content)
+    if not isinstance(content, dict) or not content:
+        raise CheckpointError(f"{path} holds no tensors by name; use the file with the model's weights")
+    for name, value in content.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise CheckpointError(
+                f"{path} has {name!r} of type {type(value).__name__} among its tensors; use the file with "
+                "the model's weights alone"
+            )
+    wrapped = all(name.startswith("module.") for name in content)
+    return {name.removeprefix("module.") if wrapped else name: t for name, t in content.items()}
+
+
+def _independent(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """None in memory of another, as safetensors wants it: of tied weights each gets its own."""
+    seen: set[int] = set()
+    alone = {}
+    for name, tensor in tensors.items():
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() in seen or storage.nbytes() != tensor.nbytes or not tensor.is_contiguous():
+            tensor = tensor.clone(memory_format=torch.contiguous_format)
+        seen.add(storage.data_ptr())
+        alone[name] = tensor
+    return alone
+
+
+def _write(made: Path, path: Path, tensors: dict[str, Tensor]) -> None:
+    """All at once or not at all."""
+    needed, free = sum(t.nbytes for t in tensors.values()), shutil.disk_usage(made.parent).free
+    remedy = f"make room for {needed:,} bytes there, or put a safetensors file in its place"
+    if needed > free:
+        raise CheckpointError(
+            f"{path} has to be converted beside itself, and {made.parent} has {free:,} bytes free; {remedy}"
+        )
+    partial = made.with_name(f".{made.name}.{os.getpid()}.part")
+    try:
+        save_file(tensors, partial, metadata={SOURCE: _identity(path)})
+        partial.replace(made)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{made} cannot be written ({error}); {remedy}") from error
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,129 @@
+"""Weights of others on disk: safetensors, in one file or several, or a pickle that becomes one.
+
+Nothing is read before it is asked for, and nothing is kept: whoever asks for one tensor after the other
+and puts each where it belongs, on any device and in any dtype, has the weights in memory once.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from palm_demo.checkpoints.pickles import converted
+from palm_demo.errors import CheckpointError
+
+INDEX = ".index.json"
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+
+
+class SafetensorsFile:
+    """One file, open. Raises CheckpointError where it is none or ends too early."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            self.file = safe_open(path, framework="pt")
+        except (SafetensorError, OSError) as error:
+            raise self._unreadable(error) from error
+
+    def names(self) -> list[str]:
+        return list(self.file.keys())
+
+    def outline(self, name: str) -> Tensor:
+        """On the meta device: shape and dtype, and no memory."""
+        described = self.file.get_slice(name)
+        if (dtype := described.get_dtype()) not in DTYPES:
+            raise CheckpointError(f"{name} in {self.path} is of type {dtype}; known: {', '.join(DTYPES)}")
+        return torch.empty(described.get_shape(), dtype=DTYPES[dtype], device="meta")
+
+    def read(self, name: str) -> Tensor:
+        try:
+            return self.file.get_tensor(name)
+        except (SafetensorError, OSError) as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> CheckpointError:
+        return CheckpointError(
+            f"{self.path} is damaged or was not downloaded to its end ({error}); delete it and download it "
+            "again"
+        )
+
+
+class StoredTensors(Mapping[str, Tensor]):
+    """Tensors by name, each read from its file whenever it is asked for."""
+
+    def __init__(self, files: Mapping[str, SafetensorsFile]):
+        """files: where each name is."""
+        self.files = files
+        self.outlines = {name: file.outline(name) for name, file in files.items()}
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.files[name].read(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.files)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+
+def open_weights(path: Path) -> StoredTensors:
+    """path: a safetensors file, the `.index.json` of several, or a pickle of tensors (.pt, .pth, .bin),
+    which is converted once, to a file beside it.
+
+    Raises CheckpointError when something is missing, damaged or cut short, when a pickle holds more than
+    tensors, or when there is no room to convert it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"there is no weights file at {path}")
+    if path.name.endswith(INDEX):
+        return StoredTensors(_shards(path))
+    file = _open(path)
+    return StoredTensors({name: file for name in file.names()})
+
+
+def outlines(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The same names with tensors of the same shapes and dtypes; a file's are not read for it."""
+    return tensors.outlines if isinstance(tensors, StoredTensors) else tensors
+
+
+def _open(path: Path) -> SafetensorsFile:
+    return SafetensorsFile(path if path.suffix == ".safetensors" else converted(path))
+
+
+def _shards(index: Path) -> dict[str, SafetensorsFile]:
+    """Name -> the file that the index says has it."""
+    try:
+        places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        shards = {shard: index.parent / shard for shard in sorted(set(places.values()))}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{index} is no index of weights ({error!r}); delete it and download it again"
+        ) from error
+    for shard, path in shards.items():
+        if Path(shard).name != shard:
+            raise CheckpointError(f"{index} names {shard!r}; shards have to lie beside their index")
+        if not path.is_file():
+            raise CheckpointError(f"{index} names {shard}, which is not beside it; download it too")
+    opened = {shard: _open(path) for shard, path in shards.items()}
+    for shard, file in opened.items():
+        promised = {name for name, place in places.items() if place == shard}
+        if lacking := sorted(promised - set(file.names())):
+            raise CheckpointError(
+                f"{file.path} lacks {', '.join(lacking[:3])}, which {index.name} says it has; download "
+                "both again"
+            )
+    return {name: opened[shard] for name, shard in places.items()}
