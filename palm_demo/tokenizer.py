@@ -61,13 +61,7 @@ class ByteLevelBPE:
     @classmethod
     def load(cls, path: Path):
         """From a `tokenizer.json`. Raises CheckpointError when it is missing or is no tokenizer."""
-        if not path.is_file():
-            raise CheckpointError(f"there is no tokenizer at {path}")
-        try:
-            bpe = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises nothing narrower
-            raise CheckpointError(f"{path} is no tokenizer: {error}") from error
-        return cls(bpe)
+        return cls(_read(path))
 
     def __len__(self) -> int:
         return self.bpe.get_vocab_size()
@@ -114,7 +108,7 @@ class Tokenizer(ByteLevelBPE):
 
     def __init__(self, bpe: tokenizers.Tokenizer):
         super().__init__(bpe)
-        self.pad_id, self.bos_id, self.eos_id, self.media_id = map(bpe.token_to_id, SPECIAL_TOKENS)
+        self.pad_id, self.bos_id, self.eos_id, self.media_id = map(bpe.token_to_id, self.special_tokens)
 
     @property
     def opening(self) -> list[int]:
@@ -145,3 +139,12 @@ class NeoXTokenizer(ByteLevelBPE):
     def never_sampled(self) -> list[int]:
         """Ids that the model never learned."""
         return [self.eos_id, self.pad_id]
+
+
+def _read(path: Path) -> tokenizers.Tokenizer:
+    if not path.is_file():
+        raise CheckpointError(f"there is no tokenizer at {path}")
+    try:
+        return tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing narrower
+        raise CheckpointError(f"{path} is no tokenizer: {error}") from error
