@@ -1,22 +1,24 @@
 """The picture encoder: any open_clip vision tower as patch tokens.
 
-The only file that knows open_clip.
+With `palm_demo.clip`, which reads texts, the only file that knows open_clip.
 """
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import open_clip
 import torch
 from einops import rearrange, repeat
 from open_clip.transform import PreprocessCfg, image_transform_v2
+from open_clip.transformer import VisionTransformer
 from PIL import Image
 from torch import Tensor, nn
 
 
 class TokensOfViT(nn.Module):
-    """The patch tokens of open_clip's own vision transformers, without the class token."""
+    """The tokens that open_clip's own vision transformers give out: most leave out the class token's."""
 
     def forward(self, visual: nn.Module, pixels: Tensor) -> Tensor:
         """(b, 3, size, size) -> (b, patches, width)."""
@@ -60,6 +62,20 @@ def sines_of_places(rows: int, columns: int, dim: int) -> Tensor:
     down = repeat(sines(rows), "h d -> (h w) d", w=columns)
     across = repeat(sines(columns), "w d -> (h w) d", h=rows)
     return torch.cat((down, across), dim=1)
+
+
+@dataclass(frozen=True)
+class ViTSize:
+    """The numbers of a vision transformer. patch_size, image_size: pixels of a side. dim_latents: what
+    its pooled output is projected to."""
+
+    image_size: int
+    patch_size: int
+    dim: int
+    depth: int
+    heads: int
+    ff_mult: int
+    dim_latents: int
 
 
 class VisionTower(nn.Module):
@@ -111,6 +127,27 @@ class VisionTower(nn.Module):
         visual.trunk.prune_intermediate_layers([stage], prune_head=True)
         visual.head = nn.Identity()
         return cls(visual.to(memory_format=torch.channels_last), TokensOfStage(stage))
+
+    @classmethod
+    def with_raw_tokens(cls, size: ViTSize) -> "VisionTower":
+        """A random vision transformer whose tokens, the class token's first, come as they leave the last
+        block. Two things that would go wrong in silence: by default open_clip norms the tokens that it
+        gives out, and some of its configurations have QuickGELU for GELU."""
+        visual = VisionTransformer(
+            size.image_size,
+            size.patch_size,
+            size.dim,
+            size.depth,
+            size.heads,
+            size.ff_mult,
+            pool_type="none",  # gives out the class token too
+            final_ln_after_pool=True,  # and no token normed
+            output_dim=size.dim_latents,
+            act_layer=nn.GELU,
+            output_tokens=True,
+        )
+        visual.preprocess_cfg = asdict(PreprocessCfg(size=size.image_size))
+        return cls(visual, TokensOfViT())
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(b, 3, size, size) normalised pixels -> (b, patches, width)."""

@@ -25,7 +25,7 @@ from palm_demo.generation.batch import Rows
 from palm_demo.generation.stream import Prefill
 from palm_demo.prompting import check_length
 from palm_demo.threads import apart
-from palm_demo.tokenizer import Tokenizer
+from palm_demo.tokenizer import Words
 
 
 class Model(Protocol):
@@ -43,7 +43,7 @@ class Model(Protocol):
 class Writer:
     """A model and its batch: from prompt ids and a prefill to text."""
 
-    def __init__(self, model: Model, tokenizer: Tokenizer, context: int, limits: BatchLimits):
+    def __init__(self, model: Model, tokenizer: Words, context: int, limits: BatchLimits):
         """context: tokens that prompt and answer may have together."""
         self.model, self.tokenizer, self.context = model, tokenizer, context
         self.batch = ContinuousBatch(model.new_cache, self._extend, context, limits)

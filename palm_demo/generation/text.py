@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from palm_demo.tokenizer import Tokenizer
+from palm_demo.tokenizer import Words
 
 
 class Waiting(str):
@@ -17,7 +17,7 @@ class Waiting(str):
         return delta
 
 
-def text_deltas(ids: Iterable[int], tokenizer: Tokenizer, stop: Sequence[str] = ()) -> Iterator[str]:
+def text_deltas(ids: Iterable[int], tokenizer: Words, stop: Sequence[str] = ()) -> Iterator[str]:
     """Text deltas that together are the decoded ids up to the first stop string, without it.
 
     What may be the beginning of a stop string is held back until that is known.

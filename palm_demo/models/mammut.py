@@ -155,6 +155,10 @@ class MaMMUT(nn.Module):
         return self.decoder.size
 
     @property
+    def dim_latents(self) -> int:
+        return self.image_to_latents.out_features
+
+    @property
     def scale(self) -> Tensor:
         """What cosines are multiplied with: the inverse temperature, at most LARGEST_SCALE."""
         return self.log_scale.exp().clamp(max=LARGEST_SCALE)

@@ -64,7 +64,7 @@ class Loaded:
     @property
     def dim_latents(self) -> int:
         """Numbers of a latent."""
-        return self.mammut.image_to_latents.out_features
+        return self.mammut.dim_latents
 
     def _pixels(self, medium: Medium) -> Tensor:
         """(frames, 3, size, size), of a picture (3, size, size)."""

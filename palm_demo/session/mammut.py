@@ -32,7 +32,7 @@ class MammutVerbs(Loaded):
         """What MaMMUT sees in a picture."""
         wanted = replace(ANSWERED, max_new_tokens=max_new_tokens)
         (pixels,) = self._batches([image])
-        deltas = self.writers["mammut"].stream([self.tokenizer.bos_id], self._see_and_prefill(pixels), wanted)
+        deltas = self.writers["mammut"].stream(self.tokenizer.opening, self._see_and_prefill(pixels), wanted)
         return "".join(deltas).strip()
 
     def captions(self, images: Sequence[Picture], max_new_tokens: int = 32) -> list[str]:
@@ -40,7 +40,7 @@ class MammutVerbs(Loaded):
         wanted = replace(ANSWERED, max_new_tokens=max_new_tokens)
         captions: list[str] = []
         for pixels in self._batches(images):
-            prompts = [[self.tokenizer.bos_id]] * len(pixels)
+            prompts = [self.tokenizer.opening] * len(pixels)
             captions += self.writers["mammut"].texts(prompts, self._see_and_prefill(pixels), wanted)
         return captions
 
@@ -54,7 +54,7 @@ class MammutVerbs(Loaded):
         (pixels,) = self._batches([image])
         prefill = self._see_and_prefill(pixels)
         writer = self.writers["mammut"]
-        return writer.alternatives([self.tokenizer.bos_id], prefill, count, max_new_tokens)
+        return writer.alternatives(self.tokenizer.opening, prefill, count, max_new_tokens)
 
     @apart
     def embed_images(self, images: Sequence[Picture]) -> np.ndarray:
@@ -70,18 +70,21 @@ class MammutVerbs(Loaded):
         """(n, d) float32 unit rows. Raises PromptError on an empty text or one too long."""
         if not texts:
             return np.zeros((0, self.dim_latents), np.float32)
-        rows = self.tokenizer.encode_batch([text.strip().lower() for text in texts])
+        texts = [text.strip().lower() for text in texts]
+        if not all(texts):
+            raise PromptError("a text to search for is empty; write a word or two")
+        rows = self.tokenizer.encode_whole(texts)
         for row in rows:
-            if not row:
-                raise PromptError("a text to search for is empty; write a word or two")
             check_length(len(row), 0, self.context)
         ids = torch.nn.utils.rnn.pad_sequence(
             [torch.tensor(row) for row in rows],
             batch_first=True,
             padding_value=self.tokenizer.pad_id,
         ).to(self._device)
+        lengths = torch.tensor([len(row) for row in rows], device=self._device)
+        real = torch.arange(ids.shape[1], device=self._device) < lengths[:, None]
         with torch.no_grad():
-            latents = self.mammut.embed_texts(ids, ids != self.tokenizer.pad_id)
+            latents = self.mammut.embed_texts(ids, real)
         return latents.float().numpy(force=True)
 
     def classify(self, image: Picture, labels: Sequence[str]) -> dict[str, float]:

@@ -51,7 +51,7 @@ class PalmVerbs(Loaded):
         wanted = replace(CONTINUED, **settings)
         self.palm.scopes.find(scope)
         begun = prompt.rstrip(" ")
-        ids = [self.tokenizer.bos_id, *self.tokenizer.encode(begun)]
+        ids = [*self.tokenizer.opening, *self.tokenizer.encode(begun)]
         prefill = partial(self.palm.prefill, scopes=[scope])
         deltas = self.writers["palm"].stream(ids, prefill, wanted, cancelled)
         return deltas if begun == prompt else without_leading_space(deltas)

@@ -31,12 +31,12 @@ def from_reference(
     known = _known(layout)
     model = known.build(state_dict, **arguments)
     names = _names(model, known)
-    made = _derived(model, known, names)
+    made = derived(model, known, names)
     shapes = {theirs: _reference_shape(ours, t) for ours, (theirs, t) in names.items()}
     shapes |= {name: tuple(t.shape) for name, t in made.items()}
     if said := misfit(shapes, state_dict):
         raise CheckpointError(f"these tensors do not fit {layout}{_looks_like(layout, state_dict)}: {said}")
-    _check_derived(layout, known, state_dict)
+    check_derived(layout, known, state_dict)
     tensors = {name: t for name, t in model.state_dict().items() if not t.numel()}  # places for no frame
     for ours, (theirs, wanted) in names.items():
         tensor = state_dict[theirs].detach().reshape(wanted.shape)
@@ -67,7 +67,7 @@ def to_reference(layout: str, model: nn.Module, *, gamma_offset: int = 0) -> dic
         tensors[theirs] = t - gamma_offset if GAMMA.search(theirs) else t
     if "media_embedding" in model.state_dict():
         tensors["token_emb.weight"][model.media_token_id] = model.media_embedding.detach()
-    return tensors | _derived(model, known, names)
+    return tensors | derived(model, known, names)
 
 
 def _known(layout: str) -> Layout:
@@ -98,7 +98,7 @@ def _reference_shape(ours: str, t: Tensor) -> tuple[int, ...]:
     return (1,) if ours == "log_scale" else tuple(t.shape)
 
 
-def _derived(model: nn.Module, layout: Layout, names: Mapping[str, tuple[str, Tensor]]) -> dict[str, Tensor]:
+def derived(model: nn.Module, layout: Layout, names: Mapping[str, tuple[str, Tensor]]) -> dict[str, Tensor]:
     """What the reference stores beside its weights: shifts that are zero, angles, the tied head."""
     decoder, weight = model.decoder, model.decoder.embedding.weight
     pairs = torch.arange(0, decoder.size.dim_head, 2).float()
@@ -116,11 +116,16 @@ def _derived(model: nn.Module, layout: Layout, names: Mapping[str, tuple[str, Te
     return made
 
 
-def _check_derived(layout: str, known: Layout, state_dict: Mapping[str, Tensor]) -> None:
-    for name, t in state_dict.items():
-        if name.endswith(".beta") and t.any():
+def check_derived(layout: str, known: Layout, state_dict: Mapping[str, Tensor]) -> None:
+    """Raises CheckpointError where shifts are not zero or the head is not the embedding; outlines on the
+    meta device have no values to look at."""
+    for name in state_dict:
+        if name.endswith(".beta") and not (t := state_dict[name]).is_meta and t.any():
             raise CheckpointError(f"{name} is not zero; {layout} shifts nothing, so this is another model's")
-    if known.tied_head and not torch.equal(state_dict[known.tied_head], state_dict["token_emb.weight"]):
+    if not known.tied_head:
+        return
+    head, embedding = state_dict[known.tied_head], state_dict["token_emb.weight"]
+    if not head.is_meta and not torch.equal(head, embedding):
         raise CheckpointError(f"{known.tied_head} is not token_emb.weight; {layout} ties the two")
 
 

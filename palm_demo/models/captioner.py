@@ -1,0 +1,159 @@
+"""What openMaMMUT and CoCa share: a CLIP tower, and a text that looks at what it saw while it is written."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from palm_demo.attention import Causal, Pattern
+from palm_demo.bridges import KeysValues
+from palm_demo.cache import ContextCache, KVCache
+from palm_demo.clip import ResidualAttentionBlock, keys_values, look, normed, think
+from palm_demo.decoder import Size
+from palm_demo.errors import PromptError
+from palm_demo.models.mammut import LARGEST_SCALE, ImageFeatures, MaMMUTCache
+from palm_demo.models.palm import last_states
+from palm_demo.vision import VisionTower
+
+
+@dataclass
+class Stack:
+    """A decoder of CLIP's blocks, which belong to whoever made it.
+
+    words: has `token_embedding` and `positional_embedding`. looks: by layer, the cross-attention after
+    it. head: has `ln_final` and `text_projection`, (dim, vocab). context: the tokens it has places for.
+    """
+
+    words: nn.Module
+    blocks: Sequence[ResidualAttentionBlock]
+    looks: Mapping[int, ResidualAttentionBlock]
+    head: nn.Module
+    context: int
+
+    def states(self, ids: Tensor, pattern: Pattern, seen: Mapping[int, KeysValues]) -> Tensor:
+        """(b, n) ids -> (b, n, dim) states after the last block, not normed. seen: what each layer of
+        `looks` looks at; {} for words alone."""
+        states = self.words.token_embedding(ids)
+        states = states.to(torch.promote_types(states.dtype, torch.float32))
+        states = states + self.words.positional_embedding[pattern.positions(states)]
+        for layer, block in enumerate(self.blocks):
+            states = think(block, states, pattern.at(layer))
+            if layer in seen:
+                states = look(self.looks[layer], states, seen[layer])
+        return states
+
+    def normed(self, states: Tensor) -> Tensor:
+        return normed(self.head.ln_final, states)
+
+    def logits(self, states: Tensor) -> Tensor:
+        """(..., dim) -> (..., vocab)."""
+        return self.normed(states) @ self.head.text_projection
+
+    def keys_values(self, memory: Tensor) -> dict[int, KeysValues]:
+        return {layer: keys_values(block, memory) for layer, block in self.looks.items()}
+
+
+class Captioner(nn.Module, ABC):
+    """Image and text latents in one space, and captions. Speaks as MaMMUT does; its texts are those of
+    `ClipTokenizer`.
+
+    size: of the stack. logit_scale: the logarithm of what cosines are multiplied with.
+    """
+
+    size: Size
+    logit_scale: Tensor
+
+    def __init__(self, tower: VisionTower):
+        super().__init__()
+        self.tower = tower
+
+    @property
+    @abstractmethod
+    def stack(self) -> Stack:
+        """Which blocks write captions."""
+
+    @property
+    @abstractmethod
+    def dim_latents(self) -> int: ...
+
+    @abstractmethod
+    def encode_images(self, pixels: Tensor) -> ImageFeatures:
+        """(b, 3, size, size) normalised pixels -> latents and caption memory."""
+
+    @abstractmethod
+    def embed_texts(self, ids: Tensor, real: Tensor) -> Tensor:
+        """(b, n) ids with the marks of beginning and end, (b, n) bool which are no padding -> unit
+        latents (b, dim_latents). Raises PromptError on a text longer than the context."""
+
+    @abstractmethod
+    def latent_weights(self) -> dict[str, Tensor]:
+        """Those that latents depend on, by their names."""
+
+    @property
+    def context(self) -> int:
+        """Tokens that a text can have, its marks included."""
+        return self.stack.context
+
+    @property
+    def scale(self) -> Tensor:
+        """What cosines are multiplied with: the inverse temperature, at most LARGEST_SCALE."""
+        return self.logit_scale.exp().clamp(max=LARGEST_SCALE)
+
+    def similarity(self, texts: Tensor, images: Tensor) -> Tensor:
+        """Unit latents (t, d), (i, d) -> (t, i) scaled cosines."""
+        return self.scale * (texts.float() @ images.float().T)
+
+    def forward(self, ids: Tensor, images: Tensor) -> Tensor:
+        """(b, n) ids and their pictures (b, 3, size, size) -> (b, n, vocab) logits of a caption."""
+        return self.logits(ids, self.encode_images(images).memory)
+
+    def logits(self, ids: Tensor, memory: Tensor) -> Tensor:
+        """(b, n) ids, (b, m, dim) memory -> (b, n, vocab) logits."""
+        stack = self.stack
+        return stack.logits(stack.states(ids, Causal(), stack.keys_values(memory)))
+
+    def prefill(
+        self, ids: Tensor, lengths: Sequence[int], capacity: int, memory: Tensor
+    ) -> tuple[Tensor, MaMMUTCache]:
+        """(b, n) ids padded on the right, (b, m, dim) memory -> next logits (b, vocab), cache."""
+        pictures = ContextCache(self.stack.keys_values(memory), [memory.shape[1]] * len(ids))
+        cache = MaMMUTCache(self._tokens(len(ids), capacity), pictures)
+        states = self._step(ids, cache)
+        cache.tokens.advance(list(lengths))
+        return self.stack.logits(last_states(states, lengths)), cache
+
+    def new_cache(self, rows: int, capacity: int) -> MaMMUTCache:
+        """For a continuous batch: room for rows that are put in and taken out, none in use yet."""
+        tokens = self._tokens(rows, capacity)
+        tokens.clear()
+        nothing = tokens.keys.new_zeros(rows, 0, self.size.dim)
+        return MaMMUTCache(tokens, ContextCache(self.stack.keys_values(nothing), []))
+
+    def extend(self, ids: Tensor, cache: MaMMUTCache) -> Tensor:
+        """(b,) one new id per row -> (b, vocab) logits of the next."""
+        states = self._step(ids[:, None], cache)
+        cache.tokens.advance([1] * len(ids))
+        return self.stack.logits(states[:, -1])
+
+    def _tokens(self, rows: int, capacity: int) -> KVCache:
+        """No longer than there are places, so that the cache refuses what the model cannot read."""
+        size, weight = self.size, self.stack.words.token_embedding.weight
+        room = min(capacity, self.context)
+        return KVCache(size.depth, rows, room, size.dim_head, weight, heads=size.heads)
+
+    def _step(self, ids: Tensor, cache: MaMMUTCache) -> Tensor:
+        pattern = cache.tokens.extend_by(ids.shape[1])
+        return self.stack.states(ids, pattern, cache.pictures.by_layer())
+
+    def _padded(self, ids: Tensor, real: Tensor) -> Tensor:
+        """(b, n) -> (b, context), zeros where nothing is real: the lengths these towers were trained at."""
+        if (longest := int(real.sum(dim=1).max())) > self.context:
+            raise PromptError(
+                f"a text has {longest} tokens with its marks, and this model reads {self.context}; shorten it"
+            )
+        padded = ids.new_zeros(len(ids), self.context)
+        shared = min(ids.shape[1], self.context)
+        padded[:, :shared] = ids.masked_fill(~real, 0)[:, :shared]
+        return padded
