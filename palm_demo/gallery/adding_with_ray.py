@@ -7,9 +7,11 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import ceil
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pyarrow as pa
 
 from palm_demo.errors import GalleryError
@@ -45,13 +47,14 @@ def add_with_ray(
         intake = Intake(gallery)
         # in full: workers need not stand in the folder that this process stands in
         places = [{"container": str(file.container.absolute()), "name": file.name} for file in files]
-        looked = ray.data.from_items(places, override_num_blocks=max(1, len(files) // BATCH))
+        blocks = max(1, ceil(len(files) / BATCH))
+        looked = ray.data.from_items(places, override_num_blocks=blocks)
         looked = looked.map_batches(
             Looker,
             fn_constructor_args=(new_encoder, ray.put(intake.copies.ids), dict(captions), link),
             batch_size=BATCH,
             batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=workers),
+            compute=ray.data.ActorPoolStrategy(size=min(workers, blocks)),
         )
         for part in looked.iter_batches(batch_size=BATCH, batch_format="pyarrow"):
             intake.write(intake.fresh(_rows(part, intake.report)))
@@ -145,5 +148,6 @@ def _rows(part: pa.Table, report: Report) -> list[Row]:
         elif known:
             report.known.append(file)
         else:
-            rows.append(Row(**line))
+            latent = np.array(line.pop("latent"), np.float32)
+            rows.append(Row(**line, latent=latent))
     return rows

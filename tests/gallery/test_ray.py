@@ -13,10 +13,11 @@ from palm_demo.gallery.sources import find_files, pictures_of
 
 @pytest.fixture
 def mixed(folder):
-    """With copies, and files that are none."""
+    """With copies, of an earlier batch and of the same one, and files that are none."""
     (folder / "text.png").write_text("words")
     (folder / "zz-same.png").write_bytes((folder / "00.png").read_bytes())
-    Image.open(folder / "01.png").save(folder / "zz-anew.jpg", quality=90)
+    Image.open(folder / "01.png").save(folder / "01-anew.jpg", quality=90)
+    Image.open(folder / "05.png").save(folder / "zz-anew.jpg", quality=90)
     return folder
 
 
