@@ -77,16 +77,19 @@ def tokens_tab(session: Session, limits: Limits, own: OwnScopes, writing: Writin
         )
         return said, {visible(other): chance for other, chance in token.alternatives}
 
-    outputs = [tokens, view, said, best]
-    run.click(
-        look,
-        [text, scope],
-        outputs,
-        show_progress="minimal",
-        concurrency_id="model",
-        concurrency_limit=limits.concurrency,
-        api_visibility="private",
-    )
+    def wire(begin) -> None:
+        """What is looked at when `run.click`, or another event's `.then`, begins."""
+        begin(
+            look,
+            [text, scope],
+            [tokens, view, said, best],
+            show_progress="minimal",
+            concurrency_id="model",
+            concurrency_limit=limits.concurrency,
+            api_visibility="private",
+        )
+
+    wire(run.click)
     view.select(
         choose,
         tokens,
@@ -95,22 +98,15 @@ def tokens_tab(session: Session, limits: Limits, own: OwnScopes, writing: Writin
         show_progress="hidden",
         api_visibility="private",
     )
-    writing.look.click(
+    loaded = writing.look.click(
         lambda text, choice: (text, choice, gr.update(selected=TAB)),
         [writing.text, writing.scope],
         [text, scope, tabs],
         queue=False,
         show_progress="hidden",
         api_visibility="private",
-    ).then(
-        look,
-        [text, scope],
-        outputs,
-        show_progress="minimal",
-        concurrency_id="model",
-        concurrency_limit=limits.concurrency,
-        api_visibility="private",
     )
+    wire(loaded.then)
     return scope
 
 
