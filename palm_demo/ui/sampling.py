@@ -4,6 +4,8 @@ import gradio as gr
 
 from palm_demo.settings import Limits
 
+SHARED = ("tokens", "temperature", "top_k", "top_p", "penalty", "seed")
+
 
 def sampling_controls(tab: str, limits: Limits, new_tokens: int, temperature: float) -> list:
     """An accordion; its components in the order of `sampling_settings`' arguments."""
@@ -22,15 +24,22 @@ def sampling_controls(tab: str, limits: Limits, new_tokens: int, temperature: fl
                 elem_id=f"{tab}-heat",
             )
         with gr.Row():
-            top_k = gr.Slider(0, 200, 0, step=1, label="Top k", info="0 keeps all tokens")
-            top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top p", info="1 keeps all tokens")
-            penalty = gr.Slider(1, 2, 1, step=0.05, label="Repetition penalty", info="1 is none")
+            top_k = gr.Slider(0, 200, 0, step=1, label="Top k", info="0 keeps all tokens", min_width=200)
+            top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top p", info="1 keeps all tokens", min_width=200)
+            penalty = gr.Slider(
+                1, 2, 1, step=0.05, label="Repetition penalty", info="1 is none", min_width=200
+            )
         with gr.Row():
             seed = gr.Number(
                 None, precision=0, label="Seed", info="Empty: a new one each time", elem_id=f"{tab}-seed"
             )
             stop = gr.Textbox(lines=1, max_lines=4, label="Stop at", info="Texts to end before, one a line")
     return [length, heat, top_k, top_p, penalty, seed, stop]
+
+
+def shared_sampling(controls: list) -> dict:
+    """What a link may tell of them, by its name there: all but the words that a visitor wrote."""
+    return dict(zip(SHARED, controls, strict=False))
 
 
 def sampling_settings(

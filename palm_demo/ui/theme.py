@@ -11,7 +11,7 @@ CSS = """
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(250px, 1fr)); gap: 0.8rem; }
 .card { border: 1px solid var(--border-color-primary); border-radius: var(--radius-lg);
         padding: 0.7rem 1rem; background: var(--background-fill-primary); }
-.card h3 { margin: 0; font-size: 1rem; font-weight: 600; }
+.card h2 { margin: 0; font-size: 1rem; font-weight: 600; }
 .card p { margin: 0.25rem 0; font-size: 0.9rem; }
 .card .size { font-size: 0.85rem; }
 .paper { font-size: 0.9rem; margin: 0; }
@@ -37,7 +37,7 @@ CSS = """
 /* what Flamingo looked at: pictures side by side, a video's frames in a row of their own */
 .strips { display: flex; flex-wrap: wrap; gap: 0.8rem 1.2rem; }
 .strip { width: 176px; }
-.strip h4 { margin: 0 0 0.3rem; font-size: 0.9rem; font-weight: 600; }
+.strip h3 { margin: 0 0 0.3rem; font-size: 0.9rem; font-weight: 600; }
 .strip div { display: grid; grid-template-columns: 1fr; gap: 0.4rem; }
 .strip.film { width: 100%; }
 .strip.film div { grid-template-columns: repeat(8, minmax(0, 1fr)); }
