@@ -4,6 +4,9 @@ import gradio as gr
 
 from palm_demo.settings import Limits
 
+ANEW = -1
+"""The seed that stands for a new one each time."""
+
 SHARED = ("tokens", "temperature", "top_k", "top_p", "penalty", "seed")
 
 
@@ -30,8 +33,8 @@ def sampling_controls(tab: str, limits: Limits, new_tokens: int, temperature: fl
                 1, 2, 1, step=0.05, label="Repetition penalty", info="1 is none", min_width=200
             )
         with gr.Row():
-            seed = gr.Number(
-                None, precision=0, label="Seed", info="Empty: a new one each time", elem_id=f"{tab}-seed"
+            seed = gr.Number(  # an empty one becomes 0 as soon as it is seen
+                ANEW, precision=0, label="Seed", info=f"{ANEW}: a new one each time", elem_id=f"{tab}-seed"
             )
             stop = gr.Textbox(lines=1, max_lines=4, label="Stop at", info="Texts to end before, one a line")
     return [length, heat, top_k, top_p, penalty, seed, stop]
@@ -58,6 +61,6 @@ def sampling_settings(
         "top_k": int(top_k),
         "top_p": top_p,
         "repetition_penalty": penalty,
-        "seed": None if seed is None else int(seed),
+        "seed": None if seed in (None, ANEW) else int(seed),
         "stop": tuple(line for line in (stop or "").splitlines() if line),
     }

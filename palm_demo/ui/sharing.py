@@ -6,6 +6,7 @@ has the link. Here a link is all there is, and in it are settings alone.
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from functools import singledispatch
 
@@ -21,8 +22,8 @@ COPIED_MS = 4000
 TAB = "tab"
 """What a link calls the innermost tab to open."""
 
-SEED_DIGITS = 15
-"""As many as a browser's numbers keep."""
+WHOLE = re.compile("-?[0-9]{1,15}")
+"""A browser's numbers keep no more digits."""
 
 COPY = """async (...values) => {
     const link = new URL(location.origin + location.pathname), known = KNOWN;
@@ -111,18 +112,18 @@ def _(control: gr.Slider, text: str) -> tuple:
         wanted = math.nan
     low, high, step = control.minimum, control.maximum, control.step
     if not math.isfinite(wanted):
-        return gr.skip(), f"{control.label} is a number, {low} to {high}."
+        return gr.skip(), f"{control.label}: a number from {low} to {high}."
     value = low + step * round((min(max(wanted, low), high) - low) / step)
     value = round(min(value, high), 6)
-    note = None if low <= wanted <= high else f"{control.label} goes from {low} to {high}."
+    note = None if low <= wanted <= high else f"{control.label}: from {low} to {high}."
     return value, note
 
 
 @read.register
 def _(control: gr.Number, text: str) -> tuple:
-    if not (text.isascii() and text.isdigit() and len(text) <= SEED_DIGITS):
-        return gr.skip(), f"{control.label} is a whole number of at most {SEED_DIGITS} digits."
-    return int(text), None
+    if WHOLE.fullmatch(text):
+        return int(text), None
+    return gr.skip(), f"{control.label}: a whole number of at most 15 digits."
 
 
 @read.register
@@ -136,7 +137,7 @@ def _(control: gr.Checkbox, text: str) -> tuple:
 def _(control: gr.Dropdown, text: str) -> tuple:
     offered = {value for _, value in control.choices}
     if not control.multiselect:
-        return (text, None) if text in offered else (gr.skip(), f"{control.label} has no such choice.")
+        return (text, None) if text in offered else (gr.skip(), f"{control.label}: no such choice.")
     wanted = [value for value in text.split(",") if value]
     kept = [value for value in dict.fromkeys(wanted) if value in offered][: control.max_choices]
     return kept, None if kept == wanted else f"{control.label}: not all of these can be chosen."

@@ -58,6 +58,8 @@ CSS = """
   .strip.film div { grid-template-columns: repeat(4, minmax(0, 1fr)); }
   #flamingo-samples .grid-container { grid-template-columns: repeat(3, minmax(0, 1fr)); }
 }
+/* some of Gradio's colours of labels are too light for their white text */
+.marked .token .label { background: var(--primary-700) !important; }
 /* tokens run on like the text they are, without the spaces between their tags */
 #palm-tokens-view .textfield { display: block; line-height: 1.8; word-break: normal; }
 #palm-tokens-view .token-container { font-size: 0; }
@@ -117,7 +119,7 @@ def theme() -> gr.themes.Base:
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_hover="*primary_800",
         button_primary_background_fill_dark="*primary_700",
-        button_primary_background_fill_hover_dark="*primary_600",
+        button_primary_background_fill_hover_dark="*primary_800",
         button_primary_text_color="white",
         slider_color="*primary_600",
         link_text_color="*primary_700",

@@ -47,7 +47,7 @@ def finding(
             elem_id="mammut-words",
         )
         count = gr.Slider(1, limits.hits, 12, step=1, label="How many", scale=2, elem_id="mammut-count")
-    with gr.Row():
+    with gr.Row(equal_height=True):
         search = gr.Button("Search", variant="primary", elem_id="mammut-search")
         both = gr.Button("Search with words and picture", elem_id="mammut-both")
         others = gr.Button("Show other pictures", elem_id="mammut-others")

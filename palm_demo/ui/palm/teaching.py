@@ -48,9 +48,9 @@ def teaching_tab(
             )
             with gr.Row():
                 file = gr.UploadButton(
-                    "Upload a .txt file", file_types=[".txt"], size="sm", elem_id=f"{TAB}-file"
+                    "Upload a .txt file", file_types=[".txt"], size="sm", min_width=100, elem_id=f"{TAB}-file"
                 )
-                sample = gr.Button("Take 300 proverbs", size="sm", elem_id=f"{TAB}-sample")
+                sample = gr.Button("Take 300 proverbs", size="sm", min_width=100, elem_id=f"{TAB}-sample")
             name = gr.Textbox(
                 "mine",
                 label="Name of the scope",
