@@ -116,6 +116,7 @@ CHOICES = ["base", "doyle", "carroll", "verne"]
         (gr.Slider(**SLIDER), "0.52", 0.5),
         (gr.Slider(1, 256, step=1), "12", 12),
         (gr.Number(precision=0), "7", 7),
+        (gr.Number(precision=0), "-1", -1),
         (gr.Checkbox(), "true", True),
         (gr.Checkbox(), "false", False),
         (gr.Dropdown(CHOICES), "doyle", "doyle"),
