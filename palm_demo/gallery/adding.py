@@ -65,6 +65,13 @@ class Report:
     near: list[tuple[str, str]] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
 
+    def extend(self, other: Report) -> None:
+        """Takes in what became of more pictures."""
+        self.added += other.added
+        self.known += other.known
+        self.near += other.near
+        self.unreadable += other.unreadable
+
 
 class Intake:
     """One run of adding: what is new goes into the gallery, what happened into the report."""

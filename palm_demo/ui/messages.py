@@ -29,7 +29,7 @@ def on_page(handler: Callable) -> Callable:
         try:
             return handler(*arguments)
         except Exception as error:
-            _warn(error)
+            warn(_tell(error))
             return gr.skip()
 
     @wraps(handler)
@@ -37,7 +37,7 @@ def on_page(handler: Callable) -> Callable:
         try:
             yield from handler(*arguments)
         except Exception as error:
-            _warn(error)
+            warn(_tell(error))
             yield gr.skip()
 
     return streaming if inspect.isgeneratorfunction(handler) else whole
@@ -52,8 +52,9 @@ def in_api() -> Iterator[None]:
         raise gr.Error(_tell(error), print_exception=False) from error
 
 
-def _warn(error: Exception) -> None:
-    gr.Warning(html.escape(_tell(error)), SECONDS)  # the page reads the text as HTML
+def warn(message: str) -> None:
+    """Shows whole sentences over the page. Needs an event that goes through the queue."""
+    gr.Warning(html.escape(message), SECONDS)  # the page reads the text as HTML
 
 
 def _tell(error: Exception) -> str:

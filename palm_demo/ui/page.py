@@ -19,6 +19,7 @@ from palm_demo.ui.api import add_endpoints
 from palm_demo.ui.mammut.contributions import Contributions
 from palm_demo.ui.mammut.endpoints import add_gallery_endpoints
 from palm_demo.ui.middleware import Doorkeeper
+from palm_demo.ui.sharing import SettingsLinks
 from palm_demo.ui.sources import sources
 from palm_demo.ui.stopping import Stops
 from palm_demo.ui.theme import CSS, theme
@@ -32,7 +33,7 @@ WRITERS, OTHER_THREADS = 3, 16
 
 def build(session: Session, settings: Settings, folder: Path) -> gr.Blocks:
     """The page of a session. The files of the examples go into the folder, which must outlive it."""
-    limits, stops = settings.limits, Stops()
+    limits, stops, links = settings.limits, Stops(), SettingsLinks()
     contributions = Contributions(session, limits, settings.gallery)
     with gr.Blocks(
         title=settings.space.title, analytics_enabled=False, delete_cache=(CACHE_SECONDS, CACHE_SECONDS)
@@ -43,13 +44,13 @@ def build(session: Session, settings: Settings, folder: Path) -> gr.Blocks:
         with gr.Tabs():
             with gr.Tab("Flamingo", id="flamingo"):
                 gr.HTML(sources(flamingo.PAPER, flamingo.CODE, settings.space.repository))
-                flamingo.flamingo_tab(session, limits, stops, folder)
+                flamingo.flamingo_tab(session, limits, stops, links, folder)
             with gr.Tab("MaMMUT", id="mammut"):
                 gr.HTML(sources(mammut.PAPER, mammut.CODE, settings.space.repository))
-                mammut.mammut_tab(session, limits, contributions)
+                mammut.mammut_tab(session, limits, contributions, stops, links)
             with gr.Tab("PaLM", id="palm"):
                 gr.HTML(sources(palm.PAPER, palm.CODE, settings.space.repository))
-                own_scopes = palm.palm_tab(session, limits, stops)
+                own_scopes = palm.palm_tab(session, limits, stops, links)
         add_endpoints(session, limits)
         add_gallery_endpoints(session, limits, contributions)
 
@@ -59,6 +60,7 @@ def build(session: Session, settings: Settings, folder: Path) -> gr.Blocks:
             contributions.leave(request.session_hash)
 
         page.unload(leave)
+        links.open_with(page)
     return page.queue(max_size=limits.queue)
 
 
@@ -110,7 +112,7 @@ def _header(title: str) -> str:
 
 def _cards(about: Mapping[str, Mapping]) -> str:
     cards = (
-        f"<div class='card'><h3>{html.escape(part['name'])}</h3>"
+        f"<div class='card'><h2>{html.escape(part['name'])}</h2>"
         f"<p class='size'>{part['parameters'] / 1e6:.1f} million parameters</p>"
         f"<p><b>Trained on</b> {html.escape(part['trained_on'])}.</p>"
         f"<p><b>Knows</b> {html.escape(part['knows'])}.</p></div>"

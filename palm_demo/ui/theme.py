@@ -11,7 +11,7 @@ CSS = """
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(250px, 1fr)); gap: 0.8rem; }
 .card { border: 1px solid var(--border-color-primary); border-radius: var(--radius-lg);
         padding: 0.7rem 1rem; background: var(--background-fill-primary); }
-.card h3 { margin: 0; font-size: 1rem; font-weight: 600; }
+.card h2 { margin: 0; font-size: 1rem; font-weight: 600; }
 .card p { margin: 0.25rem 0; font-size: 0.9rem; }
 .card .size { font-size: 0.85rem; }
 .paper { font-size: 0.9rem; margin: 0; }
@@ -37,7 +37,7 @@ CSS = """
 /* what Flamingo looked at: pictures side by side, a video's frames in a row of their own */
 .strips { display: flex; flex-wrap: wrap; gap: 0.8rem 1.2rem; }
 .strip { width: 176px; }
-.strip h4 { margin: 0 0 0.3rem; font-size: 0.9rem; font-weight: 600; }
+.strip h3 { margin: 0 0 0.3rem; font-size: 0.9rem; font-weight: 600; }
 .strip div { display: grid; grid-template-columns: 1fr; gap: 0.4rem; }
 .strip.film { width: 100%; }
 .strip.film div { grid-template-columns: repeat(8, minmax(0, 1fr)); }
@@ -58,6 +58,8 @@ CSS = """
   .strip.film div { grid-template-columns: repeat(4, minmax(0, 1fr)); }
   #flamingo-samples .grid-container { grid-template-columns: repeat(3, minmax(0, 1fr)); }
 }
+/* some of Gradio's colours of labels are too light for their white text */
+.marked .token .label { background: var(--primary-700) !important; }
 /* tokens run on like the text they are, without the spaces between their tags */
 #palm-tokens-view .textfield { display: block; line-height: 1.8; word-break: normal; }
 #palm-tokens-view .token-container { font-size: 0; }
@@ -117,7 +119,7 @@ def theme() -> gr.themes.Base:
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_hover="*primary_800",
         button_primary_background_fill_dark="*primary_700",
-        button_primary_background_fill_hover_dark="*primary_600",
+        button_primary_background_fill_hover_dark="*primary_800",
         button_primary_text_color="white",
         slider_color="*primary_600",
         link_text_color="*primary_700",

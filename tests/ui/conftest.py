@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from gradio_client import Client
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -28,6 +29,14 @@ BROWSER_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+GRADIOS = (
+    # a file in a MultimodalTextbox is an item of a list, around which Gradio puts no list
+    ("aria-required-parent", ".thumbnail-wrapper"),
+    # what stands in a part without a value is named and has no role
+    ("aria-prohibited-attr", ".empty"),
+)
+"""Rules and selectors of axe-core that only Gradio can mend."""
+
 PATIENCE_MS = 30_000
 """For a condition that holds within a second on an idle machine."""
 
@@ -150,6 +159,31 @@ def visit(browser, address, strays) -> Iterator[Callable[..., Page]]:
 
     yield open_at
     context.close()
+
+
+@pytest.fixture(scope="session")
+def serious() -> Callable[[Page], list[str]]:
+    """Asks axe-core what bars people's way on a page as it is seen now: its faults, serious and critical."""
+    axe = Axe()
+
+    def found(page: Page) -> list[str]:
+        return [
+            f"{fault['id']}: {node['html'][:200]} {[check['message'] for check in node['any']]}"
+            for fault in axe.run(page).response["violations"]
+            if fault["impact"] in ("serious", "critical")
+            for node in fault["nodes"]
+            if not _is_gradios(page, fault["id"], node["target"][-1])
+        ]
+
+    return found
+
+
+def _is_gradios(page: Page, rule: str, target: str) -> bool:
+    return any(
+        rule == excused
+        and page.locator(target).first.evaluate("(node, chosen) => node.matches(chosen)", selector)
+        for excused, selector in GRADIOS
+    )
 
 
 @pytest.fixture(scope="session")

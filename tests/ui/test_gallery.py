@@ -1,6 +1,7 @@
 """The gallery on the page and for programs: searched, filtered, compared, added to, taken along."""
 
 import re
+import threading
 import zipfile
 from dataclasses import replace
 
@@ -188,8 +189,8 @@ def own_gallery(session, tmp_path_factory) -> Gallery:
 
 @pytest.fixture(scope="module")
 def open_settings(settings, own_gallery):
-    """As an owner writes them who lets visitors add pictures: three more at most."""
-    return replace(settings, gallery=GalleryRules(visitors=True, pictures=len(own_gallery) + 3))
+    """As an owner writes them who lets visitors add pictures: six more at most."""
+    return replace(settings, gallery=GalleryRules(visitors=True, pictures=len(own_gallery) + 6))
 
 
 @pytest.fixture(scope="module")
@@ -243,6 +244,59 @@ def test_an_added_picture_is_found_by_all_and_removed_by_its_owner_alone(
     assert len(own_gallery) == count - 1
 
 
+def ids_of(gallery: Gallery) -> set[str]:
+    return {id for part in gallery.batches(["id"]) for id in part["id"].to_pylist()}
+
+
+@pytest.fixture
+def one_look(session, monkeypatch):
+    """Pictures are looked at until one has been; the next waits for the event."""
+    real, go_on = session.embed_images, threading.Semaphore(1)
+
+    def embed_images(images):
+        assert go_on.acquire(timeout=60), "nobody let the adding go on"
+        return real(images)
+
+    monkeypatch.setattr(session, "embed_images", embed_images)
+    return go_on
+
+
+def test_adding_shows_how_far_it_is_and_what_was_added_before_a_stop_stays(
+    visit, open_page, own_gallery, drawn, one_look
+):
+    page, before = visit("MaMMUT", open_page), ids_of(own_gallery)
+    unfold(page, "mammut-change")
+    files = page.locator("#mammut-files")
+    files.locator("input[type=file]").set_input_files([drawn / f"secret{place}.png" for place in range(3)])
+    expect(files).to_contain_text("secret2")
+    press(page, "Add to the gallery")
+    told = page.get_by_label("What became of them")
+    expect(told).to_have_value("Looking at picture 2 of 3 …\n1 added.")
+    with page.expect_response(lambda response: "/run/" in response.url):
+        page.locator("#mammut-add-stop").click()
+    one_look.release()
+    expect(told).to_have_value("Stopped after 2 of 3; add them again to go on.\n2 added.")
+    assert len(ids_of(own_gallery) - before) == 2
+    expect(files).to_contain_text("secret2")
+    one_look.release(3)
+    press(page, "Add to the gallery")
+    expect(told).to_have_value(
+        "1 added.\nPicture 1 is in the gallery already.\nPicture 2 is in the gallery already."
+    )
+    expect(files).not_to_contain_text("secret2")
+    own_gallery.remove([*ids_of(own_gallery) - before])
+
+
+def test_axe_finds_nothing_serious_where_pictures_are_added(visit, open_page, drawn, serious):
+    page = visit("MaMMUT", open_page)
+    unfold(page, "mammut-change")
+    page.locator("#mammut-files input[type=file]").set_input_files(drawn / "text.png")
+    expect(page.locator("#mammut-files")).to_contain_text("text")
+    press(page, "Add to the gallery")
+    expect(page.get_by_label("What became of them")).to_have_value(re.compile("^0 added"))
+    assert serious(page) == []
+
+
 def test_programs_add_and_remove_their_own(open_page, own_gallery, drawn):
     first, second = Client(open_page, verbose=False), Client(open_page, verbose=False)
     given = first.predict(
@@ -259,7 +313,7 @@ def test_programs_add_and_remove_their_own(open_page, own_gallery, drawn):
 
 def test_a_full_gallery_takes_no_more(open_page, own_gallery, open_settings, media):
     client, count = Client(open_page, verbose=False), len(own_gallery)
-    many = [handle_file(media / f"many/{number}.png") for number in range(4)]
+    many = [handle_file(media / f"many/{number}.png") for number in range(7)]
     with pytest.raises(AppError, match=f"has {count} pictures and may have {open_settings.gallery.pictures}"):
         client.predict(many, api_name="/gallery_add")
     assert len(own_gallery) == count

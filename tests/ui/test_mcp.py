@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from mcp import ClientSession
-from mcp.client.streamable_http import streamablehttp_client
+from mcp.client.streamable_http import streamable_http_client
 
 from palm_demo.errors import MissingExtraError
 
@@ -28,7 +28,7 @@ def ask(address, session, settings, tmp_path_factory) -> Iterator[Callable]:
         _, url, _ = page.launch(blocks, settings, **options)
 
     async def asked(question: Callable[[ClientSession], Awaitable]):
-        connection = streamablehttp_client(f"{url}gradio_api/mcp/")
+        connection = streamable_http_client(f"{url}gradio_api/mcp/")
         async with connection as (read, write, _), ClientSession(read, write) as client:
             await client.initialize()
             return await question(client)

@@ -340,15 +340,3 @@ def test_too_long_a_text_is_not_looked_at(visit):
     page.get_by_label("Text to look at").fill("a cat")
     press(page, "Look at each token")
     expect(page.locator("#palm-tokens-view .token").first).to_be_visible()
-
-
-def test_a_phone_needs_no_sideways_scrolling(visit):
-    page = visit("PaLM")
-    page.set_viewport_size({"width": 390, "height": 844})
-    for name in ("Write", "Side by side", "Token view", "Who wrote this?", "Teach a scope"):
-        tab = page.get_by_role("tab", name=name, exact=True)
-        if not tab.is_visible():
-            page.locator("#palm-tabs .overflow-menu > button").first.click()
-            tab = page.locator("#palm-tabs .overflow-dropdown").get_by_text(name, exact=True)
-        tab.click()
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -52,6 +52,7 @@ class Conversation:
         self.reads = gr.HighlightedText(
             label="What Flamingo reads, each mark with its picture or video",
             elem_id="flamingo-reads",
+            elem_classes="marked",
         )
         self.length = gr.HTML(elem_id="flamingo-length", elem_classes="hint")
 

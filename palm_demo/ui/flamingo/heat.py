@@ -41,7 +41,7 @@ def film(title: str, frames: Sequence[tuple[Image.Image, str]]) -> str:
 
 
 def _section(kind: str, title: str, shown: str) -> str:
-    return f"<section class='{kind}'><h4>{html.escape(title)}</h4><div>{shown}</div></section>"
+    return f"<section class='{kind}'><h3>{html.escape(title)}</h3><div>{shown}</div></section>"
 
 
 def _figure(picture: Image.Image, words: str, caption: str) -> str:

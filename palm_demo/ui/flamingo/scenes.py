@@ -88,7 +88,9 @@ class SceneMaker:
             surprise = gr.Button("Surprise me", elem_id="scene-surprise")
         self.controls = [name, count, other, place, way, color, style]
         with gr.Column(visible=False, elem_id="scene-made") as self.shown:
-            self.picture = gr.Image(label="Scene", height=220, interactive=False, buttons=[])
+            self.picture = gr.Image(
+                label="Scene", alt_text="the scene", height=220, interactive=False, buttons=[]
+            )
             self.video = gr.Video(
                 label="Scene", height=220, interactive=False, buttons=[], autoplay=True, loop=True
             )
@@ -139,7 +141,7 @@ def _shown(made: Made) -> tuple:
     return (
         made,
         gr.update(visible=True),
-        gr.update(value=None if moves else made.path, visible=not moves),
+        gr.update(value=None if moves else made.path, visible=not moves, alt_text=made.caption),
         gr.update(value=made.path if moves else None, visible=moves),
         html.escape(made.caption),
     )

@@ -57,7 +57,9 @@ class ShotBuilder:
         question = self._box("Then the question", "this is a", "flamingo-shot-question")
         self.boxes = [*rows, question]
         self.reads = gr.HighlightedText(
-            label="The whole prompt, each mark with its picture or video", elem_id="flamingo-prompt"
+            label="The whole prompt, each mark with its picture or video",
+            elem_id="flamingo-prompt",
+            elem_classes="marked",
         )
         self.length = gr.HTML("Nothing yet.", elem_id="flamingo-prompt-length", elem_classes="hint")
 

@@ -17,7 +17,8 @@ from palm_demo.ui.flamingo.samples import question_samples
 from palm_demo.ui.flamingo.scenes import Made, SceneMaker, kept
 from palm_demo.ui.flamingo.shots import QUIET, WARNING, ShotBuilder
 from palm_demo.ui.messages import on_page
-from palm_demo.ui.sampling import sampling_controls, sampling_settings
+from palm_demo.ui.sampling import sampling_controls, sampling_settings, shared_sampling
+from palm_demo.ui.sharing import SettingsLinks
 from palm_demo.ui.sources import Paper
 from palm_demo.ui.stopping import Stops, StreamingTab
 from palm_demo.ui.uploads import check_media, check_prompt
@@ -30,7 +31,7 @@ PAPER = Paper(
 CODE = (GatedCrossAttention, PerceiverResampler, look)
 
 
-def flamingo_tab(session: Session, limits: Limits, stops: Stops, folder: Path) -> None:
+def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: SettingsLinks, folder: Path) -> None:
     """Builds the tab inside the current Blocks; the examples' files go into the folder."""
     samples = question_samples(folder)
     with gr.Row():
@@ -55,6 +56,7 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, folder: Path) -
                 with gr.Tab("Make a scene", id="scene"):
                     maker = SceneMaker()
             sampling = sampling_controls(TAB, limits, ANSWERED)
+            links.button({"earlier": earlier, **shared_sampling(sampling)})
         with gr.Column(scale=6):
             conversation = Conversation(session, limits, stops)
     looking = LookingView(session, limits, conversation.last)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,9 +46,13 @@ class Contributions:
         self._ids: dict[str, set[str]] = defaultdict(set)
         self._writing = threading.Lock()
 
-    def add(self, visitor: str, files: Sequence[Path]) -> Report:
-        """Adds a visitor's files. Raises GalleryError where the owner does not want that and when the
-        gallery is full, MediaError for no files or too many at once."""
+    def add(self, visitor: str, files: Sequence[Path]) -> Iterator[Report]:
+        """Adds a visitor's files one by one; yields what has become of them before the first and after
+        each. Whoever asks no further stops it: what was added stays.
+
+        Raises GalleryError where the owner does not want that and when the gallery is full, MediaError for
+        no files or too many at once.
+        """
         self._check_open()
         if not files:
             raise MediaError("there are no pictures yet; choose one or more first")
@@ -57,16 +61,18 @@ class Contributions:
                 f"{len(files)} pictures came at once and at most {self.limits.media} can be added; "
                 f"leave {len(files) - self.limits.media} for later"
             )
-        uploads = [Upload(f"picture {place}", Path(file)) for place, file in enumerate(files, 1)]
+        self._check_room(len(files))
+        report = Report()
+        yield report
+        for place, file in enumerate(files, 1):
+            report.extend(self._add(visitor, Upload(f"picture {place}", Path(file))))
+            yield report
+
+    def _add(self, visitor: str, upload: Upload) -> Report:
         with self._writing:
-            there = len(self.session.gallery)
-            if there + len(uploads) > self.rules.pictures:
-                raise GalleryError(
-                    f"the gallery has {there} pictures and may have {self.rules.pictures}; "
-                    "remove some of yours first"
-                )
-            report = add_pictures(self.session.gallery, self.session, uploads)
-        self._ids[visitor] |= set(report.added)
+            self._check_room(1)
+            report = add_pictures(self.session.gallery, self.session, [upload])
+            self._ids[visitor] |= set(report.added)
         return report
 
     def remove(self, visitor: str, ids: Sequence[str]) -> int:
@@ -86,3 +92,11 @@ class Contributions:
     def _check_open(self) -> None:
         if not self.rules.visitors:
             raise GalleryError(CLOSED)
+
+    def _check_room(self, wanted: int) -> None:
+        there = len(self.session.gallery)
+        if there + wanted > self.rules.pictures:
+            raise GalleryError(
+                f"the gallery has {there} pictures and may have {self.rules.pictures}; "
+                "remove some of yours first"
+            )

@@ -43,7 +43,7 @@ def add_gallery_endpoints(session: Session, limits: Limits, contributions: Contr
         were there already or look like one that is, and why others could not be read."""
         with in_api():
             files = [uploaded(image) for image in check_media(images, limits)]
-            report = contributions.add(request.session_hash, files)
+            *_, report = contributions.add(request.session_hash, files)
             return {
                 "added": report.added,
                 "copies": len(report.known) + len(report.near),

@@ -14,6 +14,7 @@ from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.ui.mammut.describing import AS_IT_CAME, Described
 from palm_demo.ui.messages import on_page
+from palm_demo.ui.sharing import SettingsLinks
 from palm_demo.ui.strangeness import no_warning
 from palm_demo.ui.uploads import check_filters, check_hits, check_picture, check_prompt
 
@@ -28,7 +29,12 @@ SHOWN = 24
 
 
 def finding(
-    session: Session, limits: Limits, described: Described, computed: dict, written: dict
+    session: Session,
+    limits: Limits,
+    links: SettingsLinks,
+    described: Described,
+    computed: dict,
+    written: dict,
 ) -> tuple[gr.State, gr.State]:
     """Builds the column inside the current Blocks: what is shown, and the one picked last, as states."""
     start = _some(session, 0)
@@ -41,7 +47,7 @@ def finding(
             elem_id="mammut-words",
         )
         count = gr.Slider(1, limits.hits, 12, step=1, label="How many", scale=2, elem_id="mammut-count")
-    with gr.Row():
+    with gr.Row(equal_height=True):
         search = gr.Button("Search", variant="primary", elem_id="mammut-search")
         both = gr.Button("Search with words and picture", elem_id="mammut-both")
         others = gr.Button("Show other pictures", elem_id="mammut-others")
@@ -58,6 +64,7 @@ def finding(
             placeholder="2026-01-31",
             elem_id="mammut-since",
         )
+    links.button({"count": count})
     gr.Examples([[text] for text in WORDS], words, label="Try")
     heading = gr.HTML(_heading(session), elem_id="mammut-heading")
     gallery = gr.Gallery(

@@ -12,7 +12,9 @@ from palm_demo.ui.mammut.contributing import contributing
 from palm_demo.ui.mammut.contributions import Contributions
 from palm_demo.ui.mammut.describing import describing
 from palm_demo.ui.mammut.finding import finding
+from palm_demo.ui.sharing import SettingsLinks
 from palm_demo.ui.sources import Paper
+from palm_demo.ui.stopping import Stops
 
 TAB = "mammut"
 PAPER = Paper(
@@ -23,7 +25,9 @@ PAPER = Paper(
 CODE = (MaMMUT, AttentionPool, beam_search)
 
 
-def mammut_tab(session: Session, limits: Limits, contributions: Contributions) -> None:
+def mammut_tab(
+    session: Session, limits: Limits, contributions: Contributions, stops: Stops, links: SettingsLinks
+) -> None:
     """Builds the tab inside the current Blocks."""
     computed = {
         "concurrency_id": "model",
@@ -35,6 +39,6 @@ def mammut_tab(session: Session, limits: Limits, contributions: Contributions) -
         with gr.Column(scale=4):
             described = describing(session, limits, TAB, computed, written)
         with gr.Column(scale=7):
-            found, picked = finding(session, limits, described, computed, written)
+            found, picked = finding(session, limits, links, described, computed, written)
             comparing(session, limits, found, computed)
-            contributing(session, contributions, found, picked, computed)
+            contributing(session, contributions, stops, found, picked, computed)

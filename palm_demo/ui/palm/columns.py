@@ -11,7 +11,8 @@ from palm_demo.settings import Limits
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.palm.merging import merged
 from palm_demo.ui.palm.own_scopes import BASE, OwnScopes
-from palm_demo.ui.sampling import sampling_controls, sampling_settings
+from palm_demo.ui.sampling import sampling_controls, sampling_settings, shared_sampling
+from palm_demo.ui.sharing import SettingsLinks
 from palm_demo.ui.stopping import Stops, StreamingTab
 from palm_demo.ui.uploads import check_prompt
 from palm_demo.ui.waiting import in_line, line_shown
@@ -21,7 +22,9 @@ MOST = 3
 PROMPT = "It was a dark and stormy night, and"
 
 
-def columns_tab(session: Session, limits: Limits, stops: Stops, own: OwnScopes) -> gr.Dropdown:
+def columns_tab(
+    session: Session, limits: Limits, stops: Stops, links: SettingsLinks, own: OwnScopes
+) -> gr.Dropdown:
     """Builds the sub-tab inside the current Blocks; the picker of its scopes comes back."""
     prompt = gr.Textbox(PROMPT, label="One beginning for all", lines=2, max_lines=8, elem_id=f"{TAB}-prompt")
     picked = gr.Dropdown(
@@ -37,6 +40,7 @@ def columns_tab(session: Session, limits: Limits, stops: Stops, own: OwnScopes) 
         run = gr.Button("Write side by side", variant="primary", elem_id=f"{TAB}-run")
         stop = gr.Button("Stop all", variant="stop", interactive=False, elem_id=f"{TAB}-stop")
     sampling = sampling_controls(TAB, limits, CONTINUED)
+    links.button({"scopes": picked, **shared_sampling(sampling)})
     line = line_shown(TAB)
     with gr.Row(elem_id=f"{TAB}-texts"):
         texts = [

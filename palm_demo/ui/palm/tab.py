@@ -13,6 +13,7 @@ from palm_demo.ui.palm.own_scopes import OwnScopes
 from palm_demo.ui.palm.teaching import teaching_tab
 from palm_demo.ui.palm.tokens import tokens_tab
 from palm_demo.ui.palm.writing import writing_tab
+from palm_demo.ui.sharing import SettingsLinks
 from palm_demo.ui.sources import Paper
 from palm_demo.ui.stopping import Stops
 
@@ -25,19 +26,19 @@ CODE = (ParallelBlock, LoRA, token_probabilities)
 WRITE = "palm-write"
 
 
-def palm_tab(session: Session, limits: Limits, stops: Stops) -> OwnScopes:
+def palm_tab(session: Session, limits: Limits, stops: Stops, links: SettingsLinks) -> OwnScopes:
     """Builds the tab inside the current Blocks; the visitors' scopes come back, to be forgotten when
     they leave."""
     own = OwnScopes(session, limits)
     with gr.Tabs(elem_id="palm-tabs") as tabs:
         with gr.Tab("Write", id=WRITE):
-            writing = writing_tab(session, limits, stops, own)
+            writing = writing_tab(session, limits, stops, links, own)
         with gr.Tab("Side by side", id="palm-columns"):
-            columns = columns_tab(session, limits, stops, own)
+            columns = columns_tab(session, limits, stops, links, own)
         with gr.Tab("Token view", id="palm-tokens"):
-            tokens = tokens_tab(session, limits, own, writing, tabs)
+            tokens = tokens_tab(session, limits, links, own, writing, tabs)
         with gr.Tab("Who wrote this?", id="palm-authors"):
             authors_tab(session, limits, stops, own)
         with gr.Tab("Teach a scope", id="palm-teaching"):
-            teaching_tab(session, limits, stops, own, [writing.scope, columns, tokens], tabs, WRITE)
+            teaching_tab(session, limits, stops, links, own, [writing.scope, columns, tokens], tabs, WRITE)
     return own

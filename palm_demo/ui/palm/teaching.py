@@ -12,6 +12,7 @@ from palm_demo.ui.messages import on_page
 from palm_demo.ui.palm.curves import curve_of, curve_shown, how_it_goes, how_it_went
 from palm_demo.ui.palm.lessons import check_lesson, read_lesson, teaching_controls, teaching_settings
 from palm_demo.ui.palm.own_scopes import BASE, OWN, OwnScopes
+from palm_demo.ui.sharing import SettingsLinks
 from palm_demo.ui.stopping import Stops, StreamingTab
 
 TAB = "palm-teaching"
@@ -25,6 +26,7 @@ def teaching_tab(
     session: Session,
     limits: Limits,
     stops: Stops,
+    links: SettingsLinks,
     own: OwnScopes,
     pickers: list[gr.Dropdown],
     tabs: gr.Tabs,
@@ -46,9 +48,9 @@ def teaching_tab(
             )
             with gr.Row():
                 file = gr.UploadButton(
-                    "Upload a .txt file", file_types=[".txt"], size="sm", elem_id=f"{TAB}-file"
+                    "Upload a .txt file", file_types=[".txt"], size="sm", min_width=100, elem_id=f"{TAB}-file"
                 )
-                sample = gr.Button("Take 300 proverbs", size="sm", elem_id=f"{TAB}-sample")
+                sample = gr.Button("Take 300 proverbs", size="sm", min_width=100, elem_id=f"{TAB}-sample")
             name = gr.Textbox(
                 "mine",
                 label="Name of the scope",
@@ -62,6 +64,7 @@ def teaching_tab(
                     "Stop and keep the best", variant="stop", interactive=False, elem_id=f"{TAB}-stop"
                 )
             settings = teaching_controls(limits)
+            links.button(dict(zip(("seconds", "rank", "rate", "seed"), settings, strict=True)))
         with gr.Column(scale=6, min_width=280):
             said = gr.Markdown(
                 "While it learns, the curve shows how well it predicts the tenth that it never reads.",

@@ -11,6 +11,7 @@ from palm_demo.settings import Limits
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.palm.own_scopes import BASE, OwnScopes
 from palm_demo.ui.palm.writing import Writing
+from palm_demo.ui.sharing import SettingsLinks
 from palm_demo.ui.uploads import check_prompt
 
 TAB = "palm-tokens"
@@ -26,7 +27,9 @@ DEEPEST_RED = 0.6
 VISIBLE = str.maketrans({" ": "␣", "\n": "↵", "\t": "⇥", "\r": "⇤"})
 
 
-def tokens_tab(session: Session, limits: Limits, own: OwnScopes, writing: Writing, tabs: gr.Tabs):
+def tokens_tab(
+    session: Session, limits: Limits, links: SettingsLinks, own: OwnScopes, writing: Writing, tabs: gr.Tabs
+) -> gr.Dropdown:
     """Builds the sub-tab inside the current Blocks; the picker of its scope comes back."""
     tokens = gr.State([], time_to_live=3600)
     with gr.Row():
@@ -43,6 +46,7 @@ def tokens_tab(session: Session, limits: Limits, own: OwnScopes, writing: Writin
             elem_id=f"{TAB}-scope",
         )
     run = gr.Button("Look at each token", variant="primary", elem_id=f"{TAB}-run")
+    links.button({"scope": scope})
     with gr.Row():
         view = gr.HighlightedText(
             label="The redder, the less expected; click a token, or walk with the arrow keys and press Enter",
@@ -77,16 +81,19 @@ def tokens_tab(session: Session, limits: Limits, own: OwnScopes, writing: Writin
         )
         return said, {visible(other): chance for other, chance in token.alternatives}
 
-    outputs = [tokens, view, said, best]
-    run.click(
-        look,
-        [text, scope],
-        outputs,
-        show_progress="minimal",
-        concurrency_id="model",
-        concurrency_limit=limits.concurrency,
-        api_visibility="private",
-    )
+    def wire(begin) -> None:
+        """What is looked at when `run.click`, or another event's `.then`, begins."""
+        begin(
+            look,
+            [text, scope],
+            [tokens, view, said, best],
+            show_progress="minimal",
+            concurrency_id="model",
+            concurrency_limit=limits.concurrency,
+            api_visibility="private",
+        )
+
+    wire(run.click)
     view.select(
         choose,
         tokens,
@@ -95,22 +102,15 @@ def tokens_tab(session: Session, limits: Limits, own: OwnScopes, writing: Writin
         show_progress="hidden",
         api_visibility="private",
     )
-    writing.look.click(
+    loaded = writing.look.click(
         lambda text, choice: (text, choice, gr.update(selected=TAB)),
         [writing.text, writing.scope],
         [text, scope, tabs],
         queue=False,
         show_progress="hidden",
         api_visibility="private",
-    ).then(
-        look,
-        [text, scope],
-        outputs,
-        show_progress="minimal",
-        concurrency_id="model",
-        concurrency_limit=limits.concurrency,
-        api_visibility="private",
     )
+    wire(loaded.then)
     return scope
 
 

@@ -8,7 +8,8 @@ from palm_demo.session import CONTINUED, Session
 from palm_demo.settings import Limits
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.palm.own_scopes import BASE, OwnScopes
-from palm_demo.ui.sampling import sampling_controls, sampling_settings
+from palm_demo.ui.sampling import sampling_controls, sampling_settings, shared_sampling
+from palm_demo.ui.sharing import SettingsLinks
 from palm_demo.ui.stopping import Stops, StreamingTab
 from palm_demo.ui.uploads import check_prompt
 from palm_demo.ui.waiting import in_line, line_shown
@@ -43,7 +44,9 @@ class Writing:
     look: gr.Button
 
 
-def writing_tab(session: Session, limits: Limits, stops: Stops, own: OwnScopes) -> Writing:
+def writing_tab(
+    session: Session, limits: Limits, stops: Stops, links: SettingsLinks, own: OwnScopes
+) -> Writing:
     """Builds the sub-tab inside the current Blocks."""
     with gr.Row():
         with gr.Column(scale=5):
@@ -65,6 +68,7 @@ def writing_tab(session: Session, limits: Limits, stops: Stops, own: OwnScopes) 
                 run = gr.Button("Continue", variant="primary", elem_id="palm-run")
                 stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="palm-stop")
             sampling = sampling_controls(TAB, limits, replace(CONTINUED, max_new_tokens=96))
+            links.button({"scope": scope, **shared_sampling(sampling)})
         with gr.Column(scale=6):
             line = line_shown(TAB)
             text = gr.Textbox(
