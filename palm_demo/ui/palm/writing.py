@@ -25,11 +25,9 @@ SCOPE_PROMPTS = {
     "baum": "“Goodness me!” cried Dorothy, looking at the",
     "carroll": "“Curiouser and curiouser!” said the",
     "doyle": "“My dear Watson,” said Sherlock Holmes,",
-    "kipling": "Now this is the story of the Jungle and of",
     "poe": "During the whole of that dull night I had been alone in",
     "shakespeare": "Enter the King.\n\nKING.\n",
     "verne": "The captain looked at the compass, and the ship",
-    "wells": "Then I saw that the machine was moving, and",
     "wodehouse": "“What ho, Jeeves!” I said. “This is a bit",
 }
 
