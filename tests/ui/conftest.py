@@ -75,7 +75,7 @@ def serve(settings, local_sockets, tmp_path_factory) -> Iterator[Callable[[Sessi
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(uploads))
         patch.delenv("PORT", raising=False)
-        for name, value in settings.environment.items():
+        for name, value in settings.env.variables.items():
             patch.setenv(name, value)
         from palm_demo.ui import page  # gradio reads the environment when it is imported
 
