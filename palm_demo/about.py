@@ -22,9 +22,9 @@ def describe(palm: PaLM, flamingo: Flamingo, mammut: MaMMUT) -> dict[str, dict[s
             "parameters": _parameters(flamingo),
             "trained_on": f"questions about {pictures}, still and moving",
             "knows": (
-                "what a picture shows and where, background colours, how many things there are, which of "
-                "several pictures shows a thing, which way a thing moves; whether it grows it guesses, and "
-                "new words it does not learn yet; drawings only, no photographs"
+                "what a picture shows and where, background colours, how many things there are, which way "
+                "a thing moves and whether it grows, new words for things it never saw, from one example "
+                "each; which of several pictures shows a thing it guesses; drawings only, no photographs"
             ),
         },
         "mammut": {

@@ -36,7 +36,7 @@ class FlamingoRecipe:
     beforehand. batch: pictures that are asked about in a step, and as many others that words are
     matched with; in the first steps twice as many, of several pictures and of videos half as many."""
 
-    steps: int = 4600
+    steps: int = 3700
     matching_steps: int = 1000
     naming_steps: int = 400
     pictures: int = 49_152

@@ -13,12 +13,12 @@ SIDE = 192
 SEEDS = {
     "what_is_where": 11,
     "background_color": 12,
-    "is_there": 13,
+    "is_there": 14,
     "how_many": 14,
-    "which_picture": 34,
-    "way": 17,
+    "few_shot_naming": 11,
+    "way": 14,
     "grows_or_shrinks": 12,
-    "caption": 19,
+    "caption": 13,
 }
 
 
@@ -45,7 +45,8 @@ def question_samples(folder: Path) -> list[Sample]:
 
 
 def _sample(folder: Path, kind: str, seed: int) -> Sample:
-    question = world.sample_question(Random(seed), kind)
+    names = world.unseen() if kind == "few_shot_naming" else None
+    question = world.sample_question(Random(seed), kind, names=names)
     paths, stills = [], []
     for place, scene in enumerate(question.media, 1):
         path, still = write_scene(folder / f"{kind}-{place}", scene)
