@@ -109,9 +109,9 @@ def test_an_empty_question_and_a_row_too_many_are_explained(visit, settings):
 
 def test_a_click_on_a_word_shows_where_it_looked(visit, session):
     page = visit("Flamingo")
-    page.locator("#flamingo-samples button").nth(4).click()
+    page.locator("#flamingo-samples button").first.click()
     maps = page.locator("#flamingo-maps img")
-    expect(maps).to_have_count(3)
+    expect(maps).to_have_count(1)
     expect(maps.first).to_be_visible()
     answer = page.locator("#flamingo-chat .bot.message").inner_text()
     spoken = [text for text, _ in words([f" {word}" for word in answer.split()])]
@@ -123,7 +123,13 @@ def test_a_click_on_a_word_shows_where_it_looked(visit, session):
     page.locator("#flamingo-words").get_by_text(spoken[other], exact=True).click()
     expect(choices.nth(other)).to_be_checked()
     expect(page.locator("#flamingo-maps")).not_to_have_js_property("innerHTML", before)
-    expect(page.locator("#flamingo-maps")).to_contain_text(re.compile(r"picture 1: \d+%.*picture 3: \d+%"))
+
+
+def test_of_several_pictures_each_says_how_much_it_was_looked_at(visit):
+    page = visit("Flamingo")
+    page.locator("#flamingo-samples button").nth(4).click()
+    expect(page.locator("#flamingo-maps img")).to_have_count(4)
+    expect(page.locator("#flamingo-maps")).to_contain_text(re.compile(r"picture 1: \d+%.*picture 4: \d+%"))
 
 
 def test_one_layer_alone_looks_elsewhere_and_its_gates_are_told(visit, session):
@@ -180,7 +186,8 @@ def choose(page: Page, what: str, value: str) -> None:
     """Options move under the pointer until the list shows only what fits."""
     field = page.locator(f"#scene-{what} input")
     field.click()
-    field.fill(value)
+    field.fill("")
+    field.press_sequentially(value)
     expect(page.get_by_role("option").filter(has_not_text=value)).to_have_count(0)
     page.get_by_role("option", name=value, exact=True).click()
     expect(field).to_have_value(value)
