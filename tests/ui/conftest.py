@@ -161,12 +161,18 @@ def visit(browser, address, strays) -> Iterator[Callable[..., Page]]:
     context.close()
 
 
+SETTLED = """() => Promise.allSettled(document.getAnimations()
+    .filter(one => one.effect.getComputedTiming().endTime !== Infinity).map(one => one.finished))"""
+"""Colours fade from one to the next; what is judged is where they end."""
+
+
 @pytest.fixture(scope="session")
 def serious() -> Callable[[Page], list[str]]:
     """Asks axe-core what bars people's way on a page as it is seen now: its faults, serious and critical."""
     axe = Axe()
 
     def found(page: Page) -> list[str]:
+        page.evaluate(SETTLED)
         return [
             f"{fault['id']}: {node['html'][:200]} {[check['message'] for check in node['any']]}"
             for fault in axe.run(page).response["violations"]

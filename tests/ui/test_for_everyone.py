@@ -96,6 +96,7 @@ def palm(page: Page) -> Iterator[str]:
     open_part(page, "palm-tabs", "Who wrote this?")
     page.get_by_role("button", name="A play").click()
     expect(page.locator("#palm-authors-said")).to_contain_text(re.compile("then by|Probably none"))
+    expect(page.locator("#palm-authors-run")).to_be_enabled(timeout=DONE)
     yield "authors"
     open_part(page, "palm-tabs", "Teach a scope")
     unfold(page)
@@ -103,6 +104,7 @@ def palm(page: Page) -> Iterator[str]:
     expect(page.get_by_label("Name of the scope")).to_have_value("proverbs")
     press(page, "Teach")
     expect(page.locator("#palm-teaching-said")).to_contain_text("proverbs is ready")
+    expect(page.locator("#palm-teaching-run")).to_be_enabled(timeout=DONE)
     yield "a taught scope"
 
 
