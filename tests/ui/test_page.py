@@ -218,6 +218,7 @@ def test_palm_continues_in_a_scope(visit, session, tmp_path):
     page.get_by_role("option", name=scope, exact=True).click()
     page.get_by_role("button", name="Sampling settings").click()
     page.locator("#palm-seed input").fill("3")
+    page.locator("#palm-seed input").press("Tab")
     press(page, "Continue")
     written = PALM_PROMPT + session.generate(PALM_PROMPT, scope, max_new_tokens=96, seed=3)
     expect(page.get_by_label("PaLM writes")).to_have_value(written)

@@ -82,6 +82,7 @@ def test_columns_are_what_each_scope_writes_alone(visit, session):
     page.get_by_label("One beginning for all").fill("The night was")
     page.get_by_role("button", name="Sampling settings").click()
     page.locator("#palm-columns-seed input").fill("3")
+    page.locator("#palm-columns-seed input").press("Tab")
     press(page, "Write side by side")
     for place, scope in enumerate([None, *session.scopes[:3]]):
         text = session.generate("The night was", scope, max_new_tokens=64, seed=3)

@@ -48,6 +48,7 @@ def test_a_link_brings_settings_and_no_words(visit, session):
     open_settings(page)
     page.locator("#palm-heat input[type=number]").fill("1.2")
     page.locator("#palm-seed input").fill("7")
+    page.locator("#palm-seed input").press("Tab")
     page.get_by_label("Stop at").locator("visible=true").fill(SECRET)
     page.get_by_label("Stop at").locator("visible=true").blur()
     link = copied(page)
