@@ -17,6 +17,15 @@ from palm_demo.teaching import Progress, TeachingSettings
 
 FILE = ".safetensors"
 
+SAMPLING = {
+    "max_new_tokens": "",
+    "temperature": "0 takes the likeliest",
+    "top_k": "0 keeps all tokens",
+    "top_p": "1 keeps all tokens",
+    "repetition_penalty": "1 is none",
+}
+"""The options that a text is written with, and what is worth saying of each."""
+
 
 def add_verbs(verbs) -> None:
     generate = add_verb(verbs, "generate", _generate, "write on from the beginning of a text")
@@ -40,42 +49,27 @@ def add_verbs(verbs) -> None:
     teach.add_argument("file", type=Path, help="a text in UTF-8; - reads standard input")
     teach.add_argument("--out", type=Path, required=True, help=f"where the scope goes, a {FILE} file")
     for field in fields(TeachingSettings):
-        option = f"--{field.name.replace('_', '-')}"
-        teach.add_argument(option, type=field.type, default=field.default, help=f"({field.default})")
+        _add_setting(teach, field.name, field.default)
 
     add_verb(verbs, "scopes", _scopes, "list the scopes that --scope takes")
 
 
 def add_sampling_options(parser: argparse.ArgumentParser, settings) -> None:
     """Options for the fields of TextSettings, by default those of `settings`."""
-    parser.add_argument(
-        "--max-new-tokens", type=int, default=settings.max_new_tokens, help=f"({settings.max_new_tokens})"
-    )
-    parser.add_argument(
-        "--temperature",
-        type=float,
-        default=settings.temperature,
-        help=f"0 takes the likeliest ({settings.temperature})",
-    )
-    parser.add_argument(
-        "--top-k", type=int, default=settings.top_k, help=f"0 keeps all tokens ({settings.top_k})"
-    )
-    parser.add_argument(
-        "--top-p", type=float, default=settings.top_p, help=f"1 keeps all tokens ({settings.top_p:g})"
-    )
-    parser.add_argument(
-        "--repetition-penalty",
-        type=float,
-        default=settings.repetition_penalty,
-        help=f"1 is none ({settings.repetition_penalty:g})",
-    )
+    for name, meaning in SAMPLING.items():
+        _add_setting(parser, name, getattr(settings, name), meaning)
     parser.add_argument("--stop", action="append", default=[], help="a text to end before; may be repeated")
     parser.add_argument("--seed", type=int, help="the same one writes the same")
 
 
 def sampling_of(given: argparse.Namespace) -> dict:
-    names = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "stop", "seed")
-    return {name: getattr(given, name) for name in names}
+    return {name: getattr(given, name) for name in (*SAMPLING, "stop", "seed")}
+
+
+def _add_setting(parser: argparse.ArgumentParser, name: str, value: float, meaning: str = "") -> None:
+    """An option of the type of `value`, which it has by default."""
+    option = f"--{name.replace('_', '-')}"
+    parser.add_argument(option, type=type(value), default=value, help=f"{meaning} ({value:g})".lstrip())
 
 
 def _add_scope_option(parser: argparse.ArgumentParser) -> None:

@@ -12,11 +12,12 @@ from palm_demo.errors import CheckpointError
 from palm_demo.generation import Sampler, Sampling, stream_ids
 from palm_demo.vision import ViTSize
 
+from .captioners import check_cached_logits_match_full_forward_in_a_ragged_batch, equal
+
 VIT = ViTSize(image_size=8, patch_size=4, dim=32, depth=2, heads=4, ff_mult=4, dim_latents=24)
 TEXT = Size(dim=24, depth=2, heads=2, vocab=64, dim_head=12)
 HEADS = {"heads": 4, "text_heads": 2, "pool_heads": 3}
 START, END = 62, 63
-equal = {"atol": 1e-5, "rtol": 1e-4}
 
 
 @pytest.fixture
@@ -55,15 +56,8 @@ def test_latents_are_open_clips(ours, theirs, pixels):
     assert ours.dim_latents == 24
 
 
-@torch.no_grad()
 def test_cached_logits_match_full_forward_in_a_ragged_batch(ours, pixels):
-    ids, following, lengths = torch.randint(1, 60, (2, 4)), torch.randint(1, 60, (2, 5)), [4, 1]
-    memory = ours.encode_images(pixels).memory
-    logits, cache = ours.prefill(ids, lengths, 10, memory)
-    steps = torch.stack([logits, *(ours.extend(following[:, n], cache) for n in range(5))], dim=1)
-    for row, length in enumerate(lengths):
-        whole = torch.cat((ids[row, :length], following[row]))[None]
-        assert_close(steps[row], ours.logits(whole, memory[row : row + 1])[0, length - 1 :], **equal)
+    check_cached_logits_match_full_forward_in_a_ragged_batch(ours, pixels)
 
 
 @torch.no_grad()

@@ -9,10 +9,10 @@ from palm_demo.errors import CapacityError, CheckpointError, PromptError
 from palm_demo.generation import Sampler, Sampling, beam_search, stream_ids
 from palm_demo.vision import flatten
 
+from .captioners import check_cached_logits_match_full_forward_in_a_ragged_batch, equal
 from .plain_openmammut import END, HEADS, START, TEXT_HEADS, Plain, tensors
 
 HEADS_OF = {"heads": HEADS, "text_heads": TEXT_HEADS}
-equal = {"atol": 1e-5, "rtol": 1e-4}
 
 
 @pytest.fixture
@@ -83,16 +83,8 @@ def test_a_text_beyond_the_context_is_refused_with_both_lengths(ours):
         ours.embed_texts(*padded([[START, *range(1, 12), END]]))
 
 
-@torch.no_grad()
 def test_cached_logits_match_full_forward_in_a_ragged_batch(ours, pixels):
-    ids, following, lengths = torch.randint(1, 60, (2, 5)), torch.randint(1, 60, (2, 6)), [5, 2]
-    memory = ours.encode_images(pixels).memory
-    logits, cache = ours.prefill(ids, lengths, 12, memory)
-    steps = torch.stack([logits, *(ours.extend(following[:, n], cache) for n in range(6))], dim=1)
-    for row, length in enumerate(lengths):
-        whole = torch.cat((ids[row, :length], following[row]))[None]
-        full = ours.logits(whole, memory[row : row + 1])[0, length - 1 :]
-        assert_close(steps[row], full, **equal)
+    check_cached_logits_match_full_forward_in_a_ragged_batch(ours, pixels)
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ import gradio as gr
 import pytest
 from playwright.sync_api import Page, expect
 
+from palm_demo.session import CONTINUED
 from palm_demo.ui.palm.columns import PROMPT
 from palm_demo.ui.sharing import LABEL, read
 
@@ -99,7 +100,7 @@ def test_what_cannot_be_set_is_said_and_the_page_lives_on(visit, address, settin
     expect(page.locator("img[src=x]")).to_have_count(0)
     open_settings(page)
     expect(page.locator("#palm-length input[type=number]")).to_have_value(str(settings.limits.new_tokens))
-    expect(page.locator("#palm-heat input[type=number]")).to_have_value("0.8")
+    expect(page.locator("#palm-heat input[type=number]")).to_have_value(str(CONTINUED.temperature))
     expect(page.get_by_label("Scope", exact=True)).to_have_value("base")
     page = opened(page, f"{address}?tab={script}")
     expect(page.get_by_test_id("toast-body")).to_contain_text("a tab that is not on this page")
