@@ -39,6 +39,10 @@ class CapacityError(PalmDemoError):
     """More tokens than the cache of a request was made for."""
 
 
+class DeviceMemoryError(PalmDemoError):
+    """A request for which the device has no memory left."""
+
+
 class MissingExtraError(PalmDemoError):
     """Something was asked for that needs a package which is not installed."""
 

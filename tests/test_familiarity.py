@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from palm_demo.checkpoints import load_familiarity, save_familiarity
-from palm_demo.familiarity import QUANTILES, Familiarity, summary
+from palm_demo.familiarity import DEGREES, Familiarity, Gaussian
 
 WIDTH = 6
 
@@ -22,12 +22,22 @@ def familiarity() -> Familiarity:
     return made
 
 
-def test_the_distance_is_mahalanobis(familiarity):
-    patches = known(3)
-    seen = summary(known(200_000))
-    off = summary(patches) - seen.mean(dim=0)
+def test_the_distance_from_a_gaussian_is_mahalanobis():
+    seen, gaussian = known(2_000).flatten(0, 1), Gaussian(WIDTH)
+    gaussian.fit_(seen)
+    things = 3 * torch.randn(5, WIDTH)
+    off = things - seen.mean(dim=0)
     expected = (off @ torch.linalg.inv(torch.cov(seen.T)) * off).sum(dim=1)
-    assert_close(familiarity.distance(patches), expected, rtol=0.15, atol=0)
+    assert_close(gaussian.distance(things), expected, rtol=1e-3, atol=0)
+
+
+def test_a_usual_picture_has_a_distance_of_nothing(familiarity):
+    assert_close(familiarity.distance(known(4_000)).mean(), torch.tensor(0.0), atol=0.1, rtol=0)
+
+
+def test_a_picture_of_usual_patches_that_are_all_alike_is_strange(familiarity):
+    alike = known(50)[:, :1].expand(-1, 9, -1)
+    assert familiarity(alike).max() < 1 / DEGREES
 
 
 def test_known_pictures_are_spread_over_all_degrees(familiarity):
@@ -41,7 +51,7 @@ def test_known_pictures_are_spread_over_all_degrees(familiarity):
     ids=["elsewhere", "wilder", "plain"],
 )
 def test_what_lies_elsewhere_or_is_wilder_or_plain_is_strange(familiarity, strange):
-    assert familiarity(strange).max() < 1 / QUANTILES
+    assert familiarity(strange).max() < 1 / DEGREES
 
 
 def test_it_is_the_same_from_its_file(familiarity, tmp_path):

@@ -68,7 +68,7 @@ def load_flamingo(path: Path, palm: PaLM, tower: VisionTower) -> Flamingo:
 
 
 def save_familiarity(path: Path, familiarity: Familiarity) -> None:
-    description = {"kind": "familiarity", "width": len(familiarity.mean) // 2}
+    description = {"kind": "familiarity", "width": len(familiarity.patch.mean)}
     files.write(path, familiarity.state_dict(), description, torch.float32)
 
 

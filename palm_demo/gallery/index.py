@@ -13,11 +13,11 @@ INDEXED_FROM = 20_000
 RETRAINED_AT = 4
 """The index is trained anew when the gallery has grown to so many times what it was trained on."""
 PART = 2048
-"""Pictures of a part of the index: of a million pictures, PROBES parts are four in a hundred."""
+"""Pictures of a part of the index: of a million pictures, PROBES parts are three in a hundred."""
 SAMPLED, ROUNDS = 64, 10
 """Pictures per part that k-means learns the parts from, and its rounds: a twentieth of the work of LanceDB's
 own 256 and 50."""
-PROBES, REFINED = 20, 2
+PROBES, REFINED = 14, 2
 """Of the index's parts so many are looked into, and of what they offer so many times k compared exactly."""
 KEPT = timedelta(minutes=10)
 """How long the files of earlier versions stay, for those who read them."""

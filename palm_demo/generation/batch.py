@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
-from palm_demo.errors import BusyError, CapacityError
+from palm_demo.errors import BusyError, CapacityError, DeviceMemoryError
 from palm_demo.generation.stream import Extend, Prefill, Row, quietly
 from palm_demo.generation.ticket import Ticket
 
@@ -174,6 +174,8 @@ class ContinuousBatch:
             if not ticket.over:
                 logits, made = quietly(ticket.prefill, torch.tensor([prompt]), [len(prompt)], len(prompt))
                 ticket.draw(logits[0])
+        except torch.OutOfMemoryError as error:
+            ticket.fail(_memory_is_full(error))
         except Exception as error:
             ticket.fail(error)
         joins = not ticket.over
@@ -189,9 +191,12 @@ class ContinuousBatch:
                 ticket.end()
 
     def _step(self) -> None:
-        """One id more for every row."""
+        """One id more for every row; where the device has no memory for that, one gives way."""
         ids = torch.tensor([ticket.row.last for ticket in self._live])
-        logits = quietly(self.extend, ids, self._cache).to("cpu")
+        try:
+            logits = quietly(self.extend, ids, self._cache).to("cpu")
+        except torch.OutOfMemoryError as error:
+            return self._live[-1].fail(_memory_is_full(error))
         for ticket, of_row in zip(self._live, logits, strict=True):
             ticket.draw(of_row)
 
@@ -203,3 +208,12 @@ class ContinuousBatch:
             self._live.clear()
             self._cache = None  # nobody knows what state it is in
             self._changed.notify_all()
+
+
+def _memory_is_full(error: torch.OutOfMemoryError) -> DeviceMemoryError:
+    full = DeviceMemoryError(
+        "the device has no memory left for this text beside the others that are being written; "
+        "shorten it, or try again in a moment"
+    )
+    full.__cause__ = error
+    return full

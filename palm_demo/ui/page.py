@@ -77,7 +77,7 @@ def launch(page: gr.Blocks, settings: Settings, **options):
         mcp_server=_wants_mcp(),
         enable_monitoring=False,
         run_history=False,
-        footer_links=["api"],
+        footer_links=["api", "gradio"],
         max_file_size=limits.upload_bytes,
         app_kwargs={
             "docs_url": None,

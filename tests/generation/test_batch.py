@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from palm_demo.errors import BusyError, CapacityError
+from palm_demo.errors import BusyError, CapacityError, DeviceMemoryError
 from palm_demo.generation import BatchLimits, ContinuousBatch, Row, Sampler, Sampling
 
 EOS = 2
@@ -400,6 +400,37 @@ def test_an_error_in_a_step_reaches_its_rows_and_the_batch_goes_on(new_palm):
         assert len(list(ticket.ids())) == 4
     batch.close()
     assert batch.free == 2
+
+
+def test_when_memory_is_full_one_text_gives_way_and_the_others_go_on(counted):
+    model = counted(rows=3)
+
+    def small(ids, cache):
+        if len(ids) > 2:
+            raise torch.OutOfMemoryError("full")
+        return model.extend(ids, cache)
+
+    model.batch.extend = small
+    joined = (model.join([last], new=3) for last in (10, 30, 50))
+    with next(joined) as first, next(joined) as second, next(joined) as third:
+        model.let(20)
+        with pytest.raises(DeviceMemoryError, match=r"no memory left .* try again"):
+            list(third.ids())
+        assert list(first.ids()) == [11, 12, 13]
+        assert list(second.ids()) == [31, 32, 33]
+
+
+def test_a_prompt_that_does_not_fit_into_memory_is_refused_alone(counted):
+    model = counted(rows=2)
+
+    def full(ids, lengths, capacity):
+        raise torch.OutOfMemoryError("full")
+
+    with model.join([10], new=3) as good, model.batch.join(row([30]), full) as bad:
+        model.let(2)
+        with pytest.raises(DeviceMemoryError, match="shorten it"):
+            list(bad.ids())
+        assert list(good.ids()) == [11, 12, 13]
 
 
 def test_many_visitors_who_come_stay_and_go_at_will_leave_every_row_free(new_palm):
