@@ -24,6 +24,9 @@ CSS = """
 .said { font-weight: 600; min-height: 1.5em; }
 .heading { font-size: 0.9rem; font-weight: 600; margin: 0.4rem 0 0; }
 
+/* gradio puts a dot behind the last of its links too */
+footer .divider:last-child { display: none; }
+
 /* captions below their pictures instead of over them */
 .captioned .grid-wrap { min-height: 0; max-height: none; }
 .captioned .thumbnail-lg { aspect-ratio: auto; height: auto; display: flex; flex-direction: column; }
