@@ -234,3 +234,11 @@ def test_a_description_of_another_version_is_refused(odd, tmp_path):
     files.write(path, PALM.build().decoder.state_dict(), described, torch.float32)
     with pytest.raises(CheckpointError, match=r"style 'gpt'; known|another version"):
         checkpoints.load_palm(path)
+
+
+def test_an_unknown_media_rule_is_refused(new_tower, tmp_path):
+    path, palm, tower = tmp_path / "f.safetensors", PALM.build(), new_tower()
+    odd = replace(FLAMINGO, media_rule="seldom")
+    checkpoints.save_flamingo(path, FLAMINGO.build(palm, tower), odd)
+    with pytest.raises(CheckpointError, match="media rule 'seldom'; known: immediate, all, both"):
+        checkpoints.load_flamingo(path, palm, tower)

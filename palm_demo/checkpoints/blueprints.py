@@ -8,6 +8,7 @@ from palm_demo.models import Flamingo, MaMMUT, PaLM
 from palm_demo.models.flamingo import bridges_at_every
 from palm_demo.models.mammut import PatchMemory, bidirectional_text_pass
 from palm_demo.models.media_encoder import MediaEncoder
+from palm_demo.models.media_rules import MEDIA_RULES
 from palm_demo.parts import STYLES
 from palm_demo.resampler import AttentionPool, PerceiverResampler, PlacedLatents
 from palm_demo.vision import VisionTower
@@ -91,10 +92,11 @@ def describe(blueprint: Blueprint) -> dict:
 def blueprint_from(description: dict) -> Blueprint:
     """The converse of `describe`. Raises CheckpointError on what this version does not know."""
     fields = {name: value for name, value in description.items() if name != "kind"}
-    if fields.get("style", "rlhf") not in STYLES:
-        raise CheckpointError(
-            f"the weights file is of style {fields['style']!r}; known styles: {', '.join(STYLES)}"
-        )
+    for name, known in {"style": STYLES, "media_rule": MEDIA_RULES}.items():
+        if name in fields and fields[name] not in known:
+            raise CheckpointError(
+                f"the weights file is of {name.replace('_', ' ')} {fields[name]!r}; known: {', '.join(known)}"
+            )
     kinds = {b.kind: b for b in (PaLMBlueprint, MaMMUTBlueprint, FlamingoBlueprint)}
     try:
         if "size" in fields:

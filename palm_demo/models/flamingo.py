@@ -233,14 +233,13 @@ class Flamingo(nn.Module):
         is_media = rearrange(ids == self.media_token_id, "b n -> b n 1")
         states = torch.where(is_media, self.media_embedding, self.decoder.embedding(ids))
         most = next(iter(media.values()))[0].shape[2] // self.encoder.num_latents
-        shown = visible_media(self.media_rule, times, most, self.encoder.num_latents)
+        visible = visible_media(self.media_rule, times, most, self.encoder.num_latents)
 
-        def look(layer: int, visible: Tensor):
+        def look(layer: int):
             bridge = (bridges or self.bridges)[str(layer)]
             return lambda states: bridge(states, media[layer], visible)
 
-        looks = {layer: look(layer, visible) for layer, visible in zip(media, shown, strict=False)}
-        return self.decoder(states, pattern, looks)
+        return self.decoder(states, pattern, {layer: look(layer) for layer in media})
 
     def _keys_values(self, ids: Tensor, latents: Tensor | None) -> dict[int, KeysValues]:
         """Each bridge's keys and values of each row's media."""

@@ -1,7 +1,6 @@
-"""Which media a text sees, bridge by bridge."""
+"""Which media a text sees, head by head."""
 
-from collections.abc import Callable, Iterator
-from itertools import cycle
+from collections.abc import Callable
 
 import torch
 from einops import rearrange, repeat
@@ -13,19 +12,19 @@ MediaRule = Callable[[Tensor, Tensor], Tensor]
 MEDIA_RULES: dict[str, tuple[MediaRule, ...]] = {
     "immediate": (torch.eq,),
     "all": (torch.ge,),
-    "in turn": (torch.ge, torch.eq),
+    "both": (torch.ge, torch.eq),
 }
-"""What each bridge shows to text, and from the first again when there are more: only the medium right
-before it (section 3.1.3), or all before it. By the one a text learns what its own picture is, by the
-other it finds a thing among several."""
+"""What a bridge shows to text: only the medium right before it (section 3.1.3), or all before it; or the
+one to half of its heads and the other to the rest. By the one a text learns what its own picture is, by
+the other it finds a thing among several."""
 
 
-def visible_media(rule: str, times: Tensor, media: int, latents: int) -> Iterator[Tensor]:
-    """For each bridge, without end: (b, n, media x latents) bool.
+def visible_media(rule: str, times: Tensor, media: int, latents: int) -> Tensor:
+    """(b, rules, n, media x latents) bool, one after another for as many parts of a bridge's heads.
 
     times: (b, n), how many media stand at or before each token. latents: of a medium.
     """
     numbers = torch.arange(1, media + 1, device=times.device)
     media_times = repeat(numbers, "t -> (t m)", m=latents)
     text_times = rearrange(times, "b n -> b n 1")
-    return cycle([may_see(text_times, media_times) for may_see in MEDIA_RULES[rule]])
+    return torch.stack([may_see(text_times, media_times) for may_see in MEDIA_RULES[rule]], dim=1)

@@ -23,7 +23,7 @@ from palm_demo.training.world_text import question_reading
 
 AJAR = 0.5
 SMALL = 0.02
-FRAMES_APART = 10
+FRAMES_APART, PLACES_APART = 10, 5
 SINGLES, COUNTS = 0.35, 0.25
 MATCH_WEIGHT = 0.5
 MEASURED = 128
@@ -32,13 +32,15 @@ MEASURED = 128
 @dataclass(frozen=True)
 class FlamingoRecipe:
     """matching_steps: how many of the steps, at first, only teach the first bridge where to look.
-    naming_steps: how many after them are for the names of single things. pictures, videos: drawn
-    beforehand. batch: pictures that are asked about in a step, and as many others that words are
-    matched with; in the first steps twice as many, of several pictures and of videos half as many."""
+    naming_steps: how many after them are for the names of single things. pointing_steps: how many then
+    ask which picture shows a thing. pictures, videos: drawn beforehand. batch: pictures that are asked
+    about in a step, and as many others that words are matched with; in the first steps twice as many,
+    of several pictures and of videos half as many."""
 
-    steps: int = 3700
+    steps: int = 6200
     matching_steps: int = 1000
     naming_steps: int = 400
+    pointing_steps: int = 200
     pictures: int = 49_152
     videos: int = 4_096
     batch: int = 64
@@ -49,7 +51,7 @@ class FlamingoRecipe:
 def blueprint(media_token_id: int) -> FlamingoBlueprint:
     return FlamingoBlueprint(
         media_token_id,
-        media_rule="in turn",
+        media_rule="both",
         cross_attn_every=2,
         max_frames=FRAMES,
         max_media=8,
@@ -81,15 +83,18 @@ def train_flamingo(recipe: FlamingoRecipe, place: Workplace) -> dict[str, float]
     )
     examiner = Examiner(bank.media, tokenizer)
     words = noun_states(model, tokenizer)
+    names_from = recipe.matching_steps
+    points_from = names_from + recipe.naming_steps
+    all_from = points_from + recipe.pointing_steps
 
     def batch_at(step: int) -> Batch:
         rng = random.Random(f"flamingo/{recipe.seed}/{step}")
-        if step < recipe.matching_steps:
+        if step < names_from:
             return matching_batch(rng, 2 * recipe.batch, examiner)
-        if step < recipe.matching_steps + recipe.naming_steps:
+        if step < points_from:
             topic, groups = Examiner.name, 2 * recipe.batch
         else:
-            topic = pick_topic(rng)
+            topic = pick_topic(rng) if step >= all_from else Examiner.which_picture
             groups = recipe.batch if topic in ABOUT_ONE else recipe.batch // 2
         asked = [topic(examiner, rng) for _ in range(groups)]
         return matching_batch(rng, recipe.batch, examiner) | questions_batch(asked, tokenizer)
@@ -114,11 +119,12 @@ def train_flamingo(recipe: FlamingoRecipe, place: Workplace) -> dict[str, float]
 
 
 def ajar_(model: Flamingo) -> None:
-    """Starts training with gates ajar, small latents and frames that can be told apart.
+    """Starts training with gates ajar, small latents, and frames and places that can be told apart.
 
     As seen in earlier runs: gates that began shut hardly opened in the first hundreds of steps, and no
     answer learned to look; captions were learned sooner from small latents than from those of size one;
-    with positions of frames as small as they are made, what grows was not told from what shrinks.
+    with positions of frames as small as they are made, what grows was not told from what shrinks; with
+    such places, words found the picture that they are about, but not which of the text's it is.
     """
     with torch.no_grad():
         for bridge in model.bridges.values():
@@ -126,6 +132,7 @@ def ajar_(model: Flamingo) -> None:
             bridge.ff_gate.fill_(AJAR)
         model.encoder.resampler.latents.mul_(SMALL)
         model.encoder.frame_positions.mul_(FRAMES_APART)
+        model.encoder.places.positions.mul_(PLACES_APART)
 
 
 def matching_batch(rng: random.Random, size: int, examiner: Examiner) -> Batch:

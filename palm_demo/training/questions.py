@@ -117,9 +117,9 @@ Topic = Callable[[Examiner, random.Random], Asked]
 ABOUT_ONE: dict[Topic, float] = {Examiner.names: 0.4, Examiner.facts: 0.2}
 ABOUT_SEVERAL: dict[Topic, float] = {
     Examiner.which_picture: 0.1,
-    Examiner.few_shot_naming: 0.12,
-    Examiner.way: 0.06,
-    Examiner.grows_or_shrinks: 0.12,
+    Examiner.few_shot_naming: 0.17,
+    Examiner.way: 0.05,
+    Examiner.grows_or_shrinks: 0.08,
 }
 """What a batch asks, and how often. All of a batch is asked the same way: of long and short texts
 together, the short would be filled up to the length of the long."""

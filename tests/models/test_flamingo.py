@@ -11,7 +11,7 @@ from palm_demo.errors import PromptError
 MEDIA = 3
 MARKS = torch.full((5, 1), MEDIA)
 """Texts of one media token each."""
-RULES = ("immediate", "all", "in turn")
+RULES = ("immediate", "all", "both")
 SHALLOW = Size(dim=32, depth=1, heads=2, vocab=48, dim_head=16, ff_mult=2)
 close = {"atol": 1e-4, "rtol": 1e-4}
 every_rule = pytest.mark.parametrize("rule", RULES)
@@ -82,20 +82,20 @@ def test_a_later_picture_does_not_change_earlier_logits(rule, new_flamingo, new_
 
 
 @pytest.mark.parametrize(
-    ("rule", "bridges"), [("immediate", [False] * 3), ("all", [True] * 3), ("in turn", [True, False, True])]
+    ("rule", "heads"),
+    [("immediate", [False] * 4), ("all", [True] * 4), ("both", [True, True, False, False])],
 )
-def test_a_bridge_shows_the_picture_before_the_last_where_the_rule_says_so(
-    rule, bridges, new_flamingo, new_ids
-):
-    flamingo = new_flamingo(rule, size=Size(dim=32, depth=3, heads=2, vocab=48, dim_head=16))
+def test_a_head_sees_the_picture_before_the_last_where_the_rule_says_so(rule, heads, new_flamingo, new_ids):
+    flamingo = new_flamingo(rule, size=Size(dim=32, depth=2, heads=4, vocab=48, dim_head=8))
     ids = text(new_ids, 1, 5)
     weights = flamingo.weights(ids, flamingo.embed_media(media(1, 1), ids))
     first, latents = slice(2, 5), len(flamingo.encoder.resampler.latents)
-    for layer, of_all in enumerate(bridges):
-        of_first, of_last = weights[layer][0].split(latents, dim=-1)
+    for bridge in weights.values():
+        of_first, of_last = bridge[0].split(latents, dim=-1)
         assert (of_first[:, first] > 0).all() and (of_last[:, first] == 0).all()
         assert (of_last[:, 5:] > 0).all()
-        assert (of_first[:, 5:] > 0).all() == of_all
+        for head, of_all in enumerate(heads):
+            assert (of_first[head, 5:] > 0).all() == of_all
 
 
 def test_with_shut_gates_it_is_the_bare_language_model(new_flamingo, new_ids):
