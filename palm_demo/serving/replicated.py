@@ -28,6 +28,8 @@ def running(
     cpus: cores of each replica. Raises MissingExtraError or ClusterError as `connected` does, ClusterError
     too where there are fewer cores or the page does not start.
     """
+    if replicas < 1 or cpus < 1:
+        raise ClusterError(f"{replicas} replicas of {cpus} cores answer nobody; ask for 1 or more of each")
     host, port = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), int(os.environ.get("PORT", "7860"))
     with connected(replicas * cpus, ALONE) as ray:
         _check_room(ray, replicas, cpus)

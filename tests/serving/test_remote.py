@@ -1,8 +1,9 @@
 """A session whose models are in other processes gives what a session here gives."""
 
-import os
 import threading
-from itertools import islice
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ import torch
 from PIL import Image
 
 from palm_demo.errors import CheckpointError, MediaError, PromptError, ScopeError
+from palm_demo.lora import Adapter
 from palm_demo.serving.remote import RemoteSession
 from palm_demo.session import Session
 from palm_demo.ui.palm.teaching import PROVERBS
+from tests.serving.conftest import until
 
 BUILT_ON_OTHERS = {"generate", "answer", "similarity", "search", "gallery"}
 
@@ -33,7 +36,7 @@ def adapter(session):
     adapter = session.palm.new_adapter(4).requires_grad_(False)
     for layer in adapter.layers:
         for lora in layer.values():
-            lora.up.normal_(std=0.05)
+            lora.up.normal_(std=2.0)
     return adapter
 
 
@@ -73,9 +76,9 @@ def test_pictures_and_videos_of_this_machine_are_seen(remote, session, pictures)
 
 
 def test_errors_are_the_sessions_and_come_at_once(remote, tmp_path):
-    with pytest.raises(PromptError, match="^the prompt is empty"):
+    with pytest.raises(PromptError, match=r"^the prompt is empty"):
         remote.stream(" ", seed=1)
-    with pytest.raises(ScopeError, match="there is no scope 'nobody'"):
+    with pytest.raises(ScopeError, match=r"there is no scope 'nobody'"):
         remote.bits_per_byte("a", "nobody")
     with pytest.raises(MediaError, match=r"^there is no file gone\.png"):
         remote.caption(tmp_path / "gone.png")
@@ -97,22 +100,28 @@ def test_who_stops_ends_the_text_where_it_is_written(remote, gate):
     gate.shut()
     stopped = threading.Event()
     deltas = remote.stream("It was a dark night", cancelled=stopped, seed=5, max_new_tokens=200)
-    next(deltas)
-    stopped.set()
-    assert len(list(deltas)) < 10
+    with ThreadPoolExecutor(1) as reader:
+        read = reader.submit(list, deltas)
+        until(gate.writers)
+        stopped.set()
+        assert len(read.result()) < 10
 
 
 def test_a_scope_of_a_visitors_own_stays_where_it_was_used(remote, session, gate, adapter):
+    """The page learns a moment after the first request where the scope is. By chance alone, one replica of
+    two would get all nine requests once in 256 tries."""
     asked = {"max_new_tokens": 4, "temperature": 0.0}
     expected = session.generate("It was a dark night", adapter, **asked)
     assert expected != session.generate("It was a dark night", **asked)
-    writers = []
-    for seed in range(40):
-        assert remote.generate("It was a dark night", adapter, seed=seed, **asked) == expected
-        writers.append(gate.writers()[seed])
-        if len(writers) >= 10 and len(set(writers[-10:])) == 1:
-            return
-    raise AssertionError(f"written by {writers}")
+
+    def stays(adapter: Adapter, first: int) -> bool:
+        for seed in range(first, first + 9):
+            assert remote.generate("It was a dark night", adapter, seed=seed, **asked) == expected
+            if seed == first:
+                remote.bits_per_byte(PROVERBS.read_text(encoding="utf-8"))  # something that takes a moment
+        return len({gate.writers()[seed] for seed in range(first, first + 9)}) == 1
+
+    assert any(stays(deepcopy(adapter), first) for first in (0, 100, 200))
 
 
 def test_a_scope_is_taught_on_a_replica_saved_here_and_read_again(remote, session, tmp_path):
@@ -124,7 +133,7 @@ def test_a_scope_is_taught_on_a_replica_saved_here_and_read_again(remote, sessio
     assert [step.step for step in seen] == list(range(len(seen))) and len(seen) < 1000
     assert seen[-1].bits_per_byte is not None  # it was judged once more, and the best kept
     assert len({id(step.adapter) for step in seen}) == 1 + sum(
-        later.best < earlier.best for earlier, later in zip(seen, seen[1:], strict=False)
+        later.best < earlier.best for earlier, later in pairwise(seen)
     )
     file = tmp_path / "new" / "mine.safetensors"
     remote.save_adapter(seen[-1].adapter, file)

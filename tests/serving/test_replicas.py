@@ -6,9 +6,6 @@ import signal
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-from palm_demo.errors import ClusterError
-
 from tests.serving.conftest import until
 
 VISITORS = 16
@@ -40,7 +37,7 @@ def test_the_page_is_there(address, session):
     assert call(address, "scopes") == ("complete", [session.scopes])
 
 
-def test_of_a_replica_that_is_killed_only_its_visitors_hear(address, remote, session, gate):
+def test_of_a_replica_that_is_killed_only_its_visitors_hear(address, session, gate):
     expected = [
         session.generate(PROMPT, max_new_tokens=NEW, temperature=0.7, top_p=0.9, seed=seed)
         for seed in range(VISITORS)
