@@ -4,10 +4,9 @@ There is one page process, for a visitor's queue, uploads, scopes and history ar
 port would lose calls. It computes nothing, so the models are what has to be many.
 """
 
-import atexit
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
 import ray
 from fastapi import FastAPI
@@ -16,7 +15,7 @@ from ray.serve import Application
 
 from palm_demo.serving.remote import RemoteSession
 from palm_demo.serving.replica import Replica
-from palm_demo.serving.surroundings import surroundings
+from palm_demo.serving.surroundings import surround
 from palm_demo.session import Session
 from palm_demo.settings import Limits, Settings
 from palm_demo.threads import apart
@@ -30,15 +29,19 @@ GOODBYE_SECONDS = 2.0
 
 
 def application(
-    new_session: Callable[[], Session], settings: Settings, gallery_place: str, replicas: int, cpus: int
+    new_session: Callable[[], Session],
+    settings: Settings,
+    gallery_place: str,
+    folder: Path,
+    replicas: int,
+    cpus: int,
 ) -> Application:
-    """The page, which stays on the machine that calls this, and the replicas, wherever there are cores."""
+    """The page, which stays on the machine that calls this, and the replicas, wherever there are cores.
+    folder: of this machine, for what the page keeps as long as it is there."""
 
     @apart  # Serve calls it in its event loop, where waiting for the replicas would be an error
     def build() -> FastAPI:
-        surrounded = ExitStack()
-        atexit.register(surrounded.close)
-        examples = surrounded.enter_context(surroundings(settings))
+        examples = surround(settings, folder)
 
         from palm_demo.ui import page
 

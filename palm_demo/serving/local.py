@@ -2,7 +2,7 @@
 
 import os
 
-from palm_demo.serving.surroundings import surroundings
+from palm_demo.serving.surroundings import page_folder, surround
 from palm_demo.settings import load_settings
 
 
@@ -10,7 +10,9 @@ def serve() -> None:
     """Serves the page until it is interrupted, where PORT and GRADIO_SERVER_NAME say, by default on
     http://127.0.0.1:7860. PALM_DEMO_GALLERY names the folder of its gallery."""
     settings = load_settings()
-    with surroundings(settings) as examples:
+    with page_folder() as folder:
+        examples = surround(settings, folder)
+
         import palm_demo
         from palm_demo.gallery import chosen_place
         from palm_demo.ui import page

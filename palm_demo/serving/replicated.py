@@ -1,5 +1,6 @@
 """The page with its models on replicas: started on this machine or on a cluster, and ended."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from types import ModuleType
 
 from palm_demo.cluster import connected
 from palm_demo.errors import ClusterError
+from palm_demo.serving.surroundings import page_folder
 from palm_demo.session import Session
 from palm_demo.settings import Settings
 
@@ -31,15 +33,16 @@ def running(
     if replicas < 1 or cpus < 1:
         raise ClusterError(f"{replicas} replicas of {cpus} cores answer nobody; ask for 1 or more of each")
     host, port = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), int(os.environ.get("PORT", "7860"))
-    with connected(replicas * cpus, ALONE) as ray:
+    with page_folder() as folder, connected(replicas * cpus, ALONE) as ray:
         _check_room(ray, replicas, cpus)
         from ray import serve
 
         from palm_demo.serving.ingress import application
 
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
         serve.start(http_options={"host": host, "port": port})
         try:
-            page = application(new_session, settings, gallery_place, replicas, cpus)
+            page = application(new_session, settings, gallery_place, folder, replicas, cpus)
             try:
                 serve.run(page, name=NAME)
             except Exception as error:  # no kind of its own: Ray raises a bare one
