@@ -12,6 +12,7 @@ from palm_demo.media import MediaLimits
 from palm_demo.typed_yaml import ABOVE_0, Rule, read_typed
 
 SPACEFILE = Path(__file__).resolve().parents[1] / "Spacefile"
+WRITERS, OTHER_THREADS = 3, 16
 COLORS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
 
 
@@ -139,6 +140,12 @@ class Limits:
     def of_batch(self) -> BatchLimits:
         """The part that whoever writes many texts at once needs."""
         return BatchLimits(self.rows, self.waiting)
+
+    @property
+    def threads(self) -> int:
+        """For all who are served at once: whoever reads a text or waits for one has a thread, with each of
+        the models that write."""
+        return WRITERS * (self.rows + self.waiting) + OTHER_THREADS
 
     @property
     def upload_bytes(self) -> int:

@@ -5,11 +5,17 @@ import json
 from collections.abc import Iterable
 
 
-def add_verb(verbs, name: str, run, described: str) -> argparse.ArgumentParser:
+def add_command(verbs, name: str, run, described: str) -> argparse.ArgumentParser:
     """A verb's parser, whose `run` is called with what was given."""
     parser = verbs.add_parser(name, help=described, description=described[0].upper() + described[1:] + ".")
-    parser.add_argument("--json", action="store_true", help="print one JSON document instead of lines")
     parser.set_defaults(run=run)
+    return parser
+
+
+def add_verb(verbs, name: str, run, described: str) -> argparse.ArgumentParser:
+    """The same of a verb that prints what it found."""
+    parser = add_command(verbs, name, run, described)
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of lines")
     return parser
 
 

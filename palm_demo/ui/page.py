@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import gradio as gr
+from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
@@ -26,9 +27,6 @@ from palm_demo.ui.theme import CSS, theme
 
 CACHE_SECONDS = 3600
 """How often visitors' files are looked through, and how old they get."""
-
-WRITERS, OTHER_THREADS = 3, 16
-"""Whoever reads a text or waits for one has a thread, with each of the three models that write."""
 
 
 def build(session: Session, settings: Settings, folder: Path) -> gr.Blocks:
@@ -61,33 +59,44 @@ def build(session: Session, settings: Settings, folder: Path) -> gr.Blocks:
 
         page.unload(leave)
         links.open_with(page)
+    page.max_threads = limits.threads
     return page.queue(max_size=limits.queue)
 
 
 def launch(page: gr.Blocks, settings: Settings, **options):
     """Serves the page; options go on to gradio's `launch`, whose return value comes back."""
-    limits, port = settings.limits, os.environ.get("PORT")
+    port = os.environ.get("PORT")
     options = {"server_port": int(port) if port else None} | options
-    return page.launch(
-        theme=theme(),
-        css=CSS,
-        share=False,
-        max_threads=WRITERS * (limits.rows + limits.waiting) + OTHER_THREADS,
-        ssr_mode=False,
-        mcp_server=_wants_mcp(),
-        enable_monitoring=False,
-        run_history=False,
-        footer_links=["api", "gradio"],
-        max_file_size=limits.upload_bytes,
-        app_kwargs={
+    return page.launch(share=False, max_threads=page.max_threads, **_served(settings), **options)
+
+
+def mount(page: gr.Blocks, settings: Settings) -> FastAPI:
+    """The page as an application for a server that is not Gradio's own."""
+    bare = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    return gr.mount_gradio_app(bare, page, path="/", **_served(settings))
+
+
+def _served(settings: Settings) -> dict:
+    """How the page is served, by whatever server."""
+    limits = settings.limits
+    return {
+        "theme": theme(),
+        "css": CSS,
+        "ssr_mode": False,
+        "show_error": False,
+        "mcp_server": _wants_mcp(),
+        "enable_monitoring": False,
+        "run_history": False,
+        "footer_links": ["api", "gradio"],
+        "max_file_size": limits.upload_bytes,
+        "app_kwargs": {
             "docs_url": None,
             "redoc_url": None,
             "openapi_url": None,
             "routes": [Route("/healthz", _healthz)],
             "middleware": [Middleware(Doorkeeper, limits=limits)],
         },
-        **options,
-    )
+    }
 
 
 def _wants_mcp() -> bool:
