@@ -13,7 +13,7 @@ from palm_demo.generation import TextSettings
 from palm_demo.generation.stream import Prefill
 from palm_demo.looking import LookedAt, Seen, look
 from palm_demo.media import Medium, open_medium
-from palm_demo.prompting import check_length, check_media_count
+from palm_demo.prompting import PromptForm, check_length, check_media_count
 from palm_demo.session.loaded import ANSWERED, Loaded, preprocessed
 from palm_demo.threads import apart
 from palm_demo.writing import without_leading_space
@@ -62,6 +62,16 @@ class FlamingoVerbs(Loaded):
     def context(self) -> int:
         """Tokens that a Flamingo prompt and its answer may have together."""
         return self.systems.flamingo.context
+
+    @property
+    def form(self) -> PromptForm:
+        """How the texts look that this Flamingo learned from."""
+        return self.systems.form
+
+    @property
+    def pictures_of_video(self) -> int | None:
+        """How many pictures it is shown in place of a video; None where it learned videos."""
+        return None if self.systems.knows_videos else self.systems.frames
 
     def prompt_length(self, prompt: str) -> int:
         """How many of the `context` tokens a Flamingo prompt takes, each `<media>` one of them; a video that

@@ -55,6 +55,11 @@ class Loaded:
         return {name: system.about for name, system in self.systems.by_name.items()}
 
     @property
+    def bundled(self) -> bool:
+        """Whether all weights are those that came along."""
+        return all(system.bundled for system in self.systems.by_name.values())
+
+    @property
     def dim_latents(self) -> int:
         """Numbers of a latent."""
         return self.mammut.dim_latents

@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -50,11 +51,11 @@ def load_or_tiny(
     media_limits: MediaLimits,
     batch_limits: BatchLimits,
     gallery_place: str | Path,
-    own_gallery_place: str | Path,
+    own_gallery_place: Callable[[], str | Path],
     tell: Tell = untold,
 ) -> tuple[Session, PalmDemoError | None]:
-    """The session of a profile, or of the bundled weights and why. own_gallery_place: that of the bundled
-    weights, whose latents no other gallery can use."""
+    """The session of a profile, or of the bundled weights and why. own_gallery_place: gives that of
+    the bundled weights, whose latents no other gallery can use."""
     try:
         return load(profile, media_limits, batch_limits, gallery_place, tell), None
     except PalmDemoError as error:
@@ -68,7 +69,7 @@ def load_or_tiny(
         why = ProfileError(f"something unforeseen went wrong ({type(error).__name__}); the log says what")
     line = " ".join(str(why).split())
     logger.error("the profile %s cannot be loaded, the bundled weights take its place: %s", profile, line)
-    return load(TINY, media_limits, batch_limits, own_gallery_place), why
+    return load(TINY, media_limits, batch_limits, own_gallery_place()), why
 
 
 def _bundled(limits: BatchLimits) -> Systems:

@@ -31,7 +31,7 @@ def opened(session, monkeypatch, caplog):
 
     def open_(profile) -> str:
         with caplog.at_level(logging.ERROR):
-            made, why = load_or_tiny(profile, MediaLimits(), BatchLimits(), "no gallery", MEMORY)
+            made, why = load_or_tiny(profile, MediaLimits(), BatchLimits(), "no gallery", lambda: MEMORY)
         assert isinstance(made, Session) and isinstance(why, PalmDemoError)
         assert made.systems is session.systems and made.gallery_place == MEMORY
         (record,) = [record for record in caplog.records if record.name == loading.__name__]
@@ -42,7 +42,7 @@ def opened(session, monkeypatch, caplog):
 
 
 def test_a_profile_that_loads_has_nothing_to_say(full_hub, profile):
-    made, why = load_or_tiny(profile, MediaLimits(), BatchLimits(), MEMORY, MEMORY)
+    made, why = load_or_tiny(profile, MediaLimits(), BatchLimits(), MEMORY, lambda: MEMORY)
     assert why is None and made.about["palm"]["name"] == "PaLM small"
 
 
@@ -126,6 +126,6 @@ def test_an_extra_that_is_not_installed(full_hub, profile, opened, monkeypatch):
 
 def test_what_nobody_foresaw(full_hub, profile, opened, monkeypatch, caplog):
     monkeypatch.setitem(loading.READERS, "palm", lambda *_: 1 / 0)
-    made, why = load_or_tiny(profile, MediaLimits(), BatchLimits(), MEMORY, MEMORY)
+    made, why = load_or_tiny(profile, MediaLimits(), BatchLimits(), MEMORY, lambda: MEMORY)
     assert made.gallery_place == MEMORY and "something unforeseen went wrong (ZeroDivisionError)" in str(why)
     assert "Traceback" in caplog.text

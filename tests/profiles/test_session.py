@@ -35,7 +35,7 @@ def pictures() -> list[Image.Image]:
 def test_each_system_has_its_own_words_context_and_rows(session):
     systems = session.systems
     assert [len(s.tokenizer) for s in systems.by_name.values()] == [weights.rows() - 3, weights.rows(), 49408]
-    assert [s.context for s in systems.by_name.values()] == [128, 64, 20]
+    assert [s.context for s in systems.by_name.values()] == [128, 64, 40]
     assert {s.writer.batch.limits.rows for s in systems.by_name.values()} == {2}
     assert [part["name"] for part in session.about.values()] == [
         "PaLM small",

@@ -157,10 +157,10 @@ def clip() -> dict[str, Tensor]:
 
 
 def mammut() -> dict[str, Tensor]:
-    return plain_openmammut.tensors(vocab=len(ClipTokenizer()), context=20)
+    return plain_openmammut.tensors(vocab=len(ClipTokenizer()), context=40)
 
 
 def coca() -> dict[str, Tensor]:
     vit = ViTSize(image_size=8, patch_size=4, dim=32, depth=2, heads=4, ff_mult=4, dim_latents=24)
     text = Size(dim=24, depth=2, heads=2, vocab=len(ClipTokenizer()), dim_head=12)
-    return new_coca(vit, 5, COCA_HEADS["pool_heads"], text, context=20, decoder_depth=2).state_dict()
+    return new_coca(vit, 5, COCA_HEADS["pool_heads"], text, context=40, decoder_depth=2).state_dict()
