@@ -56,6 +56,10 @@ class FileError(PalmDemoError):
         super().__init__("\n".join([f"{name} cannot be used as it is:", *map(str, findings)]))
 
 
+class ProfileError(PalmDemoError):
+    """A profile that is unknown, does not fit the machine, or whose files cannot be had."""
+
+
 class SpaceError(PalmDemoError):
     """A Space that cannot be checked or deployed, or does not run."""
 

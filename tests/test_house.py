@@ -17,7 +17,7 @@ LAYERS = (
     {"cache", "lora", "bridges", "tokenizer", "media", "typed_yaml", "cluster"},
     {"decoder", "resampler", "vision", "prompting", "generation"},
     {"clip"},
-    {"models", "settings", "gallery"},
+    {"models", "settings", "gallery", "profiles"},
     {"checkpoints", "scoring", "about", "writing", "looking"},
     {"teaching"},
     {"session"},

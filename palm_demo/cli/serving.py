@@ -24,9 +24,9 @@ def add_verbs(verbs) -> None:
 
 def _serve(given: argparse.Namespace) -> None:
     if given.engine == "local":
-        return local.serve()
+        return local.serve(given.profile)
     settings, place = load_settings(), chosen_place(os.environ.get("PALM_DEMO_GALLERY"))
-    new_session = partial(palm_demo.load, "tiny", settings.limits.of_media, settings.limits.of_batch)
+    new_session = partial(palm_demo.load, given.profile, settings.limits.of_media, settings.limits.of_batch)
     print(f"starting {given.replicas} replicas …", flush=True)
     with running(new_session, settings, place, given.replicas, given.cpus) as address:
         print(f"the page is at {address}; Ctrl-C ends it", flush=True)

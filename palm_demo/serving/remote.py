@@ -74,6 +74,9 @@ class RemoteSession(Session):
     dim_latents = property(attrgetter("_facts.dim_latents"))
     fingerprint = property(attrgetter("_facts.fingerprint"))
     media_limits = property(attrgetter("_facts.media_limits"))
+    bundled = property(attrgetter("_facts.bundled"))
+    form = property(attrgetter("_facts.form"))
+    pictures_of_video = property(attrgetter("_facts.pictures_of_video"))
 
     stream = streamed(Session.stream)
     bits_per_byte = whole(Session.bits_per_byte)

@@ -17,6 +17,7 @@ from ray import serve
 from palm_demo.errors import CheckpointError, PalmDemoError, places
 from palm_demo.lora import Adapter
 from palm_demo.media import MediaLimits
+from palm_demo.prompting import PromptForm
 from palm_demo.session import Session
 from palm_demo.teaching import Progress
 
@@ -49,6 +50,9 @@ class Facts:
     dim_latents: int
     fingerprint: str
     media_limits: MediaLimits
+    bundled: bool
+    form: PromptForm
+    pictures_of_video: int | None
     frames: int
 
 
@@ -91,7 +95,10 @@ class Replica:
             session.dim_latents,
             session.fingerprint,
             session.media_limits,
-            session.flamingo.encoder.max_frames,
+            session.bundled,
+            session.form,
+            session.pictures_of_video,
+            session.systems.frames,
         )
 
     async def ask(self, verb: str, arguments: tuple, settings: dict) -> object:

@@ -12,9 +12,9 @@ from palm_demo.checkpoints import fingerprint
 from palm_demo.errors import PromptError
 from palm_demo.generation.stream import Prefill
 from palm_demo.labels import label_text
-from palm_demo.media import Medium, Picture
+from palm_demo.media import Medium, Picture, open_medium
 from palm_demo.prompting import check_length
-from palm_demo.session.loaded import ANSWERED, Loaded
+from palm_demo.session.loaded import ANSWERED, Loaded, preprocessed
 from palm_demo.threads import apart
 
 MOST_ALTERNATIVES = 20
@@ -32,16 +32,17 @@ class MammutVerbs(Loaded):
         """What MaMMUT sees in a picture."""
         wanted = replace(ANSWERED, max_new_tokens=max_new_tokens)
         (pixels,) = self._batches([image])
-        deltas = self.writers["mammut"].stream(self.tokenizer.opening, self._see_and_prefill(pixels), wanted)
+        system = self.systems.mammut
+        deltas = system.writer.stream(system.tokenizer.opening, self._see_and_prefill(pixels), wanted)
         return "".join(deltas).strip()
 
     def captions(self, images: Sequence[Picture], max_new_tokens: int = 32) -> list[str]:
         """One caption per picture, decoded together."""
         wanted = replace(ANSWERED, max_new_tokens=max_new_tokens)
-        captions: list[str] = []
+        captions, system = list[str](), self.systems.mammut
         for pixels in self._batches(images):
-            prompts = [self.tokenizer.opening] * len(pixels)
-            captions += self.writers["mammut"].texts(prompts, self._see_and_prefill(pixels), wanted)
+            prompts = [system.tokenizer.opening] * len(pixels)
+            captions += system.writer.texts(prompts, self._see_and_prefill(pixels), wanted)
         return captions
 
     def caption_alternatives(
@@ -50,11 +51,11 @@ class MammutVerbs(Loaded):
         """The likeliest captions, best first -> how probable MaMMUT finds each among all there could be."""
         if not isinstance(count, int) or not 1 <= count <= MOST_ALTERNATIVES:
             raise PromptError(f"count is {count!r}; ask for 1 to {MOST_ALTERNATIVES} captions")
-        check_length(1, max_new_tokens, self.context)
+        system = self.systems.mammut
+        check_length(1, max_new_tokens, system.context)
         (pixels,) = self._batches([image])
         prefill = self._see_and_prefill(pixels)
-        writer = self.writers["mammut"]
-        return writer.alternatives(self.tokenizer.opening, prefill, count, max_new_tokens)
+        return system.writer.alternatives(system.tokenizer.opening, prefill, count, max_new_tokens)
 
     @apart
     def embed_images(self, images: Sequence[Picture]) -> np.ndarray:
@@ -73,18 +74,19 @@ class MammutVerbs(Loaded):
         texts = [text.strip().lower() for text in texts]
         if not all(texts):
             raise PromptError("a text to search for is empty; write a word or two")
-        rows = self.tokenizer.encode_whole(texts)
+        system = self.systems.mammut
+        rows = system.tokenizer.encode_whole(texts)
         for row in rows:
-            check_length(len(row), 0, self.context)
+            check_length(len(row), 0, system.context)
         ids = torch.nn.utils.rnn.pad_sequence(
             [torch.tensor(row) for row in rows],
             batch_first=True,
-            padding_value=self.tokenizer.pad_id,
-        ).to(self._device)
-        lengths = torch.tensor([len(row) for row in rows], device=self._device)
-        real = torch.arange(ids.shape[1], device=self._device) < lengths[:, None]
+            padding_value=system.tokenizer.pad_id,
+        )
+        lengths = torch.tensor([len(row) for row in rows])
+        real = torch.arange(ids.shape[1]) < lengths[:, None]
         with torch.no_grad():
-            latents = self.mammut.embed_texts(ids, real)
+            latents = self.mammut.embed_texts(ids.to(system.device), real.to(system.device))
         return latents.float().numpy(force=True)
 
     def classify(self, image: Picture, labels: Sequence[str]) -> dict[str, float]:
@@ -105,14 +107,16 @@ class MammutVerbs(Loaded):
         return self.embed_texts(texts) @ self.embed_images(images).T
 
     @apart
-    def familiarity(self, medium: Medium) -> float:
+    def familiarity(self, medium: Medium) -> float | None:
         """How much a picture, or the best frame of a video, looks like those the models were trained
         on: the part of these, 0 to 1, that look stranger. Below STRANGE, what the models say about
-        it means little."""
-        pixels = self._pixels(medium)
+        it means little. None where nobody has measured what the models were trained on."""
+        if self.systems.familiarity is None:
+            return None
+        frames = open_medium(medium, self.systems.frames, self.media_limits)
         with torch.no_grad():
-            patches = self.mammut.tower(pixels if pixels.ndim == 4 else pixels[None])
-        return self._familiarity(patches).max().item()
+            patches = self.mammut.tower(preprocessed(frames, self.mammut.tower, self.systems.mammut.device))
+        return self.systems.familiarity(patches).max().item()
 
     @cached_property
     def fingerprint(self) -> str:
