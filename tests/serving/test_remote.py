@@ -18,6 +18,11 @@ from palm_demo.ui.palm.teaching import PROVERBS
 from tests.serving.conftest import until
 
 BUILT_ON_OTHERS = {"generate", "answer", "similarity", "search", "gallery"}
+MODELS = {"palm", "flamingo", "mammut"}
+FACTS = (
+    *("about", "scopes", "context", "dim_latents", "fingerprint", "media_limits"),
+    *("bundled", "form", "pictures_of_video"),
+)
 
 
 @pytest.fixture
@@ -42,11 +47,11 @@ def adapter(session):
 
 def test_nothing_that_a_session_can_do_is_left_out():
     public = {name for name in dir(Session) if not name.startswith("_")}
-    assert public - vars(RemoteSession).keys() == BUILT_ON_OTHERS
+    assert public - vars(RemoteSession).keys() == BUILT_ON_OTHERS | MODELS
 
 
 def test_what_the_page_reads_is_the_sessions(remote, session):
-    for fact in ("about", "scopes", "context", "dim_latents", "fingerprint", "media_limits"):
+    for fact in FACTS:
         assert getattr(remote, fact) == getattr(session, fact)
 
 
