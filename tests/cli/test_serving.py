@@ -20,8 +20,8 @@ def no_gallery(monkeypatch):
 
 def test_without_an_engine_it_is_the_page_of_app(monkeypatch):
     served = []
-    monkeypatch.setattr(local, "serve", lambda: served.append(True))
-    assert main(["serve"]) == 0 and served == [True]
+    monkeypatch.setattr(local, "serve", served.append)
+    assert main(["serve", "--profile", "hub"]) == 0 and served == ["hub"]
 
 
 def test_without_ray_the_remedy_is_told(monkeypatch, capsys):
