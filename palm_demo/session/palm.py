@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from palm_demo import checkpoints
@@ -103,9 +103,14 @@ class PalmVerbs(Loaded):
 
     def save_adapter(self, adapter: Adapter, path: Path | str) -> None:
         """Writes an adapter as a safetensors file that `load_adapter` takes."""
-        checkpoints.save_adapter(Path(path), self.palm, adapter)
+        checkpoints.save_adapter(Path(path), self.palm, adapter, self._base)
 
     def load_adapter(self, path: Path | str, highest_rank: int = checkpoints.HIGHEST_RANK) -> Adapter:
         """The adapter of a file, which may come from anywhere. Raises CheckpointError where it is none
         of this PaLM's."""
-        return checkpoints.load_adapter(Path(path), self.palm, highest_rank)
+        return checkpoints.load_adapter(Path(path), self.palm, highest_rank, self._base)
+
+    @cached_property
+    def _base(self) -> str:
+        """Which weights a scope of this PaLM belongs to."""
+        return checkpoints.fingerprint(self.palm.decoder.state_dict())

@@ -1,5 +1,8 @@
 """What is taken of a profile by the memory that there is, and whether hub.yaml says rightly what it takes."""
 
+from functools import partial
+
+import open_clip
 import pytest
 import torch
 
@@ -7,7 +10,7 @@ from palm_demo.checkpoints import from_reference
 from palm_demo.errors import ProfileError
 from palm_demo.profiles import choose, read_profile
 from palm_demo.profiles.memory import CGROUP, GB, _left_to_container, free_memory
-from tests.released import test_palm
+from tests.released import plain_openmammut, test_openflamingo, test_palm
 
 HUB = read_profile("hub")
 
@@ -66,6 +69,38 @@ def test_the_memory_that_a_palm_takes_is_what_its_shapes_need(name):
     palm = from_reference("palm-8k", tensors, dtype=torch.bfloat16)
     cache = palm.new_cache(choice.rows, choice.context).tokens
     check(choice.memory_gb, [*palm.parameters(), cache.keys, cache.values])
+
+
+@pytest.mark.parametrize(("name", "kind", "dim"), [("4b", "gpt_neox", 2560), ("9b", "mpt", 4096)])
+def test_the_memory_that_a_flamingo_takes_is_what_its_shapes_need(name, kind, dim):
+    choice = HUB.flamingo[name]
+    flamingo = test_openflamingo.released_on_meta(kind, dim, 50280, choice.every, dtype=torch.bfloat16)
+    vit = openmammut_tensors(width=1024, depth=24, patch=14, side=16, text_width=768, text_depth=2)
+    tower = from_reference("clip-tower", vit, heads=16, activation="quick_gelu", dtype=torch.bfloat16)
+    cache = flamingo.new_cache(choice.rows, choice.context).tokens
+    check(choice.memory_gb, [*flamingo.parameters(), *tower.parameters(), cache.keys, cache.values])
+
+
+def test_the_memory_that_the_captioners_take_is_what_their_shapes_need():
+    openmammut, coca = HUB.mammut["openmammut"], HUB.mammut["coca"]
+    tensors = openmammut_tensors(
+        width=1024, depth=24, patch=14, side=16, text_width=768, text_depth=12, vocab=49408, context=77
+    )
+    heads = {"heads": openmammut.heads, "text_heads": openmammut.text_heads}
+    made = from_reference("openmammut", tensors, **heads, dtype=torch.bfloat16)
+    cache = made.new_cache(openmammut.rows, made.context).tokens
+    check(openmammut.memory_gb, [*made.parameters(), cache.keys, cache.values])
+    config = open_clip.get_model_config("coca_ViT-L-14")
+    config.pop("custom_text")
+    with torch.device("meta"):
+        theirs = open_clip.CoCa(**config)
+    heads = {"heads": coca.heads, "text_heads": coca.text_heads, "pool_heads": coca.pool_heads}
+    made = from_reference("coca", theirs.state_dict(), **heads, dtype=torch.bfloat16)
+    cache = made.new_cache(coca.rows, made.context).tokens
+    check(coca.memory_gb, [*made.parameters(), cache.keys, cache.values])
+
+
+openmammut_tensors = partial(plain_openmammut.tensors, device="meta")
 
 
 def check(memory_gb: float, tensors) -> None:
