@@ -19,7 +19,7 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from palm_demo import checkpoints
-from palm_demo.errors import ClusterError
+from palm_demo.errors import CheckpointError, ClusterError
 from palm_demo.gallery import MEMORY
 from palm_demo.lora import Adapter
 from palm_demo.media import Medium, open_image, open_medium
@@ -117,6 +117,8 @@ class RemoteSession(Session):
 
     def load_adapter(self, path: Path | str, highest_rank: int = checkpoints.HIGHEST_RANK) -> Adapter:
         """As `Session.load_adapter`, from a file of this machine."""
+        if not Path(path).is_file():
+            raise CheckpointError(f"there is no weights file at {path}")
         return self._ask("adapter_of", Path(path).read_bytes(), str(path), highest_rank)
 
     def _ask(self, method: str, *given, of: DeploymentHandle | None = None) -> object:

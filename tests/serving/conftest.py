@@ -42,12 +42,12 @@ def until(holds: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("gate")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def address(folder) -> Iterator[str]:
     """Where the page is."""
     with socket.socket() as probe:
@@ -63,7 +63,7 @@ def address(folder) -> Iterator[str]:
             yield address
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def remote(address) -> RemoteSession:
     """The session that the page has, had here too."""
     from ray import serve

@@ -13,7 +13,8 @@ LOOK_SECONDS = 0.02
 
 class Gated:
     """The bundled session. In the folder it leaves a file for each text that has begun, which is called by
-    its seed and the process that writes it; a file `shut` there is the gate."""
+    its seed and the process that writes it, and one for each that has ended, `ended` and its seed; a file
+    `shut` there is the gate."""
 
     def __init__(self, folder: Path):
         self.session, self.folder = palm_demo.load(), folder
@@ -28,8 +29,11 @@ class Gated:
         return self._held(deltas, seed, cancelled)
 
     def _held(self, deltas: Iterator[str], seed: int, cancelled: threading.Event) -> Iterator[str]:
-        yield from islice(deltas, 1)
-        (self.folder / f"{seed}-{os.getpid()}").touch()
-        while (self.folder / "shut").exists() and not cancelled.wait(LOOK_SECONDS):
-            pass
-        yield from deltas
+        try:
+            yield from islice(deltas, 1)
+            (self.folder / f"{seed}-{os.getpid()}").touch()
+            while (self.folder / "shut").exists() and not cancelled.wait(LOOK_SECONDS):
+                pass
+            yield from deltas
+        finally:
+            (self.folder / f"ended{seed}").touch()

@@ -84,6 +84,8 @@ def test_errors_are_the_sessions_and_come_at_once(remote, tmp_path):
         remote.bits_per_byte("a", "nobody")
     with pytest.raises(MediaError, match=r"^there is no file gone\.png"):
         remote.caption(tmp_path / "gone.png")
+    with pytest.raises(CheckpointError, match=r"^there is no weights file at "):
+        remote.load_adapter(tmp_path / "gone.safetensors")
     with pytest.raises(TypeError):
         remote.caption()
 
@@ -107,6 +109,14 @@ def test_who_stops_ends_the_text_where_it_is_written(remote, gate):
         until(gate.writers)
         stopped.set()
         assert len(read.result()) < 10
+
+
+def test_a_text_that_nobody_reads_any_more_ends_where_it_is_written(remote, gate, folder):
+    gate.shut()
+    deltas = remote.stream("It was a dark night", seed=6, max_new_tokens=200)
+    next(deltas)
+    deltas.close()
+    until((folder / "ended6").exists)
 
 
 def test_a_scope_of_a_visitors_own_stays_where_it_was_used(remote, session, gate, adapter):

@@ -6,6 +6,9 @@ import signal
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
+from gradio_client import Client, handle_file
+from PIL import Image
+
 from tests.serving.conftest import until
 
 VISITORS = 16
@@ -35,6 +38,13 @@ def test_the_page_is_there(address, session):
     with urllib.request.urlopen(address) as answer:
         assert b"PaLM, Flamingo and MaMMUT" in answer.read()
     assert call(address, "scopes") == ("complete", [session.scopes])
+
+
+def test_an_upload_is_seen_by_a_replica(address, session, tmp_path):
+    picture = tmp_path / "red.png"
+    Image.new("RGB", (64, 64), "red").save(picture)
+    client = Client(address, verbose=False)
+    assert client.predict(handle_file(picture), api_name="/caption") == session.caption(picture)
 
 
 def test_of_a_replica_that_is_killed_only_its_visitors_hear(address, session, gate):
