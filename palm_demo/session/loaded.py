@@ -1,6 +1,6 @@
 """Three systems, each with its own words, and how pictures and videos reach them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from palm_demo.threads import apart
 from palm_demo.vision import VisionTower
 
 IMAGES_AT_ONCE = 64
-"""Pictures the tower reads in one pass, which bounds the memory of a long list."""
+"""Pictures that are read in one pass where there is the memory for them."""
 
 CONTINUED = TextSettings(temperature=0.7, top_p=0.9, repetition_penalty=1.1, max_new_tokens=64)
 ANSWERED = TextSettings(temperature=0.0, max_new_tokens=32)
@@ -64,12 +64,10 @@ class Loaded:
         """Numbers of a latent."""
         return self.mammut.dim_latents
 
-    def _batches(self, images: Sequence[Picture]) -> Iterator[Tensor]:
-        """Pixels for MaMMUT."""
-        for start in range(0, len(images), IMAGES_AT_ONCE):
-            some = images[start : start + IMAGES_AT_ONCE]
-            opened = [open_image(image, self.media_limits) for image in some]
-            yield preprocessed(opened, self.mammut.tower, self.systems.mammut.device)
+    def _pixels(self, images: Sequence[Picture]) -> Tensor:
+        """(n, 3, size, size) for MaMMUT."""
+        opened = [open_image(image, self.media_limits) for image in images]
+        return preprocessed(opened, self.mammut.tower, self.systems.mammut.device)
 
 
 @apart

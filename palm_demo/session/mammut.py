@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 import torch
@@ -13,8 +14,9 @@ from palm_demo.errors import PromptError
 from palm_demo.generation.stream import Prefill
 from palm_demo.labels import label_text
 from palm_demo.media import Medium, Picture, open_medium
+from palm_demo.memory import in_parts
 from palm_demo.prompting import check_length
-from palm_demo.session.loaded import ANSWERED, Loaded, preprocessed
+from palm_demo.session.loaded import ANSWERED, IMAGES_AT_ONCE, Loaded, preprocessed
 from palm_demo.threads import apart
 
 MOST_ALTERNATIVES = 20
@@ -31,7 +33,7 @@ class MammutVerbs(Loaded):
     def caption(self, image: Picture, max_new_tokens: int = 32) -> str:
         """What MaMMUT sees in a picture."""
         wanted = replace(ANSWERED, max_new_tokens=max_new_tokens)
-        (pixels,) = self._batches([image])
+        pixels = self._pixels([image])
         system = self.systems.mammut
         deltas = system.writer.stream(system.tokenizer.opening, self._see_and_prefill(pixels), wanted)
         return "".join(deltas).strip()
@@ -39,11 +41,13 @@ class MammutVerbs(Loaded):
     def captions(self, images: Sequence[Picture], max_new_tokens: int = 32) -> list[str]:
         """One caption per picture, decoded together."""
         wanted = replace(ANSWERED, max_new_tokens=max_new_tokens)
-        captions, system = list[str](), self.systems.mammut
-        for pixels in self._batches(images):
-            prompts = [system.tokenizer.opening] * len(pixels)
-            captions += system.writer.texts(prompts, self._see_and_prefill(pixels), wanted)
-        return captions
+        system = self.systems.mammut
+
+        def write(some: Sequence[Picture]) -> list[str]:
+            prompts = [system.tokenizer.opening] * len(some)
+            return system.writer.texts(prompts, self._see_and_prefill(self._pixels(some)), wanted)
+
+        return [*chain.from_iterable(in_parts(write, images, IMAGES_AT_ONCE))]
 
     def caption_alternatives(
         self, image: Picture, count: int = 5, max_new_tokens: int = 32
@@ -53,18 +57,20 @@ class MammutVerbs(Loaded):
             raise PromptError(f"count is {count!r}; ask for 1 to {MOST_ALTERNATIVES} captions")
         system = self.systems.mammut
         check_length(1, max_new_tokens, system.context)
-        (pixels,) = self._batches([image])
+        pixels = self._pixels([image])
         prefill = self._see_and_prefill(pixels)
         return system.writer.alternatives(system.tokenizer.opening, prefill, count, max_new_tokens)
 
     @apart
     def embed_images(self, images: Sequence[Picture]) -> np.ndarray:
         """(n, d) float32 unit rows, in one space with `embed_texts`."""
-        rows = [np.zeros((0, self.dim_latents), np.float32)]
-        for pixels in self._batches(images):
-            with torch.no_grad():
-                rows.append(self.mammut.encode_images(pixels).latents.float().numpy(force=True))
-        return np.concatenate(rows)
+
+        @torch.no_grad()
+        def embed(some: Sequence[Picture]) -> np.ndarray:
+            return self.mammut.encode_images(self._pixels(some)).latents.float().numpy(force=True)
+
+        none = np.zeros((0, self.dim_latents), np.float32)
+        return np.concatenate([none, *in_parts(embed, images, IMAGES_AT_ONCE)])
 
     @apart
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:

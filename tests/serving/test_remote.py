@@ -19,7 +19,10 @@ from tests.serving.conftest import until
 
 BUILT_ON_OTHERS = {"generate", "answer", "similarity", "search", "gallery"}
 MODELS = {"palm", "flamingo", "mammut"}
-FACTS = "about scopes context dim_latents fingerprint media_limits bundled form pictures_of_video".split()
+FACTS = (
+    *("about", "scopes", "context", "dim_latents", "fingerprint", "media_limits"),
+    *("bundled", "form", "pictures_of_video"),
+)
 
 
 @pytest.fixture
