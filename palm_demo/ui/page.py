@@ -118,12 +118,12 @@ async def _healthz(request) -> PlainTextResponse:
 
 
 def _header(title: str, session: Session) -> str:
-    what = "on one decoder, with small weights that this project trained itself"
+    what = " on one decoder, with small weights that this project trained itself"
     if not session.bundled:
-        what = f"here as {', '.join(part['name'] for part in session.about.values())}"
+        what = f", here as {', '.join(part['name'] for part in session.about.values())}"
     return (
         f"<h1>{html.escape(title)}</h1>"
-        f"<p>Three model families {html.escape(what)}. Everything runs on this machine.</p>"
+        f"<p>Three model families{html.escape(what)}. Everything runs on this machine.</p>"
     )
 
 
