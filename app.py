@@ -1,34 +1,19 @@
 """Opens the page: `python app.py`, then http://127.0.0.1:7860 (PORT and GRADIO_SERVER_NAME change it).
 
+PALM_DEMO_PROFILE names the weights: "tiny", those that came along, by default; "hub"; or a YAML file.
 PALM_DEMO_GALLERY names the folder of the gallery, `gallery/` beside this file otherwise.
 """
 
 import logging
 import os
-import tempfile
-from pathlib import Path
 
-from palm_demo.settings import load_settings
+from palm_demo.serving import local
 
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    settings = load_settings()
-    with tempfile.TemporaryDirectory(prefix="palm-demo-") as folder:
-        settings.apply_environment()
-        # two processes that share this folder delete each other's files
-        os.environ.setdefault("GRADIO_TEMP_DIR", f"{folder}/uploads")
-
-        import palm_demo
-        from palm_demo.gallery import chosen_place
-        from palm_demo.ui import page  # gradio reads the environment when it is imported
-
-        place = chosen_place(os.environ.get("PALM_DEMO_GALLERY"))
-        session = palm_demo.load("tiny", settings.limits.of_media, settings.limits.of_batch, place)
-        examples = Path(folder, "examples")
-        examples.mkdir()
-        page.launch(page.build(session, settings, examples), settings)
+    local.serve(os.environ.get("PALM_DEMO_PROFILE"))
 
 
 if __name__ == "__main__":

@@ -1,25 +1,22 @@
-"""What the loaded weights are, said plainly: for the page and for whoever asks."""
+"""What the bundled weights are, said plainly: for the page and for whoever asks."""
 
 from torch import nn
 
 from palm_demo import world
-from palm_demo.models import Flamingo, MaMMUT, PaLM
 
 
-def describe(palm: PaLM, flamingo: Flamingo, mammut: MaMMUT) -> dict[str, dict[str, str | int]]:
-    """System -> name, parameters, trained_on, knows."""
+def of_bundled(system: str) -> dict[str, str]:
+    """name, trained_on, knows."""
     nouns = len(world.concepts())
     pictures = f"scenes drawn from {nouns} kinds of things in {len(world.STYLES)} drawing styles"
     return {
         "palm": {
             "name": "PaLM",
-            "parameters": _parameters(palm.decoder),
             "trained_on": "public-domain English books and sentences about the picture world",
             "knows": "how old novels sound; it continues a text, it does not chat or know facts",
         },
         "flamingo": {
             "name": "Flamingo",
-            "parameters": _parameters(flamingo),
             "trained_on": f"questions about {pictures}, still and moving",
             "knows": (
                 "what a picture shows and where, background colours, how many things there are, which way "
@@ -29,12 +26,11 @@ def describe(palm: PaLM, flamingo: Flamingo, mammut: MaMMUT) -> dict[str, dict[s
         },
         "mammut": {
             "name": "MaMMUT",
-            "parameters": _parameters(mammut),
             "trained_on": pictures,
             "knows": f"{nouns} everyday things as drawings, one or two at a time; not photographs",
         },
-    }
+    }[system]
 
 
-def _parameters(module: nn.Module) -> int:
+def parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())

@@ -1,5 +1,6 @@
 """The errors a user can cause. Each message names the value, the limit and the remedy."""
 
+import traceback
 from collections.abc import Sequence
 
 
@@ -55,9 +56,22 @@ class FileError(PalmDemoError):
         super().__init__("\n".join([f"{name} cannot be used as it is:", *map(str, findings)]))
 
 
+class ProfileError(PalmDemoError):
+    """A profile that is unknown, does not fit the machine, or whose files cannot be had."""
+
+
 class SpaceError(PalmDemoError):
     """A Space that cannot be checked or deployed, or does not run."""
 
 
+class ClusterError(PalmDemoError):
+    """Ray that cannot be started or reached, or a process of its that went away."""
+
+
 class GalleryError(PalmDemoError):
     """A gallery that cannot be opened or written, or something that is not in it."""
+
+
+def places(error: Exception) -> str:
+    """Where an error came through, for the log: what it says may quote a visitor's text."""
+    return "".join(traceback.format_tb(error.__traceback__))

@@ -93,7 +93,8 @@ def look(
         tokens = flamingo.encoder.resampler_input(medium[None], torch.tensor([place], device=ids.device))
         (rolled,) = rollout(flamingo.encoder.resampler, tokens)
         side = _side(medium.shape[-2])
-        maps.append(rearrange(weight @ rolled, "l n (f r c) -> l n f r c", r=side, c=side).numpy(force=True))
+        seen = rearrange((weight @ rolled).float(), "l n (f r c) -> l n f r c", r=side, c=side)
+        maps.append(seen.numpy(force=True))
     return gates(flamingo), maps
 
 

@@ -1,16 +1,76 @@
-"""From text and media to ids: where the marks stand, and that their number is right."""
+"""From text and media to ids: where the marks stand, how many there are, and what stands around them."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain, repeat
 
 from palm_demo.errors import PromptError
-from palm_demo.tokenizer import MEDIA, Tokenizer
+from palm_demo.tokenizer import MEDIA, OpenFlamingoTokenizer, Tokenizer
+
+Encode = Callable[[str, Tokenizer, Sequence[int]], list[int]]
+"""A text with marks, the tokenizer, how many pictures stand at each mark (1 where it is not said) -> ids."""
 
 
-def encode_interleaved(text: str, tokenizer: Tokenizer) -> list[int]:
-    """Ids of a text in which each `<media>` mark becomes the media token."""
+def encode_interleaved(text: str, tokenizer: Tokenizer, pictures: Sequence[int] = ()) -> list[int]:
+    """Ids of a text in which each `<media>` mark becomes the media token, for each picture once."""
     ids: list[int] = []
-    for index, piece in enumerate(text.split(MEDIA)):
-        ids += [tokenizer.media_id] if index else []
+    for index, (piece, count) in enumerate(_pieces(text, pictures)):
+        ids += [tokenizer.media_id] * count if index else []
         ids += tokenizer.encode(piece)
     return ids
+
+
+def encode_chunks(text: str, tokenizer: OpenFlamingoTokenizer, pictures: Sequence[int] = ()) -> list[int]:
+    """The same as OpenFlamingo learned it: no spaces around marks, and what was said of one picture ends
+    before the next one's mark, as an example does."""
+    ids: list[int] = []
+    for index, (piece, count) in enumerate(_pieces(text, pictures)):
+        said = index > 1 and ids[-1] != tokenizer.media_id
+        ids += [tokenizer.eos_id] if said else []
+        ids += [tokenizer.media_id] * count if index else []
+        ids += tokenizer.encode(piece.strip())
+    return ids
+
+
+def _pieces(text: str, pictures: Sequence[int]) -> list[tuple[str, int]]:
+    """What stands between marks, each with the pictures of the mark before it; the first has none."""
+    return list(zip(text.split(MEDIA), chain([0], pictures, repeat(1)), strict=False))
+
+
+@dataclass(frozen=True)
+class PromptForm:
+    """How texts look that a Flamingo learned from. question, answer, caption: what stands before each, with
+    the space after it where there is one. lower: whether questions were in lower case."""
+
+    question: str
+    answer: str
+    caption: str
+    lower: bool
+    encode: Encode
+
+    def asked(self, question: str) -> str:
+        """A bare question in this form."""
+        question = question.strip().lower() if self.lower else question.strip()
+        return f"{self.question}{question} {self.answer}".rstrip()
+
+    def worded(self, text: str) -> str:
+        """A text of the picture world, which is in our form, in this one."""
+        words = {"question": self.question, "answer": self.answer, "caption": self.caption}
+        return re.sub(r"\b(question|answer|caption): ?", lambda found: words[found[1]], text).rstrip()
+
+    def has(self, text: str) -> bool:
+        """Whether a text is in this form, or in a part of it."""
+        return any(word.strip() in text for word in (self.question, self.answer, self.caption))
+
+    @property
+    def gap(self) -> str:
+        """Between a form and what is said in it."""
+        return " " if self.answer.endswith(" ") else ""
+
+
+OURS = PromptForm("question: ", "answer: ", "caption: ", lower=True, encode=encode_interleaved)
+OPENFLAMINGO = PromptForm("Question:", "Short answer:", "Output:", lower=False, encode=encode_chunks)
 
 
 def check_media_count(prompt: str, media: int) -> None:

@@ -11,7 +11,9 @@ from palm_demo.lora import Scope
 from palm_demo.models.palm import IGNORED, PaLM
 from palm_demo.tokenizer import Tokenizer
 
-WINDOWS_AT_ONCE = 4
+WINDOWS_AT_ONCE, LOGITS_AT_ONCE = 4, 2**26
+"""At most so many windows, and no more than have so many logits together: a large vocabulary takes memory."""
+
 ALTERNATIVES = 5
 
 
@@ -79,8 +81,10 @@ def _batches(palm: PaLM, ids: list[int], bos_id: int, context: int) -> Iterator[
     """(b, n) inputs and labels of a few windows at a time, on the model's device."""
     device = palm.decoder.embedding.weight.device
     windows = _windows(ids, bos_id, context)
-    for start in range(0, len(windows), WINDOWS_AT_ONCE):
-        inputs, labels = zip(*windows[start : start + WINDOWS_AT_ONCE], strict=True)
+    fit = LOGITS_AT_ONCE // (palm.size.vocab * max(len(inputs) for inputs, _ in windows))
+    at_once = max(1, min(WINDOWS_AT_ONCE, fit))
+    for start in range(0, len(windows), at_once):
+        inputs, labels = zip(*windows[start : start + at_once], strict=True)
         yield torch.tensor(inputs, device=device), torch.tensor(labels, device=device)
 
 

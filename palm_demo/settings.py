@@ -9,18 +9,11 @@ from typing import Annotated
 
 from palm_demo.generation import BatchLimits
 from palm_demo.media import MediaLimits
-from palm_demo.typed_yaml import ABOVE_0, Rule, read_typed
+from palm_demo.typed_yaml import Amount, Count, Rule, Text, like, one_of, read_typed
 
 SPACEFILE = Path(__file__).resolve().parents[1] / "Spacefile"
+WRITERS, OTHER_THREADS = 3, 16
 COLORS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
-
-
-def _one_of(*names: object) -> Rule:
-    return Rule(lambda value: value in names, f"take {' or '.join(map(str, names))}")
-
-
-def _like(pattern: str, remedy: str) -> Rule:
-    return Rule(lambda value: re.fullmatch(pattern, value) is not None, remedy)
 
 
 def _keys(of: Callable[[str], bool], remedy: str) -> Rule:
@@ -31,12 +24,9 @@ def _is_variable(name: str) -> bool:
     return re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is not None
 
 
-Text = Annotated[str, Rule(lambda text: bool(text.strip()), "write something")]
 Variables = _keys(_is_variable, "name them with letters, digits and _, not beginning with a digit")
-Address = _like(r"https://\S+[^\s/]", "give an address with https:// and no / at its end")
+Address = like(r"https://\S+[^\s/]", "give an address with https:// and no / at its end")
 Seconds = Rule(lambda value: value > 0 or value == -1, "give seconds, or -1 for never")
-Count = Annotated[int, ABOVE_0]
-Amount = Annotated[float, ABOVE_0]
 
 
 @dataclass(frozen=True)
@@ -44,11 +34,11 @@ class Space:
     """How the Hub shows the Space. id: its name, or its owner's and its name with a slash between.
     repository: the address of the code, to which the page links the lines that it cites."""
 
-    id: Annotated[str, _like(r"[\w.-]+(/[\w.-]+)?", "write NAME or OWNER/NAME")]
+    id: Annotated[str, like(r"[\w.-]+(/[\w.-]+)?", "write NAME or OWNER/NAME")]
     title: Text
     emoji: Text
-    color_from: Annotated[str, _one_of(*COLORS)]
-    color_to: Annotated[str, _one_of(*COLORS)]
+    color_from: Annotated[str, one_of(*COLORS)]
+    color_to: Annotated[str, one_of(*COLORS)]
     license: Text
     short_description: Annotated[Text, Rule(lambda text: len(text) <= 60, "write 60 characters or fewer")]
     repository: Annotated[str, Address] | None = None
@@ -58,11 +48,11 @@ class Space:
 class Runtime:
     """What the Space runs on, but for the machine."""
 
-    sdk: Annotated[str, _one_of("gradio")]
-    sdk_version: Annotated[str, _like(r"\d+\.\d+\.\d+", "give a release of gradio such as 6.31.0")]
-    python: Annotated[str, _like(r"3\.\d+(\.\d+)?", "give a version such as 3.12")]
+    sdk: Annotated[str, one_of("gradio")]
+    sdk_version: Annotated[str, like(r"\d+\.\d+\.\d+", "give a release of gradio such as 6.31.0")]
+    python: Annotated[str, like(r"3\.\d+(\.\d+)?", "give a version such as 3.12")]
     app_file: Text
-    startup_timeout: Annotated[str, _like(r"[1-9]\d*[smh]", "give seconds, minutes or hours such as 30m")]
+    startup_timeout: Annotated[str, like(r"[1-9]\d*[smh]", "give seconds, minutes or hours such as 30m")]
 
     @property
     def startup_seconds(self) -> int:
@@ -141,6 +131,12 @@ class Limits:
         return BatchLimits(self.rows, self.waiting)
 
     @property
+    def threads(self) -> int:
+        """For all who are served at once: whoever reads a text or waits for one has a thread, with each of
+        the models that write."""
+        return WRITERS * (self.rows + self.waiting) + OTHER_THREADS
+
+    @property
     def upload_bytes(self) -> int:
         return int(self.upload_mb * 1_000_000)
 
@@ -158,7 +154,7 @@ class GalleryRules:
 class Settings:
     """All of a Spacefile, section by section."""
 
-    version: Annotated[int, _one_of(1)]
+    version: Annotated[int, one_of(1)]
     space: Space
     runtime: Runtime
     hardware: Hardware

@@ -1,6 +1,7 @@
 """YAML files read into dataclasses: every mistake is found at once, each with its line and its remedy."""
 
 import difflib
+import re
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass
@@ -42,7 +43,19 @@ class Rule:
     remedy: str
 
 
+def one_of(*names: object) -> Rule:
+    return Rule(lambda value: value in names, f"take {' or '.join(map(str, names))}")
+
+
+def like(pattern: str, remedy: str) -> Rule:
+    """For texts that the whole pattern matches."""
+    return Rule(lambda value: re.fullmatch(pattern, value) is not None, remedy)
+
+
 ABOVE_0 = Rule(lambda value: value > 0, "give a number above 0")
+Text = Annotated[str, Rule(lambda text: bool(text.strip()), "write something")]
+Count = Annotated[int, ABOVE_0]
+Amount = Annotated[float, ABOVE_0]
 
 
 def read_typed(path: Path, kind: type[T]) -> T:

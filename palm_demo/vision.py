@@ -12,9 +12,12 @@ import open_clip
 import torch
 from einops import rearrange, repeat
 from open_clip.transform import PreprocessCfg, image_transform_v2
-from open_clip.transformer import VisionTransformer
+from open_clip.transformer import QuickGELU, VisionTransformer
 from PIL import Image
 from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "quick_gelu": QuickGELU}
+"""What CLIPs were trained with; OpenAI's with the second."""
 
 
 class TokensOfViT(nn.Module):
@@ -133,25 +136,17 @@ class VisionTower(nn.Module):
         """A random vision transformer whose tokens, the class token's first, come as they leave the last
         block. Two things that would go wrong in silence: by default open_clip norms the tokens that it
         gives out, and some of its configurations have QuickGELU for GELU."""
-        visual = VisionTransformer(
-            size.image_size,
-            size.patch_size,
-            size.dim,
-            size.depth,
-            size.heads,
-            size.ff_mult,
-            pool_type="none",  # gives out the class token too
-            final_ln_after_pool=True,  # and no token normed
-            output_dim=size.dim_latents,
-            act_layer=nn.GELU,
-            output_tokens=True,
-        )
-        visual.preprocess_cfg = asdict(PreprocessCfg(size=size.image_size))
-        return cls(visual, TokensOfViT())
+        return cls(_raw_transformer(size, "none", nn.GELU), TokensOfViT())
+
+    @classmethod
+    def with_raw_patches(cls, size: ViTSize, activation: str) -> "VisionTower":
+        """The same without the class token, as OpenFlamingo learned from. activation: a name of
+        ACTIVATIONS."""
+        return cls(_raw_transformer(size, "tok", ACTIVATIONS[activation]), TokensOfViT())
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(b, 3, size, size) normalised pixels -> (b, patches, width)."""
-        return self.tokens(self.visual, pixels)
+        return self.tokens(self.visual, pixels.to(next(self.visual.parameters()).dtype))
 
     def preprocess(self, images: Sequence[Image.Image]) -> Tensor:
         """Pictures of any size and mode -> (len(images), 3, size, size), on white."""
@@ -163,6 +158,25 @@ class VisionTower(nn.Module):
         mean, std = (pixels.new_tensor(settings[name])[:, None, None] for name in ("mean", "std"))
         levels = ((pixels * std + mean).clamp(0, 1) * 255).round().to(torch.uint8)
         return [Image.fromarray(rearrange(one, "c h w -> h w c").numpy(force=True)) for one in levels]
+
+
+def _raw_transformer(size: ViTSize, pool: str, activation: type[nn.Module]) -> VisionTransformer:
+    """pool: "none" gives out the class token too, "tok" the patches alone."""
+    visual = VisionTransformer(
+        size.image_size,
+        size.patch_size,
+        size.dim,
+        size.depth,
+        size.heads,
+        size.ff_mult,
+        pool_type=pool,
+        final_ln_after_pool=True,  # no token normed
+        output_dim=size.dim_latents,
+        act_layer=activation,
+        output_tokens=True,
+    )
+    visual.preprocess_cfg = asdict(PreprocessCfg(size=size.image_size))
+    return visual
 
 
 def freeze_(module: nn.Module) -> nn.Module:

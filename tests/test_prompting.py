@@ -3,7 +3,7 @@
 import pytest
 
 from palm_demo.errors import PromptError
-from palm_demo.prompting import check_length, check_media_count, encode_interleaved
+from palm_demo.prompting import OPENFLAMINGO, OURS, check_length, check_media_count, encode_interleaved
 
 
 def test_every_mark_becomes_the_media_token_and_the_rest_is_text(tokenizer):
@@ -51,3 +51,35 @@ def test_what_fits_the_context_to_the_last_token_is_right():
 def test_what_does_not_fit_is_refused_with_the_numbers_and_the_remedy():
     with pytest.raises(PromptError, match=r"100 tokens and 29 new .* reads 128 .* by 1 tokens"):
         check_length(tokens=100, new_tokens=29, context=128)
+
+
+class Letters:
+    """A tokenizer whose ids can be read."""
+
+    media_id, eos_id = "<image>", "<end>"
+
+    def encode(self, text: str) -> list[str]:
+        return list(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "pictures", "ids"),
+    [
+        ("ab", (), "ab"),
+        ("<media> a", (), "<image>a"),
+        ("<media> a <media> b", (1, 1), "<image>a<end><image>b"),
+        ("<media> <media> a<media>", (1, 3, 1), "<image><image><image><image>a<end><image>"),
+        ("x <media> a", (), "x<image>a"),
+    ],
+)
+def test_openflamingos_examples_end_before_the_next_picture(text, pictures, ids):
+    assert "".join(OPENFLAMINGO.encode(text, Letters(), pictures)) == ids
+
+
+def test_a_question_is_asked_in_the_form_that_was_learned():
+    assert OURS.asked(" What is This? ") == "question: what is this? answer:"
+    assert OPENFLAMINGO.asked(" What is This? ") == "Question:What is This? Short answer:"
+    shown = "<media> question: how many? answer: two <media> caption:"
+    assert OURS.worded(shown) == shown
+    assert OPENFLAMINGO.worded(shown) == "<media> Question:how many? Short answer:two <media> Output:"
+    assert OPENFLAMINGO.has("Output:") and not OPENFLAMINGO.has("caption: a cat")

@@ -16,14 +16,17 @@ HEADER_BYTES = 100_000
 """More than names and shapes of a deep model's adapter take."""
 
 
-def save_adapter(path: Path, palm: PaLM, adapter: Adapter) -> None:
-    """Writes an adapter, and which base weights it belongs to."""
-    description = {"kind": KIND, "rank": adapter.rank, "base": fingerprint(palm.decoder.state_dict())}
+def save_adapter(path: Path, palm: PaLM, adapter: Adapter, base: str | None = None) -> None:
+    """Writes an adapter, and which base weights it belongs to. base: their fingerprint, where it is known
+    already; a large model's takes seconds."""
+    description = {"kind": KIND, "rank": adapter.rank, "base": base or fingerprint(palm.decoder.state_dict())}
     files.write(path, adapter.state_dict(), description, torch.bfloat16)
 
 
-def load_adapter(path: Path, palm: PaLM, highest_rank: int = HIGHEST_RANK) -> Adapter:
-    """The file's adapter, which nobody but the caller has.
+def load_adapter(
+    path: Path, palm: PaLM, highest_rank: int = HIGHEST_RANK, base: str | None = None
+) -> Adapter:
+    """The file's adapter, which nobody but the caller has. base: as in `save_adapter`.
 
     The file may come from anywhere: CheckpointError unless it is a safetensors file no larger than
     the highest rank asks for, with the names, shapes and finite numbers of an adapter that was
@@ -44,9 +47,10 @@ def load_adapter(path: Path, palm: PaLM, highest_rank: int = HIGHEST_RANK) -> Ad
     for name, tensor in tensors.items():
         if not tensor.is_floating_point() or not tensor.isfinite().all():
             raise CheckpointError(f"{path} has values in {name} that are no finite numbers; teach it again")
-    if (base := description.get("base")) != (mine := fingerprint(palm.decoder.state_dict())):
+    mine = base or fingerprint(palm.decoder.state_dict())
+    if (theirs := description.get("base")) != mine:
         raise CheckpointError(
-            f"{path} was trained on other base weights ({base}) than these ({mine}) and means nothing to "
+            f"{path} was trained on other base weights ({theirs}) than these ({mine}) and means nothing to "
             "them; teach it again here"
         )
     return adapter.requires_grad_(False)

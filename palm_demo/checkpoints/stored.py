@@ -95,6 +95,13 @@ def open_weights(path: Path) -> StoredTensors:
     return StoredTensors({name: file for name in file.names()})
 
 
+def part(tensors: Mapping[str, Tensor], beginning: str) -> Mapping[str, Tensor]:
+    """Those whose names begin so; a file's are not read for it."""
+    if isinstance(tensors, StoredTensors):
+        return StoredTensors({n: file for n, file in tensors.files.items() if n.startswith(beginning)})
+    return {name: tensor for name, tensor in tensors.items() if name.startswith(beginning)}
+
+
 def outlines(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """The same names with tensors of the same shapes and dtypes; a file's are not read for it."""
     return tensors.outlines if isinstance(tensors, StoredTensors) else tensors

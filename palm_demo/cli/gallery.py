@@ -2,12 +2,13 @@
 
 import argparse
 import os
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
 import palm_demo
-from palm_demo.cli.output import add_verb, show
+from palm_demo.cli.output import add_verb, opened, show
 from palm_demo.errors import PromptError
 from palm_demo.gallery import Filters, Report, add_pictures, open_gallery, read_since
 from palm_demo.gallery.adding_with_ray import add_with_ray
@@ -16,6 +17,7 @@ from palm_demo.gallery.exporting import export
 from palm_demo.gallery.place import beside_the_app
 from palm_demo.gallery.rebuilding import outdated, rebuild
 from palm_demo.gallery.sources import find_files, pictures_of
+from palm_demo.profiles import TINY, own_name
 
 TOLD = 20
 """Files that could not be read and copies that are listed one by one; `--json` lists all."""
@@ -52,21 +54,32 @@ def _action(actions, name: str, run, described: str) -> argparse.ArgumentParser:
     parser = add_verb(actions, name, run, described)
     parser.add_argument(
         "--gallery",
-        default=os.environ.get("PALM_DEMO_GALLERY") or str(beside_the_app()),
-        help="a folder or s3://… (PALM_DEMO_GALLERY, or else %(default)s)",
+        default=os.environ.get("PALM_DEMO_GALLERY"),
+        help=f"a folder or s3://… (PALM_DEMO_GALLERY, or else {beside_the_app()}, with a profile's name)",
     )
     return parser
+
+
+def _place(given: argparse.Namespace) -> str:
+    """Where the gallery lies: that of other weights than the bundled ones is another."""
+    return given.gallery or str(beside_the_app(None if given.profile == TINY else own_name(given.profile)))
 
 
 def _add(given: argparse.Namespace) -> None:
     files = find_files(given.source)
     pictures, captions = pictures_of(files), captions_beside(files)
-    session = palm_demo.load()
-    gallery = open_gallery(given.gallery, session.fingerprint, session.dim_latents)
+    session = opened(given)
+    gallery = open_gallery(_place(given), session.fingerprint, session.dim_latents)
     with tqdm(total=len(pictures), unit=" pictures", disable=None) as bar:
         if given.engine == "ray":
             report = add_with_ray(
-                gallery, palm_demo.load, pictures, captions, given.link, bar.update, given.workers
+                gallery,
+                partial(palm_demo.load, given.profile),
+                pictures,
+                captions,
+                given.link,
+                bar.update,
+                given.workers,
             )
         else:
             report = add_pictures(gallery, session, pictures, captions, given.link, bar.update)
@@ -99,7 +112,7 @@ def _listed(what: str, entries: list[str]) -> list[str]:
 def _search(given: argparse.Namespace) -> None:
     if not given.words.strip() and given.image is None:
         raise PromptError("there is nothing to search for; give words, or a picture with --image")
-    session = palm_demo.load(gallery_place=given.gallery)
+    session = opened(given, gallery_place=_place(given))
     filters = Filters(given.contains, read_since(given.since))
     by_both = given.words if given.image is not None else ""
     hits = session.search(given.image or given.words, given.k, words=by_both, filters=filters)
@@ -117,14 +130,14 @@ def _search(given: argparse.Namespace) -> None:
 
 
 def _remove(given: argparse.Namespace) -> None:
-    gallery = palm_demo.load(gallery_place=given.gallery).gallery
+    gallery = opened(given, gallery_place=_place(given)).gallery
     removed = gallery.remove(given.ids)
     document = {"removed": removed, "pictures": len(gallery)}
     show(given, document, [f"{removed} of {len(given.ids)} removed; the gallery has {len(gallery)}"])
 
 
 def _export(given: argparse.Namespace) -> None:
-    gallery = palm_demo.load(gallery_place=given.gallery).gallery
+    gallery = opened(given, gallery_place=_place(given)).gallery
     with tqdm(total=len(gallery), unit=" pictures", disable=None) as bar:
         count = sum(bar.update(done) or done for done in export(gallery, given.folder))
     document = {"exported": count, "folder": str(given.folder)}
@@ -132,19 +145,19 @@ def _export(given: argparse.Namespace) -> None:
 
 
 def _rebuild(given: argparse.Namespace) -> None:
-    session = palm_demo.load()
-    count = outdated(given.gallery, session.fingerprint)
+    session = opened(given)
+    count = outdated(_place(given), session.fingerprint)
     with tqdm(total=count, unit=" pictures", disable=None) as bar:
-        for done in rebuild(given.gallery, session):
+        for done in rebuild(_place(given), session):
             bar.update(done)
     line = f"{count} pictures looked at again" if count else "the gallery is of these weights already"
     show(given, {"rebuilt": count}, [line])
 
 
 def _info(given: argparse.Namespace) -> None:
-    session = palm_demo.load(gallery_place=given.gallery)
+    session = opened(given, gallery_place=_place(given))
     about = {
-        "place": given.gallery,
+        "place": _place(given),
         "pictures": len(session.gallery),
         "weights": session.fingerprint,
         "dim_latents": session.dim_latents,

@@ -5,10 +5,10 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from palm_demo.cli import gallery, pictures, texts
+from palm_demo.cli import gallery, pictures, serving, texts
 from palm_demo.errors import PalmDemoError
 
-GROUPS = (texts, pictures, gallery)
+GROUPS = (texts, pictures, gallery, serving)
 """Each adds its verbs to the parser, and says of each what it runs."""
 
 

@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-import palm_demo
-from palm_demo.cli.output import add_verb, show
+from palm_demo.cli.output import add_verb, opened, show
 from palm_demo.cli.texts import add_sampling_options, sampling_of
 from palm_demo.errors import PromptError
 from palm_demo.session import ANSWERED
@@ -31,12 +30,12 @@ def add_verbs(verbs) -> None:
 
 
 def _answer(given: argparse.Namespace) -> None:
-    answer = palm_demo.load().answer(given.prompt, given.media, **sampling_of(given))
+    answer = opened(given).answer(given.prompt, given.media, **sampling_of(given))
     show(given, {"prompt": given.prompt, "answer": answer}, [answer])
 
 
 def _caption(given: argparse.Namespace) -> None:
-    captions = palm_demo.load().captions(given.images, given.max_new_tokens)
+    captions = opened(given).captions(given.images, given.max_new_tokens)
     told = list(zip(map(str, given.images), captions, strict=True))
     document = [{"image": image, "caption": caption} for image, caption in told]
     lines = [f"{image}: {caption}" for image, caption in told] if len(told) > 1 else captions
@@ -44,7 +43,7 @@ def _caption(given: argparse.Namespace) -> None:
 
 
 def _classify(given: argparse.Namespace) -> None:
-    chances = palm_demo.load().classify(given.image, given.labels)
+    chances = opened(given).classify(given.image, given.labels)
     best_first = sorted(chances.items(), key=lambda of_label: -of_label[1])
     show(given, chances, [f"{chance:7.2%}  {label}" for label, chance in best_first])
 
@@ -52,6 +51,6 @@ def _classify(given: argparse.Namespace) -> None:
 def _search(given: argparse.Namespace) -> None:
     if bool(given.words.strip()) == (given.image is not None):
         raise PromptError("give either words to search for or a picture with --image")
-    hits = palm_demo.load().search(given.image or given.words, given.k)
+    hits = opened(given).search(given.image or given.words, given.k)
     document = [{"score": hit.score, "caption": hit.caption} for hit in hits]
     show(given, document, [f"{hit.score:.3f}  {hit.caption}" for hit in hits])

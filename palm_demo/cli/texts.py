@@ -8,8 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-import palm_demo
-from palm_demo.cli.output import add_verb, show
+from palm_demo.cli.output import add_verb, opened, show
 from palm_demo.errors import PromptError, TeachingError
 from palm_demo.lora import Scope
 from palm_demo.session import CONTINUED, Session
@@ -89,7 +88,7 @@ def _read(file: Path) -> str:
 
 
 def _generate(given: argparse.Namespace) -> None:
-    session = palm_demo.load()
+    session = opened(given)
     prompt = sys.stdin.read().rstrip("\n") if given.prompt == "-" else given.prompt
     deltas = session.stream(prompt, _scope(session, given.scope), **sampling_of(given))
     if given.json:
@@ -102,19 +101,19 @@ def _generate(given: argparse.Namespace) -> None:
 
 
 def _bits_per_byte(given: argparse.Namespace) -> None:
-    session, text = palm_demo.load(), _read(given.file)
+    session, text = opened(given), _read(given.file)
     bits = session.bits_per_byte(text, _scope(session, given.scope))
     show(given, {"scope": given.scope, "bits_per_byte": bits}, [f"{bits:.4f} bits per byte"])
 
 
 def _who_wrote(given: argparse.Namespace) -> None:
-    chances = palm_demo.load().who_wrote(_read(given.file))
+    chances = opened(given).who_wrote(_read(given.file))
     best_first = sorted(chances.items(), key=lambda of_scope: -of_scope[1])
     show(given, chances, [f"{chance:7.2%}  {name}" for name, chance in best_first])
 
 
 def _tokens(given: argparse.Namespace) -> None:
-    session, text = palm_demo.load(), _read(given.file)
+    session, text = opened(given), _read(given.file)
     tokens = session.token_probabilities(text, _scope(session, given.scope))
     document = [
         {"text": token.text, "probability": token.probability, "alternatives": token.alternatives}
@@ -130,7 +129,7 @@ def _tokens(given: argparse.Namespace) -> None:
 def _teach(given: argparse.Namespace) -> None:
     if given.out.suffix != FILE:
         raise TeachingError(f"{given.out} does not end in {FILE}; that is what a scope's file is called")
-    session, text = palm_demo.load(), _read(given.file)
+    session, text = opened(given), _read(given.file)
     settings = {field.name: getattr(given, field.name) for field in fields(TeachingSettings)}
     last = _watched(session.teach(text, **settings), given.steps)
     if last.best >= last.base:
@@ -157,5 +156,5 @@ def _watched(progress: Iterator[Progress], steps: int) -> Progress:
 
 
 def _scopes(given: argparse.Namespace) -> None:
-    names = palm_demo.load().scopes
+    names = opened(given).scopes
     show(given, names, names)

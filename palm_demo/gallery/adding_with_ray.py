@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pyarrow as pa
 
-from palm_demo.errors import GalleryError
+from palm_demo.cluster import connected
+from palm_demo.errors import ClusterError
 from palm_demo.gallery.adding import BATCH, Encoder, Intake, Report, described, looked_at, readable
 from palm_demo.gallery.rows import Row, as_table, schema
 from palm_demo.gallery.sources import Source
@@ -37,9 +35,11 @@ def add_with_ray(
     comes; every machine has to see the files at the same place.
 
     Pictures come back in the order of the files, so that of two copies the same one stays. Raises
-    GalleryError where Ray is not installed or cannot be reached, and where a worker fails.
+    MissingExtraError where Ray is not installed, ClusterError where it cannot be reached or a worker fails.
     """
-    with _connected(workers) as ray:
+    with connected(workers, "add with --engine local") as ray, _workers_that_may_fail():
+        import ray.data
+
         context = ray.data.DataContext.get_current()
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False  # `tell` is the progress
@@ -63,42 +63,16 @@ def add_with_ray(
 
 
 @contextmanager
-def _connected(workers: int) -> Iterator[ModuleType]:
-    """Ray as it is connected already, or to the cluster that RAY_ADDRESS names, or else to processes of
-    this machine that end with the job."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray tells its makers of every start otherwise
+def _workers_that_may_fail() -> Iterator[None]:
+    from ray.exceptions import RayError
+
     try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise GalleryError("Ray is not installed; `pip install 'palm-demo[ray]'`") from error
-    # Ray starts its processes anew at once, which is what this warning fears it does not
-    warnings.filterwarnings("ignore", "lancedb fork support", RuntimeWarning)
-    started = not ray.is_initialized()
-    if started:
-        _start(ray, workers)
-    try:
-        yield ray
-    except ray.exceptions.RayError as error:
+        yield
+    except RayError as error:
         last_line = str(error).strip().rpartition("\n")[2][:200]
-        raise GalleryError(
+        raise ClusterError(
             f"a worker of Ray failed ({last_line}); what was added stays: run it again to go on, or add with "
             "--engine local"
-        ) from error
-    finally:
-        if started:
-            ray.shutdown()
-
-
-def _start(ray: ModuleType, workers: int) -> None:
-    cluster = os.environ.get("RAY_ADDRESS")
-    own = {} if cluster else {"address": "local", "num_cpus": workers, "include_dashboard": False}
-    try:
-        ray.init(**own, log_to_driver=False, logging_level=logging.ERROR)
-    except Exception as error:  # no kind of its own: Ray raises a bare one when it starts too slowly
-        raise GalleryError(
-            f"Ray cannot be started or reached ({str(error)[:200]}); see that RAY_ADDRESS names a running "
-            "cluster, unset it to use this machine alone, or add with --engine local"
         ) from error
 
 

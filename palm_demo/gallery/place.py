@@ -11,9 +11,11 @@ MEMORY = "memory://"
 """A gallery that ends with the process, and leaves nothing behind."""
 
 
-def beside_the_app() -> Path:
-    """The default folder of the page and of the command line."""
-    return Path(__file__).resolve().parents[2] / "gallery"
+def beside_the_app(profile: str | None = None) -> Path:
+    """The default folder of the page and of the command line. profile: whose weights are not the bundled
+    ones has a gallery of its own."""
+    name = "gallery" if profile is None else f"gallery-{profile}"
+    return Path(__file__).resolve().parents[2] / name
 
 
 def chosen_place(named: str | None, default: Path | None = None) -> str:

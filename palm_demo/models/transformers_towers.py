@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import GPTNeoXConfig, MptConfig
 from transformers.models.gpt_neox.modeling_gpt_neox import GPTNeoXModel, GPTNeoXRotaryEmbedding
 from transformers.models.mpt.modeling_mpt import MptModel, build_mpt_alibi_tensor
 
@@ -153,3 +154,6 @@ def changed(config, **values):
 
 TOWERS: dict[str, Callable[..., TransformersTower]] = {"gpt_neox": NeoXTower, "mpt": MptTower}
 """By what transformers calls the kind of model: (config, rows of the embedding) -> a random one."""
+
+CONFIGS = {"gpt_neox": GPTNeoXConfig, "mpt": MptConfig}
+"""By the same names, what describes one."""

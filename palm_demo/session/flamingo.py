@@ -3,16 +3,18 @@
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain, islice
 
+import numpy as np
 from torch import Tensor
 
 from palm_demo.errors import PromptError
 from palm_demo.generation import TextSettings
 from palm_demo.generation.stream import Prefill
 from palm_demo.looking import LookedAt, Seen, look
-from palm_demo.media import Medium
-from palm_demo.prompting import check_length, check_media_count, encode_interleaved
-from palm_demo.session.loaded import ANSWERED, Loaded
+from palm_demo.media import Medium, open_medium
+from palm_demo.prompting import PromptForm, check_length, check_media_count
+from palm_demo.session.loaded import ANSWERED, Loaded, preprocessed
 from palm_demo.threads import apart
 from palm_demo.writing import without_leading_space
 
@@ -40,9 +42,9 @@ class FlamingoVerbs(Loaded):
         Raises PromptError, MediaError or SamplingError at once, BusyError as `stream` does.
         """
         wanted = replace(ANSWERED, **settings)
-        ids, pixels = self._interleaved(prompt, media, wanted)
-        prefill = self._look_and_prefill(pixels)
-        return without_leading_space(self.writers["flamingo"].stream(ids, prefill, wanted, cancelled))
+        ids, groups = self._interleaved(prompt, media, wanted)
+        prefill = self._look_and_prefill(list(chain.from_iterable(groups)))
+        return without_leading_space(self.systems.flamingo.writer.stream(ids, prefill, wanted, cancelled))
 
     def answers(
         self, prompts: Sequence[str], media: Sequence[Sequence[Medium]], max_new_tokens: int = 32
@@ -52,12 +54,28 @@ class FlamingoVerbs(Loaded):
         rows = [self._interleaved(prompt, some, wanted) for prompt, some in zip(prompts, media, strict=True)]
         if not rows:
             return []
-        prefill = self._look_and_prefill([medium for _, media in rows for medium in media])
+        prefill = self._look_and_prefill([medium for _, groups in rows for some in groups for medium in some])
         prompt_ids = [ids for ids, _ in rows]
-        return self.writers["flamingo"].texts(prompt_ids, prefill, wanted)
+        return self.systems.flamingo.writer.texts(prompt_ids, prefill, wanted)
+
+    @property
+    def context(self) -> int:
+        """Tokens that a Flamingo prompt and its answer may have together."""
+        return self.systems.flamingo.context
+
+    @property
+    def form(self) -> PromptForm:
+        """How the texts look that this Flamingo learned from."""
+        return self.systems.form
+
+    @property
+    def pictures_of_video(self) -> int | None:
+        """How many pictures it is shown in place of a video; None where it learned videos."""
+        return None if self.systems.knows_videos else self.systems.frames
 
     def prompt_length(self, prompt: str) -> int:
-        """How many of the `context` tokens a Flamingo prompt takes, each `<media>` one of them."""
+        """How many of the `context` tokens a Flamingo prompt takes, each `<media>` one of them; a video that
+        is shown as pictures takes one for each of them."""
         return len(self._prompt_ids(prompt))
 
     @apart
@@ -69,30 +87,46 @@ class FlamingoVerbs(Loaded):
         """
         if not answer.strip():
             raise PromptError("the answer is empty; give the words that Flamingo said")
-        said = self.tokenizer.encode(f" {answer.strip()}")
-        ids, pixels = self._interleaved(prompt, media, replace(ANSWERED, max_new_tokens=len(said)))
-        gates, maps = look(self.flamingo, ids, said, pixels)
-        shown = self.mammut.tower.shown
-        frames = [shown(medium if medium.ndim == 4 else medium[None]) for medium in pixels]
-        return LookedAt(
-            tuple(self.tokenizer.decode([token_id]) for token_id in said),
-            gates,
-            tuple(Seen(tuple(some), of_medium) for some, of_medium in zip(frames, maps, strict=True)),
-        )
+        tokenizer, form = self.systems.flamingo.tokenizer, self.systems.form
+        said = tokenizer.encode(f"{form.gap}{answer.strip()}")
+        ids, groups = self._interleaved(prompt, media, replace(ANSWERED, max_new_tokens=len(said)))
+        gates, maps = look(self.flamingo, ids, said, list(chain.from_iterable(groups)))
+        of_media = iter(maps)
+        seen = [self._seen(group, list(islice(of_media, len(group)))) for group in groups]
+        return LookedAt(tuple(tokenizer.decode([token_id]) for token_id in said), gates, tuple(seen))
+
+    def _seen(self, group: list[Tensor], maps: list[np.ndarray]) -> Seen:
+        """Of one medium, which may be shown as several pictures."""
+        shown = self.flamingo.encoder.tower.shown
+        frames = [frame for some in group for frame in shown(some if some.ndim == 4 else some[None])]
+        return Seen(tuple(frames), np.concatenate(maps, axis=2))
 
     def _interleaved(
         self, prompt: str, media: Sequence[Medium], settings: TextSettings
-    ) -> tuple[list[int], list[Tensor]]:
-        """A Flamingo prompt's ids and its media's frames, after all checks."""
+    ) -> tuple[list[int], list[list[Tensor]]]:
+        """A Flamingo prompt's ids, and what each of its media is to the model, after all checks."""
         if not prompt.strip():
             raise PromptError("the prompt is empty; write a question and a <media> per picture")
         check_media_count(prompt, len(media))
-        ids = self._prompt_ids(prompt)
+        check_length(self.prompt_length(prompt), settings.max_new_tokens, self.context)
+        groups = [self._as_media(medium) for medium in media]
+        ids = self._prompt_ids(prompt, [len(group) for group in groups])
         check_length(len(ids), settings.max_new_tokens, self.context)
-        return ids, [self._pixels(medium) for medium in media]
+        return ids, groups
 
-    def _prompt_ids(self, prompt: str) -> list[int]:
-        return [*self.tokenizer.opening, *encode_interleaved(prompt.rstrip(), self.tokenizer)]
+    def _prompt_ids(self, prompt: str, pictures: Sequence[int] = ()) -> list[int]:
+        tokenizer = self.systems.flamingo.tokenizer
+        return [*tokenizer.opening, *self.systems.form.encode(prompt.rstrip(), tokenizer, pictures)]
+
+    def _as_media(self, medium: Medium) -> list[Tensor]:
+        """A picture (3, size, size), or a video (frames, 3, size, size); where Flamingo knows no videos,
+        each frame as a picture."""
+        systems = self.systems
+        frames = open_medium(medium, systems.frames, self.media_limits)
+        pixels = preprocessed(frames, self.flamingo.encoder.tower, systems.flamingo.device)
+        if len(frames) > 1 and systems.knows_videos:
+            return [pixels]
+        return list(pixels)
 
     def _look_and_prefill(self, media: list[Tensor]) -> Prefill:
         """Flamingo's prefill, with its media looked at when it is called."""

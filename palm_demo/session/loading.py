@@ -1,49 +1,112 @@
-"""From files of weights to a session."""
+"""From a profile to a session, and to the bundled weights where that fails."""
 
+import importlib.util
+import logging
+from collections.abc import Callable
 from pathlib import Path
 
-from palm_demo import checkpoints
-from palm_demo.errors import PromptError
+import torch
+
+from palm_demo.errors import MissingExtraError, PalmDemoError, ProfileError
 from palm_demo.gallery import MEMORY
 from palm_demo.generation import BatchLimits
 from palm_demo.media import MediaLimits
+from palm_demo.profiles import TINY, Chosen, Step, Tell, choose, download, free_memory, read_profile, untold
+from palm_demo.prompting import OPENFLAMINGO, OURS
+from palm_demo.session.bundled import Bundled
+from palm_demo.session.released import flamingo_system, mammut_system, palm_system
 from palm_demo.session.session import Session
+from palm_demo.session.systems import Systems
 from palm_demo.threads import apart
-from palm_demo.tokenizer import Tokenizer
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
+logger = logging.getLogger(__name__)
+READERS = {"palm": palm_system, "flamingo": flamingo_system, "mammut": mammut_system}
 
 
 @apart
 def load(
-    profile: str = "tiny",
+    profile: str | Path = TINY,
     media_limits: MediaLimits | None = None,
     batch_limits: BatchLimits | None = None,
     gallery_place: str | Path = MEMORY,
+    tell: Tell = untold,
 ) -> Session:
-    """The session of a profile: "tiny" is the bundled weights.
+    """The session of a profile: "tiny" is the bundled weights, "hub" released ones, by the memory that there
+    is; or a YAML file (see `read_profile`).
 
     media_limits: what pictures and videos may be. batch_limits: how many texts a model writes at
     once. Both by default as their classes say. gallery_place: where the pictures that `search` finds
-    are kept; by default in memory, and gone with the process.
+    are kept; by default in memory, and gone with the process. tell: gets what is done, as it goes on.
 
-    Raises PromptError for an unknown profile, CheckpointError when weights are missing or damaged.
+    Raises FileError for mistakes in a profile's file, ProfileError where there is none, it does not fit or
+    cannot be downloaded, CheckpointError when weights are missing or damaged.
     """
-    if profile != "tiny":
-        raise PromptError(f"there is no profile {profile!r}; there is 'tiny', the bundled weights")
-    weights = ASSETS / "weights"
-    tower = checkpoints.load_tower(weights / "tower.safetensors", ASSETS / "vision")
-    palm, blueprint = checkpoints.load_palm(weights / "palm.safetensors")
-    for path in sorted((weights / "scopes").glob("*.safetensors")):
-        checkpoints.load_scope(path, palm, path.stem)
-    return Session(
-        Tokenizer.load(ASSETS / "tokenizer.json"),
-        palm,
-        checkpoints.load_flamingo(weights / "flamingo.safetensors", palm, tower),
-        checkpoints.load_mammut(weights / "mammut.safetensors", tower),
-        checkpoints.load_familiarity(weights / "familiarity.safetensors"),
-        blueprint.context,
-        media_limits or MediaLimits(),
-        batch_limits or BatchLimits(),
-        gallery_place,
+    limits = batch_limits or BatchLimits()
+    systems = _bundled(limits) if profile == TINY else _released(profile, limits, tell)
+    return Session(systems, media_limits or MediaLimits(), gallery_place)
+
+
+def load_or_tiny(
+    profile: str | Path,
+    media_limits: MediaLimits,
+    batch_limits: BatchLimits,
+    gallery_place: str | Path,
+    own_gallery_place: Callable[[], str | Path],
+    tell: Tell = untold,
+) -> tuple[Session, PalmDemoError | None]:
+    """The session of a profile, or of the bundled weights and why. own_gallery_place: gives that of
+    the bundled weights, whose latents no other gallery can use."""
+    try:
+        return load(profile, media_limits, batch_limits, gallery_place, tell), None
+    except PalmDemoError as error:
+        why = error
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        why = ProfileError(
+            f"memory ran out while the weights were read ({type(error).__name__}); choose less"
+        )
+    except Exception as error:  # whatever it is, a page that comes up is better than none
+        logger.exception("unforeseen while %s was loaded", profile)
+        why = ProfileError(f"something unforeseen went wrong ({type(error).__name__}); the log says what")
+    line = " ".join(str(why).split())
+    logger.error("the profile %s cannot be loaded, the bundled weights take its place: %s", profile, line)
+    return load(TINY, media_limits, batch_limits, own_gallery_place()), why
+
+
+def _bundled(limits: BatchLimits) -> Systems:
+    bundled = Bundled(limits)
+    frames = bundled.flamingo.model.encoder.max_frames
+    return Systems(
+        bundled.palm, bundled.flamingo, bundled.mammut, frames, OURS, familiarity=bundled.familiarity
+    )
+
+
+def _released(profile: str | Path, limits: BatchLimits, tell: Tell) -> Systems:
+    """All that can be known is checked before the first byte comes."""
+    tell(Step("Reading the profile"))
+    read = read_profile(profile)
+    if read.flamingo and importlib.util.find_spec("transformers") is None:
+        raise MissingExtraError(
+            "OpenFlamingo needs transformers, which is not installed; pip install 'palm-demo[openflamingo]', "
+            "or add transformers to requirements.txt"
+        )
+    chosen = choose(read, free_memory())
+    logger.info("the profile %s is %s, on %s", profile, chosen.told, ", ".join({*chosen.devices.values()}))
+    return _read(chosen, limits, tell)
+
+
+def _read(chosen: Chosen, limits: BatchLimits, tell: Tell) -> Systems:
+    choices = chosen.choices
+    files = download([file for choice in choices.values() for file in choice.files], tell)
+    bundled, systems = Bundled(limits), {}
+    for place, (name, choice) in enumerate(choices.items()):
+        tell(Step(f"Reading {choice.name} into memory", place / len(choices)))
+        systems[name] = READERS[name](choice, files, chosen.devices[name], limits)
+    systems = {name: systems.get(name) or getattr(bundled, name) for name in READERS}
+    drawings = systems["flamingo"].bundled and systems["mammut"].bundled
+    flamingo = chosen.flamingo
+    return Systems(
+        **systems,
+        frames=flamingo.frames if flamingo else systems["flamingo"].model.encoder.max_frames,
+        form=OPENFLAMINGO if flamingo else OURS,
+        familiarity=bundled.familiarity if drawings else None,
     )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 import torch
@@ -12,9 +13,10 @@ from palm_demo.checkpoints import fingerprint
 from palm_demo.errors import PromptError
 from palm_demo.generation.stream import Prefill
 from palm_demo.labels import label_text
-from palm_demo.media import Medium, Picture
+from palm_demo.media import Medium, Picture, open_medium
+from palm_demo.memory import in_parts
 from palm_demo.prompting import check_length
-from palm_demo.session.loaded import ANSWERED, Loaded
+from palm_demo.session.loaded import ANSWERED, IMAGES_AT_ONCE, Loaded, preprocessed
 from palm_demo.threads import apart
 
 MOST_ALTERNATIVES = 20
@@ -31,18 +33,21 @@ class MammutVerbs(Loaded):
     def caption(self, image: Picture, max_new_tokens: int = 32) -> str:
         """What MaMMUT sees in a picture."""
         wanted = replace(ANSWERED, max_new_tokens=max_new_tokens)
-        (pixels,) = self._batches([image])
-        deltas = self.writers["mammut"].stream(self.tokenizer.opening, self._see_and_prefill(pixels), wanted)
+        pixels = self._pixels([image])
+        system = self.systems.mammut
+        deltas = system.writer.stream(system.tokenizer.opening, self._see_and_prefill(pixels), wanted)
         return "".join(deltas).strip()
 
     def captions(self, images: Sequence[Picture], max_new_tokens: int = 32) -> list[str]:
         """One caption per picture, decoded together."""
         wanted = replace(ANSWERED, max_new_tokens=max_new_tokens)
-        captions: list[str] = []
-        for pixels in self._batches(images):
-            prompts = [self.tokenizer.opening] * len(pixels)
-            captions += self.writers["mammut"].texts(prompts, self._see_and_prefill(pixels), wanted)
-        return captions
+        system = self.systems.mammut
+
+        def write(some: Sequence[Picture]) -> list[str]:
+            prompts = [system.tokenizer.opening] * len(some)
+            return system.writer.texts(prompts, self._see_and_prefill(self._pixels(some)), wanted)
+
+        return [*chain.from_iterable(in_parts(write, images, IMAGES_AT_ONCE))]
 
     def caption_alternatives(
         self, image: Picture, count: int = 5, max_new_tokens: int = 32
@@ -50,20 +55,22 @@ class MammutVerbs(Loaded):
         """The likeliest captions, best first -> how probable MaMMUT finds each among all there could be."""
         if not isinstance(count, int) or not 1 <= count <= MOST_ALTERNATIVES:
             raise PromptError(f"count is {count!r}; ask for 1 to {MOST_ALTERNATIVES} captions")
-        check_length(1, max_new_tokens, self.context)
-        (pixels,) = self._batches([image])
+        system = self.systems.mammut
+        check_length(1, max_new_tokens, system.context)
+        pixels = self._pixels([image])
         prefill = self._see_and_prefill(pixels)
-        writer = self.writers["mammut"]
-        return writer.alternatives(self.tokenizer.opening, prefill, count, max_new_tokens)
+        return system.writer.alternatives(system.tokenizer.opening, prefill, count, max_new_tokens)
 
     @apart
     def embed_images(self, images: Sequence[Picture]) -> np.ndarray:
         """(n, d) float32 unit rows, in one space with `embed_texts`."""
-        rows = [np.zeros((0, self.dim_latents), np.float32)]
-        for pixels in self._batches(images):
-            with torch.no_grad():
-                rows.append(self.mammut.encode_images(pixels).latents.float().numpy(force=True))
-        return np.concatenate(rows)
+
+        @torch.no_grad()
+        def embed(some: Sequence[Picture]) -> np.ndarray:
+            return self.mammut.encode_images(self._pixels(some)).latents.float().numpy(force=True)
+
+        none = np.zeros((0, self.dim_latents), np.float32)
+        return np.concatenate([none, *in_parts(embed, images, IMAGES_AT_ONCE)])
 
     @apart
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
@@ -73,18 +80,19 @@ class MammutVerbs(Loaded):
         texts = [text.strip().lower() for text in texts]
         if not all(texts):
             raise PromptError("a text to search for is empty; write a word or two")
-        rows = self.tokenizer.encode_whole(texts)
+        system = self.systems.mammut
+        rows = system.tokenizer.encode_whole(texts)
         for row in rows:
-            check_length(len(row), 0, self.context)
+            check_length(len(row), 0, system.context)
         ids = torch.nn.utils.rnn.pad_sequence(
             [torch.tensor(row) for row in rows],
             batch_first=True,
-            padding_value=self.tokenizer.pad_id,
-        ).to(self._device)
-        lengths = torch.tensor([len(row) for row in rows], device=self._device)
-        real = torch.arange(ids.shape[1], device=self._device) < lengths[:, None]
+            padding_value=system.tokenizer.pad_id,
+        )
+        lengths = torch.tensor([len(row) for row in rows])
+        real = torch.arange(ids.shape[1]) < lengths[:, None]
         with torch.no_grad():
-            latents = self.mammut.embed_texts(ids, real)
+            latents = self.mammut.embed_texts(ids.to(system.device), real.to(system.device))
         return latents.float().numpy(force=True)
 
     def classify(self, image: Picture, labels: Sequence[str]) -> dict[str, float]:
@@ -105,14 +113,16 @@ class MammutVerbs(Loaded):
         return self.embed_texts(texts) @ self.embed_images(images).T
 
     @apart
-    def familiarity(self, medium: Medium) -> float:
+    def familiarity(self, medium: Medium) -> float | None:
         """How much a picture, or the best frame of a video, looks like those the models were trained
         on: the part of these, 0 to 1, that look stranger. Below STRANGE, what the models say about
-        it means little."""
-        pixels = self._pixels(medium)
+        it means little. None where nobody has measured what the models were trained on."""
+        if self.systems.familiarity is None:
+            return None
+        frames = open_medium(medium, self.systems.frames, self.media_limits)
         with torch.no_grad():
-            patches = self.mammut.tower(pixels if pixels.ndim == 4 else pixels[None])
-        return self._familiarity(patches).max().item()
+            patches = self.mammut.tower(preprocessed(frames, self.mammut.tower, self.systems.mammut.device))
+        return self.systems.familiarity(patches).max().item()
 
     @cached_property
     def fingerprint(self) -> str:

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from palm_demo import checkpoints
@@ -14,6 +14,8 @@ from palm_demo.session.loaded import CONTINUED, Loaded
 from palm_demo.teaching import Progress, TeachingSettings, teach
 from palm_demo.threads import apart
 from palm_demo.writing import without_leading_space
+
+JUDGED_AT_ONCE = 1024
 
 
 class PalmVerbs(Loaded):
@@ -50,10 +52,10 @@ class PalmVerbs(Loaded):
             raise PromptError("the prompt is empty; write the beginning of a text")
         wanted = replace(CONTINUED, **settings)
         self.palm.scopes.find(scope)
-        begun = prompt.rstrip(" ")
-        ids = [*self.tokenizer.opening, *self.tokenizer.encode(begun)]
+        begun, tokenizer = prompt.rstrip(" "), self.systems.palm.tokenizer
+        ids = [*tokenizer.opening, *tokenizer.encode(begun)]
         prefill = partial(self.palm.prefill, scopes=[scope])
-        deltas = self.writers["palm"].stream(ids, prefill, wanted, cancelled)
+        deltas = self.systems.palm.writer.stream(ids, prefill, wanted, cancelled)
         return deltas if begun == prompt else without_leading_space(deltas)
 
     @apart
@@ -61,7 +63,7 @@ class PalmVerbs(Loaded):
         """How well PaLM predicts a text of any length: bits over its UTF-8 bytes, lower is better."""
         if not text:
             raise PromptError("the text is empty; give at least one character")
-        return bits_per_byte(self.palm, self.tokenizer, text, scope, self.context)
+        return bits_per_byte(self.palm, self.systems.palm.tokenizer, text, scope, self._window)
 
     def who_wrote(self, text: str) -> dict[str, float]:
         """Scope -> probability that its author wrote the text, if one of them did; they sum to 1.
@@ -80,7 +82,7 @@ class PalmVerbs(Loaded):
         the five likeliest instead. Raises PromptError on an empty text, ScopeError."""
         if not text:
             raise PromptError("the text is empty; give at least one character")
-        return token_probabilities(self.palm, self.tokenizer, text, scope, self.context)
+        return token_probabilities(self.palm, self.systems.palm.tokenizer, text, scope, self._window)
 
     def teach(
         self, text: str, *, stopped: threading.Event | None = None, **settings: int | float
@@ -92,13 +94,23 @@ class PalmVerbs(Loaded):
         TeachingError at once on a text too short or settings outside their ranges.
         """
         wanted = TeachingSettings(**settings)
-        return teach(self.palm, self.tokenizer, text, self.context, wanted, stopped)
+        return teach(self.palm, self.systems.palm.tokenizer, text, self._window, wanted, stopped)
+
+    @property
+    def _window(self) -> int:
+        """Tokens that a text is judged by at once: each needs logits of the whole vocabulary."""
+        return min(self.systems.palm.context, JUDGED_AT_ONCE)
 
     def save_adapter(self, adapter: Adapter, path: Path | str) -> None:
         """Writes an adapter as a safetensors file that `load_adapter` takes."""
-        checkpoints.save_adapter(Path(path), self.palm, adapter)
+        checkpoints.save_adapter(Path(path), self.palm, adapter, self._base)
 
     def load_adapter(self, path: Path | str, highest_rank: int = checkpoints.HIGHEST_RANK) -> Adapter:
         """The adapter of a file, which may come from anywhere. Raises CheckpointError where it is none
         of this PaLM's."""
-        return checkpoints.load_adapter(Path(path), self.palm, highest_rank)
+        return checkpoints.load_adapter(Path(path), self.palm, highest_rank, self._base)
+
+    @cached_property
+    def _base(self) -> str:
+        """Which weights a scope of this PaLM belongs to."""
+        return checkpoints.fingerprint(self.palm.decoder.state_dict())

@@ -11,7 +11,7 @@ from palm_demo.session.palm import PalmVerbs
 
 
 class Session(PalmVerbs, FlamingoVerbs, MammutVerbs):
-    """Three models on one tower, one tokenizer and one gallery.
+    """Three systems and a gallery.
 
     Everything a caller can do wrong raises a PalmDemoError. Many threads may use one session:
     their texts are written side by side, in one batch for each model.

@@ -11,6 +11,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from palm_demo.errors import FileError
 from palm_demo.space.card import card_data, read_exactly, with_front_matter
 from palm_demo.space.checkout import Checkout
+from palm_demo.space.profiles import profile_findings
 from palm_demo.typed_yaml import Finding
 
 ZERO = "zero-a10g"
@@ -131,4 +132,4 @@ def _gradio(checkout: Checkout) -> Iterator[Finding]:
             )
 
 
-CHECKS = (_drift, _hardware, _environment, _files, _gradio)
+CHECKS = (_drift, _hardware, _environment, _files, _gradio, profile_findings)

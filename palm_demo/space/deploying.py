@@ -16,6 +16,7 @@ from palm_demo.errors import SpaceError
 from palm_demo.settings import Settings
 from palm_demo.space.checking import FREE
 from palm_demo.space.checkout import Checkout
+from palm_demo.space.profiles import chosen_on
 from palm_demo.space.refusals import explained
 from palm_demo.space.waiting import wait_until_it_runs
 
@@ -67,6 +68,8 @@ def described(plan: Plan) -> Iterator[str]:
     owner = "" if "/" in plan.repo else "OWNER/"
     yield f"Space {owner}{plan.repo}: gradio {settings.runtime.sdk_version}, python {settings.runtime.python}"
     yield f"hardware {settings.hardware.request}, {_sleep(settings.hardware.sleep_seconds)}"
+    if (chosen := chosen_on(plan.checkout)) is not None:
+        yield f"weights there: {chosen.told}"
     yield from (f"variable {name}={value}" for name, value in settings.env.variables.items())
     yield from (f"secret {name}, from the environment" for name in plan.secrets)
     counts, sizes = Counter(), Counter()

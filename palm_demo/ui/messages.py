@@ -3,14 +3,13 @@
 import html
 import inspect
 import logging
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 
 import gradio as gr
 
-from palm_demo.errors import PalmDemoError
+from palm_demo.errors import PalmDemoError, places
 
 logger = logging.getLogger(__name__)
 
@@ -58,11 +57,10 @@ def warn(message: str) -> None:
 
 
 def _tell(error: Exception) -> str:
-    """What to say. An unforeseen error may quote a visitor's text, so the log says where, not what."""
+    """What to say. Of an unforeseen error the log says where, not what."""
     if isinstance(error, PalmDemoError):
         return sentence(str(error))
-    places = "".join(traceback.format_tb(error.__traceback__))
-    logger.error("unforeseen %s\n%s", type(error).__name__, places)
+    logger.error("unforeseen %s\n%s", type(error).__name__, places(error))
     return OUR_FAULT
 
 

@@ -7,17 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import gradio as gr
+from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from palm_demo.errors import MissingExtraError
+from palm_demo.errors import MissingExtraError, PalmDemoError
 from palm_demo.session import Session
 from palm_demo.settings import Settings
 from palm_demo.ui import flamingo, mammut, palm
 from palm_demo.ui.api import add_endpoints
 from palm_demo.ui.mammut.contributions import Contributions
 from palm_demo.ui.mammut.endpoints import add_gallery_endpoints
+from palm_demo.ui.messages import sentence
 from palm_demo.ui.middleware import Doorkeeper
 from palm_demo.ui.sharing import SettingsLinks
 from palm_demo.ui.sources import sources
@@ -27,18 +29,20 @@ from palm_demo.ui.theme import CSS, theme
 CACHE_SECONDS = 3600
 """How often visitors' files are looked through, and how old they get."""
 
-WRITERS, OTHER_THREADS = 3, 16
-"""Whoever reads a text or waits for one has a thread, with each of the three models that write."""
 
-
-def build(session: Session, settings: Settings, folder: Path) -> gr.Blocks:
-    """The page of a session. The files of the examples go into the folder, which must outlive it."""
+def build(
+    session: Session, settings: Settings, folder: Path, fell_back: PalmDemoError | None = None
+) -> gr.Blocks:
+    """The page of a session. The files of the examples go into the folder, which must outlive it.
+    fell_back: why other weights are not there, which a banner tells."""
     limits, stops, links = settings.limits, Stops(), SettingsLinks()
     contributions = Contributions(session, limits, settings.gallery)
     with gr.Blocks(
         title=settings.space.title, analytics_enabled=False, delete_cache=(CACHE_SECONDS, CACHE_SECONDS)
     ) as page:
-        gr.HTML(_header(settings.space.title), elem_id="header")
+        gr.HTML(_header(settings.space.title, session), elem_id="header")
+        if fell_back is not None:
+            gr.HTML(_banner(fell_back), elem_id="fell-back")
         with gr.Accordion("What is this?", open=True, elem_id="about"):
             gr.HTML(_cards(session.about))
         with gr.Tabs():
@@ -61,33 +65,44 @@ def build(session: Session, settings: Settings, folder: Path) -> gr.Blocks:
 
         page.unload(leave)
         links.open_with(page)
+    page.max_threads = limits.threads
     return page.queue(max_size=limits.queue)
 
 
 def launch(page: gr.Blocks, settings: Settings, **options):
     """Serves the page; options go on to gradio's `launch`, whose return value comes back."""
-    limits, port = settings.limits, os.environ.get("PORT")
+    port = os.environ.get("PORT")
     options = {"server_port": int(port) if port else None} | options
-    return page.launch(
-        theme=theme(),
-        css=CSS,
-        share=False,
-        max_threads=WRITERS * (limits.rows + limits.waiting) + OTHER_THREADS,
-        ssr_mode=False,
-        mcp_server=_wants_mcp(),
-        enable_monitoring=False,
-        run_history=False,
-        footer_links=["api", "gradio"],
-        max_file_size=limits.upload_bytes,
-        app_kwargs={
+    return page.launch(share=False, max_threads=page.max_threads, **_served(settings), **options)
+
+
+def mount(page: gr.Blocks, settings: Settings) -> FastAPI:
+    """The page as an application for a server that is not Gradio's own."""
+    bare = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    return gr.mount_gradio_app(bare, page, path="/", **_served(settings))
+
+
+def _served(settings: Settings) -> dict:
+    """How the page is served, by whatever server."""
+    limits = settings.limits
+    return {
+        "theme": theme(),
+        "css": CSS,
+        "ssr_mode": False,
+        "show_error": False,
+        "mcp_server": _wants_mcp(),
+        "enable_monitoring": False,
+        "run_history": False,
+        "footer_links": ["api", "gradio"],
+        "max_file_size": limits.upload_bytes,
+        "app_kwargs": {
             "docs_url": None,
             "redoc_url": None,
             "openapi_url": None,
             "routes": [Route("/healthz", _healthz)],
             "middleware": [Middleware(Doorkeeper, limits=limits)],
         },
-        **options,
-    )
+    }
 
 
 def _wants_mcp() -> bool:
@@ -102,11 +117,20 @@ async def _healthz(request) -> PlainTextResponse:
     return PlainTextResponse("ok")
 
 
-def _header(title: str) -> str:
+def _header(title: str, session: Session) -> str:
+    what = " on one decoder, with small weights that this project trained itself"
+    if not session.bundled:
+        what = f", here as {', '.join(part['name'] for part in session.about.values())}"
     return (
         f"<h1>{html.escape(title)}</h1>"
-        "<p>Three model families on one decoder, with small weights that this project trained itself. "
-        "Everything runs on this machine.</p>"
+        f"<p>Three model families{html.escape(what)}. Everything runs on this machine.</p>"
+    )
+
+
+def _banner(why: PalmDemoError) -> str:
+    return (
+        "<div class='banner' role='status'><p><b>These are the small bundled weights.</b> Those that this "
+        f"page was asked for could not be loaded. {html.escape(sentence(str(why)))}</p></div>"
     )
 
 

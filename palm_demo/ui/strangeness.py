@@ -24,8 +24,9 @@ def no_warning():
 
 
 def warning_about(session: Session, media: Sequence[Medium]):
-    """The update of `warning_shown` for these pictures and videos."""
-    strange = sum(session.familiarity(medium) < STRANGE for medium in media)
+    """The update of `warning_shown` for these pictures and videos; none where familiarity is not known."""
+    familiar = map(session.familiarity, media)
+    strange = sum(value is not None and value < STRANGE for value in familiar)
     if not strange:
         return no_warning()
     does, it = ("does", "it") if strange == 1 else ("do", "them")

@@ -68,6 +68,10 @@ footer .divider:last-child { display: none; }
 #palm-tokens-view .token-container { font-size: 0; }
 #palm-tokens-view .token { display: inline-flex; margin: 0; padding: 0; font-size: var(--text-lg); }
 #palm-tokens-view .token:focus { outline: 2px solid var(--link-text-color); }
+.banner { border-left: 4px solid var(--primary-600); border-radius: var(--radius-sm); padding: 0.6rem 0.9rem;
+          background: var(--block-background-fill); color: var(--body-text-color);
+          overflow-wrap: anywhere; white-space: pre-line; }
+.banner p { margin: 0; }
 .note { font-size: 0.9rem; margin: 0; color: var(--body-text-color-subdued); }
 .matrix { overflow-x: auto; }
 .matrix :is(table, tr, th, td) { border: none !important; }

@@ -15,7 +15,7 @@ from palm_demo.cli.main import main
 def run(session, tmp_path, monkeypatch, capsys):
     """Runs a command on a gallery of its own, with weights that are loaded already."""
 
-    def load(gallery_place="memory://"):
+    def load(profile, tell, gallery_place="memory://"):
         monkeypatch.setattr(session, "gallery_place", gallery_place)
         session.__dict__.pop("gallery", None)
         return session

@@ -7,6 +7,9 @@ from itertools import islice
 
 import pytest
 
+import palm_demo
+from palm_demo.cli.main import main
+
 TEXT = "It was a dark night, and the old man went down to the sea."
 GREEDY = {"max_new_tokens": 8, "temperature": 0.0}
 OPTIONS = ("--max-new-tokens", 8, "--temperature", 0)
@@ -101,3 +104,19 @@ def test_the_module_lists_its_verbs():
     assert shown.returncode == 0
     for verb in ("generate", "answer", "caption", "classify", "search", "who-wrote", "teach"):
         assert verb in shown.stdout
+
+
+def test_a_profile_is_named_by_an_option_or_else_by_the_environment(session, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(palm_demo, "load", lambda profile, **_: asked.append(profile) or session)
+    assert main(["scopes", "--profile", "hub,palm=1b"]) == 0
+    monkeypatch.setenv("PALM_DEMO_PROFILE", "mine.yaml")
+    assert main(["scopes"]) == 0
+    monkeypatch.delenv("PALM_DEMO_PROFILE")
+    assert main(["scopes"]) == 0
+    assert asked == ["hub,palm=1b", "mine.yaml", "tiny"]
+
+
+def test_a_profile_that_is_none_is_told_in_one_line(capsys):
+    assert main(["scopes", "--profile", "nowhere.yaml"]) == 2
+    assert capsys.readouterr().err.startswith("error: there is no profile 'nowhere.yaml'; take tiny, hub")

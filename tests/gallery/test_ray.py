@@ -5,7 +5,7 @@ import ray
 import ray.data
 from PIL import Image
 
-from palm_demo.errors import GalleryError
+from palm_demo.errors import ClusterError
 from palm_demo.gallery import add_pictures
 from palm_demo.gallery.adding_with_ray import add_with_ray
 from palm_demo.gallery.sources import find_files, pictures_of
@@ -58,7 +58,7 @@ def started(monkeypatch):
 
 def test_ray_that_does_not_start_is_an_error_with_a_remedy(new_gallery, eye, mixed, started, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    with pytest.raises(GalleryError, match=r"timed out during startup.*--engine local"):
+    with pytest.raises(ClusterError, match=r"timed out during startup.*--engine local"):
         add_with_ray(new_gallery(), type(eye), pictures_of(find_files(mixed)), {}, workers=3)
     assert (started[0]["address"], started[0]["num_cpus"]) == ("local", 3)
 
@@ -66,7 +66,7 @@ def test_ray_that_does_not_start_is_an_error_with_a_remedy(new_gallery, eye, mix
 def test_a_cluster_that_is_named_is_joined_and_none_is_started(new_gallery, eye, mixed, started, monkeypatch):
     """Ray refuses to be told of processes where it joins a cluster."""
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    with pytest.raises(GalleryError, match="RAY_ADDRESS"):
+    with pytest.raises(ClusterError, match="RAY_ADDRESS"):
         add_with_ray(new_gallery(), type(eye), pictures_of(find_files(mixed)), {})
     assert not {"address", "num_cpus"} & started[0].keys()
 
@@ -78,5 +78,5 @@ def test_a_worker_that_fails_is_an_error_with_a_remedy(new_gallery, eye, mixed, 
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
     monkeypatch.setattr(ray, "put", lambda known: known)
     monkeypatch.setattr(ray.data, "from_items", fail)
-    with pytest.raises(GalleryError, match=r"CheckpointError: no weights.*run it again"):
+    with pytest.raises(ClusterError, match=r"CheckpointError: no weights.*run it again"):
         add_with_ray(new_gallery(), type(eye), pictures_of(find_files(mixed)), {})

@@ -8,10 +8,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from urllib.parse import unquote, urlsplit
 
-from tests.hub import spaces, uploads
+from tests.hub import models, spaces, uploads
 from tests.hub.state import ROUTES, Hub, Refused, Reply, Request
 
-assert spaces and uploads, "imported for the routes that they add"
+assert models and spaces and uploads, "imported for the routes that they add"
 
 
 def _answer(hub: Hub, asked: Request) -> tuple[int, Reply]:
@@ -33,7 +33,9 @@ def _route(hub: Hub, asked: Request) -> object:
         raise hub.refusals[asked.method, asked.path]
     for method, pattern, answer in ROUTES:
         if method == asked.method and (found := pattern.fullmatch(asked.path)):
-            if asked.token not in hub.tokens and answer is not uploads.store:  # its address is the key
+            # the address of what is stored is its key
+            public = answer in (models.described, models.sent, uploads.store)
+            if asked.token not in hub.tokens and not public:
                 raise Refused(401, "Invalid credentials in Authorization header")
             return answer(hub, asked, **found.groupdict())
     raise Refused(404, f"{asked.method} {asked.path} is nothing that this Hub knows", "EntryNotFound")
@@ -56,9 +58,17 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             for name, value in {**size, **reply.headers}.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(reply.body)
+            if asked.method == "HEAD":
+                return
+            if not reply.stalls:
+                self.wfile.write(reply.body)
+                return
+            first = len(hub.asked("GET", asked.path)) == 1
+            self.wfile.write(reply.body[: len(reply.body) // 2] if first else b"")
+            self.close_connection = True
+            hub.closing.wait()
 
-        do_GET = do_POST = do_PUT = do_DELETE = answer
+        do_HEAD = do_GET = do_POST = do_PUT = do_DELETE = answer
 
         def read_body(self) -> bytes:
             if self.headers.get("Transfer-Encoding") != "chunked":
@@ -87,5 +97,6 @@ def serve() -> Iterator[Hub]:
         try:
             yield hub
         finally:
+            hub.closing.set()
             server.shutdown()
             thread.join()

@@ -53,10 +53,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer that is no JSON document."""
+    """An answer that is no JSON document. stalls: half of the body comes, and no more when
+    it is asked for again."""
 
     body: bytes
     headers: dict[str, str]
+    stalls: bool = False
 
 
 class Refused(Exception):
@@ -70,7 +72,9 @@ class Refused(Exception):
 @dataclass
 class Hub:
     """url: for HF_ENDPOINT. stages: which every commit sets off. lfs_bytes: from this size on a file goes
-    through LFS. refusals: answers to (method, path) that come instead of the usual ones."""
+    through LFS. models: repository -> its files. cut_bytes: how much of each of them is sent at most.
+    stalling: files of which half is sent. refusals: answers to (method, path) that come instead of the usual
+    ones."""
 
     url: str = ""
     tokens: dict[str, str] = field(default_factory=lambda: {TOKEN: OWNER})
@@ -79,6 +83,10 @@ class Hub:
     stages: tuple[str, ...] = ("BUILDING", "APP_STARTING", "RUNNING")
     logs: dict[str, list[str]] = field(default_factory=lambda: {"build": [], "run": []})
     lfs_bytes: int = 10_000_000
+    models: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    cut_bytes: int | None = None
+    stalling: set[str] = field(default_factory=set)
+    closing: threading.Event = field(default_factory=threading.Event)
     refusals: dict[tuple[str, str], Refused] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)

@@ -10,7 +10,7 @@ from palm_demo.errors import PromptError
 from palm_demo.generation import BatchLimits
 from palm_demo.media import MediaLimits
 from palm_demo.session.mammut import MammutVerbs
-from palm_demo.writing import Writer
+from palm_demo.session.systems import System, Systems
 
 from .plain_openmammut import HEADS, TEXT_HEADS, Plain, tensors
 
@@ -20,12 +20,10 @@ WORDS = ClipTokenizer()
 class OnlyMammut(MammutVerbs):
     """A session without the other two systems."""
 
-    _device = torch.device("cpu")
-
     def __init__(self, mammut):
-        self.tokenizer, self.mammut, self.context = WORDS, mammut, mammut.context
-        self.media_limits = MediaLimits()
-        self.writers = {"mammut": Writer(mammut, WORDS, mammut.context, BatchLimits(rows=2))}
+        told = {"name": "openMaMMUT", "trained_on": "nothing", "knows": "nothing"}
+        system = System(mammut, WORDS, mammut.context, BatchLimits(rows=2), told, bundled=False)
+        super().__init__(Systems(None, None, system, frames=1), MediaLimits())
 
 
 @pytest.fixture
@@ -37,7 +35,7 @@ def weights():
 def session(weights):
     made = OnlyMammut(from_reference("openmammut", weights, heads=HEADS, text_heads=TEXT_HEADS))
     yield made
-    made.writers["mammut"].batch.close()
+    made.systems.mammut.writer.batch.close()
 
 
 def plain_caption(plain: Plain, pixels: torch.Tensor, count: int) -> str:

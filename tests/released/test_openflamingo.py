@@ -366,12 +366,8 @@ def released(kind: str, dim: int, rows: int, every: int) -> dict[str, tuple[int,
     return shapes
 
 
-@pytest.mark.parametrize(
-    ("kind", "dim", "rows", "every", "billions"),
-    [("gpt_neox", 2560, 50280, 2, 3.73), ("mpt", 4096, 50280, 4, 7.83)],
-    ids=["4B", "9B"],
-)
-def test_the_released_shapes_fit_and_give_logits_of_the_right_shape(kind, dim, rows, every, billions):
+def released_on_meta(kind: str, dim: int, rows: int, every: int, **others):
+    """The model of the true shapes, without memory."""
     big = lm_config(kind, 50432)
     if kind == "mpt":
         big.d_model, big.n_heads, big.n_layers = dim, 32, 32
@@ -380,7 +376,17 @@ def test_the_released_shapes_fit_and_give_logits_of_the_right_shape(kind, dim, r
         big.intermediate_size, big.rope_parameters["partial_rotary_factor"] = 4 * dim, 1.0
     shapes = released(kind, dim, rows, every)
     outlines = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-    ours = from_reference("openflamingo", outlines, lm_config=big, media_token_id=rows - 2, every=every)
+    arguments = {"media_token_id": rows - 2, "every": every} | others
+    return from_reference("openflamingo", outlines, lm_config=big, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("kind", "dim", "rows", "every", "billions"),
+    [("gpt_neox", 2560, 50280, 2, 3.73), ("mpt", 4096, 50280, 4, 7.83)],
+    ids=["4B", "9B"],
+)
+def test_the_released_shapes_fit_and_give_logits_of_the_right_shape(kind, dim, rows, every, billions):
+    ours = released_on_meta(kind, dim, rows, every)
     assert [int(layer) for layer in ours.bridges] == list(range(every - 1, 32, every))
     assert ours.size.dim_head == dim // 32 and ours.bridges[str(every - 1)].attention.scale == 64**-0.5
     weights = sum(weight.numel() for weight in ours.parameters())

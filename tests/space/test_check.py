@@ -46,8 +46,8 @@ def test_a_small_checkout_has_nothing_to_mend(folder, lines):
         (
             "Spacefile",
             "secrets: []",
-            "secrets: [HF_HUB_OFFLINE]",
-            "HF_HUB_OFFLINE is a variable and a secret",
+            "secrets: [HF_HUB_DISABLE_TELEMETRY]",
+            "HF_HUB_DISABLE_TELEMETRY is a variable and a secret",
         ),
         ("Spacefile", 'TELEMETRY: "1"', "TELEMETRY: hf_abc", "HF_HUB_DISABLE_TELEMETRY looks like a token"),
         (
@@ -109,3 +109,57 @@ def test_a_folder_outside_of_git_is_refused(folder, lines, monkeypatch):
     lines()
     assert folder.run("check") == 1
     assert "work in a clone of the repository" in lines()[-1]
+
+
+def test_a_profile_has_to_fit_the_machine_and_find_what_it_stands_on(folder, lines):
+    folder.change("Spacefile", "PALM_DEMO_PROFILE: tiny", "PALM_DEMO_PROFILE: hub,flamingo=9b")
+    lines()
+    assert folder.run("check") == 1
+    told = "\n".join(lines())
+    assert "on cpu-basic there is too little memory: even PaLM 150m, OpenFlamingo 9B, openMaMMUT" in told
+    assert "requirements.txt:1: it lacks transformers, on which the OpenFlamingo of hub,flamingo=9b" in told
+    folder.change("Spacefile", "request: cpu-basic", "request: l4x1")
+    folder.write("requirements.txt", "gradio>=6.31,<7\ntransformers>=5.23,<6\n")
+    assert folder.run("check") == 0
+    lines()
+    assert folder.run("deploy", "--dry-run", "--repo", "owner/page") == 0
+    assert "weights there: PaLM 150m, OpenFlamingo 9B, openMaMMUT L/14" in lines()
+
+
+def test_a_profile_that_is_none_or_has_mistakes_is_told(folder, lines):
+    folder.change("Spacefile", "PALM_DEMO_PROFILE: tiny", "PALM_DEMO_PROFILE: mine.yaml")
+    lines()
+    assert folder.run("check") == 1
+    assert "there is no profile 'mine.yaml'; take tiny, hub, or the path of a YAML file" in lines()[0]
+    folder.write("mine.yaml", "version: 1\npalm: {}\n")
+    assert folder.run("check") == 1
+    assert "mine.yaml:2: palm has no choices; name one" in lines()[0]
+    hub = (SPACEFILE.parent / "palm_demo/profiles/hub.yaml").read_text(encoding="utf-8")
+    folder.write("mine.yaml", hub[: hub.index("flamingo:")])
+    assert folder.run("check") == 1
+    assert "PALM_DEMO_PROFILE is mine.yaml, which does not go along; git add it, and allow it" in lines()[0]
+    folder.change("Spacefile", "    - app.py\n", "    - app.py\n    - mine.yaml\n")
+    assert folder.run("check") == 0
+
+
+def test_a_profile_cannot_be_downloaded_offline_unless_it_was_before(folder, lines):
+    kept_offline = 'PALM_DEMO_PROFILE: hub,palm=1b\n    HF_HUB_OFFLINE: "1"\n    X: tiny'
+    folder.change("Spacefile", "PALM_DEMO_PROFILE: tiny", kept_offline)
+    folder.write("requirements.txt", "gradio>=6.31,<7\ntransformers>=5.23,<6\n")
+    folder.change("Spacefile", "request: cpu-basic", "request: a100-large")
+    lines()
+    assert folder.run("check") == 1
+    assert "HF_HUB_OFFLINE keeps hub,palm=1b from downloading EleutherAI/gpt-neox-20b and" in lines()[0]
+    folder.write("mine.yaml", palm_alone())
+    folder.change("Spacefile", "hub,palm=1b", "mine.yaml")
+    folder.change("Spacefile", "    - app.py\n", "    - app.py\n    - mine.yaml\n")
+    preloaded = "preload: [conceptofmind/palm-1b palm_1b_8k_v0.pt, EleutherAI/gpt-neox-20b tokenizer.json]"
+    folder.change("Spacefile", "preload: []", preloaded)
+    assert folder.run("render") == 0 and folder.run("check") == 0
+
+
+def palm_alone() -> str:
+    hub = (SPACEFILE.parent / "palm_demo/profiles/hub.yaml").read_text(encoding="utf-8")
+    one = hub[hub.index("  1b:") : hub.index("  150m:")].replace("*c4", "the web").replace("*writes", "text")
+    tokenizer = "{repo: EleutherAI/gpt-neox-20b, file: tokenizer.json}"
+    return f"version: 1\npalm:\n{one.replace('*neox', tokenizer)}"

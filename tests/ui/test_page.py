@@ -256,7 +256,7 @@ def test_stream_ends_when_its_visitor_leaves(visit, held):
 @pytest.fixture
 def one_row(session, monkeypatch):
     """PaLM with one row and one place in line, whose steps wait for the event."""
-    batch, go_on = session.writers["palm"].batch, threading.Event()
+    batch, go_on = session.systems.palm.writer.batch, threading.Event()
     real = batch.extend
 
     def extend(ids, cache):

@@ -7,8 +7,11 @@ that holds the whole language model needs no other.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -67,6 +70,39 @@ def read_openflamingo(
     return model.eval()
 
 
+def read_lm_config(path: Path):
+    """transformers' config of a language model that OpenFlamingo stands on, from its `config.json`.
+
+    Raises CheckpointError where it is none of them, MissingExtraError without transformers.
+    """
+    towers = _towers()
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+        return towers.CONFIGS[described["model_type"]].from_dict(described)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path} does not describe a language model of kind {' or '.join(FAMILIES)} ({error!r}); use the "
+            "config.json of OpenFlamingo's"
+        ) from error
+
+
+def embedding_rows(tensors: Mapping[str, Tensor], lm_config) -> int:
+    """How many tokens a checkpoint's language model knows. Raises CheckpointError where none can be seen."""
+    family = _family(lm_config)
+    sizes = Sizes(LAYOUT, Gathered(tensors, {}, family).outlines)
+    return sizes.shape(f"{family.embedding}.weight", 2)[0]
+
+
+def _towers() -> ModuleType:
+    try:
+        from palm_demo.models import transformers_towers
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"OpenFlamingo needs {error.name}, which is not installed; pip install 'palm-demo[openflamingo]'"
+        ) from error
+    return transformers_towers
+
+
 def _family(lm_config) -> Family:
     kind = getattr(lm_config, "model_type", None)
     if kind not in FAMILIES:
@@ -98,13 +134,7 @@ def _decoder(sizes: Sizes, family: Family, lm_config, media_token_id: int) -> Te
             f"media_token_id is {media_token_id} and the embedding has rows 0 to {rows - 1}; give the "
             "tokenizer's id of <image>"
         )
-    try:
-        from palm_demo.models.transformers_towers import TOWERS
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"OpenFlamingo needs {error.name}, which is not installed; pip install 'palm-demo[openflamingo]'"
-        ) from error
-    return TOWERS[lm_config.model_type](lm_config, rows)
+    return _towers().TOWERS[lm_config.model_type](lm_config, rows)
 
 
 def _bridges(

@@ -76,7 +76,8 @@ class Conversation:
         """
         with self.stops.running(visitor, TAB) as cancelled:
             asked = question()
-            prompt, media = joined([*turns, Exchange(*asked, "")]) if earlier else asked
+            gap = self.session.form.gap
+            prompt, media = joined([*turns, Exchange(*asked, "")], gap) if earlier else asked
             check_prompt(prompt, self.limits)
             check_media(media, self.limits)
             read = [labelled(prompt, media), told_length(self.session, prompt)]
@@ -101,9 +102,10 @@ def told_length(session: Session, prompt: str) -> str:
     return f"{session.prompt_length(prompt)} of {session.context} tokens, the answer not counted"
 
 
-def joined(turns: list[Exchange]) -> tuple[str, list[str]]:
-    """Turns as one prompt, answers and all, and their media: Flamingo's few-shot form."""
-    texts = [f"{prompt} {answer}".rstrip() for prompt, _, answer in turns]
+def joined(turns: list[Exchange], gap: str = " ") -> tuple[str, list[str]]:
+    """Turns as one prompt, answers and all, and their media: Flamingo's few-shot form. gap: between a
+    question and its answer."""
+    texts = [f"{prompt}{gap}{answer}".rstrip() for prompt, _, answer in turns]
     return " ".join(texts), [path for turn in turns for path in turn.media]
 
 

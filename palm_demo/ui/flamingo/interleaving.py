@@ -7,22 +7,20 @@ from pathlib import Path
 import gradio as gr
 
 from palm_demo.media import is_video
+from palm_demo.prompting import OURS, PromptForm
 from palm_demo.tokenizer import MEDIA
 
-FORMS = ("question:", "answer:", "caption:")
-"""How the texts look that Flamingo learned from; a bare question is put into this form."""
 
-
-def assemble(text: str, media: int) -> str:
+def assemble(text: str, media: int, form: PromptForm = OURS) -> str:
     """The prompt for what a visitor typed and attached.
 
-    A text without marks gets one per medium in front; a bare question becomes
-    "question: … answer:". Marks that the visitor wrote stay where they are.
+    A text without marks gets one per medium in front; a bare question is put into the form that Flamingo
+    learned. Marks that the visitor wrote stay where they are.
     """
     text = text.strip()
-    if text.endswith("?") and not any(form in text for form in FORMS):
+    if text.endswith("?") and not form.has(text):
         head, mark, question = text.rpartition(MEDIA)
-        text = f"{head}{mark} question: {question.strip().lower()} answer:".strip()
+        text = f"{head}{mark} {form.asked(question)}".strip()
     if MEDIA not in text:
         text = " ".join([*[MEDIA] * media, text])
     return text

@@ -7,6 +7,7 @@ from random import Random
 from PIL import Image
 
 from palm_demo import world
+from palm_demo.prompting import PromptForm
 from palm_demo.tokenizer import MEDIA
 
 SIDE = 192
@@ -24,27 +25,28 @@ SEEDS = {
 
 @dataclass(frozen=True)
 class Sample:
-    """A question with its media as files, and a picture that stands for it."""
+    """A question with its media as files, and a picture that stands for it. title: what is asked, without
+    the marks and the form around it."""
 
+    title: str
     prompt: str
     media: tuple[str, ...]
     thumbnail: Image.Image
 
-    @property
-    def title(self) -> str:
-        """What is asked, without the marks and the form around it."""
-        bare = self.prompt.rpartition(MEDIA)[2].replace("question:", "").replace("answer:", "")
-        bare = bare.strip().rstrip(":")
-        return bare if bare.endswith("?") else f"{bare} …"
 
-
-def question_samples(folder: Path) -> list[Sample]:
+def question_samples(folder: Path, form: PromptForm) -> list[Sample]:
     """A question of each kind that the bundled Flamingo can answer, its pictures and videos written
-    into the folder."""
-    return [_sample(folder, kind, seed) for kind, seed in SEEDS.items()]
+    into the folder. form: of the Flamingo that is asked."""
+    return [_sample(folder, kind, seed, form) for kind, seed in SEEDS.items()]
 
 
-def _sample(folder: Path, kind: str, seed: int) -> Sample:
+def _title(prompt: str) -> str:
+    bare = prompt.rpartition(MEDIA)[2].replace("question:", "").replace("answer:", "")
+    bare = bare.strip().rstrip(":")
+    return bare if bare.endswith("?") else f"{bare} …"
+
+
+def _sample(folder: Path, kind: str, seed: int, form: PromptForm) -> Sample:
     names = world.unseen() if kind == "few_shot_naming" else None
     question = world.sample_question(Random(seed), kind, names=names)
     paths, stills = [], []
@@ -52,7 +54,8 @@ def _sample(folder: Path, kind: str, seed: int) -> Sample:
         path, still = write_scene(folder / f"{kind}-{place}", scene)
         paths.append(str(path))
         stills.append(still)
-    return Sample(question.prompt, tuple(paths), _side_by_side(stills))
+    prompt = form.worded(question.prompt)
+    return Sample(_title(question.prompt), prompt, tuple(paths), _side_by_side(stills))
 
 
 def write_scene(stem: Path, scene: world.Scene | world.MovingScene) -> tuple[Path, Image.Image]:

@@ -6,6 +6,7 @@ from random import Random
 from typing import NamedTuple
 
 from palm_demo import world
+from palm_demo.prompting import OURS, PromptForm
 from palm_demo.tokenizer import MEDIA
 from palm_demo.ui.flamingo.samples import write_scene
 
@@ -24,8 +25,8 @@ class ShotSet(NamedTuple):
     shots: tuple[Shot, ...]
 
 
-def shot_sets(folder: Path) -> list[ShotSet]:
-    """The sets, their pictures and videos written into the folder."""
+def shot_sets(folder: Path, form: PromptForm = OURS) -> list[ShotSet]:
+    """The sets, their pictures and videos written into the folder. form: of the Flamingo that is asked."""
     makers: dict[str, Callable[[], list[tuple[str, world.Scene | world.MovingScene]]]] = {
         "Teach it a new word": _new_words,
         "Count": lambda: _answered("how_many", (0, 1, 4)),
@@ -35,7 +36,7 @@ def shot_sets(folder: Path) -> list[ShotSet]:
     sets = []
     for number, (title, make) in enumerate(makers.items()):
         shots = [
-            Shot(text, (str(write_scene(folder / f"shots-{number}-{place}", scene)[0]),))
+            Shot(form.worded(text), (str(write_scene(folder / f"shots-{number}-{place}", scene)[0]),))
             for place, (text, scene) in enumerate(make())
         ]
         sets.append(ShotSet(title, tuple(shots)))

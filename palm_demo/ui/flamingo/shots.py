@@ -8,7 +8,7 @@ from pathlib import Path
 import gradio as gr
 
 from palm_demo.errors import PalmDemoError, PromptError
-from palm_demo.prompting import check_media_count
+from palm_demo.prompting import OURS, PromptForm, check_media_count
 from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.tokenizer import MEDIA
@@ -24,9 +24,11 @@ QUIET = WARNING | {"queue": False}
 
 HINT = (
     "Each row is a picture or video and what is said of it. Flamingo reads the rows from top "
-    "to bottom, then answers in their manner. New words are what it was trained to learn so; the other "
-    "sets show how far that carries."
+    "to bottom, then answers in their manner."
 )
+LEARNED = " New words are what it was trained to learn so; the other sets show how far that carries."
+"""True of the bundled one."""
+
 EMPTY = {"text": "", "files": []}
 
 
@@ -38,10 +40,10 @@ class ShotBuilder:
 
     def __init__(self, session: Session, limits: Limits, folder: Path):
         self.session, self.limits = session, limits
-        self.sets = shot_sets(folder)
+        self.sets = shot_sets(folder, session.form)
         self.most = limits.media - 1  # the question has a picture too
         self.used = gr.State(1)
-        gr.HTML(HINT, elem_classes="hint")
+        gr.HTML(HINT + (LEARNED if session.form == OURS else ""), elem_classes="hint")
         with gr.Row(elem_id="flamingo-sets", elem_classes="sets"):
             loads = [gr.Button(one.title, size="sm") for one in self.sets]
         self.rows, rows, ups, downs, removes = [], [], [], [], []
@@ -102,7 +104,7 @@ class ShotBuilder:
     def prompt(self, used: int, boxes: Sequence[dict]) -> tuple[str, list[str]]:
         """As `shot_prompt`, of the rows in use and the question."""
         *rows, question = boxes
-        return shot_prompt(rows[:used], question, self.limits)
+        return shot_prompt(rows[:used], question, self.limits, self.session.form)
 
     def _box(self, label: str, placeholder: str, elem_id: str | None = None) -> gr.MultimodalTextbox:
         return gr.MultimodalTextbox(
@@ -152,7 +154,9 @@ class ShotBuilder:
         return labelled(prompt, media), told_length(self.session, prompt)
 
 
-def shot_prompt(rows: Sequence[dict], question: dict, limits: Limits) -> tuple[str, list[str]]:
+def shot_prompt(
+    rows: Sequence[dict], question: dict, limits: Limits, form: PromptForm = OURS
+) -> tuple[str, list[str]]:
     """What rows and a question make together, each with a text and files; empty rows make nothing.
 
     Raises PromptError or MediaError when there is no question, too much text, too many media, or more or
@@ -162,7 +166,7 @@ def shot_prompt(rows: Sequence[dict], question: dict, limits: Limits) -> tuple[s
         raise PromptError("the question is empty; write what Flamingo shall go on with, such as “this is a”")
     parts = [box for box in (*rows, question) if _filled(box)]
     media = check_media([path for box in parts for path in box["files"]], limits)
-    texts = [assemble(check_prompt(_text(box), limits), len(box["files"])) for box in parts]
+    texts = [assemble(check_prompt(_text(box), limits), len(box["files"]), form) for box in parts]
     prompt = check_prompt(" ".join(texts), limits)
     check_media_count(prompt, len(media))
     return prompt, media

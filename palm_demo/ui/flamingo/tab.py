@@ -7,6 +7,7 @@ import gradio as gr
 
 from palm_demo.bridges import GatedCrossAttention
 from palm_demo.looking import look
+from palm_demo.prompting import PromptForm
 from palm_demo.resampler import PerceiverResampler
 from palm_demo.session import ANSWERED, Session
 from palm_demo.settings import Limits
@@ -33,12 +34,12 @@ CODE = (GatedCrossAttention, PerceiverResampler, look)
 
 def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: SettingsLinks, folder: Path) -> None:
     """Builds the tab inside the current Blocks; the examples' files go into the folder."""
-    samples = question_samples(folder)
+    samples = question_samples(folder, session.form)
     with gr.Row():
         with gr.Column(scale=5):
             with gr.Tabs(elem_id="flamingo-ways") as ways:
                 with gr.Tab("Ask", id="ask"):
-                    box = _question_box(limits)
+                    box = _question_box(session, limits)
                     earlier = gr.Checkbox(
                         False, label="Let Flamingo read the earlier turns too", elem_id="flamingo-earlier"
                     )
@@ -77,7 +78,8 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: Settings
 
     @on_page
     def ask(request: gr.Request, asked: dict | None, turns: list, earlier: bool, *settings):
-        question, written = partial(_question, asked, limits), sampling_settings(*settings)
+        question = partial(_question, asked, limits, session.form)
+        written = sampling_settings(*settings)
         yield from conversation.reply(request.session_hash, turns, earlier, question, written)
 
     @on_page
@@ -104,7 +106,7 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: Settings
     @on_page
     def teach(made: Made | None, used: int, *boxes: dict):
         path, caption, _ = kept(made)
-        shot = {"text": f"caption: {caption}", "files": [path]}
+        shot = {"text": f"{session.form.caption}{caption}", "files": [path]}
         return *builder.put(used, boxes, shot), gr.update(selected="teach")
 
     tab = StreamingTab(TAB, stops, run, stop)
@@ -122,12 +124,16 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: Settings
     maker.teach.click(teach, [maker.made, builder.used, *rows], [*builder.placed, ways], **WARNING)
 
 
-def _question_box(limits: Limits) -> gr.MultimodalTextbox:
+AS_PICTURES = " It learned pictures alone: of a video it is shown {count}, one after the other."
+
+
+def _question_box(session: Session, limits: Limits) -> gr.MultimodalTextbox:
+    count = session.pictures_of_video
     return gr.MultimodalTextbox(
         label="Ask about pictures and videos",
         placeholder="What is to the left of the cat?",
         info="Attach files with the clip. Write <media> where each belongs, "
-        "or let the page put the marks in front.",
+        f"or let the page put the marks in front.{AS_PICTURES.format(count=count) if count else ''}",
         file_count="multiple",
         file_types=["image", "video"],
         sources=["upload"],
@@ -139,8 +145,8 @@ def _question_box(limits: Limits) -> gr.MultimodalTextbox:
     )
 
 
-def _question(asked: dict | None, limits: Limits) -> tuple[str, list[str]]:
+def _question(asked: dict | None, limits: Limits, form: PromptForm) -> tuple[str, list[str]]:
     """The prompt and the media of what stands in the box."""
     asked = asked or {"text": "", "files": []}
     media = check_media(asked["files"], limits)
-    return assemble(check_prompt(asked["text"], limits), len(media)), media
+    return assemble(check_prompt(asked["text"], limits), len(media), form), media

@@ -10,6 +10,7 @@ from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.palm.own_scopes import BASE, OwnScopes
+from palm_demo.ui.palm.writing import NO_SCOPES
 from palm_demo.ui.stopping import Stops, StreamingTab
 from palm_demo.ui.uploads import check_prompt
 
@@ -47,7 +48,7 @@ def authors_tab(session: Session, limits: Limits, stops: Stops, own: OwnScopes) 
     """Builds the sub-tab inside the current Blocks."""
     text = gr.Textbox(
         label="A text by somebody",
-        info="Best a page or so: from a line nobody can tell",
+        info="Best a page or so: from a line nobody can tell" if session.scopes else NO_SCOPES,
         lines=6,
         max_lines=14,
         placeholder="Paste a text, or click an example below.",

@@ -11,6 +11,7 @@ from palm_demo.settings import Limits
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.palm.merging import merged
 from palm_demo.ui.palm.own_scopes import BASE, OwnScopes
+from palm_demo.ui.palm.writing import NO_SCOPES
 from palm_demo.ui.sampling import sampling_controls, sampling_settings, shared_sampling
 from palm_demo.ui.sharing import SettingsLinks
 from palm_demo.ui.stopping import Stops, StreamingTab
@@ -33,7 +34,9 @@ def columns_tab(
         multiselect=True,
         max_choices=MOST,
         label="Beside the base model",
-        info=f"Up to {MOST} scopes. All draw with the same seed, so what differs is the scope",
+        info=f"Up to {MOST} scopes. All draw with the same seed, so what differs is the scope"
+        if session.scopes
+        else NO_SCOPES,
         elem_id=f"{TAB}-picked",
     )
     with gr.Row():

@@ -53,7 +53,10 @@ class OwnScopes:
             return None
         if isinstance(choice, str) and choice.startswith(OWN):
             return self.find(visitor, choice.removeprefix(OWN)).adapter
-        self.session.palm.scopes.find(choice)
+        if choice not in self.session.scopes:
+            raise ScopeError(
+                f"there is no scope {choice!r:.80}; known scopes: {', '.join(self.session.scopes)}"
+            )
         return choice
 
     def find(self, visitor: str, name: str) -> OwnScope:

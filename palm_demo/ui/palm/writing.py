@@ -20,6 +20,8 @@ PROMPTS = (
     "The old house at the end of the lane",
     "Once upon a time there was a little girl who",
 )
+SCOPES = "A LoRA adapter trained on one author, or the base model alone"
+NO_SCOPES = "This model came without scopes; “Teach a scope” makes one of your own"
 SCOPE_PROMPTS = {
     "austen": "It is a truth that every young lady",
     "baum": "“Goodness me!” cried Dorothy, looking at the",
@@ -59,7 +61,7 @@ def writing_tab(
                 own.choices(""),
                 value=BASE,
                 label="Scope",
-                info="A LoRA adapter trained on one author, or the base model alone",
+                info=SCOPES if session.scopes else NO_SCOPES,
                 elem_id="palm-scope",
             )
             with gr.Row():

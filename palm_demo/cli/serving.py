@@ -1,0 +1,33 @@
+"""The verb `serve`: the page, with its models in one process or on replicas."""
+
+import argparse
+import os
+import threading
+from functools import partial
+
+import palm_demo
+from palm_demo.cli.output import add_command
+from palm_demo.gallery import chosen_place
+from palm_demo.serving import local
+from palm_demo.serving.replicated import running
+from palm_demo.settings import load_settings
+
+
+def add_verbs(verbs) -> None:
+    serve = add_command(verbs, "serve", _serve, "open the page in the browser's reach, as app.py does")
+    serve.add_argument(
+        "--engine", choices=("local", "ray"), default="local", help="ray: the models on replicas of their own"
+    )
+    serve.add_argument("--replicas", type=int, default=2, help="processes of --engine ray that answer (2)")
+    serve.add_argument("--cpus", type=int, default=1, help="cores of each of them (1)")
+
+
+def _serve(given: argparse.Namespace) -> None:
+    if given.engine == "local":
+        return local.serve(given.profile)
+    settings, place = load_settings(), chosen_place(os.environ.get("PALM_DEMO_GALLERY"))
+    new_session = partial(palm_demo.load, given.profile, settings.limits.of_media, settings.limits.of_batch)
+    print(f"starting {given.replicas} replicas …", flush=True)
+    with running(new_session, settings, place, given.replicas, given.cpus) as address:
+        print(f"the page is at {address}; Ctrl-C ends it", flush=True)
+        threading.Event().wait()

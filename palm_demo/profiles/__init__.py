@@ -1,0 +1,37 @@
+"""Profiles: which weights each system gets, from where, and whether they fit: known before any is loaded."""
+
+from palm_demo.profiles.choosing import Chosen, choose
+from palm_demo.profiles.description import (
+    Choice,
+    File,
+    FlamingoChoice,
+    MammutChoice,
+    PalmChoice,
+    Profile,
+    Tower,
+)
+from palm_demo.profiles.downloading import download
+from palm_demo.profiles.memory import free_memory
+from palm_demo.profiles.reading import TINY, own_name, profile_names, read_profile
+from palm_demo.profiles.steps import Step, Tell, untold
+
+__all__ = [
+    "TINY",
+    "Choice",
+    "Chosen",
+    "File",
+    "FlamingoChoice",
+    "MammutChoice",
+    "PalmChoice",
+    "Profile",
+    "Step",
+    "Tell",
+    "Tower",
+    "choose",
+    "download",
+    "free_memory",
+    "own_name",
+    "profile_names",
+    "read_profile",
+    "untold",
+]

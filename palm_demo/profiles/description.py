@@ -1,0 +1,133 @@
+"""What a profile says: for each of the three systems one or more choices, with files and what they take.
+
+A profile is a YAML file that `read_typed` reads into these classes; `hub.yaml` beside this file is one.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Annotated
+
+from palm_demo.typed_yaml import Amount, Count, Rule, Text, like, one_of
+
+WEIGHTS = r".+\.(safetensors|safetensors\.index\.json|bin\.index\.json|pt|pth|bin)"
+PALM_CONTEXT, FLAMINGO_CONTEXT = 8192, 2048
+"""Tokens that the released ones were trained for."""
+
+
+def _up_to(most: int) -> Rule:
+    return Rule(lambda value: 1 <= value <= most, f"give 1 to {most}")
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a repository on the Hub. revision: a branch, a tag or a commit."""
+
+    repo: Annotated[str, like(r"[\w.-]+/[\w.-]+", "write OWNER/NAME")]
+    file: Annotated[str, like(r"[^/\s][^\s]*", "write a path within the repository")]
+    revision: Text = "main"
+
+    def beside(self, name: str) -> "File":
+        """Another file in the same folder."""
+        folder = self.file.rpartition("/")[0]
+        return File(self.repo, f"{folder}/{name}".lstrip("/"), self.revision)
+
+
+def _file_like(pattern: str, remedy: str) -> Rule:
+    return Rule(lambda file: like(pattern, remedy).holds(file.file), remedy)
+
+
+Weights = Annotated[File, _file_like(WEIGHTS, "name safetensors, their .index.json, or a pickle (.pt, .bin)")]
+Document = Annotated[File, _file_like(r".+\.json", "name a .json file")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What one system can be.
+
+    name, trained_on, knows: for the page. weights, and what else is a File: where it comes from. dtype: of
+    the weights in memory. device: "auto" is the GPU where there is one. rows: texts that it writes at once,
+    at most. memory_gb: that it takes in all, in billions of bytes: weights, the cache of so many rows, and
+    what it computes with.
+    """
+
+    name: Text
+    trained_on: Text
+    knows: Text
+    weights: Weights
+    dtype: Annotated[str, one_of("bfloat16", "float16", "float32")]
+    device: Annotated[str, one_of("auto", "cuda", "cpu")] = "auto"
+    rows: Count
+    memory_gb: Amount
+
+    @property
+    def files(self) -> Iterator[File]:
+        """All that has to be downloaded for it."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tower):
+                value = value.weights
+            if isinstance(value, File):
+                yield value
+
+
+@dataclass(frozen=True, kw_only=True)
+class PalmChoice(Choice):
+    """A PaLM. In float16 its positions would outgrow the numbers. context: tokens of prompt and answer."""
+
+    layout: Annotated[str, one_of("palm-8k")]
+    dtype: Annotated[str, one_of("bfloat16", "float32")]
+    tokenizer: Document
+    context: Annotated[int, _up_to(PALM_CONTEXT)]
+
+
+@dataclass(frozen=True)
+class Tower:
+    """A CLIP of which the picture half is used. activation: what its blocks learned with; no tensor tells it,
+    nor how many heads they have."""
+
+    weights: Weights
+    heads: Count
+    activation: Annotated[str, one_of("gelu", "quick_gelu")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlamingoChoice(Choice):
+    """An OpenFlamingo on a language model of its own. every: a bridge before every n-th block. heads: of
+    resampler and bridges. frames: pictures that a video is shown as."""
+
+    layout: Annotated[str, one_of("openflamingo")]
+    language_model: Weights
+    config: Document
+    tokenizer: Document
+    tower: Tower
+    every: Count
+    heads: Count = 8
+    frames: Count = 4
+    context: Annotated[int, _up_to(FLAMINGO_CONTEXT)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MammutChoice(Choice):
+    """openMaMMUT, or open_clip's CoCa. heads, text_heads, pool_heads: of the picture's attention, the text's,
+    and that which pools the picture, which only CoCa has. Their words are CLIP's, which open_clip brings."""
+
+    layout: Annotated[str, one_of("openmammut", "coca")]
+    heads: Count
+    text_heads: Count
+    pool_heads: Count | None = None
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Choices by their names, the best first; a system that is left out gets the bundled weights."""
+
+    version: Annotated[int, one_of(1)]
+    palm: dict[str, PalmChoice] | None = None
+    flamingo: dict[str, FlamingoChoice] | None = None
+    mammut: dict[str, MammutChoice] | None = None
+
+    @property
+    def systems(self) -> dict[str, dict[str, Choice]]:
+        """Those that are named."""
+        named = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "version"}
+        return {system: choices for system, choices in named.items() if choices is not None}

@@ -1,0 +1,19 @@
+"""What a loading tells of itself while it goes on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Step:
+    """what: is being done. part: how much of it is done, 0 to 1; None where nobody can say."""
+
+    what: str
+    part: float | None = None
+
+
+Tell = Callable[[Step], object]
+
+
+def untold(step: Step) -> None:
+    """For a loading that nobody watches."""

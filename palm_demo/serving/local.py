@@ -1,0 +1,19 @@
+"""The page and its models in this one process: what `python app.py` does."""
+
+import os
+
+from palm_demo.serving.surroundings import page_folder, surround
+from palm_demo.settings import load_settings
+
+
+def serve(profile: str | None) -> None:
+    """Serves the page of a profile, by default of the bundled weights, until it is interrupted, where PORT
+    and GRADIO_SERVER_NAME say, by default on http://127.0.0.1:7860. PALM_DEMO_GALLERY names the folder of
+    its gallery."""
+    settings = load_settings()
+    with page_folder() as folder:
+        examples = surround(settings, folder)
+
+        from palm_demo.ui.start import start
+
+        start(settings, examples, profile, os.environ.get("PALM_DEMO_GALLERY"))

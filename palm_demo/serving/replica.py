@@ -1,0 +1,197 @@
+"""A replica: a process that holds a whole session and answers the page of another."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import ray
+from ray import serve
+
+from palm_demo.errors import CheckpointError, PalmDemoError, places
+from palm_demo.lora import Adapter
+from palm_demo.media import MediaLimits
+from palm_demo.prompting import PromptForm
+from palm_demo.session import Session
+from palm_demo.teaching import Progress
+
+logger = logging.getLogger(__name__)
+
+ALIVE_SECONDS = 0.25
+"""Between two items of a stream: whoever reads it looks at each item whether it is to be stopped."""
+
+SCOPES_KEPT = 64
+"""Visitors' scopes that a replica holds; the one that was used the longest ago goes first."""
+
+
+@dataclass(frozen=True)
+class Lent:
+    """A visitor's own scope on its way to a replica. id: by which requests find the replica that has it.
+    adapter: where any other fetches it from; it belongs to the page, and goes when the page forgets it."""
+
+    id: str
+    adapter: ray.ObjectRef
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the page wants to know of a session without asking each time, as the session has it.
+    frames: that Flamingo sees of a video."""
+
+    about: dict[str, dict[str, str | int]]
+    scopes: list[str]
+    context: int
+    dim_latents: int
+    fingerprint: str
+    media_limits: MediaLimits
+    bundled: bool
+    form: PromptForm
+    pictures_of_video: int | None
+    frames: int
+
+
+@dataclass(frozen=True)
+class Failed:
+    """An error as an answer. Ray would wrap it, and write what it says, a visitor's words, to its log."""
+
+    error: Exception
+
+
+class Mark(Enum):
+    """Items of a stream that are none of its own. BEGUN: first, when all checks are passed. ALIVE: in
+    place of what takes its time."""
+
+    BEGUN = auto()
+    ALIVE = auto()
+    ENDED = auto()
+
+
+lent: ContextVar[ray.ObjectRef] = ContextVar("lent")
+"""The adapter that came with the request."""
+
+
+class Replica:
+    """A session and the visitors' scopes that were used with it. A verb is named and given its arguments;
+    what it answers comes back, or Failed."""
+
+    def __init__(self, new_session: Callable[[], Session], visitors: int):
+        """visitors: requests that it can have at once."""
+        self.session = new_session()
+        self._threads = ThreadPoolExecutor(visitors, thread_name_prefix="visitor")
+        self._stops: dict[str, threading.Event] = {}
+
+    async def facts(self) -> Facts:
+        session = self.session
+        return Facts(
+            session.about,
+            session.scopes,
+            session.context,
+            session.dim_latents,
+            session.fingerprint,
+            session.media_limits,
+            session.bundled,
+            session.form,
+            session.pictures_of_video,
+            session.systems.frames,
+        )
+
+    async def ask(self, verb: str, arguments: tuple, settings: dict) -> object:
+        """The answer of a verb that gives it as a whole."""
+        arguments = [await self._scope(argument) for argument in arguments]
+        return await self._in_thread(getattr(self.session, verb), *arguments, **settings)
+
+    async def stream(
+        self, verb: str, stop: str, key: str, arguments: tuple, settings: dict
+    ) -> AsyncIterator[object]:
+        """The items of a verb that gives them one by one, between Marks, until `stop` is called with the
+        key. stop: what the verb calls the event that it looks at."""
+        arguments = [await self._scope(argument) for argument in arguments]
+        stopped = self._stops[key] = threading.Event()
+        try:
+            begin = getattr(self.session, verb)
+            items = await self._in_thread(begin, *arguments, **settings, **{stop: stopped})
+            if isinstance(items, Failed):
+                yield items
+                return
+            yield Mark.BEGUN
+            items = _each_adapter_once(items)
+            item = None
+            while not isinstance(item, Failed):
+                coming = asyncio.create_task(self._in_thread(next, items, Mark.ENDED))
+                while not (await asyncio.wait({coming}, timeout=ALIVE_SECONDS))[0]:
+                    yield Mark.ALIVE
+                if (item := coming.result()) is Mark.ENDED:
+                    return
+                yield item
+        finally:
+            stopped.set()
+            del self._stops[key]
+
+    async def stop(self, key: str) -> None:
+        """Ends a stream, if it is one of this replica's."""
+        if key in self._stops:
+            self._stops[key].set()
+
+    async def adapter_file(self, adapter: Adapter) -> bytes:
+        """What `save_adapter` writes."""
+
+        def written() -> bytes:
+            with TemporaryDirectory() as folder:
+                path = Path(folder, "scope.safetensors")
+                self.session.save_adapter(adapter, path)
+                return path.read_bytes()
+
+        return await self._in_thread(written)
+
+    async def adapter_of(self, content: bytes, name: str, highest_rank: int) -> Adapter:
+        """What `load_adapter` reads in a file of this content, which messages call by its name."""
+
+        def read() -> Adapter:
+            with TemporaryDirectory() as folder:
+                path = Path(folder, "scope.safetensors")
+                path.write_bytes(content)
+                try:
+                    return self.session.load_adapter(path, highest_rank)
+                except CheckpointError as error:
+                    raise CheckpointError(str(error).replace(str(path), name)) from error
+
+        return await self._in_thread(read)
+
+    @serve.multiplexed(max_num_models_per_replica=SCOPES_KEPT)
+    async def _adapter(self, id: str) -> Adapter:
+        return await lent.get()
+
+    async def _scope(self, argument: object) -> object:
+        """The argument, or the adapter where one was lent."""
+        if not isinstance(argument, Lent):
+            return argument
+        lent.set(argument.adapter)
+        return await self._adapter(argument.id)
+
+    async def _in_thread(self, function: Callable, *arguments, **settings) -> object:
+        def told() -> object:
+            try:
+                return function(*arguments, **settings)
+            except PalmDemoError as error:
+                return Failed(error)
+            except Exception as error:
+                logger.error("unforeseen %s\n%s", type(error).__name__, places(error))
+                return Failed(RuntimeError(f"{type(error).__name__} on a replica, whose log says where"))
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, told)
+
+
+def _each_adapter_once(items: Iterator[object]) -> Iterator[object]:
+    """Progress without its adapter where that is the one before: it is what takes long to send."""
+    sent = None
+    for item in items:
+        if isinstance(item, Progress):
+            adapter = item.adapter
+            item, sent = (replace(item, adapter=None) if adapter is sent else item), adapter
+        yield item

@@ -1,0 +1,121 @@
+"""The page while its weights are on their way: a bar, until the page itself takes its place."""
+
+import html
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from starlette.routing import Route
+
+from palm_demo.profiles import Step
+
+FIRST_PORT, PORTS = 7860, 100
+"""As Gradio's own: the first that is free, where none is named."""
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>TITLE</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<noscript><meta http-equiv="refresh" content="5"></noscript>
+<style>
+  :root { color-scheme: light dark; }
+  body { margin: 0; font: 1rem/1.5 "IBM Plex Sans", system-ui, sans-serif; background: #f8fafc;
+         color: #1e293b; }
+  main { max-width: 34rem; margin: 18vh auto 0; padding: 0 1rem; }
+  h1 { font-size: 1.5rem; }
+  progress { width: 100%; height: 0.8rem; accent-color: #0f766e; }
+  #what { overflow-wrap: anywhere; }
+  @media (prefers-color-scheme: dark) { body { background: #020617; color: #e2e8f0; } }
+</style></head><body><main>
+<h1>TITLE</h1>
+<p>The weights of the models are being loaded. This page opens by itself when they are there; the first time
+that takes minutes, for they are downloaded.</p>
+<progress id="bar" max="100" aria-label="How much is loaded"></progress>
+<p id="what" role="status">WHAT</p>
+</main><script>
+const bar = document.getElementById("bar"), what = document.getElementById("what");
+async function look() {
+  try {
+    const answer = await fetch("progress", {cache: "no-store"});
+    const told = (answer.headers.get("content-type") ?? "").includes("json");
+    if (answer.status === 404 || (answer.ok && !told)) { location.reload(); return; }  // the page itself
+    const step = await answer.json();
+    if (step.part === null) bar.removeAttribute("value"); else bar.value = 100 * step.part;
+    const said = step.part === null ? step.what : `${step.what}: ${Math.floor(100 * step.part)} %`;
+    if (what.textContent !== said) what.textContent = said;
+  } catch {}  // nobody answers between this page and the next
+  setTimeout(look, 1000);
+}
+look();
+</script></body></html>"""
+
+
+class Door:
+    """Where the page will be. port: that it has to be launched on. tell: shows how the loading goes on."""
+
+    def __init__(self, title: str, port: int):
+        self.title, self.port = title, port
+        self._step = Step("Beginning")
+
+    def tell(self, step: Step) -> None:
+        self._step = step
+
+    def page(self, request: Request) -> HTMLResponse:
+        words = {"TITLE": self.title, "WHAT": self._step.what}
+        shown = PAGE
+        for name, value in words.items():
+            shown = shown.replace(name, html.escape(value))
+        return HTMLResponse(shown, headers={"Cache-Control": "no-store"})
+
+    def progress(self, request: Request) -> JSONResponse:
+        return JSONResponse({"what": self._step.what, "part": self._step.part})
+
+
+async def _not_yet(request: Request, error: Exception) -> PlainTextResponse:
+    return PlainTextResponse("The page is being loaded.", 503, {"Retry-After": "10"})
+
+
+@contextmanager
+def opening(title: str, host: str | None = None, port: int | None = None) -> Iterator[Door]:
+    """Answers where the page will be, for as long as the `with` lasts.
+
+    host, port: by default those that Gradio would take, from PORT or GRADIO_SERVER_PORT and
+    GRADIO_SERVER_NAME. Raises OSError where no port is free.
+    """
+    listening = _listening(host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), port)
+    door = Door(title, listening.getsockname()[1])
+    routes = [
+        Route("/", door.page),
+        Route("/progress", door.progress),
+        Route("/healthz", lambda request: PlainTextResponse("ok")),
+    ]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _not_yet})
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, args=([listening],), name="the page that loads", daemon=True)
+    thread.start()
+    try:
+        yield door
+    finally:
+        server.should_exit = True
+        thread.join()
+        listening.close()
+
+
+def _listening(host: str, port: int | None) -> socket.socket:
+    named = port or os.environ.get("PORT") or os.environ.get("GRADIO_SERVER_PORT")
+    ports = [int(named)] if named else range(FIRST_PORT, FIRST_PORT + PORTS)
+    for tried in ports:
+        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, tried))
+            return listening
+        except OSError:
+            listening.close()
+    raise OSError(f"no port of {ports} is free on {host}; set PORT to another")

@@ -1,0 +1,45 @@
+"""What `serve` says where it cannot serve. What it serves is tested in tests/serving."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from palm_demo.cli.main import main
+from palm_demo.errors import ClusterError
+from palm_demo.gallery import MEMORY
+from palm_demo.serving import local
+from palm_demo.serving.replicated import running
+from palm_demo.settings import load_settings
+
+
+@pytest.fixture(autouse=True)
+def no_gallery(monkeypatch):
+    monkeypatch.setenv("PALM_DEMO_GALLERY", MEMORY)
+
+
+def test_without_an_engine_it_is_the_page_of_app(monkeypatch):
+    served = []
+    monkeypatch.setattr(local, "serve", served.append)
+    assert main(["serve", "--profile", "hub"]) == 0 and served == ["hub"]
+
+
+def test_without_ray_the_remedy_is_told(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main(["serve", "--engine", "ray"]) == 2
+    assert "pip install 'palm-demo[ray]'" in capsys.readouterr().err
+
+
+def test_no_replicas_are_refused(capsys):
+    assert main(["serve", "--engine", "ray", "--replicas", "0"]) == 2
+    assert "0 replicas of 1 cores answer nobody; ask for 1 or more" in capsys.readouterr().err
+
+
+def test_a_cluster_that_is_too_small_is_refused(monkeypatch):
+    small = SimpleNamespace(is_initialized=lambda: True, cluster_resources=lambda: {"CPU": 3.0})
+    monkeypatch.setitem(sys.modules, "ray", small)
+    with (
+        pytest.raises(ClusterError, match="2 replicas of 2 cores need 4 and the cluster has 3"),
+        running(dict, load_settings(), MEMORY, replicas=2, cpus=2),
+    ):
+        raise AssertionError("it was served")

@@ -1,0 +1,56 @@
+"""A device that is full gets fewer things at once."""
+
+import random
+from itertools import chain
+
+import pytest
+import torch
+
+from palm_demo import world
+from palm_demo.errors import DeviceMemoryError
+from palm_demo.memory import in_parts
+
+
+def doubled_where(room: int):
+    """Computes so many at most."""
+
+    def compute(things: list[int]) -> list[int]:
+        if len(things) > room:
+            raise torch.OutOfMemoryError("full")
+        return [2 * thing for thing in things]
+
+    return compute
+
+
+@pytest.mark.parametrize(
+    ("room", "sizes"), [(100, [8, 8, 4]), (8, [8, 8, 4]), (5, [4] * 5), (3, [2] * 10), (1, [1] * 20)]
+)
+def test_all_are_computed_in_parts_that_fit(room, sizes):
+    parts = list(in_parts(doubled_where(room), list(range(20)), at_once=8))
+    assert [len(part) for part in parts] == sizes
+    assert [*chain.from_iterable(parts)] == [*range(0, 40, 2)]
+
+
+def test_of_nothing_nothing_is_computed():
+    assert list(in_parts(doubled_where(0), [], at_once=8)) == []
+
+
+def test_where_not_even_one_fits_the_remedy_is_told():
+    with pytest.raises(DeviceMemoryError, match=r"even one picture; .* choose a smaller profile"):
+        list(in_parts(doubled_where(0), [1, 2, 3], at_once=8))
+
+
+def test_pictures_are_embedded_and_captioned_alike_however_many_fit(session, monkeypatch):
+    scenes = [world.single_scene(random.Random(seed)) for seed in range(5)]
+    pictures = [world.render(scene) for scene in scenes]
+    rows, captions = session.embed_images(pictures), session.captions(pictures)
+    encode = session.mammut.encode_images
+
+    def small(pixels: torch.Tensor):
+        if len(pixels) > 2:
+            raise torch.OutOfMemoryError("full")
+        return encode(pixels)
+
+    monkeypatch.setattr(session.mammut, "encode_images", small)
+    assert torch.allclose(torch.tensor(session.embed_images(pictures)), torch.tensor(rows), atol=1e-5)
+    assert session.captions(pictures) == captions

@@ -1,0 +1,124 @@
+"""A page of a profile: a bar while it loads, then its weights, or the bundled ones and a banner."""
+
+import socket
+import threading
+
+import pytest
+from playwright.sync_api import expect
+
+from palm_demo.gallery import MEMORY
+from palm_demo.profiles import Step
+from palm_demo.session import loading
+from palm_demo.ui.opening import opening
+from tests.profiles.conftest import taken_for_the_hub
+from tests.profiles.weights import PROFILE, publish
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    with taken_for_the_hub(tmp_path_factory.mktemp("cache")) as hub:
+        publish(hub)
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def profile(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("profile") / "small.yaml"
+    path.write_text(PROFILE, encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def started(serve, settings, tmp_path, monkeypatch):
+    """Starts the page of a profile as app.py does; its address."""
+    from palm_demo.ui import start
+
+    monkeypatch.setattr(start, "chosen_place", lambda *_: MEMORY)
+
+    def begin(profile: str, port: int) -> str:
+        place = {"server_name": "127.0.0.1", "server_port": port}
+        (tmp_path / "examples").mkdir()
+        served = {"prevent_thread_lock": True, "quiet": True}
+        return start.start(settings, tmp_path / "examples", profile, None, **place, **served)[1]
+
+    return begin
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_a_bar_is_shown_until_the_page_takes_its_place_with_a_banner_where_that_failed(
+    hub, profile, started, session, browser, strays, monkeypatch, serious
+):
+    """The Hub stops in the middle: whoever waited sees how far it came, and then the bundled weights."""
+    monkeypatch.setattr(loading, "_bundled", lambda limits: session.systems)
+    going, asked = threading.Event(), threading.Event()
+
+    def stops(files, tell):
+        tell(Step("Downloading them/palm, of 2.0 GB in all", 0.37))
+        asked.set()
+        going.wait()
+        hub.models["them/palm"] = {}
+        return real(files, tell)
+
+    real = loading.download
+    monkeypatch.setattr(loading, "download", stops)
+    port, result = free_port(), []
+    thread = threading.Thread(target=lambda: result.append(started(profile, port)))
+    thread.start()
+    asked.wait()
+    context = browser.new_context(viewport={"width": 390, "height": 800})
+    page = context.new_page()
+    page.on("pageerror", lambda error: strays.append(str(error)))
+    page.goto(f"http://127.0.0.1:{port}/?tab=palm-write")
+    expect(page.get_by_role("status")).to_have_text("Downloading them/palm, of 2.0 GB in all: 37 %")
+    expect(page.get_by_role("progressbar")).to_have_js_property("value", 37)
+    assert serious(page) == []
+    assert page.request.get(f"http://127.0.0.1:{port}/healthz").text() == "ok"
+    assert page.request.get(f"http://127.0.0.1:{port}/gradio_api/info").status == 503
+    going.set()
+    thread.join()
+    banner = page.locator("#fell-back")
+    expect(banner).to_contain_text("These are the small bundled weights.")
+    expect(banner).to_contain_text("them/palm has no file palm.pt at main; name another.")
+    expect(page.get_by_role("tab", name="PaLM", exact=True)).to_have_attribute("aria-selected", "true")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert result == [f"http://127.0.0.1:{port}/"]
+    context.close()
+
+
+def test_a_page_of_released_weights_says_what_they_are_and_what_they_lack(
+    hub, profile, serve, settings, visit
+):
+    publish(hub)
+    session = loading.load(profile, settings.limits.of_media, settings.limits.of_batch)
+    page = visit("PaLM", serve(session, settings))
+    expect(page.locator("#header")).to_contain_text("PaLM small, OpenFlamingo small, openMaMMUT small")
+    expect(page.locator("#fell-back")).to_have_count(0)
+    expect(page.get_by_text("This model came without scopes").first).to_be_visible()
+    page.locator("#palm-prompt textarea").fill("the cat and the")
+    page.locator("#palm-run").click()
+    expect(page.locator("#palm-text textarea")).not_to_have_value("")
+    page.get_by_role("tab", name="Flamingo", exact=True).click()
+    expect(page.get_by_text("of a video it is shown 3, one after the other")).to_be_visible()
+    page.locator("#flamingo-samples button.thumbnail-item").last.click()
+    expect(page.locator("#flamingo-reads")).to_contain_text("Output:")
+    expect(page.locator("#flamingo-strange")).to_be_hidden()
+    page.get_by_role("tab", name="MaMMUT", exact=True).click()
+    page.locator("#mammut-gallery button").first.click()
+    expect(page.locator("#mammut-others-said")).to_contain_text("%")
+    session.close()
+
+
+def test_a_port_is_held_for_the_page_that_comes(monkeypatch):
+    port = free_port()
+    monkeypatch.setenv("PORT", str(port))
+    with opening("A <title>") as door:
+        assert door.port == port
+        with pytest.raises(OSError, match=f"no port of \\[{port}\\] is free"), opening("another"):
+            pass
+    with opening("again") as door:
+        assert door.port == port
