@@ -19,9 +19,9 @@ def of_bundled(system: str) -> dict[str, str]:
             "name": "Flamingo",
             "trained_on": f"questions about {pictures}, still and moving",
             "knows": (
-                "what a picture shows and where, background colours, how many things there are, which way "
-                "a thing moves and whether it grows, new words for things it never saw, from one example "
-                "each; which of several pictures shows a thing it guesses; drawings only, no photographs"
+                "what a picture shows and where, which of several pictures shows a thing, background "
+                "colours, how many things there are, which way a thing moves and whether it grows, new "
+                "words for things it never saw, from one example each; drawings only, no photographs"
             ),
         },
         "mammut": {

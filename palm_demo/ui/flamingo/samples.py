@@ -13,7 +13,7 @@ from palm_demo.tokenizer import MEDIA
 SIDE = 192
 SEEDS = {
     "what_is_where": 11,
-    "background_color": 12,
+    "which_picture": 13,
     "is_there": 14,
     "how_many": 14,
     "few_shot_naming": 11,
