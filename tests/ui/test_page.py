@@ -11,6 +11,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from palm_demo.generation import BatchLimits
+from tests.ui.hands import open_settings
 
 PALM_PROMPT = "The night was"
 
@@ -216,9 +217,8 @@ def test_palm_continues_in_a_scope(visit, session, tmp_path):
     page.get_by_label("Begin a text").fill(PALM_PROMPT)
     page.get_by_label("Scope").click()
     page.get_by_role("option", name=scope, exact=True).click()
-    page.get_by_role("button", name="Sampling settings").click()
+    open_settings(page)
     page.locator("#palm-seed input").fill("3")
-    page.locator("#palm-seed input").press("Tab")
     press(page, "Continue")
     written = PALM_PROMPT + session.generate(PALM_PROMPT, scope, max_new_tokens=96, seed=3)
     expect(page.get_by_label("PaLM writes")).to_have_value(written)

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from palm_demo.teaching import Progress
+from tests.ui.hands import open_settings
 
 LESSON = "The little cat sat on the mat, and the old dog lay by the door. " * 150
 DONE = 120_000
@@ -80,9 +81,8 @@ def test_one_click_writes_side_by_side(visit, session):
 def test_columns_are_what_each_scope_writes_alone(visit, session):
     page = open_tab(visit("PaLM"), "Side by side")
     page.get_by_label("One beginning for all").fill("The night was")
-    page.get_by_role("button", name="Sampling settings").click()
+    open_settings(page)
     page.locator("#palm-columns-seed input").fill("3")
-    page.locator("#palm-columns-seed input").press("Tab")
     press(page, "Write side by side")
     for place, scope in enumerate([None, *session.scopes[:3]]):
         text = session.generate("The night was", scope, max_new_tokens=64, seed=3)

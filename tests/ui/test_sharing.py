@@ -9,16 +9,13 @@ from playwright.sync_api import Page, expect
 from palm_demo.session import CONTINUED
 from palm_demo.ui.palm.columns import PROMPT
 from palm_demo.ui.sharing import LABEL, read
+from tests.ui.hands import open_settings
 
 SECRET = "the words that nobody else shall read"
 
 
 def press(page: Page, name: str) -> None:
     page.get_by_role("button", name=name, exact=True).click()
-
-
-def open_settings(page: Page) -> None:
-    page.get_by_role("button", name="Sampling settings").click()
 
 
 def copied(page: Page) -> str:
@@ -49,7 +46,6 @@ def test_a_link_brings_settings_and_no_words(visit, session):
     open_settings(page)
     page.locator("#palm-heat input[type=number]").fill("1.2")
     page.locator("#palm-seed input").fill("7")
-    page.locator("#palm-seed input").press("Tab")
     page.get_by_label("Stop at").locator("visible=true").fill(SECRET)
     page.get_by_label("Stop at").locator("visible=true").blur()
     link = copied(page)
