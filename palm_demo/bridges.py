@@ -8,7 +8,7 @@ Letters: `b` batch, `n` text tokens, `m` picture tokens, `h` heads, `d` head wid
 
 import torch
 import torch.nn.functional as F
-from einops import reduce, repeat
+from einops import reduce
 from einops_exts import rearrange_many
 from torch import Tensor, nn
 
@@ -43,27 +43,24 @@ class CrossAttention(nn.Module):
         return keys, values
 
     def forward(self, x: Tensor, keys_values: KeysValues, visible: Tensor | None = None) -> Tensor:
-        """(b, n, dim) -> (b, n, dim). visible: bool (b, parts, n, m), what each of equal parts of the heads
-        may see; None where all may be seen."""
+        """(b, n, dim) -> (b, n, dim). visible: bool, broadcastable to (b, h, n, m); None where all may
+        be seen."""
         queries = self._queries(x)
         keys, values = (t.expand(-1, self.heads, -1, -1) for t in keys_values)
         if visible is None:
             out = F.scaled_dot_product_attention(queries, keys, values, scale=self.scale)
         else:
-            out = attend_visible(queries, keys, values, self._by_head(visible), self.scale)
+            out = attend_visible(queries, keys, values, visible, self.scale)
         (out,) = rearrange_many((out,), "b h n d -> b n (h d)")
         return self.to_out(out)
 
     def weights(self, x: Tensor, keys_values: KeysValues, visible: Tensor) -> Tensor:
         """What `forward` weighs the values with: (b, h, n, m)."""
-        return attention_weights(self._queries(x), keys_values[0], self._by_head(visible), self.scale)
+        return attention_weights(self._queries(x), keys_values[0], visible, self.scale)
 
     def _queries(self, x: Tensor) -> Tensor:
         (queries,) = rearrange_many((self.to_q(x),), "b n (h d) -> b h n d", h=self.heads)
         return queries
-
-    def _by_head(self, visible: Tensor) -> Tensor:
-        return repeat(visible, "b parts n m -> b (parts heads) n m", heads=self.heads // visible.shape[1])
 
 
 def feed_forward(dim: int) -> nn.Sequential:
@@ -93,8 +90,8 @@ class GatedCrossAttention(nn.Module):
         return self.attention.keys_values(media)
 
     def forward(self, x: Tensor, keys_values: KeysValues, visible: Tensor) -> Tensor:
-        """(b, n, dim) -> (b, n, dim). visible: bool (b, parts of the heads, n, m); what
-        sees nothing hears nothing."""
+        """(b, n, dim) -> (b, n, dim). visible: bool, broadcastable to (b, h, n, m); what sees
+        nothing hears nothing."""
         heard = self.attention(self.norm(x), keys_values, visible)
         x = x + heard * self.attention_gate.tanh()
         return x + self.ff(x) * self.ff_gate.tanh()
@@ -111,7 +108,7 @@ class ShutWithoutMedia(GatedCrossAttention):
     def forward(self, x: Tensor, keys_values: KeysValues, visible: Tensor) -> Tensor:
         if not visible.shape[-1]:
             return x
-        has_media = reduce(visible, "b parts n m -> b 1 1", "max")
+        has_media = reduce(visible, "b h n m -> b 1 1", "max")
         return torch.where(has_media, super().forward(x, keys_values, visible), x)
 
 

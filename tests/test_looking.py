@@ -47,7 +47,7 @@ def test_weights_sum_to_one_over_what_a_token_sees_and_are_zero_before_any(rule,
 def test_what_a_bridge_hears_is_its_values_weighed_so(rule, new_flamingo, new_ids):
     bridge = new_flamingo(rule).bridges["0"]
     states, latents = torch.randn(2, 5, 32), torch.randn(2, 6, 24)
-    visible = torch.rand(2, 2, 5, 6) > 0.5
+    visible = torch.rand(2, bridge.attention.heads, 5, 6) > 0.5
     visible[0, :, 0] = False
     keys_values = bridge.keys_values(latents)
     weights = bridge.weights(states, keys_values, visible)

@@ -233,7 +233,8 @@ class Flamingo(nn.Module):
         is_media = rearrange(ids == self.media_token_id, "b n -> b n 1")
         states = torch.where(is_media, self.media_embedding, self.decoder.embedding(ids))
         most = next(iter(media.values()))[0].shape[2] // self.encoder.num_latents
-        visible = visible_media(self.media_rule, times, most, self.encoder.num_latents)
+        heads = next(iter(self.bridges.values())).attention.heads
+        visible = visible_media(self.media_rule, times, most, self.encoder.num_latents, heads)
 
         def look(layer: int):
             bridge = (bridges or self.bridges)[str(layer)]

@@ -19,12 +19,14 @@ one to half of its heads and the other to the rest. By the one a text learns wha
 the other it finds a thing among several."""
 
 
-def visible_media(rule: str, times: Tensor, media: int, latents: int) -> Tensor:
-    """(b, rules, n, media x latents) bool, one after another for as many parts of a bridge's heads.
+def visible_media(rule: str, times: Tensor, media: int, latents: int, heads: int) -> Tensor:
+    """(b, heads, n, media x latents) bool; 1 in place of the heads where all see the same.
 
     times: (b, n), how many media stand at or before each token. latents: of a medium.
     """
     numbers = torch.arange(1, media + 1, device=times.device)
     media_times = repeat(numbers, "t -> (t m)", m=latents)
     text_times = rearrange(times, "b n -> b n 1")
-    return torch.stack([may_see(text_times, media_times) for may_see in MEDIA_RULES[rule]], dim=1)
+    shown = torch.stack([may_see(text_times, media_times) for may_see in MEDIA_RULES[rule]], dim=1)
+    rules = shown.shape[1]
+    return shown if rules == 1 else repeat(shown, "b r n m -> b (r h) n m", h=heads // rules)
