@@ -25,6 +25,8 @@ K = 10
 LINKS, BUILDING, SEARCHING = 32, 80, 128
 """faiss HNSW: neighbours of a node; candidates while building; while searching, for recall beside ours."""
 PART = 10_000
+ADDING_MS = 20
+"""Between two rows, as when `gallery add` writes them."""
 
 
 def clusters(count: int) -> np.ndarray:
@@ -67,8 +69,9 @@ def exact(count: int, how_many: int) -> list[list[int]]:
 
 
 def build_gallery(count: int, folder: Path) -> None:
-    """Rows as `gallery add` writes them, with a thumbnail of usual size, then the indices."""
-    from datetime import datetime, timezone
+    """Rows as `gallery add` writes them, each with a name and a time of its own and a thumbnail of usual
+    size, then the indices."""
+    from datetime import datetime, timedelta, timezone
 
     from palm_demo.gallery import open_gallery
     from palm_demo.gallery.pictures import thumbnail
@@ -79,7 +82,17 @@ def build_gallery(count: int, folder: Path) -> None:
     for start, rows in parts(count):
         gallery.add(
             [
-                Row(f"{place:064}", "", "", None, small, f"picture {place}", place, now, row)
+                Row(
+                    id=f"{place:064}",
+                    name=f"{place}.jpg",
+                    path=f"/pictures/{place}.jpg",
+                    original=None,
+                    thumbnail=small,
+                    caption=f"picture {place}",
+                    phash=place,
+                    added=now + timedelta(milliseconds=ADDING_MS * place),
+                    latent=row,
+                )
                 for place, row in enumerate(rows, start)
             ]
         )

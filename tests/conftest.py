@@ -1,6 +1,6 @@
 """Tiny random models for every test: seconds on a CPU, the same each time, no downloads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,8 @@ from palm_demo.parts import MULTIMODAL, RLHF, Style
 from palm_demo.resampler import AttentionPool, PerceiverResampler, PlacedLatents
 from palm_demo.session import Session
 from palm_demo.tokenizer import Tokenizer
+from tests.hub import Hub, taken_for_the_hub
+from tests.profiles.weights import PROFILE, publish
 
 TINY = Size(dim=32, depth=2, heads=2, vocab=48, dim_head=16, ff_mult=2)
 MEDIA_ID = 3
@@ -63,6 +65,22 @@ def assets() -> Path:
 def session() -> Session:
     """The bundled weights."""
     return palm_demo.load()
+
+
+@pytest.fixture(scope="module")
+def filled_hub(tmp_path_factory) -> Iterator[Hub]:
+    """A Hub with released weights that are a few numbers large."""
+    with taken_for_the_hub(tmp_path_factory.mktemp("cache")) as hub:
+        publish(hub)
+        yield hub
+
+
+@pytest.fixture(scope="session")
+def profile(tmp_path_factory) -> Path:
+    """That names them."""
+    path = tmp_path_factory.mktemp("profile") / "small.yaml"
+    path.write_text(PROFILE, encoding="utf-8")
+    return path
 
 
 @pytest.fixture(scope="session")

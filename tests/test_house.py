@@ -14,7 +14,7 @@ PACKAGE = HOUSE / "palm_demo"
 LAYERS = (
     {"projection"},
     {"errors", "threads", "parts", "attention", "labels", "world", "distributed", "familiarity"},
-    {"cache", "lora", "bridges", "tokenizer", "media", "memory", "typed_yaml", "cluster"},
+    {"cache", "lora", "bridges", "tokenizer", "media", "typed_yaml", "cluster"},
     {"decoder", "resampler", "vision", "prompting", "generation"},
     {"clip"},
     {"models", "settings", "gallery", "profiles"},

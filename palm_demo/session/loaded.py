@@ -16,9 +16,6 @@ from palm_demo.session.systems import Systems
 from palm_demo.threads import apart
 from palm_demo.vision import VisionTower
 
-IMAGES_AT_ONCE = 64
-"""Pictures that are read in one pass where there is the memory for them."""
-
 CONTINUED = TextSettings(temperature=0.7, top_p=0.9, repetition_penalty=1.1, max_new_tokens=64)
 ANSWERED = TextSettings(temperature=0.0, max_new_tokens=32)
 """What `stream` and `stream_answer` write with where a caller says nothing else."""

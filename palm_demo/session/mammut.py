@@ -14,9 +14,9 @@ from palm_demo.errors import PromptError
 from palm_demo.generation.stream import Prefill
 from palm_demo.labels import label_text
 from palm_demo.media import Medium, Picture, open_medium
-from palm_demo.memory import in_parts
 from palm_demo.prompting import check_length
-from palm_demo.session.loaded import ANSWERED, IMAGES_AT_ONCE, Loaded, preprocessed
+from palm_demo.session.loaded import ANSWERED, Loaded, preprocessed
+from palm_demo.session.many_pictures import in_parts
 from palm_demo.threads import apart
 
 MOST_ALTERNATIVES = 20
@@ -47,7 +47,7 @@ class MammutVerbs(Loaded):
             prompts = [system.tokenizer.opening] * len(some)
             return system.writer.texts(prompts, self._see_and_prefill(self._pixels(some)), wanted)
 
-        return [*chain.from_iterable(in_parts(write, images, IMAGES_AT_ONCE))]
+        return [*chain.from_iterable(in_parts(write, images))]
 
     def caption_alternatives(
         self, image: Picture, count: int = 5, max_new_tokens: int = 32
@@ -70,7 +70,7 @@ class MammutVerbs(Loaded):
             return self.mammut.encode_images(self._pixels(some)).latents.float().numpy(force=True)
 
         none = np.zeros((0, self.dim_latents), np.float32)
-        return np.concatenate([none, *in_parts(embed, images, IMAGES_AT_ONCE)])
+        return np.concatenate([none, *in_parts(embed, images)])
 
     @apart
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:

@@ -10,22 +10,7 @@ from palm_demo.gallery import MEMORY
 from palm_demo.profiles import Step
 from palm_demo.session import loading
 from palm_demo.ui.opening import opening
-from tests.profiles.conftest import taken_for_the_hub
-from tests.profiles.weights import PROFILE, publish
-
-
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory):
-    with taken_for_the_hub(tmp_path_factory.mktemp("cache")) as hub:
-        publish(hub)
-        yield hub
-
-
-@pytest.fixture(scope="module")
-def profile(tmp_path_factory) -> str:
-    path = tmp_path_factory.mktemp("profile") / "small.yaml"
-    path.write_text(PROFILE, encoding="utf-8")
-    return str(path)
+from tests.profiles.weights import publish
 
 
 @pytest.fixture
@@ -51,7 +36,7 @@ def free_port() -> int:
 
 
 def test_a_bar_is_shown_until_the_page_takes_its_place_with_a_banner_where_that_failed(
-    hub, profile, started, session, browser, strays, monkeypatch, serious
+    filled_hub, profile, started, session, browser, strays, monkeypatch, serious
 ):
     """The Hub stops in the middle: whoever waited sees how far it came, and then the bundled weights."""
     monkeypatch.setattr(loading, "_bundled", lambda limits: session.systems)
@@ -61,13 +46,13 @@ def test_a_bar_is_shown_until_the_page_takes_its_place_with_a_banner_where_that_
         tell(Step("Downloading them/palm, of 2.0 GB in all", 0.37))
         asked.set()
         going.wait()
-        hub.models["them/palm"] = {}
+        filled_hub.models["them/palm"] = {}
         return real(files, tell)
 
     real = loading.download
     monkeypatch.setattr(loading, "download", stops)
     port, result = free_port(), []
-    thread = threading.Thread(target=lambda: result.append(started(profile, port)))
+    thread = threading.Thread(target=lambda: result.append(started(str(profile), port)))
     thread.start()
     asked.wait()
     context = browser.new_context(viewport={"width": 390, "height": 800})
@@ -91,10 +76,10 @@ def test_a_bar_is_shown_until_the_page_takes_its_place_with_a_banner_where_that_
 
 
 def test_a_page_of_released_weights_says_what_they_are_and_what_they_lack(
-    hub, profile, serve, settings, visit
+    filled_hub, profile, serve, settings, visit
 ):
-    publish(hub)
-    session = loading.load(profile, settings.limits.of_media, settings.limits.of_batch)
+    publish(filled_hub)
+    session = loading.load(str(profile), settings.limits.of_media, settings.limits.of_batch)
     page = visit("PaLM", serve(session, settings))
     expect(page.locator("#header")).to_contain_text("PaLM small, OpenFlamingo small, openMaMMUT small")
     expect(page.locator("#fell-back")).to_have_count(0)

@@ -1,4 +1,4 @@
-"""What a full device is answered with: fewer things at once, and for a single one a clear error."""
+"""Many pictures, as many at a time as the device has memory for."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
@@ -6,16 +6,19 @@ from typing import TypeVar
 import torch
 
 from palm_demo.errors import DeviceMemoryError
+from palm_demo.media import Picture
 
-T = TypeVar("T")
 R = TypeVar("R")
 
+AT_ONCE = 64
+"""Pictures that are read in one pass where there is the memory for them."""
 
-def in_parts(compute: Callable[[Sequence[T]], R], things: Sequence[T], at_once: int) -> Iterator[R]:
-    """What is computed of at most so many things at a time; of half as many as often as there is no memory
-    for more. Raises DeviceMemoryError when there is none for one."""
-    done = 0
-    while some := things[done : done + at_once]:
+
+def in_parts(compute: Callable[[Sequence[Picture]], R], images: Sequence[Picture]) -> Iterator[R]:
+    """What is computed of at most AT_ONCE pictures at a time; of half as many as often as there is no
+    memory for more. Raises DeviceMemoryError when there is none for one."""
+    done, at_once = 0, AT_ONCE
+    while some := images[done : done + at_once]:
         try:
             computed = compute(some)
         except torch.OutOfMemoryError as error:

@@ -1,4 +1,4 @@
-"""A device that is full gets fewer things at once."""
+"""A device that is full gets fewer pictures at once."""
 
 import random
 from itertools import chain
@@ -8,7 +8,8 @@ import torch
 
 from palm_demo import world
 from palm_demo.errors import DeviceMemoryError
-from palm_demo.memory import in_parts
+from palm_demo.session import many_pictures
+from palm_demo.session.many_pictures import in_parts
 
 
 def doubled_where(room: int):
@@ -25,19 +26,20 @@ def doubled_where(room: int):
 @pytest.mark.parametrize(
     ("room", "sizes"), [(100, [8, 8, 4]), (8, [8, 8, 4]), (5, [4] * 5), (3, [2] * 10), (1, [1] * 20)]
 )
-def test_all_are_computed_in_parts_that_fit(room, sizes):
-    parts = list(in_parts(doubled_where(room), list(range(20)), at_once=8))
+def test_all_are_computed_in_parts_that_fit(room, sizes, monkeypatch):
+    monkeypatch.setattr(many_pictures, "AT_ONCE", 8)
+    parts = list(in_parts(doubled_where(room), list(range(20))))
     assert [len(part) for part in parts] == sizes
     assert [*chain.from_iterable(parts)] == [*range(0, 40, 2)]
 
 
 def test_of_nothing_nothing_is_computed():
-    assert list(in_parts(doubled_where(0), [], at_once=8)) == []
+    assert list(in_parts(doubled_where(0), [])) == []
 
 
 def test_where_not_even_one_fits_the_remedy_is_told():
     with pytest.raises(DeviceMemoryError, match=r"even one picture; .* choose a smaller profile"):
-        list(in_parts(doubled_where(0), [1, 2, 3], at_once=8))
+        list(in_parts(doubled_where(0), [1, 2, 3]))
 
 
 def test_pictures_are_embedded_and_captioned_alike_however_many_fit(session, monkeypatch):
