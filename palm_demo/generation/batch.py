@@ -12,6 +12,7 @@ import torch
 from palm_demo.errors import BusyError, CapacityError, DeviceMemoryError
 from palm_demo.generation.stream import Extend, Prefill, Row, quietly
 from palm_demo.generation.ticket import Ticket
+from palm_demo.transfers import to_cpu
 
 
 @dataclass(frozen=True)
@@ -194,7 +195,7 @@ class ContinuousBatch:
         """One id more for every row; where the device has no memory for that, one gives way."""
         ids = torch.tensor([ticket.row.last for ticket in self._live])
         try:
-            logits = quietly(self.extend, ids, self._cache).to("cpu")
+            logits = to_cpu(quietly(self.extend, ids, self._cache))
         except torch.OutOfMemoryError as error:
             return self._live[-1].fail(_memory_is_full(error))
         for ticket, of_row in zip(self._live, logits, strict=True):

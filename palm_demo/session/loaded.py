@@ -14,6 +14,7 @@ from palm_demo.models import Flamingo, MaMMUT, PaLM
 from palm_demo.models.captioner import Captioner
 from palm_demo.session.systems import Systems
 from palm_demo.threads import apart
+from palm_demo.transfers import to_device
 from palm_demo.vision import VisionTower
 
 CONTINUED = TextSettings(temperature=0.7, top_p=0.9, repetition_penalty=1.1, max_new_tokens=64)
@@ -70,4 +71,4 @@ class Loaded:
 @apart
 def preprocessed(frames: Sequence[Image.Image], tower: VisionTower, device: torch.device) -> Tensor:
     """(frames, 3, size, size) as the tower wants them."""
-    return tower.preprocess(frames).to(device)
+    return to_device(tower.preprocess(frames), device)

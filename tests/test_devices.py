@@ -1,0 +1,90 @@
+"""On another device than the processor, every verb says the same."""
+
+import random
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+import palm_demo
+from palm_demo import world
+from palm_demo.session import Session
+
+from .elsewhere import ELSEWHERE, Elsewhere, there_is_an_elsewhere
+
+TEXT = "the cat and the dog and the hat"
+ASKED = "<media> <media> Output:"
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return [world.render(world.single_scene(random.Random(seed))) for seed in range(3)]
+
+
+def said(session: Session, pictures: list) -> dict:
+    """What each verb answers."""
+    media = [pictures[0], pictures]
+    scope = session.palm.new_adapter(2)
+    latents = torch.ones(1, session.dim_latents, device=session.systems.mammut.device)
+    return {
+        "generate": session.generate(TEXT, max_new_tokens=8, seed=1),
+        "with a scope": session.generate(TEXT, max_new_tokens=8, seed=1, scope=scope),
+        "answer": session.answer(ASKED, media, max_new_tokens=6),
+        "answers": session.answers([ASKED, ASKED], [media, media[::-1]], max_new_tokens=6),
+        "caption": session.caption(pictures[0], 6),
+        "captions": session.captions(pictures, 6),
+        "likeliest": list(session.caption_alternatives(pictures[0], 2, 6).values()),
+        "bits": [session.bits_per_byte(TEXT)],
+        "probabilities": [token.probability for token in session.token_probabilities(TEXT)],
+        "looks": session.looked_at(ASKED, media, "the cat").shares(0),
+        "labels": list(session.classify(pictures[0], ["cat", "dog"]).values()),
+        "texts": session.embed_texts(["a cat", "two dogs"]),
+        "latents": session.embed_images(pictures),
+        "similarity": session.mammut.similarity(latents, latents).tolist(),
+    }
+
+
+@pytest.fixture(params=["bundled", "released"])
+def both(request, session) -> tuple[Session, Session]:
+    """Of the same weights; the second has written nothing yet."""
+    if request.param == "bundled":
+        return session, palm_demo.load()
+    request.getfixturevalue("filled_hub")
+    profile = request.getfixturevalue("profile")
+    return palm_demo.load(profile), palm_demo.load(profile)
+
+
+def test_all_verbs_say_the_same_there(both, pictures):
+    here, there = both
+    expected = said(here, pictures)
+    with there_is_an_elsewhere():
+        for system in there.systems.by_name.values():
+            system.model.to(ELSEWHERE)
+            assert system.device == ELSEWHERE
+        found = said(there, pictures)
+        there.close()
+    for verb, value in found.items():
+        if isinstance(value, str) or isinstance(value[0], str):
+            assert value == expected[verb], verb
+        else:
+            assert_close(torch.tensor(value), torch.tensor(expected[verb]), atol=1e-5, rtol=1e-4, msg=verb)
+
+
+def test_a_scope_is_taught_there(both):
+    _, there = both
+    with there_is_an_elsewhere():
+        there.palm.to(ELSEWHERE)
+        first, *_, last = there.teach(f"{TEXT}. " * 200, steps=3, window=16, rank=2)
+        assert all(isinstance(weight, Elsewhere) for weight in last.adapter.parameters())
+        assert last.step == 3 and last.best < first.base
+        assert there.generate(TEXT, scope=last.adapter, max_new_tokens=3, seed=1)
+        there.close()
+
+
+def test_tensors_here_and_there_do_not_mix():
+    with there_is_an_elsewhere():
+        here, there = torch.ones(2), torch.ones(2, device=ELSEWHERE)
+        with pytest.raises(RuntimeError, match="of tensors elsewhere and on cpu"):
+            here + there
+        assert (here.to(ELSEWHERE) + there).tolist() == [2, 2]
+        assert (there + 1).device == ELSEWHERE and torch.equal(there.cpu(), here)
