@@ -134,7 +134,7 @@ def rows(part, sizes: list[str], rounds: int, device: torch.device) -> Iterator[
 
 def main() -> None:
     parser = arguments(__doc__, rounds=3)
-    parser.add_argument("--sizes", nargs="+", choices=subjects.SHAPES, default=list(subjects.SHAPES))
+    parser.add_argument("--sizes", nargs="+", choices=subjects.SHAPES, default=subjects.SMALL)
     given = parser.parse_args()
     print(machine(given.device))
     for part, header in HEADERS.items():

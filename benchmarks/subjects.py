@@ -10,8 +10,12 @@ from palm_demo.models import PaLM
 SHAPES = {
     "8 M": {"dim": 256, "num_tokens": 6144, "depth": 6, "dim_head": 64, "heads": 8},
     "145 M": {"dim": 768, "num_tokens": 50_304, "depth": 12, "dim_head": 128, "heads": 8},
+    "1 B": {"dim": 2048, "num_tokens": 50_304, "depth": 16, "dim_head": 128, "heads": 8},
+    "2 B": {"dim": 2560, "num_tokens": 50_304, "depth": 24, "dim_head": 128, "heads": 8},
 }
-"""Arguments of the reference's PaLM. 145 M is the shape of conceptofmind's "150m"."""
+"""Arguments of the reference's PaLM. From 145 M on the shapes of conceptofmind's "150m", "1b" and "2b"."""
+SMALL = ["8 M", "145 M"]
+"""What two cores are enough for."""
 
 FF_MULT = 4
 

@@ -123,7 +123,7 @@ def _header(title: str, session: Session) -> str:
         what = f", here as {', '.join(part['name'] for part in session.about.values())}"
     return (
         f"<h1>{html.escape(title)}</h1>"
-        f"<p>Three model families{html.escape(what)}. Everything runs on this machine.</p>"
+        f"<p>Three model families{html.escape(what)}. Nothing is sent to any other service.</p>"
     )
 
 
