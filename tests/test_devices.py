@@ -10,7 +10,7 @@ import palm_demo
 from palm_demo import world
 from palm_demo.session import Session
 
-from .elsewhere import ELSEWHERE, Elsewhere, there_is_an_elsewhere
+from .pretended_device import DEVICE, Pretended, pretended_device
 
 TEXT = "the cat and the dog and the hat"
 ASKED = "<media> <media> Output:"
@@ -57,10 +57,10 @@ def both(request, session) -> tuple[Session, Session]:
 def test_all_verbs_say_the_same_there(both, pictures):
     here, there = both
     expected = said(here, pictures)
-    with there_is_an_elsewhere():
+    with pretended_device():
         for system in there.systems.by_name.values():
-            system.model.to(ELSEWHERE)
-            assert system.device == ELSEWHERE
+            system.model.to(DEVICE)
+            assert system.device == DEVICE
         found = said(there, pictures)
         there.close()
     for verb, value in found.items():
@@ -72,19 +72,22 @@ def test_all_verbs_say_the_same_there(both, pictures):
 
 def test_a_scope_is_taught_there(both):
     _, there = both
-    with there_is_an_elsewhere():
-        there.palm.to(ELSEWHERE)
+    with pretended_device():
+        there.palm.to(DEVICE)
         first, *_, last = there.teach(f"{TEXT}. " * 200, steps=3, window=16, rank=2)
-        assert all(isinstance(weight, Elsewhere) for weight in last.adapter.parameters())
+        assert all(isinstance(weight, Pretended) for weight in last.adapter.parameters())
         assert last.step == 3 and last.best < first.base
         assert there.generate(TEXT, scope=last.adapter, max_new_tokens=3, seed=1)
         there.close()
 
 
 def test_tensors_here_and_there_do_not_mix():
-    with there_is_an_elsewhere():
-        here, there = torch.ones(2), torch.ones(2, device=ELSEWHERE)
-        with pytest.raises(RuntimeError, match="of tensors elsewhere and on cpu"):
+    with pretended_device():
+        here, there = torch.ones(2), torch.ones(2, device=DEVICE)
+        with pytest.raises(RuntimeError, match="of tensors on meta and on cpu"):
             here + there
-        assert (here.to(ELSEWHERE) + there).tolist() == [2, 2]
-        assert (there + 1).device == ELSEWHERE and torch.equal(there.cpu(), here)
+        with pytest.raises(RuntimeError, match="of tensors on meta and on cpu"):
+            here[there.long()]
+        assert there[torch.tensor([1])].device == DEVICE
+        assert (here.to(DEVICE) + there).tolist() == [2, 2]
+        assert (there + 1).device == DEVICE and torch.equal(there.cpu(), here)

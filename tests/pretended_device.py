@@ -1,4 +1,4 @@
-"""A device that is not there: its tensors say they are elsewhere, mix with no others, are computed here.
+"""A device that is not there: tensors say they are on it and mix with no others, and are computed here.
 
 Whoever forgets to move a tensor to a GPU finds out on a GPU alone; with this, on any machine. The device
 is called "meta", the only one of torch's that needs no driver.
@@ -15,28 +15,28 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
-ELSEWHERE = torch.device("meta")
+DEVICE = torch.device("meta")
 aten = torch.ops.aten
-MAY_MIX = {
-    aten._to_copy.default,
-    aten.copy_.default,
+COPIES = {aten._to_copy.default, aten.copy_.default}
+INDEXED = {
     aten.index.Tensor,
     aten.index_put.default,
     aten.index_put_.default,
     aten._index_put_impl_.default,
 }
-"""As on a GPU: copies, and places that are given by the processor's tensors; single numbers besides."""
+"""Whose places, the second argument, may be tensors of the processor, as on a GPU. So may single numbers be
+anywhere."""
 
 
-class Elsewhere(Tensor):
+class Pretended(Tensor):
     """held: the same on the processor."""
 
     __torch_function__ = torch._C._disabled_torch_function_impl
 
     @staticmethod
-    def __new__(cls, held: Tensor) -> "Elsewhere":
+    def __new__(cls, held: Tensor) -> "Pretended":
         like = {"strides": held.stride(), "storage_offset": held.storage_offset(), "dtype": held.dtype}
-        needs = {"requires_grad": held.requires_grad, "device": ELSEWHERE}
+        needs = {"requires_grad": held.requires_grad, "device": DEVICE}
         return Tensor._make_wrapper_subclass(cls, held.shape, **like, **needs)
 
     def __init__(self, held: Tensor):
@@ -48,31 +48,33 @@ class Elsewhere(Tensor):
 
 
 def computed(function: Callable, args: tuple, kwargs: dict) -> object:
-    """An operation of aten, on what the tensors hold. Raises RuntimeError where some are elsewhere and
-    others are not."""
+    """An operation of aten, on what the tensors hold. Raises RuntimeError where some are on the
+    device and others are not."""
     leaves, structure = tree_flatten((args, kwargs))
     tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-    strangers = [tensor for tensor in tensors if not isinstance(tensor, Elsewhere) and tensor.ndim]
-    theirs = {id(tensor.held): tensor for tensor in tensors if isinstance(tensor, Elsewhere)}
-    if theirs and strangers and function not in MAY_MIX:
-        raise RuntimeError(f"{function} of tensors elsewhere and on {strangers[0].device}")
-    goes = bool(theirs) if kwargs.get("device") is None else torch.device(kwargs["device"]) == ELSEWHERE
-    here = [leaf.held if isinstance(leaf, Elsewhere) else leaf for leaf in leaves]
+    others = [tensor for tensor in tensors if not isinstance(tensor, Pretended)]
+    theirs = {id(tensor.held): tensor for tensor in tensors if isinstance(tensor, Pretended)}
+    if theirs and function not in COPIES:
+        places = {id(place) for place in tree_flatten(args[1])[0]} if function in INDEXED else set()
+        if strangers := [other for other in others if other.ndim and id(other) not in places]:
+            raise RuntimeError(f"{function} of tensors on {DEVICE} and on {strangers[0].device}")
+    goes = bool(theirs) if kwargs.get("device") is None else torch.device(kwargs["device"]) == DEVICE
+    here = [leaf.held if isinstance(leaf, Pretended) else leaf for leaf in leaves]
     args, kwargs = tree_unflatten(here, structure)
     if kwargs.get("device") is not None:
         kwargs["device"] = torch.device("cpu")
-    given = {id(tensor) for tensor in strangers}
+    given = {id(tensor) for tensor in others}
 
     def back(made: Tensor) -> Tensor:
         if id(made) in theirs:
             return theirs[id(made)]
-        return Elsewhere(made) if goes and id(made) not in given else made
+        return Pretended(made) if goes and id(made) not in given else made
 
     return tree_map_only(Tensor, back, function(*args, **kwargs))
 
 
 class _Made(TorchDispatchMode):
-    """Tensors that are made elsewhere, or go there."""
+    """Tensors that are made on the device, or go there."""
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         return computed(function, args, kwargs or {})
@@ -85,21 +87,21 @@ class _Met(TorchFunctionMode):
         kwargs = kwargs or {}
         if function in (torch.tensor, torch.as_tensor) and kwargs.get("device") is not None:
             return function(*args, **{**kwargs, "device": None}).to(kwargs["device"])
-        if not args or not isinstance(args[0], Elsewhere):
+        if not args or not isinstance(args[0], Pretended):
             return function(*args, **kwargs)
         if function is Tensor.new_tensor:
-            return torch.tensor(*args[1:], dtype=args[0].dtype).to(ELSEWHERE)
+            return torch.tensor(*args[1:], dtype=args[0].dtype).to(DEVICE)
         if function is Tensor.tolist or (function is Tensor.numpy and kwargs.get("force")):
             return function(args[0].held, *args[1:], **kwargs)
         if function in (Tensor.__getitem__, Tensor.__setitem__):
             places = args[1] if isinstance(args[1], tuple) else (args[1],)
-            places = (torch.tensor(p).to(ELSEWHERE) if isinstance(p, list) else p for p in places)
+            places = (torch.tensor(p).to(DEVICE) if isinstance(p, list) else p for p in places)
             args = (args[0], tuple(places), *args[2:])
         return function(*args, **kwargs)
 
 
 @contextlib.contextmanager
-def there_is_an_elsewhere() -> Iterator[None]:
+def pretended_device() -> Iterator[None]:
     """In all threads that begin meanwhile, too. Without autocast and inference mode, which know the real
     devices alone."""
     begin, autocast, asked = threading.Thread.run, torch.autocast, torch.is_autocast_enabled
@@ -109,16 +111,14 @@ def there_is_an_elsewhere() -> Iterator[None]:
             begin(thread)
 
     def autocast_here(kind: str, *arguments, **settings):
-        is_elsewhere = kind == ELSEWHERE.type
-        return contextlib.nullcontext() if is_elsewhere else autocast(kind, *arguments, **settings)
+        pretended = kind == DEVICE.type
+        return contextlib.nullcontext() if pretended else autocast(kind, *arguments, **settings)
 
     swapping = torch.__future__.get_swap_module_params_on_conversion()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threading.Thread, "run", run)
         patch.setattr(torch, "autocast", autocast_here)
-        patch.setattr(
-            torch, "is_autocast_enabled", lambda kind="cuda": kind != ELSEWHERE.type and asked(kind)
-        )
+        patch.setattr(torch, "is_autocast_enabled", lambda kind="cuda": kind != DEVICE.type and asked(kind))
         patch.setattr(torch, "inference_mode", torch.no_grad)
         torch.__future__.set_swap_module_params_on_conversion(True)
         try:
