@@ -53,15 +53,20 @@ class Failed:
     error: Exception
 
 
+def failed(error: Exception) -> Failed:
+    """Of an unforeseen error the log says where, not what."""
+    if isinstance(error, PalmDemoError):
+        return Failed(error)
+    logger.error("unforeseen %s\n%s", type(error).__name__, places(error))
+    return Failed(RuntimeError(f"{type(error).__name__} where the models are; the log says where"))
+
+
 def answered(function: Callable, *arguments, **settings) -> object:
-    """What the function gives, or Failed. Of an unforeseen error the log says where, not what."""
+    """What the function gives, or Failed."""
     try:
         return function(*arguments, **settings)
-    except PalmDemoError as error:
-        return Failed(error)
     except Exception as error:
-        logger.error("unforeseen %s\n%s", type(error).__name__, places(error))
-        return Failed(RuntimeError(f"{type(error).__name__} where the models are; the log says where"))
+        return failed(error)
 
 
 def each_adapter_once(items: Iterable[object]) -> Iterator[object]:

@@ -1,0 +1,338 @@
+"""A session on ZeroGPU gives what a session here gives.
+
+`test_zerogpu.py` runs this file in a process of its own, for `spaces` changes torch and gradio there. What
+schedules the GPUs is made up, and so are they: CUDA is never begun, and workers move weights to the CPU.
+"""
+
+import base64
+import json
+import os
+import select
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from gradio_client import Client, handle_file
+from PIL import Image
+
+import palm_demo
+from palm_demo.errors import CheckpointError, GpuError, MediaError, PromptError, ScopeError
+from palm_demo.session import Session
+from palm_demo.settings import load_settings
+from palm_demo.teaching import TeachingSettings
+from tests.serving.device_api import Gpus, lending
+
+PROMPT = "It was a dark night"
+HELD = "Wait here until"
+LESSON = Path(palm_demo.__file__).parent / "ui/palm/proverbs.txt"
+torch.set_num_threads(1)
+
+
+class Gate:
+    """Through which texts that begin with HELD go on after their first words: a pipe, which a worker has
+    too. A letter in it is one text's leave."""
+
+    def __init__(self):
+        self.asked, self.leave = os.pipe()
+
+    def open(self) -> None:
+        os.write(self.leave, b"!")
+
+    def wait(self, stopped: threading.Event) -> None:
+        while not stopped.is_set():
+            if select.select([self.asked], [], [], 0.02)[0]:
+                os.read(self.asked, 1)
+                return
+
+
+class Gated(Session):
+    gate: Gate
+
+    def stream(self, prompt, scope=None, *, cancelled=None, **settings) -> Iterator[str]:
+        deltas = super().stream(prompt, scope, cancelled=cancelled, **settings)
+        return self._held(deltas, cancelled) if prompt.startswith(HELD) else deltas
+
+    def _held(self, deltas: Iterator[str], stopped: threading.Event) -> Iterator[str]:
+        yield from islice(deltas, 1)
+        self.gate.wait(stopped)
+        yield from deltas
+
+
+@pytest.fixture(scope="module")
+def gpus() -> Iterator[Gpus]:
+    with lending() as (address, gpus), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPACES_ZERO_GPU", "true")
+        patch.setenv("SPACES_ZERO_DEVICE_API_URL", address)
+        patch.setattr(torch.version, "cuda", torch.version.cuda or "12.8")  # of a torch for CPUs alone
+        import spaces.zero.torch
+
+        for begins_cuda in ("init", "move"):
+            patch.setattr(spaces.zero.torch, begins_cuda, lambda *given, **settings: None)
+        yield gpus
+
+
+@pytest.fixture(scope="module")
+def session() -> Session:
+    return palm_demo.load()
+
+
+@pytest.fixture(scope="module")
+def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture(scope="module")
+def zero(gpus, gate):
+    """The session of a page, around one of its own."""
+    from palm_demo.serving.zerogpu import ZeroSession
+
+    loaded = palm_demo.load()
+    gated = Gated(loaded.systems, loaded.media_limits)
+    gated.gate = gate
+    return ZeroSession(gated, device="cpu")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_kept(gpus):
+    yield
+    gpus.refused = False
+    gpus.until(lambda: gpus.lent == 0 and gpus.in_line == 0)
+
+
+@pytest.fixture
+def pictures(tmp_path) -> list[Path]:
+    """Two files, as a visitor uploads them."""
+    paths = [tmp_path / "red.png", tmp_path / "blue.png"]
+    for path in paths:
+        Image.new("RGB", (64, 64), path.stem).save(path)
+    return paths
+
+
+def seconds(gpus: Gpus) -> int:
+    return int(gpus.asked[-1]["durationSeconds"])
+
+
+def test_texts_and_their_scopes_are_the_sessions(zero, session):
+    asked = {"max_new_tokens": 12, "seed": 3}
+    for scope in (None, session.scopes[0]):
+        deltas = list(zero.stream(PROMPT, scope, **asked))
+        assert len(deltas) > 3 and "".join(deltas) == session.generate(PROMPT, scope, **asked)
+    assert zero.bits_per_byte(PROMPT) == pytest.approx(session.bits_per_byte(PROMPT), rel=1e-4)
+    assert zero.who_wrote(PROMPT) == pytest.approx(session.who_wrote(PROMPT), rel=1e-3)
+    assert [token.text for token in zero.token_probabilities(PROMPT)] == [
+        token.text for token in session.token_probabilities(PROMPT)
+    ]
+
+
+def test_pictures_and_videos_of_this_machine_are_seen(zero, session, pictures):
+    prompt, video = "<media> <media> question: what is it? answer:", [Image.open(path) for path in pictures]
+    media = [str(pictures[0]), video]
+    assert zero.answer(prompt, media, max_new_tokens=8) == session.answer(prompt, media, max_new_tokens=8)
+    assert zero.answers([prompt], [media]) == session.answers([prompt], [media])
+    assert zero.caption(pictures[0]) == session.caption(pictures[0])
+    assert zero.captions(pictures) == session.captions(pictures)
+    assert zero.caption_alternatives(pictures[0], 2).keys() == (
+        session.caption_alternatives(pictures[0], 2).keys()
+    )
+    assert zero.classify(pictures[0], ["cat", "dog"]) == pytest.approx(
+        session.classify(pictures[0], ["cat", "dog"]), rel=1e-3
+    )
+    np.testing.assert_allclose(zero.embed_images(pictures), session.embed_images(pictures), atol=1e-4)
+    np.testing.assert_allclose(zero.embed_texts(["a cat"]), session.embed_texts(["a cat"]), atol=1e-4)
+    looked = zero.looked_at(prompt, media, "a cat")
+    assert looked.tokens == session.looked_at(prompt, media, "a cat").tokens and len(looked.media) == 2
+
+
+def test_what_needs_no_gpu_asks_for_none(zero, session, gpus, pictures, tmp_path):
+    before = len(gpus.asked)
+    assert zero.prompt_length(PROMPT) == session.prompt_length(PROMPT)
+    assert zero.familiarity(pictures[0]) == pytest.approx(session.familiarity(pictures[0]), abs=1e-3)
+    zero.save_adapter(session.palm.scopes[session.scopes[0]], tmp_path / "mine.safetensors")
+    assert zero.load_adapter(tmp_path / "mine.safetensors").rank > 0
+    assert len(zero.gallery) > 0
+    assert len(gpus.asked) == before
+
+
+def test_this_process_writes_nothing_itself(zero):
+    list(zero.stream(PROMPT, max_new_tokens=4, seed=1))
+    assert "continuous batch" not in {thread.name for thread in threading.enumerate()}
+    assert {weight.device.type for weight in zero._session.palm.parameters()} == {"cpu"}
+
+
+def test_one_worker_answers_one_request_after_another(zero, gpus):
+    zero.bits_per_byte(PROMPT)
+    workers = dict(gpus.workers)
+    list(zero.stream(PROMPT, max_new_tokens=4, seed=1))
+    zero.embed_texts(["a cat"])
+    assert gpus.workers == workers
+
+
+def test_what_is_wrong_with_a_request_comes_at_once_and_costs_nothing(zero, gpus, tmp_path):
+    before = len(gpus.asked)
+    with pytest.raises(PromptError, match=r"^the prompt is empty"):
+        zero.stream(" ")
+    with pytest.raises(PromptError):
+        zero.stream_answer("<media> what is it?", [])
+    with pytest.raises(MediaError, match=r"^there is no file gone\.png"):
+        zero.caption(tmp_path / "gone.png")
+    with pytest.raises(CheckpointError, match=r"^there is no weights file at "):
+        zero.load_adapter(tmp_path / "gone.safetensors")
+    assert len(gpus.asked) == before
+
+
+def test_errors_of_a_worker_are_the_sessions(zero):
+    with pytest.raises(ScopeError, match=r"^there is no scope 'nobody'; known scopes: "):
+        zero.bits_per_byte("a", "nobody")
+    with pytest.raises(PromptError, match=r"^the text is empty"):
+        zero.bits_per_byte("")
+
+
+def test_who_stops_ends_the_text_and_the_next_request_is_answered(zero, session, gpus):
+    """The gate stays shut: the text can only end by being stopped."""
+    stopped = threading.Event()
+    deltas = zero.stream(HELD, cancelled=stopped, seed=5, max_new_tokens=200)
+    next(deltas)
+    workers = dict(gpus.workers)
+    stopped.set()
+    assert len(list(deltas)) < 10
+    assert gpus.lent == 0
+    assert zero.bits_per_byte(PROMPT) == pytest.approx(session.bits_per_byte(PROMPT), rel=1e-4)
+    assert gpus.workers == workers
+
+
+def test_a_text_that_nobody_reads_any_more_ends(zero, gpus):
+    deltas = zero.stream(HELD, seed=6, max_new_tokens=200)
+    next(deltas)
+    deltas.close()
+    assert gpus.lent == 0
+
+
+def test_words_come_while_the_rest_is_still_written(zero, session, gate):
+    asked = {"max_new_tokens": 12, "seed": 4}
+    deltas = zero.stream(HELD, **asked)
+    first = next(deltas)
+    gate.open()
+    assert first + "".join(deltas) == session.generate(HELD, **asked)
+
+
+def test_two_visitors_at_once_have_a_gpu_each_and_the_third_waits_in_line(zero, session, gpus, gate):
+    asked = {"max_new_tokens": 8, "temperature": 0.0}
+    first, second = zero.stream(HELD, **asked), zero.stream(HELD, **asked)
+    texts = [next(first), next(second)]
+    assert gpus.lent == 2 and len(set(gpus.workers.values())) == 2
+    with ThreadPoolExecutor(1) as third:
+        waiting = third.submit(zero.bits_per_byte, PROMPT)
+        gpus.until(lambda: gpus.in_line == 1)
+        assert not waiting.done()
+        gate.open()
+        gate.open()
+        texts = [texts[0] + "".join(first), texts[1] + "".join(second)]
+        assert waiting.result() == pytest.approx(session.bits_per_byte(PROMPT), rel=1e-4)
+    assert texts == [session.generate(HELD, **asked)] * 2
+
+
+def test_who_stops_in_line_does_not_wait_for_a_gpu(zero, gpus):
+    held = [zero.stream(HELD, seed=7, max_new_tokens=100) for _ in range(2)]
+    for deltas in held:
+        next(deltas)
+    stopped = threading.Event()
+    with ThreadPoolExecutor(2) as visitors:
+        text = visitors.submit(list, zero.stream(PROMPT, cancelled=stopped))
+        taught = visitors.submit(list, zero.teach(LESSON.read_text(encoding="utf-8"), stopped=stopped))
+        gpus.until(lambda: gpus.in_line == 2)
+        stopped.set()
+        assert text.result() == []
+        with pytest.raises(GpuError, match=r"^the teaching was stopped before a GPU was there"):
+            taught.result()
+    assert gpus.lent == 2
+    for deltas in held:
+        deltas.close()
+
+
+def test_a_scope_is_taught_in_a_worker_and_written_with_in_another(zero, session, gpus, tmp_path):
+    stopped = threading.Event()
+    progress = zero.teach(LESSON.read_text(encoding="utf-8"), stopped=stopped, judge_steps=1, rank=4)
+    seen = list(islice(progress, 3))
+    stopped.set()
+    seen += progress
+    assert [step.step for step in seen] == list(range(len(seen))) and len(seen) < 1000
+    assert seen[-1].bits_per_byte is not None  # it was judged once more, and the best kept
+    adapter = seen[-1].adapter
+    zero.save_adapter(adapter, tmp_path / "mine.safetensors")
+    assert zero.load_adapter(tmp_path / "mine.safetensors").rank == 4
+    worker = gpus.workers[0]
+    os.kill(worker, signal.SIGKILL)
+    asked = {"max_new_tokens": 8, "temperature": 0.0}
+    zero.bits_per_byte(PROMPT)  # on a fresh worker
+    assert zero.generate(PROMPT, adapter, **asked) == session.generate(PROMPT, adapter, **asked)
+
+
+def test_of_a_worker_that_is_killed_its_visitor_hears_and_the_next_is_answered(zero, session, gpus):
+    deltas = zero.stream(HELD, seed=8, max_new_tokens=200)
+    next(deltas)
+    (index,) = gpus._lent.values()
+    os.kill(gpus.workers[index], signal.SIGKILL)
+    with pytest.raises(
+        GpuError, match=r"^the GPU was taken back before the answer was there \(ZeroGPU worker"
+    ):
+        list(deltas)
+    assert zero.bits_per_byte(PROMPT) == pytest.approx(session.bits_per_byte(PROMPT), rel=1e-4)
+
+
+def test_a_quota_that_is_used_up_is_told(zero, gpus):
+    gpus.refused = True
+    with pytest.raises(GpuError, match=r"^there is no GPU for this now \(ZeroGPU quota exceeded: .*\); try"):
+        zero.bits_per_byte(PROMPT)
+
+
+def test_the_longer_a_request_the_longer_the_gpu_is_asked_for(zero, gpus, pictures):
+    list(zero.stream(PROMPT, max_new_tokens=4))
+    short = seconds(gpus)
+    list(zero.stream(PROMPT, max_new_tokens=64, seed=1))
+    long = seconds(gpus)
+    assert 0 < short < long
+    zero.bits_per_byte(PROMPT * 400)
+    assert seconds(gpus) > short
+    zero.embed_images(pictures[:1] * 8)
+    assert seconds(gpus) > short
+    for asked in (20.0, 1000.0):
+        deltas = zero.teach(LESSON.read_text(encoding="utf-8"), seconds=asked)
+        next(deltas)
+        deltas.close()
+        assert asked < seconds(gpus) or seconds(gpus) <= 120
+    assert TeachingSettings.seconds < seconds(gpus)
+
+
+def test_a_page_is_served_to_visitors_whose_quota_counts(zero, session, gpus, pictures, tmp_path):
+    from palm_demo.ui import page
+
+    settings = load_settings()
+    claims = base64.urlsafe_b64encode(json.dumps({"user": "visitor"}).encode()).decode().rstrip("=")
+    with served(page.build(zero, settings, tmp_path), settings, page.launch) as address:
+        assert gpus.reports == 1
+        client = Client(address, verbose=False, headers={"X-IP-Token": f"a.{claims}.c"})
+        assert client.predict(handle_file(pictures[0]), api_name="/caption") == session.caption(pictures[0])
+        assert gpus.asked[-1]["token"] == f"a.{claims}.c"
+        hits = client.predict("a cat", 3, api_name="/search")
+        assert len(hits) == 3
+        gpus.refused = True
+        with pytest.raises(Exception, match="There is no GPU for this now"):
+            client.predict(handle_file(pictures[0]), api_name="/caption")
+        gpus.refused = False
+        assert client.predict(handle_file(pictures[0]), api_name="/caption") == session.caption(pictures[0])
+
+
+@contextmanager
+def served(blocks, settings, launch) -> Iterator[str]:
+    _, address, _ = launch(blocks, settings, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+    try:
+        yield address
+    finally:
+        blocks.close(verbose=False)

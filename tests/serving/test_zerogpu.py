@@ -1,0 +1,38 @@
+"""What `inside_zerogpu.py` found in a process of its own."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+INSIDE = Path(__file__).with_name("inside_zerogpu.py")
+TESTS = [
+    node.name
+    for node in ast.parse(INSIDE.read_text(encoding="utf-8")).body
+    if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory) -> dict[str, str]:
+    """Name of a test -> what went wrong in it, nothing where it passed."""
+    folder = tmp_path_factory.mktemp("zerogpu")
+    report = folder / "report.xml"
+    command = [sys.executable, "-m", "pytest", str(INSIDE), "--noconftest", f"--junitxml={report}"]
+    set_here = {"OMP_NUM_THREADS": "1", "GRADIO_TEMP_DIR": str(folder), "GRADIO_ANALYTICS_ENABLED": "False"}
+    ended = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **set_here}, capture_output=True, text=True, timeout=300
+    )
+    assert report.is_file(), ended.stdout + ended.stderr
+    cases = ElementTree.parse(report).iter("testcase")
+    return {case.get("name"): "\n".join(part.text or "" for part in case.iter("*")).strip() for case in cases}
+
+
+@pytest.mark.parametrize("test", TESTS)
+def test_on_zerogpu(found, test):
+    assert found[test] == ""
