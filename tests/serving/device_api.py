@@ -85,7 +85,6 @@ class _Api(BaseHTTPRequestHandler):
             self.send_response(200)
             self.send_header("Content-Type", "text/event-stream")
             self.end_headers()
-            self.wfile.write(b"event: ping\n\n")
             lent = json.dumps(self.gpus.lend(said["taskId"]))
             self.wfile.write(f"event: succeeded\ndata: {lent}\n\n".encode())
         else:
