@@ -6,13 +6,15 @@ schedules the GPUs is made up, and so are they: CUDA is never begun, and workers
 
 import base64
 import json
+import multiprocessing
 import os
+import re
 import select
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -22,6 +24,7 @@ import torch
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
+from playwright.sync_api import Page, expect, sync_playwright
 
 import palm_demo
 from palm_demo.errors import CheckpointError, GpuError, MediaError, PromptError, ScopeError
@@ -30,6 +33,7 @@ from palm_demo.serving.durations import LONGEST
 from palm_demo.session import Session
 from palm_demo.settings import load_settings
 from tests.serving.device_api import Gpus, lending
+from tests.ui.conftest import BROWSER_FLAGS, BROWSERS, PATIENCE_MS
 
 PROMPT = "It was a dark night"
 HELD = "Wait here until"
@@ -308,27 +312,79 @@ def test_the_longer_a_request_the_longer_the_gpu_is_asked_for(zero, gpus, pictur
         assert seconds(gpus) in within
 
 
-def test_a_page_is_served_to_visitors_whose_quota_counts(gpus, session, pictures, tmp_path):
-    from palm_demo.serving.zerogpu import ZeroSession
+@pytest.fixture(scope="module")
+def address(zero, gpus, tmp_path_factory) -> str:
+    """Where a page of it is served."""
     from palm_demo.ui.start import start
 
-    answering = partial(ZeroSession, device="cpu")
     place = {"prevent_thread_lock": True, "quiet": True, "server_name": "127.0.0.1"}
-    _, address, _ = start(load_settings(), tmp_path, "tiny", MEMORY, answering, **place)
-    assert gpus.reports == 1 and gpus.lent == 0
-    claims = base64.urlsafe_b64encode(json.dumps({"user": "visitor"}).encode()).decode().rstrip("=")
-    visitor = Client(address, verbose=False, headers={"X-IP-Token": f"a.{claims}.c"})
+    folder = tmp_path_factory.mktemp("examples")
+    _, address, _ = start(load_settings(), folder, "tiny", MEMORY, lambda session: zero, **place)
+    return address
+
+
+@pytest.fixture(scope="module")
+def token() -> str:
+    """By which ZeroGPU knows a visitor: the Hub's proxy puts it on every request."""
+    claims = base64.urlsafe_b64encode(json.dumps({"user": "visitor"}).encode()).decode()
+    return f"a.{claims.rstrip('=')}.c"
+
+
+def test_endpoints_are_answered_on_their_visitors_quota(address, token, gpus, session, pictures):
+    assert gpus.reports == 1
+    visitor = Client(address, verbose=False, headers={"X-IP-Token": token})
     red, caption = handle_file(pictures[0]), session.caption(pictures[0])
+    before = len(gpus.asked)
     assert visitor.predict(red, api_name="/caption") == caption
-    assert gpus.asked[-1]["token"] == f"a.{claims}.c"
     assert len(visitor.predict("a cat", 3, api_name="/search")) == 3
     asked = {"max_new_tokens": 8, "temperature": 0.0, "top_p": 1.0, "repetition_penalty": 1.0}
     assert visitor.predict(PROMPT, api_name="/generate", **asked) == session.generate(PROMPT, **asked)
+    assert [said.get("token") for said in gpus.asked[before:]] == [token] * 3
     gpus.refused = True
     with pytest.raises(AppError, match="There is no GPU for this now"):
         visitor.predict(red, api_name="/caption")
     gpus.refused = False
     assert visitor.predict(red, api_name="/caption") == caption
+
+
+@pytest.fixture
+def page(address, token) -> Iterator[Page]:
+    """The PaLM tab in a browser."""
+    executable = next(filter(None, map(shutil.which, BROWSERS)))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=BROWSER_FLAGS)
+        page = browser.new_page(extra_http_headers={"X-IP-Token": token})
+        page.set_default_timeout(PATIENCE_MS)
+        expect.set_options(timeout=PATIENCE_MS)
+        page.goto(address)
+        page.get_by_role("tab", name="PaLM", exact=True).click()
+        yield page
+        browser.close()
+        for worker in multiprocessing.active_children():  # it has the browser's pipes, too, and so keeps it
+            worker.kill()
+            worker.join()
+
+
+def test_texts_side_by_side_wait_for_a_gpu_and_a_held_one_is_stopped(page, token, gpus, monkeypatch):
+    """Two texts on one GPU, and then one that can only end by being stopped."""
+    monkeypatch.setattr(gpus, "count", 1)
+    before = len(gpus.asked)
+    page.get_by_role("tab", name="Side by side", exact=True).click()
+    for _ in range(2):  # of three scopes
+        page.locator("#palm-columns-picked input").press("Backspace")
+    page.get_by_role("button", name="Write side by side").click()
+    for place in range(2):
+        expect(page.locator(f"#palm-columns-{place} textarea")).to_have_value(re.compile(r"\w"))
+    expect(page.get_by_role("button", name="Write side by side")).to_be_enabled(timeout=60_000)
+    assert [said.get("token") for said in gpus.asked[before:]] == [token] * 2
+    page.get_by_role("tab", name="Write", exact=True).click()
+    page.locator("#palm-prompt textarea").fill(HELD)
+    page.get_by_role("button", name="Continue", exact=True).click()
+    expect(page.locator("#palm-text textarea")).to_have_value(re.compile(f"{HELD}.+"))
+    assert gpus.lent == 1
+    page.get_by_role("button", name="Stop", exact=True).click()
+    expect(page.get_by_role("button", name="Continue", exact=True)).to_be_enabled(timeout=60_000)
+    assert gpus.lent == 0
 
 
 def test_the_app_takes_zerogpu_where_it_is(gpus, monkeypatch):

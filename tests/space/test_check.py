@@ -177,6 +177,7 @@ def test_zerogpu_is_hardware_to_ask_for(on_zerogpu, lines):
 @pytest.mark.parametrize(
     ("name", "old", "new", "found"),
     [
+        ("Spacefile", "sleep_seconds: 172800", "sleep_seconds: 60", "zero-a10g always sleeps after 48 hours"),
         ("Spacefile", 'python: "3.12"', 'python: "3.11"', "3.11, which ZeroGPU does not have; write 3.12"),
         (
             "requirements.txt",
