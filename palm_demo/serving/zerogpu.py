@@ -6,7 +6,8 @@ to its GPU with its first request and may have others. So nothing has to be on "
 built, as the documentation asks, which would have these tensors' values in the main thread alone (`spaces`
 emulates them there), and weights need not be packed when the page is launched. Nothing is compiled.
 
-What cannot be seen but on a Space: how long a worker takes to get ready, and how the quotas count.
+What only a Space can show, as the tests lend nothing but the CPU: CUDA in a worker, how long it takes to get
+ready there, and how the quotas count.
 """
 
 import logging
@@ -14,11 +15,13 @@ import mmap
 import os
 import pickle
 import threading
+import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import wraps
+from functools import partial, wraps
 from queue import Empty, SimpleQueue
 from typing import ParamSpec, TypeVar
 
@@ -117,7 +120,8 @@ class ZeroSession(Elsewhere):
         self._shared, self._free = mmap.mmap(-1, REQUESTS), SimpleQueue()
         for place in range(REQUESTS):
             self._free.put(place)
-        self._lent_to = spaces.GPU(duration=lambda request, place, seconds: seconds)(self._work)
+        self._lent_to = spaces.GPU(duration=_asked_for)(self._work)
+        warnings.filterwarnings("ignore", "lancedb fork support", RuntimeWarning)  # no worker has the gallery
         # a lock that some thread has while a process is forked stays locked there, and torch has several
         self._computing = computing = threading.Lock()
         os.register_at_fork(
@@ -144,15 +148,17 @@ class ZeroSession(Elsewhere):
     def _said(self, request: Request, stopped: threading.Event | None = None) -> Iterator[object]:
         """The items of a worker. Whoever stops or closes it waits until the worker is done with it, but not
         in ZeroGPU's line."""
-        # By the context ZeroGPU knows whose quota counts; the items may be read in another thread.
-        return self._read(request, stopped or threading.Event(), copy_context().run)
+        verb, given = getattr(Session, request.verb), (request.arguments, request.settings)
+        borrow = partial(
+            self._lent_to, pickle.dumps(request), seconds=seconds_for(verb, *given, self._weights_bytes)
+        )
+        # by the context ZeroGPU knows whose quota counts; the items may be read in another thread
+        return self._read(partial(copy_context().run, self._pump, borrow), stopped or threading.Event())
 
-    def _read(self, request: Request, stopped: threading.Event, run: Callable) -> Iterator[object]:
-        said: SimpleQueue[object] = SimpleQueue()
-        sign = Sign(self._shared, self._free.get())
-        sign.clear()
-        pump = threading.Thread(target=run, args=(self._pump, request, sign, said), daemon=True)
-        pump.start()
+    def _read(self, pump: Callable[[Sign, SimpleQueue], None], stopped: threading.Event) -> Iterator[object]:
+        said, sign = SimpleQueue(), self._sign()
+        pumping = threading.Thread(target=pump, args=(sign, said), daemon=True)
+        pumping.start()
         item = None
         try:
             while item is not ENDED:
@@ -171,15 +177,20 @@ class ZeroSession(Elsewhere):
         finally:
             sign.set()
             if item is not None:
-                pump.join()
+                pumping.join()
 
-    def _pump(self, request: Request, sign: Sign, said: SimpleQueue[object]) -> None:
+    def _sign(self) -> Sign:
+        """One that no other request has, until neither its reader nor its pump has it any more."""
+        sign = Sign(self._shared, self._free.get())
+        weakref.finalize(sign, self._free.put, sign.place)
+        sign.clear()
+        return sign
+
+    def _pump(self, borrow: Callable[..., Iterator[bytes]], sign: Sign, said: SimpleQueue) -> None:
         """All that a worker says, as it comes, whether somebody reads it or not: the worker of a stream that
         is dropped half read could be another visitor's by then."""
-        verb = getattr(Session, request.verb)
-        seconds = seconds_for(verb, request.arguments, request.settings, self._weights_bytes)
         try:
-            for item in self._lent_to(pickle.dumps(request), sign.place, seconds):
+            for item in borrow(place=sign.place):
                 said.put(pickle.loads(item) if item else BEGUN)
         except gr.Error as error:
             said.put(Failed(_refused(error)))
@@ -187,7 +198,6 @@ class ZeroSession(Elsewhere):
             logger.error("unforeseen %s\n%s", type(error).__name__, places(error))
             said.put(Failed(GpuError("ZeroGPU cannot be reached; try again in a moment")))
         finally:
-            self._free.put(sign.place)
             said.put(ENDED)
 
     def _work(self, request: bytes, place: int, seconds: int) -> Iterator[bytes]:
@@ -218,6 +228,10 @@ class ZeroSession(Elsewhere):
             for system in self._session.systems.by_name.values():
                 system.model.to(self._device)
             self._moved = True
+
+
+def _asked_for(request: bytes, place: int, seconds: int) -> int:
+    return seconds
 
 
 def _weights(session: Session) -> list[Tensor]:

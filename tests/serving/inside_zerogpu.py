@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 import pytest
@@ -218,6 +219,24 @@ def test_a_text_that_nobody_reads_any_more_ends(zero, gpus):
     next(deltas)
     deltas.close()
     assert gpus.lent == 0
+
+
+def test_who_drops_a_text_that_has_ended_stops_nobody_elses(zero, session, gpus, gate, monkeypatch):
+    """There are two signs: the third text would be given that of the first, if it were free."""
+    places = SimpleQueue()
+    for place in range(2):
+        places.put(place)
+    monkeypatch.setattr(zero, "_free", places)
+    dropped = zero.stream(PROMPT, max_new_tokens=8, seed=1)
+    next(dropped)
+    gpus.until(lambda: gpus.lent == 0)
+    zero.bits_per_byte(PROMPT)
+    asked = {"max_new_tokens": 12, "seed": 4}
+    deltas = zero.stream(HELD, **asked)
+    first = next(deltas)
+    dropped.close()
+    gate.open()
+    assert first + "".join(deltas) == session.generate(HELD, **asked)
 
 
 def test_words_come_while_the_rest_is_still_written(zero, session, gate):
