@@ -2,8 +2,10 @@
 
 import ast
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 INSIDE = Path(__file__).with_name("inside_zerogpu.py")
+PATIENCE_SECONDS = 300
 TESTS = [
     node.name
     for node in ast.parse(INSIDE.read_text(encoding="utf-8")).body
@@ -25,10 +28,22 @@ def found(tmp_path_factory) -> dict[str, str]:
     report = folder / "report.xml"
     command = [sys.executable, "-m", "pytest", str(INSIDE), "--noconftest", f"--junitxml={report}"]
     set_here = {"OMP_NUM_THREADS": "1", "GRADIO_TEMP_DIR": str(folder), "GRADIO_ANALYTICS_ENABLED": "False"}
-    ended = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **set_here}, capture_output=True, text=True, timeout=300
-    )
-    assert report.is_file(), ended.stdout + ended.stderr
+    with (folder / "said").open("w+") as said:
+        inside = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, **set_here},
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            inside.wait(PATIENCE_SECONDS)
+        finally:
+            with suppress(ProcessLookupError):  # the workers of one that was ended go on otherwise
+                os.killpg(inside.pid, signal.SIGKILL)
+        said.seek(0)
+        assert report.is_file(), said.read()
     cases = ElementTree.parse(report).iter("testcase")
     return {case.get("name"): "\n".join(part.text or "" for part in case.iter("*")).strip() for case in cases}
 
