@@ -68,6 +68,10 @@ class ClusterError(PalmDemoError):
     """Ray that cannot be started or reached, or a process of its that went away."""
 
 
+class GpuError(PalmDemoError):
+    """A GPU that ZeroGPU does not lend, or takes back before the answer is there."""
+
+
 class GalleryError(PalmDemoError):
     """A gallery that cannot be opened or written, or something that is not in it."""
 

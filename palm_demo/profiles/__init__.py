@@ -11,7 +11,7 @@ from palm_demo.profiles.description import (
     Tower,
 )
 from palm_demo.profiles.downloading import download
-from palm_demo.profiles.memory import free_memory
+from palm_demo.profiles.memory import free_memory, on_zerogpu
 from palm_demo.profiles.reading import TINY, own_name, profile_names, read_profile
 from palm_demo.profiles.steps import Step, Tell, untold
 
@@ -30,6 +30,7 @@ __all__ = [
     "choose",
     "download",
     "free_memory",
+    "on_zerogpu",
     "own_name",
     "profile_names",
     "read_profile",

@@ -1,5 +1,6 @@
 """How much memory there is to load models into."""
 
+import os
 from pathlib import Path
 
 import psutil
@@ -15,9 +16,25 @@ LIMITS = (
 were read and can go."""
 
 
+ZERO_GB = 45
+"""What fits on the smaller half of a GPU that ZeroGPU lends: more takes a whole one, as the package `spaces`
+has it (`xlarge_threshold`), and costs visitors twice the quota."""
+
+
+def on_zerogpu() -> bool:
+    """Whether this is a Space with ZeroGPU, read as the package `spaces` reads it."""
+    return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+
+
 def free_memory() -> dict[str, int]:
-    """Device -> bytes that are free there: "cpu", and "cuda" where there is a GPU."""
+    """Device -> bytes that are free there: "cpu", and "cuda" where there is a GPU.
+
+    With ZeroGPU weights are in this process's memory, and workers move them to a GPU: it is "cpu", with
+    room for what fits on both.
+    """
     free = {"cpu": min(psutil.virtual_memory().available, *_left_to_container(CGROUP))}
+    if on_zerogpu():
+        return {"cpu": min(free["cpu"], ZERO_GB * GB)}
     if torch.cuda.is_available():
         free["cuda"], _ = torch.cuda.mem_get_info()
     return free

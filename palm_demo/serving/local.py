@@ -1,8 +1,10 @@
-"""The page and its models in this one process: what `python app.py` does."""
+"""The page and its models in this one process: what `python app.py` does. On ZeroGPU its workers compute."""
 
 import os
 
+from palm_demo.profiles import on_zerogpu
 from palm_demo.serving.surroundings import page_folder, surround
+from palm_demo.session import Session
 from palm_demo.settings import load_settings
 
 
@@ -13,7 +15,19 @@ def serve(profile: str | None) -> None:
     settings = load_settings()
     with page_folder() as folder:
         examples = surround(settings, folder)
+        answering = _on_zerogpu() if on_zerogpu() else _as_it_is
 
         from palm_demo.ui.start import start
 
-        start(settings, examples, profile, os.environ.get("PALM_DEMO_GALLERY"))
+        start(settings, examples, profile, os.environ.get("PALM_DEMO_GALLERY"), answering)
+
+
+def _as_it_is(session: Session) -> Session:
+    return session
+
+
+def _on_zerogpu() -> type[Session]:
+    """Imported before anything asks torch for a GPU: CUDA that was begun here would be broken in workers."""
+    from palm_demo.serving.zerogpu import ZeroSession
+
+    return ZeroSession

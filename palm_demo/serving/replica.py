@@ -1,27 +1,23 @@
 """A replica: a process that holds a whole session and answers the page of another."""
 
 import asyncio
-import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import ray
 from ray import serve
 
-from palm_demo.errors import CheckpointError, PalmDemoError, places
+from palm_demo.errors import CheckpointError
 from palm_demo.lora import Adapter
-from palm_demo.media import MediaLimits
-from palm_demo.prompting import PromptForm
+from palm_demo.serving.answering import Facts, Failed, answered, each_adapter_once
 from palm_demo.session import Session
-from palm_demo.teaching import Progress
-
-logger = logging.getLogger(__name__)
 
 ALIVE_SECONDS = 0.25
 """Between two items of a stream: whoever reads it looks at each item whether it is to be stopped."""
@@ -37,30 +33,6 @@ class Lent:
 
     id: str
     adapter: ray.ObjectRef
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What the page wants to know of a session without asking each time, as the session has it.
-    frames: that Flamingo sees of a video."""
-
-    about: dict[str, dict[str, str | int]]
-    scopes: list[str]
-    context: int
-    dim_latents: int
-    fingerprint: str
-    media_limits: MediaLimits
-    bundled: bool
-    form: PromptForm
-    pictures_of_video: int | None
-    frames: int
-
-
-@dataclass(frozen=True)
-class Failed:
-    """An error as an answer. Ray would wrap it, and write what it says, a visitor's words, to its log."""
-
-    error: Exception
 
 
 class Mark(Enum):
@@ -87,19 +59,7 @@ class Replica:
         self._stops: dict[str, threading.Event] = {}
 
     async def facts(self) -> Facts:
-        session = self.session
-        return Facts(
-            session.about,
-            session.scopes,
-            session.context,
-            session.dim_latents,
-            session.fingerprint,
-            session.media_limits,
-            session.bundled,
-            session.form,
-            session.pictures_of_video,
-            session.systems.frames,
-        )
+        return Facts.of(self.session)
 
     async def ask(self, verb: str, arguments: tuple, settings: dict) -> object:
         """The answer of a verb that gives it as a whole."""
@@ -120,7 +80,7 @@ class Replica:
                 yield items
                 return
             yield Mark.BEGUN
-            items = _each_adapter_once(items)
+            items = each_adapter_once(items)
             item = None
             while not isinstance(item, Failed):
                 coming = asyncio.create_task(self._in_thread(next, items, Mark.ENDED))
@@ -175,23 +135,6 @@ class Replica:
         return await self._adapter(argument.id)
 
     async def _in_thread(self, function: Callable, *arguments, **settings) -> object:
-        def told() -> object:
-            try:
-                return function(*arguments, **settings)
-            except PalmDemoError as error:
-                return Failed(error)
-            except Exception as error:
-                logger.error("unforeseen %s\n%s", type(error).__name__, places(error))
-                return Failed(RuntimeError(f"{type(error).__name__} on a replica, whose log says where"))
-
+        """What it gives, or Failed."""
+        told = partial(answered, function, *arguments, **settings)
         return await asyncio.get_running_loop().run_in_executor(self._threads, told)
-
-
-def _each_adapter_once(items: Iterator[object]) -> Iterator[object]:
-    """Progress without its adapter where that is the one before: it is what takes long to send."""
-    sent = None
-    for item in items:
-        if isinstance(item, Progress):
-            adapter = item.adapter
-            item, sent = (replace(item, adapter=None) if adapter is sent else item), adapter
-        yield item

@@ -6,16 +6,18 @@ from pathlib import Path
 import yaml
 from huggingface_hub import SpaceHardware
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
-from packaging.requirements import InvalidRequirement, Requirement
 
 from palm_demo.errors import FileError
 from palm_demo.space.card import card_data, read_exactly, with_front_matter
 from palm_demo.space.checkout import Checkout
 from palm_demo.space.profiles import profile_findings
+from palm_demo.space.requirements import lines, required
+from palm_demo.space.zerogpu import ZERO, zerogpu_findings
 from palm_demo.typed_yaml import Finding
 
-ZERO = "zero-a10g"
-FREE, FREE_SLEEP_SECONDS = "cpu-basic", 48 * 3600
+FREE = "cpu-basic"
+FIXED_SLEEP, FIXED_SLEEP_SECONDS = (FREE, ZERO), 48 * 3600
+"""Machines whose sleep nobody can change."""
 RENDER = "run python -m palm_demo.space render"
 
 
@@ -64,17 +66,12 @@ def _hardware(checkout: Checkout) -> Iterator[Finding]:
         if name not in names:
             remedy = f"take one of {', '.join(names)}"
             yield Finding(checkout.line_of(f"hardware.{key}"), f"hardware.{key} is {name!r}", remedy)
-    if hardware.request == ZERO:
-        yield Finding(
-            checkout.line_of("hardware.request"),
-            f"hardware.request is {ZERO}, which lends its GPU to functions that ask, and none here does",
-            "take other hardware",
-        )
-    if hardware.request == FREE and hardware.sleep_seconds != FREE_SLEEP_SECONDS:
+    machine, seconds = hardware.request, hardware.sleep_seconds
+    if machine in FIXED_SLEEP and seconds != FIXED_SLEEP_SECONDS:
         yield Finding(
             checkout.line_of("hardware.sleep_seconds"),
-            f"hardware.sleep_seconds is {hardware.sleep_seconds}, and {FREE} always sleeps after 48 hours",
-            f"write {FREE_SLEEP_SECONDS}, or request other hardware",
+            f"hardware.sleep_seconds is {seconds}, and {machine} always sleeps after 48 hours",
+            f"write {FIXED_SLEEP_SECONDS}, or request other hardware",
         )
 
 
@@ -110,26 +107,24 @@ def _files(checkout: Checkout) -> Iterator[Finding]:
             yield Finding(name, "the app needs it and git does not know it", f"write it, and git add {name}")
 
 
+def _requirements(checkout: Checkout) -> Iterator[Finding]:
+    """What is no requirement would end the Hub's build."""
+    readable = {place for place, _ in required(checkout)}
+    for place, wanted in lines(checkout):
+        if place not in readable:
+            yield Finding(place, f"{wanted!r} is no requirement", "mend the line")
+
+
 def _gradio(checkout: Checkout) -> Iterator[Finding]:
     """The Hub installs sdk_version beside requirements.txt: both have to agree."""
-    version, path = checkout.settings.runtime.sdk_version, checkout.root / "requirements.txt"
-    if not path.is_file():
-        return  # it is needed, and so found already
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        wanted = line.partition("#")[0].strip()
-        if not wanted or wanted.startswith("-"):
-            continue
-        try:
-            requirement = Requirement(wanted)
-        except InvalidRequirement:
-            yield Finding(f"requirements.txt:{number}", f"{wanted!r} is no requirement", "mend the line")
-            continue
+    version = checkout.settings.runtime.sdk_version
+    for place, requirement in required(checkout):
         if requirement.name == "gradio" and not requirement.specifier.contains(version, prereleases=True):
             yield Finding(
                 checkout.line_of("runtime.sdk_version"),
-                f"runtime.sdk_version is {version} and requirements.txt:{number} wants {requirement}",
+                f"runtime.sdk_version is {version} and {place} wants {requirement}",
                 "change one of the two",
             )
 
 
-CHECKS = (_drift, _hardware, _environment, _files, _gradio, profile_findings)
+CHECKS = (_drift, _hardware, _environment, _files, _requirements, _gradio, profile_findings, zerogpu_findings)

@@ -14,7 +14,7 @@ from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from palm_demo.errors import SpaceError
 from palm_demo.settings import Settings
-from palm_demo.space.checking import FREE
+from palm_demo.space.checking import FIXED_SLEEP, FREE
 from palm_demo.space.checkout import Checkout
 from palm_demo.space.profiles import chosen_on
 from palm_demo.space.refusals import explained
@@ -134,7 +134,7 @@ def _set_secrets(api: HfApi, repo: str, plan: Plan, say: Say) -> None:
 
 def _set_hardware(api: HfApi, repo: str, plan: Plan, say: Say) -> None:
     wanted, runtime = plan.settings.hardware, api.get_space_runtime(repo)
-    seconds = None if wanted.request == FREE else wanted.sleep_seconds  # the free machine's is fixed
+    seconds = None if wanted.request in FIXED_SLEEP else wanted.sleep_seconds
     if (runtime.requested_hardware or runtime.hardware or FREE) != wanted.request:
         api.request_space_hardware(repo, wanted.request, sleep_time=seconds)
         say(f"hardware {wanted.request}, {_sleep(wanted.sleep_seconds)}")

@@ -3,15 +3,17 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from packaging.requirements import InvalidRequirement, Requirement
-
 from palm_demo.errors import FileError, ProfileError
 from palm_demo.profiles import TINY, Chosen, Profile, choose, read_profile
-from palm_demo.profiles.memory import GB
+from palm_demo.profiles.memory import GB, ZERO_GB
 from palm_demo.space.checkout import Checkout
+from palm_demo.space.requirements import FILE, required
 from palm_demo.typed_yaml import Finding
 
 VARIABLE = "PALM_DEMO_PROFILE"
+PAGE_GB, DRIVER_GB = 1.5, 0.6
+"""What the page, and what a GPU's driver, take of a machine's memory."""
+
 MEMORY_GB = {
     "cpu-basic": (16, None),
     "cpu-upgrade": (32, None),
@@ -27,11 +29,10 @@ MEMORY_GB = {
     "l40sx4": (382, 48),
     "l40sx8": (1534, 48),
     "a100-large": (142, 80),
+    "zero-a10g": (ZERO_GB + PAGE_GB, None),
 }
-"""Of the Hub's machines the memory and that of the first GPU (huggingface.co/docs/hub/spaces-gpus)."""
-
-PAGE_GB, DRIVER_GB = 1.5, 0.6
-"""What the page, and what a GPU's driver, take of them."""
+"""Of the Hub's machines the memory and that of the first GPU (huggingface.co/docs/hub/spaces-gpus). Of
+ZeroGPU the Hub tells no more than the GPU's: the machine is taken to have as much."""
 
 
 def profile_findings(checkout: Checkout) -> Iterator[Finding]:
@@ -93,20 +94,10 @@ def _fits(checkout: Checkout, profile: Profile) -> Iterator[Finding]:
 
 def _transformers(checkout: Checkout, profile: Profile) -> Iterator[Finding]:
     """The Hub installs requirements.txt and no extras."""
-    path = checkout.root / "requirements.txt"
-    if profile.flamingo and path.is_file() and "transformers" not in _required(path):
+    there = {requirement.name for _, requirement in required(checkout)}
+    if profile.flamingo and (checkout.root / FILE).is_file() and "transformers" not in there:
         wrong = f"it lacks transformers, on which the OpenFlamingo of {profile_of(checkout)} stands"
-        yield Finding("requirements.txt:1", wrong, "add transformers>=5.23,<6")
-
-
-def _required(path: Path) -> set[str]:
-    names = set()
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            names.add(Requirement(line.partition("#")[0].strip()).name)
-        except InvalidRequirement:
-            continue  # empty, or found elsewhere
-    return names
+        yield Finding(f"{FILE}:1", wrong, "add transformers>=5.23,<6")
 
 
 def _offline(checkout: Checkout, profile: Profile) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ import torch
 from palm_demo.checkpoints import from_reference
 from palm_demo.errors import ProfileError
 from palm_demo.profiles import choose, read_profile
-from palm_demo.profiles.memory import CGROUP, GB, _left_to_container, free_memory
+from palm_demo.profiles.memory import CGROUP, GB, ZERO_GB, _left_to_container, free_memory
 from tests.released import plain_openmammut, test_openflamingo, test_palm
 
 HUB = read_profile("hub")
@@ -118,3 +118,10 @@ def test_a_container_has_what_its_limit_leaves(tmp_path):
     (tmp_path / "memory.stat").write_text("anon 5\ninactive_file 200\n")
     assert min(_left_to_container(tmp_path)) == 500
     assert free_memory()["cpu"] <= min(_left_to_container(CGROUP))
+
+
+def test_weights_for_zerogpu_lie_in_memory_and_fit_the_gpu_that_is_lent(monkeypatch):
+    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
+    free = free_memory()
+    assert free.keys() == {"cpu"} and free["cpu"] <= ZERO_GB * GB
+    assert set(choose(HUB, {"cpu": ZERO_GB * GB}).devices.values()) == {"cpu"}

@@ -41,7 +41,6 @@ def test_a_small_checkout_has_nothing_to_mend(folder, lines):
             "request: gpu",
             "hardware.request is 'gpu'; take one of cpu-basic,",
         ),
-        ("Spacefile", "request: cpu-basic", "request: zero-a10g", "and none here does; take other hardware"),
         ("Spacefile", "sleep_seconds: 172800", "sleep_seconds: 60", "cpu-basic always sleeps after 48 hours"),
         (
             "Spacefile",
@@ -156,6 +155,46 @@ def test_a_profile_cannot_be_downloaded_offline_unless_it_was_before(folder, lin
     preloaded = "preload: [conceptofmind/palm-1b palm_1b_8k_v0.pt, EleutherAI/gpt-neox-20b tokenizer.json]"
     folder.change("Spacefile", "preload: []", preloaded)
     assert folder.run("render") == 0 and folder.run("check") == 0
+
+
+@pytest.fixture
+def on_zerogpu(folder, lines):
+    folder.change("Spacefile", "request: cpu-basic", "request: zero-a10g")
+    lines()
+    return folder
+
+
+def test_zerogpu_is_hardware_to_ask_for(on_zerogpu, lines):
+    on_zerogpu.write("requirements.txt", "gradio>=6.31,<7\ntorch>=2.8\n")
+    assert on_zerogpu.run("check") == 0
+    on_zerogpu.change("Spacefile", "PALM_DEMO_PROFILE: tiny", "PALM_DEMO_PROFILE: hub")
+    on_zerogpu.write("requirements.txt", "gradio>=6.31,<7\ntransformers>=5.23,<6\n")
+    lines()
+    assert on_zerogpu.run("deploy", "--dry-run", "--repo", "owner/page") == 0
+    assert "weights there: PaLM 2b, OpenFlamingo 9B, openMaMMUT L/14" in lines()
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "found"),
+    [
+        ("Spacefile", "sleep_seconds: 172800", "sleep_seconds: 60", "zero-a10g always sleeps after 48 hours"),
+        ("Spacefile", 'python: "3.12"', 'python: "3.11"', "3.11, which ZeroGPU does not have; write 3.12"),
+        (
+            "requirements.txt",
+            "gradio",
+            "torch==2.7.1\ngradio",
+            "requirements.txt:1: it wants torch==2.7.1, and",
+        ),
+        ("requirements.txt", "gradio", "torch>=2.12\ngradio", "2.11.0; let one of these in"),
+        ("requirements.txt", "gradio", "spaces==0.30\ngradio", "the version that it needs; take it out"),
+    ],
+)
+def test_what_zerogpu_does_not_have_is_told(on_zerogpu, lines, name, old, new, found):
+    on_zerogpu.change(name, old, new)
+    assert on_zerogpu.run("render") == 0
+    lines()
+    assert on_zerogpu.run("check") == 1
+    assert any(found in line for line in lines())
 
 
 def palm_alone() -> str:

@@ -93,6 +93,13 @@ def test_hardware_and_sleep_are_asked_for_once(folder, hub):
     assert hub.changes == []
 
 
+def test_zerogpu_is_asked_for_and_its_sleep_left_alone(folder, hub):
+    folder.change("Spacefile", "request: cpu-basic", "request: zero-a10g")
+    assert folder.run("deploy") == 0
+    space = hub.spaces[REPO]
+    assert (space.hardware, space.sleep_seconds) == ("zero-a10g", None)
+
+
 def test_secrets_come_from_the_environment_and_are_never_told(folder, hub, lines, monkeypatch):
     folder.change("Spacefile", "secrets: []", "secrets: [BUCKET_KEY]")
     assert folder.run("deploy") == 1

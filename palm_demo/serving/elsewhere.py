@@ -1,0 +1,139 @@
+"""A session whose models are in other processes: the page is given it in place of one of its own."""
+
+import inspect
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import wraps
+from operator import attrgetter
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from PIL import Image
+
+from palm_demo.gallery import MEMORY
+from palm_demo.lora import Adapter
+from palm_demo.media import Medium, open_image, open_medium
+from palm_demo.serving.answering import Facts
+from palm_demo.session import Session
+from palm_demo.teaching import Progress
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PICTURES, MEDIA = ("image", "images"), ("medium", "media")
+"""What verbs call arguments that can be files of this machine."""
+
+
+def whole(verb: Callable[P, T]) -> Callable[P, T]:
+    """The verb, answered elsewhere."""
+
+    @wraps(verb)
+    def ask(self: "Elsewhere", *arguments, **settings):
+        return self._ask(verb.__name__, *self._sent(verb, arguments, settings))
+
+    return ask
+
+
+def streamed(verb: Callable[P, T], stop: str = "cancelled") -> Callable[P, T]:
+    """The same of a verb that gives its answer piece by piece. stop: what it calls the event that ends it."""
+
+    @wraps(verb)
+    def begin(self: "Elsewhere", *arguments, **settings):
+        stopped = settings.pop(stop, None)
+        return self._begin(verb.__name__, stop, stopped, *self._sent(verb, arguments, settings))
+
+    return begin
+
+
+class Elsewhere(Session, ABC):
+    """A session for the page, whose verbs are answered in other processes.
+
+    Files are opened here, where visitors' uploads lie, and decoded pictures go out. The gallery is here
+    too: the others only see what comes into it. What is no verb (models, tokenizer, writers) is not here.
+    """
+
+    about = property(attrgetter("_facts.about"))
+    scopes = property(attrgetter("_facts.scopes"))
+    context = property(attrgetter("_facts.context"))
+    dim_latents = property(attrgetter("_facts.dim_latents"))
+    fingerprint = property(attrgetter("_facts.fingerprint"))
+    media_limits = property(attrgetter("_facts.media_limits"))
+    bundled = property(attrgetter("_facts.bundled"))
+    form = property(attrgetter("_facts.form"))
+    pictures_of_video = property(attrgetter("_facts.pictures_of_video"))
+
+    stream = streamed(Session.stream)
+    bits_per_byte = whole(Session.bits_per_byte)
+    who_wrote = whole(Session.who_wrote)
+    token_probabilities = whole(Session.token_probabilities)
+    stream_answer = streamed(Session.stream_answer)
+    answers = whole(Session.answers)
+    prompt_length = whole(Session.prompt_length)
+    looked_at = whole(Session.looked_at)
+    caption = whole(Session.caption)
+    captions = whole(Session.captions)
+    caption_alternatives = whole(Session.caption_alternatives)
+    embed_images = whole(Session.embed_images)
+    embed_texts = whole(Session.embed_texts)
+    classify = whole(Session.classify)
+    familiarity = whole(Session.familiarity)
+    _teach = streamed(Session.teach, "stopped")
+
+    def __init__(self, facts: Facts, gallery_place: str | Path = MEMORY):
+        """gallery_place: as in `palm_demo.load`."""
+        self._facts, self.gallery_place = facts, gallery_place
+
+    @abstractmethod
+    def _ask(self, verb: str, arguments: tuple, settings: dict) -> object:
+        """The answer of a verb. Raises what the verb does."""
+
+    @abstractmethod
+    def _begin(
+        self, verb: str, stop: str, stopped: threading.Event | None, arguments: tuple, settings: dict
+    ) -> Iterator[object]:
+        """The items of a verb until `stopped`, which it calls `stop`, is set. Raises at once what the verb
+        raises at once. Of Progress each adapter may come once."""
+
+    def _lend(self, adapter: Adapter) -> object:
+        """A visitor's own scope as it is sent."""
+        return adapter
+
+    def close(self) -> None:
+        """Nothing: the other processes end by themselves."""
+
+    @wraps(Session.teach)
+    def teach(self, *arguments, **settings) -> Iterator[Progress]:
+        return _with_adapters(self._teach(*arguments, **settings))
+
+    def _sent(self, verb: Callable, arguments: tuple, settings: dict) -> tuple[tuple, dict]:
+        """Arguments as another process can use them."""
+        bound = inspect.signature(verb).bind(self, *arguments, **settings)
+        for name, value in bound.arguments.items():
+            if name in PICTURES:
+                bound.arguments[name] = _opened(value, lambda file: open_image(file, self.media_limits))
+            elif name in MEDIA:
+                bound.arguments[name] = _opened(value, self._open_medium)
+            elif isinstance(value, Adapter):
+                bound.arguments[name] = self._lend(value)
+        return bound.args[1:], bound.kwargs
+
+    def _open_medium(self, file: str | Path) -> Medium:
+        frames = open_medium(file, self._facts.frames, self.media_limits)
+        return frames if len(frames) > 1 else frames[0]
+
+
+def _opened(source: Medium | Sequence, open_file: Callable[[str | Path], Medium]) -> Medium | Sequence:
+    """What is a file, or are files in a list of any depth, opened."""
+    if isinstance(source, (str, Path)):
+        return open_file(source)
+    return source if isinstance(source, Image.Image) else [_opened(one, open_file) for one in source]
+
+
+def _with_adapters(progress: Iterator[Progress]) -> Iterator[Progress]:
+    """Each with the adapter that came last."""
+    adapter = None
+    for step in progress:
+        adapter = step.adapter or adapter
+        yield replace(step, adapter=adapter)

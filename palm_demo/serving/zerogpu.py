@@ -1,0 +1,260 @@
+"""A session whose verbs run on ZeroGPU: in processes forked from this one, to each of which a GPU is lent for
+as long as it answers.
+
+This process has the weights in its own memory and never touches CUDA; a worker finds them there, moves them
+to its GPU with its first request and may have others. So nothing has to be on "cuda" before the page is
+built, as the documentation asks, which would have these tensors' values in the main thread alone (`spaces`
+emulates them there), and weights need not be packed when the page is launched. Nothing is compiled.
+
+What only a Space can show, as the tests lend nothing but the CPU: CUDA in a worker, how long it takes to get
+ready there, and how the quotas count.
+"""
+
+import logging
+import mmap
+import os
+import pickle
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from contextvars import copy_context
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import partial, wraps
+from queue import Empty, SimpleQueue
+from typing import ParamSpec, TypeVar
+
+import gradio as gr
+import spaces
+from torch import Tensor
+
+from palm_demo.errors import GpuError, places
+from palm_demo.lora import Adapter
+from palm_demo.serving.answering import Facts, Failed, each_adapter_once, failed
+from palm_demo.serving.durations import longest_teaching, seconds_for
+from palm_demo.serving.elsewhere import Elsewhere
+from palm_demo.session import Session
+from palm_demo.teaching import Progress, TeachingSettings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+REQUESTS = mmap.PAGESIZE
+"""That can be under way at once."""
+
+LOOK_SECONDS = 0.1
+"""Between two looks at the visitor's stop, while nothing comes."""
+
+WORKER_GONE = "ZeroGPU worker error"
+"""The title that `spaces` gives to the end of a worker."""
+
+BEGUN, ENDED = object(), object()
+"""Before the first and after the last item of a worker's."""
+
+
+class Sign(threading.Event):
+    """A stop that this process sets and a worker sees: a byte of memory that both share."""
+
+    def __init__(self, shared: mmap.mmap, place: int):
+        super().__init__()
+        self.shared, self.place = shared, place
+
+    def set(self) -> None:
+        self.shared[self.place] = 1
+
+    def clear(self) -> None:
+        self.shared[self.place] = 0
+
+    def is_set(self) -> bool:
+        return self.shared[self.place] == 1
+
+
+@dataclass(frozen=True)
+class Request:
+    """What crosses to a worker. stop: what the verb calls the event that ends it, None where it gives its
+    answer as a whole."""
+
+    verb: str
+    arguments: tuple
+    settings: dict
+    stop: str | None = None
+
+
+def here(verb: Callable[P, T]) -> Callable[P, T]:
+    """The verb, answered by this process: it takes no GPU, and no visitor's quota."""
+
+    @wraps(verb)
+    def answer(self: "ZeroSession", *arguments, **settings):
+        with self._computing:
+            return verb(self._session, *arguments, **settings)
+
+    return answer
+
+
+class ZeroSession(Elsewhere):
+    """A session around one of this process, whose verbs are answered by workers with a GPU.
+
+    A request has a worker to itself: visitors wait in ZeroGPU's line, not in a batch's. One function is lent
+    to for all verbs, since each has workers of its own. What takes little is answered here: lengths, files,
+    the familiarity that only the small bundled tower has. So are the pictures of a new gallery, which the
+    page asks for before it has visitors, whose quotas count.
+
+    Raises GpuError where no GPU is to be had, or one is taken back.
+    """
+
+    gallery = property(here(lambda session: session.gallery))
+    prompt_length = here(Session.prompt_length)
+    familiarity = here(Session.familiarity)
+    save_adapter = here(Session.save_adapter)
+    load_adapter = here(Session.load_adapter)
+
+    def __init__(self, session: Session, device: str = "cuda"):
+        """session: with its weights on the CPU. device: what workers move them to. It has to be made before
+        the page is launched, when `spaces` tells ZeroGPU that there is something to lend to."""
+        super().__init__(Facts.of(session), session.gallery_place)
+        self._session, self._device, self._moved = session, device, False
+        self._weights_bytes = sum(weight.nbytes for weight in _weights(session))
+        self._shared, self._free = mmap.mmap(-1, REQUESTS), SimpleQueue()
+        for place in range(REQUESTS):
+            self._free.put(place)
+        self._lent_to = spaces.GPU(duration=_asked_for)(self._work)
+        warnings.filterwarnings("ignore", "lancedb fork support", RuntimeWarning)  # no worker has the gallery
+        # a lock that some thread has while a process is forked stays locked there, and torch has several
+        self._computing = computing = threading.Lock()
+        os.register_at_fork(
+            before=computing.acquire, after_in_parent=computing.release, after_in_child=computing.release
+        )
+
+    def teach(self, text: str, **settings) -> Iterator[Progress]:
+        """As `Session.teach`; it ends before the GPU has to go back."""
+        longest = longest_teaching(self._weights_bytes)
+        settings["seconds"] = min(settings.get("seconds", TeachingSettings.seconds), longest)
+        return _some(super().teach(text, **settings))
+
+    def _ask(self, verb: str, arguments: tuple, settings: dict) -> object:
+        (answer,) = self._said(Request(verb, arguments, settings))
+        return answer
+
+    def _begin(
+        self, verb: str, stop: str, stopped: threading.Event | None, arguments: tuple, settings: dict
+    ) -> Iterator[object]:
+        with self._computing:  # raises what is wrong; nothing is written before the first item is asked for
+            getattr(self._session, verb)(*arguments, **settings)
+        return self._said(Request(verb, arguments, settings, stop), stopped)
+
+    def _said(self, request: Request, stopped: threading.Event | None = None) -> Iterator[object]:
+        """The items of a worker. Whoever stops or closes it waits until the worker is done with it, but not
+        in ZeroGPU's line."""
+        verb, given = getattr(Session, request.verb), (request.arguments, request.settings)
+        borrow = partial(
+            self._lent_to, pickle.dumps(request), seconds=seconds_for(verb, *given, self._weights_bytes)
+        )
+        # by the context ZeroGPU knows whose quota counts; the items may be read in another thread
+        return self._read(partial(copy_context().run, self._pump, borrow), stopped or threading.Event())
+
+    def _read(self, pump: Callable[[Sign, SimpleQueue], None], stopped: threading.Event) -> Iterator[object]:
+        said, sign = SimpleQueue(), self._sign()
+        pumping = threading.Thread(target=pump, args=(sign, said), daemon=True)
+        pumping.start()
+        item = None
+        try:
+            while item is not ENDED:
+                if stopped.is_set():
+                    sign.set()
+                    if item is None:
+                        return
+                try:
+                    item = said.get(timeout=LOOK_SECONDS)
+                except Empty:
+                    continue
+                if isinstance(item, Failed):
+                    raise item.error
+                if item is not BEGUN and item is not ENDED:
+                    yield item
+        finally:
+            sign.set()
+            if item is not None:
+                pumping.join()
+
+    def _sign(self) -> Sign:
+        """One that no other request has, until neither its reader nor its pump has it any more."""
+        sign = Sign(self._shared, self._free.get())
+        weakref.finalize(sign, self._free.put, sign.place)
+        sign.clear()
+        return sign
+
+    def _pump(self, borrow: Callable[..., Iterator[bytes]], sign: Sign, said: SimpleQueue) -> None:
+        """All that a worker says, as it comes, whether somebody reads it or not: the worker of a stream that
+        is dropped half read could be another visitor's by then."""
+        try:
+            for item in borrow(place=sign.place):
+                said.put(pickle.loads(item) if item else BEGUN)
+        except gr.Error as error:
+            said.put(Failed(_refused(error)))
+        except Exception as error:
+            logger.error("unforeseen %s\n%s", type(error).__name__, places(error))
+            said.put(Failed(GpuError("ZeroGPU cannot be reached; try again in a moment")))
+        finally:
+            said.put(ENDED)
+
+    def _work(self, request: bytes, place: int, seconds: int) -> Iterator[bytes]:
+        """In a worker. Bytes are all that crosses, as torch would send tensors as memory that both share,
+        and only for as long as the worker lives."""
+        yield b""
+        try:
+            for item in self._items(pickle.loads(request), Sign(self._shared, place)):
+                yield pickle.dumps(item)
+        except Exception as error:
+            yield pickle.dumps(failed(error))
+
+    def _items(self, request: Request, sign: Sign) -> Iterator[object]:
+        self._move()
+        verb = getattr(self._session, request.verb)
+        given = [one.to(self._device) if isinstance(one, Adapter) else one for one in request.arguments]
+        if request.stop is None:
+            yield verb(*given, **request.settings)
+            return
+        for item in each_adapter_once(verb(*given, **request.settings, **{request.stop: sign})):
+            if isinstance(item, Progress) and item.adapter is not None:
+                item = replace(item, adapter=deepcopy(item.adapter).cpu())
+            yield item
+
+    def _move(self) -> None:
+        """The weights to the worker's GPU, with the first of its requests."""
+        if not self._moved:
+            for system in self._session.systems.by_name.values():
+                system.model.to(self._device)
+            self._moved = True
+
+
+def _asked_for(request: bytes, place: int, seconds: int) -> int:
+    return seconds
+
+
+def _weights(session: Session) -> list[Tensor]:
+    """Of all models, those that several share once."""
+    models = [system.model for system in session.systems.by_name.values()]
+    return [*{id(weight): weight for model in models for weight in model.parameters()}.values()]
+
+
+def _some(progress: Iterator[Progress]) -> Iterator[Progress]:
+    """The same; GpuError where it is stopped in ZeroGPU's line, before the first."""
+    nothing = True
+    for step in progress:
+        nothing = False
+        yield step
+    if nothing:
+        raise GpuError("the teaching was stopped before a GPU was there; teach again, and wait for one")
+
+
+def _refused(error: gr.Error) -> GpuError:
+    """What `spaces` says of a line that is full, a quota that is used up, or a worker that is gone."""
+    said = f"{error.title}: {error.message!s}".strip(" .")
+    if error.title == WORKER_GONE:
+        return GpuError(
+            f"the GPU was taken back before the answer was there ({said}); ask for less, or try again"
+        )
+    return GpuError(f"there is no GPU for this now ({said}); try again later")

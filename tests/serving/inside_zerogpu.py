@@ -1,0 +1,419 @@
+"""A session on ZeroGPU gives what a session here gives.
+
+`test_zerogpu.py` runs this file in a process of its own, for `spaces` changes torch and gradio there. What
+schedules the GPUs is made up, and so are they: CUDA is never begun, and workers move weights to the CPU.
+"""
+
+import base64
+import json
+import multiprocessing
+import os
+import re
+import select
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from queue import SimpleQueue
+
+import numpy as np
+import pytest
+import torch
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+from playwright.sync_api import Page, expect, sync_playwright
+
+import palm_demo
+from palm_demo.errors import CheckpointError, GpuError, MediaError, PromptError, ScopeError
+from palm_demo.gallery import MEMORY
+from palm_demo.serving.durations import LONGEST
+from palm_demo.session import Session
+from palm_demo.settings import load_settings
+from tests.serving.device_api import Gpus, lending
+from tests.ui.conftest import BROWSER_FLAGS, BROWSERS, PATIENCE_MS
+
+PROMPT = "It was a dark night"
+HELD = "Wait here until"
+LESSON = Path(palm_demo.__file__).parent / "ui/palm/proverbs.txt"
+torch.set_num_threads(1)
+
+
+class Gate:
+    """Through which texts that begin with HELD go on after their first words: a pipe, which a worker has
+    too. A letter in it is one text's leave."""
+
+    def __init__(self):
+        self.asked, self.leave = os.pipe()
+
+    def open(self) -> None:
+        os.write(self.leave, b"!")
+
+    def wait(self, stopped: threading.Event) -> None:
+        while not stopped.is_set():
+            if select.select([self.asked], [], [], 0.02)[0]:
+                os.read(self.asked, 1)
+                return
+
+
+class Gated(Session):
+    gate: Gate
+
+    def stream(self, prompt, scope=None, *, cancelled=None, **settings) -> Iterator[str]:
+        deltas = super().stream(prompt, scope, cancelled=cancelled, **settings)
+        return self._held(deltas, cancelled) if prompt.startswith(HELD) else deltas
+
+    def _held(self, deltas: Iterator[str], stopped: threading.Event) -> Iterator[str]:
+        yield from islice(deltas, 1)
+        self.gate.wait(stopped)
+        yield from deltas
+
+
+@pytest.fixture(scope="module")
+def gpus() -> Iterator[Gpus]:
+    with lending() as (address, gpus), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPACES_ZERO_GPU", "true")
+        patch.setenv("SPACES_ZERO_DEVICE_API_URL", address)
+        patch.setattr(torch.version, "cuda", torch.version.cuda or "12.8")  # of a torch for CPUs alone
+        import spaces.zero.torch
+
+        for begins_cuda in ("init", "move"):
+            patch.setattr(spaces.zero.torch, begins_cuda, lambda *given, **settings: None)
+        yield gpus
+
+
+@pytest.fixture(scope="module")
+def session() -> Session:
+    return palm_demo.load()
+
+
+@pytest.fixture(scope="module")
+def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture(scope="module")
+def zero(gpus, gate):
+    """The session of a page, around one of its own."""
+    from palm_demo.serving.zerogpu import ZeroSession
+
+    loaded = palm_demo.load()
+    gated = Gated(loaded.systems, loaded.media_limits)
+    gated.gate = gate
+    return ZeroSession(gated, device="cpu")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_kept(gpus):
+    yield
+    gpus.refused = False
+    gpus.until(lambda: gpus.lent == 0 and gpus.in_line == 0)
+
+
+@pytest.fixture
+def pictures(tmp_path) -> list[Path]:
+    """Two files, as a visitor uploads them."""
+    paths = [tmp_path / "red.png", tmp_path / "blue.png"]
+    for path in paths:
+        Image.new("RGB", (64, 64), path.stem).save(path)
+    return paths
+
+
+def seconds(gpus: Gpus) -> int:
+    return int(gpus.asked[-1]["durationSeconds"])
+
+
+def test_texts_and_their_scopes_are_the_sessions(zero, session):
+    asked = {"max_new_tokens": 12, "seed": 3}
+    for scope in (None, session.scopes[0]):
+        deltas = list(zero.stream(PROMPT, scope, **asked))
+        assert len(deltas) > 3 and "".join(deltas) == session.generate(PROMPT, scope, **asked)
+    assert zero.bits_per_byte(PROMPT) == pytest.approx(session.bits_per_byte(PROMPT), rel=1e-4)
+    assert zero.who_wrote(PROMPT) == pytest.approx(session.who_wrote(PROMPT), rel=1e-3)
+    assert [token.text for token in zero.token_probabilities(PROMPT)] == [
+        token.text for token in session.token_probabilities(PROMPT)
+    ]
+
+
+def test_pictures_and_videos_of_this_machine_are_seen(zero, session, pictures):
+    prompt, video = "<media> <media> question: what is it? answer:", [Image.open(path) for path in pictures]
+    media = [str(pictures[0]), video]
+    assert zero.answer(prompt, media, max_new_tokens=8) == session.answer(prompt, media, max_new_tokens=8)
+    assert zero.answers([prompt], [media]) == session.answers([prompt], [media])
+    assert zero.caption(pictures[0]) == session.caption(pictures[0])
+    assert zero.captions(pictures) == session.captions(pictures)
+    assert zero.caption_alternatives(pictures[0], 2).keys() == (
+        session.caption_alternatives(pictures[0], 2).keys()
+    )
+    assert zero.classify(pictures[0], ["cat", "dog"]) == pytest.approx(
+        session.classify(pictures[0], ["cat", "dog"]), rel=1e-3
+    )
+    np.testing.assert_allclose(zero.embed_images(pictures), session.embed_images(pictures), atol=1e-4)
+    np.testing.assert_allclose(zero.embed_texts(["a cat"]), session.embed_texts(["a cat"]), atol=1e-4)
+    looked = zero.looked_at(prompt, media, "a cat")
+    assert looked.tokens == session.looked_at(prompt, media, "a cat").tokens and len(looked.media) == 2
+
+
+def test_what_needs_no_gpu_asks_for_none(zero, session, gpus, pictures, tmp_path):
+    before = len(gpus.asked)
+    assert zero.prompt_length(PROMPT) == session.prompt_length(PROMPT)
+    assert zero.familiarity(pictures[0]) == pytest.approx(session.familiarity(pictures[0]), abs=1e-3)
+    zero.save_adapter(session.palm.scopes[session.scopes[0]], tmp_path / "mine.safetensors")
+    assert zero.load_adapter(tmp_path / "mine.safetensors").rank > 0
+    assert len(zero.gallery) > 0
+    assert len(gpus.asked) == before
+
+
+def test_this_process_writes_nothing_itself(zero):
+    list(zero.stream(PROMPT, max_new_tokens=4, seed=1))
+    assert "continuous batch" not in {thread.name for thread in threading.enumerate()}
+    assert {weight.device.type for weight in zero._session.palm.parameters()} == {"cpu"}
+
+
+def test_one_worker_answers_one_request_after_another(zero, gpus):
+    zero.bits_per_byte(PROMPT)
+    workers = dict(gpus.workers)
+    list(zero.stream(PROMPT, max_new_tokens=4, seed=1))
+    zero.embed_texts(["a cat"])
+    assert gpus.workers == workers
+
+
+def test_what_is_wrong_with_a_request_comes_at_once_and_costs_nothing(zero, gpus, tmp_path):
+    before = len(gpus.asked)
+    with pytest.raises(PromptError, match=r"^the prompt is empty"):
+        zero.stream(" ")
+    with pytest.raises(PromptError):
+        zero.stream_answer("<media> what is it?", [])
+    with pytest.raises(MediaError, match=r"^there is no file gone\.png"):
+        zero.caption(tmp_path / "gone.png")
+    with pytest.raises(CheckpointError, match=r"^there is no weights file at "):
+        zero.load_adapter(tmp_path / "gone.safetensors")
+    assert len(gpus.asked) == before
+
+
+def test_errors_of_a_worker_are_the_sessions(zero):
+    with pytest.raises(ScopeError, match=r"^there is no scope 'nobody'; known scopes: "):
+        zero.bits_per_byte("a", "nobody")
+    with pytest.raises(PromptError, match=r"^the text is empty"):
+        zero.bits_per_byte("")
+
+
+def test_who_stops_ends_the_text_and_the_next_request_is_answered(zero, session, gpus):
+    """The gate stays shut: the text can only end by being stopped."""
+    stopped = threading.Event()
+    deltas = zero.stream(HELD, cancelled=stopped, seed=5, max_new_tokens=200)
+    next(deltas)
+    workers = dict(gpus.workers)
+    stopped.set()
+    assert len(list(deltas)) < 10
+    assert gpus.lent == 0
+    assert zero.bits_per_byte(PROMPT) == pytest.approx(session.bits_per_byte(PROMPT), rel=1e-4)
+    assert gpus.workers == workers
+
+
+def test_a_text_that_nobody_reads_any_more_ends(zero, gpus):
+    deltas = zero.stream(HELD, seed=6, max_new_tokens=200)
+    next(deltas)
+    deltas.close()
+    assert gpus.lent == 0
+
+
+def test_who_drops_a_text_that_has_ended_stops_nobody_elses(zero, session, gpus, gate, monkeypatch):
+    """There are two signs: the third text would be given that of the first, if it were free."""
+    places = SimpleQueue()
+    for place in range(2):
+        places.put(place)
+    monkeypatch.setattr(zero, "_free", places)
+    dropped = zero.stream(PROMPT, max_new_tokens=8, seed=1)
+    next(dropped)
+    gpus.until(lambda: gpus.lent == 0)
+    zero.bits_per_byte(PROMPT)
+    asked = {"max_new_tokens": 12, "seed": 4}
+    deltas = zero.stream(HELD, **asked)
+    first = next(deltas)
+    dropped.close()
+    gate.open()
+    assert first + "".join(deltas) == session.generate(HELD, **asked)
+
+
+def test_words_come_while_the_rest_is_still_written(zero, session, gate):
+    asked = {"max_new_tokens": 12, "seed": 4}
+    deltas = zero.stream(HELD, **asked)
+    first = next(deltas)
+    gate.open()
+    assert first + "".join(deltas) == session.generate(HELD, **asked)
+
+
+def test_two_visitors_at_once_have_a_gpu_each_and_the_third_waits_in_line(zero, session, gpus, gate):
+    asked = {"max_new_tokens": 8, "temperature": 0.0}
+    first, second = zero.stream(HELD, **asked), zero.stream(HELD, **asked)
+    texts = [next(first), next(second)]
+    assert gpus.lent == 2 and len(set(gpus.workers.values())) == 2
+    with ThreadPoolExecutor(1) as third:
+        waiting = third.submit(zero.bits_per_byte, PROMPT)
+        gpus.until(lambda: gpus.in_line == 1)
+        assert not waiting.done()
+        gate.open()
+        gate.open()
+        texts = [texts[0] + "".join(first), texts[1] + "".join(second)]
+        assert waiting.result() == pytest.approx(session.bits_per_byte(PROMPT), rel=1e-4)
+    assert texts == [session.generate(HELD, **asked)] * 2
+
+
+def test_who_stops_in_line_does_not_wait_for_a_gpu(zero, gpus):
+    held = [zero.stream(HELD, seed=7, max_new_tokens=100) for _ in range(2)]
+    for deltas in held:
+        next(deltas)
+    stopped = threading.Event()
+    with ThreadPoolExecutor(2) as visitors:
+        text = visitors.submit(list, zero.stream(PROMPT, cancelled=stopped))
+        taught = visitors.submit(list, zero.teach(LESSON.read_text(encoding="utf-8"), stopped=stopped))
+        gpus.until(lambda: gpus.in_line == 2)
+        stopped.set()
+        assert text.result() == []
+        with pytest.raises(GpuError, match=r"^the teaching was stopped before a GPU was there"):
+            taught.result()
+    assert gpus.lent == 2
+    for deltas in held:
+        deltas.close()
+
+
+def test_a_scope_is_taught_in_a_worker_saved_here_and_written_with(zero, session, tmp_path):
+    stopped = threading.Event()
+    progress = zero.teach(LESSON.read_text(encoding="utf-8"), stopped=stopped, judge_steps=1, rank=4)
+    seen = list(islice(progress, 3))
+    stopped.set()
+    seen += progress
+    assert [step.step for step in seen] == list(range(len(seen))) and len(seen) < 1000
+    assert seen[-1].bits_per_byte is not None  # it was judged once more, and the best kept
+    adapter = seen[-1].adapter
+    zero.save_adapter(adapter, tmp_path / "mine.safetensors")
+    assert zero.load_adapter(tmp_path / "mine.safetensors").rank == 4
+    asked = {"max_new_tokens": 8, "temperature": 0.0}
+    assert zero.generate(PROMPT, adapter, **asked) == session.generate(PROMPT, adapter, **asked)
+
+
+def test_of_a_worker_that_is_killed_its_visitor_hears_and_the_next_is_answered(zero, session, gpus):
+    deltas = zero.stream(HELD, seed=8, max_new_tokens=200)
+    next(deltas)
+    (index,) = gpus._lent.values()
+    os.kill(gpus.workers[index], signal.SIGKILL)
+    with pytest.raises(
+        GpuError, match=r"^the GPU was taken back before the answer was there \(ZeroGPU worker"
+    ):
+        list(deltas)
+    assert zero.bits_per_byte(PROMPT) == pytest.approx(session.bits_per_byte(PROMPT), rel=1e-4)
+
+
+def test_a_quota_that_is_used_up_is_told(zero, gpus):
+    gpus.refused = True
+    with pytest.raises(GpuError, match=r"^there is no GPU for this now \(ZeroGPU quota exceeded: .*\); try"):
+        zero.bits_per_byte(PROMPT)
+
+
+def test_the_longer_a_request_the_longer_the_gpu_is_asked_for(zero, gpus, pictures):
+    list(zero.stream(PROMPT, max_new_tokens=4))
+    short = seconds(gpus)
+    list(zero.stream(PROMPT, max_new_tokens=64, seed=1))
+    long = seconds(gpus)
+    assert 0 < short < long
+    zero.bits_per_byte(PROMPT * 400)
+    assert seconds(gpus) > short
+    zero.embed_images(pictures[:1] * 8)
+    assert seconds(gpus) > short
+    for asked, within in ((20.0, range(21, LONGEST)), (1000.0, [LONGEST])):
+        progress = zero.teach(LESSON.read_text(encoding="utf-8"), seconds=asked)
+        next(progress)
+        progress.close()
+        assert seconds(gpus) in within
+
+
+@pytest.fixture(scope="module")
+def address(zero, gpus, tmp_path_factory) -> str:
+    """Where a page of it is served."""
+    from palm_demo.ui.start import start
+
+    place = {"prevent_thread_lock": True, "quiet": True, "server_name": "127.0.0.1"}
+    folder = tmp_path_factory.mktemp("examples")
+    _, address, _ = start(load_settings(), folder, "tiny", MEMORY, lambda session: zero, **place)
+    return address
+
+
+@pytest.fixture(scope="module")
+def token() -> str:
+    """By which ZeroGPU knows a visitor: the Hub's proxy puts it on every request."""
+    claims = base64.urlsafe_b64encode(json.dumps({"user": "visitor"}).encode()).decode()
+    return f"a.{claims.rstrip('=')}.c"
+
+
+def test_endpoints_are_answered_on_their_visitors_quota(address, token, gpus, session, pictures):
+    assert gpus.reports == 1
+    visitor = Client(address, verbose=False, headers={"X-IP-Token": token})
+    red, caption = handle_file(pictures[0]), session.caption(pictures[0])
+    before = len(gpus.asked)
+    assert visitor.predict(red, api_name="/caption") == caption
+    assert len(visitor.predict("a cat", 3, api_name="/search")) == 3
+    asked = {"max_new_tokens": 8, "temperature": 0.0, "top_p": 1.0, "repetition_penalty": 1.0}
+    assert visitor.predict(PROMPT, api_name="/generate", **asked) == session.generate(PROMPT, **asked)
+    assert [said.get("token") for said in gpus.asked[before:]] == [token] * 3
+    gpus.refused = True
+    with pytest.raises(AppError, match="There is no GPU for this now"):
+        visitor.predict(red, api_name="/caption")
+    gpus.refused = False
+    assert visitor.predict(red, api_name="/caption") == caption
+
+
+@pytest.fixture
+def page(address, token) -> Iterator[Page]:
+    """The PaLM tab in a browser."""
+    executable = next(filter(None, map(shutil.which, BROWSERS)))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=BROWSER_FLAGS)
+        page = browser.new_page(extra_http_headers={"X-IP-Token": token})
+        page.set_default_timeout(PATIENCE_MS)
+        expect.set_options(timeout=PATIENCE_MS)
+        page.goto(address)
+        page.get_by_role("tab", name="PaLM", exact=True).click()
+        yield page
+        browser.close()
+        for worker in multiprocessing.active_children():  # it has the browser's pipes, too, and so keeps it
+            worker.kill()
+            worker.join()
+
+
+def test_texts_side_by_side_wait_for_a_gpu_and_a_held_one_is_stopped(page, token, gpus, monkeypatch):
+    """Two texts on one GPU, and then one that can only end by being stopped."""
+    monkeypatch.setattr(gpus, "count", 1)
+    before = len(gpus.asked)
+    page.get_by_role("tab", name="Side by side", exact=True).click()
+    for _ in range(2):  # of three scopes
+        page.locator("#palm-columns-picked input").press("Backspace")
+    page.get_by_role("button", name="Write side by side").click()
+    for place in range(2):
+        expect(page.locator(f"#palm-columns-{place} textarea")).to_have_value(re.compile(r"\w"))
+    expect(page.get_by_role("button", name="Write side by side")).to_be_enabled(timeout=60_000)
+    assert [said.get("token") for said in gpus.asked[before:]] == [token] * 2
+    page.get_by_role("tab", name="Write", exact=True).click()
+    page.locator("#palm-prompt textarea").fill(HELD)
+    page.get_by_role("button", name="Continue", exact=True).click()
+    expect(page.locator("#palm-text textarea")).to_have_value(re.compile(f"{HELD}.+"))
+    assert gpus.lent == 1
+    page.get_by_role("button", name="Stop", exact=True).click()
+    expect(page.get_by_role("button", name="Continue", exact=True)).to_be_enabled(timeout=60_000)
+    assert gpus.lent == 0
+
+
+def test_the_app_takes_zerogpu_where_it_is(gpus, monkeypatch):
+    from palm_demo.serving import local
+    from palm_demo.serving.zerogpu import ZeroSession
+    from palm_demo.ui import start
+
+    given = []
+    monkeypatch.setattr(start, "start", lambda *arguments: given.append(arguments[-1]))
+    local.serve("tiny")
+    monkeypatch.delenv("SPACES_ZERO_GPU")
+    local.serve("tiny")
+    assert given[0] is ZeroSession and given[1]("a session") == "a session"
