@@ -1,8 +1,8 @@
 """One page and two replicas for all tests, in processes that end with them."""
 
-import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from palm_demo.gallery import MEMORY
 from palm_demo.serving.remote import RemoteSession
 from palm_demo.serving.replicated import NAME, running
 from palm_demo.settings import load_settings
+from tests.ports import free_port
 from tests.serving.gated import Gated
 
 PATIENCE_SECONDS = 120
@@ -50,17 +51,16 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="package")
 def address(folder) -> Iterator[str]:
     """Where the page is."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PORT", str(port))
-        patch.setenv("RAY_worker_niceness", "0")  # at 15, a busy machine lets them starve
-        patch.setenv("OMP_NUM_THREADS", "1")
-        for name in ("RAY_ADDRESS", "GRADIO_TEMP_DIR", "GRADIO_SERVER_NAME", "PALM_DEMO_MCP"):
-            patch.delenv(name, raising=False)
-        with running(partial(Gated, folder), load_settings(), MEMORY, replicas=2) as address:
-            yield address
+    with ExitStack() as until_then:
+        with pytest.MonkeyPatch.context() as patch:  # not for the tests of other pages meanwhile
+            patch.setenv("PORT", str(free_port()))
+            patch.setenv("RAY_worker_niceness", "0")  # at 15, a busy machine lets them starve
+            patch.setenv("OMP_NUM_THREADS", "1")
+            for name in ("RAY_ADDRESS", "GRADIO_TEMP_DIR", "GRADIO_SERVER_NAME", "PALM_DEMO_MCP"):
+                patch.delenv(name, raising=False)
+            page = running(partial(Gated, folder), load_settings(), MEMORY, replicas=2)
+            address = until_then.enter_context(page)
+        yield address
 
 
 @pytest.fixture(scope="package")

@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 import palm_demo
 from palm_demo.session import Session
 from palm_demo.settings import Settings, load_settings
+from tests.ports import free_port
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER_FLAGS = [
@@ -86,7 +87,7 @@ def serve(settings, local_sockets, tmp_path_factory) -> Iterator[Callable[[Sessi
                 blocks,
                 settings,
                 server_name="127.0.0.1",
-                server_port=_free_port(),
+                server_port=free_port(),
                 prevent_thread_lock=True,
                 quiet=True,
             )
@@ -101,12 +102,6 @@ def serve(settings, local_sockets, tmp_path_factory) -> Iterator[Callable[[Sessi
 def address(session, settings, serve) -> str:
     """Where the page of all tests is served."""
     return serve(session, settings)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import asyncio
 import importlib.util
-import socket
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,6 +10,7 @@ from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 
 from palm_demo.errors import MissingExtraError
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="module")
@@ -18,14 +18,11 @@ def ask(address, session, settings, tmp_path_factory) -> Iterator[Callable]:
     """Runs questions to a client of a page that was started with PALM_DEMO_MCP=1."""
     from palm_demo.ui import page
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     blocks = page.build(session, settings, tmp_path_factory.mktemp("mcp"))
-    options = {"server_name": "127.0.0.1", "server_port": port, "prevent_thread_lock": True, "quiet": True}
+    place = {"server_name": "127.0.0.1", "server_port": free_port()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PALM_DEMO_MCP", "1")
-        _, url, _ = page.launch(blocks, settings, **options)
+        _, url, _ = page.launch(blocks, settings, **place, prevent_thread_lock=True, quiet=True)
 
     async def asked(question: Callable[[ClientSession], Awaitable]):
         connection = streamable_http_client(f"{url}gradio_api/mcp/")

@@ -1,6 +1,5 @@
 """A page of a profile: a bar while it loads, then its weights, or the bundled ones and a banner."""
 
-import socket
 import threading
 
 import pytest
@@ -10,6 +9,7 @@ from palm_demo.gallery import MEMORY
 from palm_demo.profiles import Step
 from palm_demo.session import loading
 from palm_demo.ui.opening import opening
+from tests.ports import free_port
 from tests.profiles.weights import publish
 
 
@@ -27,12 +27,6 @@ def started(serve, settings, tmp_path, monkeypatch):
         return start.start(settings, tmp_path / "examples", profile, None, **place, **served)[1]
 
     return begin
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_a_bar_is_shown_until_the_page_takes_its_place_with_a_banner_where_that_failed(
