@@ -40,7 +40,7 @@ class MammutRecipe:
     batch: int = 64
     learning_rate: float = 1e-3
     pictures: int = 81_920
-    reading_steps: int = 800
+    reading_steps: int = 2800
     reading_batch: int = 128
     seed: int = 0
 
