@@ -13,6 +13,7 @@ from playwright.sync_api import Page, expect
 
 from palm_demo.gallery import Filters, Gallery, fill, open_gallery
 from palm_demo.settings import GalleryRules
+from palm_demo.ui.mammut.finding import WORDS
 
 
 def press(page: Page, name: str) -> None:
@@ -39,6 +40,11 @@ def test_a_caption_comes_with_what_might_have_been_said(visit, session):
     expect(others).to_contain_text("%")
     expect(others.locator(".confidence-set")).to_have_count(5)
     expect(others).to_contain_text(page.get_by_label("MaMMUT sees").input_value())
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_what_the_page_offers_to_search_for_is_found(session, words):
+    assert session.search(words, 1)[0].caption.startswith(words)
 
 
 def test_filters_leave_only_captions_that_contain_the_words(visit, session):

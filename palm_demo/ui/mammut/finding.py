@@ -19,12 +19,13 @@ from palm_demo.ui.strangeness import no_warning
 from palm_demo.ui.uploads import check_filters, check_hits, check_picture, check_prompt
 
 WORDS = (
-    "a cat",
-    "something to eat",
-    "a car on a blue background",
-    "three birds",
-    "a dog to the left of a ball",
+    "a goose",
+    "a car on a white background",
+    "five foxes",
+    "three cupcakes",
+    "a horse above a roller skate",
 )
+"""A new gallery has them."""
 SHOWN = 24
 
 
@@ -42,7 +43,7 @@ def finding(
     with gr.Row(equal_height=True):
         words = gr.Textbox(
             label="Search with words",
-            placeholder="a cat on a blue background",
+            placeholder="a fox on a blue background",
             scale=4,
             elem_id="mammut-words",
         )
