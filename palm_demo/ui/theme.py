@@ -59,7 +59,7 @@ footer .divider:last-child { display: none; }
 @media (max-width: 700px) {
   .strip { width: calc(50% - 0.6rem); }
   .strip.film div { grid-template-columns: repeat(4, minmax(0, 1fr)); }
-  #flamingo-samples .grid-container { grid-template-columns: repeat(3, minmax(0, 1fr)); }
+  .captioned .grid-container { grid-template-columns: repeat(3, minmax(0, 1fr)); }
 }
 /* some of Gradio's colours of labels are too light for their white text */
 .marked .token .label { background: var(--primary-700) !important; }

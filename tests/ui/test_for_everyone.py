@@ -127,6 +127,15 @@ def test_a_phone_needs_no_sideways_scrolling(visit, tab):
     assert widths and max(widths.values()) <= PHONE["width"], widths
 
 
+def test_a_phone_shows_all_pictures_of_the_gallery(visit):
+    page = visit("MaMMUT")
+    page.set_viewport_size(PHONE)
+    pictures = page.locator("#mammut-gallery button")
+    expect(pictures.last).to_be_visible()
+    boxes = [picture.bounding_box() for picture in pictures.all()]
+    assert max(box["x"] + box["width"] for box in boxes) <= PHONE["width"]
+
+
 def go_to(page: Page, goal: Locator) -> None:
     """From where the keyboard is, on to something by the Tab key alone."""
     for _ in range(MOST_KEYS):

@@ -47,6 +47,13 @@ def test_what_the_page_offers_to_search_for_is_found(session, words):
     assert session.search(words, 1)[0].caption.startswith(words)
 
 
+def test_an_example_is_searched_for_in_one_click(visit):
+    page = visit("MaMMUT")
+    page.locator("#mammut-examples").get_by_role("button", name=WORDS[0]).click()
+    expect(page.get_by_label("Search with words")).to_have_value(WORDS[0])
+    expect(shown(page).first).to_contain_text(f"· {WORDS[0]}")
+
+
 def test_filters_leave_only_captions_that_contain_the_words(visit, session):
     page = visit("MaMMUT")
     page.get_by_label("Search with words").fill("a cat")

@@ -66,7 +66,13 @@ def finding(
             elem_id="mammut-since",
         )
     links.button({"count": count})
-    gr.Examples([[text] for text in WORDS], words, label="Try")
+    examples = gr.Dataset(
+        components=[words],
+        samples=[[text] for text in WORDS],
+        label="Examples: one click searches",
+        type="index",
+        elem_id="mammut-examples",
+    )
     heading = gr.HTML(_heading(session), elem_id="mammut-heading")
     gallery = gr.Gallery(
         _shown(start),
@@ -115,6 +121,15 @@ def finding(
     outputs, asked = [gallery, found, heading], [count, contains, since]
     search.click(on_search, [words, *asked], outputs, **computed)
     words.submit(on_search, [words, *asked], outputs, **computed)
+    loaded = examples.click(
+        lambda index: WORDS[index],
+        examples,
+        words,
+        queue=False,
+        show_progress="hidden",
+        api_visibility="private",
+    )
+    loaded.then(on_search, [words, *asked], outputs, **computed)
     described.similar.click(on_similar, [described.picture, *asked], outputs, **computed, **AS_IT_CAME)
     both.click(on_both, [described.picture, words, *asked], outputs, **computed, **AS_IT_CAME)
     others.click(on_others, None, outputs, queue=False, api_visibility="private")
