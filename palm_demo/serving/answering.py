@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from palm_demo.errors import PalmDemoError, places
 from palm_demo.media import MediaLimits
@@ -31,18 +31,8 @@ class Facts:
 
     @classmethod
     def of(cls, session: Session) -> "Facts":
-        return cls(
-            session.about,
-            session.scopes,
-            session.context,
-            session.dim_latents,
-            session.fingerprint,
-            session.media_limits,
-            session.bundled,
-            session.form,
-            session.pictures_of_video,
-            session.systems.frames,
-        )
+        own = {field.name: getattr(session, field.name) for field in fields(cls) if field.name != "frames"}
+        return cls(**own, frames=session.systems.frames)
 
 
 @dataclass(frozen=True)

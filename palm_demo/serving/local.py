@@ -15,15 +15,11 @@ def serve(profile: str | None) -> None:
     settings = load_settings()
     with page_folder() as folder:
         examples = surround(settings, folder)
-        answering = _on_zerogpu() if on_zerogpu() else _as_it_is
+        around = {"answering": _on_zerogpu()} if on_zerogpu() else {}
 
         from palm_demo.ui.start import start
 
-        start(settings, examples, profile, os.environ.get("PALM_DEMO_GALLERY"), answering)
-
-
-def _as_it_is(session: Session) -> Session:
-    return session
+        start(settings, examples, profile, os.environ.get("PALM_DEMO_GALLERY"), **around)
 
 
 def _on_zerogpu() -> type[Session]:

@@ -3,7 +3,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
-from itertools import islice, pairwise
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from palm_demo.serving.remote import RemoteSession
 from palm_demo.session import Session
 from palm_demo.ui.palm.teaching import PROVERBS
 from tests.serving.conftest import until
+from tests.serving.lessons import taught_until_stopped
 
 BUILT_ON_OTHERS = {"generate", "answer", "similarity", "search", "gallery"}
 MODELS = {"palm", "flamingo", "mammut"}
@@ -141,13 +142,7 @@ def test_a_scope_of_a_visitors_own_stays_where_it_was_used(remote, session, gate
 
 
 def test_a_scope_is_taught_on_a_replica_saved_here_and_read_again(remote, session, tmp_path):
-    stopped = threading.Event()
-    progress = remote.teach(PROVERBS.read_text(encoding="utf-8"), stopped=stopped, judge_steps=1, rank=4)
-    seen = list(islice(progress, 3))
-    stopped.set()
-    seen += progress
-    assert [step.step for step in seen] == list(range(len(seen))) and len(seen) < 1000
-    assert seen[-1].bits_per_byte is not None  # it was judged once more, and the best kept
+    seen = taught_until_stopped(remote, PROVERBS.read_text(encoding="utf-8"))
     assert len({id(step.adapter) for step in seen}) == 1 + sum(
         later.best < earlier.best for earlier, later in pairwise(seen)
     )
