@@ -7,4 +7,5 @@ session.generate("Once upon a time")
 
 from palm_demo.session import Session, load
 
-__all__ = ["Session", "load"]
+__version__ = "0.1.0"
+__all__ = ["Session", "__version__", "load"]

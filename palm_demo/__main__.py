@@ -1,4 +1,4 @@
-"""`python -m palm_demo --help` lists what there is."""
+"""`python -m palm_demo --help` lists what there is, as `palm-demo --help` does where it is installed."""
 
 import sys
 

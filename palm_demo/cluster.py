@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from types import ModuleType
 
 from palm_demo.errors import ClusterError, MissingExtraError
+from palm_demo.installation import pip_install
 
 
 @contextmanager
@@ -22,9 +23,7 @@ def connected(cpus: int, instead: str) -> Iterator[ModuleType]:
     try:
         import ray
     except ImportError as error:
-        raise MissingExtraError(
-            f"Ray is not installed; `pip install 'palm-demo[ray]'`, or {instead}"
-        ) from error
+        raise MissingExtraError(f"Ray is not installed; {pip_install('ray')}, or {instead}") from error
     # Ray starts its processes anew at once, which is what this warning fears it does not
     warnings.filterwarnings("ignore", "lancedb fork support", RuntimeWarning)
     started = not ray.is_initialized()

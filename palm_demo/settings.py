@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 from palm_demo.generation import BatchLimits
+from palm_demo.installation import SPACEFILE
 from palm_demo.media import MediaLimits
 from palm_demo.typed_yaml import Amount, Count, Rule, Text, like, one_of, read_typed
 
-SPACEFILE = Path(__file__).resolve().parents[1] / "Spacefile"
 WRITERS, OTHER_THREADS = 3, 16
 COLORS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
 

@@ -1,1 +1,1 @@
-"""`python -m palm_demo`: what a session can do, from the command line. One file per group of verbs."""
+"""`palm-demo`: what a session can do, from the command line. One file per group of verbs."""

@@ -1,12 +1,14 @@
-"""The command line: `python -m palm_demo VERB …`."""
+"""The command line: `palm-demo VERB …`, and `python -m palm_demo VERB …` in a checkout."""
 
 import argparse
 import logging
 import sys
 from collections.abc import Sequence
 
+import palm_demo
 from palm_demo.cli import gallery, pictures, serving, texts
 from palm_demo.errors import PalmDemoError
+from palm_demo.installation import COMMAND, NAME
 
 GROUPS = (texts, pictures, gallery, serving)
 """Each adds its verbs to the parser, and says of each what it runs."""
@@ -14,8 +16,9 @@ GROUPS = (texts, pictures, gallery, serving)
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m palm_demo", description="PaLM, Flamingo and MaMMUT from the command line."
+        prog=COMMAND, description="PaLM, Flamingo and MaMMUT from the command line."
     )
+    parser.add_argument("--version", action="version", version=f"{NAME} {palm_demo.__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for group in GROUPS:
         group.add_verbs(verbs)

@@ -5,6 +5,8 @@ import logging
 import os
 from pathlib import Path
 
+from palm_demo.installation import data_folder
+
 logger = logging.getLogger(__name__)
 
 MEMORY = "memory://"
@@ -15,7 +17,7 @@ def beside_the_app(profile: str | None = None) -> Path:
     """The default folder of the page and of the command line. profile: whose weights are not the bundled
     ones has a gallery of its own."""
     name = "gallery" if profile is None else f"gallery-{profile}"
-    return Path(__file__).resolve().parents[2] / name
+    return data_folder() / name
 
 
 def chosen_place(named: str | None, default: Path | None = None) -> str:

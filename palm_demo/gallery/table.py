@@ -16,6 +16,7 @@ from palm_demo.errors import GalleryError
 from palm_demo.gallery import index
 from palm_demo.gallery.filters import EVERYTHING, Filters
 from palm_demo.gallery.rows import SHOWN, Hit, Item, Row, as_hits, as_item, as_table, schema
+from palm_demo.installation import COMMAND
 
 if TYPE_CHECKING:
     from lancedb.table import Table
@@ -180,7 +181,7 @@ def open_gallery(place: str | Path, fingerprint: str, dim_latents: int) -> Galle
             raise GalleryError(
                 f"the gallery in {place} was made by other weights ({others[0].removeprefix(NAME)}) than "
                 f"these ({fingerprint}); make it anew from its pictures with "
-                f"`python -m palm_demo gallery rebuild --gallery {place}`"
+                f"`{COMMAND} gallery rebuild --gallery {place}`"
             )
         return Gallery(place, fingerprint, begin(database, fingerprint, dim_latents))
 

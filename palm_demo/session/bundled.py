@@ -1,19 +1,18 @@
 """The weights that come along, as systems; each file is read when it is first needed."""
 
 from functools import cached_property
-from pathlib import Path
 
 from palm_demo import checkpoints
 from palm_demo.about import of_bundled
 from palm_demo.checkpoints.blueprints import PaLMBlueprint
 from palm_demo.familiarity import Familiarity
 from palm_demo.generation import BatchLimits
+from palm_demo.installation import ASSETS
 from palm_demo.models import Flamingo, MaMMUT, PaLM
 from palm_demo.session.systems import System
 from palm_demo.tokenizer import Tokenizer
 from palm_demo.vision import VisionTower
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
 WEIGHTS = ASSETS / "weights"
 
 

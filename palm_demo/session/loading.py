@@ -10,6 +10,7 @@ import torch
 from palm_demo.errors import MissingExtraError, PalmDemoError, ProfileError
 from palm_demo.gallery import MEMORY
 from palm_demo.generation import BatchLimits
+from palm_demo.installation import pip_install
 from palm_demo.media import MediaLimits
 from palm_demo.profiles import TINY, Chosen, Step, Tell, choose, download, free_memory, read_profile, untold
 from palm_demo.prompting import OPENFLAMINGO, OURS
@@ -86,7 +87,7 @@ def _released(profile: str | Path, limits: BatchLimits, tell: Tell) -> Systems:
     read = read_profile(profile)
     if read.flamingo and importlib.util.find_spec("transformers") is None:
         raise MissingExtraError(
-            "OpenFlamingo needs transformers, which is not installed; pip install 'palm-demo[openflamingo]', "
+            f"OpenFlamingo needs transformers, which is not installed; {pip_install('openflamingo')}, "
             "or add transformers to requirements.txt"
         )
     chosen = choose(read, free_memory())

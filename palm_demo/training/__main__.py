@@ -4,6 +4,7 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
+from palm_demo.installation import ASSETS, INSTALLED
 from palm_demo.training.card import write_card
 from palm_demo.training.familiarity import FamiliarityRecipe, train_familiarity
 from palm_demo.training.flamingo import FlamingoRecipe, train_flamingo
@@ -14,7 +15,6 @@ from palm_demo.training.place import Workplace
 from palm_demo.training.scope import ScopeRecipe, train_scope
 from palm_demo.training.tokenizer import TokenizerRecipe, train_tokenizer
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
 RECIPES = {
     "tokenizer": (TokenizerRecipe, train_tokenizer),
     "mammut": (MammutRecipe, train_mammut),
@@ -35,7 +35,8 @@ def make_parser() -> argparse.ArgumentParser:
         made.set_defaults(corpus=None)
         if verb in READ_BOOKS:
             made.add_argument("--corpus", type=Path, required=True, help="folder of .txt files")
-        made.add_argument("--assets", type=Path, default=ASSETS, help="where results go")
+        # what pip installed is not to be written over
+        made.add_argument("--assets", type=Path, default=ASSETS, required=INSTALLED, help="where results go")
         made.add_argument("--run", type=Path, help="checkpoints and log; default runs/NAME")
         made.add_argument("--checkpoint-seconds", type=float, default=Intervals.checkpoint_seconds)
         made.add_argument("--measure-steps", type=int, default=Intervals.measure_steps)

@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from palm_demo.errors import MissingExtraError, PalmDemoError
+from palm_demo.installation import pip_install
 from palm_demo.session import Session
 from palm_demo.settings import Settings
 from palm_demo.ui import flamingo, mammut, palm
@@ -109,7 +110,7 @@ def _wants_mcp() -> bool:
     """Whether PALM_DEMO_MCP=1 asks for an MCP server, without which Gradio would go on in silence."""
     wanted = os.environ.get("PALM_DEMO_MCP") == "1"
     if wanted and importlib.util.find_spec("mcp") is None:
-        raise MissingExtraError("PALM_DEMO_MCP is 1 but mcp is not installed; pip install 'palm-demo[mcp]'")
+        raise MissingExtraError(f"PALM_DEMO_MCP is 1 but mcp is not installed; {pip_install('mcp')}")
     return wanted
 
 

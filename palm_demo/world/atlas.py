@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-SPRITES = Path(__file__).resolve().parents[2] / "assets" / "sprites"
+from palm_demo.installation import ASSETS
+
+SPRITES = ASSETS / "sprites"
 STYLES = (
     "noto",
     "noto-v1",

@@ -27,7 +27,7 @@ def test_without_an_engine_it_is_the_page_of_app(monkeypatch):
 def test_without_ray_the_remedy_is_told(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ray", None)
     assert main(["serve", "--engine", "ray"]) == 2
-    assert "pip install 'palm-demo[ray]'" in capsys.readouterr().err
+    assert 'pip install -e ".[ray]" in the checkout' in capsys.readouterr().err
 
 
 def test_no_replicas_are_refused(capsys):

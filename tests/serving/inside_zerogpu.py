@@ -30,6 +30,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 import palm_demo
 from palm_demo.errors import CheckpointError, GpuError, MediaError, PromptError, ScopeError
 from palm_demo.gallery import MEMORY
+from palm_demo.installation import ASSETS
 from palm_demo.serving.durations import LONGEST
 from palm_demo.session import Session
 from palm_demo.settings import load_settings
@@ -39,7 +40,7 @@ from tests.ui.conftest import BROWSER_FLAGS, BROWSERS, PATIENCE_MS
 
 PROMPT = "It was a dark night"
 HELD = "Wait here until"
-LESSON = Path(palm_demo.__file__).parent / "ui/palm/proverbs.txt"
+LESSON = ASSETS / "proverbs.txt"
 torch.set_num_threads(1)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -64,5 +65,5 @@ def test_without_the_extra_the_page_says_what_to_install(address, monkeypatch, s
     monkeypatch.setenv("PALM_DEMO_MCP", "1")
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "mcp" else real(name))
-    with pytest.raises(MissingExtraError, match=r"pip install 'palm-demo\[mcp\]'"):
+    with pytest.raises(MissingExtraError, match=re.escape('pip install -e ".[mcp]"')):
         page.launch(gr.Blocks(), settings)

@@ -23,6 +23,7 @@ from palm_demo.checkpoints.released.openflamingo_names import FAMILIES, Family, 
 from palm_demo.checkpoints.sizing import Sizes
 from palm_demo.decoder import Size
 from palm_demo.errors import CheckpointError, MissingExtraError
+from palm_demo.installation import pip_install
 from palm_demo.models.flamingo import Flamingo
 from palm_demo.models.media_encoder import MediaEncoder
 from palm_demo.models.text_tower import TextTower
@@ -98,7 +99,7 @@ def _towers() -> ModuleType:
         from palm_demo.models import transformers_towers
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            f"OpenFlamingo needs {error.name}, which is not installed; pip install 'palm-demo[openflamingo]'"
+            f"OpenFlamingo needs {error.name}, which is not installed; {pip_install('openflamingo')}"
         ) from error
     return transformers_towers
 

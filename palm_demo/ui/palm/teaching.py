@@ -5,6 +5,7 @@ from pathlib import Path
 import gradio as gr
 
 from palm_demo.errors import CheckpointError, ScopeError
+from palm_demo.installation import ASSETS
 from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.teaching import FEWEST_TOKENS
@@ -19,7 +20,7 @@ TAB = "palm-teaching"
 QUIET = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
 """Through the queue all the same: warnings do not reach a visitor without it."""
 
-PROVERBS = Path(__file__).parent / "proverbs.txt"
+PROVERBS = ASSETS / "proverbs.txt"
 
 
 def teaching_tab(
