@@ -23,19 +23,25 @@ def fill(
 
     names: our name -> the file's, for every weight of the model. beside: what the file has to have as
     well, by its shape. device, dtype: what the weights become, tensor by tensor; None leaves them as they
-    are. Tensors of a file are read one after another, those of the caller's are copied.
+    are. Tensors of a file are read one after another, those of the caller's are copied. A single number may
+    come as () or as (1,): its publishers' code has had both.
 
     Raises CheckpointError that names the first tensors that are missing, unexpected or wrongly shaped,
     before one is read.
     """
-    empty = model.state_dict()
+    empty, given = model.state_dict(), outlines(tensors)
     wanted = {theirs: tuple(empty[ours].shape) for ours, theirs in names.items()} | dict(beside)
-    if said := misfit(wanted, outlines(tensors)):
+    wanted |= {name: (1,) for name, shape in wanted.items() if not shape and _is_number(given.get(name))}
+    if said := misfit(wanted, given):
         raise CheckpointError(f"these tensors do not fit {layout}: {said}")
     shared = not isinstance(tensors, StoredTensors)
     made = {
-        ours: tensors[theirs].detach().to(device=device, dtype=dtype, copy=shared)
+        ours: tensors[theirs].detach().to(device=device, dtype=dtype, copy=shared).view(empty[ours].shape)
         for ours, theirs in names.items()
     }
     model.load_state_dict(made, assign=True)
     return model.eval()
+
+
+def _is_number(outline: Tensor | None) -> bool:
+    return outline is not None and tuple(outline.shape) == (1,)

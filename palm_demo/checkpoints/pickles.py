@@ -13,19 +13,33 @@ from torch import Tensor
 
 from palm_demo.errors import CheckpointError
 
+SUFFIXES = (".pt", ".pth", ".bin")
+"""Of names of pickles."""
+
 SOURCE = "converted_from"
 NESTED = ("model_state_dict", "state_dict")
 """Under which training scripts put the weights among other things."""
 
 
+def beside(path: Path) -> Path:
+    """Where a pickle's weights are as safetensors once it was converted."""
+    return path.with_name(f"{path.name}.safetensors")
+
+
+def is_there(path: Path) -> bool:
+    """Whether a file of weights can be read: it is there, or it was a pickle and what it became is."""
+    return path.is_file() or (path.suffix in SUFFIXES and beside(path).is_file())
+
+
 def converted(path: Path) -> Path:
-    """The safetensors file beside a pickle, made when it is missing or of an older pickle.
+    """The safetensors file beside a pickle, made when it is missing or of an older pickle. Where the pickle
+    has been removed since, the file is taken as it is.
 
     Raises CheckpointError when the pickle is damaged, cut short or holds more than tensors, or when the
     other file cannot be written.
     """
-    made = path.with_name(f"{path.name}.safetensors")
-    if not _is_of(made, path):
+    made = beside(path)
+    if path.is_file() and not _is_of(made, path):
         _write(made, path, _independent(_flat(_unpickled(path), path)))
     return made
 

@@ -12,10 +12,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from palm_demo.checkpoints.pickles import converted
+from palm_demo.checkpoints.pickles import converted, is_there
 from palm_demo.errors import CheckpointError
 
 INDEX = ".index.json"
+HEADS = ("lm_head.weight",)
+"""What transformers calls a language model's head. An index names it also where it is the embedding by another
+name, which no shard holds a second time."""
+
 DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -81,13 +85,16 @@ class StoredTensors(Mapping[str, Tensor]):
 
 def open_weights(path: Path) -> StoredTensors:
     """path: a safetensors file, the `.index.json` of several, or a pickle of tensors (.pt, .pth, .bin),
-    which is converted once, to a file beside it.
+    which is converted once, to a file beside it, and is not needed any more from then on.
+
+    A head that an index names and no shard has is left out: a model whose head is not tied to its embedding
+    demands it, and is refused.
 
     Raises CheckpointError when something is missing, damaged or cut short, when a pickle holds more than
     tensors, or when there is no room to convert it.
     """
     path = Path(path)
-    if not path.is_file():
+    if not is_there(path):
         raise CheckpointError(f"there is no weights file at {path}")
     if path.name.endswith(INDEX):
         return StoredTensors(_shards(path))
@@ -123,12 +130,15 @@ def _shards(index: Path) -> dict[str, SafetensorsFile]:
     for shard, path in shards.items():
         if Path(shard).name != shard:
             raise CheckpointError(f"{index} names {shard!r}; shards have to lie beside their index")
-        if not path.is_file():
+        if not is_there(path):
             raise CheckpointError(f"{index} names {shard}, which is not beside it; download it too")
     opened = {shard: _open(path) for shard, path in shards.items()}
     for shard, file in opened.items():
         promised = {name for name, place in places.items() if place == shard}
-        if lacking := sorted(promised - set(file.names())):
+        missing = promised - set(file.names())
+        for head in missing.intersection(HEADS):
+            del places[head]
+        if lacking := sorted(missing.difference(HEADS)):
             raise CheckpointError(
                 f"{file.path} lacks {', '.join(lacking[:3])}, which {index.name} says it has; download "
                 "both again"

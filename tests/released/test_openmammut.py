@@ -169,6 +169,13 @@ def test_every_tensor_is_demanded(weights):
         assert name.rsplit(".", 2)[0] in refused({n: t for n, t in weights.items() if n != name}), name
 
 
+def test_a_scale_may_come_with_an_axis_of_one(weights, ours):
+    listed = weights | {"logit_scale": weights["logit_scale"][None]}
+    read = from_reference("openmammut", listed, heads=HEADS, text_heads=TEXT_HEADS)
+    assert read.logit_scale.shape == () and torch.equal(read.scale, ours.scale)
+    assert "wrong shape: logit_scale is (2,), not ()" in refused(weights | {"logit_scale": torch.zeros(2)})
+
+
 def test_a_surplus_tensor_is_named(weights):
     assert "unexpected: text.odd" in refused(weights | {"text.odd": torch.zeros(1)})
 

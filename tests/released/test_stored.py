@@ -132,6 +132,17 @@ def test_a_pickle_is_converted_once_and_again_when_it_has_changed(pickled, weigh
     assert same(open_weights(pickled), other)
 
 
+def test_a_pickle_need_not_stay_once_it_was_converted(pickled, weights):
+    open_weights(pickled)
+    pickled.unlink()
+    assert same(open_weights(pickled), weights)
+    made = pickled.with_name("model.pt.safetensors")
+    made.write_bytes(made.read_bytes()[:100])
+    assert "model.pt.safetensors is damaged" in refused(pickled)
+    made.unlink()
+    assert refused(pickled) == f"there is no weights file at {pickled}"
+
+
 @pytest.mark.parametrize("nest", ["model_state_dict", "state_dict"])
 def test_what_a_training_script_puts_around_weights_is_taken_off(nest, weights, tmp_path):
     wrapped = {f"module.{name}": t for name, t in weights.items()}
@@ -223,6 +234,38 @@ def test_a_shard_without_what_its_index_promises_is_named(sharded):
     places["weight_map"]["odd"] = "model-00001-of-00002.safetensors"
     sharded.write_text(json.dumps(places))
     assert "model-00001-of-00002.safetensors lacks odd" in refused(sharded)
+
+
+def tied(index, name):
+    """The index says that the first shard has a tensor of this name too, which it has not."""
+    places = json.loads(index.read_text())
+    places["weight_map"][name] = "model-00001-of-00002.safetensors"
+    index.write_text(json.dumps(places))
+    return index
+
+
+def test_a_tied_head_that_an_index_names_and_no_shard_has_is_left_out(sharded, weights):
+    assert same(open_weights(tied(sharded, "lm_head.weight")), weights)
+
+
+@pytest.mark.parametrize("name", ["embed_out.weight", "transformer.lm_head.bias", "lm_head.weight.odd"])
+def test_nothing_else_that_no_shard_has_is_left_out(name, sharded):
+    assert f"lacks {name}" in refused(tied(sharded, name))
+
+
+def test_an_index_of_pickles_is_read_after_they_were_converted_and_removed(sharded, weights):
+    places = json.loads(sharded.read_text())["weight_map"]
+    for shard in sorted(set(places.values())):
+        pickle_of_it = sharded.with_name(shard).with_suffix(".bin")
+        torch.save({n: weights[n] for n, place in places.items() if place == shard}, pickle_of_it)
+        sharded.with_name(shard).unlink()
+    index = sharded.with_name("pytorch_model.bin.index.json")
+    places = {name: place.replace(".safetensors", ".bin") for name, place in places.items()}
+    index.write_text(json.dumps({"weight_map": places}))
+    assert same(open_weights(index), weights)
+    for shard in index.parent.glob("*.bin"):
+        shard.unlink()
+    assert same(open_weights(index), weights)
 
 
 def test_an_index_cannot_point_out_of_its_folder(sharded):
