@@ -8,6 +8,10 @@ class PalmDemoError(ValueError):
     """Base of everything that is the caller's to mend."""
 
 
+class ArgumentError(PalmDemoError):
+    """An argument that a verb does not take, or of a kind that it cannot use."""
+
+
 class PromptError(PalmDemoError):
     """A prompt that cannot be run: empty, too long, or at odds with its media."""
 

@@ -5,12 +5,14 @@ import time
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from numbers import Real
 from random import Random
 
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
+from palm_demo.arguments import check_number, shown
 from palm_demo.errors import TeachingError
 from palm_demo.lora import Adapter
 from palm_demo.models.palm import IGNORED, PaLM
@@ -51,13 +53,22 @@ class TeachingSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, high in (("rank", 256), ("steps", 1_000_000), ("batch", 1024), ("window", 65_536)):
+        for name, low, high in (
+            ("rank", 1, 256),
+            ("steps", 1, 1_000_000),
+            ("batch", 1, 1024),
+            ("window", 1, 65_536),
+            ("judge_steps", 1, 1_000_000),
+            ("patience", 1, 1_000_000),
+            ("seed", 0, 2**63 - 1),
+        ):
             value = getattr(self, name)
-            if not isinstance(value, int) or not 1 <= value <= high:
-                raise TeachingError(f"{name} is {value!r}; it can be a whole number, 1 to {high:,}")
+            hint = f"{getattr(type(self), name)} by default"
+            check_number(name, value, low, high, hint, TeachingError, whole=True)
         for name, high in (("seconds", float("inf")), ("learning_rate", 1)):
-            if not 0 < (value := getattr(self, name)) <= high:
-                raise TeachingError(f"{name} is {value!r}; it can be above 0, to {high}")
+            value = getattr(self, name)
+            if not isinstance(value, Real) or isinstance(value, bool) or not 0 < value <= high:
+                raise TeachingError(f"{name} is {shown(value)}; it can be above 0, to {high}")
 
 
 @dataclass(frozen=True)
@@ -100,9 +111,11 @@ def teach(
 
 
 def parted(text: str) -> tuple[str, str]:
-    """The text to learn from and, from a word's beginning on, its last tenth to judge by."""
-    cut = len(text) * 9 // 10
-    cut += len(text[cut:]) - len(text[cut:].lstrip())
+    """The text to learn from and, from a word's beginning on, its last tenth to judge by, white space
+    at its end aside."""
+    said = text.rstrip()
+    cut = len(said) * 9 // 10
+    cut += len(said[cut:]) - len(said[cut:].lstrip())
     while cut > 0 and not text[cut - 1].isspace():
         cut -= 1
     return text[:cut], text[cut:]

@@ -6,10 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+from palm_demo.arguments import is_unicode, shown
 from palm_demo.errors import GalleryError
 
 if TYPE_CHECKING:
     from lancedb.expr import Expr
+
+
+FIRST_YEAR, LAST_YEAR = 1970, 2200
+"""No picture was added before the first; nanoseconds since then fit 64 bits until after the last."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,19 @@ class Filters:
 
     contains: str | None = None
     since: datetime | None = None
+
+    def __post_init__(self) -> None:
+        """Raises GalleryError on words or a moment that no caption and no picture can have."""
+        words = self.contains
+        if words is not None and not (isinstance(words, str) and is_unicode(words)):
+            raise GalleryError(f"contains is {shown(self.contains)}; give words (str) of valid Unicode")
+        if self.since is not None:
+            if not isinstance(self.since, datetime):
+                raise GalleryError(f"since is {shown(self.since)}; give a datetime")
+            if not FIRST_YEAR <= self.since.year <= LAST_YEAR:
+                raise GalleryError(
+                    f"since is in the year {self.since.year}; it can be {FIRST_YEAR} to {LAST_YEAR}"
+                )
 
     def expression(self) -> Expr | None:
         """As LanceDB takes it: a tree of columns and values; None where everything may be found."""
@@ -49,7 +67,7 @@ def read_since(text: str | None) -> datetime | None:
         return None
     try:
         return _in_utc(datetime.fromisoformat(text.strip()))
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise GalleryError(f"{text!r:.40} is no date; write one such as 2026-01-31") from error
 
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from palm_demo.arguments import check_number, shown
 from palm_demo.errors import SamplingError
 
 TINY = np.finfo(np.float64).tiny
@@ -29,12 +29,16 @@ class Sampling:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        _check("temperature", self.temperature, 0, 10, "0 is greedy, 1 samples as learned")
-        _check_whole("top_k", self.top_k, 0, 1_000_000, "0 keeps all ids")
-        _check("top_p", self.top_p, 0, 1, "1 keeps all ids")
-        _check("repetition_penalty", self.repetition_penalty, 0.1, 10, "1 is none")
+        for name, low, high, hint in (
+            ("temperature", 0, 10, "0 is greedy, 1 samples as learned"),
+            ("top_p", 0, 1, "1 keeps all ids"),
+            ("repetition_penalty", 0.1, 10, "1 is none"),
+        ):
+            check_number(name, getattr(self, name), low, high, hint, SamplingError)
+        check_number("top_k", self.top_k, 0, 1_000_000, "0 keeps all ids", SamplingError, whole=True)
         if self.seed is not None:
-            _check_whole("seed", self.seed, 0, 2**63 - 1, "leave it out for a new one each time")
+            hint = "leave it out for a new one each time"
+            check_number("seed", self.seed, 0, 2**63 - 1, hint, SamplingError, whole=True)
 
 
 @dataclass(frozen=True)
@@ -46,20 +50,12 @@ class TextSettings(Sampling):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.max_new_tokens, int) or self.max_new_tokens < 1:
-            raise SamplingError(f"max_new_tokens is {self.max_new_tokens!r}; ask for at least 1")
-
-
-def _check(name: str, value: float, low: float, high: float, hint: str) -> None:
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    if not number or not low <= value <= high:
-        raise SamplingError(f"{name} is {value!r}; it can be {low} to {high} ({hint})")
-
-
-def _check_whole(name: str, value: int, low: int, high: int, hint: str) -> None:
-    _check(name, value, low, high, hint)
-    if not isinstance(value, Integral):
-        raise SamplingError(f"{name} is {value!r}; it can be a whole number, {low} to {high} ({hint})")
+        hint = "the prompt and they have to fit the model's context"
+        check_number("max_new_tokens", self.max_new_tokens, 1, 1_000_000, hint, SamplingError, whole=True)
+        stops = (self.stop,) if isinstance(self.stop, str) else self.stop
+        if not isinstance(stops, Sequence) or not all(isinstance(text, str) for text in stops):
+            raise SamplingError(f"stop is {shown(self.stop)}; give a text to end before, or a list of them")
+        object.__setattr__(self, "stop", tuple(stops))
 
 
 class Sampler:

@@ -1,6 +1,5 @@
 """A session whose models are in other processes: the page is given it in place of one of its own."""
 
-import inspect
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +11,7 @@ from typing import ParamSpec, TypeVar
 
 from PIL import Image
 
+from palm_demo.arguments import bind
 from palm_demo.gallery import MEMORY
 from palm_demo.lora import Adapter
 from palm_demo.media import Medium, open_image, open_medium
@@ -109,7 +109,7 @@ class Elsewhere(Session, ABC):
 
     def _sent(self, verb: Callable, arguments: tuple, settings: dict) -> tuple[tuple, dict]:
         """Arguments as another process can use them."""
-        bound = inspect.signature(verb).bind(self, *arguments, **settings)
+        bound = bind(verb, (self, *arguments), settings)
         for name, value in bound.arguments.items():
             if name in PICTURES:
                 bound.arguments[name] = _opened(value, lambda file: open_image(file, self.media_limits))

@@ -8,6 +8,7 @@ from itertools import chain, islice
 import numpy as np
 from torch import Tensor
 
+from palm_demo.arguments import Media, Text, Texts, Whole, checked, shown
 from palm_demo.errors import PromptError
 from palm_demo.generation import TextSettings
 from palm_demo.generation.stream import Prefill
@@ -22,34 +23,73 @@ from palm_demo.writing import without_leading_space
 class FlamingoVerbs(Loaded):
     """Pictures and videos between words."""
 
-    def answer(self, prompt: str, media: Sequence[Medium], **settings) -> str:
-        """What Flamingo says after a prompt with one `<media>` per picture or video; settings as
-        in `stream_answer`."""
-        return "".join(self.stream_answer(prompt, media, **settings))
+    @checked
+    def answer(
+        self,
+        prompt: Text,
+        media: Media,
+        *,
+        max_new_tokens: Whole = ANSWERED.max_new_tokens,
+        temperature: float = ANSWERED.temperature,
+        top_k: Whole = ANSWERED.top_k,
+        top_p: float = ANSWERED.top_p,
+        repetition_penalty: float = ANSWERED.repetition_penalty,
+        stop: Texts = (),
+        seed: Whole | None = None,
+    ) -> str:
+        """What Flamingo says after a prompt with one `<media>` per picture or video; arguments and
+        errors as in `stream_answer`."""
+        deltas = self.stream_answer(
+            prompt,
+            media,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            repetition_penalty=repetition_penalty,
+            stop=stop,
+            seed=seed,
+        )
+        return "".join(deltas)
 
+    @checked
     def stream_answer(
         self,
-        prompt: str,
-        media: Sequence[Medium],
+        prompt: Text,
+        media: Media,
         *,
+        max_new_tokens: Whole = ANSWERED.max_new_tokens,
+        temperature: float = ANSWERED.temperature,
+        top_k: Whole = ANSWERED.top_k,
+        top_p: float = ANSWERED.top_p,
+        repetition_penalty: float = ANSWERED.repetition_penalty,
+        stop: Texts = (),
+        seed: Whole | None = None,
         cancelled: threading.Event | None = None,
-        **settings,
     ) -> Iterator[str]:
         """Text deltas of Flamingo's answer; greedy by default. media: pictures (PIL or paths) and
         videos (paths, or their frames as PIL pictures) in the order of their marks. The rest as in
-        `stream`, settings by default those of ANSWERED.
+        `stream`.
 
-        Raises PromptError, MediaError or SamplingError at once, BusyError as `stream` does.
+        Raises ArgumentError, PromptError, MediaError or SamplingError at once, BusyError as `stream` does.
         """
-        wanted = replace(ANSWERED, **settings)
+        wanted = TextSettings(
+            temperature, top_k, top_p, repetition_penalty, seed, max_new_tokens, tuple(stop)
+        )
         ids, groups = self._interleaved(prompt, media, wanted)
         prefill = self._look_and_prefill(list(chain.from_iterable(groups)))
         return without_leading_space(self.systems.flamingo.writer.stream(ids, prefill, wanted, cancelled))
 
+    @checked
     def answers(
-        self, prompts: Sequence[str], media: Sequence[Sequence[Medium]], max_new_tokens: int = 32
+        self, prompts: Texts, media: Sequence[Sequence[Medium]], max_new_tokens: Whole = 32
     ) -> list[str]:
         """Greedy answers to many prompts, each with its own media, decoded together."""
+        if not isinstance(media, Sequence) or len(prompts) != len(media):
+            raise PromptError(
+                f"there are {len(prompts)} prompts and media is {shown(media)}; give a list with a list of "
+                "media for each prompt"
+            )
         wanted = replace(ANSWERED, max_new_tokens=max_new_tokens)
         rows = [self._interleaved(prompt, some, wanted) for prompt, some in zip(prompts, media, strict=True)]
         if not rows:
@@ -73,13 +113,15 @@ class FlamingoVerbs(Loaded):
         """How many pictures it is shown in place of a video; None where it learned videos."""
         return None if self.systems.knows_videos else self.systems.frames
 
-    def prompt_length(self, prompt: str) -> int:
+    @checked
+    def prompt_length(self, prompt: Text) -> int:
         """How many of the `context` tokens a Flamingo prompt takes, each `<media>` one of them; a video that
         is shown as pictures takes one for each of them."""
         return len(self._prompt_ids(prompt))
 
+    @checked
     @apart
-    def looked_at(self, prompt: str, media: Sequence[Medium], answer: str) -> LookedAt:
+    def looked_at(self, prompt: Text, media: Media, answer: Text) -> LookedAt:
         """Where in the media Flamingo looks for each token of an answer to a prompt, and how far its
         gates are open. media: as in `stream_answer`.
 

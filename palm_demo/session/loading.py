@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from palm_demo.arguments import File, checked
 from palm_demo.errors import MissingExtraError, PalmDemoError, ProfileError
 from palm_demo.gallery import MEMORY
 from palm_demo.generation import BatchLimits
@@ -24,9 +25,10 @@ logger = logging.getLogger(__name__)
 READERS = {"palm": palm_system, "flamingo": flamingo_system, "mammut": mammut_system}
 
 
+@checked
 @apart
 def load(
-    profile: str | Path = TINY,
+    profile: File = TINY,
     media_limits: MediaLimits | None = None,
     batch_limits: BatchLimits | None = None,
     gallery_place: str | Path = MEMORY,

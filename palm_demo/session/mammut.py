@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from palm_demo.arguments import Media, Medium, Picture, Texts, Whole, checked
 from palm_demo.checkpoints import fingerprint
 from palm_demo.errors import PromptError
 from palm_demo.generation.stream import Prefill
 from palm_demo.labels import label_text
-from palm_demo.media import Medium, Picture, open_medium
+from palm_demo.media import open_medium
 from palm_demo.prompting import check_length
 from palm_demo.session.loaded import ANSWERED, Loaded, preprocessed
 from palm_demo.session.many_pictures import in_parts
@@ -30,7 +31,8 @@ none, are less familiar."""
 class MammutVerbs(Loaded):
     """Pictures, and words about them."""
 
-    def caption(self, image: Picture, max_new_tokens: int = 32) -> str:
+    @checked
+    def caption(self, image: Picture, max_new_tokens: Whole = 32) -> str:
         """What MaMMUT sees in a picture."""
         wanted = replace(ANSWERED, max_new_tokens=max_new_tokens)
         pixels = self._pixels([image])
@@ -38,10 +40,12 @@ class MammutVerbs(Loaded):
         deltas = system.writer.stream(system.tokenizer.opening, self._see_and_prefill(pixels), wanted)
         return "".join(deltas).strip()
 
-    def captions(self, images: Sequence[Picture], max_new_tokens: int = 32) -> list[str]:
+    @checked
+    def captions(self, images: Media, max_new_tokens: Whole = 32) -> list[str]:
         """One caption per picture, decoded together."""
         wanted = replace(ANSWERED, max_new_tokens=max_new_tokens)
         system = self.systems.mammut
+        check_length(len(system.tokenizer.opening), max_new_tokens, system.context)
 
         def write(some: Sequence[Picture]) -> list[str]:
             prompts = [system.tokenizer.opening] * len(some)
@@ -49,20 +53,23 @@ class MammutVerbs(Loaded):
 
         return [*chain.from_iterable(in_parts(write, images))]
 
+    @checked
     def caption_alternatives(
-        self, image: Picture, count: int = 5, max_new_tokens: int = 32
+        self, image: Picture, count: Whole = 5, max_new_tokens: Whole = 32
     ) -> dict[str, float]:
         """The likeliest captions, best first -> how probable MaMMUT finds each among all there could be."""
-        if not isinstance(count, int) or not 1 <= count <= MOST_ALTERNATIVES:
+        if not 1 <= count <= MOST_ALTERNATIVES:
             raise PromptError(f"count is {count!r}; ask for 1 to {MOST_ALTERNATIVES} captions")
         system = self.systems.mammut
-        check_length(1, max_new_tokens, system.context)
+        wanted = replace(ANSWERED, max_new_tokens=max_new_tokens)
+        check_length(1, wanted.max_new_tokens, system.context)
         pixels = self._pixels([image])
         prefill = self._see_and_prefill(pixels)
         return system.writer.alternatives(system.tokenizer.opening, prefill, count, max_new_tokens)
 
+    @checked
     @apart
-    def embed_images(self, images: Sequence[Picture]) -> np.ndarray:
+    def embed_images(self, images: Media) -> np.ndarray:
         """(n, d) float32 unit rows, in one space with `embed_texts`."""
 
         @torch.no_grad()
@@ -72,8 +79,9 @@ class MammutVerbs(Loaded):
         none = np.zeros((0, self.dim_latents), np.float32)
         return np.concatenate([none, *in_parts(embed, images)])
 
+    @checked
     @apart
-    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+    def embed_texts(self, texts: Texts) -> np.ndarray:
         """(n, d) float32 unit rows. Raises PromptError on an empty text or one too long."""
         if not texts:
             return np.zeros((0, self.dim_latents), np.float32)
@@ -95,7 +103,8 @@ class MammutVerbs(Loaded):
             latents = self.mammut.embed_texts(ids.to(system.device), real.to(system.device))
         return latents.float().numpy(force=True)
 
-    def classify(self, image: Picture, labels: Sequence[str]) -> dict[str, float]:
+    @checked
+    def classify(self, image: Picture, labels: Texts) -> dict[str, float]:
         """Label -> probability that it names the picture; they sum to 1."""
         labels = [label.strip() for label in labels]
         if not labels or not all(labels):
@@ -108,10 +117,12 @@ class MammutVerbs(Loaded):
         logits = torch.from_numpy(texts @ picture) * self.mammut.scale.item()
         return dict(zip(labels, logits.softmax(dim=0).tolist(), strict=True))
 
-    def similarity(self, texts: Sequence[str], images: Sequence[Picture]) -> np.ndarray:
+    @checked
+    def similarity(self, texts: Texts, images: Media) -> np.ndarray:
         """(texts, images) cosines of their latents, -1 to 1."""
         return self.embed_texts(texts) @ self.embed_images(images).T
 
+    @checked
     @apart
     def familiarity(self, medium: Medium) -> float | None:
         """How much a picture, or the best frame of a video, looks like those the models were trained

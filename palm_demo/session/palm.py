@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 
 from palm_demo import checkpoints
+from palm_demo.arguments import File, Text, Texts, Whole, checked
 from palm_demo.errors import PromptError, ScopeError
+from palm_demo.generation import TextSettings
 from palm_demo.lora import Adapter, Scope
 from palm_demo.scoring import TokenProbability, author_probabilities, bits_per_byte, token_probabilities
 from palm_demo.session.loaded import CONTINUED, Loaded
@@ -26,31 +27,63 @@ class PalmVerbs(Loaded):
         """Names of the LoRA scopes that `generate` can be asked to use."""
         return self.palm.scopes.names
 
-    def generate(self, prompt: str, scope: Scope = None, **settings) -> str:
-        """The prompt's continuation by PaLM; settings as in `stream`."""
-        return "".join(self.stream(prompt, scope, **settings))
-
-    def stream(
+    @checked
+    def generate(
         self,
-        prompt: str,
+        prompt: Text,
         scope: Scope = None,
         *,
+        max_new_tokens: Whole = CONTINUED.max_new_tokens,
+        temperature: float = CONTINUED.temperature,
+        top_k: Whole = CONTINUED.top_k,
+        top_p: float = CONTINUED.top_p,
+        repetition_penalty: float = CONTINUED.repetition_penalty,
+        stop: Texts = (),
+        seed: Whole | None = None,
+    ) -> str:
+        """The prompt's continuation by PaLM; arguments and errors as in `stream`."""
+        deltas = self.stream(
+            prompt,
+            scope,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            repetition_penalty=repetition_penalty,
+            stop=stop,
+            seed=seed,
+        )
+        return "".join(deltas)
+
+    @checked
+    def stream(
+        self,
+        prompt: Text,
+        scope: Scope = None,
+        *,
+        max_new_tokens: Whole = CONTINUED.max_new_tokens,
+        temperature: float = CONTINUED.temperature,
+        top_k: Whole = CONTINUED.top_k,
+        top_p: float = CONTINUED.top_p,
+        repetition_penalty: float = CONTINUED.repetition_penalty,
+        stop: Texts = (),
+        seed: Whole | None = None,
         cancelled: threading.Event | None = None,
-        **settings,
     ) -> Iterator[str]:
         """Text deltas of the prompt's continuation, in a scope (its name, or an adapter that has none)
         or (None) by the base model.
 
-        settings: the fields of TextSettings, by default those of CONTINUED. cancelled: once set,
-        the text ends before its next token. A text that has to wait begins with empty deltas,
-        `Waiting`, that tell its place in line.
+        max_new_tokens to seed: as in TextSettings. cancelled: once set, the text ends before its next
+        token. A text that has to wait begins with empty deltas, `Waiting`, that tell its place in line.
 
-        Raises PromptError, ScopeError or SamplingError at once, BusyError instead of the first
-        delta when the line is full.
+        Raises ArgumentError, PromptError, ScopeError or SamplingError at once, BusyError instead of the
+        first delta when the line is full.
         """
         if not prompt.strip():
             raise PromptError("the prompt is empty; write the beginning of a text")
-        wanted = replace(CONTINUED, **settings)
+        wanted = TextSettings(
+            temperature, top_k, top_p, repetition_penalty, seed, max_new_tokens, tuple(stop)
+        )
         self.palm.scopes.find(scope)
         begun, tokenizer = prompt.rstrip(" "), self.systems.palm.tokenizer
         ids = [*tokenizer.opening, *tokenizer.encode(begun)]
@@ -58,14 +91,16 @@ class PalmVerbs(Loaded):
         deltas = self.systems.palm.writer.stream(ids, prefill, wanted, cancelled)
         return deltas if begun == prompt else without_leading_space(deltas)
 
+    @checked
     @apart
-    def bits_per_byte(self, text: str, scope: Scope = None) -> float:
+    def bits_per_byte(self, text: Text, scope: Scope = None) -> float:
         """How well PaLM predicts a text of any length: bits over its UTF-8 bytes, lower is better."""
         if not text:
             raise PromptError("the text is empty; give at least one character")
         return bits_per_byte(self.palm, self.systems.palm.tokenizer, text, scope, self._window)
 
-    def who_wrote(self, text: str) -> dict[str, float]:
+    @checked
+    def who_wrote(self, text: Text) -> dict[str, float]:
         """Scope -> probability that its author wrote the text, if one of them did; they sum to 1.
 
         Raises PromptError on an empty text, ScopeError where there are not two scopes to tell apart.
@@ -76,24 +111,40 @@ class PalmVerbs(Loaded):
             raise ScopeError(f"there are {len(self.scopes)} scopes; load two or more to tell apart")
         return author_probabilities({name: self.bits_per_byte(text, name) for name in self.scopes}, text)
 
+    @checked
     @apart
-    def token_probabilities(self, text: str, scope: Scope = None) -> list[TokenProbability]:
+    def token_probabilities(self, text: Text, scope: Scope = None) -> list[TokenProbability]:
         """Each token of a text of any length: how probable PaLM found it after those before it, and
         the five likeliest instead. Raises PromptError on an empty text, ScopeError."""
         if not text:
             raise PromptError("the text is empty; give at least one character")
         return token_probabilities(self.palm, self.systems.palm.tokenizer, text, scope, self._window)
 
+    @checked
     def teach(
-        self, text: str, *, stopped: threading.Event | None = None, **settings: int | float
+        self,
+        text: Text,
+        *,
+        rank: Whole = TeachingSettings.rank,
+        steps: Whole = TeachingSettings.steps,
+        seconds: float = TeachingSettings.seconds,
+        learning_rate: float = TeachingSettings.learning_rate,
+        batch: Whole = TeachingSettings.batch,
+        window: Whole = TeachingSettings.window,
+        judge_steps: Whole = TeachingSettings.judge_steps,
+        patience: Whole = TeachingSettings.patience,
+        seed: Whole = TeachingSettings.seed,
+        stopped: threading.Event | None = None,
     ) -> Iterator[Progress]:
         """Teaches an adapter a text while texts go on being written: Progress after each step, the
         first before any. Each has the best adapter so far, which is a scope for whoever has it.
 
-        settings: the fields of TeachingSettings. stopped: once set, the teaching ends. Raises
-        TeachingError at once on a text too short or settings outside their ranges.
+        rank to seed: as in TeachingSettings. stopped: once set, the teaching ends. Raises ArgumentError
+        or TeachingError at once on a text too short or settings outside their ranges.
         """
-        wanted = TeachingSettings(**settings)
+        wanted = TeachingSettings(
+            rank, steps, seconds, learning_rate, batch, window, judge_steps, patience, seed
+        )
         return teach(self.palm, self.systems.palm.tokenizer, text, self._window, wanted, stopped)
 
     @property
@@ -101,11 +152,13 @@ class PalmVerbs(Loaded):
         """Tokens that a text is judged by at once: each needs logits of the whole vocabulary."""
         return min(self.systems.palm.context, JUDGED_AT_ONCE)
 
-    def save_adapter(self, adapter: Adapter, path: Path | str) -> None:
+    @checked
+    def save_adapter(self, adapter: Adapter, path: File) -> None:
         """Writes an adapter as a safetensors file that `load_adapter` takes."""
         checkpoints.save_adapter(Path(path), self.palm, adapter, self._base)
 
-    def load_adapter(self, path: Path | str, highest_rank: int = checkpoints.HIGHEST_RANK) -> Adapter:
+    @checked
+    def load_adapter(self, path: File, highest_rank: Whole = checkpoints.HIGHEST_RANK) -> Adapter:
         """The adapter of a file, which may come from anywhere. Raises CheckpointError where it is none
         of this PaLM's."""
         return checkpoints.load_adapter(Path(path), self.palm, highest_rank, self._base)

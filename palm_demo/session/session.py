@@ -2,12 +2,14 @@
 
 from functools import cached_property
 
+from palm_demo.arguments import Picture, Text, Whole, checked, shown
 from palm_demo.errors import PromptError
 from palm_demo.gallery import EVERYTHING, Filters, Gallery, Hit, fill, open_gallery
-from palm_demo.media import Picture
 from palm_demo.session.flamingo import FlamingoVerbs
 from palm_demo.session.mammut import MammutVerbs
 from palm_demo.session.palm import PalmVerbs
+
+MOST_HITS = 10_000
 
 
 class Session(PalmVerbs, FlamingoVerbs, MammutVerbs):
@@ -26,16 +28,19 @@ class Session(PalmVerbs, FlamingoVerbs, MammutVerbs):
             fill(gallery, self)
         return gallery
 
+    @checked
     def search(
-        self, query: Picture, k: int = 8, *, words: str = "", filters: Filters = EVERYTHING
+        self, query: Picture, k: Whole = 8, *, words: Text = "", filters: Filters = EVERYTHING
     ) -> list[Hit]:
         """The k pictures of the gallery nearest to words (str) or to a picture (PIL, Path).
 
         words: looked for in the captions too, and both rankings joined. filters: which pictures may be
         found at all.
         """
-        if not isinstance(k, int) or k < 1:
-            raise PromptError(f"k is {k!r}; ask for 1 picture or more")
+        if not 1 <= k <= MOST_HITS:
+            raise PromptError(f"k is {k}; ask for 1 to {MOST_HITS:,} pictures")
+        if not isinstance(filters, Filters):
+            raise PromptError(f"filters is {shown(filters)}; give palm_demo.gallery.Filters")
         (latent,) = self.embed_texts([query]) if isinstance(query, str) else self.embed_images([query])
         if words.strip():
             return self.gallery.matching(latent, words, k, filters)

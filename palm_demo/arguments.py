@@ -1,0 +1,173 @@
+"""What a caller may pass: read off a verb's own signature, and checked before the verb begins.
+
+A verb of a session is decorated with `checked`. Its annotations then say what each argument may be, to an
+IDE and to the check alike; anything else raises ArgumentError, which names the argument, the value and what
+it can be instead.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache, wraps
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar, get_args, get_type_hints
+
+import numpy as np
+from PIL import Image
+from pydantic import AfterValidator, BeforeValidator, Strict, TypeAdapter, ValidationError
+from torch import Tensor
+
+from palm_demo.errors import ArgumentError, PalmDemoError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SHOWN_CHARACTERS = 60
+
+
+@dataclass(frozen=True)
+class Takes:
+    """What an argument can be, in words that follow "give"."""
+
+    words: str
+
+
+def _plain_number(value: Any) -> Any:
+    """A whole number of NumPy's or anybody else's as Python's own."""
+    return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
+
+
+def _listed(single: tuple[type, ...]) -> Callable[[Any], Any]:
+    """One of the types as a list of one, any other iterable, a batch of arrays too, as a list."""
+
+    def listed(value: Any) -> Any:
+        if isinstance(value, (np.ndarray, Tensor)) and value.ndim > 3:
+            return list(value)
+        if isinstance(value, single):
+            return [value]
+        is_list = isinstance(value, Iterable) and not isinstance(value, (str, bytes, dict, Image.Image))
+        return list(value) if is_list else value
+
+    return listed
+
+
+def _unicode(text: str) -> str:
+    if not is_unicode(text):
+        raise ValueError
+    return text
+
+
+Text = Annotated[str, Strict(), AfterValidator(_unicode), Takes("a text (str) of valid Unicode")]
+Texts = Annotated[list[Text], BeforeValidator(_listed((str,))), Takes("a text, or a list of texts")]
+"""One text counts as a list of one."""
+
+Whole = Annotated[int, Strict(), BeforeValidator(_plain_number), Takes("a whole number")]
+
+
+def _picture(value: Any) -> Any:
+    """What the reader of media can look into; it says itself what is wrong with one."""
+    if not isinstance(value, MEDIA) or (isinstance(value, str) and not is_unicode(value)):
+        raise ValueError
+    return value
+
+
+def _medium(value: Any) -> Any:
+    """A picture, or a video's frames."""
+    return [_picture(one) for one in value] if isinstance(value, (list, tuple)) else _picture(value)
+
+
+MEDIA = (str, Path, Image.Image, np.ndarray, Tensor)
+
+Picture = Annotated[Any, AfterValidator(_picture), Takes("a path, a PIL picture or an array")]
+
+Medium = Annotated[
+    Any, AfterValidator(_medium), Takes("a path, a PIL picture or an array; or a video's frames")
+]
+
+Media = Annotated[
+    list[Medium],
+    BeforeValidator(_listed(MEDIA)),
+    Takes("a picture or video, or a list of them: paths, PIL pictures or arrays"),
+]
+"""A single one counts as a list of one."""
+
+File = Annotated[Text | Path, Takes("a path (str or Path)")]
+
+
+def checked(verb: Callable[P, T]) -> Callable[P, T]:
+    """The verb, called with arguments that fit its signature. Raises ArgumentError on any other."""
+
+    @wraps(verb)
+    def call(*arguments: P.args, **settings: P.kwargs) -> T:
+        bound = bind(verb, arguments, settings)
+        return verb(*bound.args, **bound.kwargs)
+
+    call.checks_arguments = True
+    return call
+
+
+def bind(verb: Callable, arguments: tuple, settings: dict) -> inspect.BoundArguments:
+    """A verb's arguments by name, each as its annotation wants it. Raises ArgumentError."""
+    signature = inspect.signature(verb)
+    names = [name for name in signature.parameters if name != "self"]
+    for name in settings:
+        if name not in names:
+            near = get_close_matches(str(name), names, 1)
+            meant = f"did you mean {near[0]!r}? " if near else ""
+            raise ArgumentError(
+                f"{verb.__name__} takes no {name!r}; {meant}It takes {', '.join(names) or 'nothing'}"
+            )
+    try:
+        bound = signature.bind(*arguments, **settings)
+    except TypeError as error:
+        raise ArgumentError(f"{verb.__name__}: {error}; it takes {', '.join(names) or 'nothing'}") from error
+    for name, adapter, takes in _checks(inspect.unwrap(verb)):
+        if name in bound.arguments:
+            value = bound.arguments[name]
+            try:
+                bound.arguments[name] = adapter.validate_python(value)
+            except ValidationError as error:
+                raise ArgumentError(f"{name} is {shown(value)}; give {takes}") from error
+    return bound
+
+
+@cache
+def _checks(verb: Callable) -> tuple[tuple[str, TypeAdapter, str], ...]:
+    """Of each parameter whose annotation says what it takes: its name, its check, and those words."""
+    found = []
+    for name, hint in get_type_hints(verb, include_extras=True).items():
+        takes = next((extra.words for extra in get_args(hint)[1:] if isinstance(extra, Takes)), None)
+        if name != "return" and takes:
+            found.append((name, TypeAdapter(hint), takes))
+    return tuple(found)
+
+
+def check_number(
+    name: str,
+    value: object,
+    low: float,
+    high: float,
+    hint: str,
+    error: type[PalmDemoError],
+    *,
+    whole: bool = False,
+) -> None:
+    """Raises `error`, which names value, range and hint, unless the value is a number from low to high."""
+    kind = Integral if whole else Real
+    if not isinstance(value, kind) or isinstance(value, bool) or not low <= value <= high:
+        said = "a whole number, " if whole else ""
+        raise error(f"{name} is {shown(value)}; it can be {said}{low} to {high} ({hint})")
+
+
+def is_unicode(text: str) -> bool:
+    """Whether it can be written as UTF-8: a lone surrogate cannot."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def shown(value: object) -> str:
+    """A value as an error shows it: short, and on one line."""
+    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    text = " ".join(text.split())
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 1]}…"
