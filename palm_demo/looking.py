@@ -13,7 +13,7 @@ nor gained. Attention tells where a model took from, not what it made of that (J
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -45,7 +45,7 @@ class Seen:
     """
 
     frames: tuple[Image.Image, ...]
-    maps: np.ndarray
+    maps: np.ndarray = field(repr=False)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
 from random import Random
 
@@ -83,7 +83,7 @@ class Progress:
     bits_per_byte: float | None
     base: float
     best: float
-    adapter: Adapter
+    adapter: Adapter = field(repr=False)
 
 
 def teach(

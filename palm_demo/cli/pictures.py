@@ -1,4 +1,4 @@
-"""The verbs about pictures: Flamingo's `answer`, MaMMUT's `caption`, `classify` and `search`."""
+"""The verbs about pictures: `answer`, `caption`, `classify`, `search`, and `samples` to try them on."""
 
 import argparse
 from pathlib import Path
@@ -7,6 +7,7 @@ from palm_demo.cli.output import add_verb, opened, show
 from palm_demo.cli.texts import add_sampling_options, sampling_of
 from palm_demo.errors import PromptError
 from palm_demo.session import ANSWERED
+from palm_demo.world import write_samples
 
 
 def add_verbs(verbs) -> None:
@@ -27,6 +28,12 @@ def add_verbs(verbs) -> None:
     search.add_argument("words", nargs="?", default="", help="what the pictures show")
     search.add_argument("--image", type=Path, help="a picture to find others like it")
     search.add_argument("--k", type=int, default=8, help="how many (8)")
+
+    described = "draw pictures, a video and a text to try the other verbs on"
+    samples = verbs.add_parser("samples", help=described, description=f"{described.capitalize()}.")
+    samples.add_argument("folder", type=Path, help="where they go; what is there stays")
+    samples.add_argument("--json", action="store_true", help="print one JSON document instead of lines")
+    samples.set_defaults(run=_samples)
 
 
 def _answer(given: argparse.Namespace) -> None:
@@ -54,3 +61,13 @@ def _search(given: argparse.Namespace) -> None:
     hits = opened(given).search(given.image or given.words, given.k)
     document = [{"score": hit.score, "caption": hit.caption} for hit in hits]
     show(given, document, [f"{hit.score:.3f}  {hit.caption}" for hit in hits])
+
+
+def _samples(given: argparse.Namespace) -> None:
+    try:
+        paths = [str(path) for path in write_samples(given.folder)]
+    except OSError as error:
+        raise PromptError(
+            f"no samples can be written into {given.folder}: {error.strerror}; name another folder"
+        ) from error
+    show(given, paths, paths)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from io import BytesIO
@@ -22,12 +22,12 @@ class Row:
     id: str
     name: str
     path: str | None
-    original: bytes | None
-    thumbnail: bytes
+    original: bytes | None = field(repr=False)
+    thumbnail: bytes = field(repr=False)
     caption: str
     phash: int
     added: datetime
-    latent: np.ndarray
+    latent: np.ndarray = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Item:
 
     id: str
     name: str
-    thumbnail: bytes
+    thumbnail: bytes = field(repr=False)
     caption: str
     added: datetime
 

@@ -14,6 +14,7 @@ from palm_demo.world.motion import CHANGES, DIRECTIONS, WAYS, MovingScene, frame
 from palm_demo.world.orders import MOST, RELATIONS, Order, made_to_order, sample_order, spoken
 from palm_demo.world.questions import KINDS, MEDIA, Question, ask, sample_question
 from palm_demo.world.rendering import render
+from palm_demo.world.samples import write_samples, write_scene
 from palm_demo.world.scenes import count_scene, pair_scene, single_scene
 from palm_demo.world.things import Scene, Thing, held_out_pair
 from palm_demo.world.videos import write_video
@@ -72,5 +73,7 @@ __all__ = [
     "start_gallery",
     "unseen",
     "with_article",
+    "write_samples",
+    "write_scene",
     "write_video",
 ]

@@ -51,21 +51,11 @@ def _sample(folder: Path, kind: str, seed: int, form: PromptForm) -> Sample:
     question = world.sample_question(Random(seed), kind, names=names)
     paths, stills = [], []
     for place, scene in enumerate(question.media, 1):
-        path, still = write_scene(folder / f"{kind}-{place}", scene)
+        path, still = world.write_scene(folder / f"{kind}-{place}", scene)
         paths.append(str(path))
         stills.append(still)
     prompt = form.worded(question.prompt)
     return Sample(_title(question.prompt), prompt, tuple(paths), _side_by_side(stills))
-
-
-def write_scene(stem: Path, scene: world.Scene | world.MovingScene) -> tuple[Path, Image.Image]:
-    """The file of a scene, and one picture of it."""
-    if isinstance(scene, world.MovingScene):
-        frames = world.frames(scene, count=16, size=SIDE)
-        return world.write_video(stem.with_suffix(".mp4"), frames, fps=8), frames[0]
-    picture, path = world.render(scene, SIDE), stem.with_suffix(".png")
-    picture.save(path)
-    return path, picture
 
 
 def _side_by_side(pictures: list[Image.Image]) -> Image.Image:

@@ -13,7 +13,6 @@ from gradio.utils import get_upload_folder
 from palm_demo import world
 from palm_demo.errors import PromptError
 from palm_demo.ui.flamingo.conversation import KEPT_SECONDS
-from palm_demo.ui.flamingo.samples import write_scene
 from palm_demo.ui.messages import on_page
 
 NOTHING, STILL, ANY = "nothing", "stays still", "any"
@@ -43,7 +42,7 @@ def make(order: world.Order, rng: Random) -> Made:
         raise PromptError(str(error)) from error
     folder = Path(get_upload_folder(), uuid4().hex)
     folder.mkdir(parents=True)
-    path, _ = write_scene(folder / order.name.replace(" ", "-"), drawn)
+    path, _ = world.write_scene(folder / order.name.replace(" ", "-"), drawn)
     return Made(str(path), world.spoken(order, drawn), _question(order, drawn, rng))
 
 

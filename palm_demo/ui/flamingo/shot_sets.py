@@ -8,7 +8,6 @@ from typing import NamedTuple
 from palm_demo import world
 from palm_demo.prompting import OURS, PromptForm
 from palm_demo.tokenizer import MEDIA
-from palm_demo.ui.flamingo.samples import write_scene
 
 
 class Shot(NamedTuple):
@@ -36,7 +35,7 @@ def shot_sets(folder: Path, form: PromptForm = OURS) -> list[ShotSet]:
     sets = []
     for number, (title, make) in enumerate(makers.items()):
         shots = [
-            Shot(form.worded(text), (str(write_scene(folder / f"shots-{number}-{place}", scene)[0]),))
+            Shot(form.worded(text), (str(world.write_scene(folder / f"shots-{number}-{place}", scene)[0]),))
             for place, (text, scene) in enumerate(make())
         ]
         sets.append(ShotSet(title, tuple(shots)))
