@@ -14,7 +14,7 @@ PACKAGE = HOUSE / "palm_demo"
 LAYERS = (
     {"projection", "installation"},
     {"errors", "threads", "parts", "attention", "labels", "world", "distributed", "familiarity", "transfers"},
-    {"arguments", "cache", "lora", "bridges", "tokenizer", "media", "typed_yaml", "cluster"},
+    {"arguments", "turns", "cache", "lora", "bridges", "tokenizer", "media", "typed_yaml", "cluster"},
     {"decoder", "resampler", "vision", "prompting", "generation"},
     {"clip"},
     {"models", "settings", "gallery", "profiles"},

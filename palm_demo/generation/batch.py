@@ -1,8 +1,8 @@
 """Texts of many visitors decoded together: rows join and leave between the steps of one batch."""
 
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,10 +17,13 @@ from palm_demo.transfers import to_cpu
 
 @dataclass(frozen=True)
 class BatchLimits:
-    """rows: texts written at once. waiting: how many more may stand in line."""
+    """rows: texts written at once. waiting: how many more may stand in line. rows_of_one, waiting_of_one:
+    how many of each a single asker may have, where one is named (see `palm_demo.turns`); None: all."""
 
     rows: int = 16
     waiting: int = 32
+    rows_of_one: int | None = None
+    waiting_of_one: int | None = None
 
 
 class Rows(Protocol):
@@ -36,7 +39,8 @@ class Rows(Protocol):
 class ContinuousBatch:
     """Up to `limits.rows` texts of one model, each step one id further; the rest wait in line.
 
-    A prompt is read alone, between two steps; what it keeps is then put into the batch's cache.
+    Rows go to who has the fewest. A prompt is read alone, between two steps; what it keeps is then put into
+    the batch's cache.
     The first request starts a thread for the steps, which ends with the last one.
     """
 
@@ -109,7 +113,15 @@ class ContinuousBatch:
                 "ask for fewer new tokens or shorten the prompt"
             )
         with self._changed:
-            if len(self._line) - self.free >= self.limits.waiting:
+            waiting = self._in_turn()
+            of_one = self.limits.waiting_of_one
+            own = sum(one.asker == ticket.asker for one in waiting)
+            if of_one is not None and ticket.asker is not None and own >= of_one:
+                raise BusyError(
+                    f"{own} of your texts are waiting, which is all that one visitor may have in line; wait "
+                    "for one of them"
+                )
+            if len(waiting) >= self.limits.waiting:
                 raise BusyError(
                     f"{self.limits.rows} texts are being written and {self.limits.waiting} more are waiting, "
                     "which is all that fit; try again in a moment"
@@ -126,9 +138,36 @@ class ContinuousBatch:
 
     def _place(self, ticket: Ticket) -> int:
         """From 1; 0 when there is a row for it, or it no longer waits."""
-        if ticket not in self._line:
-            return 0
-        return max(0, self._line.index(ticket) + 1 - self.free)
+        waiting = self._in_turn()
+        return waiting.index(ticket) + 1 if ticket in waiting else 0
+
+    def _in_turn(self) -> list[Ticket]:
+        """Those in line for whom there is no row yet, whose turn comes first in front: by how many rows
+        each asker would have by then, then by who came first."""
+        taken, free, waiting = self._taken(), self.free, []
+        left = list(self._line)
+        while left:
+            ticket = self._chosen(left, taken) or left[0]
+            left.remove(ticket)
+            if free > 0 and self._may_have_row(ticket, taken):
+                free -= 1
+            else:
+                waiting.append(ticket)
+            taken[ticket.asker] += 1
+        return waiting
+
+    def _taken(self) -> Counter:
+        """Rows of each asker."""
+        return Counter(ticket.asker for ticket in (*self._joining, *self._live))
+
+    def _may_have_row(self, ticket: Ticket, taken: Counter) -> bool:
+        most = self.limits.rows_of_one
+        return most is None or ticket.asker is None or taken[ticket.asker] < most
+
+    def _chosen(self, line: Iterable[Ticket], taken: Counter) -> Ticket | None:
+        """Who of the line gets the next row, if there is one."""
+        allowed = [ticket for ticket in line if self._may_have_row(ticket, taken)]
+        return min(allowed, key=lambda ticket: taken[ticket.asker], default=None)
 
     def _work(self) -> None:
         """The thread. An error that is no single request's ends all that were in the batch with it."""
@@ -153,8 +192,9 @@ class ContinuousBatch:
             for ticket in [ticket for ticket in self._line if ticket.over]:
                 self._line.remove(ticket)
                 ticket.end()
-            while self._line and self.free:
-                self._joining.append(self._line.popleft())
+            while self.free and (ticket := self._chosen(self._line, self._taken())):
+                self._line.remove(ticket)
+                self._joining.append(ticket)
             if before != (len(self._line), self.free):
                 self._changed.notify_all()
             if self._joining or self._live:

@@ -7,14 +7,16 @@ from queue import SimpleQueue
 from torch import Tensor
 
 from palm_demo.generation.stream import Prefill, Row
+from palm_demo.turns import asker
 
 
 class Ticket:
     """A row that waits, is written or is over. One thread reads its ids, another makes them."""
 
     def __init__(self, row: Row, prefill: Prefill, cancelled: threading.Event | None):
-        """cancelled: once set, the text ends before its next id."""
+        """Made in the context of whoever asks. cancelled: once set, the text ends before its next id."""
         self.row, self.prefill = row, prefill
+        self.asker = asker.get()
         self._cancelled = cancelled or threading.Event()
         self._left = False
         self._said: SimpleQueue[int | Exception | None] = SimpleQueue()

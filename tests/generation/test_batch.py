@@ -11,6 +11,7 @@ from torch.testing import assert_close
 
 from palm_demo.errors import BusyError, CapacityError, DeviceMemoryError
 from palm_demo.generation import BatchLimits, ContinuousBatch, Row, Sampler, Sampling
+from palm_demo.turns import asked_by
 
 EOS = 2
 PATIENCE_SECONDS = 60
@@ -480,3 +481,53 @@ def test_the_model_runs_without_gradients(new_palm):
         assert len(list(ticket.ids())) == 3
     assert seen == [False, False]
     assert torch.is_grad_enabled()
+
+
+def test_rows_go_to_who_has_the_fewest(counted):
+    model = counted(rows=2, waiting=8)
+    model.batch.limits = BatchLimits(rows=2, waiting=8, rows_of_one=1)
+    with ExitStack() as stay:
+        with asked_by("greedy"):
+            greedy = [stay.enter_context(model.join([10 * n], new=2)) for n in range(1, 5)]
+        with asked_by("modest"):
+            modest = stay.enter_context(model.join([60], new=2))
+        model.let(100)
+        assert list(modest.ids()) == [61, 62]
+        assert [list(ticket.ids()) for ticket in greedy] == [[n + 1, n + 2] for n in (10, 20, 30, 40)]
+    assert model.read.index(60) < model.read.index(30)
+
+
+def test_one_asker_leaves_rows_to_others(counted):
+    model = counted(rows=4, waiting=8)
+    model.batch.limits = BatchLimits(rows=4, waiting=8, rows_of_one=3)
+    with ExitStack() as stay:
+        with asked_by("greedy"):
+            tickets = [stay.enter_context(model.join([10 * n])) for n in range(1, 6)]
+        assert next(model.batch.places(tickets[3])) == 1
+        assert next(model.batch.places(tickets[4])) == 2
+        with asked_by("modest"):
+            newcomer = stay.enter_context(model.join([70]))
+        assert list(model.batch.places(newcomer)) == []
+        model.let(1)
+        assert next(newcomer.ids()) == 71
+
+
+def test_one_asker_may_have_no_more_than_a_share_of_the_line(counted):
+    model = counted(rows=1, waiting=8)
+    model.batch.limits = BatchLimits(rows=1, waiting=8, waiting_of_one=2)
+    with ExitStack() as stay:
+        with asked_by("greedy"):
+            for n in range(1, 4):
+                stay.enter_context(model.join([10 * n]))
+            with pytest.raises(BusyError, match="2 of your texts"), model.join([50]):
+                pass
+        with asked_by("modest"):
+            stay.enter_context(model.join([60]))
+
+
+def test_a_caller_in_python_who_names_nobody_may_have_every_row(counted):
+    model = counted(rows=3, waiting=8)
+    model.batch.limits = BatchLimits(rows=3, waiting=8, rows_of_one=1, waiting_of_one=1)
+    with ExitStack() as stay:
+        tickets = [stay.enter_context(model.join([10 * n])) for n in range(1, 4)]
+        assert all(list(model.batch.places(ticket)) == [] for ticket in tickets)

@@ -1,0 +1,121 @@
+"""Who comes next: turns go round by who asks, not by who asked first.
+
+Whoever asks is named in a context variable that a server sets for each request: an address, say. Library
+callers name nobody; each of their requests then counts as somebody else's.
+"""
+
+import threading
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import count
+
+from palm_demo.errors import BusyError
+
+asker: ContextVar[Hashable | None] = ContextVar("asker", default=None)
+"""Whose request this is; None: nobody's in particular."""
+
+ASKERS_REMEMBERED = 10_000
+
+_nobody = count()
+
+
+@contextmanager
+def asked_by(who: Hashable | None) -> Iterator[None]:
+    """What is computed in the `with` is theirs."""
+    token = asker.set(who)
+    try:
+        yield
+    finally:
+        asker.reset(token)
+
+
+def current_asker() -> Hashable:
+    """Who asks now; a new stranger each time where nobody was named."""
+    return ("nobody", next(_nobody)) if (who := asker.get()) is None else who
+
+
+class Turns:
+    """A lock that many threads wait for, each for one piece of work. Next is whose last turn is the longest
+    ago: a newcomer before all others, and of one asker's pieces the one that has waited the longest.
+
+    A long computation takes a turn for each of its pieces, so that short ones come in between.
+    """
+
+    def __init__(self, waiting: int | None = None, waiting_of_one: int | None = None):
+        """waiting: computations that may stand in line, waiting_of_one: those of one asker; None: any."""
+        self._waiting, self._waiting_of_one = waiting, waiting_of_one
+        self._changed = threading.Condition()
+        self._line: list[_Place] = []
+        self._inside: dict[Hashable, int] = {}  # computations of each that have begun
+        self._holder: _Place | None = None
+        self._arrivals = count()
+        self._served: dict[Hashable, int] = {}  # when each had a turn last, the latest at the end
+
+    @contextmanager
+    def computation(self) -> Iterator["Computation"]:
+        """Stands in line for as long as the `with` lasts. Raises BusyError where too many do."""
+        who = current_asker()
+        with self._changed:
+            own, everybody = self._inside.get(who, 0), sum(self._inside.values())
+            if self._waiting_of_one is not None and own >= self._waiting_of_one:
+                raise BusyError(
+                    f"{self._waiting_of_one} of your requests are being computed or wait, which is all that "
+                    "one visitor may have; wait for one of them"
+                )
+            if self._waiting is not None and everybody >= self._waiting:
+                raise BusyError(
+                    f"{everybody} requests are being computed or wait, which is all that fit; try again in a "
+                    "moment"
+                )
+            self._inside[who] = own + 1
+        try:
+            yield Computation(self, who)
+        finally:
+            with self._changed:
+                self._inside[who] -= 1
+                if not self._inside[who]:
+                    del self._inside[who]
+
+    def _take(self, place: "_Place") -> None:
+        with self._changed:
+            self._line.append(place)
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._holder is None and self._next() is place)
+            self._line.remove(place)
+            self._holder = place
+            self._served.pop(place.who, None)
+            self._served[place.who] = next(self._arrivals)
+            if len(self._served) > ASKERS_REMEMBERED:
+                del self._served[next(iter(self._served))]
+
+    def _give_back(self) -> None:
+        with self._changed:
+            self._holder = None
+            self._changed.notify_all()
+
+    def _next(self) -> "_Place":
+        return min(self._line, key=lambda place: (self._served.get(place.who, -1), place.number))
+
+
+class _Place:
+    """Of one piece of work in line."""
+
+    def __init__(self, who: Hashable, number: int):
+        self.who, self.number = who, number
+
+
+class Computation:
+    """What one request computes, piece by piece."""
+
+    def __init__(self, turns: Turns, who: Hashable):
+        self._turns, self._who = turns, who
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Nobody else's piece runs meanwhile."""
+        self._turns._take(_Place(self._who, next(self._turns._arrivals)))
+        try:
+            yield
+        finally:
+            self._turns._give_back()

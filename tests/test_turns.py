@@ -1,0 +1,99 @@
+"""Turns: who comes next, and how many may wait."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from palm_demo.errors import BusyError
+from palm_demo.turns import Turns, asked_by, asker
+
+PATIENCE_SECONDS = 60
+
+
+class Line:
+    """Pieces of work that wait behind one that is let go by hand, and the order in which they then run."""
+
+    def __init__(self, turns: Turns):
+        self.turns, self.ran, self.go = turns, [], threading.Event()
+        self.pool = ThreadPoolExecutor(32)
+        self.held = self._in_line(self._hold, "first of all")
+
+    def _hold(self) -> None:
+        with asked_by("first of all"), self.turns.computation() as computation, computation.turn():
+            self.held_now.set()
+            assert self.go.wait(PATIENCE_SECONDS)
+
+    def _in_line(self, work, *_):
+        self.held_now = threading.Event()
+        future = self.pool.submit(work)
+        assert self.held_now.wait(PATIENCE_SECONDS)
+        return future
+
+    def add(self, who: str, pieces: int = 1) -> None:
+        """Returns once its first piece stands in line."""
+        before = len(self.turns._line)
+
+        def work() -> None:
+            with asked_by(who), self.turns.computation() as computation:
+                for number in range(pieces):
+                    with computation.turn():
+                        self.ran.append((who, number))
+
+        self.futures = [*getattr(self, "futures", []), self.pool.submit(work)]
+        with self.turns._changed:
+            assert self.turns._changed.wait_for(lambda: len(self.turns._line) > before, PATIENCE_SECONDS)
+
+    def run(self) -> list:
+        self.go.set()
+        for future in [self.held, *self.futures]:
+            future.result(PATIENCE_SECONDS)
+        return self.ran
+
+
+def test_a_newcomer_comes_before_the_next_piece_of_a_long_computation():
+    line = Line(Turns())
+    line.add("long", pieces=3)
+    line.add("short")
+    assert line.run()[:2] == [("long", 0), ("short", 0)]
+
+
+def test_turns_go_round_by_asker_and_not_by_who_came_first():
+    line = Line(Turns())
+    for _ in range(3):
+        line.add("greedy")
+    line.add("modest")
+    line.add("shy")
+    assert [who for who, _ in line.run()] == ["greedy", "modest", "shy", "greedy", "greedy"]
+
+
+def test_one_asker_may_have_no_more_than_a_share_of_the_line():
+    turns = Turns(waiting=4, waiting_of_one=2)
+    with asked_by("greedy"), turns.computation(), turns.computation():
+        with pytest.raises(BusyError, match="2 of your requests"), turns.computation():
+            pass
+        with asked_by("modest"), turns.computation(), turns.computation():
+            with asked_by("third"), pytest.raises(BusyError, match="4 requests"), turns.computation():
+                pass
+    with asked_by("greedy"), turns.computation(), turns.computation():
+        pass
+
+
+def test_who_is_not_named_has_no_share_to_use_up():
+    turns = Turns(waiting_of_one=1)
+    with turns.computation(), turns.computation():
+        pass
+
+
+def test_a_piece_that_fails_gives_its_turn_back():
+    turns = Turns()
+    with pytest.raises(ZeroDivisionError), turns.computation() as computation, computation.turn():
+        raise ZeroDivisionError
+    with turns.computation() as computation, computation.turn():
+        pass
+
+
+def test_the_asker_is_the_request_s_and_gone_after_it():
+    with asked_by("somebody"):
+        assert asker.get() == "somebody"
+    assert asker.get() is None
