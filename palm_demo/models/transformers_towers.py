@@ -32,15 +32,22 @@ RunBlock = Callable[[nn.Module, Tensor], Tensor]
 
 
 class Memory:
-    """Our cache as transformers' attention takes one: new keys and values go in, all there are come out."""
+    """Our cache as transformers' attention takes one: new keys and values go in, all there are come out.
+
+    Its methods admit all that those of transformers' `Cache` do, whose callers hand over more from one
+    release to the next.
+    """
 
     def __init__(self, pattern: CausalPattern):
         self.pattern = pattern
 
-    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
-        return self.pattern.remember(layer, keys, values)
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args, **kwargs
+    ) -> tuple[Tensor, Tensor]:
+        """(b, h, n, d) keys and values of the new tokens -> (b, h, m, d), of all that any of them may see."""
+        return self.pattern.remember(layer_idx, key_states, value_states)
 
-    def get_seq_length(self) -> int:
+    def get_seq_length(self, layer_idx: int = 0) -> int:
         return 0  # what stands before the new tokens; MPT would only cut a longer bias by it
 
 
