@@ -10,6 +10,7 @@ from torch import Tensor
 from palm_demo.lora import Scope
 from palm_demo.models.palm import IGNORED, PaLM
 from palm_demo.tokenizer import Tokenizer
+from palm_demo.turns import piece
 
 WINDOWS_AT_ONCE, LOGITS_AT_ONCE = 4, 2**26
 """At most so many windows, and no more than have so many logits together: a large vocabulary takes memory."""
@@ -51,7 +52,8 @@ def nats_of(palm: PaLM, tokenizer: Tokenizer, text: str, scope: Scope, context: 
     unknown scope."""
     nats = 0.0
     for inputs, labels in _batches(palm, tokenizer.encode(text), tokenizer.bos_id, context):
-        loss = palm.loss(inputs, labels, [scope] * len(inputs))
+        with piece():
+            loss = palm.loss(inputs, labels, [scope] * len(inputs))
         nats += loss.item() * int((labels != IGNORED).sum())
     return nats
 
@@ -65,7 +67,8 @@ def token_probabilities(
     probable, likeliest = [], []
     for inputs, labels in _batches(palm, ids, tokenizer.bos_id, context):
         learned = labels != IGNORED
-        chances = palm(inputs, scopes=[scope] * len(inputs))[learned].float().softmax(dim=-1)
+        with piece():
+            chances = palm(inputs, scopes=[scope] * len(inputs))[learned].float().softmax(dim=-1)
         probable += chances.gather(1, labels[learned][:, None])[:, 0].tolist()
         best, best_ids = chances.topk(ALTERNATIVES)
         spelled = map(tokenizer.spelled, best_ids.flatten().tolist())

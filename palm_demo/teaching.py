@@ -19,6 +19,7 @@ from palm_demo.models.palm import IGNORED, PaLM
 from palm_demo.scoring import bits_per_byte
 from palm_demo.threads import apart
 from palm_demo.tokenizer import Tokenizer
+from palm_demo.turns import Computation, Turns
 
 FEWEST_TOKENS = 1000
 """About two pages; from less, a tenth to judge by says nothing."""
@@ -93,11 +94,13 @@ def teach(
     context: int,
     settings: TeachingSettings,
     stopped: threading.Event | None = None,
+    turns: Turns | None = None,
 ) -> Iterator[Progress]:
     """Teaches a fresh adapter a text, judged by the text's last tenth: Progress after each step, the first
     before any, the last judged. The same settings give the same adapter after the same number of steps.
 
-    The model's own weights and scopes stay as they are. stopped: once set, the teaching ends. Raises
+    The model's own weights and scopes stay as they are. stopped: once set, the teaching ends. turns: where
+    each step waits for its turn. Raises
     TeachingError at once where the text is too short, and later when the loss is no number any more.
     """
     to_read, to_judge = parted(text)
@@ -107,7 +110,7 @@ def teach(
             f"the text has about {len(ids) * 10 // 9:,} tokens and {FEWEST_TOKENS:,} are needed, which is "
             "two pages; give more of it"
         )
-    return _learn(palm, tokenizer, ids, to_judge, context, settings, stopped)
+    return _learn(palm, tokenizer, ids, to_judge, context, settings, stopped, turns or Turns())
 
 
 def parted(text: str) -> tuple[str, str]:
@@ -128,29 +131,32 @@ def _learn(
     to_judge: str,
     context: int,
     settings: TeachingSettings,
-    stopped: threading.Event | None = None,
+    stopped: threading.Event | None,
+    turns: Turns,
 ) -> Iterator[Progress]:
-    begun, pupil = time.monotonic(), _Pupil(palm, tokenizer, ids, context, settings)
-    judged = pupil.judge(to_judge)
-    latest = Progress(0, 0.0, None, judged, judged, judged, pupil.mean_adapter())
-    yield latest
-    step = in_vain = 0
-    over = False
-    while not over:
-        loss = pupil.step(step)
-        step += 1
-        seconds = time.monotonic() - begun
-        over = step == settings.steps or seconds >= settings.seconds
-        over = over or (stopped is not None and stopped.is_set())
-        judged, best, adapter = None, latest.best, latest.adapter
-        if over or step % settings.judge_steps == 0:
-            judged = pupil.judge(to_judge)
-            in_vain = 0 if judged < best else in_vain + 1
-            over = over or in_vain == settings.patience
-            if judged < best:
-                best, adapter = judged, pupil.mean_adapter()
-        latest = Progress(step, time.monotonic() - begun, loss, judged, latest.base, best, adapter)
+    begun = time.monotonic()
+    with turns.computation() as computation:
+        pupil = _Pupil(palm, tokenizer, ids, context, settings, computation)
+        judged = pupil.judge(to_judge)
+        latest = Progress(0, 0.0, None, judged, judged, judged, pupil.mean_adapter())
         yield latest
+        step = in_vain = 0
+        over = False
+        while not over:
+            loss = pupil.step(step)
+            step += 1
+            seconds = time.monotonic() - begun
+            over = step == settings.steps or seconds >= settings.seconds
+            over = over or (stopped is not None and stopped.is_set())
+            judged, best, adapter = None, latest.best, latest.adapter
+            if over or step % settings.judge_steps == 0:
+                judged = pupil.judge(to_judge)
+                in_vain = 0 if judged < best else in_vain + 1
+                over = over or in_vain == settings.patience
+                if judged < best:
+                    best, adapter = judged, pupil.mean_adapter()
+            latest = Progress(step, time.monotonic() - begun, loss, judged, latest.base, best, adapter)
+            yield latest
 
 
 class _Pupil:
@@ -165,7 +171,9 @@ class _Pupil:
         ids: Sequence[int],
         context: int,
         settings: TeachingSettings,
+        computation: Computation,
     ):
+        self.computation = computation
         self.palm, self.tokenizer, self.context, self.settings = palm, tokenizer, context, settings
         self.ids = torch.tensor(ids, dtype=torch.long)
         self.unlearned = torch.tensor(tokenizer.never_sampled())
@@ -181,6 +189,10 @@ class _Pupil:
     def step(self, number: int) -> float:
         """One step on fresh windows; its loss."""
         ids, labels = self._windows(number)
+        with self.computation.turn():
+            return self._learned(number, ids, labels)
+
+    def _learned(self, number: int, ids: Tensor, labels: Tensor) -> float:
         with torch.autocast(ids.device.type, torch.bfloat16, enabled=_quicker_in_bf16(ids.device)):
             loss = self.palm.loss(ids, labels, [self.adapter] * len(ids))
         if not loss.isfinite():
@@ -202,7 +214,8 @@ class _Pupil:
     def judge(self, text: str) -> float:
         """Bits per byte of a text under the mean."""
         text = text[:JUDGED_CHARACTERS]
-        return bits_per_byte(self.palm, self.tokenizer, text, self.mean.module, self.context)
+        with self.computation.going_on():
+            return bits_per_byte(self.palm, self.tokenizer, text, self.mean.module, self.context)
 
     @apart
     def mean_adapter(self) -> Adapter:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
@@ -10,7 +11,7 @@ T = TypeVar("T")
 
 
 def apart(function: Callable[P, T]) -> Callable[P, T]:
-    """The function, run in a thread of its own at each call, which ends with it.
+    """The function, run in a thread of its own at each call, which ends with it, in the caller's context.
 
     GNU OpenMP gives every thread that computes helpers of its own and keeps them as long as it lives.
     Once there are more helpers than cores, none of them waits for its next share of work awake, and
@@ -21,6 +22,6 @@ def apart(function: Callable[P, T]) -> Callable[P, T]:
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         with ThreadPoolExecutor(1, thread_name_prefix=function.__name__) as one:
-            return one.submit(function, *args, **kwargs).result()
+            return one.submit(copy_context().run, function, *args, **kwargs).result()
 
     return call

@@ -1,16 +1,24 @@
-"""Who comes next: turns go round by who asks, not by who asked first.
+"""Who computes next: turns go round by who asks, not by who asked first.
+
+A request is a computation, and each pass of a model in it a piece, for which it waits its turn. So a long
+request lets short ones in between, and one visitor's requests do not hold up all others.
 
 Whoever asks is named in a context variable that a server sets for each request: an address, say. Library
 callers name nobody; each of their requests then counts as somebody else's.
 """
 
 import threading
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import wraps
 from itertools import count
+from typing import ParamSpec, TypeVar
 
 from palm_demo.errors import BusyError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 asker: ContextVar[Hashable | None] = ContextVar("asker", default=None)
 """Whose request this is; None: nobody's in particular."""
@@ -18,6 +26,7 @@ asker: ContextVar[Hashable | None] = ContextVar("asker", default=None)
 ASKERS_REMEMBERED = 10_000
 
 _nobody = count()
+_computing: ContextVar["Computation | None"] = ContextVar("computing", default=None)
 
 
 @contextmanager
@@ -106,16 +115,55 @@ class _Place:
 
 
 class Computation:
-    """What one request computes, piece by piece."""
+    """What one request computes, piece by piece, in one thread at a time."""
 
     def __init__(self, turns: Turns, who: Hashable):
         self._turns, self._who = turns, who
+        self._has_turn = False
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Nobody else's piece runs meanwhile."""
+        """Nobody else's piece runs meanwhile. A piece of a piece is the same turn."""
+        if self._has_turn:
+            yield
+            return
         self._turns._take(_Place(self._who, next(self._turns._arrivals)))
+        self._has_turn = True
         try:
             yield
         finally:
+            self._has_turn = False
             self._turns._give_back()
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """What is computed in the `with` belongs to it."""
+        token = _computing.set(self)
+        try:
+            yield
+        finally:
+            _computing.reset(token)
+
+
+@contextmanager
+def piece() -> Iterator[None]:
+    """A pass of a model, which waits for its turn where it belongs to a computation."""
+    computation = _computing.get()
+    if computation is None:
+        yield
+        return
+    with computation.turn():
+        yield
+
+
+def in_line(verb: Callable[P, T]) -> Callable[P, T]:
+    """A method whose call is a computation in its object's `turns`, or part of the one that calls it."""
+
+    @wraps(verb)
+    def call(self, *arguments: P.args, **settings: P.kwargs) -> T:
+        if _computing.get() is not None:
+            return verb(self, *arguments, **settings)
+        with self.turns.computation() as computation, computation.going_on():
+            return verb(self, *arguments, **settings)
+
+    return call

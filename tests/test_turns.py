@@ -72,8 +72,9 @@ def test_one_asker_may_have_no_more_than_a_share_of_the_line():
     with asked_by("greedy"), turns.computation(), turns.computation():
         with pytest.raises(BusyError, match="2 of your requests"), turns.computation():
             pass
-        with asked_by("modest"), turns.computation(), turns.computation():
-            with asked_by("third"), pytest.raises(BusyError, match="4 requests"), turns.computation():
+        others = asked_by("modest"), turns.computation(), turns.computation()
+        with others[0], others[1], others[2], asked_by("third"):
+            with pytest.raises(BusyError, match="4 requests"), turns.computation():
                 pass
     with asked_by("greedy"), turns.computation(), turns.computation():
         pass

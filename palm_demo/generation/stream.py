@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from palm_demo.generation.sampling import Sampler
+from palm_demo.turns import piece
 
 Prefill = Callable[[Tensor, Sequence[int], int], tuple[Tensor, Any]]
 """(b, n) ids padded on the right, lengths, capacity -> logits (b, vocab), cache."""
@@ -80,7 +81,7 @@ def stream_ids(
 
 
 def quietly(function: Callable, *arguments: Any) -> Any:
-    """In inference mode, and only for the call: a generator must not leave the mode switched on
-    for whoever it yields to."""
-    with torch.inference_mode():
+    """A pass of a model in its turn and in inference mode, and only for the call: a generator must not leave
+    either to whoever it yields to."""
+    with piece(), torch.inference_mode():
         return function(*arguments)

@@ -17,6 +17,7 @@ from palm_demo.media import Medium, open_medium
 from palm_demo.prompting import PromptForm, check_length, check_media_count
 from palm_demo.session.loaded import ANSWERED, Loaded, preprocessed
 from palm_demo.threads import apart
+from palm_demo.turns import in_line, piece
 from palm_demo.writing import without_leading_space
 
 
@@ -81,6 +82,7 @@ class FlamingoVerbs(Loaded):
         return without_leading_space(self.systems.flamingo.writer.stream(ids, prefill, wanted, cancelled))
 
     @checked
+    @in_line
     def answers(
         self, prompts: Texts, media: Sequence[Sequence[Medium]], max_new_tokens: Whole = 32
     ) -> list[str]:
@@ -120,6 +122,7 @@ class FlamingoVerbs(Loaded):
         return len(self._prompt_ids(prompt))
 
     @checked
+    @in_line
     @apart
     def looked_at(self, prompt: Text, media: Media, answer: Text) -> LookedAt:
         """Where in the media Flamingo looks for each token of an answer to a prompt, and how far its
@@ -132,7 +135,8 @@ class FlamingoVerbs(Loaded):
         tokenizer, form = self.systems.flamingo.tokenizer, self.systems.form
         said = tokenizer.encode(f"{form.gap}{answer.strip()}")
         ids, groups = self._interleaved(prompt, media, replace(ANSWERED, max_new_tokens=len(said)))
-        gates, maps = look(self.flamingo, ids, said, list(chain.from_iterable(groups)))
+        with piece():
+            gates, maps = look(self.flamingo, ids, said, list(chain.from_iterable(groups)))
         of_media = iter(maps)
         seen = [self._seen(group, list(islice(of_media, len(group)))) for group in groups]
         return LookedAt(tuple(tokenizer.decode([token_id]) for token_id in said), gates, tuple(seen))
@@ -143,6 +147,7 @@ class FlamingoVerbs(Loaded):
         frames = [frame for some in group for frame in shown(some if some.ndim == 4 else some[None])]
         return Seen(tuple(frames), np.concatenate(maps, axis=2))
 
+    @in_line
     def _interleaved(
         self, prompt: str, media: Sequence[Medium], settings: TextSettings
     ) -> tuple[list[int], list[list[Tensor]]]:
@@ -164,8 +169,9 @@ class FlamingoVerbs(Loaded):
         """A picture (3, size, size), or a video (frames, 3, size, size); where Flamingo knows no videos,
         each frame as a picture."""
         systems = self.systems
-        frames = open_medium(medium, systems.frames, self.media_limits)
-        pixels = preprocessed(frames, self.flamingo.encoder.tower, systems.flamingo.device)
+        with piece():
+            frames = open_medium(medium, systems.frames, self.media_limits)
+            pixels = preprocessed(frames, self.flamingo.encoder.tower, systems.flamingo.device)
         if len(frames) > 1 and systems.knows_videos:
             return [pixels]
         return list(pixels)

@@ -15,6 +15,7 @@ from palm_demo.models.captioner import Captioner
 from palm_demo.session.systems import Systems
 from palm_demo.threads import apart
 from palm_demo.transfers import to_device
+from palm_demo.turns import Turns, in_line, piece
 from palm_demo.vision import VisionTower
 
 CONTINUED = TextSettings(temperature=0.7, top_p=0.9, repetition_penalty=1.1, max_new_tokens=64)
@@ -25,8 +26,16 @@ ANSWERED = TextSettings(temperature=0.0, max_new_tokens=32)
 class Loaded:
     """What the verbs of all three systems need."""
 
-    def __init__(self, systems: Systems, media_limits: MediaLimits, gallery_place: str | Path = MEMORY):
-        """gallery_place: see `open_gallery`."""
+    def __init__(
+        self,
+        systems: Systems,
+        media_limits: MediaLimits,
+        gallery_place: str | Path = MEMORY,
+        turns: Turns | None = None,
+    ):
+        """gallery_place: see `open_gallery`. turns: the line of all passes of models but those of texts that
+        are written in a batch."""
+        self.turns = turns or Turns()
         self.systems, self.media_limits = systems, media_limits
         self.gallery_place = gallery_place
 
@@ -62,9 +71,13 @@ class Loaded:
         """Numbers of a latent."""
         return self.mammut.dim_latents
 
+    @in_line
     def _pixels(self, images: Sequence[Picture]) -> Tensor:
         """(n, 3, size, size) for MaMMUT."""
-        opened = [open_image(image, self.media_limits) for image in images]
+        opened = []
+        for image in images:
+            with piece():
+                opened.append(open_image(image, self.media_limits))
         return preprocessed(opened, self.mammut.tower, self.systems.mammut.device)
 
 

@@ -20,6 +20,7 @@ from palm_demo.session.released import flamingo_system, mammut_system, palm_syst
 from palm_demo.session.session import Session
 from palm_demo.session.systems import Systems
 from palm_demo.threads import apart
+from palm_demo.turns import Turns
 
 logger = logging.getLogger(__name__)
 READERS = {"palm": palm_system, "flamingo": flamingo_system, "mammut": mammut_system}
@@ -46,7 +47,8 @@ def load(
     """
     limits = batch_limits or BatchLimits()
     systems = _bundled(limits) if profile == TINY else _released(profile, limits, tell)
-    return Session(systems, media_limits or MediaLimits(), gallery_place)
+    turns = Turns(limits.waiting + limits.rows, limits.waiting_of_one)
+    return Session(systems, media_limits or MediaLimits(), gallery_place, turns)
 
 
 def load_or_tiny(

@@ -19,6 +19,7 @@ from palm_demo.prompting import check_length
 from palm_demo.session.loaded import ANSWERED, Loaded, preprocessed
 from palm_demo.session.many_pictures import in_parts
 from palm_demo.threads import apart
+from palm_demo.turns import in_line, piece
 
 MOST_ALTERNATIVES = 20
 """Captions of one picture: a beam of twice as many is decoded side by side."""
@@ -41,6 +42,7 @@ class MammutVerbs(Loaded):
         return "".join(deltas).strip()
 
     @checked
+    @in_line
     def captions(self, images: Media, max_new_tokens: Whole = 32) -> list[str]:
         """One caption per picture, decoded together."""
         wanted = replace(ANSWERED, max_new_tokens=max_new_tokens)
@@ -54,6 +56,7 @@ class MammutVerbs(Loaded):
         return [*chain.from_iterable(in_parts(write, images))]
 
     @checked
+    @in_line
     def caption_alternatives(
         self, image: Picture, count: Whole = 5, max_new_tokens: Whole = 32
     ) -> dict[str, float]:
@@ -68,6 +71,7 @@ class MammutVerbs(Loaded):
         return system.writer.alternatives(system.tokenizer.opening, prefill, count, max_new_tokens)
 
     @checked
+    @in_line
     @apart
     def embed_images(self, images: Media) -> np.ndarray:
         """(n, d) float32 unit rows, in one space with `embed_texts`."""
@@ -80,6 +84,7 @@ class MammutVerbs(Loaded):
         return np.concatenate([none, *in_parts(embed, images)])
 
     @checked
+    @in_line
     @apart
     def embed_texts(self, texts: Texts) -> np.ndarray:
         """(n, d) float32 unit rows. Raises PromptError on an empty text or one too long."""
@@ -99,11 +104,12 @@ class MammutVerbs(Loaded):
         )
         lengths = torch.tensor([len(row) for row in rows])
         real = torch.arange(ids.shape[1]) < lengths[:, None]
-        with torch.no_grad():
+        with piece(), torch.no_grad():
             latents = self.mammut.embed_texts(ids.to(system.device), real.to(system.device))
         return latents.float().numpy(force=True)
 
     @checked
+    @in_line
     def classify(self, image: Picture, labels: Texts) -> dict[str, float]:
         """Label -> probability that it names the picture; they sum to 1."""
         labels = [label.strip() for label in labels]
@@ -118,11 +124,13 @@ class MammutVerbs(Loaded):
         return dict(zip(labels, logits.softmax(dim=0).tolist(), strict=True))
 
     @checked
+    @in_line
     def similarity(self, texts: Texts, images: Media) -> np.ndarray:
         """(texts, images) cosines of their latents, -1 to 1."""
         return self.embed_texts(texts) @ self.embed_images(images).T
 
     @checked
+    @in_line
     @apart
     def familiarity(self, medium: Medium) -> float | None:
         """How much a picture, or the best frame of a video, looks like those the models were trained
@@ -130,8 +138,8 @@ class MammutVerbs(Loaded):
         it means little. None where nobody has measured what the models were trained on."""
         if self.systems.familiarity is None:
             return None
-        frames = open_medium(medium, self.systems.frames, self.media_limits)
-        with torch.no_grad():
+        with piece(), torch.no_grad():
+            frames = open_medium(medium, self.systems.frames, self.media_limits)
             patches = self.mammut.tower(preprocessed(frames, self.mammut.tower, self.systems.mammut.device))
         return self.systems.familiarity(patches).max().item()
 

@@ -7,6 +7,7 @@ import torch
 
 from palm_demo.errors import DeviceMemoryError
 from palm_demo.media import Picture
+from palm_demo.turns import piece
 
 R = TypeVar("R")
 
@@ -20,7 +21,8 @@ def in_parts(compute: Callable[[Sequence[Picture]], R], images: Sequence[Picture
     done, at_once = 0, AT_ONCE
     while some := images[done : done + at_once]:
         try:
-            computed = compute(some)
+            with piece():
+                computed = compute(some)
         except torch.OutOfMemoryError as error:
             if len(some) == 1:
                 raise DeviceMemoryError(

@@ -14,6 +14,7 @@ from palm_demo.scoring import TokenProbability, author_probabilities, bits_per_b
 from palm_demo.session.loaded import CONTINUED, Loaded
 from palm_demo.teaching import Progress, TeachingSettings, teach
 from palm_demo.threads import apart
+from palm_demo.turns import in_line
 from palm_demo.writing import without_leading_space
 
 JUDGED_AT_ONCE = 1024
@@ -92,6 +93,7 @@ class PalmVerbs(Loaded):
         return deltas if begun == prompt else without_leading_space(deltas)
 
     @checked
+    @in_line
     @apart
     def bits_per_byte(self, text: Text, scope: Scope = None) -> float:
         """How well PaLM predicts a text of any length: bits over its UTF-8 bytes, lower is better."""
@@ -100,6 +102,7 @@ class PalmVerbs(Loaded):
         return bits_per_byte(self.palm, self.systems.palm.tokenizer, text, scope, self._window)
 
     @checked
+    @in_line
     def who_wrote(self, text: Text) -> dict[str, float]:
         """Scope -> probability that its author wrote the text, if one of them did; they sum to 1.
 
@@ -112,6 +115,7 @@ class PalmVerbs(Loaded):
         return author_probabilities({name: self.bits_per_byte(text, name) for name in self.scopes}, text)
 
     @checked
+    @in_line
     @apart
     def token_probabilities(self, text: Text, scope: Scope = None) -> list[TokenProbability]:
         """Each token of a text of any length: how probable PaLM found it after those before it, and
@@ -145,7 +149,7 @@ class PalmVerbs(Loaded):
         wanted = TeachingSettings(
             rank, steps, seconds, learning_rate, batch, window, judge_steps, patience, seed
         )
-        return teach(self.palm, self.systems.palm.tokenizer, text, self._window, wanted, stopped)
+        return teach(self.palm, self.systems.palm.tokenizer, text, self._window, wanted, stopped, self.turns)
 
     @property
     def _window(self) -> int:
