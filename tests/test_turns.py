@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+import palm_demo
 from palm_demo.errors import BusyError
 from palm_demo.turns import Turns, asked_by, asker
 
@@ -72,10 +73,15 @@ def test_one_asker_may_have_no_more_than_a_share_of_the_line():
     with asked_by("greedy"), turns.computation(), turns.computation():
         with pytest.raises(BusyError, match="2 of your requests"), turns.computation():
             pass
-        others = asked_by("modest"), turns.computation(), turns.computation()
-        with others[0], others[1], others[2], asked_by("third"):
-            with pytest.raises(BusyError, match="4 requests"), turns.computation():
-                pass
+        with (
+            asked_by("modest"),
+            turns.computation(),
+            turns.computation(),
+            asked_by("third"),
+            pytest.raises(BusyError, match="4 requests"),
+            turns.computation(),
+        ):
+            pass
     with asked_by("greedy"), turns.computation(), turns.computation():
         pass
 
@@ -98,3 +104,34 @@ def test_the_asker_is_the_request_s_and_gone_after_it():
     with asked_by("somebody"):
         assert asker.get() == "somebody"
     assert asker.get() is None
+
+
+def test_a_long_scoring_lets_a_short_request_in_between(monkeypatch):
+    """The search is asked for while the first window of the long text is read, and done before its last."""
+    session = palm_demo.load()
+    read, asked = [], threading.Event()
+    loss = session.palm.loss
+    turns = session.turns
+
+    def watched(*arguments, **settings):
+        if not read:
+            asked.set()
+            with turns._changed:
+                assert turns._changed.wait_for(lambda: turns._line, PATIENCE_SECONDS)
+        read.append("window")
+        return loss(*arguments, **settings)
+
+    def search() -> None:
+        assert asked.wait(PATIENCE_SECONDS)
+        with asked_by("short"):
+            session.embed_texts(["a cat"])
+        read.append("search")
+
+    monkeypatch.setattr(session.palm, "loss", watched)
+    other = threading.Thread(target=search)
+    other.start()
+    with asked_by("long"):
+        session.bits_per_byte("It was a dark night, and the old man slept. " * 800)
+    other.join()
+    session.close()
+    assert "search" in read[:3] and len(read) > 4
