@@ -8,6 +8,7 @@ from functools import partial
 import palm_demo
 from palm_demo.cli.output import add_command
 from palm_demo.gallery import chosen_place
+from palm_demo.gallery.place import beside_the_app
 from palm_demo.serving import local
 from palm_demo.serving.replicated import running
 from palm_demo.settings import load_settings
@@ -20,6 +21,11 @@ def add_verbs(verbs) -> None:
     )
     serve.add_argument("--replicas", type=int, default=2, help="processes of --engine ray that answer (2)")
     serve.add_argument("--cpus", type=int, default=1, help="cores of each of them (1)")
+    serve.epilog = (
+        "PORT and GRADIO_SERVER_NAME say where the page is, by default http://127.0.0.1:7860. "
+        f"Its gallery lies in {beside_the_app()}, with a profile's name after it, or where "
+        "PALM_DEMO_GALLERY says."
+    )
 
 
 def _serve(given: argparse.Namespace) -> None:

@@ -14,8 +14,8 @@ MEMORY = "memory://"
 
 
 def beside_the_app(profile: str | None = None) -> Path:
-    """The default folder of the page and of the command line. profile: whose weights are not the bundled
-    ones has a gallery of its own."""
+    """The default folder of the page and of the command line: in the checkout, or for an installed package
+    in the user's data folder. profile: whose weights are not the bundled ones has a gallery of its own."""
     name = "gallery" if profile is None else f"gallery-{profile}"
     return data_folder() / name
 
