@@ -8,6 +8,7 @@ from palm_demo.checkpoints.adapters import (
     save_scope,
 )
 from palm_demo.checkpoints.fingerprints import fingerprint
+from palm_demo.checkpoints.pickles import converted
 from palm_demo.checkpoints.published import from_reference
 from palm_demo.checkpoints.reference import to_reference
 from palm_demo.checkpoints.stored import open_weights
@@ -26,6 +27,7 @@ from palm_demo.checkpoints.weights import (
 
 __all__ = [
     "HIGHEST_RANK",
+    "converted",
     "fingerprint",
     "from_reference",
     "load_adapter",

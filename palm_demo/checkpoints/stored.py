@@ -17,8 +17,8 @@ from palm_demo.errors import CheckpointError
 
 INDEX = ".index.json"
 HEADS = ("lm_head.weight",)
-"""What transformers calls a language model's head. An index names it also where it is the embedding by another
-name, which no shard holds a second time."""
+"""What transformers calls a language model's head. An index names it also where it is the embedding by
+another name, which no shard holds a second time."""
 
 DTYPES = {
     "F64": torch.float64,

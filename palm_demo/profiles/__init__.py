@@ -10,8 +10,9 @@ from palm_demo.profiles.description import (
     Profile,
     Tower,
 )
+from palm_demo.profiles.disk import free_disk, in_cache
 from palm_demo.profiles.downloading import download
-from palm_demo.profiles.memory import free_memory, on_zerogpu
+from palm_demo.profiles.memory import computes_in_bfloat16, free_memory, on_zerogpu
 from palm_demo.profiles.reading import TINY, own_name, profile_names, read_profile
 from palm_demo.profiles.steps import Step, Tell, untold
 
@@ -28,8 +29,11 @@ __all__ = [
     "Tell",
     "Tower",
     "choose",
+    "computes_in_bfloat16",
     "download",
+    "free_disk",
     "free_memory",
+    "in_cache",
     "on_zerogpu",
     "own_name",
     "profile_names",

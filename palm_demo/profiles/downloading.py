@@ -2,10 +2,11 @@
 
 import errno
 import json
-import shutil
+import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import constants, hf_hub_download
@@ -23,70 +24,122 @@ from tqdm.auto import tqdm
 
 from palm_demo.errors import ProfileError
 from palm_demo.profiles.description import File
+from palm_demo.profiles.disk import INDEX, cached, converted, free_disk, room_needed
 from palm_demo.profiles.memory import GB
 from palm_demo.profiles.steps import Step, Tell
 
-INDEX = ".index.json"
-PICKLES = (".pt", ".pth", ".bin")
+logger = logging.getLogger(__name__)
 FULL = (errno.ENOSPC, errno.EDQUOT)
+NOT_THERE = (RepositoryNotFoundError, RevisionNotFoundError, RemoteEntryNotFoundError)
+
+Convert = Callable[[Path], Path]
+"""Writes a pickle once more as safetensors, beside it; gives that file."""
 
 
-def download(files: Sequence[File], tell: Tell) -> dict[File, Path]:
+def download(files: Sequence[File], tell: Tell, convert: Convert | None = None) -> dict[File, Path]:
     """Where each file lies now; those that the cache has are not fetched again. Of an index its shards come
-    too, to the same folder.
+    too, to the same folder. Where the Hub does not have a file, the next of its names is taken.
+
+    convert: is done with each pickle that was fetched, which is removed then. One that the cache had before
+    stays, for it may be another program's.
 
     Raises ProfileError that says which file cannot be had, why, and what to do about it; before the first
-    byte where the disk has no room for all.
+    byte where the disk has no room for all. Raises what `convert` does.
     """
     tell(Step("Asking the Hub for the files"))
-    wanted = list(dict.fromkeys(files))
-    indices = [file for file in wanted if file.file.endswith(INDEX)]
-    shards = [shard for index in indices for shard in _shards(index)]
-    sizes = {file: _missing_bytes(file) for file in dict.fromkeys([*wanted, *shards])}
-    _check_room(sizes)
-    progress = _Progress(sum(sizes.values()), tell)
-    for file in sizes:
-        with explained(file):
-            _fetch(file, tqdm_class=progress.bar(file))
-    return {file: _cached(file) for file in wanted}
+    found = {file: _first_there(file) for file in dict.fromkeys(files)}
+    wanted = {there.file: there for there in found.values()}
+    for there in list(wanted.values()):
+        if there.file.file.endswith(INDEX):
+            wanted |= {shard: _asked(shard) for shard in _shards(there)}
+    missing = sorted((there for there in wanted.values() if there.missing_bytes), key=_pickles_first)
+    _check_room(missing)
+    progress = _Progress(sum(there.missing_bytes for there in missing), tell)
+    places = {there.file: there.path for there in wanted.values()}
+    for there in missing:
+        with explained(there.file):
+            _fetch(there.file, tqdm_class=progress.bar(there.file))
+        if convert is not None and there.file.is_pickle:
+            tell(Step(f"Rewriting {there.file.file} of {there.file.repo} as safetensors"))
+            places[there.file] = convert(there.path)
+            _remove(there.path)
+    return {file: places[there.file] for file, there in found.items()}
+
+
+@dataclass(frozen=True)
+class _There:
+    """A file that the Hub or the cache has. path: where it is, or will be when `missing_bytes` have come."""
+
+    file: File
+    path: Path
+    missing_bytes: int
+
+
+def _first_there(file: File) -> _There:
+    """By the first of its names that the Hub has. Raises ProfileError where it has none of them."""
+    refused = []
+    for name in file.names:
+        try:
+            return _asked(name)
+        except ProfileError as error:
+            wrong_name = isinstance(error.__cause__, NOT_THERE) and not isinstance(
+                error.__cause__, GatedRepoError
+            )
+            if not wrong_name or len(file.names) == 1:
+                raise
+            refused.append(error)
+            logger.info("%s", error)
+    wrong = ", and ".join(str(error).partition("; ")[0] for error in refused)
+    raise ProfileError(f"{wrong}; name another") from refused[0]
+
+
+def _asked(file: File) -> _There:
+    """Of a pickle that was converted and removed, what it became."""
+    with explained(file):
+        try:
+            told = _fetch(file, dry_run=True)
+        except LocalEntryNotFoundError:
+            if file.is_pickle and (path := cached(converted(file))):
+                return _There(file, path, 0)
+            raise
+        path = Path(told.local_path)
+        made = path.with_name(Path(converted(file).file).name)
+        if not told.will_download or (file.is_pickle and made.is_file()):
+            return _There(file, path if path.exists() else made, 0)
+        return _There(file, path, told.file_size or 0)
 
 
 def _fetch(file: File, **options):
     return hf_hub_download(file.repo, file.file, revision=file.revision, **options)
 
 
-def _cached(file: File) -> Path:
+def _shards(index: _There) -> list[File]:
+    """Fetches the index. Raises ProfileError where the file is none."""
+    file = index.file
     with explained(file):
-        return Path(_fetch(file))
-
-
-def _shards(index: File) -> list[File]:
-    """Raises ProfileError where the file is no index."""
-    path = _cached(index)
+        path = Path(_fetch(file))
     try:
         names = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
-        return [index.beside(name) for name in names]
+        return [file.beside(name) for name in names]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ProfileError(
-            f"{index.file} of {index.repo} is no index of weights; name another file"
-        ) from error
+        raise ProfileError(f"{file.file} of {file.repo} is no index of weights; name another file") from error
 
 
-def _missing_bytes(file: File) -> int:
-    """That have to be downloaded."""
-    with explained(file):
-        told = _fetch(file, dry_run=True)
-    return (told.file_size or 0) if told.will_download else 0
+def _pickles_first(there: _There) -> tuple[bool, int]:
+    """And of these the largest: while it is converted it takes twice its size."""
+    return not there.file.is_pickle, -there.missing_bytes
 
 
-def _check_room(sizes: dict[File, int]) -> None:
-    """A pickle's weights are written once more, as safetensors beside it."""
-    needed = sum(size * (2 if file.file.endswith(PICKLES) else 1) for file, size in sizes.items())
-    if not needed:
-        return
-    folder = Path(constants.HF_HUB_CACHE)
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    if needed > (free := shutil.disk_usage(there).free):
+def _remove(pickle: Path) -> None:
+    """And what the cache's name of it leads to, for that is where the bytes are."""
+    content = pickle.resolve()
+    pickle.unlink(missing_ok=True)
+    content.unlink(missing_ok=True)
+
+
+def _check_room(missing: Sequence[_There]) -> None:
+    needed = room_needed([(there.missing_bytes, there.file.is_pickle) for there in missing])
+    if needed and needed > (free := free_disk()):
         raise ProfileError(_no_room(f"{needed / GB:.1f} GB are needed and {free / GB:.1f} GB are free"))
 
 

@@ -40,6 +40,11 @@ def free_memory() -> dict[str, int]:
     return free
 
 
+def computes_in_bfloat16() -> bool:
+    """Whether the GPU does, rather than emulating it as a T4 would; true where there is none."""
+    return on_zerogpu() or not torch.cuda.is_available() or torch.cuda.is_bf16_supported(False)
+
+
 def _left_to_container(root: Path) -> list[int]:
     """What a container's limit leaves, which may be less than the machine has; nothing without a limit."""
     left = [2**63 - 1]

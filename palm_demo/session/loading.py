@@ -8,12 +8,28 @@ from pathlib import Path
 import torch
 
 from palm_demo.arguments import File, checked
+from palm_demo.checkpoints import converted
 from palm_demo.errors import MissingExtraError, PalmDemoError, ProfileError
 from palm_demo.gallery import MEMORY
 from palm_demo.generation import BatchLimits
 from palm_demo.installation import pip_install
 from palm_demo.media import MediaLimits
-from palm_demo.profiles import TINY, Chosen, Step, Tell, choose, download, free_memory, read_profile, untold
+from palm_demo.profiles import (
+    TINY,
+    Choice,
+    Chosen,
+    Step,
+    Tell,
+    choose,
+    computes_in_bfloat16,
+    download,
+    free_disk,
+    free_memory,
+    in_cache,
+    read_profile,
+    untold,
+)
+from palm_demo.profiles.memory import GB
 from palm_demo.prompting import OPENFLAMINGO, OURS
 from palm_demo.session.bundled import Bundled
 from palm_demo.session.released import flamingo_system, mammut_system, palm_system
@@ -94,17 +110,29 @@ def _released(profile: str | Path, limits: BatchLimits, tell: Tell) -> Systems:
             f"OpenFlamingo needs transformers, which is not installed; {pip_install('openflamingo')}, "
             "or add transformers to requirements.txt"
         )
-    chosen = choose(read, free_memory())
+    chosen = choose(read, free_memory(), free_disk(), in_cache, computes_in_bfloat16())
     logger.info("the profile %s is %s, on %s", profile, chosen.told, ", ".join({*chosen.devices.values()}))
     return _read(chosen, limits, tell)
 
 
+def _check_memory(choice: Choice, device: str) -> None:
+    """What was free when it was chosen may have been taken while files came. Beyond it a GPU raises an
+    error, but a kernel ends the process."""
+    free, needed = free_memory().get(device, 0), int(GB * choice.memory_on(device))
+    if needed > free:
+        raise ProfileError(
+            f"there is too little memory now: {choice.name} takes {needed / GB:.1f} GB and {free / GB:.1f} "
+            "GB are free; end what else runs here, or take a smaller choice"
+        )
+
+
 def _read(chosen: Chosen, limits: BatchLimits, tell: Tell) -> Systems:
     choices = chosen.choices
-    files = download([file for choice in choices.values() for file in choice.files], tell)
+    files = download(chosen.files, tell, converted)
     bundled, systems = Bundled(limits), {}
     for place, (name, choice) in enumerate(choices.items()):
         tell(Step(f"Reading {choice.name} into memory", place / len(choices)))
+        _check_memory(choice, chosen.devices[name])
         systems[name] = READERS[name](choice, files, chosen.devices[name], limits)
     systems = {name: systems.get(name) or getattr(bundled, name) for name in READERS}
     drawings = systems["flamingo"].bundled and systems["mammut"].bundled

@@ -70,6 +70,7 @@ def described(plan: Plan) -> Iterator[str]:
     yield f"hardware {settings.hardware.request}, {_sleep(settings.hardware.sleep_seconds)}"
     if (chosen := chosen_on(plan.checkout)) is not None:
         yield f"weights there: {chosen.told}"
+        yield f"they are downloaded there: {chosen.downloads_gb:.1f} GB"
     yield from (f"variable {name}={value}" for name, value in settings.env.variables.items())
     yield from (f"secret {name}, from the environment" for name in plan.secrets)
     counts, sizes = Counter(), Counter()

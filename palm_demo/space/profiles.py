@@ -1,6 +1,7 @@
 """Whether a Space can load the profile that its Spacefile names."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from palm_demo.errors import FileError, ProfileError
@@ -14,25 +15,53 @@ VARIABLE = "PALM_DEMO_PROFILE"
 PAGE_GB, DRIVER_GB = 1.5, 0.6
 """What the page, and what a GPU's driver, take of a machine's memory."""
 
-MEMORY_GB = {
-    "cpu-basic": (16, None),
-    "cpu-upgrade": (32, None),
-    "t4-small": (15, 16),
-    "t4-medium": (30, 16),
-    "l4x1": (30, 24),
-    "l4x4": (186, 24),
-    "a10g-small": (15, 24),
-    "a10g-large": (46, 24),
-    "a10g-largex2": (92, 24),
-    "a10g-largex4": (184, 24),
-    "l40sx1": (62, 48),
-    "l40sx4": (382, 48),
-    "l40sx8": (1534, 48),
-    "a100-large": (142, 80),
-    "zero-a10g": (ZERO_GB + PAGE_GB, None),
+INSTALLED_GB = 8
+"""What torch and the other packages take of its disk."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One of the Hub's. memory_gb: the processor's. gpu_gb: the first GPU's, None without one. disk_gb: None
+    where the Hub does not tell it. bfloat16: whether the GPU computes in it, or only emulates it."""
+
+    memory_gb: float
+    gpu_gb: float | None
+    disk_gb: float | None
+    bfloat16: bool = True
+
+    @property
+    def free(self) -> dict[str, int]:
+        """Device -> bytes, as `free_memory` would say there."""
+        free = {"cpu": int(GB * (self.memory_gb - PAGE_GB))}
+        if self.gpu_gb is not None:
+            free["cuda"] = int(GB * (self.gpu_gb - DRIVER_GB))
+        return free
+
+    @property
+    def free_disk(self) -> int | None:
+        """Bytes, as `free_disk` would say there."""
+        return None if self.disk_gb is None else int(GB * (self.disk_gb - INSTALLED_GB))
+
+
+MACHINES = {
+    "cpu-basic": Machine(16, None, 50),
+    "cpu-upgrade": Machine(32, None, 50),
+    "t4-small": Machine(15, 16, 50, bfloat16=False),
+    "t4-medium": Machine(30, 16, 100, bfloat16=False),
+    "l4x1": Machine(30, 24, 400),
+    "l4x4": Machine(186, 24, 3200),
+    "a10g-small": Machine(15, 24, 110),
+    "a10g-large": Machine(46, 24, 200),
+    "a10g-largex2": Machine(92, 24, 1000),
+    "a10g-largex4": Machine(184, 24, 2000),
+    "l40sx1": Machine(62, 48, 380),
+    "l40sx4": Machine(382, 48, 3200),
+    "l40sx8": Machine(1534, 48, 6500),
+    "a100-large": Machine(142, 80, 1000),
+    "zero-a10g": Machine(ZERO_GB + PAGE_GB, None, None),
 }
-"""Of the Hub's machines the memory and that of the first GPU (huggingface.co/docs/hub/spaces-gpus). Of
-ZeroGPU the Hub tells no more than the GPU's: the machine is taken to have as much."""
+"""As the Hub's documentation has them (huggingface.co/docs/hub/spaces-gpus, August 2026). Of ZeroGPU it tells
+no more than the GPU's memory: the machine is taken to have as much, and its disk is not counted."""
 
 
 def profile_findings(checkout: Checkout) -> Iterator[Finding]:
@@ -64,13 +93,11 @@ def chosen_on(checkout: Checkout) -> Chosen | None:
     """What the requested machine will have of the profile; None where that is not known, or nothing but the
     bundled weights. Raises ProfileError where nothing fits."""
     name, hardware = profile_of(checkout), checkout.settings.hardware.request
-    if name == TINY or hardware not in MEMORY_GB:
+    if name == TINY or hardware not in MACHINES:
         return None
-    memory, gpu = MEMORY_GB[hardware]
-    free = {"cpu": int(GB * (memory - PAGE_GB))}
-    if gpu is not None:
-        free["cuda"] = int(GB * (gpu - DRIVER_GB))
-    return choose(read_profile(_where(checkout, name)), free)
+    machine = MACHINES[hardware]
+    profile = read_profile(_where(checkout, name))
+    return choose(profile, machine.free, machine.free_disk, bfloat16=machine.bfloat16)
 
 
 def _where(checkout: Checkout, name: str) -> str | Path:

@@ -1,13 +1,14 @@
 """Files from a Hub that serves, refuses, cuts short, stalls or is not there."""
 
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
 
 from palm_demo.errors import ProfileError
-from palm_demo.profiles import File, download, untold
+from palm_demo.profiles import File, download, in_cache, untold
 from tests.hub import Refused
 
 REPO = "someone/weights"
@@ -77,6 +78,86 @@ def test_a_file_repository_or_revision_that_is_not_there_is_named(filled):
     ):
         with pytest.raises(ProfileError, match=told):
             download([file], untold)
+
+
+SECOND = File(REPO, FILE.file)
+WRONG = (File(REPO, "other.bin", otherwise=SECOND), File("no/such", "a.bin", otherwise=SECOND))
+
+
+@pytest.mark.parametrize("wrong", [*WRONG, File(REPO, FILE.file, "v2", otherwise=SECOND)])
+def test_a_wrong_name_repository_or_commit_is_replaced_by_the_next(wrong, filled):
+    assert download([wrong], untold)[wrong].read_bytes() == CONTENT
+    assert not filled.asked("GET", "other.bin")
+
+
+def test_when_no_name_is_right_all_are_told(filled):
+    both = File(REPO, "other.bin", otherwise=File("no/such", "a.bin"))
+    with pytest.raises(ProfileError) as caught:
+        download([both], untold)
+    assert str(caught.value) == (
+        f"{REPO} has no file other.bin at main, and the Hub has no repository no/such, or does not show it "
+        "without a token; name another"
+    )
+
+
+def test_a_hub_that_refuses_is_not_taken_for_a_wrong_name(filled):
+    filled.refusals["HEAD", f"/{REPO}/resolve/main/other.bin"] = Refused(503, "Service unavailable")
+    with pytest.raises(ProfileError, match=r"answered 503 about other\.bin"):
+        download([WRONG[0]], untold)
+    filled.refusals["HEAD", f"/{REPO}/resolve/main/other.bin"] = Refused(403, "restricted", "GatedRepo")
+    with pytest.raises(ProfileError, match="accept its terms"):
+        download([WRONG[0]], untold)
+
+
+def as_safetensors(pickle: Path) -> Path:
+    made = pickle.with_name(f"{pickle.name}.safetensors")
+    made.write_bytes(b"of " + pickle.read_bytes())
+    return made
+
+
+def files_in(cache: Path) -> set[str]:
+    return {path.name for path in (cache / f"models--{REPO.replace('/', '--')}").rglob("*") if path.is_file()}
+
+
+def test_a_pickle_that_was_fetched_does_not_stay_once_it_is_converted(hub, monkeypatch, tmp_path):
+    pickle, index = File(REPO, "a.pt"), File(REPO, "b.bin.index.json")
+    hub.models[REPO] = {
+        "a.pt": b"weights",
+        "b-1.bin": b"one",
+        "b-2.bin": b"two",
+        index.file: b'{"weight_map": {"x": "b-1.bin", "y": "b-2.bin"}}',
+    }
+    steps = []
+    found = download([pickle, index], steps.append, as_safetensors)
+    assert found[pickle].name == "a.pt.safetensors" and found[pickle].read_bytes() == b"of weights"
+    assert (found[index].parent / "b-2.bin.safetensors").read_bytes() == b"of two"
+    left = files_in(tmp_path / "cache")
+    assert not {"a.pt", "b-1.bin", "b-2.bin"} & left
+    blobs = [path.read_bytes() for path in (tmp_path / "cache").rglob("blobs/*")]
+    assert blobs == [hub.models[REPO][index.file]]
+    assert f"Rewriting a.pt of {REPO} as safetensors" in [step.what for step in steps]
+    # neither is fetched again, nor with a Hub that nobody reaches
+    assert download([pickle, index], untold, as_safetensors) == found
+    assert len(hub.asked("GET", "a.pt")) == len(hub.asked("GET", "b-2.bin")) == 1
+    assert in_cache(pickle) and in_cache(index) and not in_cache(File(REPO, "c.pt"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert download([pickle, index], untold, as_safetensors) == found
+
+
+def test_a_pickle_that_was_there_before_stays(hub, tmp_path):
+    pickle = File(REPO, "a.pt")
+    hub.models[REPO] = {"a.pt": b"weights"}
+    path = download([pickle], untold)[pickle]
+    assert download([pickle], untold, as_safetensors)[pickle] == path and path.read_bytes() == b"weights"
+
+
+def test_a_new_commit_is_fetched_although_an_older_pickle_was_converted(hub, monkeypatch):
+    pickle = File(REPO, "a.pt")
+    hub.models[REPO] = {"a.pt": b"weights"}
+    download([pickle], untold, as_safetensors)
+    monkeypatch.setattr("tests.hub.models.COMMIT", "d" * 40)
+    hub.models[REPO] = {"a.pt": b"others"}
+    assert download([pickle], untold, as_safetensors)[pickle].read_bytes() == b"of others"
 
 
 def test_a_refusal_comes_with_its_remedy(filled):

@@ -55,7 +55,7 @@ def test_a_profile_with_mistakes_asks_for_nothing(text, full_hub, opened, tmp_pa
 
 
 def test_a_profile_that_is_none(full_hub, opened):
-    assert "there is no profile 'nowhere.yaml'; take tiny, hub" in opened("nowhere.yaml")
+    assert "there is no profile 'nowhere.yaml'; take tiny, hub, small" in opened("nowhere.yaml")
 
 
 def test_a_file_that_the_hub_does_not_have(full_hub, profile, opened):

@@ -1,9 +1,13 @@
 """What would go wrong on the Hub is found before, offline, with what to do about it."""
 
+from dataclasses import replace
+
 import pytest
 
+from palm_demo.profiles import choose, read_profile
 from palm_demo.settings import SPACEFILE
 from palm_demo.space.checking import check
+from palm_demo.space.profiles import INSTALLED_GB, MACHINES
 
 
 def test_this_repository_has_nothing_to_mend():
@@ -122,14 +126,57 @@ def test_a_profile_has_to_fit_the_machine_and_find_what_it_stands_on(folder, lin
     assert folder.run("check") == 0
     lines()
     assert folder.run("deploy", "--dry-run", "--repo", "owner/page") == 0
-    assert "weights there: PaLM 150m, OpenFlamingo 9B, openMaMMUT L/14" in lines()
+    told = lines()
+    assert (
+        "weights there: PaLM 150m, OpenFlamingo 9B, openMaMMUT L/14" in told
+        and "they are downloaded there: 23.5 GB" in told
+    )
+
+
+def test_a_profile_has_to_fit_the_machines_disk(folder, lines, monkeypatch):
+    folder.change("Spacefile", "PALM_DEMO_PROFILE: tiny", "PALM_DEMO_PROFILE: hub")
+    folder.change("Spacefile", "request: cpu-basic", "request: cpu-upgrade")
+    folder.write("requirements.txt", "gradio>=6.31,<7\ntransformers>=5.23,<6\n")
+    lines()
+    assert folder.run("check") == 0
+    assert folder.run("deploy", "--dry-run", "--repo", "owner/page") == 0
+    told = lines()
+    assert (
+        "weights there: PaLM 2b, OpenFlamingo 9B, openMaMMUT L/14" in told
+        and "they are downloaded there: 31.9 GB" in told
+    )
+    smaller = replace(MACHINES["cpu-upgrade"], disk_gb=22)
+    monkeypatch.setitem(MACHINES, "cpu-upgrade", smaller)
+    assert folder.run("check") == 1
+    told = lines()
+    assert "on cpu-upgrade there is too little disk: even PaLM 150m, OpenFlamingo 4B, openMaMMUT" in told[0]
+
+
+def test_the_small_profile_fits_the_free_machine_and_needs_no_transformers(folder, lines):
+    folder.change("Spacefile", "PALM_DEMO_PROFILE: tiny", "PALM_DEMO_PROFILE: small")
+    lines()
+    assert folder.run("check") == 0
+    assert folder.run("deploy", "--dry-run", "--repo", "owner/page") == 0
+    told = lines()
+    assert {"weights there: PaLM 150m, CoCa B/32", "they are downloaded there: 1.8 GB"} <= set(told)
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_what_the_hub_profile_takes_fits_each_machine(name):
+    machine = MACHINES[name]
+    chosen = choose(read_profile("hub"), machine.free, machine.free_disk, bfloat16=machine.bfloat16)
+    for device, free in machine.free.items():
+        on_it = [c for system, c in chosen.choices.items() if chosen.devices[system] == device]
+        assert sum(choice.memory_on(device) for choice in on_it) * 1e9 <= free
+    assert machine.disk_gb is None or chosen.disk_gb <= machine.disk_gb - INSTALLED_GB
+    assert all("t4" in name or choice.dtype == "bfloat16" for choice in chosen.choices.values())
 
 
 def test_a_profile_that_is_none_or_has_mistakes_is_told(folder, lines):
     folder.change("Spacefile", "PALM_DEMO_PROFILE: tiny", "PALM_DEMO_PROFILE: mine.yaml")
     lines()
     assert folder.run("check") == 1
-    assert "there is no profile 'mine.yaml'; take tiny, hub, or the path of a YAML file" in lines()[0]
+    assert "there is no profile 'mine.yaml'; take tiny, hub, small, or the path of a YAML file" in lines()[0]
     folder.write("mine.yaml", "version: 1\npalm: {}\n")
     assert folder.run("check") == 1
     assert "mine.yaml:2: palm has no choices; name one" in lines()[0]
@@ -171,7 +218,11 @@ def test_zerogpu_is_hardware_to_ask_for(on_zerogpu, lines):
     on_zerogpu.write("requirements.txt", "gradio>=6.31,<7\ntransformers>=5.23,<6\n")
     lines()
     assert on_zerogpu.run("deploy", "--dry-run", "--repo", "owner/page") == 0
-    assert "weights there: PaLM 2b, OpenFlamingo 9B, openMaMMUT L/14" in lines()
+    told = lines()
+    assert (
+        "weights there: PaLM 2b, OpenFlamingo 9B, openMaMMUT L/14" in told
+        and "they are downloaded there: 31.9 GB" in told
+    )
 
 
 @pytest.mark.parametrize(
