@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from palm_demo.errors import PalmDemoError
-from palm_demo.settings import SPACEFILE
+from palm_demo.errors import PalmDemoError, SpaceError
+from palm_demo.installation import INSTALLED, ROOT
 from palm_demo.space.card import render
 from palm_demo.space.checking import check
 from palm_demo.space.checkout import Checkout
@@ -31,10 +31,15 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: Sequence[str] | None = None, root: Path = SPACEFILE.parent) -> int:
+def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     """Runs one command; 1 when something is wrong, which is told on stderr without a traceback."""
     given = make_parser().parse_args(arguments)
     try:
+        if INSTALLED:
+            raise SpaceError(
+                f"a Space is made of a clone of the repository, and {root} is what pip installed; "
+                "go into a clone and give the command there"
+            )
         return given.run(given, Checkout(root))
     except PalmDemoError as error:
         print(f"error: {error}", file=sys.stderr)

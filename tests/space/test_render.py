@@ -3,6 +3,7 @@
 from huggingface_hub import SpaceCard
 
 from palm_demo.settings import SPACEFILE, load_settings
+from palm_demo.space import __main__ as space_command
 from palm_demo.space.card import with_front_matter
 
 
@@ -49,3 +50,10 @@ def test_new_front_matter_takes_the_place_of_the_old(folder):
     assert folder.run("render") == 0
     written = (folder.root / "README.md").read_bytes()
     assert written.endswith(b"---\n# A page\r\nwith its own line ends\r\n") and b"broken" not in written
+
+
+def test_an_installed_package_is_no_space(monkeypatch, capsys):
+    monkeypatch.setattr(space_command, "INSTALLED", True)
+    for verb in ("render", "check", "deploy"):
+        assert space_command.main([verb]) == 1
+        assert "go into a clone and give the command there" in capsys.readouterr().err
