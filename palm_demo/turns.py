@@ -86,6 +86,12 @@ class Turns:
                 if not self._inside[who]:
                     del self._inside[who]
 
+    @property
+    def inside(self) -> int:
+        """Computations that go on or wait."""
+        with self._changed:
+            return sum(self._inside.values())
+
     def _take(self, place: "_Place") -> None:
         with self._changed:
             self._line.append(place)
