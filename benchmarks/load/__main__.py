@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from itertools import chain
 from random import Random
 
 import numpy as np
@@ -67,7 +68,7 @@ class Result:
     @property
     def slowest_to_fastest(self) -> float:
         """Of the visitors' median seconds a request: the largest divided by the least."""
-        medians = [np.median(sum(one.seconds.values(), [])) for one in self.seen if one.seconds]
+        medians = [np.median([*chain.from_iterable(one.seconds.values())]) for one in self.seen if one.seconds]
         return float(max(medians) / min(medians)) if medians else float("nan")
 
 
@@ -175,7 +176,7 @@ def shown(results: Iterable[Result]) -> str:
     verbs = []
     for one in results:
         for verb in sorted({verb for seen in one.seen for verb in seen.seconds}):
-            seconds = sum((seen.seconds.get(verb, []) for seen in one.seen), [])
+            seconds = [*chain.from_iterable(seen.seconds.get(verb, []) for seen in one.seen)]
             p50, p95, p99 = np.percentile(seconds, [50, 95, 99])
             verbs.append([one.name, verb, str(len(seconds)), f"{p50:.2f}", f"{p95:.2f}", f"{p99:.2f}"])
     errors = [[one.name, kind, str(n)] for one in results for kind, n in one.errors.most_common()]

@@ -5,6 +5,7 @@ import json
 import random
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import httpx
@@ -134,10 +135,8 @@ def _check(answer: httpx.Response) -> None:
 
 def _kind(message: str) -> str:
     """An error without what differs from one to the next."""
-    try:
+    with suppress(ValueError):
         message = json.loads(message) or message
-    except ValueError:
-        pass
     if isinstance(message, dict):
         message = message.get("error") or message.get("detail") or ""
     return "".join("N" if letter.isdigit() else letter for letter in str(message))[:60].replace("NN", "N")
