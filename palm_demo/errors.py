@@ -40,6 +40,10 @@ class BusyError(PalmDemoError):
     """More requests at once than a batch and its waiting line take."""
 
 
+class ClosingError(PalmDemoError):
+    """A request to models that are being closed, or one that was not done in time."""
+
+
 class CapacityError(PalmDemoError):
     """More tokens than the cache of a request was made for."""
 

@@ -15,7 +15,7 @@ from functools import wraps
 from itertools import count
 from typing import ParamSpec, TypeVar
 
-from palm_demo.errors import BusyError
+from palm_demo.errors import BusyError, ClosingError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -59,13 +59,16 @@ class Turns:
         self._inside: dict[Hashable, int] = {}  # computations of each that have begun
         self._holder: _Place | None = None
         self._arrivals = count()
+        self._closed = self._over = False
         self._served: dict[Hashable, int] = {}  # when each had a turn last, the latest at the end
 
     @contextmanager
     def computation(self) -> Iterator["Computation"]:
-        """Stands in line for as long as the `with` lasts. Raises BusyError where too many do."""
+        """Stands in line for as long as the `with` lasts. Raises BusyError where too many do, ClosingError
+        after `close`."""
         who = current_asker()
         with self._changed:
+            self._check_open()
             own, everybody = self._inside.get(who, 0), sum(self._inside.values())
             if self._waiting_of_one is not None and own >= self._waiting_of_one:
                 raise BusyError(
@@ -85,6 +88,20 @@ class Turns:
                 self._inside[who] -= 1
                 if not self._inside[who]:
                     del self._inside[who]
+                self._changed.notify_all()
+
+    def close(self, grace_seconds: float = 0.0) -> None:
+        """Takes no more computations, and gives those there are so many seconds to end; the next piece of
+        those that have not raises ClosingError."""
+        with self._changed:
+            self._closed = True
+            self._changed.wait_for(lambda: not self._inside, grace_seconds)
+            self._over = True
+            self._changed.notify_all()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosingError("the page is being closed and takes no more requests; try again later")
 
     @property
     def inside(self) -> int:
@@ -96,8 +113,12 @@ class Turns:
         with self._changed:
             self._line.append(place)
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._holder is None and self._next() is place)
+            self._changed.wait_for(
+                lambda: self._over or (self._holder is None and self._next() is place)
+            )
             self._line.remove(place)
+            if self._over:
+                raise ClosingError("the page is being closed before this was done; ask again later")
             self._holder = place
             self._served.pop(place.who, None)
             self._served[place.who] = next(self._arrivals)

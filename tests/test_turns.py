@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import palm_demo
-from palm_demo.errors import BusyError
+from palm_demo.errors import BusyError, ClosingError
 from palm_demo.turns import Turns, asked_by, asker
 
 PATIENCE_SECONDS = 60
@@ -135,3 +135,21 @@ def test_a_long_scoring_lets_a_short_request_in_between(monkeypatch):
     other.join()
     session.close()
     assert "search" in read[:3] and len(read) > 4
+
+
+def test_closing_ends_who_waits_and_takes_nobody_more():
+    turns = Turns()
+    with turns.computation() as computation, computation.turn(), ThreadPoolExecutor(1) as other:
+
+        def wait() -> None:
+            with turns.computation() as waiting, waiting.turn():
+                raise AssertionError("it had a turn")
+
+        waiting = other.submit(wait)
+        with turns._changed:
+            assert turns._changed.wait_for(lambda: turns._line, PATIENCE_SECONDS)
+        turns.close()
+        with pytest.raises(ClosingError, match="before this was done"):
+            waiting.result(PATIENCE_SECONDS)
+    with pytest.raises(ClosingError, match="no more requests"), turns.computation():
+        pass

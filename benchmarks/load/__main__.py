@@ -68,7 +68,8 @@ class Result:
     @property
     def slowest_to_fastest(self) -> float:
         """Of the visitors' median seconds a request: the largest divided by the least."""
-        medians = [np.median([*chain.from_iterable(one.seconds.values())]) for one in self.seen if one.seconds]
+        answered = [one.seconds.values() for one in self.seen if one.seconds]
+        medians = [np.median([*chain.from_iterable(seconds)]) for seconds in answered]
         return float(max(medians) / min(medians)) if medians else float("nan")
 
 

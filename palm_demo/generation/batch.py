@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
-from palm_demo.errors import BusyError, CapacityError, DeviceMemoryError
+from palm_demo.errors import BusyError, CapacityError, ClosingError, DeviceMemoryError
 from palm_demo.generation.stream import Extend, Prefill, Row, quietly
 from palm_demo.generation.ticket import Ticket
 from palm_demo.transfers import to_cpu
@@ -61,12 +61,14 @@ class ContinuousBatch:
         self._live: list[Ticket] = []  # in the order of the cache's rows
         self._cache: Rows | None = None
         self._thread: threading.Thread | None = None
+        self._closed = False
 
     @contextmanager
     def join(self, row: Row, prefill: Prefill, cancelled: threading.Event | None = None) -> Iterator[Ticket]:
         """A stay in the batch; leaving the `with` frees the row, or the place in line, at once.
 
-        Raises BusyError when the line is full, CapacityError when the text would outgrow a row.
+        Raises BusyError when the line is full, ClosingError after `close`, CapacityError when the text would
+        outgrow a row.
         """
         ticket = Ticket(row, prefill, cancelled)
         self._enter(ticket)
@@ -90,11 +92,14 @@ class ContinuousBatch:
                 self._line.remove(ticket)
                 self._changed.notify_all()
 
-    def close(self) -> None:
-        """Ends all texts and waits until every row is free."""
+    def close(self, grace_seconds: float = 0.0) -> None:
+        """Takes no more texts, gives those there are so many seconds to end, then ends them: their readers
+        get ClosingError. Returns when every row is free."""
         with self._changed:
+            self._closed = True
+            self._changed.wait_for(lambda: self._thread is None, grace_seconds)
             for ticket in (*self._line, *self._joining, *self._live):
-                ticket.leave()
+                ticket.fail(ClosingError("the page is being closed, so the text ends here; ask again later"))
             thread = self._thread
         if thread is not None:
             thread.join()
@@ -113,6 +118,8 @@ class ContinuousBatch:
                 "ask for fewer new tokens or shorten the prompt"
             )
         with self._changed:
+            if self._closed:
+                raise ClosingError("the page is being closed and takes no more requests; try again later")
             waiting = self._in_turn()
             of_one = self.limits.waiting_of_one
             own = sum(one.asker == ticket.asker for one in waiting)
@@ -200,6 +207,7 @@ class ContinuousBatch:
             if self._joining or self._live:
                 return True
             self._thread = None
+            self._changed.notify_all()
             return False
 
     def _free_row(self, row: int) -> None:

@@ -100,7 +100,7 @@ class Elsewhere(Session, ABC):
         """A visitor's own scope as it is sent."""
         return adapter
 
-    def close(self) -> None:
+    def close(self, grace_seconds: float = 0.0) -> None:
         """Nothing: the other processes end by themselves."""
 
     @wraps(Session.teach)

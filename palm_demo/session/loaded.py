@@ -1,5 +1,6 @@
 """Three systems, each with its own words, and how pictures and videos reach them."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,10 +52,13 @@ class Loaded:
     def mammut(self) -> MaMMUT | Captioner:
         return self.systems.mammut.model
 
-    def close(self) -> None:
-        """Ends all texts that are being written, and waits for that."""
+    def close(self, grace_seconds: float = 0.0) -> None:
+        """Takes no more requests, and gives those there are so many seconds to end together; the rest end
+        with ClosingError. Returns when nothing is written any more."""
+        until = time.monotonic() + grace_seconds
+        self.turns.close(grace_seconds)
         for system in self.systems.by_name.values():
-            system.writer.batch.close()
+            system.writer.batch.close(max(0.0, until - time.monotonic()))
 
     @property
     def about(self) -> dict[str, dict[str, str | int]]:

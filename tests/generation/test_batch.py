@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from palm_demo.errors import BusyError, CapacityError, DeviceMemoryError
+from palm_demo.errors import BusyError, CapacityError, ClosingError, DeviceMemoryError
 from palm_demo.generation import BatchLimits, ContinuousBatch, Row, Sampler, Sampling
 from palm_demo.turns import asked_by
 
@@ -466,8 +466,22 @@ def test_closing_ends_all_texts(counted):
             closed = closing.submit(model.batch.close)
             model.let(100)
             closed.result(PATIENCE_SECONDS)
-        assert list(waiting.ids()) == []
+        for ticket in (first, waiting):
+            with pytest.raises(ClosingError, match="text ends here"):
+                list(ticket.ids())
         assert model.batch.free == 1
+    with pytest.raises(ClosingError, match="no more requests"), model.join([50]):
+        pass
+
+
+def test_closing_lets_texts_end_that_are_done_in_time(counted):
+    model = counted(rows=1)
+    with model.join([10], new=3) as ticket, ThreadPoolExecutor(1) as closing:
+        assert next(ticket.ids()) == 11
+        closed = closing.submit(model.batch.close, PATIENCE_SECONDS)
+        model.let(2)
+        closed.result(PATIENCE_SECONDS)
+        assert list(ticket.ids()) == [12, 13]
 
 
 def test_the_model_runs_without_gradients(new_palm):

@@ -267,7 +267,8 @@ def one_row(session, monkeypatch):
     monkeypatch.setattr(batch, "extend", extend)
     yield go_on
     go_on.set()
-    batch.close()
+    with batch._changed:
+        assert batch._changed.wait_for(lambda: batch._thread is None, 60), "a text did not end"
 
 
 def begin_a_text(page) -> None:
