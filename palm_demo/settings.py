@@ -100,7 +100,11 @@ class Limits:
 
     media: Count
     megapixels: Amount
+    megapixels_read: Amount
     video_seconds: Amount
+    decoded_frames: Count
+    decoded_gigapixels: Amount
+    decoding_seconds: Amount
     upload_mb: Amount
     uploads_per_minute: Count
     prompt_bytes: Count
@@ -123,7 +127,14 @@ class Limits:
     @property
     def of_media(self) -> MediaLimits:
         """The part that whoever decodes pictures and videos needs."""
-        return MediaLimits(int(self.megapixels * 1_000_000), self.video_seconds)
+        return MediaLimits(
+            pixels=int(self.megapixels * 1_000_000),
+            video_seconds=self.video_seconds,
+            read_pixels=int(self.megapixels_read * 1_000_000),
+            decoded_frames=self.decoded_frames,
+            decoded_pixels=int(self.decoded_gigapixels * 1_000_000_000),
+            decoding_seconds=self.decoding_seconds,
+        )
 
     @property
     def of_batch(self) -> BatchLimits:

@@ -16,8 +16,14 @@ from open_clip.transformer import QuickGELU, VisionTransformer
 from PIL import Image
 from torch import Tensor, nn
 
+from palm_demo.media import to_rgb
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "quick_gelu": QuickGELU}
 """What CLIPs were trained with; OpenAI's with the second."""
+
+
+MOST_OBLONG = 64
+"""Times as long as wide: of a picture whose short side is fitted, the ends beyond that are left out first."""
 
 
 class TokensOfViT(nn.Module):
@@ -150,7 +156,19 @@ class VisionTower(nn.Module):
 
     def preprocess(self, images: Sequence[Image.Image]) -> Tensor:
         """Pictures of any size and mode -> (len(images), 3, size, size), on white."""
-        return torch.stack([self.transform(flatten(image)) for image in images])
+        return torch.stack([self.transform(self._thick(to_rgb(image))) for image in images])
+
+    def _thick(self, image: Image.Image) -> Image.Image:
+        """A very thin picture as the transform can take it, which would scale its short side to nothing,
+        or its long side to more than there is memory for."""
+        short, long = sorted(image.size)
+        if self.visual.preprocess_cfg["resize_mode"] == "longest" and long > short * self.image_size:
+            size = [max(1, round(side * self.image_size / long)) for side in image.size]
+            return image.resize(size, Image.Resampling.BICUBIC)
+        if self.visual.preprocess_cfg["resize_mode"] == "shortest" and long > short * MOST_OBLONG:
+            left, top = (max(0, side - short * MOST_OBLONG) // 2 for side in image.size)
+            return image.crop((left, top, image.width - left, image.height - top))  # the middle is all it sees
+        return image
 
     def shown(self, pixels: Tensor) -> list[Image.Image]:
         """The converse: (b, 3, size, size) -> RGB pictures of what the tower is given."""
@@ -185,14 +203,3 @@ def freeze_(module: nn.Module) -> nn.Module:
     module.eval()
     module.train = lambda mode=True: module
     return module
-
-
-def flatten(image: Image.Image) -> Image.Image:
-    """RGB, with transparent parts on white: what a drawing without a background looks like."""
-    if image.mode.startswith("I;16"):
-        image = image.convert("I").point(lambda level: level / 256)  # `convert` alone clips to white
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")

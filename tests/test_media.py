@@ -5,69 +5,15 @@ import struct
 import warnings
 import zlib
 from contextlib import suppress
-from pathlib import Path
+from io import BytesIO
 
-import av
 import numpy as np
 import pytest
 from PIL import Image
 
 from palm_demo.errors import MediaError
 from palm_demo.media import MediaLimits, is_video, open_image, open_medium, open_video
-
-RED, BLUE = (255, 0, 0), (0, 0, 255)
-
-
-def red_over_blue() -> Image.Image:
-    image = Image.new("RGB", (40, 60), BLUE)
-    image.paste(RED, (0, 0, 40, 30))
-    return image
-
-
-def blank_png(path: Path, width: int, height: int) -> Path:
-    """A black PNG of any size that costs nothing to make: one row, deflated over and over."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    packer, row = zlib.compressobj(1), bytes((width + 7) // 8 + 1)
-    rows = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
-    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    parts = (chunk(b"IHDR", header), chunk(b"IDAT", rows), chunk(b"IEND", b""))
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
-    return path
-
-
-def video(path: Path, frames: int, rate: int = 8, side: int = 32, codec="mpeg4", **container) -> Path:
-    """A video that goes from black to white, evenly."""
-    with av.open(str(path), "w", **container) as file:
-        stream = file.add_stream(codec, rate=rate)
-        stream.width = stream.height = side
-        stream.pix_fmt = "yuv420p"
-        for shade in np.linspace(0, 255, frames):
-            picture = np.full((side, side, 3), round(shade), np.uint8)
-            file.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
-        file.mux(stream.encode())
-    return path
-
-
-def sound(path: Path) -> Path:
-    """A second of silence, in whatever container the name says."""
-    with av.open(str(path), "w") as file:
-        stream = file.add_stream("pcm_s16le" if path.suffix == ".wav" else "aac", rate=16000, layout="mono")
-        for start in range(0, 16000, 1000):
-            silence = av.AudioFrame.from_ndarray(np.zeros((1, 1000), np.int16), "s16", "mono")
-            silence.sample_rate, silence.pts = 16000, start
-            file.mux(stream.encode(silence))
-        file.mux(stream.encode())
-    return path
-
-
-def shades(images: list[Image.Image]) -> list[float]:
-    return [float(np.asarray(image).mean()) for image in images]
-
-
-# pictures
+from tests.media_files import BLUE, RED, blank_png, red_over_blue, shades, video
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"])
@@ -75,22 +21,22 @@ def test_pictures_are_read_by_content_not_by_name(kind, tmp_path):
     red_over_blue().save(tmp_path / "picture.txt", kind)
     image = open_image(tmp_path / "picture.txt")
     assert image.size == (40, 60)
-    assert np.allclose(image.convert("RGB").getpixel((20, 10)), RED, atol=8)
+    assert np.allclose(image.getpixel((20, 10)), RED, atol=8)
     assert open_image(str(tmp_path / "picture.txt")).size == (40, 60)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "P", "L", "LA", "1", "I;16", "CMYK"])
-def test_pictures_of_every_mode_are_read(mode, tmp_path):
+def test_pictures_of_every_mode_are_read_as_rgb(mode, tmp_path):
     Image.new(mode, (5, 4)).save(tmp_path / "a.tif")
     image = open_image(tmp_path / "a.tif")
-    assert (image.mode, image.size) == (mode, (5, 4))
+    assert (image.mode, image.size) == ("RGB", (5, 4))
 
 
-def test_transparency_of_a_palette_is_kept(tmp_path):
+def test_transparency_of_a_palette_is_white(tmp_path):
     image = Image.new("P", (4, 4), 1)
     image.putpalette([0, 0, 0, 255, 0, 0])
     image.save(tmp_path / "a.png", transparency=1)
-    assert open_image(tmp_path / "a.png").convert("RGBA").getpixel((0, 0)) == (*RED, 0)
+    assert open_image(tmp_path / "a.png").getpixel((0, 0)) == (255, 255, 255)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
@@ -98,7 +44,7 @@ def test_a_picture_that_lies_on_its_side_is_put_upright(kind, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: show it a quarter turn to the right
     red_over_blue().rotate(90, expand=True).save(tmp_path / "a", kind, exif=exif)
-    image = open_image(tmp_path / "a").convert("RGB")
+    image = open_image(tmp_path / "a")
     assert image.size == (40, 60)
     assert np.allclose(image.getpixel((20, 10)), RED, atol=8)
     assert np.allclose(image.getpixel((20, 50)), BLUE, atol=8)
@@ -165,30 +111,48 @@ def test_damage_of_any_kind_is_the_files_fault_and_never_ours(tmp_path):
                 open_image(tmp_path / "damaged")
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("size", [(9_000, 10_000), (5_001, 5_000), (20_000, 20_000)], ids=str)
+@pytest.mark.parametrize("size", [(9_000, 10_000), (20_000, 20_000), (1, 100_000_000)], ids=str)
 def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(size, tmp_path, monkeypatch):
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
-    path = blank_png(tmp_path / "huge.png", *size)
+    path = (
+        blank_png(tmp_path / "huge.png", *size) if min(size) > 1 else blank_png(tmp_path / "huge.png", 8, 20)
+    )
+    if min(size) == 1:
+        data = bytearray(path.read_bytes())
+        data[16:24] = struct.pack(">II", *size)
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+        path.write_bytes(data)
     assert path.stat().st_size < 1_000_000
-    with pytest.raises(MediaError, match=r"huge.png has .* at most 25"):
+    with pytest.raises(MediaError, match=rf"huge.png has .*{size[0]} × {size[1]}.* at most 64 .* smaller"):
         open_image(path)
 
 
-def test_the_limit_on_pixels_is_the_callers(tmp_path):
+@pytest.mark.parametrize("size", [(5_001, 5_000), (8_000, 6_000)], ids=str)
+def test_a_picture_larger_than_is_wanted_is_shrunk(size, tmp_path):
+    image = open_image(blank_png(tmp_path / "large.png", *size))
+    assert image.width * image.height <= 25_000_000
+    assert abs(image.width / image.height - size[0] / size[1]) < 0.01
+
+
+def test_the_limits_are_the_callers(tmp_path):
     path = blank_png(tmp_path / "a.png", 100, 100)
     assert open_image(path, MediaLimits(pixels=10_000)).size == (100, 100)
-    for source in (path, Image.new("L", (100, 100))):
-        with pytest.raises(MediaError, match="megapixels"):
-            open_image(source, MediaLimits(pixels=9_999))
+    for source in (path, path.read_bytes(), Image.new("L", (100, 100)), np.zeros((100, 100), np.uint8)):
+        assert open_image(source, MediaLimits(pixels=9_999)).size == (50, 50)
+    with pytest.raises(MediaError, match="0.01 megapixels"):
+        open_image(path, MediaLimits(pixels=100, read_pixels=9_999))
 
 
-@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
-def test_an_animated_picture_is_refused_with_a_remedy(kind, tmp_path):
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "AVIF"])
+def test_an_animated_picture_is_its_first_frame_or_a_video(kind, tmp_path):
     frames = [Image.new("RGB", (20, 20), color) for color in (RED, BLUE, "white")]
-    frames[0].save(tmp_path / "a", kind, save_all=True, append_images=frames[1:])
-    with pytest.raises(MediaError, match=r"animated \(3 frames\); save it as an MP4"):
-        open_image(tmp_path / "a")
+    frames[0].save(tmp_path / "a", kind, save_all=True, append_images=frames[1:], duration=100)
+    assert is_video(tmp_path / "a")
+    data = (tmp_path / "a").read_bytes()
+    for source in (tmp_path / "a", data, BytesIO(data), Image.open(tmp_path / "a")):
+        assert np.allclose(open_image(source).getpixel((9, 9)), RED, atol=4)
+        found = open_medium(source, 8, MediaLimits())
+        assert np.allclose([frame.getpixel((9, 9)) for frame in found], [RED, BLUE, (255,) * 3], atol=4)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
@@ -201,93 +165,6 @@ def test_a_folder_is_no_medium(tmp_path):
     for read in (open_image, lambda path: open_video(path, 4)):
         with pytest.raises(MediaError):
             read(tmp_path)
-
-
-# videos
-
-
-@pytest.mark.parametrize("count", [2, 3, 8])
-@pytest.mark.parametrize("name", ["a.mp4", "a.avi", "a.mkv", "a.mov"])
-def test_frames_are_evenly_spaced_from_the_first_to_the_last(name, count, tmp_path):
-    found = shades(open_video(video(tmp_path / name, 24), count))
-    assert np.allclose(found, np.linspace(0, 255, count), atol=12)
-
-
-def test_a_video_of_few_frames_gives_them_all(tmp_path):
-    assert np.allclose(shades(open_video(video(tmp_path / "a.mp4", 5), 8)), np.linspace(0, 255, 5), atol=5)
-
-
-def test_one_frame_is_the_first(tmp_path):
-    (first,) = open_video(video(tmp_path / "a.mp4", 24), 1)
-    assert shades([first])[0] < 5 and first.mode == "RGB" and first.size == (32, 32)
-
-
-@pytest.mark.parametrize(("name", "codec"), [("a.webm", "libvpx"), ("a.mkv", "mpeg4")])
-def test_a_video_whose_header_tells_no_length_is_read_as_any_other(name, codec, tmp_path):
-    path = video(tmp_path / name, 24, codec=codec, options={"live": "1"})
-    with av.open(str(path)) as file:
-        assert file.duration is None and file.streams.video[0].duration is None
-    assert np.allclose(shades(open_video(path, 4)), np.linspace(0, 255, 4), atol=12)
-    with pytest.raises(MediaError, match="3 seconds long; at most 2"):
-        open_video(path, 4, MediaLimits(video_seconds=2))
-
-
-def test_a_video_of_ten_minutes_is_refused_with_both_lengths_before_decoding(tmp_path, monkeypatch):
-    path = video(tmp_path / "long.mp4", 600, rate=1, side=16)
-    monkeypatch.setattr("palm_demo.media._sample", lambda *_: pytest.fail("decoded"))
-    with pytest.raises(MediaError, match=r"long.mp4 is 600 seconds long; at most 60"):
-        open_video(path, 8)
-
-
-def test_a_video_of_too_many_pixels_is_refused(tmp_path):
-    with pytest.raises(MediaError, match="megapixels"):
-        open_video(video(tmp_path / "a.mp4", 3), 8, MediaLimits(pixels=1000))
-
-
-@pytest.mark.parametrize("name", ["a.mp4", "a.wav", "a.mkv"])
-def test_a_file_of_sound_alone_has_no_video_stream(name, tmp_path):
-    with pytest.raises(MediaError, match=f"{name} has no video stream"):
-        open_video(sound(tmp_path / name), 8)
-
-
-def test_a_video_in_an_unknown_format_is_refused(tmp_path):
-    path = video(tmp_path / "a.mp4", 3, codec="libx264")
-    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzzz"))
-    with pytest.raises(MediaError, match="format that cannot be decoded"):
-        open_video(path, 8)
-
-
-def test_a_title_in_an_old_encoding_does_not_matter(tmp_path):
-    path = tmp_path / "a.avi"
-    with av.open(str(path), "w") as file:
-        file.metadata["title"] = "TITLE"
-        stream = file.add_stream("mpeg4", rate=8)
-        stream.width = stream.height = 32
-        file.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8))))
-        file.mux(stream.encode())
-    path.write_bytes(path.read_bytes().replace(b"TITLE", "caf\u00e9!".encode("latin-1")))
-    assert len(open_video(path, 8)) == 1
-
-
-def test_a_truncated_or_made_up_video_is_refused(tmp_path):
-    whole = video(tmp_path / "a.mp4", 24).read_bytes()
-    for damaged in (whole[:200], whole[: len(whole) // 2], b"no video at all " * 50, b""):
-        (tmp_path / "b.mp4").write_bytes(damaged)
-        with pytest.raises(MediaError, match=r"b.mp4 (is not a video|has no video stream)"):
-            open_video(tmp_path / "b.mp4", 8)
-
-
-def test_damage_to_a_video_is_the_files_fault_and_never_ours(tmp_path):
-    rng = np.random.default_rng(0)
-    for name in ("a.mp4", "a.avi"):
-        whole = video(tmp_path / name, 4).read_bytes()
-        for _ in range(12):
-            damaged = bytearray(whole)
-            for place in rng.integers(0, len(damaged), 20):
-                damaged[place] = rng.integers(256)
-            (tmp_path / "damaged").write_bytes(damaged)
-            with suppress(MediaError):
-                assert open_video(tmp_path / "damaged", 4)
 
 
 # which is which
@@ -325,8 +202,8 @@ def test_frames_given_as_pictures_are_thinned_evenly(given, kept):
 def test_frames_given_as_pictures_keep_the_limits():
     with pytest.raises(MediaError, match="no frames"):
         open_medium([], 3, MediaLimits())
-    with pytest.raises(MediaError, match="megapixels"):
-        open_medium([red_over_blue()], 3, MediaLimits(pixels=100))
+    (small,) = open_medium([red_over_blue()], 3, MediaLimits(pixels=100))
+    assert small.width * small.height <= 100
 
 
 def test_reading_media_leaves_no_file_open(tmp_path):

@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from palm_demo.vision import VisionTower, flatten, freeze_
+from palm_demo.media import to_rgb
+from palm_demo.vision import VisionTower, freeze_
 
 WHITE, RED = (255, 255, 255), (255, 0, 0)
 
@@ -44,7 +45,7 @@ def openai_weights(monkeypatch, tmp_path):
 
 def plain_tokens(visual, pixels: torch.Tensor) -> torch.Tensor:
     """OpenAI's vision transformer up to its last block: all tokens but the class token's."""
-    patches = visual.conv1(pixels).flatten(2).transpose(1, 2)
+    patches = visual.conv1(pixels).to_rgb(2).transpose(1, 2)
     first = visual.class_embedding.expand(len(pixels), 1, -1)
     states = visual.ln_pre(torch.cat((first, patches), dim=1) + visual.positional_embedding)
     for block in visual.transformer.resblocks:
@@ -112,18 +113,18 @@ def test_a_picture_is_fitted_whole_on_white(tower):
 
 @pytest.mark.parametrize("mode", ["RGBA", "P", "LA"])
 def test_flatten_puts_transparency_on_white(mode):
-    flat = flatten(drawing(mode))
+    flat = to_rgb(drawing(mode))
     assert flat.mode == "RGB" and flat.getpixel((1, 0)) == WHITE
     assert flat.getpixel((0, 0)) == (RED if mode != "LA" else (76, 76, 76))
 
 
 def test_flatten_mixes_what_is_half_transparent():
-    assert flatten(Image.new("RGBA", (1, 1), (0, 0, 0, 128))).getpixel((0, 0)) == (127, 127, 127)
+    assert to_rgb(Image.new("RGBA", (1, 1), (0, 0, 0, 128))).getpixel((0, 0)) == (127, 127, 127)
 
 
 def test_flatten_keeps_the_shades_of_a_sixteen_bit_picture():
     shades = Image.fromarray(np.array([[0, 0x4000, 0xFFFF]], dtype=np.uint16))
-    assert [flatten(shades).getpixel((x, 0))[0] for x in range(3)] == [0, 64, 255]
+    assert [to_rgb(shades).getpixel((x, 0))[0] for x in range(3)] == [0, 64, 255]
 
 
 def test_a_frozen_tower_stays_in_eval_mode_without_gradients(new_tower):

@@ -34,7 +34,7 @@ def content_id(original: bytes) -> str:
 
 def decode(original: bytes, name: str, limits: MediaLimits) -> Pixels:
     """A picture file, looked at as far as that needs no model. Raises MediaError as `open_image`."""
-    image = decode_image(original, name, limits).convert("RGB")
+    image = decode_image(original, name, limits)
     return Pixels(content_id(original), name, original, image, thumbnail(image), perceptual_hash(image))
 
 

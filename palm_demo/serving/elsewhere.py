@@ -9,8 +9,6 @@ from operator import attrgetter
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from PIL import Image
-
 from palm_demo.arguments import bind
 from palm_demo.gallery import MEMORY
 from palm_demo.lora import Adapter
@@ -23,7 +21,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 PICTURES, MEDIA = ("image", "images"), ("medium", "media")
-"""What verbs call arguments that can be files of this machine."""
+"""What verbs call arguments that are pictures or videos, files of this machine among them."""
 
 
 def whole(verb: Callable[P, T]) -> Callable[P, T]:
@@ -112,23 +110,23 @@ class Elsewhere(Session, ABC):
         bound = bind(verb, (self, *arguments), settings)
         for name, value in bound.arguments.items():
             if name in PICTURES:
-                bound.arguments[name] = _opened(value, lambda file: open_image(file, self.media_limits))
+                bound.arguments[name] = _opened(value, lambda one: open_image(one, self.media_limits))
             elif name in MEDIA:
                 bound.arguments[name] = _opened(value, self._open_medium)
             elif isinstance(value, Adapter):
                 bound.arguments[name] = self._lend(value)
         return bound.args[1:], bound.kwargs
 
-    def _open_medium(self, file: str | Path) -> Medium:
-        frames = open_medium(file, self._facts.frames, self.media_limits)
+    def _open_medium(self, source: Medium) -> Medium:
+        frames = open_medium(source, self._facts.frames, self.media_limits)
         return frames if len(frames) > 1 else frames[0]
 
 
-def _opened(source: Medium | Sequence, open_file: Callable[[str | Path], Medium]) -> Medium | Sequence:
-    """What is a file, or are files in a list of any depth, opened."""
-    if isinstance(source, (str, Path)):
-        return open_file(source)
-    return source if isinstance(source, Image.Image) else [_opened(one, open_file) for one in source]
+def _opened(source: Medium | Sequence, open_one: Callable[[Medium], Medium]) -> Medium | Sequence:
+    """A picture or video, or all in a list of any depth, decoded."""
+    if isinstance(source, (list, tuple)):
+        return [_opened(one, open_one) for one in source]
+    return open_one(source)
 
 
 def _with_adapters(progress: Iterator[Progress]) -> Iterator[Progress]:

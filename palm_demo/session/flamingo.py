@@ -13,7 +13,7 @@ from palm_demo.errors import PromptError
 from palm_demo.generation import TextSettings
 from palm_demo.generation.stream import Prefill
 from palm_demo.looking import LookedAt, Seen, look
-from palm_demo.media import Medium, open_medium
+from palm_demo.media import DecodingBudget, Medium, open_medium
 from palm_demo.prompting import PromptForm, check_length, check_media_count
 from palm_demo.session.loaded import ANSWERED, Loaded, preprocessed
 from palm_demo.threads import apart
@@ -156,7 +156,8 @@ class FlamingoVerbs(Loaded):
             raise PromptError("the prompt is empty; write a question and a <media> per picture")
         check_media_count(prompt, len(media))
         check_length(self.prompt_length(prompt), settings.max_new_tokens, self.context)
-        groups = [self._as_media(medium) for medium in media]
+        budget = DecodingBudget(self.media_limits)
+        groups = [self._as_media(medium, budget) for medium in media]
         ids = self._prompt_ids(prompt, [len(group) for group in groups])
         check_length(len(ids), settings.max_new_tokens, self.context)
         return ids, groups
@@ -165,12 +166,12 @@ class FlamingoVerbs(Loaded):
         tokenizer = self.systems.flamingo.tokenizer
         return [*tokenizer.opening, *self.systems.form.encode(prompt.rstrip(), tokenizer, pictures)]
 
-    def _as_media(self, medium: Medium) -> list[Tensor]:
+    def _as_media(self, medium: Medium, budget: DecodingBudget) -> list[Tensor]:
         """A picture (3, size, size), or a video (frames, 3, size, size); where Flamingo knows no videos,
         each frame as a picture."""
         systems = self.systems
         with piece():
-            frames = open_medium(medium, systems.frames, self.media_limits)
+            frames = open_medium(medium, systems.frames, self.media_limits, budget)
             pixels = preprocessed(frames, self.flamingo.encoder.tower, systems.flamingo.device)
         if len(frames) > 1 and systems.knows_videos:
             return [pixels]

@@ -19,7 +19,7 @@ def in_parts(compute: Callable[[Sequence[Picture]], R], images: Sequence[Picture
     """What is computed of at most AT_ONCE pictures at a time; of half as many as often as there is no
     memory for more. Raises DeviceMemoryError when there is none for one."""
     done, at_once = 0, AT_ONCE
-    while some := images[done : done + at_once]:
+    while len(some := images[done : done + at_once]):
         try:
             with piece():
                 computed = compute(some)

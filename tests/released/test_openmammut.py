@@ -7,7 +7,7 @@ from torch.testing import assert_close
 from palm_demo.checkpoints import from_reference
 from palm_demo.errors import CapacityError, CheckpointError, PromptError
 from palm_demo.generation import Sampler, Sampling, beam_search, stream_ids
-from palm_demo.vision import flatten
+from palm_demo.media import to_rgb
 
 from .captioners import check_cached_logits_match_full_forward_in_a_ragged_batch, equal
 from .plain_openmammut import END, HEADS, START, TEXT_HEADS, Plain, tensors
@@ -149,7 +149,7 @@ def test_latents_depend_on_the_latent_weights_alone(ours, pixels):
 
 
 def test_any_picture_is_prepared_for_the_tower(ours, picture):
-    pixels = ours.tower.preprocess([picture, flatten(picture).resize((40, 30))])
+    pixels = ours.tower.preprocess([picture, to_rgb(picture).resize((40, 30))])
     assert pixels.shape == (2, 3, 8, 8)
     assert ours.tower.shown(pixels)[0].size == (8, 8)
 

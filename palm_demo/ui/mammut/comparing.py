@@ -85,4 +85,4 @@ def as_table(texts: Sequence[str], pictures: Sequence[Image.Image], cosines: np.
 
 
 def _data(picture: Image.Image) -> str:
-    return f"data:image/webp;base64,{base64.b64encode(thumbnail(picture.convert('RGB'))).decode()}"
+    return f"data:image/webp;base64,{base64.b64encode(thumbnail(picture)).decode()}"

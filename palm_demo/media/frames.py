@@ -1,0 +1,138 @@
+"""A picture or a video, whichever a file is: its frames, and animated pictures as videos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from PIL import Image
+
+from palm_demo.errors import MediaError
+from palm_demo.media.kinds import DecodingBudget, MediaLimits, head_of, kind_of, opened
+from palm_demo.media.pictures import Picture, damage, open_image, parsed, to_rgb
+from palm_demo.media.videos import frames_of, nearest
+
+Medium = Picture | Sequence[Picture]
+"""A picture, a video or animated picture, or a video's frames."""
+
+ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
+"""Pillow's readers of pictures that can move. A TIFF of many pages is a document."""
+
+UNTOLD_SECONDS = 0.1
+"""How long a frame is shown of which the file says nothing, as browsers do it."""
+
+
+def open_medium(
+    source: Medium, frames: int, limits: MediaLimits, budget: DecodingBudget | None = None
+) -> list[Image.Image]:
+    """RGB pictures: one of a picture, at most `frames` of a video, evenly spaced from the first to the last.
+
+    source: as `Medium` says; an array of four dimensions is a video's frames. budget: of the request that
+    this is a part of. Raises MediaError as `open_image` and `open_video` do.
+    """
+    budget = budget or DecodingBudget(limits)
+    if isinstance(source, Image.Image):
+        return _animation(source, "the picture", frames, limits, budget) or [open_image(source, limits)]
+    if isinstance(source, (np.ndarray, torch.Tensor)) and source.ndim == 4:
+        source = list(source)
+    if not isinstance(source, (list, tuple)):
+        return _of_file(source, frames, limits, budget) if _is_file(source) else [open_image(source, limits)]
+    if not source:
+        raise MediaError("a video has no frames; give at least one")
+    count = min(frames, len(source))
+    chosen = [round(i * (len(source) - 1) / max(1, count - 1)) for i in range(count)]
+    return [open_image(source[i], limits) for i in chosen]
+
+
+def is_video(source: str | Path | bytes | BinaryIO) -> bool:
+    """Whether a file moves, by its content: a video, or an animated GIF, WebP, PNG or AVIF."""
+    try:
+        with opened(source) as (file, name):
+            kind = kind_of(head_of(file))
+            if kind is None or kind.moving or kind.reader not in ANIMATED:
+                return kind is not None and kind.moving
+            return _moves(parsed(file, name, kind))
+    except MediaError:
+        return False
+
+
+def _is_file(source: object) -> bool:
+    return isinstance(source, (str, Path, bytes, bytearray, memoryview)) or hasattr(source, "read")
+
+
+def _of_file(
+    source: str | Path | bytes | BinaryIO, frames: int, limits: MediaLimits, budget: DecodingBudget
+) -> list[Image.Image]:
+    with opened(source) as (file, name):
+        kind = kind_of(head_of(file))
+        if kind is not None and kind.moving:
+            return frames_of(file, name, kind, frames, limits, budget)
+        if kind is not None and kind.reader in ANIMATED:
+            found = _animation(parsed(file, name, kind), name, frames, limits, budget)
+            if found:
+                return found
+    return [open_image(source, limits)]
+
+
+def _moves(image: Image.Image) -> bool:
+    """Whether a second frame follows; the others are not looked for."""
+    try:
+        return image.format in ANIMATED and bool(getattr(image, "is_animated", False))
+    except Exception:  # a damaged file is told when it is decoded
+        return False
+
+
+def _animation(
+    image: Image.Image, name: str, count: int, limits: MediaLimits, budget: DecodingBudget
+) -> list[Image.Image]:
+    """Frames of an animated picture, nearest to evenly spaced times; none where it does not move."""
+    if not _moves(image):
+        return []
+    with _left_as_it_was(image), damage(name):
+        times = []
+        seconds = 0.0
+        for _ in _walk(image, name, budget):
+            times.append(seconds)
+            seconds += image.info.get("duration", 0) / 1000 or UNTOLD_SECONDS
+            if seconds > limits.video_seconds and len(times) > 1:
+                raise MediaError(
+                    f"{name} is longer than {limits.video_seconds:g} seconds; cut it shorter, or choose one "
+                    "frame as a PNG"
+                )
+        wanted = nearest(times, count)
+        kept: dict[int, Image.Image] = {}
+        for place in _walk(image, name, budget):
+            if place in wanted:
+                kept[place] = to_rgb(image.copy())
+            if len(kept) == len(set(wanted)):
+                break
+    return [kept[place] for place in wanted]
+
+
+def _walk(image: Image.Image, name: str, budget: DecodingBudget) -> Iterator[int]:
+    """Numbers of the frames, each decoded in turn."""
+    first = 1 if image.info.get("default_image") else 0  # an APNG may have a picture for who shows no others
+    place = 0
+    while True:
+        try:
+            image.seek(first + place)
+        except EOFError:
+            return
+        budget.spend(name, *image.size)
+        image.load()
+        yield place
+        place += 1
+
+
+@contextmanager
+def _left_as_it_was(image: Image.Image) -> Iterator[None]:
+    """Back at its frame afterwards: a picture in memory is the caller's."""
+    place = image.tell()
+    try:
+        yield
+    finally:
+        image.seek(place)

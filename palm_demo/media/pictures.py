@@ -1,0 +1,262 @@
+"""Any picture as RGB: upright, in sRGB, on white, 8 bits a colour, and no larger than is wanted.
+
+A picture may be a file, bytes, an open file, a Pillow picture, an array or a tensor; what it shows comes
+out the same. Beside `palm_demo.media.videos` the only module that knows Pillow's decoders.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageCms,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+from pillow_heif import HeifImageFile
+
+from palm_demo.errors import MediaError
+from palm_demo.media.arrays import from_array, to_levels
+from palm_demo.media.kinds import STANDARD, Kind, MediaLimits, check_pixels, head_of, kind_of, opened, unread
+
+Picture = str | Path | bytes | BinaryIO | Image.Image | np.ndarray | torch.Tensor
+"""A file, its bytes, or a decoded picture: rows × columns (× channels) as an array, channels first as a
+tensor."""
+
+DECODERS: dict[str, Callable[[BinaryIO], Image.Image]] = {
+    "PNG": PngImagePlugin.PngImageFile,
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "WEBP": WebPImagePlugin.WebPImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+    "AVIF": AvifImagePlugin.AvifImageFile,
+    "HEIF": HeifImageFile,
+}
+"""By what Pillow calls them. `Image.open` would try others too, and refuse large pictures of phones before
+they can be shrunk."""
+
+SHRUNK_WHILE_DECODED = 4
+"""A JPEG may have as many times the pixels that may be decoded at once: its decoder leaves out the rest."""
+
+ORIENTATION = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What puts a picture upright, by its EXIF orientation."""
+
+KEPT_PROFILES, KEPT_PROFILE_BYTES = 32, 65_536
+"""Transforms between calls; a camera's or a browser's profile has some 3,000 bytes, a press's a million."""
+
+
+def open_image(source: Picture, limits: MediaLimits = STANDARD, max_side: int | None = None) -> Image.Image:
+    """A picture as RGB, shrunk to the pixels of the limits and, where it is given, to `max_side`.
+
+    Of an animated or many-paged picture the first frame or page. Raises MediaError when it is missing,
+    no picture, damaged or too large to be shrunk; the size is read before a pixel is decoded.
+    """
+    if isinstance(source, (np.ndarray, torch.Tensor)):
+        return _of_pillow(from_array(source), limits, max_side)
+    if isinstance(source, Image.Image):
+        return _of_pillow(source, limits, max_side)
+    if not isinstance(source, (str, Path, bytes, bytearray, memoryview)) and not hasattr(source, "read"):
+        raise MediaError(
+            f"{source!r:.40} is no picture but a {type(source).__name__}; give a path, bytes, an open file, "
+            "a Pillow picture, an array or a tensor"
+        )
+    with opened(source) as (file, name):
+        return _decode(file, name, limits, max_side)
+
+
+def decode_image(
+    data: bytes, name: str, limits: MediaLimits = STANDARD, max_side: int | None = None
+) -> Image.Image:
+    """What `open_image` makes of a file's bytes; messages call it by its name."""
+    return _decode(BytesIO(data), name, limits, max_side)
+
+
+def parsed(file: BinaryIO, name: str, kind: Kind) -> Image.Image:
+    """A picture file whose size and frames are known, and no pixel yet. Raises MediaError on damage."""
+    with damage(name):
+        return DECODERS[kind.reader](file)
+
+
+@contextmanager
+def damage(name: str) -> Iterator[None]:
+    """Whatever a decoder raises inside is the file's fault: MediaError."""
+    try:
+        yield
+    except (MediaError, MemoryError):
+        raise
+    except Exception as error:  # struct.error, KeyError, ZeroDivisionError and others, on damaged files
+        why = str(error) or type(error).__name__
+        raise MediaError(f"{name} is damaged and cannot be decoded ({why:.200}); save it anew") from error
+
+
+def _decode(file: BinaryIO, name: str, limits: MediaLimits, max_side: int | None) -> Image.Image:
+    head = head_of(file)
+    kind = kind_of(head)
+    if kind is None:
+        raise unread(name, head, "picture")
+    if kind.moving:
+        raise MediaError(
+            f"{name} is not a picture but a video ({kind.name}); choose one of its frames as a PNG"
+        )
+    image = parsed(file, name, kind)
+    with damage(name):
+        if kind.reader == "JPEG":
+            _shrink_while_decoding(image, name, limits, max_side)
+        check_pixels(name, *image.size, limits.read_pixels)
+        image.load()
+    return _shrunk(image, name, limits, max_side)
+
+
+def _of_pillow(image: Image.Image, limits: MediaLimits, max_side: int | None) -> Image.Image:
+    name = "the picture"
+    check_pixels(name, *image.size, SHRUNK_WHILE_DECODED * limits.read_pixels)
+    with damage(name):
+        image.load()
+    return _shrunk(image, name, limits, max_side)
+
+
+def _shrink_while_decoding(image: Image.Image, name: str, limits: MediaLimits, max_side: int | None) -> None:
+    """Asks a JPEG's decoder for a half, a quarter or an eighth of its sides: as little as keeps the limits
+    and leaves twice `max_side`. One that is stored coarse to fine has all its pixels in memory anyway."""
+    width, height = image.size
+    coarse_to_fine = "progressive" in image.info or "progression" in image.info
+    check_pixels(name, width, height, limits.read_pixels * (1 if coarse_to_fine else SHRUNK_WHILE_DECODED))
+    parts = (1, 2, 4, 8)
+    needed = next((part for part in parts if width * height <= limits.pixels * part**2), parts[-1])
+    enough = 1 if max_side is None else max(width, height) // (2 * max_side)
+    part = max(needed, *(part for part in parts if part <= max(1, enough)))
+    if part > 1:
+        image.draft(None, (max(1, width // part), max(1, height // part)))
+
+
+def _shrunk(image: Image.Image, name: str, limits: MediaLimits, max_side: int | None) -> Image.Image:
+    """RGB of a loaded picture that keeps the limits."""
+    width, height = image.size
+    with damage(name):
+        if width * height > limits.pixels:
+            scale = math.sqrt(limits.pixels / (width * height))
+            across = max(1, math.floor(width * scale))
+            down = max(1, min(math.floor(height * scale), limits.pixels // across))
+            across = max(1, min(across, limits.pixels // down))
+            image = _averageable(image).reduce((math.ceil(width / across), math.ceil(height / down)))
+        rgb = to_rgb(image)
+        if max_side is not None and max(rgb.size) > max_side:
+            scale = max_side / max(rgb.size)
+            size = [max(1, round(side * scale)) for side in rgb.size]
+            rgb = rgb.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    return rgb
+
+
+def _averageable(image: Image.Image) -> Image.Image:
+    """The picture in a mode whose pixels can be averaged."""
+    if image.mode in ("L", "LA", "RGB", "RGBA", "CMYK", "LAB", "YCbCr") and "transparency" not in image.info:
+        return image
+    return to_rgb(image)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """RGB of a decoded picture of any mode: upright, in sRGB, its transparent parts on white.
+
+    What it says about itself is used up: of its own result it gives the same back. Raises MediaError
+    where its values are no colours.
+    """
+    turn, profile = TURNS.get(_orientation(image)), image.info.get("icc_profile")
+    plain = type(image) is Image.Image and image.mode == "RGB" and "transparency" not in image.info
+    if plain and turn is None and profile is None:
+        return image
+    colours, opaque = _split(image)
+    rgb = _in_srgb(colours, profile)
+    if opaque is not None:
+        # What a drawing without a background looks like.
+        white = Image.new("RGB", rgb.size, "white")
+        white.paste(rgb, mask=opaque)
+        rgb = white
+    if turn is not None:
+        rgb = rgb.transpose(turn)
+    if rgb is image or type(rgb) is not Image.Image:
+        rgb = rgb.copy()  # away from its file
+    rgb.info = {}
+    return rgb
+
+
+def _orientation(image: Image.Image) -> int | None:
+    try:
+        return image.getexif().get(ORIENTATION)
+    except Exception:  # however its EXIF is broken, the picture is there
+        return None
+
+
+def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Colours of a mode that profiles are made for, and how opaque each pixel is, where it says."""
+    transparent = image.info.get("transparency")
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        opaque = None
+        if isinstance(transparent, int):
+            opaque = Image.fromarray(np.where(np.asarray(image) == transparent, 0, 255).astype(np.uint8))
+        return to_levels(image), opaque
+    if isinstance(transparent, tuple) and max(transparent) > 255:  # 16 bits, of which 8 were kept
+        image = image.copy()
+        image.info["transparency"] = tuple(level >> 8 for level in transparent)
+    if image.mode in ("La", "RGBa"):
+        image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
+    if not image.has_transparency_data:
+        return (image if image.mode in ("L", "RGB", "CMYK", "LAB") else image.convert("RGB")), None
+    if image.mode != "LA":
+        image = image.convert("RGBA")
+    return image.convert("L" if image.mode == "LA" else "RGB"), image.getchannel("A")
+
+
+def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """RGB of L, RGB, CMYK or LAB. A profile that is broken, or for other colours, is no profile."""
+    transform = None
+    if profile:
+        find = _to_srgb if len(profile) <= KEPT_PROFILE_BYTES else _to_srgb.__wrapped__
+        transform = find(profile, image.mode)
+    if transform is None and image.mode == "LAB":
+        transform = _to_srgb(b"", "LAB")
+    return image.convert("RGB") if transform is None else ImageCms.applyTransform(image, transform)
+
+
+@lru_cache(maxsize=KEPT_PROFILES)
+def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """What turns colours of a profile (b"": of LAB) into sRGB, or None where that changes nothing to speak
+    of, as of the profiles of sRGB that most pictures carry."""
+    srgb = ImageCms.createProfile("sRGB")
+    try:
+        source = ImageCms.getOpenProfile(BytesIO(profile)) if profile else ImageCms.createProfile("LAB")
+        transform = ImageCms.buildTransform(source, srgb, mode, "RGB")
+        if mode not in ("L", "RGB"):
+            return transform
+        every = np.arange(0, 256, 17, dtype=np.uint8)
+        levels = np.stack(np.meshgrid(every, every, every), axis=-1).reshape(len(every), -1, 3)
+        sample = Image.fromarray(levels)
+        sample = sample if mode == "RGB" else sample.getchannel(0)
+        there = np.asarray(ImageCms.applyTransform(sample, transform), dtype=int)
+        changed = np.abs(there - np.asarray(sample.convert("RGB"), dtype=int)).max()
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return None
+    return transform if changed > 1 else None

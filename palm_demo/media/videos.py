@@ -1,0 +1,293 @@
+"""Frames of any video: evenly spaced in time, the right way up, decoded no further than they need.
+
+The only module that opens FFmpeg's containers. It is handed an open file and the container's format: a
+name like `http:a.mp4` or a playlist inside never makes it reach for another file or address.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_left, bisect_right
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from PIL import Image
+
+from palm_demo.errors import MediaError
+from palm_demo.media.kinds import (
+    STANDARD,
+    DecodingBudget,
+    Kind,
+    MediaLimits,
+    check_pixels,
+    head_of,
+    kind_of,
+    opened,
+    unread,
+)
+
+MOST_PACKETS = 200_000
+"""Of a file with all its streams: at 60 frames a second, with sound, a minute has some 7,000."""
+
+THREADED_PIXELS = 300_000
+"""From so large frames on, threads gain more than they cost."""
+
+LARGEST_FRAME = 4
+"""Times the pixels of a frame that may be read: what a decoder still makes, to be refused with its size."""
+
+WIDEST_PIXEL = 8
+"""Times as wide as high, or the other way round; beyond it the file is wrong."""
+
+TURNS = {
+    (-1, 0, 0, 1): Image.Transpose.FLIP_LEFT_RIGHT,
+    (1, 0, 0, -1): Image.Transpose.FLIP_TOP_BOTTOM,
+    (-1, 0, 0, -1): Image.Transpose.ROTATE_180,
+    (0, 1, -1, 0): Image.Transpose.ROTATE_270,
+    (0, -1, 1, 0): Image.Transpose.ROTATE_90,
+    (0, 1, 1, 0): Image.Transpose.TRANSPOSE,
+    (0, -1, -1, 0): Image.Transpose.TRANSVERSE,
+}
+"""By the signs of a, b, c and d of a display matrix: a point (x, y) is shown at (ax + cy, bx + dy)."""
+
+
+@dataclass(frozen=True)
+class Packet:
+    """A compressed frame. at: when it is shown, in the stream's units; None where the file does not say."""
+
+    at: int | None
+    is_key: bool
+
+
+def open_video(
+    source: str | Path | bytes | BinaryIO,
+    frames: int,
+    limits: MediaLimits = STANDARD,
+    budget: DecodingBudget | None = None,
+) -> list[Image.Image]:
+    """At most `frames` RGB pictures: those nearest to times that are evenly spaced from the first frame to
+    the last. A video of no more frames gives them all.
+
+    budget: of the request that this is a part of, by default one of its own. Raises MediaError when the
+    file is no video, has no video stream, is damaged, too long or too large, or takes too much decoding.
+    """
+    with opened(source) as (file, name):
+        head = head_of(file)
+        kind = kind_of(head)
+        if kind is None:
+            raise unread(name, head, "video")
+        if not kind.moving:
+            raise MediaError(f"{name} is not a video but a picture ({kind.name}); choose one that moves")
+        return frames_of(file, name, kind, frames, limits, budget or DecodingBudget(limits))
+
+
+def frames_of(
+    file: BinaryIO, name: str, kind: Kind, count: int, limits: MediaLimits, budget: DecodingBudget
+) -> list[Image.Image]:
+    """What `open_video` gives, of an open file of a known kind."""
+    with _video(file, name, kind, limits) as (container, stream):
+        index = _index(container, stream, name, limits)
+    times = sorted(packet.at for packet in index if packet.at is not None)
+    timed = len(times) * 2 > len(index)  # in some AVI only a frame's number says when it is shown
+    places = nearest(times if timed else range(len(index)), count)
+    with _video(file, name, kind, limits) as (container, stream):
+        decoder, packets = _Decoder(stream, name, budget), _packets(container, stream, name)
+        if timed:
+            wanted = [times[place] for place in places]
+            found = _decode_at(decoder, packets, index, sorted(set(wanted)))
+        else:
+            wanted = places
+            found = _decode_all(decoder, packets, set(places))
+        images = {key: _as_image(frame, stream) for key, frame in found.items()}
+    if not images:
+        raise MediaError(f"{name} holds no frame that can be decoded; save it anew")
+    return [images[key] for key in wanted if key in images]
+
+
+def nearest(times: Sequence[float], count: int) -> list[int]:
+    """Of things at these times, in order, those nearest to `count` evenly spaced times from the first to
+    the last; all where there are no more. One may come several times."""
+    if len(times) <= count:
+        return list(range(len(times)))
+    spacing = (times[-1] - times[0]) / max(1, count - 1)
+    chosen = []
+    for place in range(count):
+        at = times[0] + place * spacing
+        after = min(bisect_left(times, at), len(times) - 1)
+        before = max(0, after - 1)
+        chosen.append(before if at - times[before] <= times[after] - at else after)
+    return chosen
+
+
+@contextmanager
+def _video(
+    file: BinaryIO, name: str, kind: Kind, limits: MediaLimits
+) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The container and its video, from the beginning, after what its header says was checked."""
+    file.seek(0)
+    try:
+        with av.open(file, format=kind.reader, metadata_errors="ignore") as container:
+            if not container.streams.video:
+                raise MediaError(f"{name} has no video stream; choose a file with moving pictures")
+            stream = container.streams.video[0]
+            codec = stream.codec_context
+            if codec is None:
+                raise MediaError(f"{name} is in a format that cannot be decoded; save it as H.264")
+            if codec.width and codec.height:
+                check_pixels(f"a frame of {name}", codec.width, codec.height, limits.pixels)
+            _check_seconds(name, _told_seconds(container, stream), limits)
+            codec.options = {"max_pixels": str(LARGEST_FRAME * limits.pixels)}
+            if codec.width * codec.height >= THREADED_PIXELS:
+                codec.thread_type = "AUTO"
+            yield container, stream
+    except av.error.FFmpegError as error:
+        raise MediaError(
+            f"{name} is not a video that can be read ({error.strerror}); save it anew"
+        ) from error
+
+
+def _told_seconds(container: InputContainer, stream: VideoStream) -> float:
+    """The length as the header gives it; 0 where it does not."""
+    if stream.duration is not None:
+        return float(stream.duration * stream.time_base)
+    return 0.0 if container.duration is None else container.duration / av.time_base
+
+
+def _check_seconds(name: str, seconds: float, limits: MediaLimits) -> None:
+    if seconds > limits.video_seconds:
+        raise MediaError(
+            f"{name} is {seconds:.0f} seconds long; at most {limits.video_seconds:g} fit, cut it shorter"
+        )
+
+
+def _packets(container: InputContainer, stream: VideoStream, name: str) -> Iterator[av.Packet]:
+    """The stream's packets in the order of decoding."""
+    for count, packet in enumerate(container.demux()):
+        if count >= MOST_PACKETS:
+            raise MediaError(f"{name} is cut into more than {MOST_PACKETS:,} packets; save it anew")
+        if packet.stream is stream and packet.size:
+            yield packet
+
+
+def _index(container: InputContainer, stream: VideoStream, name: str, limits: MediaLimits) -> list[Packet]:
+    """What is known of all packets before any is decoded."""
+    index, first, last = [], None, 0.0
+    for packet in _packets(container, stream, name):
+        at = None if packet.is_discard else packet.pts
+        index.append(Packet(at, packet.is_keyframe))
+        if at is not None:
+            shown = float(at * stream.time_base)
+            first = shown if first is None else min(first, shown)
+            last = max(last, shown + float((packet.duration or 0) * stream.time_base))
+            _check_seconds(name, last - first, limits)
+    return index
+
+
+class _Decoder:
+    """Decodes a stream packet by packet, on a budget. A packet that is broken gives no frame."""
+
+    def __init__(self, stream: VideoStream, name: str, budget: DecodingBudget):
+        self.codec, self.name, self.budget = stream.codec_context, name, budget
+
+    def __call__(self, packet: av.Packet | None) -> list[VideoFrame]:
+        """Frames in the order in which they are shown, some packets late; of None those still inside."""
+        self.budget.check_time(self.name)
+        try:
+            frames = self.codec.decode(packet)
+        except av.error.InvalidDataError:
+            return []
+        for frame in frames:
+            self.budget.spend(self.name, frame.width, frame.height)
+        return frames
+
+    def leap(self) -> None:
+        """To be called where the next packet is not the one that follows."""
+        self.codec.flush_buffers()
+
+
+def _decode_at(
+    decode: _Decoder, packets: Iterable[av.Packet], index: Sequence[Packet], times: Sequence[int]
+) -> dict[int, VideoFrame]:
+    """The frames nearest to some of the index's times, which are in order; what lies between key frames
+    that none of them needs is not decoded."""
+    found: dict[int, VideoFrame] = {}
+    waiting = deque(zip(times, _starts(index, times), strict=True))
+    before: VideoFrame | None = None
+
+    def take(frame: VideoFrame) -> None:
+        nonlocal before
+        if frame.pts is None:
+            return
+        while waiting and frame.pts >= waiting[0][0]:
+            time, _ = waiting.popleft()
+            closer = before is not None and time - before.pts < frame.pts - time
+            found[time] = before if closer else frame
+        before = frame
+
+    decoding = False
+    for place, packet in enumerate(packets):
+        decoding = decoding or place >= waiting[0][1]
+        if not decoding:
+            continue
+        for frame in decode(packet):
+            take(frame)
+        if not waiting:
+            return found
+        if waiting[0][1] > place:
+            decode.leap()
+            decoding, before = False, None
+    for frame in decode(None):
+        take(frame)
+    return found | {time: before for time, _ in waiting if before is not None}
+
+
+def _starts(index: Sequence[Packet], times: Sequence[int]) -> list[int]:
+    """For each time the packet at which decoding has to begin: the last key frame that is no later,
+    neither in the file nor as it is shown."""
+    places = {packet.at: place for place, packet in enumerate(index)}
+    keys = [place for place, packet in enumerate(index) if packet.is_key and packet.at is not None]
+    starts = []
+    for time in times:
+        earlier = keys[: bisect_right(keys, places[time])]
+        starts.append(next((key for key in reversed(earlier) if index[key].at <= time), 0))
+    return starts
+
+
+def _decode_all(decode: _Decoder, packets: Iterable[av.Packet], wanted: set[int]) -> dict[int, VideoFrame]:
+    """The wanted frames, counted as they are shown; of a file that holds fewer, the last for the rest."""
+    found: dict[int, VideoFrame] = {}
+    last = None
+    for place, last in enumerate(chain.from_iterable(map(decode, chain(packets, (None,))))):
+        if place in wanted:
+            found[place] = last
+    return found | {place: last for place in wanted - found.keys() if last is not None}
+
+
+def _as_image(frame: VideoFrame, stream: VideoStream) -> Image.Image:
+    """RGB, with square pixels and the right way up."""
+    image = frame.to_image()
+    ratio = float(stream.sample_aspect_ratio or 1)
+    if ratio != 1 and 1 / WIDEST_PIXEL <= ratio <= WIDEST_PIXEL:
+        width, height = image.width * max(1, ratio), image.height / min(1, ratio)
+        image = image.resize((round(width), round(height)), Image.Resampling.BICUBIC)
+    turn = _turn(frame)
+    return image if turn is None else image.transpose(turn)
+
+
+def _turn(frame: VideoFrame) -> Image.Transpose | None:
+    """What phones and cameras write beside a video that was taken upright or mirrored."""
+    data = next((data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
+    if data is None:
+        return None
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(data)[:36])
+    upright = abs(a) >= abs(b)
+    signs = (a, 0, 0, d) if upright else (0, b, c, 0)
+    return TURNS.get(tuple((value > 0) - (value < 0) for value in signs))
