@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, wraps
+from io import IOBase
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar, get_args, get_type_hints
@@ -78,18 +79,22 @@ def _medium(value: Any) -> Any:
     return [_picture(one) for one in value] if isinstance(value, (list, tuple)) else _picture(value)
 
 
-MEDIA = (str, Path, Image.Image, np.ndarray, Tensor)
+MEDIA = (str, Path, bytes, bytearray, IOBase, Image.Image, np.ndarray, Tensor)
 
-Picture = Annotated[Any, AfterValidator(_picture), Takes("a path, a PIL picture or an array")]
+Picture = Annotated[
+    Any, AfterValidator(_picture), Takes("a path, bytes, an open file, a PIL picture or an array")
+]
 
 Medium = Annotated[
-    Any, AfterValidator(_medium), Takes("a path, a PIL picture or an array; or a video's frames")
+    Any,
+    AfterValidator(_medium),
+    Takes("a path, bytes, an open file, a PIL picture or an array; or a video's frames"),
 ]
 
 Media = Annotated[
     list[Medium],
     BeforeValidator(_listed(MEDIA)),
-    Takes("a picture or video, or a list of them: paths, PIL pictures or arrays"),
+    Takes("a picture or video, or a list of them: paths, bytes, open files, PIL pictures or arrays"),
 ]
 """A single one counts as a list of one."""
 

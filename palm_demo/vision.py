@@ -167,7 +167,8 @@ class VisionTower(nn.Module):
             return image.resize(size, Image.Resampling.BICUBIC)
         if self.visual.preprocess_cfg["resize_mode"] == "shortest" and long > short * MOST_OBLONG:
             left, top = (max(0, side - short * MOST_OBLONG) // 2 for side in image.size)
-            return image.crop((left, top, image.width - left, image.height - top))  # the middle is all it sees
+            middle = left, top, image.width - left, image.height - top  # all that it sees
+            return image.crop(middle)
         return image
 
     def shown(self, pixels: Tensor) -> list[Image.Image]:

@@ -139,7 +139,7 @@ def test_the_limits_are_the_callers(tmp_path):
     assert open_image(path, MediaLimits(pixels=10_000)).size == (100, 100)
     for source in (path, path.read_bytes(), Image.new("L", (100, 100)), np.zeros((100, 100), np.uint8)):
         assert open_image(source, MediaLimits(pixels=9_999)).size == (50, 50)
-    with pytest.raises(MediaError, match="0.01 megapixels"):
+    with pytest.raises(MediaError, match=r"0.01 megapixels"):
         open_image(path, MediaLimits(pixels=100, read_pixels=9_999))
 
 

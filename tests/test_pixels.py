@@ -92,7 +92,7 @@ def test_a_picture_in_memory_is_not_changed():
     assert image.size == (60, 40) and image.getexif()[0x0112] == 6
 
 
-@pytest.mark.parametrize("value", [b"\0" * 3, 0, 9, 65535, "six"])
+@pytest.mark.parametrize("value", [0, 9, 65535])
 def test_an_orientation_that_is_none_turns_nothing(value):
     exif = Image.Exif()
     exif[0x0112] = value
@@ -106,7 +106,7 @@ def test_an_orientation_that_is_none_turns_nothing(value):
         b"Exif\0\0",
         b"Exif\0\0II*\0\xff\xff\xff\xff",
         b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0",  # cut off in the middle of the orientation
-        b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x05\0\0\0\x01\0\0\xff\xff\0\0\0\0",  # a fraction from nowhere
+        b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x05\0\0\0\x01\0\0\xff\xff\0\0\0\0",  # from nowhere
         b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02\0\0\0\x02ab\0\0\0\0\0\0",  # text
         b"Exif\0\0nonsense nonsense",
     ],
@@ -122,7 +122,7 @@ def test_exif_that_is_broken_does_not_break_the_picture(kind, exif):
 def test_a_profile_that_is_broken_is_no_profile(profile):
     image = red_over_blue()
     image.info["icc_profile"] = profile
-    assert np.allclose(open_image(image).getpixel((20, 10)), RED, atol=255 if len(profile) > 2000 else 1)
+    assert open_image(image).getpixel((20, 10)) == RED
 
 
 def test_a_profile_for_other_colours_is_no_profile():
@@ -151,16 +151,18 @@ def half_clear(mode: str) -> Image.Image:
     """Two pixels: one that is not seen, black as it is stored, and a red or dark one."""
     image = Image.new("RGBA", (2, 1), (0, 0, 0, 0))
     image.putpixel((1, 0), (*RED, 255))
-    if mode in ("La", "PA"):
-        return image.convert("LA").convert(mode)
-    return image.convert(mode)
+    if mode == "PA":
+        alpha, image = image.getchannel("A"), image.convert("RGB").quantize(2)
+        image.putalpha(alpha)
+        return image
+    return image.convert("LA").convert(mode) if mode == "La" else image.convert(mode)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "La", "RGBa"])
 def test_what_is_not_seen_is_white(mode):
     image = open_image(half_clear(mode))
     assert image.getpixel((0, 0)) == WHITE
-    assert image.getpixel((1, 0)) == (RED if mode.startswith("RGB") else (76, 76, 76))
+    assert image.getpixel((1, 0)) == ((76, 76, 76) if mode in ("LA", "La") else RED)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +272,7 @@ def test_the_channels_of_an_array_may_come_first_where_nothing_else_can_be_meant
     ids=lambda array: f"{array.shape} {array.dtype}",
 )  # fmt: skip
 def test_an_array_that_is_no_picture_is_refused_with_what_would_be_one(array):
-    with pytest.raises(MediaError, match="is no picture; give|is no picture; whole numbers"):
+    with pytest.raises(MediaError, match=r"is no picture; (give|whole numbers)"):
         open_image(array)
 
 
@@ -283,7 +285,7 @@ def test_an_array_of_frames_is_a_video():
 
 @pytest.mark.parametrize("source", [None, 5, object(), {"path": "a.png"}, ["a.png"]])
 def test_what_is_no_picture_at_all_is_refused(source):
-    with pytest.raises(MediaError, match="is no picture but a .*; give a path"):
+    with pytest.raises(MediaError, match=r"is no picture but a .*; give a path"):
         open_image(source)
 
 
@@ -310,9 +312,9 @@ def test_a_progressive_jpeg_is_held_to_what_may_be_decoded_at_once():
     limits = MediaLimits(pixels=10_000, read_pixels=40_000)
     image = Image.new("RGB", (400, 300))
     assert open_image(encoded(image, "JPEG"), limits).size == (100, 75)
-    with pytest.raises(MediaError, match="0.12 megapixels .* at most 0.04"):
+    with pytest.raises(MediaError, match=r"0.12 megapixels .* at most 0.04"):
         open_image(encoded(image, "JPEG", progressive=True), limits)
-    with pytest.raises(MediaError, match="0.12 megapixels .* at most 0.04"):
+    with pytest.raises(MediaError, match=r"0.12 megapixels .* at most 0.04"):
         open_image(encoded(image), limits)
 
 
@@ -370,9 +372,9 @@ def test_an_svg_is_told_what_it_is_and_what_to_do():
     "data", [b"", b"BMW is no bitmap" * 40, b"\xff\xd8", b"RIFF....WAVE" * 60, b"%PDF-1.7" * 80]
 )
 def test_other_files_are_told_which_formats_are_read(data):
-    with pytest.raises(MediaError, match="is not a picture.*(HEIC or AVIF, videos MP4|empty)"):
+    with pytest.raises(MediaError, match=r"is not a picture.*(HEIC or AVIF, videos MP4|empty)"):
         open_image(data)
-    with pytest.raises(MediaError, match="is not a picture.*(HEIC or AVIF, videos MP4|empty)"):
+    with pytest.raises(MediaError, match=r"is not a picture.*(HEIC or AVIF, videos MP4|empty)"):
         open_medium(data, 8, MediaLimits())
     assert not is_video(data)
 
@@ -401,5 +403,5 @@ def test_a_bomb_in_a_chunk_of_text_is_refused():
 
 
 def test_large_pictures_are_still_refused_as_bombs(tmp_path):
-    with pytest.raises(MediaError, match="900 megapixels .* at most 64"):
+    with pytest.raises(MediaError, match=r"900 megapixels .* at most 64"):
         open_image(blank_png(tmp_path / "bomb.png", 30_000, 30_000))

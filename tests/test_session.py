@@ -281,8 +281,8 @@ def test_marks_and_media_must_agree(session: Session, pictures):
         session.answer("caption:", [picture])
 
 
-def test_a_picture_larger_than_the_limit_is_refused(session: Session, pictures, monkeypatch):
-    monkeypatch.setattr(session, "media_limits", MediaLimits(pixels=100))
+def test_a_picture_larger_than_can_be_shrunk_is_refused(session: Session, pictures, monkeypatch):
+    monkeypatch.setattr(session, "media_limits", MediaLimits(pixels=10, read_pixels=100))
     with pytest.raises(MediaError, match="megapixels"):
         session.caption(pictures[0][0])
 

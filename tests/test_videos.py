@@ -161,7 +161,9 @@ def test_leaping_between_key_frames_finds_what_decoding_all_does(options, tmp_pa
         every = [frame.to_image() for frame in file.decode(video=0)]
     found = open_video(path, 7)
     places = [min(range(120), key=lambda p: abs(0.05 * p - at)) for at in np.linspace(0, 5.95, 7)]
-    assert [np.abs(np.subtract(a, every[p], dtype=int)).max() for a, p in zip(found, places)] == [0] * 7
+    assert [
+        np.abs(np.subtract(a, every[p], dtype=int)).max() for a, p in zip(found, places, strict=True)
+    ] == [0] * 7
 
 
 @pytest.mark.parametrize(
@@ -171,7 +173,6 @@ def test_leaping_between_key_frames_finds_what_decoding_all_does(options, tmp_pa
         ("a.flv", "flv1"),
         ("a.mpg", "mpeg2video"),
         ("a.webm", "libvpx"),
-        ("a.ogg", "theora"),
     ],
 )
 def test_other_containers_are_read(name, codec, tmp_path):
@@ -252,10 +253,10 @@ def test_many_cheap_frames_cost_what_lies_before_the_wanted_ones(tmp_path):
 
 def test_one_budget_is_shared_by_the_media_of_a_request(tmp_path):
     path = video(tmp_path / "a.mp4", 24)
-    limits = MediaLimits(decoded_frames=40)
+    limits = MediaLimits(decoded_frames=12)
     budget = DecodingBudget(limits)
     assert len(open_video(path, 8, limits, budget)) == 8
-    with pytest.raises(MediaError, match="40 frames"):
+    with pytest.raises(MediaError, match="12 frames"):
         open_video(path, 8, limits, budget)
 
 

@@ -45,7 +45,7 @@ def openai_weights(monkeypatch, tmp_path):
 
 def plain_tokens(visual, pixels: torch.Tensor) -> torch.Tensor:
     """OpenAI's vision transformer up to its last block: all tokens but the class token's."""
-    patches = visual.conv1(pixels).to_rgb(2).transpose(1, 2)
+    patches = visual.conv1(pixels).flatten(2).transpose(1, 2)
     first = visual.class_embedding.expand(len(pixels), 1, -1)
     states = visual.ln_pre(torch.cat((first, patches), dim=1) + visual.positional_embedding)
     for block in visual.transformer.resblocks:
@@ -133,3 +133,15 @@ def test_a_frozen_tower_stays_in_eval_mode_without_gradients(new_tower):
     pixels = torch.randn(1, 3, 8, 8)
     assert torch.equal(tower(pixels), tower(pixels))
     assert not tower(pixels).requires_grad
+
+
+@pytest.mark.parametrize("size", [(1, 192), (192, 1), (1, 1), (1, 50_000), (50_000, 1)])
+def test_thin_pictures_are_read_too(size, tower, openai_weights):
+    """By a tower that fits the long side, and by one that fits the short one, which must not make it huge."""
+    for one in (tower, VisionTower.from_open_clip("tiny", "openai")):
+        pixels = one.preprocess([Image.new("RGB", size, RED)])
+        assert pixels.shape == (1, 3, one.image_size, one.image_size) and pixels.isfinite().all()
+    middle = tower.preprocess([Image.new("RGB", size, RED)])[
+        0, :, tower.image_size // 2, tower.image_size // 2
+    ]
+    assert middle[0] == 1 and middle[1] < 1

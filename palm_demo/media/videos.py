@@ -187,7 +187,7 @@ def _index(container: InputContainer, stream: VideoStream, name: str, limits: Me
             shown = float(at * stream.time_base)
             first = shown if first is None else min(first, shown)
             last = max(last, shown + float((packet.duration or 0) * stream.time_base))
-            _check_seconds(name, last - first, limits)
+    _check_seconds(name, last - (first or 0.0), limits)
     return index
 
 
