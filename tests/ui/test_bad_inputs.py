@@ -13,7 +13,6 @@ BAD_FILES = {
     "text.png": "not a picture",
     "cut.jpg": "damaged",
     "huge.png": "90 megapixels",
-    "moving.gif": "animated",
     "sound.mp4": "no video stream",
     "long.mp4": "600 seconds",
 }
