@@ -141,6 +141,5 @@ def test_thin_pictures_are_read_too(size, tower, openai_weights):
     for one in (tower, VisionTower.from_open_clip("tiny", "openai")):
         pixels = one.preprocess([Image.new("RGB", size, RED)])
         assert pixels.shape == (1, 3, one.image_size, one.image_size) and pixels.isfinite().all()
-    (red, green, _), side = tower.preprocess([Image.new("RGB", size, RED)])[0], tower.image_size
+    red, green, _ = tower.preprocess([Image.new("RGB", size, RED)])[0]
     assert (red == 1).all() and (green < 0).any()  # it is there, on white
-    assert (green == 1).sum() >= side * (side - max(1, side // min(size)))

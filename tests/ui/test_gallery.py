@@ -13,6 +13,7 @@ from playwright.sync_api import Page, expect
 
 from palm_demo.gallery import Filters, Gallery, fill, open_gallery
 from palm_demo.settings import GalleryRules
+from palm_demo.media.kinds import FORMATS
 from palm_demo.ui.mammut.finding import WORDS
 
 
@@ -238,7 +239,7 @@ def test_an_added_picture_is_found_by_all_and_removed_by_its_owner_alone(
     press(mine, "Add to the gallery")
     told = mine.get_by_label("What became of them")
     expect(told).to_have_value(
-        "1 added.\nPicture 2 is not a picture this page can read; use PNG, JPEG, WebP, BMP, GIF or TIFF."
+        f"1 added.\nPicture 2 is not a picture that is read: {FORMATS}."
     )
     assert not any("secret" in str(part) for part in own_gallery.batches(["name"]))
     for page in (other, mine):
