@@ -4,6 +4,7 @@ import argparse
 import os
 import threading
 from functools import partial
+from pathlib import Path
 
 import palm_demo
 from palm_demo.cli.output import add_command
@@ -11,7 +12,7 @@ from palm_demo.gallery import chosen_place
 from palm_demo.gallery.place import beside_the_app
 from palm_demo.serving import local
 from palm_demo.serving.replicated import running
-from palm_demo.settings import load_settings
+from palm_demo.settings import SPACEFILE, load_settings
 
 
 def add_verbs(verbs) -> None:
@@ -21,6 +22,13 @@ def add_verbs(verbs) -> None:
     )
     serve.add_argument("--replicas", type=int, default=2, help="processes of --engine ray that answer (2)")
     serve.add_argument("--cpus", type=int, default=1, help="cores of each of them (1)")
+    serve.add_argument(
+        "--spacefile",
+        type=Path,
+        default=SPACEFILE,
+        metavar="FILE",
+        help=f"title, limits and rules of the page; copy {SPACEFILE} and change it",
+    )
     serve.epilog = (
         "PORT and GRADIO_SERVER_NAME say where the page is, by default http://127.0.0.1:7860. "
         f"Its gallery lies in {beside_the_app()}, with a profile's name after it, or where "
@@ -30,8 +38,8 @@ def add_verbs(verbs) -> None:
 
 def _serve(given: argparse.Namespace) -> None:
     if given.engine == "local":
-        return local.serve(given.profile)
-    settings, place = load_settings(), chosen_place(os.environ.get("PALM_DEMO_GALLERY"))
+        return local.serve(given.profile, given.spacefile)
+    settings, place = load_settings(given.spacefile), chosen_place(os.environ.get("PALM_DEMO_GALLERY"))
     new_session = partial(palm_demo.load, given.profile, settings.limits.of_media, settings.limits.of_batch)
     print(f"starting {given.replicas} replicas …", flush=True)
     with running(new_session, settings, place, given.replicas, given.cpus) as address:

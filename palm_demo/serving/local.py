@@ -1,18 +1,19 @@
 """The page and its models in this one process: what `python app.py` does. On ZeroGPU its workers compute."""
 
 import os
+from pathlib import Path
 
 from palm_demo.profiles import on_zerogpu
 from palm_demo.serving.surroundings import page_folder, surround
 from palm_demo.session import Session
-from palm_demo.settings import load_settings
+from palm_demo.settings import SPACEFILE, load_settings
 
 
-def serve(profile: str | None) -> None:
+def serve(profile: str | None, spacefile: Path = SPACEFILE) -> None:
     """Serves the page of a profile, by default of the bundled weights, until it is interrupted, where PORT
     and GRADIO_SERVER_NAME say, by default on http://127.0.0.1:7860. PALM_DEMO_GALLERY names the folder of
-    its gallery."""
-    settings = load_settings()
+    its gallery. spacefile: what it allows a visitor. Raises FileError as `load_settings` does."""
+    settings = load_settings(spacefile)
     with page_folder() as folder:
         examples = surround(settings, folder)
         around = {"answering": _on_zerogpu()} if on_zerogpu() else {}

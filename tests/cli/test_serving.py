@@ -10,7 +10,7 @@ from palm_demo.errors import ClusterError
 from palm_demo.gallery import MEMORY
 from palm_demo.serving import local
 from palm_demo.serving.replicated import running
-from palm_demo.settings import load_settings
+from palm_demo.settings import SPACEFILE, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -20,8 +20,16 @@ def no_gallery(monkeypatch):
 
 def test_without_an_engine_it_is_the_page_of_app(monkeypatch):
     served = []
-    monkeypatch.setattr(local, "serve", served.append)
-    assert main(["serve", "--profile", "hub"]) == 0 and served == ["hub"]
+    monkeypatch.setattr(local, "serve", lambda *given: served.append(given))
+    assert main(["serve", "--profile", "hub"]) == 0 and served == [("hub", SPACEFILE)]
+
+
+def test_a_spacefile_of_ones_own_is_read_before_anything_is_served(tmp_path, capsys):
+    own = tmp_path / "own"
+    own.write_text(SPACEFILE.read_text(encoding="utf-8").replace("hits: 24", "hits: many"), encoding="utf-8")
+    for engine in ("local", "ray"):
+        assert main(["serve", "--engine", engine, "--spacefile", str(own)]) == 2
+        assert "own:" in (said := capsys.readouterr().err) and "limits.hits" in said
 
 
 def test_without_ray_the_remedy_is_told(monkeypatch, capsys):
