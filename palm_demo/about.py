@@ -6,10 +6,10 @@ from palm_demo import world
 
 
 def of_bundled(system: str) -> dict[str, str]:
-    """name, trained_on, knows."""
+    """name, trained_on, knows, licence."""
     nouns = len(world.concepts())
     pictures = f"scenes drawn from {nouns} kinds of things in {len(world.STYLES)} drawing styles"
-    return {
+    told = {
         "palm": {
             "name": "PaLM",
             "trained_on": "public-domain English books and sentences about the picture world",
@@ -30,6 +30,7 @@ def of_bundled(system: str) -> dict[str, str]:
             "knows": f"{nouns} everyday things as drawings, one or two at a time; not photographs",
         },
     }[system]
+    return {**told, "licence": "MIT, with this package"}
 
 
 def parameters(module: nn.Module) -> int:

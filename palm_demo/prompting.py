@@ -23,12 +23,13 @@ def encode_interleaved(text: str, tokenizer: Tokenizer, pictures: Sequence[int] 
 
 def encode_chunks(text: str, tokenizer: OpenFlamingoTokenizer, pictures: Sequence[int] = ()) -> list[int]:
     """The same as OpenFlamingo learned it: no spaces around marks, and what was said of one picture ends
-    before the next one's mark, as an example does."""
+    before the next one's mark, as an example does. Pictures at one mark are examples with nothing said."""
     ids: list[int] = []
     for index, (piece, count) in enumerate(_pieces(text, pictures)):
         said = index > 1 and ids[-1] != tokenizer.media_id
         ids += [tokenizer.eos_id] if said else []
-        ids += [tokenizer.media_id] * count if index else []
+        marks = [tokenizer.media_id, tokenizer.eos_id] * count if index else []
+        ids += marks[:-1]
         ids += tokenizer.encode(piece.strip())
     return ids
 
@@ -41,13 +42,15 @@ def _pieces(text: str, pictures: Sequence[int]) -> list[tuple[str, int]]:
 @dataclass(frozen=True)
 class PromptForm:
     """How texts look that a Flamingo learned from. question, answer, caption: what stands before each, with
-    the space after it where there is one. lower: whether questions were in lower case."""
+    the space after it where there is one. lower: whether questions were in lower case. stops: before which an
+    answer ends, where a model that has said enough goes on with an example of its own."""
 
     question: str
     answer: str
     caption: str
     lower: bool
     encode: Encode
+    stops: tuple[str, ...] = ()
 
     def asked(self, question: str) -> str:
         """A bare question in this form."""
@@ -70,7 +73,14 @@ class PromptForm:
 
 
 OURS = PromptForm("question: ", "answer: ", "caption: ", lower=True, encode=encode_interleaved)
-OPENFLAMINGO = PromptForm("Question:", "Short answer:", "Output:", lower=False, encode=encode_chunks)
+OPENFLAMINGO = PromptForm(
+    "Question:",
+    "Short answer:",
+    "Output:",
+    lower=False,
+    encode=encode_chunks,
+    stops=("Output:", "Question:", "Short answer:", "Answer:"),
+)
 
 
 def check_media_count(prompt: str, media: int) -> None:

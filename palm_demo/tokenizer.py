@@ -121,23 +121,24 @@ class Tokenizer(ByteLevelBPE):
 
 
 class NeoXTokenizer(ByteLevelBPE):
-    """GPT-NeoX's (Black et al. 2022), as the released PaLMs read it: texts begin without a mark, and none
-    was ever shown them to end one, so that none may come out."""
+    """GPT-NeoX's (Black et al. 2022), as the released PaLMs read it: `<|endoftext|>` stood between the texts
+    that they learned from, so that one begins with it. It may not come out, for what follows it is another
+    text."""
 
     special_tokens = ("<|endoftext|>", "<|padding|>")
 
     def __init__(self, bpe: tokenizers.Tokenizer):
         super().__init__(bpe)
         self.eos_id, self.pad_id = map(bpe.token_to_id, self.special_tokens)
-        self.bos_id = self.eos_id  # stands where something has to, before a text whose tokens are scored
+        self.bos_id = self.eos_id
 
     @property
     def opening(self) -> list[int]:
         """What stands before a prompt."""
-        return []
+        return [self.bos_id]
 
     def never_sampled(self) -> list[int]:
-        """Ids that the model never learned."""
+        """Ids that may stand in a prompt but never come out of a model."""
         return [self.eos_id, self.pad_id]
 
 

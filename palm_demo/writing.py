@@ -43,9 +43,13 @@ class Model(Protocol):
 class Writer:
     """A model and its batch: from prompt ids and a prefill to text."""
 
-    def __init__(self, model: Model, tokenizer: Words, context: int, limits: BatchLimits):
-        """context: tokens that prompt and answer may have together."""
+    def __init__(
+        self, model: Model, tokenizer: Words, context: int, limits: BatchLimits, least_tokens: int = 0
+    ):
+        """context: tokens that prompt and answer may have together. least_tokens: that they have together
+        before a text may end by itself."""
         self.model, self.tokenizer, self.context = model, tokenizer, context
+        self.least_tokens = least_tokens
         self.batch = ContinuousBatch(model.new_cache, self._extend, context, limits)
 
     def stream(
@@ -67,7 +71,8 @@ class Writer:
 
     @apart
     def texts(self, prompts: Sequence[Sequence[int]], prefill: Prefill, settings: TextSettings) -> list[str]:
-        """Texts of prompts that one prefill reads, decoded together and with nobody else's."""
+        """Texts of prompts that one prefill reads, decoded together and with nobody else's, each up to the
+        first of the settings' stop strings."""
         written: list[list[int]] = [[] for _ in prompts]
         samplers = [self._sampler(settings) for _ in prompts]
         steps = stream_ids(
@@ -83,7 +88,7 @@ class Writer:
             for ids, token_id in zip(written, step, strict=True):
                 if token_id is not None:
                     ids.append(token_id)
-        return [self.tokenizer.decode(ids).strip() for ids in written]
+        return [self._until(settings.stop, self.tokenizer.decode(ids)).strip() for ids in written]
 
     @apart
     def alternatives(
@@ -100,6 +105,7 @@ class Writer:
             self.tokenizer.eos_id,
             self._banned,
             self._device,
+            self.least_tokens,
         )
         for ids, log_probability in ended:
             text = self.tokenizer.decode(ids).strip()
@@ -121,7 +127,12 @@ class Writer:
         return self.model.extend(ids.to(self._device), cache)
 
     def _sampler(self, sampling: Sampling) -> Sampler:
-        return Sampler(sampling, self._banned)
+        return Sampler(sampling, self._banned, self.tokenizer.eos_id, self.least_tokens)
+
+    @staticmethod
+    def _until(stop: Sequence[str], text: str) -> str:
+        """What stands before the first stop string."""
+        return text[: min((at for mark in stop if mark and (at := text.find(mark)) >= 0), default=len(text))]
 
     @property
     def _banned(self) -> list[int]:

@@ -68,7 +68,8 @@ class Letters:
         ("ab", (), "ab"),
         ("<media> a", (), "<image>a"),
         ("<media> a <media> b", (1, 1), "<image>a<end><image>b"),
-        ("<media> <media> a<media>", (1, 3, 1), "<image><image><image><image>a<end><image>"),
+        ("<media> a<media>", (3, 1), "<image><end><image><end><image>a<end><image>"),
+        ("<media> <media> a", (1, 2), "<image><image><end><image>a"),
         ("x <media> a", (), "x<image>a"),
     ],
 )

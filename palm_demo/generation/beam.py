@@ -19,12 +19,14 @@ def beam_search(
     eos_id: int,
     banned: Sequence[int],
     device: torch.device,
+    least_tokens: int = 0,
 ) -> list[tuple[list[int], float]]:
     """Up to `width` whole texts, likeliest first: their ids, without `eos_id`, and log-probabilities.
 
     A text's probability counts its end, so that those of all texts there are sum to 1; nothing is
     divided by lengths. Texts that have not ended after `max_new_tokens` count as ended there. The
-    cache that `prefill` makes has `reorder(rows)`; `banned` ids never come out.
+    cache that `prefill` makes has `reorder(rows)`; `banned` ids never come out. least_tokens: of prompt and
+    text together, before which no text ends.
     """
     read, room = torch.tensor([prompt], device=device), len(prompt) + max_new_tokens
     logits, cache = quietly(prefill, read, [len(prompt)], room)
@@ -32,10 +34,12 @@ def beam_search(
     scores = torch.zeros(1)
     ended: list[tuple[list[int], float]] = []
     for step in range(max_new_tokens):
-        following = _log_probabilities(logits, banned)
-        ended += [
-            (text, float(score)) for text, score in zip(texts, scores + following[:, eos_id], strict=True)
-        ]
+        too_short = len(prompt) + step < least_tokens
+        following = _log_probabilities(logits, [*banned, eos_id] if too_short else banned)
+        if not too_short:
+            ended += [
+                (text, float(score)) for text, score in zip(texts, scores + following[:, eos_id], strict=True)
+            ]
         following[:, eos_id] = -torch.inf
         scores, parents, ids = _best(scores[:, None] + following, width)
         texts = [[*texts[parent], token] for parent, token in zip(parents, ids, strict=True)]

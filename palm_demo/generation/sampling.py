@@ -61,9 +61,13 @@ class TextSettings(Sampling):
 class Sampler:
     """One row's sampling with its own random stream, so that neighbours cannot change it."""
 
-    def __init__(self, sampling: Sampling, banned: Sequence[int]):
-        """banned: ids that never come out."""
+    def __init__(
+        self, sampling: Sampling, banned: Sequence[int], eos_id: int | None = None, least_tokens: int = 0
+    ):
+        """banned: ids that never come out. eos_id: comes out only behind `least_tokens` ids, the prompt's
+        counted."""
         self.sampling = sampling
+        self.eos_id, self.least_tokens = eos_id, least_tokens
         self.banned = torch.tensor(sorted(banned), dtype=torch.long)
         self.random = np.random.default_rng(sampling.seed)
 
@@ -71,6 +75,8 @@ class Sampler:
         """(vocab,) logits, the ids so far -> the next id."""
         logits = logits.detach().to("cpu", torch.float32, copy=True)
         logits[self.banned] = -torch.inf
+        if len(history) < self.least_tokens:
+            logits[self.eos_id] = -torch.inf
         if self.sampling.repetition_penalty != 1 and history:
             penalize_(logits, history, self.sampling.repetition_penalty)
         if self.sampling.temperature == 0:

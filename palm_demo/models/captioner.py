@@ -59,8 +59,11 @@ class Captioner(nn.Module, ABC):
     """Image and text latents in one space, and captions. Speaks as MaMMUT does; its texts are those of
     `ClipTokenizer`.
 
-    size: of the stack. logit_scale: the logarithm of what cosines are multiplied with.
+    size: of the stack. logit_scale: the logarithm of what cosines are multiplied with. least_tokens: that a
+    caption has before it may end, its mark at the beginning counted.
     """
+
+    least_tokens = 0
 
     size: Size
     logit_scale: Tensor

@@ -17,8 +17,11 @@ class CoCa(Captioner):
     longer has, and reads the whole text anew for each token.
 
     The text half reads words alone, and its last states go on through the decoder, where each block is
-    followed by a look at the picture.
+    followed by a look at the picture. Its captions have at least five tokens, as where its publishers write
+    them.
     """
+
+    least_tokens = 5
 
     def __init__(self, coca: nn.Module):
         super().__init__(VisionTower(coca.visual, TokensOfViT()))

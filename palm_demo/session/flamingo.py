@@ -69,13 +69,13 @@ class FlamingoVerbs(Loaded):
         cancelled: threading.Event | None = None,
     ) -> Iterator[str]:
         """Text deltas of Flamingo's answer; greedy by default. media: pictures (PIL or paths) and
-        videos (paths, or their frames as PIL pictures) in the order of their marks. The rest as in
-        `stream`.
+        videos (paths, or their frames as PIL pictures) in the order of their marks. stop: the answer ends
+        before these, and before those of `form`. The rest as in `stream`.
 
         Raises ArgumentError, PromptError, MediaError or SamplingError at once, BusyError as `stream` does.
         """
         wanted = TextSettings(
-            temperature, top_k, top_p, repetition_penalty, seed, max_new_tokens, tuple(stop)
+            temperature, top_k, top_p, repetition_penalty, seed, max_new_tokens, (*stop, *self.form.stops)
         )
         ids, groups = self._interleaved(prompt, media, wanted)
         prefill = self._look_and_prefill(list(chain.from_iterable(groups)))
@@ -86,13 +86,14 @@ class FlamingoVerbs(Loaded):
     def answers(
         self, prompts: Texts, media: Sequence[Sequence[Medium]], max_new_tokens: Whole = 32
     ) -> list[str]:
-        """Greedy answers to many prompts, each with its own media, decoded together."""
+        """Greedy answers to many prompts, each with its own media, decoded together. They end before the
+        stops of `form`."""
         if not isinstance(media, Sequence) or len(prompts) != len(media):
             raise PromptError(
                 f"there are {len(prompts)} prompts and media is {shown(media)}; give a list with a list of "
                 "media for each prompt"
             )
-        wanted = replace(ANSWERED, max_new_tokens=max_new_tokens)
+        wanted = replace(ANSWERED, max_new_tokens=max_new_tokens, stop=self.form.stops)
         rows = [self._interleaved(prompt, some, wanted) for prompt, some in zip(prompts, media, strict=True)]
         if not rows:
             return []
@@ -112,13 +113,14 @@ class FlamingoVerbs(Loaded):
 
     @property
     def pictures_of_video(self) -> int | None:
-        """How many pictures it is shown in place of a video; None where it learned videos."""
+        """How many pictures it is shown in place of a video: 1 is the frame in its middle, of more each
+        stands in a chunk of its own. None where it learned videos."""
         return None if self.systems.knows_videos else self.systems.frames
 
     @checked
     def prompt_length(self, prompt: Text) -> int:
         """How many of the `context` tokens a Flamingo prompt takes, each `<media>` one of them; a video that
-        is shown as pictures takes one for each of them."""
+        is shown as more than one picture takes more."""
         return len(self._prompt_ids(prompt))
 
     @checked
@@ -168,10 +170,13 @@ class FlamingoVerbs(Loaded):
 
     def _as_media(self, medium: Medium, budget: DecodingBudget) -> list[Tensor]:
         """A picture (3, size, size), or a video (frames, 3, size, size); where Flamingo knows no videos,
-        each frame as a picture."""
+        the frame in its middle as a picture, or so many as `pictures_of_video` says."""
         systems = self.systems
+        only_middle = self.pictures_of_video == 1
         with piece():
-            frames = open_medium(medium, systems.frames, self.media_limits, budget)
+            frames = open_medium(medium, 3 if only_middle else systems.frames, self.media_limits, budget)
+            if only_middle:
+                frames = [frames[len(frames) // 2]]
             pixels = preprocessed(frames, self.flamingo.encoder.tower, systems.flamingo.device)
         if len(frames) > 1 and systems.knows_videos:
             return [pixels]

@@ -69,5 +69,5 @@ def _place(choice: Choice, device: str) -> dict:
 
 def _system(choice: Choice, model, tokenizer: Words, context: int, limits: BatchLimits) -> System:
     rows = replace(limits, rows=min(limits.rows, choice.rows))
-    told = {"name": choice.name, "trained_on": choice.trained_on, "knows": choice.knows}
+    told = {name: getattr(choice, name) for name in ("name", "trained_on", "knows", "licence")}
     return System(model, tokenizer, context, rows, told, bundled=False)

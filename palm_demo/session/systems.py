@@ -19,8 +19,8 @@ M = TypeVar("M")
 
 
 class System(Generic[M]):
-    """context: tokens that prompt and answer may have together. told: name, trained_on and knows, for the
-    page. bundled: whether the weights are those that came along."""
+    """context: tokens that prompt and answer may have together. told: name, trained_on, knows and licence,
+    for the page. bundled: whether the weights are those that came along."""
 
     def __init__(
         self,
@@ -33,7 +33,8 @@ class System(Generic[M]):
     ):
         self.model, self.tokenizer, self.context = model, tokenizer, context
         self.told, self.bundled = told, bundled
-        self.writer = Writer(model, tokenizer, context, limits)
+        least_tokens = model.least_tokens if isinstance(model, Captioner) else 0
+        self.writer = Writer(model, tokenizer, context, limits, least_tokens)
 
     @property
     def device(self) -> torch.device:
@@ -41,7 +42,7 @@ class System(Generic[M]):
 
     @property
     def about(self) -> dict[str, str | int]:
-        """name, parameters, trained_on, knows."""
+        """name, parameters, trained_on, knows, licence."""
         counted = self.model.decoder if isinstance(self.model, PaLM) else self.model  # without scopes
         return {**self.told, "parameters": parameters(counted)}
 

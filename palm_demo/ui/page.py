@@ -140,7 +140,8 @@ def _cards(about: Mapping[str, Mapping]) -> str:
         f"<div class='card'><h2>{html.escape(part['name'])}</h2>"
         f"<p class='size'>{part['parameters'] / 1e6:.1f} million parameters</p>"
         f"<p><b>Trained on</b> {html.escape(part['trained_on'])}.</p>"
-        f"<p><b>Knows</b> {html.escape(part['knows'])}.</p></div>"
+        f"<p><b>Knows</b> {html.escape(part['knows'])}.</p>"
+        f"<p><b>Licence</b> {html.escape(part['licence'])}.</p></div>"
         for part in (about[key] for key in ("flamingo", "mammut", "palm"))
     )
     return f"<div class='cards'>{''.join(cards)}</div>"

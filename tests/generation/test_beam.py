@@ -9,6 +9,7 @@ import torch
 from palm_demo.generation import beam_search
 
 VOCAB, EOS, LONGEST = 4, 0, 3
+CPU = torch.device("cpu")
 
 
 class Trie:
@@ -57,7 +58,7 @@ class Texts:
 
 
 def search(model: Trie, width: int, banned=()) -> dict[tuple, float]:
-    found = beam_search(model.prefill, model.extend, [1], width, LONGEST, EOS, banned, torch.device("cpu"))
+    found = beam_search(model.prefill, model.extend, [1], width, LONGEST, EOS, banned, CPU)
     return {tuple(ids): math.exp(score) for ids, score in found}
 
 
@@ -87,3 +88,9 @@ def test_banned_ids_never_come_out_and_leave_their_chance_to_others():
     assert not any(2 in text for text in found)
     assert all(chance == pytest.approx(expected[text], rel=1e-4) for text, chance in found.items())
     assert sum(found.values()) == pytest.approx(1, rel=1e-4)
+
+
+def test_no_text_ends_before_it_has_so_many_tokens():
+    found = beam_search(Trie(0).prefill, Trie(0).extend, [9], 60, LONGEST, EOS, (), CPU, least_tokens=3)
+    assert {len(text) for text, _ in found} == {2, 3}  # behind a prompt of one
+    assert sum(math.exp(score) for _, score in found) == pytest.approx(1)

@@ -2,6 +2,7 @@
 
 import io
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from PIL import Image
 
 import palm_demo
 from palm_demo.errors import PromptError, ScopeError
+from palm_demo.profiles import read_profile
 from palm_demo.session import ANSWERED, Session
+from palm_demo.world.videos import write_video
 from tests.released import plain_openflamingo, plain_openmammut
 
 from . import weights
@@ -49,13 +52,14 @@ def test_each_system_has_its_own_words_context_and_rows(session):
 @torch.no_grad()
 def test_palm_writes_what_its_logits_say_and_never_ends_by_itself(session):
     palm, tokenizer = session.palm, session.systems.palm.tokenizer
-    ids = tokenizer.encode(TEXT)
+    ids = [tokenizer.eos_id, *tokenizer.encode(TEXT)]  # what stood between the texts it learned from
     for _ in range(8):
         logits = palm(torch.tensor([ids]))[0, -1]
         logits[[*tokenizer.never_sampled(), *range(len(tokenizer), len(logits))]] = -torch.inf
         ids.append(int(logits.argmax()))
     settings = {"max_new_tokens": 8, "temperature": 0, "repetition_penalty": 1.0}
-    assert session.generate(TEXT, **settings) == tokenizer.decode(ids[-8:])
+    wanted = "".join(tokenizer.decode_stream(ids[-8:]))  # bytes that are no text yet wait
+    assert session.generate(TEXT, **settings) == wanted
     streamed = "".join(session.stream(TEXT, max_new_tokens=8, seed=3))
     assert streamed == session.generate(TEXT, max_new_tokens=8, seed=3)
     with pytest.raises(PromptError, match="reads 128 in all"):
@@ -70,7 +74,7 @@ def test_palm_is_judged_and_taught_without_bundled_scopes(session):
     assert "".join(token.text for token in session.token_probabilities(TEXT)) == TEXT
     *_, last = session.teach("the cat and the dog and the hat. " * 200, steps=2, window=16, rank=2)
     assert last.step == 2
-    assert session.generate(TEXT, scope=last.adapter, max_new_tokens=3, seed=1)
+    assert session.generate(TEXT, scope=last.adapter, max_new_tokens=9, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -119,11 +123,47 @@ def test_flamingo_answers_what_the_layout_says_in_its_own_form(
     assert "".join(session.stream_answer(prompt, pictures[:2], max_new_tokens=6)) == wanted
 
 
-def test_a_video_is_shown_as_pictures(session, pictures):
+@pytest.mark.parametrize("mark", ["Output:", "Question:", "Short answer:"])
+def test_an_answer_ends_where_the_next_example_would_begin(mark, session, pictures, monkeypatch):
+    tokenizer, written = session.systems.flamingo.tokenizer, ["a c", "at. ", mark[:3], f"{mark[3:]}a dog"]
+    monkeypatch.setattr(tokenizer, "decode_stream", lambda ids: iter(written))
+    monkeypatch.setattr(tokenizer, "decode", lambda ids: "".join(written))
+    for stop in ((), ("horse",)):
+        said = session.stream_answer("<media> Output:", pictures[:1], max_new_tokens=2, stop=stop)
+        assert "".join(said).strip() == "a cat."
+    assert session.answer("<media> Output:", pictures[:1], max_new_tokens=2, stop="at") == "a c"
+    assert session.answers(["<media> Output:"], [pictures[:1]], max_new_tokens=2) == ["a cat."]
+
+
+def test_of_a_video_the_frame_in_its_middle_is_shown(session, pictures, monkeypatch, tmp_path):
+    monkeypatch.setattr(session, "systems", replace(session.systems, frames=1))
+    assert session.pictures_of_video == 1
+    colours = ["red", "red", "green", "green", "green", "blue", "blue"]
+    frames = [Image.new("RGB", (32, 32), colour) for colour in colours]
+    file = write_video(tmp_path / "video.mp4", frames)
+    for video in (frames, frames[1::2], file):
+        ids, groups = session._interleaved("<media> Output:", [video], ANSWERED)
+        assert ids.count(session.systems.flamingo.tokenizer.media_id) == len(groups[0]) == 1
+        (seen,) = session.looked_at("<media> Output:", [video], "the cat").media
+        (shown,) = seen.frames
+        red, green, blue = np.asarray(shown).reshape(-1, 3).mean(axis=0)
+        assert green > red + 50 and green > blue + 50
+
+
+def test_profiles_show_one_frame_of_a_video_where_they_say_nothing():
+    assert {choice.frames for choice in read_profile("hub").flamingo.values()} == {1}
+
+
+def test_each_system_says_its_licence(session):
+    assert {part["licence"] for part in session.about.values()} == {"not named in its profile"}
+
+
+def test_more_frames_of_a_video_are_shown_as_pictures_each_in_a_chunk_of_its_own(session, pictures):
     video = [picture.rotate(turn) for turn in (0, 90, 180) for picture in pictures]
     ids, groups = session._interleaved("<media> <media> Output:", [pictures[0], video], ANSWERED)
     assert [len(group) for group in groups] == [1, 3] and all(one.ndim == 3 for one in groups[1])
-    assert ids.count(session.systems.flamingo.tokenizer.media_id) == 4
+    media, end = (getattr(session.systems.flamingo.tokenizer, name) for name in ("media_id", "eos_id"))
+    assert ids[:6] == [media, media, end, media, end, media] and ids.count(media) == 4
     looked = session.looked_at("<media> <media> Output:", [pictures[0], video], "the cat")
     assert [len(seen.frames) for seen in looked.media] == [1, 3]
     assert sum(looked.shares(0)) == pytest.approx(1, abs=1e-4)

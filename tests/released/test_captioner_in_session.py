@@ -5,12 +5,14 @@ import pytest
 import torch
 
 from palm_demo.checkpoints import from_reference
-from palm_demo.clip import ClipTokenizer
+from palm_demo.clip import ClipTokenizer, new_coca
+from palm_demo.decoder import Size
 from palm_demo.errors import PromptError
 from palm_demo.generation import BatchLimits
 from palm_demo.media import MediaLimits
 from palm_demo.session.mammut import MammutVerbs
 from palm_demo.session.systems import System, Systems
+from palm_demo.vision import ViTSize
 
 from .plain_openmammut import HEADS, TEXT_HEADS, Plain, tensors
 
@@ -76,6 +78,28 @@ def test_texts_are_compared_with_their_marks_and_in_lower_case(session, weights,
     assert session.dim_latents == 24 == session.embed_images([picture]).shape[1]
     with pytest.raises(PromptError, match="a text to search for is empty"):
         session.embed_texts(["  "])
+
+
+def test_cocas_captions_have_five_tokens_with_their_mark_and_openmammuts_may_be_empty(picture):
+    vit = ViTSize(image_size=8, patch_size=4, dim=32, depth=1, heads=4, ff_mult=4, dim_latents=24)
+    text = Size(dim=24, depth=1, heads=2, vocab=len(WORDS), dim_head=12)
+    coca = new_coca(vit, 5, 3, text, context=20, decoder_depth=1).state_dict()
+    wants_to_end = torch.zeros(24, len(WORDS))
+    wants_to_end[:, WORDS.eos_id] = 1
+    for layout, weights, heads, least in (
+        ("coca", coca, {"heads": 4, "text_heads": 2, "pool_heads": 3}, 4),
+        ("openmammut", tensors(vocab=len(WORDS), context=20), {"heads": HEADS, "text_heads": TEXT_HEADS}, 0),
+    ):
+        head = "text_decoder" if layout == "coca" else "text"
+        last = {f"{head}.ln_final.weight": torch.zeros(24), f"{head}.ln_final.bias": torch.ones(24)}
+        captioner = from_reference(
+            layout, weights | last | {f"{head}.text_projection": wants_to_end}, **heads
+        )
+        session = OnlyMammut(captioner)
+        written = [*session.captions([picture], max_new_tokens=8), session.caption(picture, 8)]
+        assert written == [WORDS.decode([1] * least)] * 2  # 1 is the first id that may be said
+        assert ("" in session.caption_alternatives(picture, 3, 6)) == (least == 0)
+        session.systems.mammut.writer.batch.close()
 
 
 def test_the_fingerprint_is_of_what_makes_latents(session):

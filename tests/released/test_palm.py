@@ -171,12 +171,12 @@ def test_texts_end_at_a_limit_or_before_a_stop_string(tempted, neox):
     assert written(whole[3:5]) == whole[: whole.index(whole[3:5])]
 
 
-def test_neox_texts_begin_without_a_mark_and_come_back_as_they_were(neox):
+def test_neox_texts_begin_behind_the_mark_between_texts_and_come_back_as_they_were(neox):
     for text in ("the  cat\n    sat", "naïve café 日本語 😀", "<|endoftext|> <|padding|>", ""):
         ids = neox.encode(text)
         assert neox.decode(ids) == text == "".join(neox.decode_stream(ids))
         assert not {neox.eos_id, neox.pad_id} & set(ids)
-    assert neox.opening == [] and neox.encode("    ") == [len(neox) - 1]
+    assert neox.opening == [neox.eos_id] and neox.encode("    ") == [len(neox) - 1]
 
 
 def test_a_tokenizer_of_another_model_is_refused(assets):

@@ -124,16 +124,17 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: Settings
     maker.teach.click(teach, [maker.made, builder.used, *rows], [*builder.placed, ways], **WARNING)
 
 
-AS_PICTURES = " It learned pictures alone: of a video it is shown {count}, one after the other."
+AS_PICTURES = " It learned pictures alone: of a video it is shown {shown}."
 
 
 def _question_box(session: Session, limits: Limits) -> gr.MultimodalTextbox:
     count = session.pictures_of_video
+    shown = "the frame in its middle" if count == 1 else f"{count}, one after the other"
     return gr.MultimodalTextbox(
         label="Ask about pictures and videos",
         placeholder="What is to the left of the cat?",
         info="Attach files with the clip. Write <media> where each belongs, "
-        f"or let the page put the marks in front.{AS_PICTURES.format(count=count) if count else ''}",
+        f"or let the page put the marks in front.{AS_PICTURES.format(shown=shown) if count else ''}",
         file_count="multiple",
         file_types=["image", "video"],
         sources=["upload"],
