@@ -13,7 +13,7 @@ from palm_demo import world
 from palm_demo.checkpoints import fingerprint
 from palm_demo.errors import MediaError, PromptError, SamplingError, ScopeError
 from palm_demo.media import MediaLimits, decode_image
-from palm_demo.session import STRANGE, Session
+from palm_demo.session import STRANGE, Session, picture_weights
 
 STORY = "It was a dark night, and the old man"
 
@@ -296,3 +296,7 @@ def test_labels_must_be_given_once_each(session: Session, pictures, labels):
 def test_ids_that_are_not_text_never_come_out(session: Session):
     text = session.generate(STORY, max_new_tokens=60, temperature=3.0, seed=9)
     assert not any(token in text for token in ("<pad>", "<bos>", "<media>"))
+
+
+def test_which_bundled_weights_make_latents_is_what_the_session_says(session):
+    assert picture_weights() == (session.fingerprint, session.dim_latents)

@@ -4,20 +4,30 @@ import codecs
 from collections.abc import Iterable, Iterator
 
 from open_clip.tokenizer import SimpleTokenizer
+from tokenizers import Token
+from tokenizers.models import BPE
 
 END_OF_WORD = "</w>"
+CACHED_WORDS = 10_000
 
 
 class ClipTokenizer:
     """Lower-case byte-level BPE. Padding is zeros, which is also the id of a half of "!!": only
     lengths tell where a text ends.
 
-    A special token's name typed in a text is text.
+    A special token's name typed in a text is text. Which letters a word is and which are joined first is
+    open_clip's; joining them is left to the library `tokenizers`, for open_clip's own time grows with the
+    square of a word's length, and it keeps every word that it ever met.
     """
 
     def __init__(self) -> None:
         self.words = SimpleTokenizer()
-        self.words.cache.clear()  # knows the special tokens by their names, and nothing else yet
+        self.bpe = BPE(
+            vocab=self.words.encoder,
+            merges=list(self.words.bpe_ranks),
+            end_of_word_suffix=END_OF_WORD,
+            cache_capacity=CACHED_WORDS,
+        )
         self.pad_id, self.bos_id, self.eos_id = 0, self.words.sot_token_id, self.words.eot_token_id
 
     def __len__(self) -> int:
@@ -30,7 +40,12 @@ class ClipTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text; none of them special. Halves of surrogate pairs become "?"."""
-        return self.words.encode(text.encode("utf-8", "replace").decode("utf-8"))
+        clean = self.words.clean_fn(text.encode("utf-8", "replace").decode("utf-8"))
+        return [token.id for word in self.words.pat.findall(clean) for token in self._joined(word)]
+
+    def _joined(self, word: str) -> list[Token]:
+        """A word's bytes, each spelled as a letter, joined to tokens."""
+        return self.bpe.tokenize("".join(map(self.words.byte_encoder.get, word.encode("utf-8"))))
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         return [self.encode(text) for text in texts]

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from palm_demo.arguments import File, checked
-from palm_demo.checkpoints import converted
+from palm_demo.checkpoints import converted, fingerprint
 from palm_demo.errors import MissingExtraError, PalmDemoError, ProfileError
 from palm_demo.gallery import MEMORY
 from palm_demo.generation import BatchLimits
@@ -18,6 +18,7 @@ from palm_demo.profiles import (
     TINY,
     Choice,
     Chosen,
+    Profile,
     Step,
     Tell,
     choose,
@@ -93,6 +94,25 @@ def load_or_tiny(
     return load(TINY, media_limits, batch_limits, own_gallery_place()), why
 
 
+@checked
+@apart
+def picture_weights(profile: File = TINY, tell: Tell = untold) -> tuple[str, int]:
+    """The `fingerprint` and `dim_latents` of a profile's session, for who only looks after its gallery.
+
+    Of released weights MaMMUT's alone are downloaded and read, into the processor's memory, and let go then.
+    Raises what `load` does.
+    """
+    model = None
+    if profile != TINY:
+        chosen = _chosen(read_profile(profile))
+        if (choice := chosen.mammut) is not None:
+            files = download([*choice.files], tell, converted)
+            _check_memory(choice, "cpu")
+            model = mammut_system(choice, files, "cpu", BatchLimits()).model
+    model = model or Bundled(BatchLimits()).mammut.model
+    return fingerprint(model.latent_weights()), model.dim_latents
+
+
 def _bundled(limits: BatchLimits) -> Systems:
     bundled = Bundled(limits)
     frames = bundled.flamingo.model.encoder.max_frames
@@ -110,9 +130,14 @@ def _released(profile: str | Path, limits: BatchLimits, tell: Tell) -> Systems:
             f"OpenFlamingo needs transformers, which is not installed; {pip_install('openflamingo')}, "
             "or add transformers to requirements.txt"
         )
-    chosen = choose(read, free_memory(), free_disk(), in_cache, computes_in_bfloat16())
+    chosen = _chosen(read)
     logger.info("the profile %s is %s, on %s", profile, chosen.told, ", ".join({*chosen.devices.values()}))
     return _read(chosen, limits, tell)
+
+
+def _chosen(profile: Profile) -> Chosen:
+    """By what this machine has."""
+    return choose(profile, free_memory(), free_disk(), in_cache, computes_in_bfloat16())
 
 
 def _check_memory(choice: Choice, device: str) -> None:

@@ -12,8 +12,8 @@ from PIL import Image
 
 import palm_demo
 from palm_demo.errors import PromptError, ScopeError
-from palm_demo.profiles import read_profile
-from palm_demo.session import ANSWERED, Session
+from palm_demo.profiles import download, read_profile
+from palm_demo.session import ANSWERED, Session, loading, picture_weights
 from palm_demo.world.videos import write_video
 from tests.released import plain_openflamingo, plain_openmammut
 
@@ -192,10 +192,32 @@ def test_mammut_captions_and_compares_as_the_layout_says(session, pictures):
     assert sum(session.classify(pictures[0], ["cat", "dog"]).values()) == pytest.approx(1)
 
 
+def test_a_word_that_no_model_could_read_is_refused_with_its_length(session):
+    with pytest.raises(PromptError, match="the prompt has 2003 tokens"):
+        session.embed_texts(["a" * 16_000])
+
+
 def test_a_gallery_is_made_and_searched(session):
     hits = session.search("a cat", k=3)
     assert len(hits) == 3 and len(session.gallery) > 100
     assert session.search(hits[0].image, k=1)
+
+
+@pytest.mark.parametrize("choice", ["", ",mammut=coca", ",mammut=small"])
+def test_which_weights_make_latents_is_known_from_mammuts_files_alone(
+    choice, filled_hub, profile, monkeypatch
+):
+    whole = palm_demo.load(f"{profile}{choice}")
+    wanted = whole.fingerprint, whole.dim_latents
+    whole.close()
+    read = []
+    monkeypatch.setattr(
+        loading, "download", lambda files, *others: read.extend(files) or download(files, *others)
+    )
+    for name in ("palm_system", "flamingo_system"):
+        monkeypatch.setattr(loading, name, lambda *_: pytest.fail("more than MaMMUT was read"))
+    assert picture_weights(f"{profile}{choice}") == wanted
+    assert {file.repo for file in read} <= {"them/mammut", "them/coca"}
 
 
 def test_nobody_has_measured_what_these_weights_find_familiar(session, pictures):

@@ -1,5 +1,7 @@
 """CLIP's words behind our tokenizer's interface."""
 
+import random
+
 import open_clip
 import pytest
 
@@ -28,6 +30,24 @@ def test_text_comes_back_cleaned_whole_or_in_deltas(text, words):
     assert words.decode(ids).split() == words.words.decode(ids[1:-1]).split()
     assert "".join(words.decode_stream(ids)) == words.decode(ids)
     assert "\ufffd" not in words.decode(ids)
+
+
+@pytest.mark.parametrize(
+    "word", ["a" * 300, "abcdefghij" * 30, "naïve日本" * 20, "xqzt!!" * 40, "don'tcan't" * 9]
+)
+def test_long_words_are_joined_as_open_clip_joins_them(word, words):
+    plain = open_clip.tokenizer.SimpleTokenizer()
+    assert words.encode(f"see {word} here") == plain.encode(f"see {word} here")
+
+
+def test_a_word_without_end_takes_no_time_without_end_and_nothing_is_kept_of_words(words):
+    """open_clip's own joining would take minutes."""
+    kept = dict(words.words.cache)
+    word = "".join(random.Random(0).choices("abcdefghijklmnopqrstuvwxyz", k=100_000))
+    assert words.decode(words.encode(word)).strip() == word
+    for number in range(300):
+        words.encode(f"{word[number : number + 20]} cat")
+    assert words.words.cache == kept
 
 
 def test_a_character_split_over_several_ids_waits_for_its_last(words):
