@@ -10,6 +10,7 @@ from huggingface_hub.repocard import REGEX_YAML_BLOCK
 from palm_demo.errors import FileError
 from palm_demo.space.card import card_data, read_exactly, with_front_matter
 from palm_demo.space.checkout import Checkout
+from palm_demo.space.lock import lock_findings
 from palm_demo.space.profiles import profile_findings
 from palm_demo.space.requirements import lines, required
 from palm_demo.space.zerogpu import ZERO, zerogpu_findings
@@ -127,4 +128,14 @@ def _gradio(checkout: Checkout) -> Iterator[Finding]:
             )
 
 
-CHECKS = (_drift, _hardware, _environment, _files, _requirements, _gradio, profile_findings, zerogpu_findings)
+CHECKS = (
+    _drift,
+    _hardware,
+    _environment,
+    _files,
+    _requirements,
+    _gradio,
+    lock_findings,
+    profile_findings,
+    zerogpu_findings,
+)

@@ -1,6 +1,7 @@
 """A Space made or brought up to date: each step looks at what is there, and does only what is missing."""
 
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -16,8 +17,10 @@ from palm_demo.errors import SpaceError
 from palm_demo.settings import Settings
 from palm_demo.space.checking import FIXED_SLEEP, FREE
 from palm_demo.space.checkout import Checkout
+from palm_demo.space.lock import LOCK, resolved
 from palm_demo.space.profiles import chosen_on
 from palm_demo.space.refusals import explained
+from palm_demo.space.requirements import FILE
 from palm_demo.space.waiting import wait_until_it_runs
 
 Say = Callable[[str], None]
@@ -81,6 +84,8 @@ def described(plan: Plan) -> Iterator[str]:
     for folder, count in counts.items():
         yield f"upload {folder}: {f'{count} files, ' if count > 1 else ''}{sizes[folder] / 1e6:.2f} MB"
     yield f"in all {len(names)} files, {sum(sizes.values()) / 1e6:.1f} MB"
+    versions = [line for line in resolved(plan.checkout).splitlines() if not line.startswith("#")]
+    yield f"{FILE} there: {len(versions)} versions of {LOCK}, and {_torch(versions)}"
     yield from _warnings(plan)
 
 
@@ -152,6 +157,7 @@ def _upload(api: HfApi, repo: str, plan: Plan, say: Say) -> str:
             copy = Path(folder, name)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(plan.checkout.root / name, copy)
+        Path(folder, FILE).write_text(resolved(plan.checkout), encoding="utf-8")
         try:
             commit = api.upload_folder(
                 repo_id=repo,
@@ -176,6 +182,10 @@ def _upload(api: HfApi, repo: str, plan: Plan, say: Say) -> str:
 
 def _warnings(plan: Plan) -> Iterator[str]:
     yield from (f"left out: {name}, of which git knows nothing" for name in plan.checkout.left_out)
+
+
+def _torch(versions: list[str]) -> str:
+    return next((line for line in versions if re.match(r"torch\b", line)), "no torch")
 
 
 def _sleep(seconds: int) -> str:

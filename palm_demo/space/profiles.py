@@ -124,7 +124,7 @@ def _transformers(checkout: Checkout, profile: Profile) -> Iterator[Finding]:
     there = {requirement.name for _, requirement in required(checkout)}
     if profile.flamingo and (checkout.root / FILE).is_file() and "transformers" not in there:
         wrong = f"it lacks transformers, on which the OpenFlamingo of {profile_of(checkout)} stands"
-        yield Finding(f"{FILE}:1", wrong, "add transformers>=5.23,<6")
+        yield Finding(f"{FILE}:1", wrong, "add transformers>=5.20,<5.25")
 
 
 def _offline(checkout: Checkout, profile: Profile) -> Iterator[Finding]:

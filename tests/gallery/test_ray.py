@@ -10,6 +10,8 @@ from palm_demo.gallery import add_pictures
 from palm_demo.gallery.adding_with_ray import add_with_ray
 from palm_demo.gallery.sources import find_files, pictures_of
 
+pytestmark = pytest.mark.ray
+
 
 @pytest.fixture
 def mixed(folder):

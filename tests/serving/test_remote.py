@@ -19,6 +19,8 @@ from palm_demo.ui.palm.teaching import PROVERBS
 from tests.serving.conftest import until
 from tests.serving.lessons import taught_until_stopped
 
+pytestmark = pytest.mark.ray
+
 BUILT_ON_OTHERS = {"generate", "answer", "similarity", "search", "gallery"}
 MODELS = {"palm", "flamingo", "mammut"}
 FACTS = (

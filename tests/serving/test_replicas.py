@@ -6,10 +6,13 @@ import signal
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from gradio_client import Client, handle_file
 from PIL import Image
 
 from tests.serving.conftest import until
+
+pytestmark = pytest.mark.ray
 
 VISITORS = 16
 PROMPT = "It was a dark night, and"

@@ -17,6 +17,19 @@ APP = """from package import thing
 print(thing)
 """
 
+LOCK = """# tested together
+gradio==6.31.0            # via spaces, package
+orjson==3.13.0 ; python_full_version >= '3.11'  # via gradio
+orjson==3.11.0 ; python_full_version < '3.11'  # via gradio
+pytest==9.2.0             # via package
+regex==2026.11.19         # via Transformers
+sympy==1.14.0             # via torch
+tomli==2.5.0 ; python_full_version < '3.11'  # via orjson
+transformers==5.24.0      # via package
+winsound==1.0 ; sys_platform == 'win32'  # via gradio
+yarl==1.25.1              # via orjson, pytest
+"""
+
 
 def git(root: Path, *arguments: str) -> None:
     subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True)
@@ -56,6 +69,7 @@ def folder(tmp_path) -> Folder:
     made.change("Spacefile", "    - palm_demo/**\n", "    - package/**\n")
     made.write("README.md", "# A page\n\n---\n\nIts text.\n")
     made.write("requirements.txt", "gradio>=6.31,<7   # the page\n")
+    made.write("constraints.txt", LOCK)
     made.write("app.py", APP)
     made.write("package/__init__.py", "")
     made.write("package/thing.py", "thing = 1\n")

@@ -73,6 +73,37 @@ def test_a_small_checkout_has_nothing_to_mend(folder, lines):
             ">=6.32,<7",
             "sdk_version is 6.31.0 and requirements.txt:1 wants gra",
         ),
+        (
+            "requirements.txt",
+            ">=6.31,<7",
+            ">=6.31,<6.31.0",
+            "requirements.txt:1: it wants gradio<6.31.0,>=6.31 and constraints.txt:2 has 6.31.0; run `make",
+        ),
+        (
+            "requirements.txt",
+            "gradio",
+            "einops>=0.8\ngradio",
+            "requirements.txt:1: it wants einops>=0.8, of which constraints.txt has no version; run `make",
+        ),
+        (
+            "constraints.txt",
+            "orjson==3.13.0 ; python_full_version >= '3.11'",
+            "orjson>=3.13.0",
+            "constraints.txt: constraints.txt:3 has 'orjson>=3.13.0', which is not one version; run `make",
+        ),
+        ("constraints.txt", "yarl==1.25.1", "yarl=1.25", "which is no requirement; run `make upgrade`"),
+        (
+            "constraints.txt",
+            "yarl==1.25.1",
+            "torch==2.14.1",
+            "constraints.txt:11: it locks torch, whose builds differ by machine; run `make upgrade`",
+        ),
+        (
+            "constraints.txt",
+            "gradio==6.31.0",
+            "gradio==6.31.2",
+            "runtime.sdk_version is 6.31.0 and constraints.txt:2 has gradio 6.31.2; write 6.31.2",
+        ),
         ("requirements.txt", ">=6.31,<7", "=>6.31", "requirements.txt:1: 'gradio=>6.31' is no requirement"),
         ("Spacefile", "license:", "licence:", "space.licence is unknown; did you mean license?"),
     ],
@@ -99,6 +130,13 @@ def test_a_file_that_git_does_not_know_is_missed(folder, lines):
     lines()
     assert folder.run("check") == 1
     assert "requirements.txt: the app needs it and git does not know it; write it, and git add" in lines()[1]
+
+
+def test_a_checkout_without_a_lock_is_not_deployed(folder, lines):
+    (folder.root / "constraints.txt").unlink()
+    lines()
+    assert folder.run("deploy") == 1
+    assert "there is no constraints.txt, which says what versions were tested; run `make" in lines()[0]
 
 
 def test_a_module_that_is_no_python_is_named(folder, lines):

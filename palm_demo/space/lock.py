@@ -1,0 +1,158 @@
+"""The versions that a Space installs: those of constraints.txt, which were tested together.
+
+The Hub's build sees requirements.txt alone, so the one that goes there names a version of everything, also
+of what our requirements bring. torch and torchvision are not in the lock, since their builds differ by
+machine: a Space takes what their ranges admit, and on ZeroGPU the newest torch of those that it has.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from packaging.markers import default_environment
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from palm_demo.errors import SpaceError
+from palm_demo.space.checkout import Checkout
+from palm_demo.space.requirements import required
+from palm_demo.space.zerogpu import TORCHES, ZERO
+from palm_demo.typed_yaml import Finding
+
+LOCK = "constraints.txt"
+UNLOCKED = ("torch", "torchvision")
+REMEDY = "run `make upgrade`"
+ASKED_BY = "via "
+"""What uv and pip-compile write behind a version before the names of those that ask for it."""
+
+LINUX = {
+    "implementation_name": "cpython",
+    "os_name": "posix",
+    "platform_machine": "x86_64",
+    "platform_python_implementation": "CPython",
+    "platform_system": "Linux",
+    "sys_platform": "linux",
+}
+LATEST_PATCH = ".99"
+"""Of a Python that the Spacefile names by two numbers, in comparisons."""
+
+
+@dataclass(frozen=True)
+class Pin:
+    """A line of the lock. place: such as constraints.txt:12. askers: what it is there for."""
+
+    place: str
+    name: str
+    version: str
+    askers: frozenset[str]
+
+
+def pins(checkout: Checkout) -> dict[str, Pin]:
+    """By name, those that hold on the Space's Python. Raises SpaceError where there is no lock, or a line
+    of it is not one version of something."""
+    path = checkout.root / LOCK
+    if not path.is_file():
+        raise SpaceError(f"there is no {LOCK}, which says what versions were tested; {REMEDY}")
+    environment, found = _environment(checkout), {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        wanted, _, comment = line.partition("#")
+        if not wanted.strip():
+            continue
+        place = f"{LOCK}:{number}"
+        requirement = _exact(place, wanted.strip())
+        if requirement.marker is None or requirement.marker.evaluate(environment):
+            name = canonicalize_name(requirement.name)
+            askers = comment.strip().removeprefix(ASKED_BY).split(",")
+            asked_by = frozenset(canonicalize_name(asker.strip()) for asker in askers)
+            (specifier,) = requirement.specifier
+            found[name] = Pin(place, name, specifier.version, asked_by)
+    return found
+
+
+def resolved(checkout: Checkout) -> str:
+    """The requirements.txt that goes to the Space. Raises SpaceError for what `lock_findings` finds."""
+    if findings := list(lock_findings(checkout)):
+        raise SpaceError(str(findings[0]))
+    locked, wanted = pins(checkout), list(_wanted(checkout))
+    names = [canonicalize_name(requirement.name) for _, requirement in wanted]
+    python = checkout.settings.runtime.python
+    lines = [f"# {LOCK}'s versions of what requirements.txt asks for, on Python {python} and Linux."]
+    for name, (_, requirement) in zip(names, wanted, strict=True):
+        extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+        chosen = _torch(checkout, requirement) if name in UNLOCKED else f"=={locked[name].version}"
+        lines.append(f"{requirement.name}{extras}{chosen}")
+    lines.append("# What those ask for.")
+    brought = sorted(_brought(names, locked) - set(names))
+    lines += [f"{name}=={locked[name].version}" for name in brought]
+    return "\n".join(lines) + "\n"
+
+
+def lock_findings(checkout: Checkout) -> Iterator[Finding]:
+    """The lock has a version of all that requirements.txt asks for, within its range, and the gradio that
+    the Hub installs."""
+    try:
+        locked = pins(checkout)
+    except SpaceError as error:
+        wrong, _, remedy = str(error).partition("; ")
+        yield Finding(LOCK, wrong, remedy)
+        return
+    for name in UNLOCKED:
+        if name in locked:
+            yield Finding(locked[name].place, f"it locks {name}, whose builds differ by machine", REMEDY)
+    for place, requirement in _wanted(checkout):
+        pin = locked.get(canonicalize_name(requirement.name))
+        if requirement.name in UNLOCKED:
+            continue
+        if pin is None:
+            yield Finding(place, f"it wants {requirement}, of which {LOCK} has no version", REMEDY)
+        elif not requirement.specifier.contains(pin.version, prereleases=True):
+            wrong = f"it wants {requirement} and {pin.place} has {pin.version}"
+            yield Finding(place, wrong, f"{REMEDY}, or change the range")
+    sdk, gradio = checkout.settings.runtime.sdk_version, locked.get("gradio")
+    if gradio is not None and gradio.version != sdk:
+        yield Finding(
+            checkout.line_of("runtime.sdk_version"),
+            f"runtime.sdk_version is {sdk} and {gradio.place} has gradio {gradio.version}",
+            f"write {gradio.version}",
+        )
+
+
+def _exact(place: str, wanted: str) -> Requirement:
+    try:
+        requirement = Requirement(wanted)
+    except InvalidRequirement as error:
+        raise SpaceError(f"{place} has {wanted!r}, which is no requirement; {REMEDY}") from error
+    if [specifier.operator for specifier in requirement.specifier] != ["=="]:
+        raise SpaceError(f"{place} has {wanted!r}, which is not one version; {REMEDY}")
+    return requirement
+
+
+def _wanted(checkout: Checkout) -> Iterator[tuple[str, Requirement]]:
+    environment = _environment(checkout)
+    for place, requirement in required(checkout):
+        if requirement.marker is None or requirement.marker.evaluate(environment):
+            yield place, requirement
+
+
+def _environment(checkout: Checkout) -> dict[str, str]:
+    """The Space's machine, for markers."""
+    python = checkout.settings.runtime.python
+    short = ".".join(python.split(".")[:2])
+    full = python if python != short else python + LATEST_PATCH
+    return {**default_environment(), **LINUX, "python_version": short, "python_full_version": full}
+
+
+def _torch(checkout: Checkout, requirement: Requirement) -> str:
+    """The range, narrowed to one version on ZeroGPU: a torch that it does not have finds no GPU there."""
+    admitted = [*requirement.specifier.filter(TORCHES)]
+    if requirement.name == "torch" and checkout.settings.hardware.request == ZERO and admitted:
+        return f"=={admitted[-1]}"
+    return str(requirement.specifier)
+
+
+def _brought(names: list[str], locked: dict[str, Pin]) -> set[str]:
+    """The names and all locked ones that are there because of them, by whatever way."""
+    found, ahead = set(), set(names)
+    while ahead:
+        found |= ahead
+        ahead = {pin.name for pin in locked.values() if pin.askers & ahead} - found
+    return found & locked.keys()
