@@ -83,6 +83,7 @@ def test_every_public_verb_of_a_session_checks_its_arguments():
     max_examples=25, deadline=None, derandomize=True, suppress_health_check=[*HealthCheck], database=None
 )
 @given(data=st.data())
+@pytest.mark.slow
 def test_a_verb_answers_or_raises_a_palm_demo_error_whatever_it_is_given(session, name, data):
     parameters = [p for p in inspect.signature(getattr(Session, name)).parameters if p not in ("self",)]
     short = {key: value for key, value in SHORT.items() if key in parameters}
@@ -162,6 +163,7 @@ def test_settings_of_a_teaching_outside_their_range_are_refused_at_once(session,
         session.teach("A text. " * 2000, **{name: value})
 
 
+@pytest.mark.slow
 def test_a_text_whose_end_is_white_space_is_taught(session):
     progress = session.teach("The cat sat on the mat, and slept. " * 400 + " " * 4000, steps=1)
     assert [step.step for step in progress] == [0, 1]

@@ -12,6 +12,8 @@ from palm_demo.session import Session
 
 from .pretended_device import DEVICE, Pretended, pretended_device
 
+pytestmark = pytest.mark.slow
+
 TEXT = "the cat and the dog and the hat"
 ASKED = "<media> <media> Output:"
 

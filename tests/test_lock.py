@@ -26,8 +26,8 @@ def read(text: str) -> list[Requirement]:
 def wanted() -> list[Requirement]:
     """What requirements.txt and all extras ask for, but for extras of our own."""
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    extras = project.partition("[project.optional-dependencies]")[2].partition("[tool.hatch.version]")[0]
-    of_extras = [Requirement(quoted) for quoted in re.findall(r'^    "([^"]+)"', extras, re.M)]
+    _, _, extras = project.partition("[project.optional-dependencies]")
+    of_extras = [Requirement(quoted) for quoted in re.findall(r'^    "([^"]+)"', extras.partition("\n[")[0], re.M)]
     both = [*read((ROOT / "requirements.txt").read_text(encoding="utf-8")), *of_extras]
     return [one for one in both if one.name != "palm-demo"]
 

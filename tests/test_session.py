@@ -203,6 +203,7 @@ def test_similarities_are_cosines_of_texts_and_pictures(session: Session, pictur
     )
 
 
+@pytest.mark.slow
 def test_a_session_without_a_place_leaves_nothing_behind(session: Session, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     fresh = palm_demo.load()
@@ -210,6 +211,7 @@ def test_a_session_without_a_place_leaves_nothing_behind(session: Session, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_gallery_in_a_folder_is_filled_once_and_kept(session: Session, tmp_path):
     first = palm_demo.load(gallery_place=tmp_path)
     gone = first.search("a cat", 1)[0]

@@ -10,6 +10,8 @@ import palm_demo
 from palm_demo import world
 from palm_demo.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(session, tmp_path, monkeypatch, capsys):

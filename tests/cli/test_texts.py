@@ -99,6 +99,7 @@ def test_too_short_a_lesson_is_refused_and_nothing_written(refused, file, tmp_pa
     assert not (tmp_path / "x.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_the_module_lists_its_verbs():
     shown = subprocess.run([sys.executable, "-m", "palm_demo", "--help"], capture_output=True, text=True)
     assert shown.returncode == 0

@@ -14,6 +14,8 @@ from palm_demo.gallery import open_gallery
 from palm_demo.gallery.pictures import thumbnail
 from palm_demo.gallery.rows import Row
 
+pytestmark = pytest.mark.slow
+
 DIM, BATCH, KILLS = 16, 5, 20
 THUMBNAIL = thumbnail(Image.new("RGB", (8, 8)))
 

@@ -13,6 +13,8 @@ from torch.testing import assert_close
 
 from palm_demo.distributed import gather_rows, is_parallel, joint_mean
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).with_name("parallel_losses.py")
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -197,6 +197,7 @@ def test_a_word_that_no_model_could_read_is_refused_with_its_length(session):
         session.embed_texts(["a" * 16_000])
 
 
+@pytest.mark.slow
 def test_a_gallery_is_made_and_searched(session):
     hits = session.search("a cat", k=3)
     assert len(hits) == 3 and len(session.gallery) > 100

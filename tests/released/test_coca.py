@@ -87,6 +87,7 @@ def test_latents_depend_on_the_latent_weights_alone(ours, pixels):
     assert kept.keys() < dict(ours.named_parameters()).keys()
 
 
+@pytest.mark.slow
 def test_a_missing_a_surplus_and_a_misshapen_tensor_are_named(theirs):
     tensors = dict(theirs.state_dict())
     for name in sorted(tensors)[::9]:
@@ -100,6 +101,7 @@ def test_a_missing_a_surplus_and_a_misshapen_tensor_are_named(theirs):
         from_reference("coca", tensors, **HEADS | {"pool_heads": 5})
 
 
+@pytest.mark.slow
 def test_the_shapes_of_open_clips_own_configuration_are_read():
     config = open_clip.get_model_config("coca_ViT-L-14")
     config.pop("custom_text")

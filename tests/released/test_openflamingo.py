@@ -385,6 +385,7 @@ def released_on_meta(kind: str, dim: int, rows: int, every: int, **others):
     [("gpt_neox", 2560, 50280, 2, 3.73), ("mpt", 4096, 50280, 4, 7.83)],
     ids=["4B", "9B"],
 )
+@pytest.mark.slow
 def test_the_released_shapes_fit_and_give_logits_of_the_right_shape(kind, dim, rows, every, billions):
     ours = released_on_meta(kind, dim, rows, every)
     assert [int(layer) for layer in ours.bridges] == list(range(every - 1, 32, every))

@@ -164,6 +164,7 @@ def refused(weights, **arguments):
     return str(caught.value)
 
 
+@pytest.mark.slow
 def test_every_tensor_is_demanded(weights):
     for name in weights:
         assert name.rsplit(".", 2)[0] in refused({n: t for n, t in weights.items() if n != name}), name
@@ -180,6 +181,7 @@ def test_a_surplus_tensor_is_named(weights):
     assert "unexpected: text.odd" in refused(weights | {"text.odd": torch.zeros(1)})
 
 
+@pytest.mark.slow
 def test_every_wrong_shape_is_told(weights):
     for name in weights:
         assert "wrong shape" in refused(weights | {name: torch.zeros(3, 5, 7)}), name

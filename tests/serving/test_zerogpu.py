@@ -11,6 +11,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 INSIDE = Path(__file__).with_name("inside_zerogpu.py")
 PATIENCE_SECONDS = 300

@@ -246,6 +246,7 @@ def test_a_hub_that_does_not_answer_is_told(folder, hub, lines, monkeypatch):
     assert "the Hub does not answer" in lines()[-1]
 
 
+@pytest.mark.slow
 def test_the_command_takes_the_hub_of_the_environment(folder, hub):
     """With everything of the real one: this repository, on an address that HF_ENDPOINT names."""
     found = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0"}

@@ -40,6 +40,7 @@ def test_a_bank_holds_what_the_tower_sees_in_each_scene(scenes):
     assert_close(video, tower(frames), atol=0, rtol=0)
 
 
+@pytest.mark.slow
 def test_the_seed_decides_how_scenes_are_drawn_whoever_draws(scenes):
     many = scenes * AT_ONCE  # more than one chunk
     one = look_at(many, Thumbnail(), "seed")
