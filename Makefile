@@ -1,6 +1,7 @@
 # make demo: the page on http://127.0.0.1:7860.   make test: every test.   make quick: in two minutes, most of them.
 # make oldest, make newest: the quick tests with the lowest and the newest versions that the ranges admit, in
 # .environments. make upgrade: constraints.txt becomes the newest versions if every test passes with them.
+# make lock: a version of what requirements.txt or an extra newly asks for, beside those that are in constraints.txt.
 PYTHON ?= python3
 # where other torches than pip would choose are to be tried: TORCH='torch==2.11.0'
 TORCH ?=
@@ -9,7 +10,7 @@ ENVIRONMENTS := .environments
 INSTALL := -m pip install --quiet --disable-pip-version-check
 QUICK := -m "not slow and not browser and not ray"
 
-.PHONY: demo test quick lint browser oldest newest upgrade clean
+.PHONY: demo test quick lint browser lock oldest newest upgrade clean
 
 demo: .venv/demo
 	$(BIN)/python app.py
@@ -37,6 +38,10 @@ browser: .venv/test
 	$(PYTHON) -m venv .venv
 	$(BIN)/python $(INSTALL) -c constraints.txt --editable '.[test]'
 	@touch $@
+
+lock: $(ENVIRONMENTS)/lock/installed
+	$(ENVIRONMENTS)/lock/bin/python tools/lock.py current > $(ENVIRONMENTS)/current.txt
+	cp $(ENVIRONMENTS)/current.txt constraints.txt
 
 oldest newest: %: $(ENVIRONMENTS)/%/installed
 	$(ENVIRONMENTS)/$*/bin/python -m pytest $(QUICK)

@@ -27,8 +27,9 @@ def wanted() -> list[Requirement]:
     """What requirements.txt and all extras ask for, but for extras of our own."""
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     _, _, extras = project.partition("[project.optional-dependencies]")
-    of_extras = [Requirement(quoted) for quoted in re.findall(r'^    "([^"]+)"', extras.partition("\n[")[0], re.M)]
-    both = [*read((ROOT / "requirements.txt").read_text(encoding="utf-8")), *of_extras]
+    of_extras = re.findall(r'^    "([^"]+)"', extras.partition("\n[")[0], re.M)
+    both = read((ROOT / "requirements.txt").read_text(encoding="utf-8"))
+    both += [Requirement(quoted) for quoted in of_extras]
     return [one for one in both if one.name != "palm-demo"]
 
 
@@ -50,7 +51,11 @@ def machines() -> Iterator[dict[str, str]]:
             }
 
 
-@pytest.mark.parametrize("machine", list(machines()), ids=lambda m: f"{m['python_version']}-{m['sys_platform']}")
+def named(machine: dict[str, str]) -> str:
+    return f"{machine['python_version']}-{machine['sys_platform']}"
+
+
+@pytest.mark.parametrize("machine", list(machines()), ids=named)
 def test_there_is_one_version_of_all_that_is_asked_for(machine):
     holding = [one for one in LOCK if one.marker is None or one.marker.evaluate(machine)]
     names = [canonicalize_name(one.name) for one in holding]

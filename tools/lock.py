@@ -1,6 +1,7 @@
-"""`python tools/lock.py {newest,oldest}`: prints the versions at one end of the ranges, found by uv.
+"""`python tools/lock.py {current,newest,oldest}`: prints versions within the ranges, found by uv.
 
-newest: of all extras, for every Python and system that pyproject.toml names: what constraints.txt holds.
+current: those of constraints.txt, and new ones only of what is newly asked for or has left its range.
+newest: of all extras, for every Python and system that pyproject.toml names, as in constraints.txt.
 oldest: the lowest of all that the ranges name, for this Python, with the newest of what those bring.
 """
 
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = ROOT / "pyproject.toml"
@@ -35,13 +37,20 @@ HEADER = """\
 """
 
 
+def current() -> Iterator[str]:
+    yield from _lock(LOCK.read_text(encoding="utf-8"))
+
+
 def newest() -> Iterator[str]:
-    """The lines of a lock."""
+    yield from _lock()
+
+
+def _lock(preferred: str = "") -> Iterator[str]:
+    """The lines of a lock, with versions of another one wherever the ranges admit them."""
     lowest = re.search(r'requires-python = ">=([\d.]+)"', PROJECT.read_text(encoding="utf-8"))[1]
     yield from HEADER.splitlines()
-    yield from _without(
-        (*BUILDS, *OF_BUILDS), _resolved("--universal", "--python-version", lowest, "--all-extras")
-    )
+    lines = _resolved("--universal", "--python-version", lowest, "--all-extras", preferred=preferred)
+    yield from _without((*BUILDS, *OF_BUILDS), lines)
 
 
 def oldest() -> Iterator[str]:
@@ -53,10 +62,14 @@ def oldest() -> Iterator[str]:
     yield from _without(OF_BUILDS, _resolved(*options))
 
 
-def _resolved(*options: str) -> list[str]:
+def _resolved(*options: str, preferred: str = "") -> list[str]:
     command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-header"]
     command += ["--annotation-style=line", *options, str(PROJECT)]
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
+    with TemporaryDirectory() as folder:
+        versions = Path(folder, LOCK.name)
+        versions.write_text(preferred, encoding="utf-8")
+        subprocess.run([*command, "--output-file", versions], stdout=subprocess.DEVNULL, check=True)
+        return versions.read_text(encoding="utf-8").splitlines()
 
 
 def _without(patterns: tuple[str, ...], lines: list[str]) -> Iterator[str]:
@@ -69,10 +82,10 @@ def _without(patterns: tuple[str, ...], lines: list[str]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    ends = {"newest": newest, "oldest": oldest}
-    if len(sys.argv) != 2 or sys.argv[1] not in ends:
+    verbs = {"current": current, "newest": newest, "oldest": oldest}
+    if len(sys.argv) != 2 or sys.argv[1] not in verbs:
         sys.exit(__doc__)
     try:
-        print(*ends[sys.argv[1]](), sep="\n")
+        print(*verbs[sys.argv[1]](), sep="\n")
     except subprocess.CalledProcessError as error:
         sys.exit(f"uv found no versions that fit together (status {error.returncode}); it says why above")

@@ -20,7 +20,7 @@ from palm_demo.typed_yaml import Finding
 
 LOCK = "constraints.txt"
 UNLOCKED = ("torch", "torchvision")
-REMEDY = "run `make upgrade`"
+REMEDY = "run `make lock`"
 ASKED_BY = "via "
 """What uv and pip-compile write behind a version before the names of those that ask for it."""
 

@@ -91,12 +91,12 @@ def test_a_small_checkout_has_nothing_to_mend(folder, lines):
             "orjson>=3.13.0",
             "constraints.txt: constraints.txt:3 has 'orjson>=3.13.0', which is not one version; run `make",
         ),
-        ("constraints.txt", "yarl==1.25.1", "yarl=1.25", "which is no requirement; run `make upgrade`"),
+        ("constraints.txt", "yarl==1.25.1", "yarl=1.25", "which is no requirement; run `make lock`"),
         (
             "constraints.txt",
             "yarl==1.25.1",
             "torch==2.14.1",
-            "constraints.txt:11: it locks torch, whose builds differ by machine; run `make upgrade`",
+            "constraints.txt:11: it locks torch, whose builds differ by machine; run `make lock`",
         ),
         (
             "constraints.txt",
