@@ -12,6 +12,10 @@ from einops import rearrange
 from torch import Tensor
 
 
+PLAIN_TOKENS = 512
+"""Up to so many, plain matrix products in bf16 train faster on a CPU than `scaled_dot_product_attention`."""
+
+
 class LayerAttention(Protocol):
     def __call__(self, queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
         """(b, h, n, d) queries; (b, 1, n, d) keys and values of the new tokens -> (b, h, n, d)."""
@@ -51,6 +55,8 @@ class Causal:
         return torch.ones(1, 1, tokens, tokens, dtype=torch.bool, device=states.device).tril()
 
     def __call__(self, queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
+        if _trains_here(queries):
+            return attend_by_products(queries, keys, values, scale)
         heads = queries.shape[1]
         keys, values = (t.expand(-1, heads, -1, -1) for t in (keys, values))
         return F.scaled_dot_product_attention(queries, keys, values, is_causal=True, scale=scale)
@@ -76,6 +82,23 @@ class Visible:
         heads = queries.shape[1]
         keys, values = (t.expand(-1, heads, -1, -1) for t in (keys, values))
         return attend_visible(queries, keys, values, self.mask, scale)
+
+
+def _trains_here(queries: Tensor) -> bool:
+    """Whether a gradient is wanted of a short text in bf16 on a CPU, where plain products are the faster ones."""
+    here = queries.device.type == "cpu" and queries.dtype == torch.bfloat16
+    return here and queries.requires_grad and queries.shape[2] <= PLAIN_TOKENS
+
+
+def attend_by_products(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
+    """Causal attention of all heads to the one key/value head, (b, h, n, d) and twice (b, 1, n, d) ->
+    (b, h, n, d), as two matrix products a row."""
+    tokens, heads = queries.shape[2], queries.shape[1]
+    scores = (queries * scale).flatten(1, 2) @ keys[:, 0].transpose(1, 2)
+    later = torch.ones(tokens, tokens, dtype=torch.bool, device=queries.device).triu(1)
+    scores = scores.unflatten(1, (heads, tokens)).masked_fill(later, -torch.inf)
+    weights = scores.softmax(dim=-1).to(values.dtype).flatten(1, 2)
+    return (weights @ values[:, 0]).unflatten(1, (heads, tokens))
 
 
 def attend_visible(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: float) -> Tensor:

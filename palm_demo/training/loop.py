@@ -1,11 +1,13 @@
 """The training loop of every recipe: autocast, schedule, progress, checkpoints, exact resume.
 
-Batches are a function of the step number, so a resumed run sees what an unbroken one would have.
+Batches are a function of the step number, and the state of torch's random numbers is saved, so a resumed
+run sees and draws what an unbroken one would have.
 """
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,19 +17,30 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from palm_demo.training.muon import Muon, fastest_precision
+
 Batch = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Schedule:
     """steps: optimizer steps in all. The rate rises over `warmup` steps, stays, and falls
-    linearly to nothing over the last `decay` part of them."""
+    linearly to nothing over the last `decay` part of them; until then a run may be resumed with
+    more or fewer steps, as if it had begun with them.
+
+    muon_rate: of the matrices that Muon trains (Jordan et al. 2024), where a recipe names some; all
+    else is AdamW's. average: how much of the averaged weights stays at each step, 0 for no averaging;
+    the averaged ones are measured, and left in the model at the end. accumulate: batches a step.
+    """
 
     steps: int
     learning_rate: float
     warmup: int = 200
     decay: float = 0.35
     weight_decay: float = 0.05
+    muon_rate: float = 0.0
+    average: float = 0.0
+    accumulate: int = 1
 
     def rate(self, step: int) -> float:
         """The learning rate's factor at a step, 0 to 1."""
@@ -66,53 +79,108 @@ def train(
     intervals: Intervals,
     folder: Path,
     loaders: int = 1,
+    matrices: Sequence[nn.Parameter] = (),
 ) -> dict[str, float]:
     """Trains what requires a gradient, minimising the sum of the losses; returns the last figures.
 
-    folder: checkpoints and `log.jsonl`; a run found there goes on from its last checkpoint.
+    matrices: those that Muon trains. folder: checkpoints and `log.jsonl`, which tells the hours of
+    training at each measurement; a run found there goes on from its last checkpoint.
     """
-    accelerator = Accelerator(mixed_precision="bf16", cpu=not torch.cuda.is_available())
+    precision = fastest_precision()
+    mixed = "bf16" if precision == torch.bfloat16 else "no"
+    accelerator = Accelerator(mixed_precision=mixed, cpu=not torch.cuda.is_available())
     model.to(accelerator.device)
-    optimizer = torch.optim.AdamW(
-        _groups(model, schedule.weight_decay), lr=schedule.learning_rate, betas=(0.9, 0.98)
-    )
     # The model itself stays unwrapped: recipes call its parts, not one `forward`.
-    optimizer = accelerator.prepare_optimizer(optimizer)
-    start = _resume(model, optimizer, folder)
+    optimizers = [accelerator.prepare_optimizer(o) for o in _optimizers(model, matrices, schedule, precision)]
+    rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
+    average = Average(model, schedule.average) if schedule.average else None
+    start, seconds = _resume(model, optimizers, average, folder)
     if start == schedule.steps:
-        return _measured(model, measure)
+        return _measured(model, average, measure)
+    many = schedule.accumulate
     loader = DataLoader(
-        Steps(batch_at, schedule.steps),
+        Steps(batch_at, schedule.steps * many),
         batch_size=None,
-        sampler=range(start, schedule.steps),
+        sampler=range(start * many, schedule.steps * many),
         num_workers=loaders,
         prefetch_factor=4 if loaders else None,
+        generator=torch.Generator(),  # draws a seed for its workers: not from what is resumed exactly
     )
     figures: dict[str, float] = {}
-    saved_at = time.monotonic()
+    begun = saved_at = time.monotonic()
     model.train()
-    progress = tqdm(loader, initial=start, total=schedule.steps, mininterval=5, unit="step")
-    for step, batch in enumerate(progress, start=start):
-        for group in optimizer.param_groups:
-            group["lr"] = schedule.learning_rate * schedule.rate(step)
-        batch = beside(model, batch)
-        with accelerator.autocast():
-            losses = losses_of(batch)
-        accelerator.backward(torch.stack(list(losses.values())).sum())
+    batches = iter(loader)
+    progress = tqdm(
+        range(start, schedule.steps), initial=start, total=schedule.steps, mininterval=5, unit="step"
+    )
+    for step in progress:
+        for optimizer, own in zip(optimizers, rates, strict=True):
+            for group, rate in zip(optimizer.param_groups, own, strict=True):
+                group["lr"] = rate * schedule.rate(step)
+        sums: dict[str, float] = {}
+        for _ in range(many):
+            batch = beside(model, next(batches))
+            with accelerator.autocast():
+                losses = losses_of(batch)
+            accelerator.backward(torch.stack(list(losses.values())).sum() / many)
+            for name, loss in losses.items():
+                sums[name] = sums.get(name, 0.0) + loss.item() / many
         accelerator.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        shown = {name: f"{loss.item():.3f}" for name, loss in losses.items()}
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        if average is not None:
+            average.update(model)
+        shown = {name: f"{loss:.3f}" for name, loss in sums.items()}
         progress.set_postfix(shown, refresh=False)
         last = step + 1 == schedule.steps
         if last or (step + 1) % intervals.measure_steps == 0:
-            figures = _measured(model, measure)
-            _log(folder, {"step": step + 1, **shown, **figures})
+            figures = _measured(model, average, measure)
+            hours = (seconds + time.monotonic() - begun) / 3600
+            _log(folder, {"step": step + 1, "hours": round(hours, 3), **shown, **figures})
             progress.write(f"step {step + 1}: {shown} {figures}")
         if last or time.monotonic() - saved_at > intervals.checkpoint_seconds:
-            _save(model, optimizer, folder, step + 1, schedule)
+            spent = seconds + time.monotonic() - begun
+            _save(model, optimizers, average, folder, step + 1, spent, schedule)
             saved_at = time.monotonic()
+    if average is not None:
+        average.put_into(model)
     return figures
+
+
+class Average:
+    """An exponential moving average of a model's trained weights, which stands for a decayed rate."""
+
+    def __init__(self, model: nn.Module, stays: float):
+        self.stays, self.updates = stays, 0
+        self.weights = {name: p.detach().clone() for name, p in _trained(model).items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Young averages forget sooner: the weights of the first steps are not worth keeping."""
+        self.updates += 1
+        stays = min(self.stays, self.updates / (self.updates + 10))
+        trained = _trained(model)
+        torch._foreach_lerp_(list(self.weights.values()), list(trained.values()), 1 - stays)
+
+    @torch.no_grad()
+    def put_into(self, model: nn.Module) -> None:
+        for name, weight in _trained(model).items():
+            weight.copy_(self.weights[name])
+
+    @contextmanager
+    def in_place_of(self, model: nn.Module) -> Iterator[None]:
+        """The model has the averaged weights inside."""
+        own = {name: p.detach().clone() for name, p in _trained(model).items()}
+        self.put_into(model)
+        yield
+        with torch.no_grad():
+            for name, weight in _trained(model).items():
+                weight.copy_(own[name])
+
+
+def _trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
 def beside(model: nn.Module, batch: Batch) -> Batch:
@@ -121,48 +189,84 @@ def beside(model: nn.Module, batch: Batch) -> Batch:
     return {name: t.to(device) for name, t in batch.items()}
 
 
-def _groups(model: nn.Module, weight_decay: float) -> Sequence[dict]:
-    """Weight decay for matrices, none for gains, gates and other vectors."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+def _optimizers(
+    model: nn.Module, matrices: Sequence[nn.Parameter], schedule: Schedule, precision: torch.dtype
+) -> list[torch.optim.Optimizer]:
+    """AdamW with weight decay for matrices and none for gains, gates and other vectors; Muon for those
+    matrices that were named."""
+    named = {id(p) for p in matrices}
+    rest = [p for p in _trained(model).values() if id(p) not in named]
+    groups = [
+        {"params": [p for p in rest if p.ndim >= 2], "weight_decay": schedule.weight_decay},
+        {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
     ]
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=(0.9, 0.98))
+    ]
+    if matrices:
+        optimizers.append(Muon(matrices, schedule.muon_rate, schedule.weight_decay, precision))
+    return optimizers
 
 
-def _measured(model: nn.Module, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
+def _measured(
+    model: nn.Module, average: Average | None, measure: Callable[[], dict[str, float]]
+) -> dict[str, float]:
     model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), average.in_place_of(model) if average is not None else nullcontext():
         figures = measure()
     model.train()
     return {name: round(value, 4) for name, value in figures.items()}
 
 
-def _save(model: nn.Module, optimizer, folder: Path, step: int, schedule: Schedule) -> None:
+def _save(
+    model: nn.Module,
+    optimizers: Sequence,
+    average: Average | None,
+    folder: Path,
+    step: int,
+    seconds: float,
+    schedule: Schedule,
+) -> None:
     """All at once or not at all: written beside, then renamed. Buffers too: what batch norm has seen."""
     folder.mkdir(parents=True, exist_ok=True)
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
     weights = {name: t for name, t in model.state_dict().items() if name not in frozen}
     state = {
         "step": step,
+        "seconds": seconds,
         "schedule": asdict(schedule),
         "model": weights,
-        "optimizer": optimizer.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+        "random": torch.get_rng_state(),
+        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
+    if average is not None:
+        state["average"] = {"updates": average.updates, "weights": average.weights}
     torch.save(state, folder / "state.tmp")
     (folder / "state.tmp").replace(folder / "state.pt")
 
 
-def _resume(model: nn.Module, optimizer, folder: Path) -> int:
+def _resume(
+    model: nn.Module, optimizers: Sequence, average: Average | None, folder: Path
+) -> tuple[int, float]:
+    """Steps and seconds that the run in `folder` has behind it."""
     path = folder / "state.pt"
     if not path.is_file():
-        return 0
+        return 0, 0.0
     state = torch.load(path, map_location="cpu", weights_only=True)
     unexpected = model.load_state_dict(state["model"], strict=False).unexpected_keys
     if unexpected:
         raise ValueError(f"{path} is of another model: it has {unexpected[0]}; use a new folder")
-    optimizer.load_state_dict(state["optimizer"])
-    return state["step"]
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
+    if average is not None:
+        average.updates = state["average"]["updates"]
+        for name, weight in average.weights.items():
+            weight.copy_(state["average"]["weights"][name])
+    torch.set_rng_state(state["random"])
+    if torch.cuda.is_available() and state["random_cuda"]:
+        torch.cuda.set_rng_state_all(state["random_cuda"])
+    return state["step"], state["seconds"]
 
 
 def _log(folder: Path, record: dict) -> None:

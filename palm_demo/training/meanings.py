@@ -20,8 +20,11 @@ LOUD = 6.0
 """How large a meaning is at first: about half of the states that it is added to."""
 
 
-def meaning(medium: world.Scene | world.MovingScene) -> list[str]:
-    """The words for a medium: its things, and their number, way and background."""
+def meaning(medium: world.Scene | world.MovingScene | world.Photograph) -> list[str]:
+    """The words for a medium: its things, and their number, way and background; of a photograph, its name
+    and that it is one."""
+    if isinstance(medium, world.Photograph):
+        return [medium.name, "photo"]
     moving = isinstance(medium, world.MovingScene)
     scene = medium.scene if moving else medium
     words = [*dict.fromkeys(scene.names), scene.background.color]

@@ -20,15 +20,15 @@ from palm_demo.training.loop import Batch, Schedule, beside, train
 from palm_demo.training.meanings import Meanings
 from palm_demo.training.pictures import padded
 from palm_demo.training.place import Workplace
-from palm_demo.training.prose import held_out_books, token_array, training_books, window
+from palm_demo.training.prose import base_books, held_out_books, token_array, window
 from palm_demo.training.world_text import Reading, labels_of, question_reading, world_window
 
 CONTEXT = 512
 WORLD_CONTEXT = 128
 """Questions are short, and attention costs the square of what they stand among."""
 
-WORLD_WEIGHT = 2.0
-"""Of the world's loss beside that of the books, whose gradients are the louder ones."""
+WORLD_WEIGHT = 1.0
+"""Of the world's loss beside that of the books."""
 
 TOLD_AFTER = 2
 """After which block a picture's meaning comes in: where Flamingo's bridge shows each text its own picture."""
@@ -39,17 +39,26 @@ MEASURED_QUESTIONS = 128
 
 @dataclass(frozen=True)
 class PalmRecipe:
-    """batch: windows of books. world_batch: windows of the world in words."""
+    """batch: windows of books and world_batch: windows of the world in words, `accumulate` times a step.
+    learning_rate: AdamW's, of embeddings and gains; muon_rate: of the blocks' matrices. decay: the
+    last part of the steps, in which the rates fall; before it begins, `steps` may be changed."""
 
-    steps: int = 2400
-    batch: int = 6
-    world_batch: int = 24
+    steps: int = 12_000
+    dim: int = 256
+    depth: int = 8
+    batch: int = 4
+    world_batch: int = 3
+    accumulate: int = 3
     learning_rate: float = 2e-3
+    muon_rate: float = 6e-3
+    weight_decay: float = 0.15
+    decay: float = 0.3
+    average: float = 0.998
     seed: int = 0
 
 
-def blueprint(vocab: int) -> PaLMBlueprint:
-    size = Size(dim=256, depth=6, heads=4, vocab=vocab)
+def blueprint(recipe: PalmRecipe, vocab: int) -> PaLMBlueprint:
+    size = Size(dim=recipe.dim, depth=recipe.depth, heads=recipe.dim // 64, vocab=vocab)
     return PaLMBlueprint(size, "rlhf", CONTEXT)
 
 
@@ -90,14 +99,15 @@ def train_palm(recipe: PalmRecipe, place: Workplace) -> dict[str, float]:
     """Trains and writes `palm.safetensors`; returns the last figures."""
     torch.manual_seed(recipe.seed)
     tokenizer = Tokenizer.load(place.tokenizer)
-    made = blueprint(len(tokenizer))
+    made = blueprint(recipe, len(tokenizer))
     palm, meanings = made.build(), Meanings(made.size.dim)
-    tokens = token_array(training_books(place.corpus), tokenizer, place.run / "tokens.npy")
+    tokens = token_array(base_books(place.corpus), tokenizer, place.run / "tokens.npy")
     unlearned = set(tokenizer.never_sampled())
 
     def batch_at(step: int) -> Batch:
         rng = random.Random(f"palm/{recipe.seed}/{step}")
-        prose = [window(tokens, CONTEXT + 1, tokenizer.bos_id, rng) for _ in range(recipe.batch)]
+        numbers = range(step * recipe.batch, (step + 1) * recipe.batch)
+        prose = [window(tokens, CONTEXT + 1, tokenizer.bos_id, n, recipe.seed) for n in numbers]
         readings = [world_window(WORLD_CONTEXT + 1, rng, tokenizer) for _ in range(recipe.world_batch)]
         return next_token_batch(prose, unlearned) | world_batch(readings, tokenizer)
 
@@ -109,20 +119,30 @@ def train_palm(recipe: PalmRecipe, place: Workplace) -> dict[str, float]:
             "world": WORLD_WEIGHT * F.cross_entropy(answers.float(), batch["world_labels"][learned]),
         }
 
-    measured = {kind: _held_out(kind, tokenizer) for kind in world.KINDS}
+    measured = {kind: _held_out(kind, tokenizer) for kind in (*world.KINDS, "photographs")}
 
     def measure() -> dict[str, float]:
         figures = {"bits_per_byte": mean_bits_per_byte(palm, tokenizer, place.corpus, scope=None)}
         for kind, batch in measured.items():
             batch = beside(palm, batch)
             figures[kind] = all_right(palm.decoder.logits(told(palm, meanings, batch)), batch["world_labels"])
+        save_palm(place.weights / "palm.safetensors", palm, made)  # a long training serves before its end
         return figures
 
     both = nn.ModuleDict({"palm": palm, "meanings": meanings})
-    schedule = Schedule(recipe.steps, recipe.learning_rate)
-    figures = train(both, batch_at, losses_of, measure, schedule, place.intervals, place.run)
-    save_palm(place.weights / "palm.safetensors", palm, made)
-    return figures
+    schedule = Schedule(
+        recipe.steps,
+        recipe.learning_rate,
+        decay=recipe.decay,
+        weight_decay=recipe.weight_decay,
+        muon_rate=recipe.muon_rate,
+        average=recipe.average,
+        accumulate=recipe.accumulate,
+    )
+    matrices = [p for p in palm.decoder.blocks.parameters() if p.ndim == 2]
+    return train(
+        both, batch_at, losses_of, measure, schedule, place.intervals, place.run, matrices=matrices
+    )
 
 
 def told(palm: PaLM, meanings: Meanings, batch: Batch) -> Tensor:
@@ -142,8 +162,11 @@ def all_right(logits: Tensor, labels: Tensor) -> float:
 
 def _held_out(kind: str, tokenizer: Tokenizer) -> Batch:
     rng = random.Random(f"palm/measured/{kind}")
-    names = world.unseen() if kind == "few_shot_naming" else None
-    questions = [world.sample_question(rng, kind, names=names) for _ in range(MEASURED_QUESTIONS)]
+    if kind == "photographs":
+        questions = [world.sample_photo_question(rng) for _ in range(MEASURED_QUESTIONS)]
+    else:
+        names = world.unseen() if kind == "few_shot_naming" else None
+        questions = [world.sample_question(rng, kind, names=names) for _ in range(MEASURED_QUESTIONS)]
     return world_batch([question_reading(q, tokenizer) for q in questions], tokenizer)
 
 

@@ -5,8 +5,9 @@ shelf), a shelf names the books of one author.
 """
 
 import csv
-import random
+import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,13 @@ HELD_OUT = {
 }
 """Books never trained on, by Gutenberg number: one of each author's shelf and two others."""
 
+SCOPE_SHELVES = ("austen", "baum", "carroll", "doyle", "poe", "shakespeare", "verne", "wodehouse")
+"""Shelves that the base and its tokenizer don't read, so that scopes have something to add."""
+
+HEADING = re.compile(r"(?<=\n\n)(?:CHAPTER|Chapter|[A-Z][A-Z0-9 ,.'\";:!?&()-]{3,70}$)", re.MULTILINE)
+SHORTEST_TEXT = 3000
+"""Characters: what is shorter between two headings is no chapter."""
+
 
 def index(corpus: Path) -> list[dict[str, str]]:
     """Rows of the corpus' index, empty where it has none."""
@@ -52,6 +60,12 @@ def training_books(corpus: Path) -> list[Path]:
     return [book for book in books(corpus) if book.stem not in HELD_OUT]
 
 
+def base_books(corpus: Path) -> list[Path]:
+    """What the base and its tokenizer read: all for training but the shelves that scopes are taught."""
+    of_scopes = {row["id"] for row in index(corpus) if row["shelf"] in SCOPE_SHELVES}
+    return [book for book in training_books(corpus) if book.stem not in of_scopes]
+
+
 def held_out_books(corpus: Path) -> list[Path]:
     return [book for book in books(corpus) if book.stem in HELD_OUT]
 
@@ -67,19 +81,40 @@ def shelf_books(corpus: Path, shelf: str) -> list[Path]:
 
 
 def token_array(paths: Sequence[Path], tokenizer: Tokenizer, cache: Path) -> np.ndarray:
-    """All books as one array of ids, each between <bos> and <eos>; kept in `cache` (.npy)."""
+    """All books as one array of ids, each of their texts between <bos> and <eos>; kept in `cache` (.npy)."""
     if cache.is_file():
         return np.load(cache, mmap_mode="r")
     parts = []
     for path in tqdm(paths, desc="tokenizing", unit="book"):
-        ids = tokenizer.encode(path.read_text(encoding="utf-8"))
-        parts.append(np.array([tokenizer.bos_id, *ids, tokenizer.eos_id], dtype=np.uint16))
+        for ids in tokenizer.encode_batch(split_into_texts(path.read_text(encoding="utf-8"))):
+            parts.append(np.array([tokenizer.bos_id, *ids, tokenizer.eos_id], dtype=np.uint16))
     cache.parent.mkdir(parents=True, exist_ok=True)
     np.save(cache, np.concatenate(parts))
     return np.load(cache, mmap_mode="r")
 
 
-def window(tokens: np.ndarray, length: int, bos_id: int, rng: random.Random) -> list[int]:
-    """`length` ids from a random place, <bos> first, as a prompt begins."""
-    start = rng.randrange(len(tokens) - length)
+def split_into_texts(book: str) -> list[str]:
+    """A book's chapters or tales, as far as headings tell: each is a text with an end of its own."""
+    texts, start = [], 0
+    for heading in HEADING.finditer(book):
+        if heading.start() - start >= SHORTEST_TEXT and len(book) - heading.start() >= SHORTEST_TEXT:
+            texts.append(book[start : heading.start()].strip())
+            start = heading.start()
+    return [*texts, book[start:].strip()]
+
+
+def window(tokens: np.ndarray, length: int, bos_id: int, number: int, seed: int) -> list[int]:
+    """Window `number` of a training: `length` ids, <bos> first, as a prompt begins. Each reading of all
+    tokens cuts them elsewhere and shuffles the pieces, so that each is read as often as any other."""
+    pieces = (len(tokens) - 1) // (length - 1) - 1
+    reading, place = divmod(number, pieces)
+    order, shift = _reading(pieces, length - 1, seed, reading)
+    start = shift + int(order[place]) * (length - 1)
     return [bos_id, *tokens[start : start + length - 1].tolist()]
+
+
+@lru_cache(maxsize=2)
+def _reading(pieces: int, length: int, seed: int, reading: int) -> tuple[np.ndarray, int]:
+    """In which order a reading takes its pieces, and where the first one begins."""
+    random = np.random.default_rng((seed, reading))
+    return random.permutation(pieces), int(random.integers(length))

@@ -1,6 +1,8 @@
-"""Recipe: the tokenizer, from the world's own sentences and a folder of prose."""
+"""Recipe: the tokenizer, from a folder of prose, with the world's own words as whole ids."""
 
+import json
 import random
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,24 +13,24 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 from palm_demo import world
 from palm_demo.tokenizer import SPECIAL_TOKENS
 from palm_demo.training.place import Workplace
-from palm_demo.training.prose import held_out_books, training_books
+from palm_demo.training.prose import base_books, held_out_books
 from palm_demo.training.world_text import world_sentences
 
 
 @dataclass(frozen=True)
 class TokenizerRecipe:
-    """sentences: about scenes, read beside the books. names: how often each noun of the world is
-    read, so that each of its words becomes one id: a name is then decided at once, and a thing
-    that is met again is met at one place."""
+    """vocabulary: ids that prose gets. Each word of the world that is none of them gets one more: a name
+    is then decided at once, and a thing that is met again is met at one place. sentences: about the
+    world, in which a word has to stand `frequent` times where it is no part of a name."""
 
-    vocabulary: int = 4096
-    sentences: int = 60_000
-    names: int = 20_000
+    vocabulary: int = 6144
+    sentences: int = 20_000
+    frequent: int = 20
     seed: int = 0
 
 
 def train_tokenizer(recipe: TokenizerRecipe, place: Workplace) -> dict[str, float]:
-    """Writes `tokenizer.json`; returns the UTF-8 bytes a token stands for in the unread books."""
+    """Writes `tokenizer.json`; returns its size and the UTF-8 bytes a token stands for in the unread books."""
     bpe = tokenizers.Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -38,17 +40,43 @@ def train_tokenizer(recipe: TokenizerRecipe, place: Workplace) -> dict[str, floa
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=True,
     )
-    bpe.train_from_iterator(_texts(place.corpus, recipe), trainer)
+    bpe.train_from_iterator(_texts(place.corpus), trainer)
+    add_words(bpe, world_words(recipe))
     place.assets.mkdir(parents=True, exist_ok=True)
     bpe.save(str(place.tokenizer))
     texts = [book.read_text(encoding="utf-8") for book in held_out_books(place.corpus)]
     tokens = sum(len(bpe.encode(text).ids) for text in texts)
-    return {"bytes_per_token": sum(len(text.encode()) for text in texts) / max(1, tokens)}
+    bytes_per_token = sum(len(text.encode()) for text in texts) / max(1, tokens)
+    return {"vocabulary": bpe.get_vocab_size(), "bytes_per_token": round(bytes_per_token, 3)}
 
 
-def _texts(corpus: Path, recipe: TokenizerRecipe) -> Iterator[str]:
-    for book in training_books(corpus):
+def add_words(bpe: tokenizers.Tokenizer, words: list[str]) -> None:
+    """Gives each word, with the space before it, an id of its own where it has none. No merges lead
+    there: a word that stands in the vocabulary is taken whole."""
+    model = json.loads(bpe.to_str())["model"]
+    vocabulary = model["vocab"]
+    for word in words:
+        for piece, _ in bpe.pre_tokenizer.pre_tokenize_str(f" {word}"):
+            vocabulary.setdefault(piece, len(vocabulary))
+    merges = [tuple(merge) for merge in model["merges"]]
+    bpe.model = models.BPE(vocabulary, merges, ignore_merges=True)
+
+
+def world_words(recipe: TokenizerRecipe) -> list[str]:
+    """Words of drawn things, their plurals, names of photographs and what stands above them, and what
+    sentences about them are often made of."""
+    concepts = world.Atlas.load().concepts
+    names = [name for concept in concepts for name in (concept.name, concept.plural)]
+    names += [*world.photo_nouns(), *world.everyday_words(), *world.COLORS]
+    often = Counter(
+        word
+        for sentence in world_sentences(random.Random(recipe.seed), recipe.sentences)
+        for word in sentence.split()
+    )
+    said = sorted(word.rstrip("?.:") for word, times in often.items() if times >= recipe.frequent)
+    return list(dict.fromkeys([word for name in names for word in name.split()] + said))
+
+
+def _texts(corpus: Path) -> Iterator[str]:
+    for book in base_books(corpus):
         yield book.read_text(encoding="utf-8")
-    yield from world_sentences(random.Random(recipe.seed), recipe.sentences)
-    for name in world.concepts():
-        yield f" {name}" * recipe.names

@@ -18,6 +18,9 @@ KINDS = dict.fromkeys(world.KINDS, 1) | {"what_is_where": 3, "is_there": 3, "whi
 CAPTIONS, NAMINGS = 0.1, 0.4
 """Parts of texts that are captions without a mark, and that teach new words; the rest asks."""
 
+PHOTOGRAPHS = 0.3
+"""Part of captions, questions and things with new words that are of photographs."""
+
 NAMELESS = 0.5
 """Part of the things that get new words and have no name: words at random stand for them."""
 
@@ -53,10 +56,9 @@ def world_sentences(rng: random.Random, count: int) -> Iterator[str]:
     """Captions, and questions without their marks."""
     for _ in range(count):
         if rng.random() < 0.5:
-            yield rng.choice(world.captions(rng.choice(SCENES)(rng)))
+            yield _caption(rng)
         else:
-            question = world.sample_question(rng)
-            yield question.text.replace(MEDIA, "")
+            yield _asked(rng).text.replace(MEDIA, "")
 
 
 def world_window(length: int, rng: random.Random, tokenizer: Tokenizer) -> Reading:
@@ -70,15 +72,30 @@ def world_window(length: int, rng: random.Random, tokenizer: Tokenizer) -> Readi
 def world_reading(rng: random.Random, tokenizer: Tokenizer) -> Reading:
     dice = rng.random()
     if dice < CAPTIONS:
-        ids = tokenizer.encode(rng.choice(world.captions(rng.choice(SCENES)(rng))))
+        ids = tokenizer.encode(_caption(rng))
         return _read([tokenizer.bos_id]) + _learned([*ids, tokenizer.eos_id])
     if dice < CAPTIONS + NAMINGS:
         things = [_thing(rng, tokenizer) for _ in range(rng.randint(2, 4))]
         order = shown_again(rng, len(things), SHOWN_AGAIN)
-        meanings = [things[thing] + tokenizer.encode(f" {rng.choice(world.COLORS)}") for thing in order]
+        # a word for what it stands on, or that it is a photograph
+        beside = [f" {rng.choice((*world.COLORS, 'photo'))}" for _ in order]
+        meanings = [things[thing] + tokenizer.encode(b) for thing, b in zip(order, beside, strict=True)]
         return naming_reading(world.made_up_words(rng, len(things)), order, tokenizer, meanings)
+    return question_reading(_asked(rng), tokenizer)
+
+
+def _caption(rng: random.Random) -> str:
+    if rng.random() < PHOTOGRAPHS:
+        return world.photo_caption(rng.choice(world.photo_nouns()))
+    return rng.choice(world.captions(rng.choice(SCENES)(rng)))
+
+
+def _asked(rng: random.Random) -> world.Question:
+    """A question in any wording, about drawings or photographs."""
+    if rng.random() < PHOTOGRAPHS:
+        return world.sample_photo_question(rng)
     (kind,) = rng.choices(list(KINDS), weights=list(KINDS.values()))
-    return question_reading(world.sample_question(rng, kind), tokenizer)
+    return world.sample_question(rng, kind, plain=True)
 
 
 def question_reading(question: world.Question, tokenizer: Tokenizer) -> Reading:
@@ -110,11 +127,12 @@ def naming_reading(
 
 
 def _thing(rng: random.Random, tokenizer: Tokenizer) -> list[int]:
-    """A noun of the world, or any two words."""
+    """A noun of the world or of photographs, or any two words."""
     if rng.random() < NAMELESS:
         first = max(tokenizer.never_sampled()) + 1
         return [rng.randrange(first, len(tokenizer)) for _ in range(2)]
-    return tokenizer.encode(f" {rng.choice(world.concepts())}")
+    names = world.photo_nouns() if rng.random() < PHOTOGRAPHS else world.concepts()
+    return tokenizer.encode(f" {rng.choice(names)}")
 
 
 def _read(ids: list[int]) -> Reading:

@@ -12,6 +12,15 @@ from palm_demo.world.captions import caption, captions, converse, is_exact, with
 from palm_demo.world.gallery import start_gallery
 from palm_demo.world.motion import CHANGES, DIRECTIONS, WAYS, MovingScene, frames, moving_scene
 from palm_demo.world.orders import MOST, RELATIONS, Order, made_to_order, sample_order, spoken
+from palm_demo.world.photo_questions import sample_photo_question
+from palm_demo.world.photographs import (
+    Photograph,
+    PhotoNoun,
+    everyday_words,
+    photo_caption,
+    photo_classes,
+    photo_nouns,
+)
 from palm_demo.world.questions import KINDS, MEDIA, Question, ask, sample_question
 from palm_demo.world.rendering import render
 from palm_demo.world.samples import write_samples, write_scene
@@ -46,6 +55,8 @@ __all__ = [
     "Concept",
     "MovingScene",
     "Order",
+    "Photograph",
+    "PhotoNoun",
     "Question",
     "Scene",
     "Thing",
@@ -56,6 +67,7 @@ __all__ = [
     "concepts",
     "converse",
     "count_scene",
+    "everyday_words",
     "frames",
     "held_out_pair",
     "is_exact",
@@ -64,9 +76,13 @@ __all__ = [
     "made_up_words",
     "moving_scene",
     "pair_scene",
+    "photo_caption",
+    "photo_classes",
+    "photo_nouns",
     "render",
     "sample_background",
     "sample_order",
+    "sample_photo_question",
     "sample_question",
     "single_scene",
     "spoken",

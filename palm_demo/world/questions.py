@@ -10,6 +10,7 @@ from palm_demo.world.atlas import Atlas
 from palm_demo.world.captions import NUMBERS, OPPOSITE, RELATIONS, caption, with_article
 from palm_demo.world.motion import CHANGES, DIRECTIONS, MovingScene, moving_scene
 from palm_demo.world.scenes import count_scene, pair_scene, single_scene
+from palm_demo.world.photographs import EVERYDAY, Photograph, above, named
 from palm_demo.world.things import Scene
 from palm_demo.world.words import made_up_words
 
@@ -18,7 +19,68 @@ ORDINALS = ("first", "second", "third")
 DIRECTION_ANSWERS = {"left": "to the left", "right": "to the right", "up": "up", "down": "down"}
 CHANGE_ANSWERS = {"grows": "it grows", "shrinks": "it shrinks"}
 
-Media = tuple[Scene | MovingScene, ...]
+DESCRIBE = (
+    "what does the picture show?",
+    "describe this picture.",
+    "describe the picture.",
+    "describe this image.",
+    "what does this picture show?",
+    "what does the image show?",
+    "what can be seen in the picture?",
+)
+"""Plain wordings that want a caption."""
+
+NAME = (
+    "what is this?",
+    "what is in the picture?",
+    "what is in this picture?",
+    "what do you see?",
+    "what is that?",
+    "what is shown here?",
+)
+"""Plain wordings that want what is seen and not where."""
+
+BACKGROUND = (
+    "what colour is the background?",
+    "what is the color of the background?",
+    "what is the colour of the background?",
+    "which color is the background?",
+    "which colour is the background?",
+    "what color does the background have?",
+    "what color is behind it?",
+)
+IS_THERE = (
+    "do you see {}?",
+    "can you see {}?",
+    "is there {} in the picture?",
+    "is there {} here?",
+    "does the picture show {}?",
+    "does this picture have {}?",
+)
+IS_THIS = ("is this {}?", "is that {}?", "is it {}?", "is this {}?")
+HOW_MANY = (
+    "how many {} do you see?",
+    "how many {} are in the picture?",
+    "how many {} can you see?",
+    "how many {} does the picture show?",
+    "what number of {} is there?",
+)
+WHICH = (
+    "which picture shows {}?",
+    "which one has {}?",
+    "which one shows {}?",
+    "in which picture is there {}?",
+    "which image has {}?",
+    "where do you see {}?",
+)
+WAY = ("which direction does the {} move?", "where does the {} go?", "which way does the {} go?")
+GROWS = (
+    "does the {} get bigger or smaller?",
+    "does the {} shrink or grow?",
+    "is the {} growing or shrinking?",
+)
+
+Media = tuple[Scene | MovingScene | Photograph, ...]
 
 
 @dataclass(frozen=True)
@@ -38,16 +100,24 @@ class Question:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a question may show: concepts, styles, and whether pairs are the held-out ones."""
+    """What a question may show: concepts, styles, and whether pairs are the held-out ones; and whether
+    it is asked in plain wordings too, as people type them."""
 
     names: Sequence[str]
     styles: Sequence[str] | None
     held_out: bool
     atlas: Atlas
+    plain: bool = False
 
     @property
     def drawing(self) -> dict:
         return {"names": self.names, "styles": self.styles, "atlas": self.atlas}
+
+    def worded(self, rng: Random, usual: str, *others: str) -> str:
+        """The usual wording, or any where plain ones are wanted: the usual one as often as all others."""
+        if not self.plain or rng.random() < 0.5:
+            return usual
+        return rng.choice(others)
 
 
 @dataclass(frozen=True)
@@ -69,6 +139,8 @@ def pair(rng: Random, limits: Limits) -> Media:
 
 
 def counted(rng: Random, limits: Limits) -> Media:
+    if limits.plain and rng.random() < 0.2:
+        return (single_scene(rng, **limits.drawing),)
     return (count_scene(rng, **limits.drawing),)
 
 
@@ -97,7 +169,20 @@ def changing(rng: Random, limits: Limits) -> Media:
 
 
 def caption_question(rng: Random, media: Media, limits: Limits) -> Question:
-    return Question(f"{MEDIA} caption:", caption(media[0], limits.atlas), media, "caption")
+    said = caption(media[0], limits.atlas)
+    asked = limits.worded(rng, "", *DESCRIBE, *NAME)
+    if not asked:
+        return Question(f"{MEDIA} caption:", said, media, "caption")
+    if asked in NAME:
+        said = listed(media[0], limits.atlas)
+    return _question(asked, said, media, "caption")
+
+
+def listed(scene: Scene, atlas: Atlas) -> str:
+    """What is seen without where: "a cat", "a cat and a red apple", "three cats"."""
+    if scene.kind == "count":
+        return f"{NUMBERS[len(scene.names)]} {atlas.concept(scene.names[0]).plural}"
+    return " and ".join(with_article(name, atlas) for name in scene.names)
 
 
 def what_is_where(rng: Random, media: Media, limits: Limits) -> Question:
@@ -106,33 +191,43 @@ def what_is_where(rng: Random, media: Media, limits: Limits) -> Question:
     answer, known, relation = rng.choice(
         ((*scene.names, scene.relation), (*scene.names[::-1], OPPOSITE[scene.relation]))
     )
-    question = f"what is {RELATIONS[relation]} the {known}?"
+    usual = RELATIONS[relation]
+    where = limits.worded(rng, usual, usual.replace("to the", "on the"), usual.replace("to the ", ""))
+    asked = limits.worded(rng, "what is", "what do you see", "what thing is", "which thing is")
+    question = f"{asked} {where} the {known}?"
     return _question(question, with_article(answer, limits.atlas), media, "what_is_where")
 
 
 def background_color(rng: Random, media: Media, limits: Limits) -> Question:
     color = media[0].background.color
-    return _question("what color is the background?", color, media, "background_color")
+    question = limits.worded(rng, "what color is the background?", *BACKGROUND)
+    return _question(question, color, media, "background_color")
 
 
 def is_there(rng: Random, media: Media, limits: Limits) -> Question:
     names = media[0].names
     there = rng.random() < 0.5
-    name = rng.choice(names) if there else _other(rng, limits, names)
-    question = f"is there {with_article(name, limits.atlas)}?"
-    return _question(question, "yes" if there else "no", media, "is_there")
+    if limits.plain and rng.random() < 0.15:
+        thing = _everyday(rng, names, there)
+        there = any(thing == named(word) for name in names for word in above(name))
+    else:
+        thing = with_article(rng.choice(names) if there else _other(rng, limits, names), limits.atlas)
+    question = limits.worded(rng, "is there {}?", *IS_THERE, *(IS_THIS if len(names) == 1 else ()))
+    return _question(question.format(thing), "yes" if there else "no", media, "is_there")
 
 
 def how_many(rng: Random, media: Media, limits: Limits) -> Question:
     things = media[0].things
     plural = limits.atlas.concept(things[0].name).plural
-    return _question(f"how many {plural} are there?", NUMBERS[len(things)], media, "how_many")
+    question = limits.worded(rng, "how many {} are there?", *HOW_MANY).format(plural)
+    return _question(question, NUMBERS[len(things)], media, "how_many")
 
 
 def which_picture(rng: Random, media: Media, limits: Limits) -> Question:
     name, position = rng.choice(_only_once(media))
     marks = " ".join([MEDIA] * len(media))
-    prompt = f"{marks} question: which picture has {with_article(name, limits.atlas)}? answer:"
+    question = limits.worded(rng, "which picture has {}?", *WHICH).format(with_article(name, limits.atlas))
+    prompt = f"{marks} question: {question} answer:"
     return Question(prompt, f"the {ORDINALS[position]}", media, "which_picture")
 
 
@@ -148,13 +243,15 @@ def few_shot_naming(rng: Random, media: Media, limits: Limits) -> Question:
 def way(rng: Random, media: Media, limits: Limits) -> Question:
     (moving,) = media
     answer = DIRECTION_ANSWERS[moving.way]
-    return _question(f"which way does the {moving.names[0]} move?", answer, media, "way")
+    question = limits.worded(rng, "which way does the {} move?", *WAY).format(moving.names[0])
+    return _question(question, answer, media, "way")
 
 
 def grows_or_shrinks(rng: Random, media: Media, limits: Limits) -> Question:
     (moving,) = media
     answer = CHANGE_ANSWERS[moving.way]
-    return _question(f"does the {moving.names[0]} grow or shrink?", answer, media, "grows_or_shrinks")
+    question = limits.worded(rng, "does the {} grow or shrink?", *GROWS).format(moving.names[0])
+    return _question(question, answer, media, "grows_or_shrinks")
 
 
 KINDS: dict[str, Kind] = {
@@ -177,14 +274,16 @@ def sample_question(
     styles: Sequence[str] | None = None,
     names: Sequence[str] | None = None,
     held_out: bool = False,
+    plain: bool = False,
     atlas: Atlas | None = None,
 ) -> Question:
     """A question of `kind` (one of KINDS; None for any) about fresh scenes of `names` in `styles`.
 
-    `held_out` draws pairs from those never trained on; raises ValueError for an unknown kind.
+    `held_out` draws pairs from those never trained on; `plain` words half of the questions as people
+    type them. Raises ValueError for an unknown kind.
     """
     kind = kind or rng.choice(tuple(KINDS))
-    limits = _limits(names, styles, held_out, atlas)
+    limits = _limits(names, styles, held_out, plain, atlas)
     return _known(kind).ask(rng, _known(kind).draw(rng, limits), limits)
 
 
@@ -195,14 +294,15 @@ def ask(
     *,
     styles: Sequence[str] | None = None,
     names: Sequence[str] | None = None,
+    plain: bool = False,
     atlas: Atlas | None = None,
 ) -> Question:
     """A question of `kind` about media that were drawn for it, or for a kind that needs the same.
 
-    `names`, `styles`: what a picture is asked for that does not show it. Raises ValueError for
-    an unknown kind.
+    `names`, `styles`: what a picture is asked for that does not show it. `plain` words half of the
+    questions as people type them. Raises ValueError for an unknown kind.
     """
-    return _known(kind).ask(rng, media, _limits(names, styles, False, atlas))
+    return _known(kind).ask(rng, media, _limits(names, styles, False, plain, atlas))
 
 
 def _known(kind: str) -> Kind:
@@ -212,10 +312,14 @@ def _known(kind: str) -> Kind:
 
 
 def _limits(
-    names: Sequence[str] | None, styles: Sequence[str] | None, held_out: bool, atlas: Atlas | None
+    names: Sequence[str] | None,
+    styles: Sequence[str] | None,
+    held_out: bool,
+    plain: bool,
+    atlas: Atlas | None,
 ) -> Limits:
     atlas = atlas or Atlas.load()
-    return Limits(atlas.drawable(names, styles), styles, held_out, atlas)
+    return Limits(atlas.drawable(names, styles), styles, held_out, atlas, plain)
 
 
 def _question(question: str, answer: str, media: Media, kind: str) -> Question:
@@ -236,6 +340,12 @@ def _only_once(media: Media) -> list[tuple[str, int]]:
         for name in scene.names
         if sum(name in other.names for other in media) == 1
     ]
+
+
+def _everyday(rng: Random, names: tuple[str, ...], there: bool) -> str:
+    """An everyday word, with its article, that is above one of the names; where it shall not be there, any."""
+    words = [word for name in names for word in above(name)]
+    return named(rng.choice(words) if there and words else rng.choice(tuple(EVERYDAY.values())))
 
 
 def _other(rng: Random, limits: Limits, names: tuple[str, ...]) -> str:

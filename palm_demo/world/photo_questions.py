@@ -1,0 +1,134 @@
+"""Questions about photographs, with their answers, worded as those about drawings are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from palm_demo.world.atlas import Atlas
+from palm_demo.world.photographs import (
+    Photograph,
+    above,
+    everyday_words,
+    named,
+    photo_caption,
+    photo_classes,
+    sample_photograph,
+)
+from palm_demo.world.questions import (
+    DESCRIBE,
+    HOW_MANY,
+    IS_THERE,
+    IS_THIS,
+    MEDIA,
+    NAME,
+    ORDINALS,
+    WHICH,
+    Question,
+)
+
+KIND_OF = ("what kind of {} is this?", "what {} is this?", "which {} is this?", "what kind of {} do you see?")
+PHOTO_OR_DRAWING = ("is this a photo or a drawing?", "is this a drawing or a photo?")
+
+EVERYDAY_SHARE = 0.5
+"""Part of the things asked for by an everyday word in place of the photograph's own name."""
+
+
+def caption_question(rng: Random, photo: Photograph) -> Question:
+    said = photo_caption(photo.name)
+    if rng.random() < 0.5:
+        return Question(f"{MEDIA} caption:", said, (photo,), "photo_caption")
+    return _question(rng.choice(DESCRIBE), said, photo, "photo_caption")
+
+
+def name_question(rng: Random, photo: Photograph) -> Question:
+    return _question(rng.choice(NAME), named(photo.name), photo, "photo_name")
+
+
+def kind_question(rng: Random, photo: Photograph) -> Question:
+    """ "what kind of dog is this?"; where no word stands above the name, "what is this?"."""
+    words = above(photo.name)
+    if not words:
+        return name_question(rng, photo)
+    question = rng.choice(KIND_OF).format(rng.choice(words))
+    return _question(question, named(photo.name), photo, "photo_kind")
+
+
+def is_there_question(rng: Random, photo: Photograph) -> Question:
+    there = rng.random() < 0.5
+    word = _true_word(rng, photo.name) if there else _false_word(rng, [photo.name])
+    question = rng.choice(("is there {}?", "is there {}?", *IS_THERE, *IS_THIS)).format(named(word))
+    return _question(question, "yes" if there else "no", photo, "photo_is_there")
+
+
+def how_many_question(rng: Random, photo: Photograph) -> Question:
+    """One, of a thing whose plural the drawn world knows; elsewhere a question whether it is there."""
+    atlas = Atlas.load()
+    drawn = {concept.name: concept.plural for concept in atlas.concepts}
+    plurals = [drawn[word] for word in (photo.name, *above(photo.name)) if word in drawn]
+    if not plurals:
+        return is_there_question(rng, photo)
+    asked = rng.choice(("how many {} are there?", "how many {} are there?", *HOW_MANY))
+    return _question(asked.format(rng.choice(plurals)), "one", photo, "photo_how_many")
+
+
+def medium_question(rng: Random, photo: Photograph) -> Question:
+    return _question(rng.choice(PHOTO_OR_DRAWING), "a photo", photo, "photo_or_drawing")
+
+
+def which_photo_question(rng: Random, photos: tuple[Photograph, ...]) -> Question:
+    """photos: no name among them twice."""
+    position = rng.randrange(len(photos))
+    others = {w for at, p in enumerate(photos) if at != position for w in (p.name, *above(p.name))}
+    words = [word for word in (photos[position].name, *above(photos[position].name)) if word not in others]
+    asked = rng.choice(("which picture has {}?", "which picture has {}?", *WHICH))
+    word = rng.choice(words[1:]) if len(words) > 1 and rng.random() < EVERYDAY_SHARE else words[0]
+    marks = " ".join([MEDIA] * len(photos))
+    prompt = f"{marks} question: {asked.format(named(word))} answer:"
+    return Question(prompt, f"the {ORDINALS[position]}", photos, "which_photo")
+
+
+ABOUT_ONE: dict[Callable[[Random, Photograph], Question], int] = {
+    caption_question: 3,
+    name_question: 3,
+    kind_question: 2,
+    is_there_question: 4,
+    how_many_question: 1,
+    medium_question: 1,
+}
+WHICH_SHARE = 0.15
+
+
+def sample_photo_question(rng: Random) -> Question:
+    """A question about photographs, of any kind."""
+    if rng.random() < WHICH_SHARE:
+        names = rng.sample(sorted({noun.name for noun in photo_classes()}), rng.choice((2, 3)))
+        return which_photo_question(rng, tuple(Photograph(name) for name in names))
+    (ask,) = rng.choices(list(ABOUT_ONE), weights=list(ABOUT_ONE.values()))
+    return ask(rng, sample_photograph(rng))
+
+
+def _question(question: str, answer: str, photo: Photograph, kind: str) -> Question:
+    return Question(f"{MEDIA} question: {question} answer:", answer, (photo,), kind)
+
+
+def _true_word(rng: Random, name: str) -> str:
+    words = above(name)
+    return rng.choice(words) if words and rng.random() < EVERYDAY_SHARE else name
+
+
+def _false_word(rng: Random, names: list[str]) -> str:
+    """Another photograph's name, a near one half the time, or an everyday word; true of none of the names."""
+    true = {word for name in names for word in (name, *above(name))}
+    classes = photo_classes()
+    while True:
+        if rng.random() < EVERYDAY_SHARE:
+            word = rng.choice(everyday_words())
+        elif rng.random() < 0.5:
+            (place, *_) = [at for at, noun in enumerate(classes) if noun.name == names[0]]
+            word = classes[min(max(place + rng.randint(-20, 20), 0), len(classes) - 1)].name
+        else:
+            word = rng.choice(classes).name
+        # "is this a dog?" of a puppy's breed is yes, "is this a beagle?" of a dog nobody knows
+        if word not in true:
+            return word

@@ -1,0 +1,128 @@
+"""What photographs are called: ImageNet's thousand names, everyday words above them, and questions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from random import Random
+
+from palm_demo.world.atlas import Atlas
+from palm_demo.world.captions import with_article
+
+NAMES_FILE = Path(__file__).with_name("photo_nouns.txt")
+
+EVERYDAY = {
+    "animal": "animal",
+    "food": "food",
+    "plant": "plant",
+    "vehicle": "vehicle",
+    "tool": "tool",
+    "clothing": "clothing",
+}
+"""Categories of the drawn world that are everyday words themselves."""
+
+SOUND_LIKE_CONSONANTS, SOUND_LIKE_VOWELS = ("uni", "eu", "uk"), ("hourglass", "mp3")
+"""How words begin that take the other article than their first letter says."""
+
+WITHOUT_ARTICLE = frozenset(
+    "armor bread cattle cloth clothing coffee equipment food furniture glasses jewelry makeup seafood "
+    "trousers underwear wine".split()
+)
+
+
+@dataclass(frozen=True)
+class PhotoNoun:
+    """One name of photographs: "tabby cat", its article ("a", "an", or "" for "hay"), and the everyday
+    words above it ("cat", "pet", "animal")."""
+
+    name: str
+    article: str
+    above: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.article} {self.name}".strip()
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A photograph of one thing, as far as sentences are concerned."""
+
+    name: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name,)
+
+
+@cache
+def photo_classes() -> tuple[PhotoNoun, ...]:
+    """ImageNet's classes in their order; two classes may have one name."""
+    lines = NAMES_FILE.read_text(encoding="utf-8").splitlines()
+    return tuple(_parse(line) for line in lines if line and not line.startswith("#"))
+
+
+def photo_nouns() -> list[str]:
+    """The names of photographs, each once."""
+    return list(dict.fromkeys(noun.name for noun in photo_classes()))
+
+
+@cache
+def everyday_words() -> tuple[str, ...]:
+    """Words above the names of photographs and above the drawn things: "cat", "pet", "vehicle"."""
+    above = (word for noun in photo_classes() for word in noun.above)
+    return tuple(sorted({*above, *EVERYDAY.values()}))
+
+
+def photo_caption(name: str) -> str:
+    """ "a photo of a tabby cat"; raises ValueError for a name no photograph has."""
+    return f"a photo of {_noun(name)}"
+
+
+def above(name: str) -> tuple[str, ...]:
+    """Everyday words above a name of photographs or a drawn thing."""
+    if name in _by_name():
+        return _by_name()[name].above
+    word = EVERYDAY.get(Atlas.load().concept(name).category)
+    return (word,) if word and word != name else ()
+
+
+def named(word: str) -> str:
+    """A photograph's name, a drawn thing or an everyday word, with its article where it takes one."""
+    if word in _by_name():
+        return str(_by_name()[word])
+    if word in everyday_words():
+        return _with_article(word)
+    return with_article(word)
+
+
+def sample_photograph(rng: Random) -> Photograph:
+    return Photograph(rng.choice(photo_classes()).name)
+
+
+def _noun(name: str) -> PhotoNoun:
+    try:
+        return _by_name()[name]
+    except KeyError:
+        raise ValueError(f"no photograph is called {name!r}; choose one of photo_nouns()") from None
+
+
+@cache
+def _by_name() -> dict[str, PhotoNoun]:
+    return {noun.name: noun for noun in reversed(photo_classes())}
+
+
+def _parse(line: str) -> PhotoNoun:
+    written, _, words = line.partition(":")
+    name = written.removeprefix("~").strip()
+    above = tuple(word.strip() for word in words.split(",") if word.strip())
+    article = "" if written.startswith("~") else _with_article(name).split(" ")[0]
+    return PhotoNoun(name, article, above)
+
+
+@cache
+def _with_article(word: str) -> str:
+    if word.split()[-1] in WITHOUT_ARTICLE:
+        return word
+    vowel = word.startswith(tuple("aeiou")) and not word.startswith(SOUND_LIKE_CONSONANTS)
+    return f"{'an' if vowel or word.startswith(SOUND_LIKE_VOWELS) else 'a'} {word}"
