@@ -11,6 +11,7 @@ from palm_demo.lora import Scope
 from palm_demo.models.palm import IGNORED, PaLM
 from palm_demo.tokenizer import Tokenizer
 from palm_demo.turns import piece
+from palm_demo.typography import plain
 
 WINDOWS_AT_ONCE, LOGITS_AT_ONCE = 4, 2**26
 """At most so many windows, and no more than have so many logits together: a large vocabulary takes memory."""
@@ -29,11 +30,13 @@ class TokenProbability:
 
 
 def size_bytes(text: str) -> int:
-    return len(text.encode("utf-8", "replace"))
+    """The UTF-8 bytes of a text in its plain form, over which its bits are told: curly quotes have three
+    times the bytes of straight ones, and are no easier to predict."""
+    return len(plain(text).encode())
 
 
 def bits_per_byte(palm: PaLM, tokenizer: Tokenizer, text: str, scope: Scope, context: int) -> float:
-    """What `nats_of` says, in bits over the text's UTF-8 bytes."""
+    """What `nats_of` says, in bits over the UTF-8 bytes of the text's plain form."""
     nats = nats_of(palm, tokenizer, text, scope, context)
     return nats / math.log(2) / size_bytes(text)
 
@@ -62,8 +65,8 @@ def nats_of(palm: PaLM, tokenizer: Tokenizer, text: str, scope: Scope, context: 
 def token_probabilities(
     palm: PaLM, tokenizer: Tokenizer, text: str, scope: Scope, context: int
 ) -> list[TokenProbability]:
-    """Each token of a text, predicted as in `nats_of`; joined, their texts are the text."""
-    ids = tokenizer.encode(text)
+    """Each token of a text, predicted as in `nats_of`; joined, their texts are the text as it was written."""
+    ids, pieces = tokenizer.encode_pieces(text)
     probable, likeliest = [], []
     for inputs, labels in _batches(palm, ids, tokenizer.bos_id, context):
         learned = labels != IGNORED
@@ -73,10 +76,9 @@ def token_probabilities(
         best, best_ids = chances.topk(ALTERNATIVES)
         spelled = map(tokenizer.spelled, best_ids.flatten().tolist())
         likeliest += zip(spelled, best.flatten().tolist(), strict=True)
-    pieces = enumerate(zip(tokenizer.pieces(ids), probable, strict=True))
     return [
         TokenProbability(piece, own, tuple(likeliest[place * ALTERNATIVES : (place + 1) * ALTERNATIVES]))
-        for place, (piece, own) in pieces
+        for place, (piece, own) in enumerate(zip(pieces, probable, strict=True))
     ]
 
 

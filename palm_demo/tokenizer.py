@@ -1,6 +1,7 @@
 """Text to ids and back by byte-level BPE: our own tokenizer and GPT-NeoX's, and what models ask of any."""
 
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -8,6 +9,7 @@ import tokenizers
 from tokenizers.decoders import DecodeStream
 
 from palm_demo.errors import CheckpointError
+from palm_demo.typography import TYPOGRAPHY, encodable
 
 PAD, BOS, EOS, MEDIA = "<pad>", "<bos>", "<eos>", "<media>"
 SPECIAL_TOKENS = (PAD, BOS, EOS, MEDIA)
@@ -44,18 +46,22 @@ class Words(Protocol):
 
 
 class ByteLevelBPE:
-    """Any text has ids, and its ids give it back.
+    """Any text has ids, and its ids give it back, ours in its plain form.
 
     A special token's name typed in a text is text: only code puts special ids into a prompt.
     """
 
     special_tokens: tuple[str, ...]
+    reads_plain = False
+    """Whether texts are read in the plain form that `typography` gives them."""
 
     def __init__(self, bpe: tokenizers.Tokenizer):
         missing = [token for token in self.special_tokens if bpe.token_to_id(token) is None]
         if missing:
             raise CheckpointError(f"the tokenizer lacks the special tokens {', '.join(missing)}")
         bpe.encode_special_tokens = True
+        if self.reads_plain:
+            bpe.normalizer = TYPOGRAPHY
         self.bpe = bpe
 
     @classmethod
@@ -72,8 +78,16 @@ class ByteLevelBPE:
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         """The same for many. Halves of surrogate pairs, which no encoding has, become "?"."""
-        written = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+        written = [encodable(text) for text in texts]
         return [e.ids for e in self.bpe.encode_batch(written, add_special_tokens=False)]
+
+    def encode_pieces(self, text: str) -> tuple[list[int], list[str]]:
+        """Ids of a text, and which piece of it each stands for: joined, they are the text as it was
+        written. Of ids that share a character the last has it, the others have nothing."""
+        written = encodable(text)
+        encoding = self.bpe.encode(written, add_special_tokens=False)
+        cuts = [0, *(start for start, _ in encoding.offsets[1:]), len(written)]
+        return encoding.ids, [written[a:b] for a, b in pairwise(cuts)] if encoding.ids else []
 
     def encode_whole(self, texts: list[str]) -> list[list[int]]:
         """The same of texts that are compared with pictures: our MaMMUT wants no marks."""
@@ -91,11 +105,6 @@ class ByteLevelBPE:
             if delta:
                 yield delta
 
-    def pieces(self, ids: Iterable[int]) -> list[str]:
-        """What each id adds to the text; nothing where a later one finishes its character."""
-        stream = DecodeStream(skip_special_tokens=True)
-        return [stream.step(self.bpe, token_id) or "" for token_id in ids]
-
     def spelled(self, token_id: int) -> str:
         """One id by itself: its text, or a special token's name; "" for one that no text has."""
         return self.bpe.decode([token_id]) or self.bpe.id_to_token(token_id) or ""
@@ -105,6 +114,7 @@ class Tokenizer(ByteLevelBPE):
     """Ours: four special tokens of distinct ids."""
 
     special_tokens = SPECIAL_TOKENS
+    reads_plain = True
 
     def __init__(self, bpe: tokenizers.Tokenizer):
         super().__init__(bpe)
@@ -147,6 +157,7 @@ class OpenFlamingoTokenizer(Tokenizer):
     no mark and ends as an example does, where the next one would begin."""
 
     special_tokens = ("<PAD>", "<|endoftext|>", "<|endofchunk|>", "<image>")
+    reads_plain = False  # the language model has read all forms
 
     @classmethod
     def extend(cls, path: Path, rows: int) -> "OpenFlamingoTokenizer":

@@ -3,6 +3,7 @@
 import torch
 from torch.testing import assert_close
 
+from palm_demo import attention
 from palm_demo.attention import Causal, Visible, attend_visible
 from palm_demo.decoder import Decoder, Size
 from palm_demo.parts import RLHF
@@ -41,6 +42,19 @@ def test_causal_equals_visible_with_a_triangular_mask():
     causal = Causal()(queries, keys, values, 0.3)
     assert_close(causal, Visible(triangle)(queries, keys, values, 0.3))
     assert not torch.allclose(causal, Visible(~torch.zeros_like(triangle))(queries, keys, values, 0.3))
+
+
+def test_plain_products_attend_and_learn_as_the_fused_kernel(monkeypatch):
+    grown = []
+    for plain_tokens in (0, 512):
+        monkeypatch.setattr(attention, "PLAIN_TOKENS", plain_tokens)
+        torch.manual_seed(0)
+        parts = [t.bfloat16().requires_grad_() for t in (heads(9, 3), heads(9, 1), heads(9, 1))]
+        out = Causal()(*parts, 0.3)
+        out.float().square().sum().backward()
+        grown.append([out, *(t.grad for t in parts)])
+    for fused, plain in zip(*grown, strict=True):
+        assert_close(fused, plain, rtol=0.05, atol=0.05)
 
 
 def test_future_tokens_do_not_influence_the_past():

@@ -13,7 +13,7 @@ HOUSE = Path(__file__).resolve().parents[1]
 PACKAGE = HOUSE / "palm_demo"
 LAYERS = (
     {"projection", "installation"},
-    {"errors", "threads", "parts", "attention", "labels", "world", "distributed", "familiarity", "transfers"},
+    {"errors", "threads", "parts", "attention", "labels", "world", "distributed", "familiarity", "transfers", "typography"},
     {"arguments", "turns", "cache", "lora", "bridges", "tokenizer", "media", "typed_yaml", "cluster"},
     {"decoder", "resampler", "vision", "prompting", "generation"},
     {"clip"},

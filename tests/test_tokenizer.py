@@ -8,7 +8,8 @@ import tokenizers
 from palm_demo import world
 from palm_demo.errors import CheckpointError
 from palm_demo.prompting import encode_interleaved
-from palm_demo.tokenizer import SPECIAL_TOKENS, OpenFlamingoTokenizer, Tokenizer
+from palm_demo.tokenizer import SPECIAL_TOKENS, NeoXTokenizer, OpenFlamingoTokenizer, Tokenizer
+from palm_demo.typography import plain
 
 TEXTS = [
     "a cat left of a dog on a blue background",
@@ -31,18 +32,20 @@ def test_special_ids_are_four_different_ones_in_range(tokenizer):
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
-def test_any_text_comes_back_as_it_was(text, tokenizer):
+def test_any_text_comes_back_in_its_plain_form(text, tokenizer):
     ids = tokenizer.encode(text)
-    assert tokenizer.decode(ids) == text
+    assert tokenizer.decode(ids) == plain(text)
     assert all(0 <= i < len(tokenizer) for i in ids)
 
 
-def test_any_characters_come_back_as_they_were(tokenizer):
+def test_any_characters_come_back_in_their_plain_form(tokenizer):
     rng = random.Random(0)
     letters = [chr(i) for i in range(0x11000) if not 0xD800 <= i < 0xE000]
     for _ in range(100):
         text = "".join(rng.choices(letters, k=20))
-        assert tokenizer.decode(tokenizer.encode(text)) == text
+        assert tokenizer.decode(tokenizer.encode(text)) == plain(text)
+        ids, pieces = tokenizer.encode_pieces(text)
+        assert ids == tokenizer.encode(text) and len(pieces) == len(ids) and "".join(pieces) == text
 
 
 @pytest.mark.parametrize("name", SPECIAL_TOKENS)
@@ -94,6 +97,29 @@ def test_nearly_every_word_of_a_noun_is_one_id(session):
     words = {f" {word}" for noun in world.concepts() for word in noun.split()}
     whole = [word for word in words if len(session.systems.palm.tokenizer.encode(word)) == 1]
     assert len(whole) / len(words) >= 0.99
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+def test_pieces_are_the_text_as_it_was_written(text, tokenizer):
+    ids, pieces = tokenizer.encode_pieces(text)
+    assert ids == tokenizer.encode(text) and len(pieces) == len(ids)
+    assert "".join(pieces) == text
+
+
+def test_a_piece_is_what_its_token_stands_for(tokenizer):
+    _, pieces = tokenizer.encode_pieces("“No—” he said…")
+    assert [piece for piece in pieces if piece] == ["“", "No", "—”", " he", " said", "…"]
+
+
+def test_halves_of_surrogate_pairs_are_question_marks_in_pieces(tokenizer):
+    assert "".join(tokenizer.encode_pieces("a \ud800 b")[1]) == "a ? b"
+
+
+def test_other_models_tokenizers_read_typography_as_it_is(neox_file):
+    bpe = tokenizers.Tokenizer.from_file(str(neox_file))
+    bpe.add_special_tokens(["<|padding|>"])
+    for reader in (NeoXTokenizer(bpe), OpenFlamingoTokenizer.extend(neox_file, bpe.get_vocab_size() + 2)):
+        assert reader.decode(reader.encode("“Don’t—”")) == "“Don’t—”"
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from palm_demo.session.loaded import CONTINUED, Loaded
 from palm_demo.teaching import Progress, TeachingSettings, teach
 from palm_demo.threads import apart
 from palm_demo.turns import in_line
+from palm_demo.typography import plain
 from palm_demo.writing import without_leading_space
 
 JUDGED_AT_ONCE = 1024
@@ -80,7 +81,7 @@ class PalmVerbs(Loaded):
         Raises ArgumentError, PromptError, ScopeError or SamplingError at once, BusyError instead of the
         first delta when the line is full.
         """
-        if not prompt.strip():
+        if not plain(prompt).strip():
             raise PromptError("the prompt is empty; write the beginning of a text")
         wanted = TextSettings(
             temperature, top_k, top_p, repetition_penalty, seed, max_new_tokens, tuple(stop)
@@ -96,8 +97,9 @@ class PalmVerbs(Loaded):
     @in_line
     @apart
     def bits_per_byte(self, text: Text, scope: Scope = None) -> float:
-        """How well PaLM predicts a text of any length: bits over its UTF-8 bytes, lower is better."""
-        if not text:
+        """How well PaLM predicts a text of any length: bits over the UTF-8 bytes of its
+        plain form (curly quotes count as straight ones, — as --), lower is better."""
+        if not plain(text):
             raise PromptError("the text is empty; give at least one character")
         return bits_per_byte(self.palm, self.systems.palm.tokenizer, text, scope, self._window)
 
@@ -108,7 +110,7 @@ class PalmVerbs(Loaded):
 
         Raises PromptError on an empty text, ScopeError where there are not two scopes to tell apart.
         """
-        if not text.strip():
+        if not plain(text).strip():
             raise PromptError("the text is empty; give a passage, best of 1,000 characters or more")
         if len(self.scopes) < 2:
             raise ScopeError(f"there are {len(self.scopes)} scopes; load two or more to tell apart")
@@ -120,7 +122,7 @@ class PalmVerbs(Loaded):
     def token_probabilities(self, text: Text, scope: Scope = None) -> list[TokenProbability]:
         """Each token of a text of any length: how probable PaLM found it after those before it, and
         the five likeliest instead. Raises PromptError on an empty text, ScopeError."""
-        if not text:
+        if not plain(text):
             raise PromptError("the text is empty; give at least one character")
         return token_probabilities(self.palm, self.systems.palm.tokenizer, text, scope, self._window)
 

@@ -1,11 +1,14 @@
 """The training loop, and what it is fed."""
 
+import json
 import random
 from contextlib import suppress
 
+import numpy as np
 import pytest
 import torch
 
+from palm_demo import world
 from palm_demo.decoder import Size
 from palm_demo.models import PaLM
 from palm_demo.models.palm import IGNORED
@@ -13,6 +16,7 @@ from palm_demo.parts import RLHF
 from palm_demo.tokenizer import Tokenizer
 from palm_demo.training import prose
 from palm_demo.training.loop import Intervals, Schedule, train
+from palm_demo.training.muon import Muon
 from palm_demo.training.palm import next_token_batch
 from palm_demo.training.pictures import mammut_batch, padded
 from palm_demo.training.place import Workplace
@@ -95,6 +99,83 @@ def test_a_resumed_run_remembers_what_batch_norm_has_seen(tmp_path):
     run_until(3, tmp_path / "broken")
     resumed = run_until(STEPS, tmp_path / "broken")
     assert same(weights(resumed), weights(unbroken))
+
+
+def run_noisily(folder, stop_before: int = STEPS, steps: int = STEPS, average: float = 0.9):
+    """Two matrices, one of them Muon's, which learn through noise, several batches a step."""
+    torch.manual_seed(1)
+    model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Linear(16, 4))
+    schedule = Schedule(steps, 0.01, warmup=2, muon_rate=0.02, average=average, accumulate=2)
+    seen = []
+
+    def losses_of(batch):
+        if len(seen) == 2 * stop_before < 2 * steps:
+            raise Interrupted
+        seen.append(batch)
+        noisy = batch["ids"].float() + torch.randn(batch["ids"].shape)
+        return {"size": (model(noisy) - 1).square().mean()}
+
+    with suppress(Interrupted):
+        train(
+            model, batch_at, losses_of, dict, schedule, ALWAYS, folder, loaders=0, matrices=[model[0].weight]
+        )
+    return model
+
+
+@pytest.mark.parametrize("stop", [1, 4])
+def test_a_resumed_run_draws_the_noise_of_an_unbroken_one(stop, tmp_path):
+    unbroken = run_noisily(tmp_path / "unbroken")
+    run_noisily(tmp_path / "broken", stop_before=stop)
+    torch.rand(3)  # what another process has drawn
+    resumed = run_noisily(tmp_path / "broken")
+    assert same(weights(resumed), weights(unbroken))
+
+
+def test_a_run_may_be_lengthened_before_its_rate_falls(tmp_path):
+    long = run_noisily(tmp_path / "long", stop_before=2 * STEPS, steps=2 * STEPS)
+    run_noisily(tmp_path / "lengthened", stop_before=3)
+    lengthened = run_noisily(tmp_path / "lengthened", stop_before=2 * STEPS, steps=2 * STEPS)
+    assert same(weights(lengthened), weights(long))
+
+
+def test_the_averaged_weights_are_left_and_measured(tmp_path):
+    plain, averaged = (run_noisily(tmp_path / str(a), average=a) for a in (0.0, 0.9))
+    saved = torch.load(tmp_path / "0.9" / "state.pt", weights_only=True)
+    assert same(saved["model"], weights(plain))
+    assert same(saved["average"]["weights"], weights(averaged))
+    assert not same(saved["model"], weights(averaged))
+
+
+def test_the_log_tells_the_hours_of_all_sittings(tmp_path):
+    run(tmp_path, stop_before=4)
+    run(tmp_path)
+    hours = [json.loads(line)["hours"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert len(hours) == 3 and hours == sorted(hours)
+
+
+def test_muons_updates_have_even_singular_values_and_adamws_size():
+    torch.manual_seed(0)
+    for shape in ((24, 64), (64, 24)):
+        matrix = torch.nn.Parameter(torch.zeros(shape))
+        matrix.grad = torch.randn(shape) @ torch.diag(torch.logspace(0, -2, shape[1]))
+        Muon([matrix], lr=1.0, weight_decay=0.0, precision=torch.float32).step()
+        values = torch.linalg.svdvals(matrix.detach())
+        assert values.max() / values.min() < 2.5
+        assert 0.1 < matrix.square().mean().sqrt() < 0.3
+
+
+def test_muon_agrees_with_torchs_own_in_bf16():
+    torch.manual_seed(0)
+    ours, theirs = (torch.nn.Parameter(torch.ones(16, 32)) for _ in range(2))
+    optimizers = (
+        Muon([ours], lr=0.02, weight_decay=0.1, precision=torch.bfloat16),
+        torch.optim.Muon([theirs], lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"),
+    )
+    for _ in range(3):
+        ours.grad = theirs.grad = torch.randn(16, 32)
+        for optimizer in optimizers:
+            optimizer.step()
+    torch.testing.assert_close(ours, theirs, rtol=0.02, atol=1e-3)
 
 
 def test_work_since_the_last_checkpoint_is_done_again_alike(tmp_path):
@@ -230,7 +311,7 @@ def test_books_are_learned_from_or_held_out_and_none_is_both(corpus):
 
 def test_the_tokenizer_learns_nothing_from_held_out_books(corpus, tmp_path):
     place = Workplace(tmp_path / "assets", tmp_path / "run", ALWAYS, corpus)
-    train_tokenizer(TokenizerRecipe(vocabulary=400, sentences=0, names=0), place)
+    train_tokenizer(TokenizerRecipe(vocabulary=400, sentences=0), place)
     learned = Tokenizer.load(place.tokenizer)
     assert len(learned.encode(" rabbit")) == 1
     assert len(learned.encode(f" {SECRET}")) > len(SECRET) // 2
@@ -251,13 +332,53 @@ def test_books_are_tokenized_once(corpus, tokenizer, tmp_path):
 
 def test_a_window_is_a_piece_of_the_books_after_a_beginning(corpus, tokenizer, tmp_path):
     tokens = prose.token_array(prose.training_books(corpus), tokenizer, tmp_path / "all.npy")
-    windows = [prose.window(tokens, 16, tokenizer.bos_id, random.Random(seed)) for seed in (1, *range(1, 9))]
+    windows = [prose.window(tokens, 17, tokenizer.bos_id, number, seed=0) for number in (1, *range(1, 9))]
     assert windows[0] == windows[1]
     assert len(set(map(tuple, windows))) > 4
     joined = " ".join(map(str, tokens.tolist()))
     for window in windows:
-        assert len(window) == 16 and window[0] == tokenizer.bos_id
+        assert len(window) == 17 and window[0] == tokenizer.bos_id
         assert " ".join(map(str, window[1:])) in joined
+
+
+def test_each_reading_reads_all_once_and_cuts_it_elsewhere():
+    tokens = np.arange(1000, dtype=np.uint16)
+    pieces = (len(tokens) - 1) // 15 - 1
+
+    def reading(number: int) -> list[list[int]]:
+        numbers = range(number * pieces, (number + 1) * pieces)
+        return [prose.window(tokens, 16, 2000, place, seed=0)[1:] for place in numbers]
+
+    first, second = reading(0), reading(1)
+    for windows in (first, second):
+        ids = [token_id for window in sorted(windows) for token_id in window]
+        assert ids == list(range(ids[0], ids[0] + 15 * pieces))
+    assert min(first) != min(second) and first != sorted(first)
+
+
+def test_the_base_reads_no_shelf_that_a_scope_is_taught(corpus):
+    assert [book.stem for book in prose.base_books(corpus)] == []
+    (corpus / "7.txt").write_text("nobody's tale", encoding="utf-8")
+    assert [book.stem for book in prose.base_books(corpus)] == ["7"]
+
+
+def test_a_book_is_cut_at_headings_that_stand_far_apart():
+    long = "It was late. " * 300
+    book = f"THE BOOK\n\nCHAPTER I\n\n{long}\n\nHe cried OH NO loudly.\n\nCHAPTER II\n\n{long}\n\nTHE END"
+    texts = prose.split_into_texts(book)
+    assert [text.splitlines()[0] for text in texts] == ["THE BOOK", "CHAPTER II"]
+    assert texts[-1].endswith("THE END") and "".join(texts).replace("\n", "") == book.replace("\n", "")
+
+
+def test_words_of_the_world_are_single_ids(corpus, tmp_path):
+    place = Workplace(tmp_path / "assets", tmp_path / "run", ALWAYS, corpus)
+    figures = train_tokenizer(TokenizerRecipe(vocabulary=400, sentences=2000), place)
+    learned = Tokenizer.load(place.tokenizer)
+    assert len(learned) == figures["vocabulary"] > 400
+    names = [*world.concepts(), *world.unseen(), *world.photo_nouns(), *world.everyday_words()]
+    words = {word for name in names for word in name.split() if word.isalpha()}
+    assert [word for word in sorted(words) if len(learned.encode(f" {word}")) > 1] == []
+    assert learned.decode(learned.encode("a photo of a tabby cat")) == "a photo of a tabby cat"
 
 
 def test_an_unknown_shelf_is_named_with_those_there_are(corpus):
