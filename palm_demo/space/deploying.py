@@ -18,7 +18,7 @@ from palm_demo.settings import Settings
 from palm_demo.space.checking import FIXED_SLEEP, FREE
 from palm_demo.space.checkout import Checkout
 from palm_demo.space.lock import LOCK, resolved
-from palm_demo.space.profiles import chosen_on
+from palm_demo.space.profiles import chosen_on, emulated_on
 from palm_demo.space.refusals import explained
 from palm_demo.space.requirements import FILE
 from palm_demo.space.waiting import wait_until_it_runs
@@ -74,6 +74,9 @@ def described(plan: Plan) -> Iterator[str]:
     if (chosen := chosen_on(plan.checkout)) is not None:
         yield f"weights there: {chosen.told}"
         yield f"they are downloaded there: {chosen.downloads_gb:.1f} GB"
+        if slow := emulated_on(plan.checkout, chosen):
+            machine = settings.hardware.request
+            yield f"slow there: {', '.join(slow)}, in bfloat16, which {machine} emulates; l4x1 computes in it"
     yield from (f"variable {name}={value}" for name, value in settings.env.variables.items())
     yield from (f"secret {name}, from the environment" for name in plan.secrets)
     counts, sizes = Counter(), Counter()

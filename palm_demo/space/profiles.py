@@ -100,6 +100,13 @@ def chosen_on(checkout: Checkout) -> Chosen | None:
     return choose(profile, machine.free, machine.free_disk, bfloat16=machine.bfloat16)
 
 
+def emulated_on(checkout: Checkout, chosen: Chosen) -> list[str]:
+    """Names of what would compute in bfloat16 on a GPU that only emulates it, slowly."""
+    machine = MACHINES[checkout.settings.hardware.request]
+    in_bfloat16 = [choice.name for choice in chosen.choices.values() if choice.dtype == "bfloat16"]
+    return [] if machine.bfloat16 else in_bfloat16
+
+
 def _where(checkout: Checkout, name: str) -> str | Path:
     """A file of the checkout, or else a name that the package knows."""
     return checkout.root / name if (checkout.root / name).is_file() else name

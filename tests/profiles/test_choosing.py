@@ -8,12 +8,14 @@ import open_clip
 import pytest
 import torch
 
+import palm_demo
 from palm_demo.checkpoints import from_reference
 from palm_demo.errors import ProfileError
 from palm_demo.profiles import choose, read_profile
 from palm_demo.profiles.disk import disk_needed, room_needed
 from palm_demo.profiles.memory import CGROUP, GB, ZERO_GB, _left_to_container, free_memory
 from palm_demo.projection import Projection
+from palm_demo.session import loading
 from tests.released import plain_openmammut, test_openflamingo, test_palm
 
 HUB, SMALL = read_profile("hub"), read_profile("small")
@@ -31,10 +33,17 @@ MACHINES = {  # free: memory, GPU memory, disk, each in GB; whether the GPU has 
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_what_is_taken_of_the_hub_fits_each_machine(machine):
+def test_what_is_loaded_of_the_hub_fits_each_machine(machine, monkeypatch):
     (memory, gpu, disk, bfloat16), taken = MACHINES[machine]
     free = {"cpu": int(memory * GB)} | ({} if gpu is None else {"cuda": int(gpu * GB)})
-    chosen = choose(HUB, free, disk * GB, bfloat16=bfloat16)
+    there = {"free_memory": free, "free_disk": disk * GB, "computes_in_bfloat16": bfloat16}
+    for name, value in there.items():
+        monkeypatch.setattr(loading, name, lambda value=value: value)
+    monkeypatch.setattr(loading, "in_cache", lambda file: False)
+    read = []
+    monkeypatch.setattr(loading, "_read", lambda chosen, *_: read.append(chosen))
+    palm_demo.load("hub")
+    (chosen,) = read
     assert chosen.told == taken
     device = "cpu" if gpu is None else "cuda"
     assert set(chosen.devices.values()) == {device}

@@ -190,6 +190,18 @@ def test_a_profile_has_to_fit_the_machines_disk(folder, lines, monkeypatch):
     assert "on cpu-upgrade there is too little disk: even PaLM 150m, OpenFlamingo 4B, openMaMMUT" in told[0]
 
 
+def test_what_a_t4_emulates_is_told_before_it_is_paid_for(folder, lines):
+    folder.change("Spacefile", "PALM_DEMO_PROFILE: tiny", "PALM_DEMO_PROFILE: hub")
+    folder.change("Spacefile", "request: cpu-basic", "request: t4-small")
+    folder.write("requirements.txt", "gradio>=6.31,<7\ntransformers>=5.23,<6\n")
+    slow = "slow there: OpenFlamingo 4B, in bfloat16, which t4-small emulates; l4x1 computes in it"
+    for machine, told in (("t4-small", [slow]), ("l4x1", [])):
+        folder.change("Spacefile", "request: t4-small", f"request: {machine}")
+        lines()
+        assert folder.run("deploy", "--dry-run", "--repo", "owner/page") == 0
+        assert [line for line in lines() if line.startswith("slow")] == told
+
+
 def test_the_small_profile_fits_the_free_machine_and_needs_no_transformers(folder, lines):
     folder.change("Spacefile", "PALM_DEMO_PROFILE: tiny", "PALM_DEMO_PROFILE: small")
     lines()

@@ -56,7 +56,8 @@ def test_header_says_what_is_loaded(visit, session):
     page = visit("Flamingo")
     expect(page.get_by_role("heading", level=1)).to_have_count(1)
     for part in session.about.values():
-        expect(page.locator("#about")).to_contain_text(part["knows"])
+        for told in ("knows", "licence"):
+            expect(page.locator("#about")).to_contain_text(part[told])
 
 
 def test_every_button_has_a_name(visit):
