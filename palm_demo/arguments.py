@@ -67,7 +67,7 @@ Texts = Annotated[list[Text], BeforeValidator(_listed((str,))), Takes("a text, o
 Whole = Annotated[int, Strict(), BeforeValidator(_plain_number), Takes("a whole number")]
 
 
-def _picture(value: Any) -> Any:
+def check_picture(value: Any) -> Any:
     """What the reader of media can look into; it says itself what is wrong with one."""
     if not isinstance(value, MEDIA) or (isinstance(value, str) and not is_unicode(value)):
         raise ValueError
@@ -76,13 +76,13 @@ def _picture(value: Any) -> Any:
 
 def _medium(value: Any) -> Any:
     """A picture, or a video's frames."""
-    return [_picture(one) for one in value] if isinstance(value, (list, tuple)) else _picture(value)
+    return [check_picture(one) for one in value] if isinstance(value, (list, tuple)) else check_picture(value)
 
 
 MEDIA = (str, Path, bytes, bytearray, IOBase, Image.Image, np.ndarray, Tensor)
 
 Picture = Annotated[
-    Any, AfterValidator(_picture), Takes("a path, bytes, an open file, a PIL picture or an array")
+    Any, AfterValidator(check_picture), Takes("a path, bytes, an open file, a PIL picture or an array")
 ]
 
 Medium = Annotated[

@@ -12,6 +12,9 @@ from palm_demo.errors import SamplingError
 
 TINY = np.finfo(np.float64).tiny
 
+MOST_STOPS, STOP_CHARACTERS = 64, 200
+"""Texts to end before, and characters of one: each is looked for after each token."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -55,6 +58,12 @@ class TextSettings(Sampling):
         stops = (self.stop,) if isinstance(self.stop, str) else self.stop
         if not isinstance(stops, Sequence) or not all(isinstance(text, str) for text in stops):
             raise SamplingError(f"stop is {shown(self.stop)}; give a text to end before, or a list of them")
+        if len(stops) > MOST_STOPS:
+            raise SamplingError(f"stop has {len(stops):,} texts and at most {MOST_STOPS} fit; leave some out")
+        if (longest := max(map(len, stops), default=0)) > STOP_CHARACTERS:
+            raise SamplingError(
+                f"a text of stop has {longest:,} characters and at most {STOP_CHARACTERS} fit; shorten it"
+            )
         object.__setattr__(self, "stop", tuple(stops))
 
 

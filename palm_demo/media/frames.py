@@ -27,25 +27,33 @@ UNTOLD_SECONDS = 0.1
 
 
 def open_medium(
-    source: Medium, frames: int, limits: MediaLimits, budget: DecodingBudget | None = None
+    source: Medium,
+    frames: int,
+    limits: MediaLimits,
+    budget: DecodingBudget | None = None,
+    max_side: int | None = None,
 ) -> list[Image.Image]:
     """RGB pictures: one of a picture, at most `frames` of a video, evenly spaced from the first to the last.
 
     source: as `Medium` says; an array of four dimensions is a video's frames. budget: of the request that
-    this is a part of. Raises MediaError as `open_image` and `open_video` do.
+    this is a part of. max_side: pixels of the longer side of what is given out.
+
+    Raises MediaError as `open_image` and `open_video` do.
     """
     budget = budget or DecodingBudget(limits)
     if isinstance(source, Image.Image):
-        return _animation(source, "the picture", frames, limits, budget) or [open_image(source, limits)]
+        moving = _animation(source, "the picture", frames, limits, budget)
+        return [open_image(one, limits, max_side) for one in moving or [source]]
     if isinstance(source, (np.ndarray, torch.Tensor)) and source.ndim == 4:
         source = list(source)
     if not isinstance(source, (list, tuple)):
-        return _of_file(source, frames, limits, budget) if _is_file(source) else [open_image(source, limits)]
+        moving = _of_file(source, frames, limits, budget, max_side) if _is_file(source) else []
+        return moving or [open_image(source, limits, max_side)]
     if not source:
         raise MediaError("a video has no frames; give at least one")
     count = min(frames, len(source))
     chosen = [round(i * (len(source) - 1) / max(1, count - 1)) for i in range(count)]
-    return [open_image(source[i], limits) for i in chosen]
+    return [open_image(source[i], limits, max_side) for i in chosen]
 
 
 def is_video(source: str | Path | bytes | BinaryIO) -> bool:
@@ -65,17 +73,21 @@ def _is_file(source: object) -> bool:
 
 
 def _of_file(
-    source: str | Path | bytes | BinaryIO, frames: int, limits: MediaLimits, budget: DecodingBudget
+    source: str | Path | bytes | BinaryIO,
+    frames: int,
+    limits: MediaLimits,
+    budget: DecodingBudget,
+    max_side: int | None,
 ) -> list[Image.Image]:
+    """Frames of a file that moves; none of a picture."""
     with opened(source) as (file, name):
         kind = kind_of(head_of(file))
         if kind is not None and kind.moving:
-            return frames_of(file, name, kind, frames, limits, budget)
+            return frames_of(file, name, kind, frames, limits, budget, max_side)
         if kind is not None and kind.reader in ANIMATED:
-            found = _animation(parsed(file, name, kind), name, frames, limits, budget)
-            if found:
-                return found
-    return [open_image(source, limits)]
+            moving = _animation(parsed(file, name, kind), name, frames, limits, budget)
+            return [open_image(one, limits, max_side) for one in moving]
+    return []
 
 
 def _moves(image: Image.Image) -> bool:

@@ -167,7 +167,7 @@ def _shrunk(image: Image.Image, name: str, limits: MediaLimits, max_side: int | 
         if max_side is not None and max(rgb.size) > max_side:
             scale = max_side / max(rgb.size)
             size = [max(1, round(side * scale)) for side in rgb.size]
-            rgb = rgb.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+            rgb = rgb.resize(size, Image.Resampling.BICUBIC, reducing_gap=1.0)
     return rgb
 
 

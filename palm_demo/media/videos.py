@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
+from math import inf
 from pathlib import Path
 from typing import BinaryIO
 
@@ -90,9 +91,15 @@ def open_video(
 
 
 def frames_of(
-    file: BinaryIO, name: str, kind: Kind, count: int, limits: MediaLimits, budget: DecodingBudget
+    file: BinaryIO,
+    name: str,
+    kind: Kind,
+    count: int,
+    limits: MediaLimits,
+    budget: DecodingBudget,
+    max_side: int | None = None,
 ) -> list[Image.Image]:
-    """What `open_video` gives, of an open file of a known kind."""
+    """What `open_video` gives, of an open file of a known kind. max_side: pixels of a frame's longer side."""
     with _video(file, name, kind, limits) as (container, stream):
         index = _index(container, stream, name, limits)
     times = sorted(packet.at for packet in index if packet.at is not None)
@@ -106,7 +113,7 @@ def frames_of(
         else:
             wanted = places
             found = _decode_all(decoder, packets, set(places))
-        images = {key: _as_image(frame, stream) for key, frame in found.items()}
+        images = {key: _as_image(frame, stream, max_side) for key, frame in found.items()}
     if not images:
         raise MediaError(f"{name} holds no frame that can be decoded; save it anew")
     return [images[key] for key in wanted if key in images]
@@ -125,6 +132,20 @@ def nearest(times: Sequence[float], count: int) -> list[int]:
         before = max(0, after - 1)
         chosen.append(before if at - times[before] <= times[after] - at else after)
     return chosen
+
+
+def seconds_of(path: str | Path) -> float:
+    """How long a video file lasts by its header, or by its packets; 0 where neither tells. Raises
+    MediaError as `open_video` does."""
+    limits = MediaLimits(video_seconds=inf)
+    with opened(path) as (file, name):
+        kind = kind_of(head_of(file))
+        if kind is None or not kind.moving:
+            return 0.0
+        with _video(file, name, kind, limits) as (container, stream):
+            told = _told_seconds(container, stream)
+            at = [packet.at for packet in _index(container, stream, name, limits) if packet.at is not None]
+            return told or float((max(at, default=0) - min(at, default=0)) * stream.time_base)
 
 
 @contextmanager
@@ -271,13 +292,15 @@ def _decode_all(decode: _Decoder, packets: Iterable[av.Packet], wanted: set[int]
     return found | {place: last for place in wanted - found.keys() if last is not None}
 
 
-def _as_image(frame: VideoFrame, stream: VideoStream) -> Image.Image:
-    """RGB, with square pixels and the right way up."""
+def _as_image(frame: VideoFrame, stream: VideoStream, max_side: int | None) -> Image.Image:
+    """RGB, with square pixels, the right way up, and small enough."""
     image = frame.to_image()
     ratio = float(stream.sample_aspect_ratio or 1)
     if ratio != 1 and 1 / WIDEST_PIXEL <= ratio <= WIDEST_PIXEL:
         width, height = image.width * max(1, ratio), image.height / min(1, ratio)
         image = image.resize((round(width), round(height)), Image.Resampling.BICUBIC)
+    if max_side is not None:
+        image.thumbnail((max_side, max_side), Image.Resampling.BICUBIC, reducing_gap=1.0)
     turn = _turn(frame)
     return image if turn is None else image.transpose(turn)
 

@@ -4,7 +4,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import wraps
+from functools import partial, wraps
 from operator import attrgetter
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -12,9 +12,9 @@ from typing import ParamSpec, TypeVar
 from palm_demo.arguments import bind
 from palm_demo.gallery import MEMORY
 from palm_demo.lora import Adapter
-from palm_demo.media import Medium, open_image, open_medium
+from palm_demo.media import DecodingBudget, Medium, Picture, open_image, open_medium
 from palm_demo.serving.answering import Facts
-from palm_demo.session import Session
+from palm_demo.session import READ_SIDE, SeenPicture, Session
 from palm_demo.teaching import Progress
 
 P = ParamSpec("P")
@@ -70,6 +70,7 @@ class Elsewhere(Session, ABC):
     answers = whole(Session.answers)
     prompt_length = whole(Session.prompt_length)
     looked_at = whole(Session.looked_at)
+    see = whole(Session.see)
     caption = whole(Session.caption)
     captions = whole(Session.captions)
     caption_alternatives = whole(Session.caption_alternatives)
@@ -109,16 +110,26 @@ class Elsewhere(Session, ABC):
         """Arguments as another process can use them."""
         bound = bind(verb, (self, *arguments), settings)
         for name, value in bound.arguments.items():
+            if isinstance(value, SeenPicture):
+                continue
             if name in PICTURES:
-                bound.arguments[name] = _opened(value, lambda one: open_image(one, self.media_limits))
+                bound.arguments[name] = _opened(value, self._open_picture)
             elif name in MEDIA:
-                bound.arguments[name] = _opened(value, self._open_medium)
+                budget = DecodingBudget(self.media_limits)
+                bound.arguments[name] = _opened(value, partial(self._open_medium, budget=budget))
             elif isinstance(value, Adapter):
                 bound.arguments[name] = self._lend(value)
         return bound.args[1:], bound.kwargs
 
-    def _open_medium(self, source: Medium) -> Medium:
-        frames = open_medium(source, self._facts.frames, self.media_limits)
+    def opened(self, media: Sequence[Medium]) -> list[Medium]:
+        budget = DecodingBudget(self.media_limits)
+        return [self._open_medium(medium, budget) for medium in media]
+
+    def _open_picture(self, source: Picture) -> Picture:
+        return open_image(source, self.media_limits, READ_SIDE)
+
+    def _open_medium(self, source: Medium, budget: DecodingBudget | None = None) -> Medium:
+        frames = open_medium(source, self._facts.frames, self.media_limits, budget, READ_SIDE)
         return frames if len(frames) > 1 else frames[0]
 
 

@@ -15,7 +15,7 @@ from palm_demo.generation.stream import Prefill
 from palm_demo.looking import LookedAt, Seen, look
 from palm_demo.media import DecodingBudget, Medium, open_medium
 from palm_demo.prompting import PromptForm, check_length, check_media_count
-from palm_demo.session.loaded import ANSWERED, Loaded, preprocessed
+from palm_demo.session.loaded import ANSWERED, READ_SIDE, Loaded, preprocessed
 from palm_demo.threads import apart
 from palm_demo.turns import in_line, piece
 from palm_demo.writing import without_leading_space
@@ -157,11 +157,13 @@ class FlamingoVerbs(Loaded):
         if not prompt.strip():
             raise PromptError("the prompt is empty; write a question and a <media> per picture")
         check_media_count(prompt, len(media))
-        check_length(self.prompt_length(prompt), settings.max_new_tokens, self.context)
+        ids = self._prompt_ids(prompt)
+        check_length(len(ids), settings.max_new_tokens, self.context)
         budget = DecodingBudget(self.media_limits)
         groups = [self._as_media(medium, budget) for medium in media]
-        ids = self._prompt_ids(prompt, [len(group) for group in groups])
-        check_length(len(ids), settings.max_new_tokens, self.context)
+        if any(len(group) > 1 for group in groups):  # videos that are shown as pictures need more marks
+            ids = self._prompt_ids(prompt, [len(group) for group in groups])
+            check_length(len(ids), settings.max_new_tokens, self.context)
         return ids, groups
 
     def _prompt_ids(self, prompt: str, pictures: Sequence[int] = ()) -> list[int]:
@@ -172,11 +174,8 @@ class FlamingoVerbs(Loaded):
         """A picture (3, size, size), or a video (frames, 3, size, size); where Flamingo knows no videos,
         the frame in its middle as a picture, or so many as `pictures_of_video` says."""
         systems = self.systems
-        only_middle = self.pictures_of_video == 1
         with piece():
-            frames = open_medium(medium, 3 if only_middle else systems.frames, self.media_limits, budget)
-            if only_middle:
-                frames = [frames[len(frames) // 2]]
+            frames = open_medium(medium, systems.frames, self.media_limits, budget, READ_SIDE)
             pixels = preprocessed(frames, self.flamingo.encoder.tower, systems.flamingo.device)
         if len(frames) > 1 and systems.knows_videos:
             return [pixels]

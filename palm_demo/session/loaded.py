@@ -10,7 +10,7 @@ from torch import Tensor
 
 from palm_demo.gallery import MEMORY
 from palm_demo.generation import TextSettings
-from palm_demo.media import MediaLimits, Picture, open_image
+from palm_demo.media import DecodingBudget, MediaLimits, Medium, Picture, open_image, open_medium
 from palm_demo.models import Flamingo, MaMMUT, PaLM
 from palm_demo.models.captioner import Captioner
 from palm_demo.session.systems import Systems
@@ -22,6 +22,10 @@ from palm_demo.vision import VisionTower
 CONTINUED = TextSettings(temperature=0.7, top_p=0.9, repetition_penalty=1.1, max_new_tokens=64)
 ANSWERED = TextSettings(temperature=0.0, max_new_tokens=32)
 """What `stream` and `stream_answer` write with where a caller says nothing else."""
+
+
+READ_SIDE = 1024
+"""Pixels of the longer side of a picture or frame as sessions hold it: more than any tower looks at."""
 
 
 class Loaded:
@@ -76,12 +80,23 @@ class Loaded:
         return self.mammut.dim_latents
 
     @in_line
+    def opened(self, media: Sequence[Medium]) -> list[Medium]:
+        """The media of one request, decoded once, for all verbs that take media: each a picture, or a list
+        of a video's frames. Raises MediaError for the first that cannot be read."""
+        budget, opened = DecodingBudget(self.media_limits), []
+        for medium in media:
+            with piece():
+                frames = open_medium(medium, self.systems.frames, self.media_limits, budget, READ_SIDE)
+            opened.append(frames if len(frames) > 1 else frames[0])
+        return opened
+
+    @in_line
     def _pixels(self, images: Sequence[Picture]) -> Tensor:
         """(n, 3, size, size) for MaMMUT."""
         opened = []
         for image in images:
             with piece():
-                opened.append(open_image(image, self.media_limits))
+                opened.append(open_image(image, self.media_limits, READ_SIDE))
         return preprocessed(opened, self.mammut.tower, self.systems.mammut.device)
 
 

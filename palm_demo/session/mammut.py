@@ -1,22 +1,25 @@
 """What a session does with MaMMUT: captions, and latents that compare pictures with words."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import AfterValidator
 from torch import Tensor
 
-from palm_demo.arguments import Media, Medium, Picture, Texts, Whole, checked
+from palm_demo.arguments import Media, Medium, Picture, Takes, Texts, Whole, check_picture, checked
 from palm_demo.checkpoints import fingerprint
 from palm_demo.errors import PromptError
 from palm_demo.generation.stream import Prefill
 from palm_demo.labels import label_text
 from palm_demo.media import open_medium
+from palm_demo.models import MaMMUT
 from palm_demo.prompting import check_length
-from palm_demo.session.loaded import ANSWERED, Loaded, preprocessed
+from palm_demo.session.loaded import ANSWERED, READ_SIDE, Loaded, preprocessed
 from palm_demo.session.many_pictures import in_parts
 from palm_demo.threads import apart
 from palm_demo.turns import in_line, piece
@@ -29,16 +32,58 @@ STRANGE = 0.02
 none, are less familiar."""
 
 
+@dataclass(frozen=True, eq=False)
+class SeenPicture:
+    """What MaMMUT made of a picture: verbs that take one in place of the picture need not look again.
+
+    memory: (1, m, dim), what captions are written from, on the CPU. latents: (1, d), as `embed_images`
+    gives them. familiarity: as the verb of that name says.
+    """
+
+    memory: Tensor
+    latents: np.ndarray
+    familiarity: float | None
+
+
+def _seen_or_picture(value: Any) -> Any:
+    return value if isinstance(value, SeenPicture) else check_picture(value)
+
+
+Seeable = Annotated[
+    Any,
+    AfterValidator(_seen_or_picture),
+    Takes("a path, bytes, an open file, a PIL picture or an array; or what `see` gave"),
+]
+
+
 class MammutVerbs(Loaded):
     """Pictures, and words about them."""
 
     @checked
-    def caption(self, image: Picture, max_new_tokens: Whole = 32) -> str:
+    @in_line
+    @apart
+    def see(self, image: Picture) -> SeenPicture:
+        """A picture, looked at once for several verbs: `caption`, `caption_alternatives` and `classify`
+        take it in the picture's place."""
+        pixels = self._pixels([image])
+        known = self.systems.familiarity
+        with piece(), torch.no_grad():
+            if isinstance(self.mammut, MaMMUT):
+                patches = self.mammut.tower(pixels)
+                features = self.mammut.encode_patches(patches)
+            else:
+                patches = None if known is None else self.mammut.tower(pixels)
+                features = self.mammut.encode_images(pixels)
+            familiarity = None if known is None else known(patches).max().item()
+        latents = features.latents.float().numpy(force=True)
+        return SeenPicture(features.memory.cpu(), latents, familiarity)
+
+    @checked
+    def caption(self, image: Seeable, max_new_tokens: Whole = 32) -> str:
         """What MaMMUT sees in a picture."""
         wanted = replace(ANSWERED, max_new_tokens=max_new_tokens)
-        pixels = self._pixels([image])
         system = self.systems.mammut
-        deltas = system.writer.stream(system.tokenizer.opening, self._see_and_prefill(pixels), wanted)
+        deltas = system.writer.stream(system.tokenizer.opening, self._prefill_of(image), wanted)
         return "".join(deltas).strip()
 
     @checked
@@ -58,7 +103,7 @@ class MammutVerbs(Loaded):
     @checked
     @in_line
     def caption_alternatives(
-        self, image: Picture, count: Whole = 5, max_new_tokens: Whole = 32
+        self, image: Seeable, count: Whole = 5, max_new_tokens: Whole = 32
     ) -> dict[str, float]:
         """The likeliest captions, best first -> how probable MaMMUT finds each among all there could be."""
         if not 1 <= count <= MOST_ALTERNATIVES:
@@ -66,8 +111,7 @@ class MammutVerbs(Loaded):
         system = self.systems.mammut
         wanted = replace(ANSWERED, max_new_tokens=max_new_tokens)
         check_length(1, wanted.max_new_tokens, system.context)
-        pixels = self._pixels([image])
-        prefill = self._see_and_prefill(pixels)
+        prefill = self._prefill_of(image)
         return system.writer.alternatives(system.tokenizer.opening, prefill, count, max_new_tokens)
 
     @checked
@@ -97,20 +141,24 @@ class MammutVerbs(Loaded):
         rows = system.tokenizer.encode_whole(texts)
         for row in rows:
             check_length(len(row), 0, system.context)
-        ids = torch.nn.utils.rnn.pad_sequence(
-            [torch.tensor(row) for row in rows],
-            batch_first=True,
-            padding_value=system.tokenizer.pad_id,
-        )
-        lengths = torch.tensor([len(row) for row in rows])
-        real = torch.arange(ids.shape[1]) < lengths[:, None]
-        with piece(), torch.no_grad():
-            latents = self.mammut.embed_texts(ids.to(system.device), real.to(system.device))
-        return latents.float().numpy(force=True)
+
+        def embed(some: Sequence[list[int]]) -> np.ndarray:
+            ids = torch.nn.utils.rnn.pad_sequence(
+                [torch.tensor(row) for row in some],
+                batch_first=True,
+                padding_value=system.tokenizer.pad_id,
+            )
+            lengths = torch.tensor([len(row) for row in some])
+            real = torch.arange(ids.shape[1]) < lengths[:, None]
+            with piece(), torch.no_grad():
+                latents = self.mammut.embed_texts(ids.to(system.device), real.to(system.device))
+            return latents.float().numpy(force=True)
+
+        return np.concatenate([*in_parts(embed, rows)])
 
     @checked
     @in_line
-    def classify(self, image: Picture, labels: Texts) -> dict[str, float]:
+    def classify(self, image: Seeable, labels: Texts) -> dict[str, float]:
         """Label -> probability that it names the picture; they sum to 1."""
         labels = [label.strip() for label in labels]
         if not labels or not all(labels):
@@ -118,7 +166,7 @@ class MammutVerbs(Loaded):
         if len(set(labels)) < len(labels):
             twice = next(label for label in labels if labels.count(label) > 1)
             raise PromptError(f"the label {twice!r} was given twice; give each label once")
-        picture = self.embed_images([image])[0]
+        (picture,) = image.latents if isinstance(image, SeenPicture) else self.embed_images([image])
         texts = self.embed_texts([label_text(label) for label in labels])
         logits = torch.from_numpy(texts @ picture) * self.mammut.scale.item()
         return dict(zip(labels, logits.softmax(dim=0).tolist(), strict=True))
@@ -139,7 +187,7 @@ class MammutVerbs(Loaded):
         if self.systems.familiarity is None:
             return None
         with piece(), torch.no_grad():
-            frames = open_medium(medium, self.systems.frames, self.media_limits)
+            frames = open_medium(medium, self.systems.frames, self.media_limits, max_side=READ_SIDE)
             patches = self.mammut.tower(preprocessed(frames, self.mammut.tower, self.systems.mammut.device))
         return self.systems.familiarity(patches).max().item()
 
@@ -147,6 +195,16 @@ class MammutVerbs(Loaded):
     def fingerprint(self) -> str:
         """Which weights make the latents: those of a gallery are of no use to others."""
         return fingerprint(self.mammut.latent_weights())
+
+    def _prefill_of(self, image: Picture | SeenPicture) -> Prefill:
+        """Of one picture, which is not looked at again where that was done."""
+        if not isinstance(image, SeenPicture):
+            return self._see_and_prefill(self._pixels([image]))
+
+        def prefill(ids: Tensor, lengths: Sequence[int], capacity: int):
+            return self.mammut.prefill(ids, lengths, capacity, image.memory.to(ids.device))
+
+        return prefill
 
     def _see_and_prefill(self, pixels: Tensor) -> Prefill:
         """MaMMUT's prefill, with its pictures looked at when it is called."""

@@ -25,10 +25,14 @@ def no_warning():
 
 def warning_about(session: Session, media: Sequence[Medium]):
     """The update of `warning_shown` for these pictures and videos; none where familiarity is not known."""
-    familiar = map(session.familiarity, media)
-    strange = sum(value is not None and value < STRANGE for value in familiar)
+    return warning_of([session.familiarity(medium) for medium in media])
+
+
+def warning_of(familiarities: Sequence[float | None]):
+    """The same for media whose familiarity has been asked for."""
+    strange = sum(value is not None and value < STRANGE for value in familiarities)
     if not strange:
         return no_warning()
     does, it = ("does", "it") if strange == 1 else ("do", "them")
-    what = f"This {does}" if len(media) == 1 else f"{strange} of these {len(media)} {does}"
+    what = f"This {does}" if len(familiarities) == 1 else f"{strange} of these {len(familiarities)} {does}"
     return gr.update(value=WARNING.format(what=what, it=it), visible=True)

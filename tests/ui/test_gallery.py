@@ -12,8 +12,8 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from palm_demo.gallery import Filters, Gallery, fill, open_gallery
-from palm_demo.settings import GalleryRules
 from palm_demo.media.kinds import FORMATS
+from palm_demo.settings import GalleryRules
 from palm_demo.ui.mammut.finding import WORDS
 
 

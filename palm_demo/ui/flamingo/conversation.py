@@ -1,13 +1,15 @@
 """A visitor's conversation with Flamingo: shown as it is said, kept on the server."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import gradio as gr
+from gradio.components.chatbot import ComponentMessage
 
+from palm_demo.prompting import check_media_count
 from palm_demo.session import Session
 from palm_demo.settings import Limits
-from palm_demo.ui.flamingo.interleaving import as_message, labelled, literal
+from palm_demo.ui.flamingo.interleaving import as_message, as_shown_media, labelled, literal
 from palm_demo.ui.stopping import Stops
 from palm_demo.ui.strangeness import no_warning, warning_about, warning_shown
 from palm_demo.ui.uploads import check_media, check_prompt
@@ -20,11 +22,13 @@ NO_WORDS = "(No words came. The examples below show what Flamingo can be asked.)
 
 
 class Exchange(NamedTuple):
-    """What was asked, with its media in the order of their marks, and what was said."""
+    """What was asked, with its media in the order of their marks, and what was said. shown: the media as
+    parts of messages."""
 
     prompt: str
     media: list[str]
     answer: str
+    shown: Sequence[ComponentMessage] = ()
 
 
 class Conversation:
@@ -80,16 +84,20 @@ class Conversation:
             prompt, media = joined([*turns, Exchange(*asked, "")], gap) if earlier else asked
             check_prompt(prompt, self.limits)
             check_media(media, self.limits)
+            check_media_count(prompt, len(media))
             read = [labelled(prompt, media), told_length(self.session, prompt)]
-            answer = ""
-            for delta in self.session.stream_answer(prompt, media, **settings, cancelled=cancelled):
-                answer += delta
-                shown = [*_messages(turns), *_exchange(Exchange(*asked, answer))]
+            opened = self.session.opened(media)
+            new = Exchange(*asked, "", as_shown_media(asked[1], self.session.media_limits))
+            earlier_messages = _messages(turns)
+            for delta in self.session.stream_answer(prompt, opened, **settings, cancelled=cancelled):
+                new = new._replace(answer=new.answer + delta)
+                shown = [*earlier_messages, *_exchange(new)]
                 yield shown, turns, None, *read, in_line(delta), no_warning()
             if not self.stops.wanted(visitor, TAB, cancelled):
                 return
-            turns = [*turns, Exchange(*asked, answer)][-KEPT_TURNS:]
-            whole, about = Exchange(prompt, media, answer), warning_about(self.session, asked[1])
+            turns = [*turns, new][-KEPT_TURNS:]
+            whole = Exchange(prompt, media, new.answer)
+            about = warning_about(self.session, opened[len(opened) - len(new.media) :])
             yield _messages(turns), turns, whole, *read, in_line(""), about
 
     def emptied(self) -> tuple:
@@ -105,7 +113,7 @@ def told_length(session: Session, prompt: str) -> str:
 def joined(turns: list[Exchange], gap: str = " ") -> tuple[str, list[str]]:
     """Turns as one prompt, answers and all, and their media: Flamingo's few-shot form. gap: between a
     question and its answer."""
-    texts = [f"{prompt}{gap}{answer}".rstrip() for prompt, _, answer in turns]
+    texts = [f"{turn.prompt}{gap}{turn.answer}".rstrip() for turn in turns]
     return " ".join(texts), [path for turn in turns for path in turn.media]
 
 
@@ -118,5 +126,5 @@ def _messages(turns: list[Exchange]) -> list[dict]:
 
 
 def _exchange(turn: Exchange) -> list[dict]:
-    asked = as_message(turn.prompt, turn.media)
+    asked = as_message(turn.prompt, turn.shown)
     return [asked, {"role": "assistant", "content": literal(turn.answer)}]

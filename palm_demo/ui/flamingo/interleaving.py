@@ -3,10 +3,13 @@
 import html
 from collections.abc import Sequence
 from pathlib import Path
+from uuid import uuid4
 
 import gradio as gr
+from gradio.components.chatbot import ComponentMessage
+from gradio.utils import get_upload_folder
 
-from palm_demo.media import is_video
+from palm_demo.media import MediaLimits, as_shown, is_video
 from palm_demo.prompting import OURS, PromptForm
 from palm_demo.tokenizer import MEDIA
 
@@ -43,13 +46,13 @@ def labelled(prompt: str, media: Sequence[str | Path]) -> list[tuple[str, str | 
     return pieces
 
 
-def as_message(prompt: str, media: Sequence[str | Path]) -> dict:
-    """A Chatbot message of a visitor: each medium in the place of its mark."""
-    content: list[str | gr.components.Component] = []
-    shown = iter(zip(media, names(media), strict=True))
+def as_message(prompt: str, shown: Sequence[ComponentMessage]) -> dict:
+    """A Chatbot message of a visitor: each medium, as `as_shown_media` gives it, in the place of its mark."""
+    content: list[str | ComponentMessage] = []
+    media = iter(shown)
     for place, text in enumerate(prompt.split(MEDIA)):
         if place:
-            content.append(_as_component(*next(shown)))
+            content.append(next(media))
         if text.strip():
             content.append(literal(text.strip()))
     return {"role": "user", "content": content}
@@ -60,7 +63,21 @@ def literal(text: str) -> str:
     return html.escape(text, quote=False)
 
 
-def _as_component(path: str | Path, name: str) -> gr.components.Component:
-    if is_video(path):
-        return gr.Video(str(path), label=name, buttons=[], render=False)
-    return gr.Image(str(path), alt_text=name, label=name, buttons=[], render=False)
+def as_shown_media(media: Sequence[str | Path], limits: MediaLimits) -> list[ComponentMessage]:
+    """Media as parts of messages. To be called once for each: what browsers cannot show is converted, and
+    Gradio looks into every video of which it makes a component."""
+    return [_as_part(path, name, limits) for path, name in zip(media, names(media), strict=True)]
+
+
+def _as_part(path: str | Path, name: str, limits: MediaLimits) -> ComponentMessage:
+    path = as_shown(path, Path(get_upload_folder(), uuid4().hex), limits)
+    component = (
+        gr.Video(str(path), label=name, buttons=[], render=False)
+        if path.suffix.lower() in (".mp4", ".webm")
+        else gr.Image(str(path), alt_text=name, label=name, buttons=[], render=False)
+    )
+    config = component.get_config()
+    settings = {key: value for key, value in component.constructor_args.items() if key != "value"}
+    return ComponentMessage(
+        component=component.get_block_name(), value=config["value"], constructor_args=settings, props=config
+    )

@@ -71,7 +71,7 @@ class LookingView:
     def _look(self, exchange: Exchange | None):
         if not exchange or not exchange.media or not exchange.answer.strip():
             return None, gr.update(visible=False), *[gr.skip()] * 4
-        looked = self.session.looked_at(*exchange)
+        looked = self.session.looked_at(exchange.prompt, exchange.media, exchange.answer)
         spoken = words(looked.tokens)
         first = max(range(len(spoken)), key=lambda place: _peak(_heats(looked, spoken[place][1])))
         layers = [("all, each as open as its gate", EVERY_LAYER)]

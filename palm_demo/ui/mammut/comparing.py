@@ -11,11 +11,11 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from palm_demo.gallery import Item
 from palm_demo.gallery.pictures import thumbnail
-from palm_demo.media import open_image
-from palm_demo.session import Session
+from palm_demo.media import decode_image, open_image
+from palm_demo.session import READ_SIDE, Session
 from palm_demo.settings import Limits
+from palm_demo.ui.mammut.finding import Listed
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.uploads import check_media, check_texts
 
@@ -46,11 +46,13 @@ def comparing(session: Session, limits: Limits, found: gr.State, computed: dict)
         matrix = gr.HTML(elem_id="mammut-matrix")
 
     @on_page
-    def on_compare(files: list[dict] | None, written: str, items: list[Item]):
+    def on_compare(files: list[dict] | None, written: str, items: list[Listed]):
         shown = items[:FROM_GALLERY]
         chosen = [Path(file["path"]) for file in check_media(files or [], limits)]
-        pictures = [open_image(path, session.media_limits) for path in chosen] or [
-            item.image for item in shown
+        media_limits = session.media_limits
+        pictures = [open_image(path, media_limits, READ_SIDE) for path in chosen] or [
+            decode_image(session.gallery.original(item.id), item.name, media_limits, READ_SIDE)
+            for item in shown
         ]
         lines = written.splitlines() if written.strip() else [item.caption for item in shown]
         texts = check_texts(lines, limits)

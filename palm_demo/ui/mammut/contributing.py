@@ -7,10 +7,11 @@ import html
 import gradio as gr
 
 from palm_demo.errors import GalleryError
-from palm_demo.gallery import Item, Report
+from palm_demo.gallery import Report
 from palm_demo.session import Session
 from palm_demo.ui.mammut.contributions import CLOSED, Contributions
 from palm_demo.ui.mammut.downloads import download_of
+from palm_demo.ui.mammut.finding import Listed
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.stopping import Stops, StreamingTab
 
@@ -71,14 +72,14 @@ def contributing(
                 yield told_of(report, f"Looking at picture {done + 1} of {len(paths)} …"), gr.skip()
 
     @on_page
-    def on_remove(request: gr.Request, item: Item | None):
+    def on_remove(request: gr.Request, item: Listed | None):
         if item is None:
             raise GalleryError("no picture was clicked yet; search for yours and click it")
         contributions.remove(request.session_hash, [item.id])
         return f"Removed: {item.caption}.", None
 
     @on_page
-    def on_pack(items: list[Item]):
+    def on_pack(items: list[Listed]):
         return str(download_of(session, [item.id for item in items]))
 
     line = {"concurrency_id": TAB, "concurrency_limit": 1, "preprocess": False}

@@ -6,14 +6,16 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from palm_demo.session import Session
+from palm_demo.session import SeenPicture, Session
 from palm_demo.settings import Limits
 from palm_demo.ui.messages import on_page
-from palm_demo.ui.strangeness import warning_about, warning_shown
+from palm_demo.ui.strangeness import warning_of, warning_shown
 from palm_demo.ui.uploads import check_labels, check_picture
 
 LABELS = "cat, dog, car, red apple, guitar, umbrella, rocket, tree"
 SHOWN_CAPTIONS = 5
+SEEN_SECONDS = 600
+"""How long it is kept what MaMMUT made of the last picture."""
 
 AS_IT_CAME = {"preprocess": False}
 """gr.Image would decode a picture before any check of ours: take the file as it came."""
@@ -27,6 +29,7 @@ class Described:
     caption: gr.Textbox
     warning: gr.HTML
     similar: gr.Button
+    seen: gr.State
     follow: object
     """Fills in the other captions; for an event's `.then`."""
 
@@ -63,14 +66,16 @@ def describing(session: Session, limits: Limits, tab: str, computed: dict, writt
     classify = gr.Button("Choose a label", elem_id="mammut-classify")
     bars = gr.Label(label="How likely each label is", num_top_classes=8, elem_id="mammut-bars")
 
-    @on_page
-    def on_describe(file: dict | None):
-        image = check_picture(file)
-        return session.caption(image), warning_about(session, [image]), None
+    seen = gr.State(None, time_to_live=SEEN_SECONDS)
 
     @on_page
-    def on_others(file: dict | None, said: str):
-        return session.caption_alternatives(check_picture(file), SHOWN_CAPTIONS) if said else None
+    def on_describe(file: dict | None):
+        seen = session.see(check_picture(file))
+        return session.caption(seen), warning_of([seen.familiarity]), None, seen
+
+    @on_page
+    def on_others(seen: SeenPicture | None, said: str):
+        return session.caption_alternatives(seen, SHOWN_CAPTIONS) if said and seen else None
 
     @on_page
     def on_classify(file: dict | None, labels: str) -> dict[str, float]:
@@ -78,12 +83,12 @@ def describing(session: Session, limits: Limits, tab: str, computed: dict, writt
 
     def follow(event):
         """The other captions come after the first."""
-        return event.then(on_others, [picture, caption], others, **computed, **AS_IT_CAME)
+        return event.then(on_others, [seen, caption], others, **computed)
 
-    follow(describe.click(on_describe, picture, [caption, warning, others], **written, **AS_IT_CAME))
+    follow(describe.click(on_describe, picture, [caption, warning, others, seen], **written, **AS_IT_CAME))
     classify.click(on_classify, [picture, labels], bars, **computed, **AS_IT_CAME)
     labels.submit(on_classify, [picture, labels], bars, **computed, **AS_IT_CAME)
     picture.clear(
         lambda: ("", None, None), None, [caption, others, bars], queue=False, api_visibility="private"
     )
-    return Described(picture, caption, warning, similar, follow)
+    return Described(picture, caption, warning, similar, seen, follow)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import gradio as gr
 
@@ -29,6 +30,18 @@ WORDS = (
 SHOWN = 24
 
 
+class Listed(NamedTuple):
+    """What is kept for a visitor of a picture that is shown: no pixels."""
+
+    id: str
+    name: str
+    caption: str
+
+
+def listed(items: Iterable[Item]) -> list[Listed]:
+    return [Listed(item.id, item.name, item.caption) for item in items]
+
+
 def finding(
     session: Session,
     limits: Limits,
@@ -39,7 +52,7 @@ def finding(
 ) -> tuple[gr.State, gr.State]:
     """Builds the column inside the current Blocks: what is shown, and the one picked last, as states."""
     start = _some(session, 0)
-    found, picked = gr.State(start), gr.State()
+    found, picked = gr.State(listed(start)), gr.State()
     with gr.Row(equal_height=True):
         words = gr.Textbox(
             label="Search with words",
@@ -93,7 +106,7 @@ def finding(
         hits = session.search(query, check_hits(int(count), limits), words=words, filters=filters)
         if not hits:
             raise GalleryError("no picture passes the filters; leave some words out, or take an earlier day")
-        return _shown(hits), hits, _heading(session)
+        return _shown(hits), listed(hits), _heading(session)
 
     @on_page
     def on_search(query: str, *rest):
@@ -110,13 +123,14 @@ def finding(
     @on_page
     def on_others():
         some = _some(session)
-        return _shown(some), some, _heading(session)
+        return _shown(some), listed(some), _heading(session)
 
     @on_page
-    def on_pick(event: gr.SelectData, items: list[Item]):
+    def on_pick(event: gr.SelectData, items: list[Listed]):
         item = items[event.index]
         image = decode(session.gallery.original(item.id), item.name, session.media_limits).image
-        return image, session.caption(image), no_warning(), item
+        seen = session.see(image)
+        return image, session.caption(seen), no_warning(), item, seen
 
     outputs, asked = [gallery, found, heading], [count, contains, since]
     search.click(on_search, [words, *asked], outputs, **computed)
@@ -133,7 +147,7 @@ def finding(
     described.similar.click(on_similar, [described.picture, *asked], outputs, **computed, **AS_IT_CAME)
     both.click(on_both, [described.picture, words, *asked], outputs, **computed, **AS_IT_CAME)
     others.click(on_others, None, outputs, queue=False, api_visibility="private")
-    told = [described.picture, described.caption, described.warning, picked]
+    told = [described.picture, described.caption, described.warning, picked, described.seen]
     described.follow(gallery.select(on_pick, found, told, **written))
     return found, picked
 

@@ -1,0 +1,77 @@
+"""The chat with Flamingo, without a server: what is done for each update, and what once."""
+
+import gradio as gr
+import pytest
+
+from palm_demo.media import frames
+from palm_demo.session import Session
+from palm_demo.settings import load_settings
+from palm_demo.ui.flamingo import interleaving
+from palm_demo.ui.flamingo.conversation import Conversation
+from palm_demo.ui.stopping import Stops
+from tests.media_files import red_over_blue, video
+
+TOKENS = 12
+
+
+@pytest.fixture
+def conversation(session: Session, tmp_path, monkeypatch) -> Conversation:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
+    with gr.Blocks():
+        return Conversation(session, load_settings().limits, Stops())
+
+
+def counted(monkeypatch, place, name: str) -> list:
+    """Calls of a function from now on."""
+    calls, function = [], getattr(place, name)
+
+    def count(*arguments, **settings):
+        calls.append(arguments)
+        return function(*arguments, **settings)
+
+    monkeypatch.setattr(place, name, count)
+    return calls
+
+
+def reply(conversation: Conversation, turns: list, media: list, earlier: bool = False) -> list[tuple]:
+    prompt = "in words: " + "<media> " * len(media)
+    settings = {"max_new_tokens": TOKENS, "temperature": 2.0, "seed": 5}
+    return [*conversation.reply("visitor", turns, earlier, lambda: (prompt, media), settings)]
+
+
+def test_media_are_opened_and_made_ready_once_however_many_updates_there_are(
+    conversation, tmp_path, monkeypatch
+):
+    red_over_blue().save(tmp_path / "a.tif")
+    media = [str(video(tmp_path / "a.avi", 16, side=64)), str(tmp_path / "a.tif")]
+    converted = counted(monkeypatch, interleaving, "as_shown")
+    decoded = counted(monkeypatch, frames, "frames_of")
+    components = counted(monkeypatch, gr.Image, "postprocess")
+    first = reply(conversation, [], media)
+    assert len(first) > 3
+    assert len(converted) == 2 and len(components) == 2
+    assert len(decoded) == 2  # for Flamingo, and for the copy that browsers show
+    turns = first[-1][1]
+    second = reply(conversation, turns, media[1:])
+    assert len(second) > 3 and len(second[-1][1]) == 2
+    assert len(converted) == 3 and len(components) == 3 and len(decoded) == 2
+
+
+def test_each_update_shows_the_media_in_the_places_of_their_marks(conversation, tmp_path):
+    path = video(tmp_path / "a.mp4", 8, side=64, codec="libx264")
+    red_over_blue().save(tmp_path / "a.png")
+    for update in reply(conversation, [], [str(path), str(tmp_path / "a.png")]):
+        asked, _ = update[0]
+        kinds = [part if isinstance(part, str) else part.component for part in asked["content"]]
+        assert kinds == ["in words:", "video", "image"]
+        assert [part.props["label"] for part in asked["content"][1:]] == ["video 1", "picture 2"]
+        shown = conversation.chat.postprocess(update[0]).root[0]
+        assert [part.type for part in shown.content] == ["text", "component", "component"]
+
+
+def test_earlier_turns_are_read_again_and_shown_as_they_were(conversation, tmp_path):
+    red_over_blue().save(tmp_path / "a.png")
+    turns = reply(conversation, [], [str(tmp_path / "a.png")])[-1][1]
+    *_, last = reply(conversation, turns, [str(tmp_path / "a.png")], earlier=True)
+    assert last[2].media == [str(tmp_path / "a.png")] * 2
+    assert last[0][0]["content"][-1] is turns[0].shown[0]
