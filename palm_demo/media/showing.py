@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
 
 import av
+from PIL import Image
 
 from palm_demo.media.frames import open_medium
-from palm_demo.media.kinds import STANDARD, DecodingBudget, Kind, MediaLimits, head_of, kind_of, opened
+from palm_demo.media.kinds import STANDARD, Kind, MediaLimits, head_of, kind_of, opened
 from palm_demo.media.pictures import open_image
 from palm_demo.media.videos import seconds_of
 
 SHOWN_PICTURES = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "AVIF")
 CONTAINERS = {"h264": ".mp4", "av1": ".mp4", "vp8": ".webm", "vp9": ".webm"}
+CONTAINER_KINDS = {".mp4": "MP4", ".webm": "MKV"}
 """By codec: what every browser plays."""
 
 SIDE, FRAMES = 480, 24
-"""Of a copy whose pixels had to be decoded: pixels of its longer side, and pictures of a video."""
+"""Of a copy whose pixels are decoded: pixels of its longer side, and pictures of a video."""
 
 
-def as_shown(path: str | Path, folder: Path, limits: MediaLimits = STANDARD) -> Path:
+def as_shown(
+    path: str | Path,
+    folder: Path,
+    limits: MediaLimits = STANDARD,
+    decoded: Sequence[Image.Image] = (),
+) -> Path:
     """A file that browsers show, which is the file itself where they can.
 
     A video in another container is packed anew, bit by bit the same; one in another codec, HEVC for
-    instance, becomes a moving picture of at most FRAMES frames; other pictures become WebP. folder: where
-    copies go, made if need be. Raises MediaError where the file is no medium, or cannot be decoded.
+    instance, becomes a moving picture of a few frames; other pictures become WebP.
+
+    folder: where copies go, made if need be. decoded: what `open_medium` gave, where that was done.
+    Raises MediaError where the file is no medium, or cannot be decoded.
     """
     path = Path(path)
     with opened(path) as (file, _):
@@ -33,15 +43,16 @@ def as_shown(path: str | Path, folder: Path, limits: MediaLimits = STANDARD) -> 
     copy = folder / uuid4().hex
     if kind is not None and kind.moving:
         suffix = CONTAINERS.get(_codec(path, kind))
-        if suffix == path.suffix.lower() and kind.name in ("MP4", "MKV"):
+        if suffix == path.suffix.lower() and kind.name == CONTAINER_KINDS[suffix]:
             return path
         folder.mkdir(parents=True, exist_ok=True)
         if suffix is not None and _packed_anew(path, kind, copy.with_suffix(suffix)):
             return copy.with_suffix(suffix)
-        return _moving_picture(path, copy.with_suffix(".webp"), limits)
+        frames = decoded or open_medium(path, FRAMES, limits, max_side=SIDE)
+        return _moving_picture(frames, seconds_of(path), copy.with_suffix(".webp"))
     if kind is not None and kind.reader in SHOWN_PICTURES:
         return path
-    image = open_image(path, limits, SIDE)
+    image = open_image(decoded[0] if decoded else path, limits, SIDE)
     folder.mkdir(parents=True, exist_ok=True)
     image.save(copy.with_suffix(".webp"), "WEBP", quality=90)
     return copy.with_suffix(".webp")
@@ -80,16 +91,15 @@ def _packed_anew(path: Path, kind: Kind, copy: Path) -> bool:
     return True
 
 
-def _moving_picture(path: Path, copy: Path, limits: MediaLimits) -> Path:
-    """A WebP of frames that are evenly spaced, and take as long as the video."""
-    frames = open_medium(path, FRAMES, limits, DecodingBudget(limits), SIDE)
-    milliseconds = round(1000 * seconds_of(path) / max(1, len(frames)))
-    frames[0].save(
+def _moving_picture(frames: Sequence[Image.Image], seconds: float, copy: Path) -> Path:
+    """A WebP of a video's frames, which are evenly spaced in time."""
+    first, *others = (open_image(frame, max_side=SIDE) for frame in frames)
+    first.save(
         copy,
         "WEBP",
         save_all=True,
-        append_images=frames[1:],
-        duration=max(40, milliseconds),
+        append_images=others,
+        duration=max(40, round(1000 * seconds / len(frames))),
         loop=0,
         quality=80,
         method=0,

@@ -50,11 +50,11 @@ def test_media_are_opened_and_made_ready_once_however_many_updates_there_are(
     first = reply(conversation, [], media)
     assert len(first) > 3
     assert len(converted) == 2 and len(components) == 2
-    assert len(decoded) == 2  # for Flamingo, and for the copy that browsers show
+    assert len(decoded) == 1
     turns = first[-1][1]
     second = reply(conversation, turns, media[1:])
     assert len(second) > 3 and len(second[-1][1]) == 2
-    assert len(converted) == 3 and len(components) == 3 and len(decoded) == 2
+    assert len(converted) == 3 and len(components) == 3 and len(decoded) == 1
 
 
 def test_each_update_shows_the_media_in_the_places_of_their_marks(conversation, tmp_path):

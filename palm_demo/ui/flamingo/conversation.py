@@ -87,7 +87,8 @@ class Conversation:
             check_media_count(prompt, len(media))
             read = [labelled(prompt, media), told_length(self.session, prompt)]
             opened = self.session.opened(media)
-            new = Exchange(*asked, "", as_shown_media(asked[1], self.session.media_limits))
+            own = opened[len(opened) - len(asked[1]) :]
+            new = Exchange(*asked, "", as_shown_media(asked[1], own))
             earlier_messages = _messages(turns)
             for delta in self.session.stream_answer(prompt, opened, **settings, cancelled=cancelled):
                 new = new._replace(answer=new.answer + delta)
@@ -97,7 +98,7 @@ class Conversation:
                 return
             turns = [*turns, new][-KEPT_TURNS:]
             whole = Exchange(prompt, media, new.answer)
-            about = warning_about(self.session, opened[len(opened) - len(new.media) :])
+            about = warning_about(self.session, own)
             yield _messages(turns), turns, whole, *read, in_line(""), about
 
     def emptied(self) -> tuple:

@@ -9,7 +9,7 @@ import gradio as gr
 from gradio.components.chatbot import ComponentMessage
 from gradio.utils import get_upload_folder
 
-from palm_demo.media import MediaLimits, as_shown, is_video
+from palm_demo.media import Medium, as_shown, is_video
 from palm_demo.prompting import OURS, PromptForm
 from palm_demo.tokenizer import MEDIA
 
@@ -63,14 +63,16 @@ def literal(text: str) -> str:
     return html.escape(text, quote=False)
 
 
-def as_shown_media(media: Sequence[str | Path], limits: MediaLimits) -> list[ComponentMessage]:
-    """Media as parts of messages. To be called once for each: what browsers cannot show is converted, and
-    Gradio looks into every video of which it makes a component."""
-    return [_as_part(path, name, limits) for path, name in zip(media, names(media), strict=True)]
+def as_shown_media(media: Sequence[str | Path], decoded: Sequence[Medium]) -> list[ComponentMessage]:
+    """Files as parts of messages; decoded: what a session's `opened` gave for each. To be called once for
+    each: what browsers cannot show is converted, and Gradio looks into every video of which it makes a
+    component."""
+    return [_as_part(*one) for one in zip(media, names(media), decoded, strict=True)]
 
 
-def _as_part(path: str | Path, name: str, limits: MediaLimits) -> ComponentMessage:
-    path = as_shown(path, Path(get_upload_folder(), uuid4().hex), limits)
+def _as_part(path: str | Path, name: str, decoded: Medium) -> ComponentMessage:
+    frames = decoded if isinstance(decoded, list) else [decoded]
+    path = as_shown(path, Path(get_upload_folder(), uuid4().hex), decoded=frames)
     component = (
         gr.Video(str(path), label=name, buttons=[], render=False)
         if path.suffix.lower() in (".mp4", ".webm")
