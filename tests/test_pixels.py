@@ -302,8 +302,9 @@ def test_thin_pictures_keep_a_pixel(size):
 
 def test_a_phones_photograph_is_shrunk_while_it_is_decoded(monkeypatch):
     data = encoded(Image.new("RGB", (8064, 6048), BLUE), "JPEG")
-    monkeypatch.setattr(Image.Image, "reduce", lambda *_: pytest.fail("decoded in full"))
-    image = open_image(data)
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "reduce", lambda *_: pytest.fail("decoded in full"))
+        image = open_image(data)
     assert image.size == (4032, 3024) and np.allclose(image.getpixel((9, 9)), BLUE, atol=8)
     assert open_image(data, max_side=512).size == (512, 384)
 

@@ -81,14 +81,24 @@ def _packed_anew(path: Path, kind: Kind, copy: Path) -> bool:
         ):
             stream = source.streams.video[0]
             packed = target.add_stream_from_template(stream)
-            for packet in source.demux(stream):
-                if packet.dts is not None:
-                    packet.stream = packed
-                    target.mux(packet)
+            for packet in _in_time([packet for packet in source.demux(stream) if packet.size]):
+                packet.stream = packed
+                target.mux(packet)
     except (av.error.FFmpegError, ValueError):
         copy.unlink(missing_ok=True)
         return False
     return True
+
+
+def _in_time(packets: Sequence[av.Packet]) -> Sequence[av.Packet]:
+    """The packets, each with a time of decoding: MKV leaves out those before the first frame is shown."""
+    first = next((place for place, packet in enumerate(packets) if packet.dts is not None), len(packets))
+    begin = packets[first].dts if first < len(packets) else 0
+    before = begin - first - 1
+    for packet in packets:
+        packet.dts = before + 1 if packet.dts is None else packet.dts
+        before = packet.dts
+    return packets
 
 
 def _moving_picture(frames: Sequence[Image.Image], seconds: float, copy: Path) -> Path:

@@ -135,7 +135,7 @@ def nearest(times: Sequence[float], count: int) -> list[int]:
 
 
 def seconds_of(path: str | Path) -> float:
-    """How long a video file lasts by its header, or by its packets; 0 where neither tells. Raises
+    """How long a video file lasts by its packets, or else by its header; 0 where neither tells. Raises
     MediaError as `open_video` does."""
     limits = MediaLimits(video_seconds=inf)
     with opened(path) as (file, name):
@@ -143,9 +143,11 @@ def seconds_of(path: str | Path) -> float:
         if kind is None or not kind.moving:
             return 0.0
         with _video(file, name, kind, limits) as (container, stream):
-            told = _told_seconds(container, stream)
             at = [packet.at for packet in _index(container, stream, name, limits) if packet.at is not None]
-            return told or float((max(at, default=0) - min(at, default=0)) * stream.time_base)
+            if len(at) < 2:
+                return _told_seconds(container, stream)
+            whole = (max(at) - min(at)) * len(at) / (len(at) - 1)  # with what the last frame takes
+            return float(whole * stream.time_base)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from palm_demo.arguments import Media, checked
 from palm_demo.gallery import MEMORY
 from palm_demo.generation import TextSettings
 from palm_demo.media import DecodingBudget, MediaLimits, Medium, Picture, open_image, open_medium
@@ -79,8 +80,9 @@ class Loaded:
         """Numbers of a latent."""
         return self.mammut.dim_latents
 
+    @checked
     @in_line
-    def opened(self, media: Sequence[Medium]) -> list[Medium]:
+    def opened(self, media: Media) -> list[Medium]:
         """The media of one request, decoded once, for all verbs that take media: each a picture, or a list
         of a video's frames. Raises MediaError for the first that cannot be read."""
         budget, opened = DecodingBudget(self.media_limits), []
