@@ -51,9 +51,7 @@ def open_medium(
         return moving or [open_image(source, limits, max_side)]
     if not source:
         raise MediaError("a video has no frames; give at least one")
-    count = min(frames, len(source))
-    chosen = [round(i * (len(source) - 1) / max(1, count - 1)) for i in range(count)]
-    return [open_image(source[i], limits, max_side) for i in chosen]
+    return [open_image(source[place], limits, max_side) for place in nearest(range(len(source)), frames)]
 
 
 def is_video(source: str | Path | bytes | BinaryIO) -> bool:

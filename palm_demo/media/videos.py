@@ -75,7 +75,7 @@ def open_video(
     budget: DecodingBudget | None = None,
 ) -> list[Image.Image]:
     """At most `frames` RGB pictures: those nearest to times that are evenly spaced from the first frame to
-    the last. A video of no more frames gives them all.
+    the last; one is that in the middle. A video of no more frames gives them all.
 
     budget: of the request that this is a part of, by default one of its own. Raises MediaError when the
     file is no video, has no video stream, is damaged, too long or too large, or takes too much decoding.
@@ -121,13 +121,14 @@ def frames_of(
 
 def nearest(times: Sequence[float], count: int) -> list[int]:
     """Of things at these times, in order, those nearest to `count` evenly spaced times from the first to
-    the last; all where there are no more. One may come several times."""
+    the last, or to the middle where one is wanted; all where there are no more. One may come several
+    times."""
     if len(times) <= count:
         return list(range(len(times)))
-    spacing = (times[-1] - times[0]) / max(1, count - 1)
+    parts = [place / (count - 1) for place in range(count)] if count > 1 else [0.5]
     chosen = []
-    for place in range(count):
-        at = times[0] + place * spacing
+    for part in parts:
+        at = times[0] + part * (times[-1] - times[0])
         after = min(bisect_left(times, at), len(times) - 1)
         before = max(0, after - 1)
         chosen.append(before if at - times[before] <= times[after] - at else after)
