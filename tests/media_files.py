@@ -2,11 +2,13 @@
 
 import struct
 import zlib
+from io import BytesIO
 from pathlib import Path
 
 import av
 import numpy as np
-from PIL import Image
+import pillow_heif
+from PIL import Image, ImageCms
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -58,3 +60,21 @@ def sound(path: Path) -> Path:
 
 def shades(images: list[Image.Image]) -> list[float]:
     return [float(np.asarray(image).mean()) for image in images]
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
+    file = BytesIO()
+    if kind == "HEIF":
+        pillow_heif.from_pillow(image).save(file, **options)
+    else:
+        image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def swapped_profile() -> bytes:
+    """A profile of sRGB in which red and blue have changed places."""
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    for place in range(132, 132 + 12 * struct.unpack(">I", data[128:132])[0], 12):
+        if data[place : place + 4] in (b"rXYZ", b"bXYZ"):
+            data[place : place + 4] = b"bXYZ" if data[place : place + 4] == b"rXYZ" else b"rXYZ"
+    return bytes(data)

@@ -22,6 +22,7 @@ from PIL import (
     GifImagePlugin,
     Image,
     ImageCms,
+    ImageOps,
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
@@ -52,6 +53,12 @@ they can be shrunk."""
 
 SHRUNK_WHILE_DECODED = 4
 """A JPEG may have as many times the pixels that may be decoded at once: its decoder leaves out the rest."""
+
+MOST_TAGS = 4096
+"""Of a TIFF's page; cameras and microscopes write some hundred."""
+
+PHOTOMETRIC = 262
+"""The tag of a TIFF that is 0 where the least value is white."""
 
 ORIENTATION = 0x0112
 TURNS = {
@@ -98,6 +105,8 @@ def decode_image(
 def parsed(file: BinaryIO, name: str, kind: Kind) -> Image.Image:
     """A picture file whose size and frames are known, and no pixel yet. Raises MediaError on damage."""
     with damage(name):
+        if kind.reader == "TIFF":
+            _check_tags(file, name)
         return DECODERS[kind.reader](file)
 
 
@@ -111,6 +120,17 @@ def damage(name: str) -> Iterator[None]:
     except Exception as error:  # struct.error, KeyError, ZeroDivisionError and others, on damaged files
         why = str(error) or type(error).__name__
         raise MediaError(f"{name} is damaged and cannot be decoded ({why:.200}); save it anew") from error
+
+
+def _check_tags(file: BinaryIO, name: str) -> None:
+    """Raises MediaError where the first page of a TIFF has very many tags: each is read before its size."""
+    head = file.read(16)
+    order, is_big = ("big" if head.startswith(b"MM") else "little"), 43 in head[2:4]
+    file.seek(int.from_bytes(head[8:16] if is_big else head[4:8], order))
+    count = int.from_bytes(file.read(8 if is_big else 2), order)
+    if count > MOST_TAGS:
+        raise MediaError(f"{name} has {count:,} tags and at most {MOST_TAGS:,} are read; save it anew")
+    file.seek(0)
 
 
 def _decode(file: BinaryIO, name: str, limits: MediaLimits, max_side: int | None) -> Image.Image:
@@ -217,7 +237,9 @@ def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
         opaque = None
         if isinstance(transparent, int):
             opaque = Image.fromarray(np.where(np.asarray(image) == transparent, 0, 255).astype(np.uint8))
-        return to_levels(image), opaque
+        levels = to_levels(image)
+        inverted = getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0  # of other modes Pillow sees to that
+        return ImageOps.invert(levels) if inverted else levels, opaque
     if isinstance(transparent, tuple) and max(transparent) > 255:  # 16 bits, of which 8 were kept
         image = image.copy()
         image.info["transparency"] = tuple(level >> 8 for level in transparent)
