@@ -2,6 +2,7 @@
 
 import gradio as gr
 import pytest
+from gradio.context import LocalContext
 
 from palm_demo.media import frames
 from palm_demo.session import Session
@@ -36,7 +37,11 @@ def counted(monkeypatch, place, name: str) -> list:
 def reply(conversation: Conversation, turns: list, media: list, earlier: bool = False) -> list[tuple]:
     prompt = "in words: " + "<media> " * len(media)
     settings = {"max_new_tokens": TOKENS, "temperature": 2.0, "seed": 5}
-    return [*conversation.reply("visitor", turns, earlier, lambda: (prompt, media), settings)]
+    token = LocalContext.in_event_listener.set(True)  # as it is when a visitor asks
+    try:
+        return [*conversation.reply("visitor", turns, earlier, lambda: (prompt, media), settings)]
+    finally:
+        LocalContext.in_event_listener.reset(token)
 
 
 def test_media_are_opened_and_made_ready_once_however_many_updates_there_are(

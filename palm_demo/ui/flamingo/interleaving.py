@@ -2,6 +2,7 @@
 
 import html
 from collections.abc import Sequence
+from contextvars import Context
 from pathlib import Path
 from uuid import uuid4
 
@@ -67,7 +68,8 @@ def as_shown_media(media: Sequence[str | Path], decoded: Sequence[Medium]) -> li
     """Files as parts of messages; decoded: what a session's `opened` gave for each. To be called once for
     each: what browsers cannot show is converted, and Gradio looks into every video of which it makes a
     component."""
-    return [_as_part(*one) for one in zip(media, names(media), decoded, strict=True)]
+    # In an event's own context a component only notes what it was given, to be made anew at each update.
+    return [Context().run(_as_part, *one) for one in zip(media, names(media), decoded, strict=True)]
 
 
 def _as_part(path: str | Path, name: str, decoded: Medium) -> ComponentMessage:
