@@ -147,6 +147,9 @@ def test_pictures_and_videos_of_this_machine_are_seen(zero, session, pictures):
     assert zero.answers([prompt], [media]) == session.answers([prompt], [media])
     assert zero.caption(pictures[0]) == session.caption(pictures[0])
     assert zero.captions(pictures) == session.captions(pictures)
+    seen = zero.see(pictures[0])
+    assert zero.caption(seen) == session.caption(pictures[0])
+    assert seen.familiarity == pytest.approx(session.familiarity(pictures[0]), abs=1e-3)
     assert zero.caption_alternatives(pictures[0], 2).keys() == (
         session.caption_alternatives(pictures[0], 2).keys()
     )
