@@ -1,6 +1,7 @@
 """Frames of videos, good and bad."""
 
 import os
+import time
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -326,3 +327,16 @@ def test_a_name_that_no_file_can_have_is_told(name):
     for read in (open_image, lambda path: open_video(path, 3)):
         with pytest.raises(MediaError):
             read(name)
+
+
+def test_time_between_two_media_of_a_request_is_not_decoding(tmp_path, monkeypatch):
+    path, now = video(tmp_path / "a.mp4", 24), [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    limits = MediaLimits(decoding_seconds=20)
+    budget = DecodingBudget(limits)
+    open_video(path, 8, limits, budget)
+    now[0] += 3600
+    assert len(open_video(path, 8, limits, budget)) == 8
+    with budget.decoding(), pytest.raises(MediaError, match=r"a.mp4 takes more than 20 seconds of decoding"):
+        now[0] += 21
+        budget.check_time("a.mp4")

@@ -102,7 +102,7 @@ def _animation(
     """Frames of an animated picture, nearest to evenly spaced times; none where it does not move."""
     if not _moves(image):
         return []
-    with _left_as_it_was(image), damage(name):
+    with _left_as_it_was(image), damage(name), budget.decoding():
         times = []
         seconds = 0.0
         for _ in _walk(image, name, budget):

@@ -56,12 +56,23 @@ STANDARD = MediaLimits()
 
 
 class DecodingBudget:
-    """What may still be decoded for one request. Its seconds run from the first decoding on."""
+    """What may still be decoded for one request, whose media are decoded one after another."""
 
     def __init__(self, limits: MediaLimits):
         self.limits = limits
         self._frames = self._pixels = 0
-        self._until: float | None = None
+        self._seconds = 0.0
+        self._began: float | None = None
+
+    @contextmanager
+    def decoding(self) -> Iterator[None]:
+        """The time in the `with` counts; that between two media, when others may compute, does not."""
+        self._began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._seconds += time.monotonic() - self._began
+            self._began = None
 
     def spend(self, name: str, width: int, height: int) -> None:
         """Counts a frame of a file. Raises MediaError when it is too large or the budget is used up."""
@@ -82,8 +93,7 @@ class DecodingBudget:
     def check_time(self, name: str) -> None:
         """Raises MediaError when the seconds are over."""
         now = time.monotonic()
-        self._until = now + self.limits.decoding_seconds if self._until is None else self._until
-        if now > self._until:
+        if self._seconds + now - (now if self._began is None else self._began) > self.limits.decoding_seconds:
             raise MediaError(
                 f"{name} takes more than {self.limits.decoding_seconds:g} seconds of decoding; cut it "
                 "shorter or make it smaller"

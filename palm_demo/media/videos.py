@@ -107,12 +107,13 @@ def frames_of(
     places = nearest(times if timed else range(len(index)), count)
     with _video(file, name, kind, limits) as (container, stream):
         decoder, packets = _Decoder(stream, name, budget), _packets(container, stream, name)
-        if timed:
-            wanted = [times[place] for place in places]
-            found = _decode_at(decoder, packets, index, sorted(set(wanted)))
-        else:
-            wanted = places
-            found = _decode_all(decoder, packets, set(places))
+        with budget.decoding():
+            if timed:
+                wanted = [times[place] for place in places]
+                found = _decode_at(decoder, packets, index, sorted(set(wanted)))
+            else:
+                wanted = places
+                found = _decode_all(decoder, packets, set(places))
         images = {key: _as_image(frame, stream, max_side) for key, frame in found.items()}
     if not images:
         raise MediaError(f"{name} holds no frame that can be decoded; save it anew")
