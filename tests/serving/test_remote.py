@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from palm_demo.errors import CheckpointError, MediaError, PromptError, ScopeError
+from palm_demo.errors import ArgumentError, CheckpointError, MediaError, PromptError, ScopeError
 from palm_demo.lora import Adapter
 from palm_demo.serving.elsewhere import Elsewhere
 from palm_demo.serving.remote import RemoteSession
@@ -97,7 +97,7 @@ def test_errors_are_the_sessions_and_come_at_once(remote, tmp_path):
         remote.caption(tmp_path / "gone.png")
     with pytest.raises(CheckpointError, match=r"^there is no weights file at "):
         remote.load_adapter(tmp_path / "gone.safetensors")
-    with pytest.raises(TypeError):
+    with pytest.raises(ArgumentError, match="missing a required argument: 'image'"):
         remote.caption()
 
 
