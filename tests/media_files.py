@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 
@@ -78,3 +79,20 @@ def swapped_profile() -> bytes:
         if data[place : place + 4] in (b"rXYZ", b"bXYZ"):
             data[place : place + 4] = b"bXYZ" if data[place : place + 4] == b"rXYZ" else b"rXYZ"
     return bytes(data)
+
+
+def timed(path: Path, times: list[float], codec: str = "libx264", **options) -> Path:
+    """A video whose frames come at these seconds; each is as bright as it is late."""
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream(codec, rate=30)
+        stream.width = stream.height = 32
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        stream.options = {name: str(value) for name, value in options.items()}
+        for time in times:
+            shade = round(255 * time / max(times[-1], 1e-9))
+            frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), shade, np.uint8))
+            frame.pts, frame.time_base = round(time * 1000), Fraction(1, 1000)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    return path
