@@ -233,6 +233,10 @@ class _Decoder:
             self.budget.spend(self.name, frame.width, frame.height)
         return frames
 
+    def whole(self, whole: bool) -> None:
+        """Whether the next packet's frame is wanted for itself, and not only where others are made from it."""
+        self.codec.skip_frame = "DEFAULT" if whole else "NONREF"
+
     def leap(self) -> None:
         """To be called where the next packet is not the one that follows."""
         self.codec.flush_buffers()
@@ -257,11 +261,12 @@ def _decode_at(
             found[time] = before if closer else frame
         before = frame
 
-    decoding = False
+    wanted, decoding = set(times), False
     for place, packet in enumerate(packets):
         decoding = decoding or place >= waiting[0][1]
         if not decoding:
             continue
+        decode.whole(packet.pts in wanted)
         for frame in decode(packet):
             take(frame)
         if not waiting:
