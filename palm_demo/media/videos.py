@@ -234,7 +234,7 @@ class _Decoder:
         return frames
 
     def whole(self, whole: bool) -> None:
-        """Whether the next packet's frame is wanted for itself, and not only where others are made from it."""
+        """Whether the next packet's frame is wanted itself, or only where others are made from it."""
         self.codec.skip_frame = "DEFAULT" if whole else "NONREF"
 
     def leap(self) -> None:
