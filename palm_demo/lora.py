@@ -1,11 +1,13 @@
 """LoRA (Hu et al. 2021) on queries, keys, values and attention output, under named scopes.
 
 The scope is an argument of a request, one per row, never a switch on a shared model. It is a name
-that everybody may use, or an adapter that only its owner has.
+that everybody may use, an adapter that only its owner has, or a mix of such, each with a strength.
 """
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from numbers import Real
 from dataclasses import dataclass
 
 import torch
@@ -98,8 +100,67 @@ class Adapter(nn.Module):
         ]
 
 
-Scope = str | Adapter | None
-"""Whose manner a row has: a named scope's, an adapter's that has no name here, or (None) the base's."""
+Mix = Mapping[str | Adapter, float]
+"""Scopes and how strongly each is heard: 1 as it was taught, 0 not at all, below 0 the other way."""
+
+Scope = str | Adapter | Mix | None
+"""Whose manner a row has: a named scope's, an adapter's that has no name here, a mix's, or (None) the
+base's."""
+
+MOST_MIXED, STRONGEST = 8, 4.0
+"""Scopes in a mix, and how strong one may be: a pass over a mix takes as long as its ranks are high."""
+
+
+def mixed(parts: Sequence[tuple[Adapter, float]]) -> Adapter:
+    """One adapter that adds what these add, each so many times: their factors side by side."""
+    with torch.device("meta"):  # its own beginning is not wanted
+        mix = Adapter(parts[0][0].shape, sum(adapter.rank for adapter, _ in parts))
+    factors = {}
+    for depth, layer in enumerate(mix.layers):
+        for name in layer:
+            loras = [(adapter.layers[depth][name], strength) for adapter, strength in parts]
+            path = f"layers.{depth}.{name}"
+            factors[f"{path}.down"] = torch.cat([lora.down.detach() for lora, _ in loras], dim=1)
+            factors[f"{path}.up"] = torch.cat([lora.up.detach() * strength for lora, strength in loras])
+    mix.load_state_dict(factors, assign=True)
+    return mix.requires_grad_(False)
+
+
+def strengths(scope: Scope) -> dict[str | Adapter, float]:
+    """Each scope of a mix, or a scope alone, and its strength. Raises ScopeError on a mix that is none."""
+    if scope is None:
+        return {}
+    if not isinstance(scope, Mapping):
+        return {scope: 1.0}
+    if not 1 <= len(scope) <= MOST_MIXED:
+        raise ScopeError(
+            f"the mix has {len(scope)} scopes; name 1 to {MOST_MIXED} with their strengths, such as "
+            "{'carroll': 0.7, 'poe': 0.5}"
+        )
+    for strength in scope.values():
+        number = isinstance(strength, Real) and not isinstance(strength, bool) and math.isfinite(strength)
+        if not number or abs(strength) > STRONGEST:
+            raise ScopeError(
+                f"a scope's strength is {strength!r}; it can be a number from {-STRONGEST:g} to "
+                f"{STRONGEST:g}, where 1 is as it was taught"
+            )
+    return {part: float(strength) for part, strength in scope.items()}
+
+
+def spelled(scope: Scope) -> str:
+    """A scope in words: "carroll", "0.7 carroll, 0.5 poe"; one without a name is "own"."""
+    named = {part if isinstance(part, str) else "own": amount for part, amount in strengths(scope).items()}
+    if list(named.values()) == [1.0]:
+        return next(iter(named))
+    return ", ".join(f"{strength:g} {name}" for name, strength in named.items()) or "base"
+
+
+@dataclass
+class Merged:
+    """A scope or mix that is part of the weights now. before: those of each block without it."""
+
+    strengths: dict[str | Adapter, float]
+    before: list[tuple[Tensor, Tensor]]
 
 
 class Scopes(nn.Module):
@@ -110,7 +171,7 @@ class Scopes(nn.Module):
         self.shape = shape
         # Keys carry an "@": a ModuleDict refuses the names of its own methods, "train" or "type".
         self.adapters = nn.ModuleDict()
-        self.merged: dict[str, list[tuple[Tensor, Tensor]]] = {}
+        self.merged: dict[str, Merged] = {}
 
     @property
     def names(self) -> list[str]:
@@ -140,51 +201,67 @@ class Scopes(nn.Module):
     def remove(self, name: str) -> None:
         """Forgets a scope. Raises ScopeError when it is unknown or merged into the weights."""
         self[name]
-        if name in self.merged:
-            raise ScopeError(f"scope {name!r} is merged into the weights; unmerge it first")
+        for merged, part in self.merged.items():
+            if name in part.strengths:
+                raise ScopeError(f"scope {merged!r} is merged into the weights; unmerge it first")
         del self.adapters[f"@{name}"]
 
     def select(self, rows: Sequence[Scope]) -> list[LayerAdapter] | None:
         """One adapter a block for a batch whose row `i` uses scope `rows[i]`; errors as in `find`."""
-        return for_rows([self.find(scope) for scope in rows])
+        found = {id(scope): self.find(scope) for scope in {id(scope): scope for scope in rows}.values()}
+        return for_rows([found[id(scope)] for scope in rows])
 
     def find(self, scope: Scope) -> Adapter | None:
-        """The adapter of a row's scope. None, the base, and a merged scope, part of it, need none.
+        """The adapter of a row's scope, one for all of a mix. None, the base, and a merged scope, part of
+        it, need none.
 
-        Raises ScopeError on an unknown name, and on an adapter of a model of other widths.
+        Raises ScopeError on an unknown name, on a mix that is none, and on an adapter of a model of other
+        widths.
         """
-        if isinstance(scope, Adapter):
-            if scope.shape != self.shape:
-                raise ScopeError(
-                    f"the adapter is for {scope.shape} and this model has {self.shape}; teach it here again"
-                )
-            return scope
-        if scope is None:
+        wanted = strengths(scope)
+        for merged in self.merged.values():
+            for part, strength in merged.strengths.items():
+                if part in wanted:
+                    wanted[part] -= strength
+        parts = [(self._adapter(part), strength) for part, strength in wanted.items()]
+        parts = [(adapter, strength) for adapter, strength in parts if strength]
+        if not parts:
             return None
-        adapter = self[scope]
-        return None if scope in self.merged else adapter
+        if len(parts) == 1 and parts[0][1] == 1:
+            return parts[0][0]
+        return mixed(parts)
 
-    def merge(self, name: str, blocks: nn.ModuleList) -> None:
-        """Adds a scope to the weights of the blocks. Several may be merged, last in, first out."""
-        if name in self.merged:
+    def _adapter(self, scope: str | Adapter) -> Adapter:
+        if not isinstance(scope, Adapter):
+            return self[scope]
+        if scope.shape != self.shape:
+            raise ScopeError(
+                f"the adapter is for {scope.shape} and this model has {self.shape}; teach it here again"
+            )
+        return scope
+
+    def merge(self, scope: Scope, blocks: nn.ModuleList) -> None:
+        """Adds a scope or mix to the weights of the blocks. Several may be merged, last in, first out."""
+        if (name := spelled(scope)) in self.merged:
             raise ScopeError(f"scope {name!r} is already merged")
+        parts = [(self._adapter(part), strength) for part, strength in strengths(scope).items()]
         originals = []
         with torch.no_grad():
-            for layer, block in zip(self[name].layers, blocks, strict=True):
+            for layer, block in zip(mixed(parts).layers, blocks, strict=True):
                 originals.append((block.fused.weight.clone(), block.attention_out.weight.clone()))
                 added = torch.cat([layer[p].weight for p in INPUTS], dim=1).T
                 block.fused.weight[: len(added)] += added.to(block.fused.weight.dtype)
                 block.attention_out.weight += layer["out"].weight.T.to(block.fused.weight.dtype)
-        self.merged[name] = originals
+        self.merged[name] = Merged(strengths(scope), originals)
 
-    def unmerge(self, name: str, blocks: nn.ModuleList) -> None:
+    def unmerge(self, scope: Scope, blocks: nn.ModuleList) -> None:
         """Puts back, bit for bit, the weights from before `merge`. Only the last merge can go."""
-        if name not in self.merged:
+        if (name := spelled(scope)) not in self.merged:
             raise ScopeError(f"scope {name!r} is not merged")
         if name != (last := list(self.merged)[-1]):
             raise ScopeError(f"scope {last!r} was merged after {name!r}; unmerge {last!r} first")
         with torch.no_grad():
-            for block, (fused, out) in zip(blocks, self.merged.pop(name), strict=True):
+            for block, (fused, out) in zip(blocks, self.merged.pop(name).before, strict=True):
                 block.fused.weight.copy_(fused)
                 block.attention_out.weight.copy_(out)
 

@@ -23,7 +23,11 @@ def sampled(kind: str, count: int = 40) -> list[world.Question]:
 
 def test_there_is_a_name_for_each_of_imagenets_classes():
     assert len(CLASSES) == 1000
-    assert CLASSES[0].name == "tench" and CLASSES[281].name == "tabby cat" and CLASSES[999].name == "toilet paper"
+    assert (
+        CLASSES[0].name == "tench"
+        and CLASSES[281].name == "tabby cat"
+        and CLASSES[999].name == "toilet paper"
+    )
     names = [noun.name for noun in CLASSES]
     assert all(name == name.lower() and name == name.strip() for name in names)
     # classes that nobody tells apart by a name

@@ -12,7 +12,7 @@ CURLY = (
 )
 STRAIGHT = (
     '"Have some wine," the March Hare said in an encouraging tone.\n\nAlice looked all round the table, but '
-    "there was nothing on it but tea. \"I don't see any wine,\" she remarked.\n\n\"There isn't any,\" said the "
+    'there was nothing on it but tea. "I don\'t see any wine," she remarked.\n\n"There isn\'t any," said the '
     "March Hare--rather rudely..."
 )
 

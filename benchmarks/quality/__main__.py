@@ -13,7 +13,7 @@ import palm_demo
 from benchmarks.quality.pictures import captions, familiarity, retrieval
 from benchmarks.quality.questions import questions
 from benchmarks.quality.rows import Cases, Row, keep, kept, table
-from benchmarks.quality.texts import text_rows
+from benchmarks.quality.texts import by_the_hour, plot_training, text_rows
 from palm_demo import world
 
 TRAINED = "six trained styles"
@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--strange", type=Path, help="folder of pictures that are no drawings")
     parser.add_argument("--style-folder", type=Path, help="an atlas of a style never trained on")
     parser.add_argument("--texts", type=Path, help="where the texts that are written go, to be read")
+    parser.add_argument("--log", type=Path, help="log.jsonl of PaLM's training: bits per byte by the hour")
     parser.add_argument("--keep", action="store_true", help="the next run calls these figures 'before'")
     given = parser.parse_args()
     session = palm_demo.load()
@@ -52,6 +53,9 @@ def main() -> None:
         columns[TRAINED] += rows
     print(table(columns, kept()))
     print(f"\n{matrix}")
+    if given.log:
+        plot_training(given.log, Path(__file__).with_name("hours.png"))
+        print(f"\n{by_the_hour(given.log)}")
     if given.keep:
         keep(columns)
 

@@ -1,5 +1,6 @@
 """Text: how well unread books are predicted, by whom, and what is written."""
 
+import json
 import re
 from collections.abc import Iterator, Sequence, Set
 from functools import partial
@@ -37,15 +38,28 @@ def predicted(session: palm_demo.Session, unread: Unread) -> Iterator[Row]:
     """Bits per byte, and whether authors are told apart."""
     base = [session.bits_per_byte(text) for text in tqdm(unread.texts.values(), leave=False)]
     yield Row(f"bits per byte on {len(base)} unread books", np.mean(base), "8", len(base))
-    told = []
-    for stem, text in unread.texts.items():
-        if unread.authors[stem] in session.scopes:
-            for start in range(0, len(text) - PASSAGE + 1, PASSAGE):
-                probabilities = session.who_wrote(text[start : start + PASSAGE])
-                told.append(max(probabilities, key=probabilities.get) == unread.authors[stem])
-    if told:
-        what = f"author of {PASSAGE:,} characters told among {len(session.scopes)}"
-        yield Row(what, np.mean(told), f"{1 / len(session.scopes):.3f}", len(told))
+    for form, written in (("", str), (", typographic", typographic)):
+        told = [
+            likeliest(session, written(text[start : start + PASSAGE])) == unread.authors[stem]
+            for stem, text in unread.texts.items()
+            if unread.authors[stem] in session.scopes
+            for start in range(0, len(text) - PASSAGE + 1, PASSAGE)
+        ]
+        if told:
+            what = f"author of {PASSAGE:,} characters told among {len(session.scopes)}{form}"
+            yield Row(what, np.mean(told), f"{1 / len(session.scopes):.3f}", len(told))
+
+
+def likeliest(session: palm_demo.Session, text: str) -> str:
+    probabilities = session.who_wrote(text)
+    return max(probabilities, key=probabilities.get)
+
+
+def typographic(text: str) -> str:
+    """The text as a word processor writes it: curly quotes, dashes, ellipses."""
+    text = re.sub(r'(^|[\s(\[-])"', r"\1“", text).replace('"', "”")
+    text = re.sub(r"(^|[\s(\[“-])'", r"\1‘", text).replace("'", "’")
+    return text.replace("--", "—").replace("...", "…")
 
 
 def written(session: palm_demo.Session, unread: Unread, kept: Path | None) -> Iterator[Row]:
@@ -60,7 +74,11 @@ def written(session: palm_demo.Session, unread: Unread, kept: Path | None) -> It
     ]
     books = _passages(session, unread)
     what = f"of {len(texts)} texts of {NEW_TOKENS} tokens"
-    rates = {f"distinct {GRAM}-grams": distinct_grams, "repeated lines": repeated_lines}
+    rates = {
+        f"distinct {GRAM}-grams": distinct_grams,
+        "repeated lines": repeated_lines,
+        "paragraphs with an open quotation mark": unclosed,
+    }
     if unread.words:
         rates["words that no read book has"] = partial(unheard_of, heard=unread.words)
     for name, rate in rates.items():
@@ -112,6 +130,17 @@ def repeated_lines(text: str) -> float:
     return 1 - len(set(lines)) / len(lines) if lines else 0.0
 
 
+def unclosed(text: str) -> float:
+    """The part of a text's paragraphs whose double quotation marks are an odd number; the last may be cut
+    off and does not count."""
+    paragraphs = [paragraph for paragraph in text.splitlines()[:-1] if '"' in paragraph]
+    return float(np.mean([p.count('"') % 2 for p in paragraphs])) if paragraphs else 0.0
+
+
+SAVED = 0.04
+"""What a scope is worth having for: so much of the base's bits per byte on its author's unread book."""
+
+
 class ScopeMatrix:
     """Bits per byte of each author's unread book under the base and under each scope."""
 
@@ -133,6 +162,11 @@ class ScopeMatrix:
             others = min(v for scope, v in zip(self.scopes, scoped, strict=True) if scope != author)
             what = f"scope {author}: bits per byte saved on its author's unread book"
             yield Row(what, 1 - mine / base, f"best other {1 - others / base:.3f}", 1)
+        worth = [
+            scoped[self.scopes.index(author)] <= min((1 - SAVED) * base, *scoped)
+            for author, (base, *scoped) in zip(self.authors, self.values, strict=True)
+        ]
+        yield Row(f"scopes that save {SAVED:.0%} and beat every other", np.mean(worth), "0", len(worth))
 
     def table(self) -> str:
         """Markdown, the least of each row in bold."""
@@ -160,6 +194,31 @@ class ScopeMatrix:
         for (row, column), value in np.ndenumerate(saved):
             axes.text(column, row, f"{value:.1f}", ha="center", va="center")
         figure.savefig(path, dpi=110)
+
+
+def plot_training(log: Path, path: Path) -> None:
+    """Bits per byte on unread books over the hours of a training, from its `log.jsonl`."""
+    from matplotlib.figure import Figure
+
+    measured = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    figure = Figure(figsize=(6, 3.5), layout="tight")
+    axes = figure.subplots()
+    axes.plot([m["hours"] for m in measured], [m["bits_per_byte"] for m in measured])
+    axes.set_xlabel("hours of training")
+    axes.set_ylabel("bits per byte, unread books")
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+
+
+def by_the_hour(log: Path) -> str:
+    """Markdown: the last measurement of each hour."""
+    last = {}
+    for line in log.read_text(encoding="utf-8").splitlines():
+        measured = json.loads(line)
+        last[int(measured["hours"]) + 1] = measured
+    lines = ["| hour | step | bits per byte |", "|---|---|---|"]
+    lines += [f"| {hour} | {m['step']:,} | {m['bits_per_byte']:.3f} |" for hour, m in last.items()]
+    return "\n".join(lines)
 
 
 def text_rows(session: palm_demo.Session, corpus: Path, kept: Path | None) -> tuple[Sequence[Row], str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from palm_demo.cli.output import add_verb, opened, show
-from palm_demo.errors import PromptError, TeachingError
+from palm_demo.errors import PromptError, ScopeError, TeachingError
 from palm_demo.lora import Scope
 from palm_demo.session import CONTINUED, Session
 from palm_demo.teaching import Progress, TeachingSettings
@@ -72,11 +72,46 @@ def _add_setting(parser: argparse.ArgumentParser, name: str, value: float, meani
 
 
 def _add_scope_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--scope", help=f"a scope's name, or a {FILE} file that `teach` wrote; else the base")
+    parser.add_argument(
+        "--scope",
+        action="append",
+        default=[],
+        metavar="NAME[=STRENGTH]",
+        help=f"a scope's name, or a {FILE} file that `teach` wrote; else the base. Given several times, a mix; "
+        "a strength of 1 is as it was taught, below 0 is the other way",
+    )
 
 
-def _scope(session: Session, name: str | None) -> Scope:
-    return session.load_adapter(name) if name and name.endswith(FILE) else name
+def _scope(session: Session, given: argparse.Namespace) -> Scope:
+    """What the options name. Raises ScopeError where a strength is no number or a scope stands there twice."""
+    mix = {}
+    for option in given.scope:
+        name, strength = _named(option)
+        if name in mix:
+            raise ScopeError(f"--scope names {name} twice; add the strengths up")
+        mix[name] = strength
+    loaded = {session.load_adapter(n) if n.endswith(FILE) else n: strength for n, strength in mix.items()}
+    if list(loaded.values()) == [1.0]:
+        return next(iter(loaded))
+    return loaded or None
+
+
+def _named(option: str) -> tuple[str, float]:
+    name, equals, strength = option.rpartition("=")
+    if not equals:
+        return option, 1.0
+    try:
+        return name, float(strength)
+    except ValueError as error:
+        raise ScopeError(
+            f"--scope {option}: {strength!r} is no strength; give a number, such as 0.5"
+        ) from error
+
+
+def _asked(given: argparse.Namespace) -> str | dict[str, float] | None:
+    """The scope or mix of the options, as JSON says it."""
+    mix = dict(map(_named, given.scope))
+    return next(iter(mix)) if list(mix.values()) == [1.0] else mix or None
 
 
 def _read(file: Path) -> str:
@@ -90,10 +125,10 @@ def _read(file: Path) -> str:
 def _generate(given: argparse.Namespace) -> None:
     session = opened(given)
     prompt = sys.stdin.read().rstrip("\n") if given.prompt == "-" else given.prompt
-    deltas = session.stream(prompt, _scope(session, given.scope), **sampling_of(given))
+    deltas = session.stream(prompt, _scope(session, given), **sampling_of(given))
     if given.json:
         text = "".join(deltas)
-        return show(given, {"prompt": prompt, "scope": given.scope, "text": text}, [])
+        return show(given, {"prompt": prompt, "scope": _asked(given), "text": text}, [])
     print(prompt, end="", flush=True)
     for delta in deltas:
         print(delta, end="", flush=True)
@@ -102,8 +137,8 @@ def _generate(given: argparse.Namespace) -> None:
 
 def _bits_per_byte(given: argparse.Namespace) -> None:
     session, text = opened(given), _read(given.file)
-    bits = session.bits_per_byte(text, _scope(session, given.scope))
-    show(given, {"scope": given.scope, "bits_per_byte": bits}, [f"{bits:.4f} bits per byte"])
+    bits = session.bits_per_byte(text, _scope(session, given))
+    show(given, {"scope": _asked(given), "bits_per_byte": bits}, [f"{bits:.4f} bits per byte"])
 
 
 def _who_wrote(given: argparse.Namespace) -> None:
@@ -114,7 +149,7 @@ def _who_wrote(given: argparse.Namespace) -> None:
 
 def _tokens(given: argparse.Namespace) -> None:
     session, text = opened(given), _read(given.file)
-    tokens = session.token_probabilities(text, _scope(session, given.scope))
+    tokens = session.token_probabilities(text, _scope(session, given))
     document = [
         {"text": token.text, "probability": token.probability, "alternatives": token.alternatives}
         for token in tokens

@@ -45,8 +45,8 @@ class PaLMCache:
 class PaLM(nn.Module):
     """A causal language model with LoRA scopes.
 
-    A scope is a name, an adapter, or None for the base. Raises ScopeError where it is unknown or
-    of another model.
+    A scope is a name, an adapter, a mix of such with their strengths, or None for the base. Raises
+    ScopeError where it is unknown or of another model.
     """
 
     def __init__(self, size: Size, style: Style):
@@ -171,12 +171,12 @@ class PaLM(nn.Module):
     def remove_scope(self, name: str) -> None:
         self.scopes.remove(name)
 
-    def merge_scope(self, name: str) -> None:
-        """Adds the scope to the weights, for everyone; `unmerge_scope` puts them back exactly."""
-        self.scopes.merge(name, self.decoder.blocks)
+    def merge_scope(self, scope: Scope) -> None:
+        """Adds the scope or mix to the weights, for everyone; `unmerge_scope` puts them back exactly."""
+        self.scopes.merge(scope, self.decoder.blocks)
 
-    def unmerge_scope(self, name: str) -> None:
-        self.scopes.unmerge(name, self.decoder.blocks)
+    def unmerge_scope(self, scope: Scope) -> None:
+        self.scopes.unmerge(scope, self.decoder.blocks)
 
     def freeze_(self) -> "PaLM":
         """No gradients from here on."""

@@ -72,8 +72,8 @@ class PalmVerbs(Loaded):
         seed: Whole | None = None,
         cancelled: threading.Event | None = None,
     ) -> Iterator[str]:
-        """Text deltas of the prompt's continuation, in a scope (its name, or an adapter that has none)
-        or (None) by the base model.
+        """Text deltas of the prompt's continuation, in a scope (its name, or an adapter that has none),
+        in a mix of them ({"carroll": 0.7, "poe": 0.5}; below 0 is the other way) or (None) by the base model.
 
         max_new_tokens to seed: as in TextSettings. cancelled: once set, the text ends before its next
         token. A text that has to wait begins with empty deltas, `Waiting`, that tell its place in line.

@@ -24,6 +24,8 @@ RECIPES = {
     "scope": (ScopeRecipe, train_scope),
 }
 READ_BOOKS = ("tokenizer", "palm", "scope")
+CARRY_BOOKS = ("palm",)
+"""These keep their books in the run's folder, and need no corpus where they find them there."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -34,7 +36,8 @@ def make_parser() -> argparse.ArgumentParser:
         made = verbs.add_parser(verb, help=train.__doc__.splitlines()[0])
         made.set_defaults(corpus=None)
         if verb in READ_BOOKS:
-            made.add_argument("--corpus", type=Path, required=True, help="folder of .txt files")
+            needed = verb not in CARRY_BOOKS
+            made.add_argument("--corpus", type=Path, required=needed, help="folder of .txt files")
         # what pip installed is not to be written over
         made.add_argument("--assets", type=Path, default=ASSETS, required=INSTALLED, help="where results go")
         made.add_argument("--run", type=Path, help="checkpoints and log; default runs/NAME")

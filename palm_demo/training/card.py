@@ -9,19 +9,20 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from palm_demo import world
 from palm_demo.training.place import Workplace
-from palm_demo.training.prose import HELD_OUT, index
+from palm_demo.training.prose import HELD_OUT, SCOPE_SHELVES, Books, base_books, index
 
 SPRITES = (
     "Scenes are drawn from sprites of Noto Emoji (Apache-2.0), FxEmojis (CC BY 4.0) and Fluent Emoji (MIT); "
     "`assets/sprites/README.md` has their sources and licences."
 )
 BOOKS = "Books are public-domain texts of Project Gutenberg. Kept out of training, to judge by: {held}."
+BASE = f"{BOOKS} The shelves of {', '.join(SCOPE_SHELVES)} are left to the scopes."
 WORDS = "Sentences about scenes come from `palm_demo.world`."
 DATA = {
-    "tokenizer": f"{BOOKS} {WORDS}",
+    "tokenizer": f"{BASE} {WORDS}",
     "mammut": SPRITES,
     "familiarity": SPRITES,
-    "palm": f"{BOOKS} {WORDS}",
+    "palm": f"{BASE} {WORDS}",
     "flamingo": f"{SPRITES} The language model and the vision tower stay as they are.",
     "scope": BOOKS,
 }
@@ -88,12 +89,16 @@ def _command(verb: str, recipe: Any) -> str:
 
 
 def _ingredients(verb: str, name: str, place: Workplace) -> str:
-    if place.corpus is None:
+    if verb == "palm":
+        read = Books.load(place.books).read
+    elif place.corpus is None:
         return f"{len(world.concepts())} nouns in {len(world.STYLES)} styles."
-    rows = [row for row in index(place.corpus) if row["id"] not in HELD_OUT]
-    if verb == "scope":
-        rows = [row for row in rows if row["shelf"] == name]
-    return "Books read, by Gutenberg number: " + ", ".join(row["id"] for row in rows) + "."
+    elif verb == "scope":
+        rows = [row for row in index(place.corpus) if row["id"] not in HELD_OUT and row["shelf"] == name]
+        read = [row["id"] for row in rows]
+    else:
+        read = [book.stem for book in base_books(place.corpus)]
+    return "Books read, by Gutenberg number: " + ", ".join(read) + "."
 
 
 def _table(values: dict[str, Any]) -> str:

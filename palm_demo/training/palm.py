@@ -3,7 +3,6 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +19,7 @@ from palm_demo.training.loop import Batch, Schedule, beside, train
 from palm_demo.training.meanings import Meanings
 from palm_demo.training.pictures import padded
 from palm_demo.training.place import Workplace
-from palm_demo.training.prose import base_books, held_out_books, token_array, window
+from palm_demo.training.prose import base_texts, window
 from palm_demo.training.world_text import Reading, labels_of, question_reading, world_window
 
 CONTEXT = 512
@@ -33,7 +32,6 @@ WORLD_WEIGHT = 1.0
 TOLD_AFTER = 2
 """After which block a picture's meaning comes in: where Flamingo's bridge shows each text its own picture."""
 
-MEASURED_CHARACTERS = 6_000
 MEASURED_QUESTIONS = 128
 
 
@@ -96,18 +94,22 @@ def world_batch(readings: Sequence[Reading], tokenizer: Tokenizer) -> Batch:
 
 
 def train_palm(recipe: PalmRecipe, place: Workplace) -> dict[str, float]:
-    """Trains and writes `palm.safetensors`; returns the last figures."""
+    """Trains and writes `palm.safetensors`; returns the last figures.
+
+    The books are kept as one file of the run: with that and the tokenizer it trains on a machine that
+    has no corpus.
+    """
     torch.manual_seed(recipe.seed)
     tokenizer = Tokenizer.load(place.tokenizer)
     made = blueprint(recipe, len(tokenizer))
     palm, meanings = made.build(), Meanings(made.size.dim)
-    tokens = token_array(base_books(place.corpus), tokenizer, place.run / "tokens.npy")
+    books = base_texts(place.corpus, tokenizer, place.books)
     unlearned = set(tokenizer.never_sampled())
 
     def batch_at(step: int) -> Batch:
         rng = random.Random(f"palm/{recipe.seed}/{step}")
         numbers = range(step * recipe.batch, (step + 1) * recipe.batch)
-        prose = [window(tokens, CONTEXT + 1, tokenizer.bos_id, n, recipe.seed) for n in numbers]
+        prose = [window(books.tokens, CONTEXT + 1, tokenizer.bos_id, n, recipe.seed) for n in numbers]
         readings = [world_window(WORLD_CONTEXT + 1, rng, tokenizer) for _ in range(recipe.world_batch)]
         return next_token_batch(prose, unlearned) | world_batch(readings, tokenizer)
 
@@ -122,7 +124,7 @@ def train_palm(recipe: PalmRecipe, place: Workplace) -> dict[str, float]:
     measured = {kind: _held_out(kind, tokenizer) for kind in (*world.KINDS, "photographs")}
 
     def measure() -> dict[str, float]:
-        figures = {"bits_per_byte": mean_bits_per_byte(palm, tokenizer, place.corpus, scope=None)}
+        figures = {"bits_per_byte": mean_bits_per_byte(palm, tokenizer, books.held_out)}
         for kind, batch in measured.items():
             batch = beside(palm, batch)
             figures[kind] = all_right(palm.decoder.logits(told(palm, meanings, batch)), batch["world_labels"])
@@ -140,9 +142,7 @@ def train_palm(recipe: PalmRecipe, place: Workplace) -> dict[str, float]:
         accumulate=recipe.accumulate,
     )
     matrices = [p for p in palm.decoder.blocks.parameters() if p.ndim == 2]
-    return train(
-        both, batch_at, losses_of, measure, schedule, place.intervals, place.run, matrices=matrices
-    )
+    return train(both, batch_at, losses_of, measure, schedule, place.intervals, place.run, matrices=matrices)
 
 
 def told(palm: PaLM, meanings: Meanings, batch: Batch) -> Tensor:
@@ -170,8 +170,6 @@ def _held_out(kind: str, tokenizer: Tokenizer) -> Batch:
     return world_batch([question_reading(q, tokenizer) for q in questions], tokenizer)
 
 
-def mean_bits_per_byte(palm: PaLM, tokenizer: Tokenizer, corpus: Path, scope: str | None) -> float:
-    """Over the beginnings of the books that were not read."""
-    texts = [book.read_text(encoding="utf-8") for book in held_out_books(corpus)]
-    scores = [bits_per_byte(palm, tokenizer, text[:MEASURED_CHARACTERS], scope, CONTEXT) for text in texts]
-    return sum(scores) / len(scores)
+def mean_bits_per_byte(palm: PaLM, tokenizer: Tokenizer, texts: Sequence[str]) -> float:
+    """Of the base, over texts that were not read."""
+    return sum(bits_per_byte(palm, tokenizer, text, None, CONTEXT) for text in texts) / len(texts)

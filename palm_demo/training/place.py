@@ -9,7 +9,7 @@ from palm_demo.training.loop import Intervals
 @dataclass(frozen=True)
 class Workplace:
     """assets: tokenizer, tower config and finished weights. run: checkpoints and log.
-    corpus: a folder of .txt files; None for recipes that draw their data."""
+    corpus: a folder of .txt files; None for recipes that draw their data, and where `books` were brought."""
 
     assets: Path
     run: Path
@@ -19,6 +19,11 @@ class Workplace:
     @property
     def tokenizer(self) -> Path:
         return self.assets / "tokenizer.json"
+
+    @property
+    def books(self) -> Path:
+        """All that the base reads of a corpus, in one file."""
+        return self.run / "books.npz"
 
     @property
     def weights(self) -> Path:

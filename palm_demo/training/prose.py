@@ -7,6 +7,7 @@ shelf), a shelf names the books of one author.
 import csv
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -35,6 +36,9 @@ SCOPE_SHELVES = ("austen", "baum", "carroll", "doyle", "poe", "shakespeare", "ve
 """Shelves that the base and its tokenizer don't read, so that scopes have something to add."""
 
 HEADING = re.compile(r"(?<=\n\n)(?:CHAPTER|Chapter|[A-Z][A-Z0-9 ,.'\";:!?&()-]{3,70}$)", re.MULTILINE)
+MEASURED_CHARACTERS = 6_000
+"""Of each unread book, which a training is judged by on its way."""
+
 SHORTEST_TEXT = 3000
 """Characters: what is shorter between two headings is no chapter."""
 
@@ -80,17 +84,49 @@ def shelf_books(corpus: Path, shelf: str) -> list[Path]:
     return found
 
 
-def token_array(paths: Sequence[Path], tokenizer: Tokenizer, cache: Path) -> np.ndarray:
-    """All books as one array of ids, each of their texts between <bos> and <eos>; kept in `cache` (.npy)."""
-    if cache.is_file():
-        return np.load(cache, mmap_mode="r")
+@dataclass(frozen=True)
+class Books:
+    """What the base learns from and is judged by, in one file that can be carried to another machine.
+
+    tokens: (n,) uint16, all books that are read, each of their texts between <bos> and <eos>. held_out:
+    the beginnings of those that are not. read: the Gutenberg numbers of those that are.
+    """
+
+    tokens: np.ndarray
+    held_out: list[str]
+    read: list[str]
+
+    def save(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, tokens=self.tokens, held_out=np.array(self.held_out), read=np.array(self.read))
+
+    @classmethod
+    def load(cls, path: Path) -> "Books":
+        with np.load(path) as kept:
+            return cls(kept["tokens"], kept["held_out"].tolist(), kept["read"].tolist())
+
+
+def base_texts(corpus: Path | None, tokenizer: Tokenizer, kept: Path) -> Books:
+    """The books of the base, from `kept` (.npz) where they were made before. Raises FileNotFoundError where
+    neither is there."""
+    if kept.is_file():
+        return Books.load(kept)
+    if corpus is None:
+        raise FileNotFoundError(f"there are no books at {kept}; bring that file along, or name a --corpus")
+    read = base_books(corpus)
+    unread = [book.read_text(encoding="utf-8")[:MEASURED_CHARACTERS] for book in held_out_books(corpus)]
+    books = Books(token_array(read, tokenizer), unread, [book.stem for book in read])
+    books.save(kept)
+    return books
+
+
+def token_array(paths: Sequence[Path], tokenizer: Tokenizer) -> np.ndarray:
+    """All books as one array of ids, each of their texts between <bos> and <eos>."""
     parts = []
     for path in tqdm(paths, desc="tokenizing", unit="book"):
         for ids in tokenizer.encode_batch(split_into_texts(path.read_text(encoding="utf-8"))):
             parts.append(np.array([tokenizer.bos_id, *ids, tokenizer.eos_id], dtype=np.uint16))
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    np.save(cache, np.concatenate(parts))
-    return np.load(cache, mmap_mode="r")
+    return np.concatenate(parts)
 
 
 def split_into_texts(book: str) -> list[str]:

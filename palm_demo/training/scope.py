@@ -10,20 +10,22 @@ from palm_demo.checkpoints import load_palm, save_adapter
 from palm_demo.scoring import bits_per_byte
 from palm_demo.teaching import TeachingSettings, teach
 from palm_demo.tokenizer import Tokenizer
-from palm_demo.training.palm import MEASURED_CHARACTERS
 from palm_demo.training.place import Workplace
-from palm_demo.training.prose import HELD_OUT, books, index, shelf_books
+from palm_demo.training.prose import HELD_OUT, MEASURED_CHARACTERS, books, index, shelf_books
 
-JUDGED_TIMES = 10
+JUDGED_TIMES = 30
 
 
 @dataclass(frozen=True)
 class ScopeRecipe:
+    """steps: at most; it ends when the shelf's last tenth was judged `patience` times in vain."""
+
     author: str
-    steps: int = 100
+    steps: int = 1500
     batch: int = 8
     rank: int = 48
     learning_rate: float = 3e-3
+    patience: int = 5
     seed: int = 0
 
 
@@ -44,7 +46,7 @@ def train_scope(recipe: ScopeRecipe, place: Workplace) -> dict[str, float]:
         learning_rate=recipe.learning_rate,
         batch=recipe.batch,
         judge_steps=min(place.intervals.measure_steps, max(1, recipe.steps // JUDGED_TIMES)),
-        patience=recipe.steps,
+        patience=recipe.patience,
         seed=recipe.seed,
     )
     progress = teach(palm, tokenizer, "\n\n".join(shelf), made.context, settings)

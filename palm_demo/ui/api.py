@@ -35,7 +35,7 @@ def add_endpoints(session: Session, limits: Limits) -> None:
 
     def generate(
         prompt: str,
-        scope: str | None = None,
+        scope: str | dict[str, float] | None = None,
         max_new_tokens: int = CONTINUED.max_new_tokens,
         temperature: float = CONTINUED.temperature,
         top_k: int = CONTINUED.top_k,
@@ -44,7 +44,8 @@ def add_endpoints(session: Session, limits: Limits) -> None:
         stop: list[str] | None = None,
         seed: int | None = None,
     ) -> str:
-        """PaLM's continuation of a prompt, in a scope or by the base model."""
+        """PaLM's continuation of a prompt, in a scope, in a mix of scopes with their strengths, such as
+        {"carroll": 0.7, "poe": 0.5}, or by the base model."""
         with in_api():
             return session.generate(
                 check_prompt(prompt, limits),

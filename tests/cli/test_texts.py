@@ -121,3 +121,24 @@ def test_a_profile_is_named_by_an_option_or_else_by_the_environment(session, mon
 def test_a_profile_that_is_none_is_told_in_one_line(capsys):
     assert main(["scopes", "--profile", "nowhere.yaml"]) == 2
     assert capsys.readouterr().err.startswith("error: there is no profile 'nowhere.yaml'; take tiny, hub")
+
+
+def test_scopes_are_mixed_with_their_strengths(run_json, session):
+    one, other = session.scopes[:2]
+    mix = {one: 0.7, other: -0.5}
+    found = run_json("generate", "The night", *OPTIONS, "--scope", f"{one}=0.7", "--scope", f"{other}=-0.5")
+    assert found == {
+        "prompt": "The night",
+        "scope": mix,
+        "text": session.generate("The night", mix, **GREEDY),
+    }
+    alone = run_json("generate", "The night", *OPTIONS, "--scope", f"{one}=1")
+    assert alone["scope"] == one and alone["text"] == session.generate("The night", one, **GREEDY)
+
+
+@pytest.mark.parametrize(
+    "scopes, said", [(["poe=much"], "'much' is no strength"), (["poe", "poe=0.5"], "names poe twice")]
+)
+def test_a_strength_that_is_none_is_explained(refused, scopes, said):
+    options = [part for scope in scopes for part in ("--scope", scope)]
+    assert said in refused("generate", "The night", *options)

@@ -292,13 +292,13 @@ def corpus(tmp_path):
 
 
 def test_held_out_books_are_never_read(corpus, tokenizer, tmp_path):
-    tokens = prose.token_array(prose.training_books(corpus), tokenizer, tmp_path / "all.npy")
+    tokens = prose.token_array(prose.training_books(corpus), tokenizer)
     text = tokenizer.decode(tokens.tolist())
     assert "rabbit" in text and "pipe" in text and SECRET not in text
 
 
 def test_a_held_out_book_is_not_on_its_authors_shelf(corpus, tokenizer, tmp_path):
-    tokens = prose.token_array(prose.shelf_books(corpus, "carroll"), tokenizer, tmp_path / "shelf.npy")
+    tokens = prose.token_array(prose.shelf_books(corpus, "carroll"), tokenizer)
     text = tokenizer.decode(tokens.tolist())
     assert "rabbit" in text and "pipe" not in text and SECRET not in text
 
@@ -318,20 +318,24 @@ def test_the_tokenizer_learns_nothing_from_held_out_books(corpus, tmp_path):
 
 
 def test_every_book_begins_and_ends(corpus, tokenizer, tmp_path):
-    tokens = prose.token_array(prose.training_books(corpus), tokenizer, tmp_path / "all.npy").tolist()
+    tokens = prose.token_array(prose.training_books(corpus), tokenizer).tolist()
     assert tokens[0] == tokenizer.bos_id and tokens[-1] == tokenizer.eos_id
     assert tokens.count(tokenizer.bos_id) == tokens.count(tokenizer.eos_id) == 2
 
 
-def test_books_are_tokenized_once(corpus, tokenizer, tmp_path):
-    first = prose.token_array(prose.training_books(corpus), tokenizer, tmp_path / "all.npy").tolist()
-    for book in prose.books(corpus):
-        book.unlink()
-    assert prose.token_array([], tokenizer, tmp_path / "all.npy").tolist() == first
+def test_the_books_of_the_base_are_one_file_that_needs_no_corpus(corpus, tokenizer, tmp_path):
+    (corpus / "7.txt").write_text("nobody's tale. " * 40, encoding="utf-8")
+    made = prose.base_texts(corpus, tokenizer, tmp_path / "run/books.npz")
+    carried = prose.base_texts(None, tokenizer, tmp_path / "run/books.npz")
+    assert carried.read == made.read == ["7"]
+    assert carried.held_out == made.held_out and SECRET in carried.held_out[0]
+    assert tokenizer.decode(carried.tokens.tolist()) == ("nobody's tale. " * 40).strip()
+    with pytest.raises(FileNotFoundError, match=r"no books at .*gone.npz; bring that file"):
+        prose.base_texts(None, tokenizer, tmp_path / "gone.npz")
 
 
 def test_a_window_is_a_piece_of_the_books_after_a_beginning(corpus, tokenizer, tmp_path):
-    tokens = prose.token_array(prose.training_books(corpus), tokenizer, tmp_path / "all.npy")
+    tokens = prose.token_array(prose.training_books(corpus), tokenizer)
     windows = [prose.window(tokens, 17, tokenizer.bos_id, number, seed=0) for number in (1, *range(1, 9))]
     assert windows[0] == windows[1]
     assert len(set(map(tuple, windows))) > 4

@@ -44,3 +44,15 @@ def test_an_unknown_scope_and_too_long_a_view_are_explained(client):
 def test_a_visitors_own_scope_cannot_be_named_from_outside(client):
     with pytest.raises(AppError, match="no scope 'own/mine'"):
         client.predict(TEXT, "own/mine", api_name="/bits_per_byte")
+
+
+def test_scopes_are_mixed_from_outside(client, session):
+    one, other = session.scopes[:2]
+    mix = {one: 0.7, other: -0.5}
+    assert client.predict(TEXT, mix, api_name="/bits_per_byte") == pytest.approx(
+        session.bits_per_byte(TEXT, mix)
+    )
+    written = client.predict("The night", mix, 8, 0.0, api_name="/generate")
+    assert written == session.generate("The night", mix, max_new_tokens=8, temperature=0.0)
+    with pytest.raises(AppError, match="it can be a number from -4 to 4"):
+        client.predict(TEXT, {one: 40}, api_name="/bits_per_byte")

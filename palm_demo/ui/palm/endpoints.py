@@ -12,9 +12,9 @@ from palm_demo.ui.uploads import check_prompt
 def add_palm_endpoints(session: Session, limits: Limits) -> None:
     """Adds bits_per_byte, who_wrote and token_probabilities to the current Blocks."""
 
-    def bits_per_byte(text: str, scope: str | None = None) -> float:
-        """How well PaLM predicts a text, in a scope or by the base model: bits over its UTF-8 bytes,
-        lower is better."""
+    def bits_per_byte(text: str, scope: str | dict[str, float] | None = None) -> float:
+        """How well PaLM predicts a text, in a scope, a mix of scopes with their strengths or by the base
+        model: bits over its UTF-8 bytes, lower is better."""
         with in_api():
             return session.bits_per_byte(check_prompt(text, limits), scope)
 
@@ -23,7 +23,7 @@ def add_palm_endpoints(session: Session, limits: Limits) -> None:
         with in_api():
             return session.who_wrote(check_prompt(text, limits))
 
-    def token_probabilities(text: str, scope: str | None = None) -> list[dict]:
+    def token_probabilities(text: str, scope: str | dict[str, float] | None = None) -> list[dict]:
         """Each token of a text: its text, its probability after those before it, and the five likeliest
         alternatives as pairs of text and probability."""
         with in_api():
