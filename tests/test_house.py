@@ -13,7 +13,18 @@ HOUSE = Path(__file__).resolve().parents[1]
 PACKAGE = HOUSE / "palm_demo"
 LAYERS = (
     {"projection", "installation"},
-    {"errors", "threads", "parts", "attention", "labels", "world", "distributed", "familiarity", "transfers", "typography"},
+    {
+        "errors",
+        "threads",
+        "parts",
+        "attention",
+        "labels",
+        "world",
+        "distributed",
+        "familiarity",
+        "transfers",
+        "typography",
+    },
     {"arguments", "turns", "cache", "lora", "bridges", "tokenizer", "media", "typed_yaml", "cluster"},
     {"decoder", "resampler", "vision", "prompting", "generation"},
     {"clip"},
@@ -86,6 +97,23 @@ def test_the_page_is_imported_by_who_serves_it_alone():
 def test_two_rooms_alone_know_open_clip():
     knowing = [path for path in FILES if any(m.split(".")[0] == "open_clip" for m in imports(path))]
     assert {room(dotted(path)) for path in knowing} == {"vision", "clip"}
+
+
+def opens(path: Path) -> set[str]:
+    """Whose `open` a file calls of those that decode pictures or videos."""
+    calls = (
+        node.func
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+    )
+    named = (call for call in calls if isinstance(call, ast.Attribute) and call.attr == "open")
+    return {call.value.id for call in named if isinstance(call.value, ast.Name)} & {"Image", "av"}
+
+
+def test_one_room_alone_decodes_pictures_and_videos_of_others():
+    """The picture world opens its own sprites and writes its own videos, a gallery opens its own thumbnails."""
+    opening = [path for path in FILES if opens(path)]
+    assert {room(dotted(path)) for path in opening} <= {"media", "world", "gallery"}
 
 
 def test_one_file_alone_knows_transformers():
