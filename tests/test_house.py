@@ -111,7 +111,7 @@ def opens(path: Path) -> set[str]:
 
 
 def test_one_room_alone_decodes_pictures_and_videos_of_others():
-    """The picture world opens its own sprites and writes its own videos, a gallery opens its own thumbnails."""
+    """The picture world opens its own sprites and writes its own videos, a gallery its own thumbnails."""
     opening = [path for path in FILES if opens(path)]
     assert {room(dotted(path)) for path in opening} <= {"media", "world", "gallery"}
 

@@ -10,8 +10,8 @@ import gradio as gr
 
 from palm_demo.errors import GalleryError
 from palm_demo.gallery import Hit, Item
-from palm_demo.gallery.pictures import decode
-from palm_demo.session import Session
+from palm_demo.media import decode_image
+from palm_demo.session import READ_SIDE, Session
 from palm_demo.settings import Limits
 from palm_demo.ui.mammut.describing import AS_IT_CAME, Described
 from palm_demo.ui.messages import on_page
@@ -128,7 +128,8 @@ def finding(
     @on_page
     def on_pick(event: gr.SelectData, items: list[Listed]):
         item = items[event.index]
-        image = decode(session.gallery.original(item.id), item.name, session.media_limits).image
+        original = session.gallery.original(item.id)
+        image = decode_image(original, item.name, session.media_limits, READ_SIDE)
         seen = session.see(image)
         return image, session.caption(seen), no_warning(), item, seen
 
