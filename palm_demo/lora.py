@@ -7,8 +7,8 @@ that everybody may use, an adapter that only its owner has, or a mix of such, ea
 import math
 import re
 from collections.abc import Mapping, Sequence
-from numbers import Real
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 import torch.nn.functional as F

@@ -77,13 +77,13 @@ def _add_scope_option(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME[=STRENGTH]",
-        help=f"a scope's name, or a {FILE} file that `teach` wrote; else the base. Given several times, a mix; "
-        "a strength of 1 is as it was taught, below 0 is the other way",
+        help=f"a scope's name, or a {FILE} file that `teach` wrote; else the base. Given several times, a "
+        "mix; a strength of 1 is as it was taught, below 0 is the other way",
     )
 
 
 def _scope(session: Session, given: argparse.Namespace) -> Scope:
-    """What the options name. Raises ScopeError where a strength is no number or a scope stands there twice."""
+    """What the options name. Raises ScopeError on a strength that is no number, a scope named twice."""
     mix = {}
     for option in given.scope:
         name, strength = _named(option)

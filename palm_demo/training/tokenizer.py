@@ -30,7 +30,7 @@ class TokenizerRecipe:
 
 
 def train_tokenizer(recipe: TokenizerRecipe, place: Workplace) -> dict[str, float]:
-    """Writes `tokenizer.json`; returns its size and the UTF-8 bytes a token stands for in the unread books."""
+    """Writes `tokenizer.json`; returns its size and the bytes a token stands for in unread books."""
     bpe = tokenizers.Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()

@@ -15,17 +15,8 @@ from palm_demo.world.photographs import (
     photo_classes,
     sample_photograph,
 )
-from palm_demo.world.questions import (
-    DESCRIBE,
-    HOW_MANY,
-    IS_THERE,
-    IS_THIS,
-    MEDIA,
-    NAME,
-    ORDINALS,
-    WHICH,
-    Question,
-)
+from palm_demo.world.questions import MEDIA, ORDINALS, Question
+from palm_demo.world.wordings import DESCRIBE, HOW_MANY, IS_THERE, IS_THIS, NAME, WHICH
 
 KIND_OF = ("what kind of {} is this?", "what {} is this?", "which {} is this?", "what kind of {} do you see?")
 PHOTO_OR_DRAWING = ("is this a photo or a drawing?", "is this a drawing or a photo?")

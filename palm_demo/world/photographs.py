@@ -26,8 +26,8 @@ SOUND_LIKE_CONSONANTS, SOUND_LIKE_VOWELS = ("uni", "eu", "uk"), ("hourglass", "m
 """How words begin that take the other article than their first letter says."""
 
 WITHOUT_ARTICLE = frozenset(
-    "armor bread cattle cloth clothing coffee equipment food furniture glasses jewelry makeup seafood "
-    "trousers underwear wine".split()
+    {"armor", "bread", "cattle", "cloth", "clothing", "coffee", "equipment", "food", "furniture", "glasses"}
+    | {"jewelry", "makeup", "seafood", "trousers", "underwear", "wine"}
 )
 
 

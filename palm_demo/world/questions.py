@@ -9,76 +9,26 @@ from random import Random
 from palm_demo.world.atlas import Atlas
 from palm_demo.world.captions import NUMBERS, OPPOSITE, RELATIONS, caption, with_article
 from palm_demo.world.motion import CHANGES, DIRECTIONS, MovingScene, moving_scene
-from palm_demo.world.scenes import count_scene, pair_scene, single_scene
 from palm_demo.world.photographs import EVERYDAY, Photograph, above, named
+from palm_demo.world.scenes import count_scene, pair_scene, single_scene
 from palm_demo.world.things import Scene
+from palm_demo.world.wordings import (
+    BACKGROUND,
+    DESCRIBE,
+    GROWS,
+    HOW_MANY,
+    IS_THERE,
+    IS_THIS,
+    NAME,
+    WAY,
+    WHICH,
+)
 from palm_demo.world.words import made_up_words
 
 MEDIA = "<media>"
 ORDINALS = ("first", "second", "third")
 DIRECTION_ANSWERS = {"left": "to the left", "right": "to the right", "up": "up", "down": "down"}
 CHANGE_ANSWERS = {"grows": "it grows", "shrinks": "it shrinks"}
-
-DESCRIBE = (
-    "what does the picture show?",
-    "describe this picture.",
-    "describe the picture.",
-    "describe this image.",
-    "what does this picture show?",
-    "what does the image show?",
-    "what can be seen in the picture?",
-)
-"""Plain wordings that want a caption."""
-
-NAME = (
-    "what is this?",
-    "what is in the picture?",
-    "what is in this picture?",
-    "what do you see?",
-    "what is that?",
-    "what is shown here?",
-)
-"""Plain wordings that want what is seen and not where."""
-
-BACKGROUND = (
-    "what colour is the background?",
-    "what is the color of the background?",
-    "what is the colour of the background?",
-    "which color is the background?",
-    "which colour is the background?",
-    "what color does the background have?",
-    "what color is behind it?",
-)
-IS_THERE = (
-    "do you see {}?",
-    "can you see {}?",
-    "is there {} in the picture?",
-    "is there {} here?",
-    "does the picture show {}?",
-    "does this picture have {}?",
-)
-IS_THIS = ("is this {}?", "is that {}?", "is it {}?", "is this {}?")
-HOW_MANY = (
-    "how many {} do you see?",
-    "how many {} are in the picture?",
-    "how many {} can you see?",
-    "how many {} does the picture show?",
-    "what number of {} is there?",
-)
-WHICH = (
-    "which picture shows {}?",
-    "which one has {}?",
-    "which one shows {}?",
-    "in which picture is there {}?",
-    "which image has {}?",
-    "where do you see {}?",
-)
-WAY = ("which direction does the {} move?", "where does the {} go?", "which way does the {} go?")
-GROWS = (
-    "does the {} get bigger or smaller?",
-    "does the {} shrink or grow?",
-    "is the {} growing or shrinking?",
-)
 
 Media = tuple[Scene | MovingScene | Photograph, ...]
 
@@ -343,7 +293,7 @@ def _only_once(media: Media) -> list[tuple[str, int]]:
 
 
 def _everyday(rng: Random, names: tuple[str, ...], there: bool) -> str:
-    """An everyday word, with its article, that is above one of the names; where it shall not be there, any."""
+    """An everyday word, with its article, that is above one of the names; otherwise any."""
     words = [word for name in names for word in above(name)]
     return named(rng.choice(words) if there and words else rng.choice(tuple(EVERYDAY.values())))
 
