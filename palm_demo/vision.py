@@ -6,6 +6,7 @@ With `palm_demo.clip`, which reads texts, the only file that knows open_clip.
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import open_clip
@@ -202,5 +203,9 @@ def freeze_(module: nn.Module) -> nn.Module:
     """Stops gradients and dropout for good; `train()` on a parent no longer reaches it."""
     module.requires_grad_(False)
     module.eval()
-    module.train = lambda mode=True: module
+    module.train = partial(_unmoved, module)  # which copies and pickles along, and is the copy's then
+    return module
+
+
+def _unmoved(module: nn.Module, mode: bool = True) -> nn.Module:
     return module

@@ -1,5 +1,7 @@
 """The vision tower, as open_clip builds it from our configuration."""
 
+import copy
+import pickle
 from math import isqrt
 
 import numpy as np
@@ -143,3 +145,13 @@ def test_thin_pictures_are_read_too(size, tower, openai_weights):
         assert pixels.shape == (1, 3, one.image_size, one.image_size) and pixels.isfinite().all()
     red, green, _ = tower.preprocess([Image.new("RGB", size, RED)])[0]
     assert (red == 1).all() and (green < 0).any()  # it is there, on white
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda tower: pickle.loads(pickle.dumps(tower))])
+def test_a_frozen_tower_is_copied_and_pickled_as_one_that_stays_frozen(new_tower, again):
+    tower = freeze_(new_tower())
+    other = again(tower)
+    assert torch.nn.Sequential(other).train()[0] is other is not tower
+    assert other.train() is other and not other.training
+    assert tower.train() is tower and not tower.training
+    assert not any(weight.requires_grad for weight in other.parameters())
