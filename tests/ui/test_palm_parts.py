@@ -1,13 +1,14 @@
 """The PaLM tab's parts that need no browser: visitors' scopes, merged streams, words and colours."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from palm_demo.checkpoints import load_adapter, save_adapter
-from palm_demo.errors import BusyError, PromptError, ScopeError, TeachingError
+from palm_demo.errors import BusyError, CheckpointError, PromptError, ScopeError, TeachingError
 from palm_demo.scoring import TokenProbability
 from palm_demo.settings import load_settings
 
@@ -205,3 +206,80 @@ def test_lessons_are_checked(tmp_path):
     for settings, said in (((61, 4, 0.003, 0), "seconds is 61"), ((60, 9, 0.003, 0), "rank is 9")):
         with pytest.raises(TeachingError, match=said):
             teaching_settings(limits, *settings)
+
+
+# two at once
+
+
+def test_a_place_is_taken_before_the_scope_is_made(own):
+    with own.place("me", " one ") as first, own.place("me", "two") as second:
+        assert (first.name, second.name) == ("one", "two")
+        with pytest.raises(ScopeError, match="you have 2 scopes and 2 fit"):
+            own.check_room("me", "three")
+        with pytest.raises(ScopeError, match="already have a scope 'one'"), own.place("me", "one"):
+            pass
+        with own.place("you", "one"), pytest.raises(BusyError, match="keeps 3 scopes"):
+            own.check_room("her", "one")
+        first.keep(adapter_of(own))
+        first.keep(adapter_of(own, rank=3))
+    assert own.names("me") == ["one"]
+    assert own.scope("me", "own/one").rank == 3
+    assert own.check_room("me", "two") == "two"
+
+
+def test_of_many_at_once_as_many_are_kept_as_fit(own, tmp_path):
+    barrier = threading.Barrier(8)
+
+    def upload(number: int) -> bool:
+        barrier.wait()
+        try:
+            with own.place("me", f"mine{number % 4}") as place:
+                place.keep(adapter_of(own))
+        except ScopeError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as visitors:
+        kept = sum(visitors.map(upload, range(8)))
+    assert kept == len(own.names("me")) == 2
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 2
+
+
+def test_keeping_beyond_the_caps_is_refused_and_leaves_no_file(own, tmp_path):
+    for name in ("one", "two"):
+        own.keep("me", name, adapter_of(own))
+    with pytest.raises(ScopeError, match="you have 2 scopes"):
+        own.keep("me", "three", adapter_of(own))
+    own.keep("you", "one", adapter_of(own))
+    with pytest.raises(BusyError, match="keeps 3 scopes"):
+        own.keep("her", "one", adapter_of(own))
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 3
+
+
+def test_what_was_in_the_making_when_its_visitor_left_is_not_kept(own, tmp_path):
+    with own.place("me", "one") as place:
+        own.leave("me")
+        with pytest.raises(ScopeError, match="a visit that is over"):
+            place.keep(adapter_of(own))
+        with own.place("me", "one") as again:
+            with pytest.raises(ScopeError, match="a visit that is over"):
+                place.keep(adapter_of(own))
+            again.keep(adapter_of(own))
+    assert own.names("me") == ["one"] and len(list(tmp_path.rglob("*.safetensors"))) == 1
+
+
+def test_removing_what_went_with_its_visitor_is_refused(own, monkeypatch):
+    own.keep("me", "one", adapter_of(own))
+    own.leave("me")
+    with pytest.raises(ScopeError, match="you have no scope 'one'"):
+        own.remove("me", "one")
+
+
+def test_a_scope_with_absurd_weights_is_not_taken(own, tmp_path):
+    absurd = adapter_of(own)
+    for weight in absurd.parameters():
+        weight.data.fill_(1e6)
+    save_adapter(tmp_path / "odd.safetensors", own.session.palm, absurd)
+    with pytest.raises(CheckpointError, match="times the weights"), own.place("me", "odd"):
+        load_adapter(tmp_path / "odd.safetensors", own.session.palm)
+    assert own.check_room("me", "odd") == "odd"

@@ -4,7 +4,8 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,11 +31,15 @@ class OwnScope:
 
 
 class OwnScopes:
-    """Visitor (session hash) -> name -> scope. Capped by visitor, in all, and by age."""
+    """Visitor (session hash) -> name -> scope. Capped by visitor, in all, and by age.
+
+    What is being taught or uploaded has its place from the beginning: caps are checked and taken in one step.
+    """
 
     def __init__(self, session: Session, limits: Limits, clock: Callable[[], float] = time.monotonic):
         self.session, self.limits, self.clock = session, limits, clock
         self._kept: dict[str, dict[str, OwnScope]] = {}
+        self._reserved: dict[str, set[str]] = {}
         self._lock = threading.RLock()
 
     def names(self, visitor: str) -> list[str]:
@@ -74,47 +79,84 @@ class OwnScopes:
         """The name, stripped, if a scope can be kept under it. Raises ScopeError, or BusyError when
         the page keeps as many as it can."""
         name = name.strip() if isinstance(name, str) else ""
-        own = self.names(visitor)
         if not SCOPE_NAME.fullmatch(name):
             raise ScopeError(
                 f"scope name {name!r:.80} is not allowed; use letters, digits, '-' and '_', at most 64"
             )
-        if name in own:
-            raise ScopeError(f"you already have a scope {name!r}; remove it first or choose a new name")
-        if len(own) >= self.limits.own_scopes:
-            raise ScopeError(f"you have {len(own)} scopes and {self.limits.own_scopes} fit; remove one first")
         with self._lock:
-            if sum(map(len, self._kept.values())) >= self.limits.own_scopes_of_all:
+            self._forget_the_old()
+            own = {*self._kept.get(visitor, ()), *self._reserved.get(visitor, ())}
+            if name in own:
+                raise ScopeError(f"you already have a scope {name!r}; remove it first or choose a new name")
+            if len(own) >= self.limits.own_scopes:
+                raise ScopeError(
+                    f"you have {len(own)} scopes and {self.limits.own_scopes} fit; remove one first"
+                )
+            if self._places_taken() >= self.limits.own_scopes_of_all:
                 raise BusyError(
                     f"the page keeps {self.limits.own_scopes_of_all} scopes of its visitors, and no more "
                     "fit; try again later"
                 )
         return name
 
-    def keep(self, visitor: str, name: str, adapter: Adapter) -> None:
-        """Under a name that `check_room` gave; in place of what it had before, where it had."""
-        folder = Path(get_upload_folder(), secrets.token_hex(16))
-        file = folder / f"{name}.safetensors"
-        self.session.save_adapter(adapter, file)
+    @contextmanager
+    def place(self, visitor: str, name: str) -> Iterator["Place"]:
+        """A place that nobody else can take, for a scope in the making; free again afterwards unless a scope
+        was kept in it. Raises as `check_room`."""
         with self._lock:
-            own = self._kept.setdefault(visitor, {})
-            before = own.get(name)
-            own[name] = OwnScope(adapter, file, self.clock())
+            name = self.check_room(visitor, name)
+            reserved = self._reserved.setdefault(visitor, set())
+            reserved.add(name)
+        try:
+            yield Place(self, visitor, name, reserved)
+        finally:
+            with self._lock:
+                reserved.discard(name)
+                if self._reserved.get(visitor) is reserved and not reserved:
+                    del self._reserved[visitor]
+
+    def keep(self, visitor: str, name: str, adapter: Adapter) -> None:
+        """In place of what the name had before, where it had. Raises as `check_room` where none is free."""
+        self._keep(visitor, name, adapter, lambda: self._check_new(visitor, name))
+
+    def _check_new(self, visitor: str, name: str) -> None:
+        if name not in self._kept.get(visitor, {}):
+            self.check_room(visitor, name)
+
+    def _keep(self, visitor: str, name: str, adapter: Adapter, check: Callable[[], None]) -> None:
+        """check: is called, and may raise, in one step with what follows."""
+        file = Path(get_upload_folder(), secrets.token_hex(16), f"{name}.safetensors")
+        kept = OwnScope(adapter, file, self.clock())
+        try:
+            self.session.save_adapter(adapter, file)
+            with self._lock:
+                check()
+                own = self._kept.setdefault(visitor, {})
+                before, own[name] = own.get(name), kept
+        except BaseException:
+            _delete(kept)
+            raise
         if before is not None:
             _delete(before)
 
     def remove(self, visitor: str, name: str) -> None:
-        gone = self.find(visitor, name)
         with self._lock:
-            self._kept[visitor].pop(name, None)
+            gone = self.find(visitor, name)
+            del self._kept[visitor][name]
         _delete(gone)
 
     def leave(self, visitor: str) -> None:
-        """Forgets all that a visitor who left had."""
+        """Forgets all that a visitor who left had, and whatever is still in the making."""
         with self._lock:
             gone = self._kept.pop(visitor, {})
+            self._reserved.pop(visitor, None)
         for scope in gone.values():
             _delete(scope)
+
+    def _places_taken(self) -> int:
+        """Of all visitors, kept or in the making."""
+        visitors = self._kept.keys() | self._reserved.keys()
+        return sum(len({*self._kept.get(v, ()), *self._reserved.get(v, ())}) for v in visitors)
 
     def _forget_the_old(self) -> None:
         oldest = self.clock() - 60 * self.limits.own_scope_minutes
@@ -124,6 +166,26 @@ class OwnScopes:
                     _delete(own.pop(name))
             if not own:
                 del self._kept[visitor]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one visitor's scope goes when it is made."""
+
+    scopes: OwnScopes
+    visitor: str
+    name: str
+    reserved: set[str]
+
+    def keep(self, adapter: Adapter) -> None:
+        """In place of what was kept here before. Raises ScopeError where the visitor has left."""
+        self.scopes._keep(self.visitor, self.name, adapter, self._check)
+
+    def _check(self) -> None:
+        if self.scopes._reserved.get(self.visitor) is not self.reserved:
+            raise ScopeError(
+                f"the scope {self.name!r} belongs to a visit that is over; open the page and teach it again"
+            )
 
 
 def _delete(scope: OwnScope) -> None:

@@ -108,15 +108,16 @@ def teaching_tab(
     @on_page
     def stream(request: gr.Request, text: str, name: str, *settings):
         visitor = request.session_hash
-        with stops.running(visitor, TAB) as stopped:
-            text, name = check_lesson(text, limits), own.check_room(visitor, name)
+        text = check_lesson(text, limits)
+        with stops.running(visitor, TAB) as stopped, own.place(visitor, name) as place:
+            name = place.name
             curves, kept, unchanged = [], None, [gr.skip()] * (2 + len(pickers))
             for progress in session.teach(text, stopped=stopped, **teaching_settings(limits, *settings)):
                 shown, drawn = unchanged, gr.skip()
                 better = kept is not None and progress.adapter is not kept
                 kept = progress.adapter  # at first one that changes nothing yet
                 if better and stops.wanted(visitor, TAB, stopped):
-                    own.keep(visitor, name, kept)
+                    place.keep(kept)
                     shown = shelf(visitor, name)
                 if progress.bits_per_byte is not None:
                     curves.append((progress.step, progress.bits_per_byte))
@@ -131,13 +132,13 @@ def teaching_tab(
     @on_page
     def take_scope(request: gr.Request, path: str):
         visitor, path = request.session_hash, Path(path)
-        name = own.check_room(visitor, path.stem)
-        try:
-            adapter = session.load_adapter(path, limits.teaching_rank)
-        except CheckpointError as error:  # of the whole path, only the name is the visitor's business
-            raise CheckpointError(str(error).replace(str(path), path.name)) from error
-        own.keep(visitor, name, adapter)
-        return shelf(visitor, name)
+        with own.place(visitor, path.stem) as place:
+            try:
+                adapter = session.load_adapter(path, limits.teaching_rank)
+            except CheckpointError as error:  # of the whole path, only the name is the visitor's business
+                raise CheckpointError(str(error).replace(str(path), path.name)) from error
+            place.keep(adapter)
+        return shelf(visitor, place.name)
 
     @on_page
     def drop(request: gr.Request, name: str | None, *picked: str | list[str]):
