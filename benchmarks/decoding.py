@@ -13,6 +13,7 @@ from benchmarks import subjects
 from benchmarks.measuring import ReadMemory, Side, arguments, machine, medians, table, times
 from palm_demo.generation.stream import quietly
 from palm_demo.models import PaLM
+from palm_demo.projection import pack_
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 PROMPT, NEW = 16, 256
@@ -34,7 +35,7 @@ class Subjects:
 
     def __init__(self, size: str, dtype: torch.dtype, device: torch.device):
         ours, reference = subjects.palms(size)
-        self.ours, self.reference = ours.to(device, dtype), reference.to(device, dtype)
+        self.ours, self.reference = pack_(ours.to(device, dtype)), reference.to(device, dtype)
         self.llama = subjects.llama(size).to(device, dtype)
         self.vocab, self.device = ours.size.vocab, device
 

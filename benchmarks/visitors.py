@@ -16,6 +16,7 @@ from benchmarks.measuring import arguments, machine, medians, table, times
 from palm_demo.generation import BatchLimits, ContinuousBatch, Row, Sampler, Sampling
 from palm_demo.models import PaLM
 from palm_demo.models.palm import PaLMCache
+from palm_demo.projection import pack_
 from palm_demo.threads import apart
 
 VISITORS = 16
@@ -57,7 +58,7 @@ def new_palm(size: str, dtype: torch.dtype, device: torch.device) -> PaLM:
     for name in filter(None, SCOPES):
         for weight in palm.add_scope(name, rank=8).requires_grad_(False).parameters():
             weight.normal_(std=0.02)
-    return palm.to(device, dtype)
+    return pack_(palm.to(device, dtype))
 
 
 def serve(palm: PaLM, wanted: Sequence[Request], at_once: int) -> list[list[int]]:

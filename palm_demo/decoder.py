@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from palm_demo.attention import Causal, LayerAttention, Pattern
 from palm_demo.cache import KVCache
 from palm_demo.lora import LayerAdapter
-from palm_demo.parts import Rotation, Style
+from palm_demo.parts import Rotation, Style, TiedHead
 from palm_demo.projection import Projection
 
 Bridge = Callable[[Tensor], Tensor]
@@ -109,6 +109,11 @@ class Decoder(nn.Module):
         """For so many rows of at most `capacity` tokens, all in use and empty."""
         size = self.size
         return KVCache(size.depth, rows, capacity, size.dim_head, self.embedding.weight)
+
+    def pack_(self) -> None:
+        """Packs the head, where it is the embedding; see `projection.pack_`."""
+        if isinstance(self.head, TiedHead):
+            self.head.pack_embedding_(self.embedding)
 
     def logits(self, states: Tensor) -> Tensor:
         """(..., dim) states of the last block -> (..., vocab)."""

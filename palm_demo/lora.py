@@ -6,7 +6,7 @@ that everybody may use, an adapter that only its owner has, or a mix of such, ea
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 
@@ -248,10 +248,9 @@ class Scopes(nn.Module):
         originals = []
         with torch.no_grad():
             for layer, block in zip(mixed(parts).layers, blocks, strict=True):
-                originals.append((block.fused.weight.clone(), block.attention_out.weight.clone()))
-                added = torch.cat([layer[p].weight for p in INPUTS], dim=1).T
-                block.fused.weight[: len(added)] += added.to(block.fused.weight.dtype)
-                block.attention_out.weight += layer["out"].weight.T.to(block.fused.weight.dtype)
+                originals.append((block.fused.dense().clone(), block.attention_out.dense().clone()))
+                block.fused.change_(_adding(torch.cat([layer[p].weight for p in INPUTS], dim=1).T))
+                block.attention_out.change_(_adding(layer["out"].weight.T))
         self.merged[name] = Merged(strengths(scope), originals)
 
     def unmerge(self, scope: Scope, blocks: nn.ModuleList) -> None:
@@ -262,8 +261,17 @@ class Scopes(nn.Module):
             raise ScopeError(f"scope {last!r} was merged after {name!r}; unmerge {last!r} first")
         with torch.no_grad():
             for block, (fused, out) in zip(blocks, self.merged.pop(name).before, strict=True):
-                block.fused.weight.copy_(fused)
-                block.attention_out.weight.copy_(out)
+                block.fused.change_(lambda _, before=fused: before)
+                block.attention_out.change_(lambda _, before=out: before)
+
+
+def _adding(added: Tensor) -> Callable[[Tensor], Tensor]:
+    """Weight -> the same with this added to its first rows."""
+
+    def change(weight: Tensor) -> Tensor:
+        return torch.cat((weight[: len(added)] + added.to(weight.dtype), weight[len(added) :]))
+
+    return change
 
 
 def _side_by_side(parts: Sequence[LoRA]) -> LowRank:

@@ -13,7 +13,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from palm_demo.projection import Layout, project
+from palm_demo import packing
+from palm_demo.packing import PackedWeight
+from palm_demo.projection import decodes, linear, linear_in_fp32, multiply_packed
 
 
 class LayerNorm(nn.Module):
@@ -177,18 +179,45 @@ class NormalizedQK(nn.Module):
 
 
 class TiedHead(nn.Module):
-    """Logits by the embedding itself (PaLM, section 2: shared input-output embeddings)."""
+    """Logits by the embedding itself (PaLM, section 2: shared input-output embeddings).
+
+    A packed head has the embedding in a form for products, and the embedding itself lies in a file then, of
+    which lookups read the rows they want: what memory holds of it the system can take back.
+    """
+
+    _packed: tuple[tuple, PackedWeight] | None = None
 
     def __init__(self, embedding: nn.Embedding):
         super().__init__()
         nn.init.normal_(embedding.weight, std=0.02)
-        self.layout = Layout()
 
     def forward(self, states: Tensor, embedding: nn.Embedding) -> Tensor:
+        weight, packed = embedding.weight, self._packed
+        if packed is not None and packed[0] == _version(weight) and decodes(states, weight):
+            return multiply_packed(states, packed[1], dtype=torch.float32)
         if states.dtype != torch.bfloat16:
-            return project(states, embedding.weight, self.layout)
-        # in bf16, logits around 5 would lie 0.03 apart
-        return project(states, embedding.weight, self.layout, decoded=torch.float32).float()
+            return linear(states, weight)
+        return linear_in_fp32(states, weight)  # in bf16, logits around 5 would lie 0.03 apart
+
+    def pack_embedding_(self, embedding: nn.Embedding) -> None:
+        """Packs the embedding for products beside the table for lookups, where a processor gains by it."""
+        weight = embedding.weight
+        if self._packed is not None and self._packed[0] == _version(weight):
+            return
+        half = weight.dtype == torch.bfloat16
+        packed = packing.pack_for_fp32_sums(weight) if half else packing.pack(weight)
+        if packed is not None:
+            weight.requires_grad_(False).data = packing.mapped(weight)
+        self._packed = packed and (_version(weight), packed)
+
+    def __getstate__(self) -> dict:
+        """For copies and pickles: a plain one."""
+        return {name: value for name, value in self.__dict__.items() if name != "_packed"}
+
+
+def _version(weight: Tensor) -> tuple:
+    """Which numbers a weight holds: that of another differs, and its own once it was changed."""
+    return weight.data_ptr(), weight.dtype, weight.device, None if weight.is_inference() else weight._version
 
 
 class BiasedHead(nn.Module):

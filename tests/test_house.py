@@ -12,7 +12,8 @@ import pytest
 HOUSE = Path(__file__).resolve().parents[1]
 PACKAGE = HOUSE / "palm_demo"
 LAYERS = (
-    {"projection", "installation"},
+    {"packing", "installation"},
+    {"projection"},
     {
         "errors",
         "threads",

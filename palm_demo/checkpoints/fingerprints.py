@@ -13,8 +13,8 @@ def fingerprint(weights: Mapping[str, Tensor]) -> str:
     """Of weights by their names, as they are stored: in bf16, so that a cast to fp32 and back changes
     nothing."""
     seen = hashlib.sha256()
-    for name, weight in sorted(weights.items()):
-        stored = weight.detach().to("cpu", torch.bfloat16).contiguous()
+    for name in sorted(weights):
+        stored = weights[name].detach().to("cpu", torch.bfloat16).contiguous()
         seen.update(f"{name}{tuple(stored.shape)}".encode())
         seen.update(stored.flatten().view(torch.uint8).numpy())
     return seen.hexdigest()[:DIGITS]

@@ -91,7 +91,7 @@ class Captioner(nn.Module, ABC):
         latents (b, dim_latents). Raises PromptError on a text longer than the context."""
 
     @abstractmethod
-    def latent_weights(self) -> dict[str, Tensor]:
+    def latent_weights(self) -> Mapping[str, Tensor]:
         """Those that latents depend on, by their names."""
 
     @property

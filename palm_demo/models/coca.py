@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from palm_demo.decoder import Size
 from palm_demo.models.captioner import Captioner, Stack
 from palm_demo.models.mammut import ImageFeatures
+from palm_demo.projection import Weights
 from palm_demo.vision import TokensOfViT, VisionTower
 
 FOR_CAPTIONS = ("text_decoder.", "logit_scale")
@@ -52,7 +53,7 @@ class CoCa(Captioner):
         return F.normalize(pooled.float(), dim=-1)
 
     def latent_weights(self) -> dict[str, Tensor]:
-        return {name: t for name, t in self.state_dict().items() if not name.startswith(FOR_CAPTIONS)}
+        return Weights(self, without=FOR_CAPTIONS)
 
     def make_masks_(self) -> "CoCa":
         """What no file holds, and a model made on the meta device lacks: the text half's causal mask."""

@@ -1,6 +1,6 @@
 """MaMMUT (Kuo et al. 2023): one decoder run twice, for contrast and for captions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from palm_demo.distributed import gather_rows, joint_mean
 from palm_demo.errors import PromptError
 from palm_demo.models.palm import IGNORED, cross_entropy, last_states
 from palm_demo.parts import LayerNorm, Style
+from palm_demo.projection import Weights
 from palm_demo.resampler import AttentionPool
 
 LARGEST_SCALE = 100.0
@@ -183,11 +184,11 @@ class MaMMUT(nn.Module):
         summary = self.text_pass(self.decoder, ids, real, self.summary)
         return F.normalize(self.text_to_latents(self.summary_norm(summary)).float(), dim=-1)
 
-    def latent_weights(self) -> dict[str, Tensor]:
+    def latent_weights(self) -> Mapping[str, Tensor]:
         """Those that latents depend on, by their names: two models that have the same embed alike,
         whatever their captions."""
         others = ("bridges.", "memory.", "log_scale")
-        return {name: weight for name, weight in self.state_dict().items() if not name.startswith(others)}
+        return Weights(self, without=others)
 
     def similarity(self, texts: Tensor, images: Tensor) -> Tensor:
         """Unit latents (t, d), (i, d) -> (t, i) scaled cosines, in fp32 under autocast too: while

@@ -15,6 +15,7 @@ from palm_demo.clip import ResidualAttentionBlock
 from palm_demo.decoder import Size
 from palm_demo.models.captioner import Captioner, Stack
 from palm_demo.models.mammut import ImageFeatures
+from palm_demo.projection import Weights
 from palm_demo.vision import VisionTower
 
 FOR_CAPTIONS = ("text.cross_attn.", "text.text_projection", "map_viz2txt_kv", "logit_scale")
@@ -78,4 +79,4 @@ class OpenMaMMUT(Captioner):
         return F.normalize(states.float().mean(dim=1), dim=-1)
 
     def latent_weights(self) -> dict[str, Tensor]:
-        return {name: t for name, t in self.state_dict().items() if not name.startswith(FOR_CAPTIONS)}
+        return Weights(self, without=FOR_CAPTIONS)

@@ -27,10 +27,12 @@ from palm_demo.profiles import (
     free_disk,
     free_memory,
     in_cache,
+    on_zerogpu,
     read_profile,
     untold,
 )
 from palm_demo.profiles.memory import GB
+from palm_demo.projection import pack_
 from palm_demo.prompting import OPENFLAMINGO, OURS
 from palm_demo.session.bundled import Bundled
 from palm_demo.session.released import flamingo_system, mammut_system, palm_system
@@ -64,6 +66,9 @@ def load(
     """
     limits = batch_limits or BatchLimits()
     systems = _bundled(limits) if profile == TINY else _released(profile, limits, tell)
+    if not on_zerogpu():  # there a GPU computes
+        for system in systems.by_name.values():
+            pack_(system.model)
     turns = Turns(limits.waiting + limits.rows, limits.waiting_of_one)
     return Session(systems, media_limits or MediaLimits(), gallery_place, turns)
 
