@@ -16,11 +16,15 @@ class RowCache(ABC):
     """Keys and values of some layers for rows that differ in length.
 
     keys, values: (layers, rows, heads, capacity, d). The first `len(lengths)` rows are in use; a
-    row that leaves is replaced by the last one, so that a step reads one block of memory.
+    row that leaves is replaced by the last one, so that a step reads one block of memory. What no row in
+    use has taken in is zero: a mask hides it, but a number there that is not finite would come through
+    as 0 * inf.
     """
 
     def __init__(self, keys: Tensor, values: Tensor, lengths: list[int]):
         self.keys, self.values, self.lengths = keys, values, lengths
+        self._ends = [self.capacity] * len(lengths)
+        """How far each row has been written to: beyond its length where it was padded, or a step failed."""
 
     @property
     def capacity(self) -> int:
@@ -33,7 +37,9 @@ class RowCache(ABC):
 
     def clear(self) -> None:
         """Takes all rows out of use."""
-        self.lengths = []
+        for row, end in enumerate(self._ends):
+            self._wipe(row, 0, end)
+        self.lengths, self._ends = [], []
 
     def put(self, other: "RowCache") -> None:
         """Takes in the only row of another cache, behind the rows in use.
@@ -45,6 +51,7 @@ class RowCache(ABC):
         self.keys[:, row, :, :length] = other.keys[:, 0, :, :length]
         self.values[:, row, :, :length] = other.values[:, 0, :, :length]
         self.lengths.append(length)
+        self._ends.append(length)
 
     @abstractmethod
     def _make_room(self, tokens: int) -> None:
@@ -52,17 +59,25 @@ class RowCache(ABC):
 
     def drop(self, row: int) -> None:
         """Takes a row out of use; the last one in use moves into its place."""
-        last, length = len(self.lengths) - 1, self.lengths[-1]
+        last, length, end = len(self.lengths) - 1, self.lengths[-1], self._ends[-1]
         if row != last:
-            self.keys[:, row, :, :length] = self.keys[:, last, :, :length]
-            self.values[:, row, :, :length] = self.values[:, last, :, :length]
-            self.lengths[row] = length
+            self.keys[:, row, :, :end] = self.keys[:, last, :, :end]
+            self.values[:, row, :, :end] = self.values[:, last, :, :end]
+            self._wipe(row, end, self._ends[row])
+            self.lengths[row], self._ends[row] = length, end
+        self._wipe(last, 0, end)
         self.lengths.pop()
+        self._ends.pop()
+
+    def _wipe(self, row: int, start: int, stop: int) -> None:
+        self.keys[:, row, :, start:stop] = 0
+        self.values[:, row, :, start:stop] = 0
 
     def reorder(self, rows: list[int]) -> None:
         """Rows in use become copies of those named, in that order, as many as are named."""
         self.keys, self.values = self.keys[:, rows], self.values[:, rows]
         self.lengths = [self.lengths[row] for row in rows]
+        self._ends = [self._ends[row] for row in rows]
 
     def visible(self, tokens: int) -> tuple[Tensor, Tensor]:
         """Views of the rows in use, up to so many tokens: (layers, b, heads, tokens, d) twice."""
@@ -81,6 +96,7 @@ class KVCache(RowCache):
         """`like` gives dtype and device. heads: 1 where all heads of a block share keys and values."""
         keys = like.new_zeros((depth, batch, heads, capacity, dim_head))
         super().__init__(keys, torch.zeros_like(keys), [0] * batch)
+        self._ends = [0] * batch
 
     def extend_by(self, new_tokens: int) -> "CachedCausal":
         """The attention pattern for the next `new_tokens` of every row.
@@ -88,6 +104,8 @@ class KVCache(RowCache):
         Raises CapacityError when a row would outgrow the cache.
         """
         self._make_room(max(self.lengths) + new_tokens)
+        reached = zip(self._ends, self.lengths, strict=True)
+        self._ends = [max(end, length + new_tokens) for end, length in reached]
         return CachedCausal(self, new_tokens)
 
     def advance(self, new_tokens: list[int]) -> None:

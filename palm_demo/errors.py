@@ -32,6 +32,10 @@ class SamplingError(PalmDemoError):
     """A sampling setting outside its range."""
 
 
+class NotFiniteError(PalmDemoError):
+    """A text for which a model computed no finite numbers: its scope, or the weights, are out of range."""
+
+
 class CheckpointError(PalmDemoError):
     """A weights file that is missing, damaged, or of another model."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from palm_demo.errors import NotFiniteError
 from palm_demo.lora import Scope
 from palm_demo.models.palm import IGNORED, PaLM
 from palm_demo.tokenizer import Tokenizer
@@ -52,12 +53,14 @@ def author_probabilities(bits: Mapping[str, float], text: str) -> dict[str, floa
 def nats_of(palm: PaLM, tokenizer: Tokenizer, text: str, scope: Scope, context: int) -> float:
     """Minus the logarithm of a text's probability. Each token is predicted once, from at least
     half a window of `context` tokens where the text is long enough. Raises ScopeError on an
-    unknown scope."""
+    unknown scope, NotFiniteError."""
     nats = 0.0
     for inputs, labels in _batches(palm, tokenizer.encode(text), tokenizer.bos_id, context):
         with piece():
             loss = palm.loss(inputs, labels, [scope] * len(inputs))
         nats += loss.item() * int((labels != IGNORED).sum())
+    if not math.isfinite(nats):
+        raise _nothing_to_say(scope)
     return nats
 
 
@@ -72,6 +75,8 @@ def token_probabilities(
         learned = labels != IGNORED
         with piece():
             chances = palm(inputs, scopes=[scope] * len(inputs))[learned].float().softmax(dim=-1)
+        if not chances.isfinite().all():
+            raise _nothing_to_say(scope)
         probable += chances.gather(1, labels[learned][:, None])[:, 0].tolist()
         best, best_ids = chances.topk(ALTERNATIVES)
         spelled = map(tokenizer.spelled, best_ids.flatten().tolist())
@@ -80,6 +85,16 @@ def token_probabilities(
         TokenProbability(piece, own, tuple(likeliest[place * ALTERNATIVES : (place + 1) * ALTERNATIVES]))
         for place, (piece, own) in enumerate(zip(pieces, probable, strict=True))
     ]
+
+
+def _nothing_to_say(scope: Scope) -> NotFiniteError:
+    named = (
+        f"the scope {scope!r}" if isinstance(scope, str) else "the base" if scope is None else "this scope"
+    )
+    return NotFiniteError(
+        f"with {named} the model's numbers for this text are not finite, so it cannot be judged; take "
+        "another scope, or weights that are whole"
+    )
 
 
 def _batches(palm: PaLM, ids: list[int], bos_id: int, context: int) -> Iterator[tuple[Tensor, Tensor]]:

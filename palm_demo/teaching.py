@@ -1,5 +1,6 @@
 """Teaching a scope: an adapter learns a text here and now, while the model and all who use it go on."""
 
+import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -13,9 +14,10 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from palm_demo.arguments import check_number, shown
-from palm_demo.errors import TeachingError
+from palm_demo.errors import NotFiniteError, TeachingError
 from palm_demo.lora import Adapter
 from palm_demo.models.palm import IGNORED, PaLM
+from palm_demo.packing import onednn_knows_bf16
 from palm_demo.scoring import bits_per_byte
 from palm_demo.threads import apart
 from palm_demo.tokenizer import Tokenizer
@@ -212,10 +214,13 @@ class _Pupil:
 
     @apart
     def judge(self, text: str) -> float:
-        """Bits per byte of a text under the mean."""
+        """Bits per byte of a text under the mean; infinitely many where that is out of range."""
         text = text[:JUDGED_CHARACTERS]
-        with self.computation.going_on():
-            return bits_per_byte(self.palm, self.tokenizer, text, self.mean.module, self.context)
+        try:
+            with self.computation.going_on():
+                return bits_per_byte(self.palm, self.tokenizer, text, self.mean.module, self.context)
+        except NotFiniteError:
+            return math.inf
 
     @apart
     def mean_adapter(self) -> Adapter:
@@ -239,4 +244,4 @@ def _mean_of_the_latest(mean: Tensor, weight: Tensor, steps: Tensor) -> Tensor:
 
 
 def _quicker_in_bf16(device: torch.device) -> bool:
-    return device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return device.type != "cpu" or onednn_knows_bf16()

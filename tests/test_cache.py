@@ -117,3 +117,101 @@ def test_a_bfloat16_model_has_a_bfloat16_cache_and_fp32_logits(new_palm, new_ids
     assert logits.dtype == full.dtype == torch.float32
     assert_close(logits[0], full[0, 5], atol=0.3, rtol=0.1)
     assert_close(palm.extend(torch.stack((ids[0, 6], ids[1, 4])), cache)[1], full[1, 4], atol=0.3, rtol=0.1)
+
+
+# rows that are given back
+
+
+def filled_with(cache, number: float) -> None:
+    """All that rows in use have taken in."""
+    for row, length in enumerate(cache.lengths):
+        cache.keys[:, row, :, :length] = number
+        cache.values[:, row, :, :length] = number
+
+
+def unused(cache) -> torch.Tensor:
+    """What no row in use has taken in."""
+    kept = torch.zeros(cache.keys.shape[1], cache.capacity, dtype=torch.bool)
+    for row, length in enumerate(cache.lengths):
+        kept[row, :length] = True
+    return torch.cat([store[:, :, 0][:, ~kept] for store in (cache.keys, cache.values)])
+
+
+@pytest.mark.parametrize("leaving", [0, 1, 2])
+@pytest.mark.parametrize("number", [float("inf"), float("nan"), 1e30], ids=str)
+def test_a_row_that_is_given_back_leaves_nothing(leaving, number, new_palm, new_ids):
+    palm, ids = new_palm(), new_ids(3, 6)
+    cache = palm.new_cache(4, 12)
+    for row, length in enumerate((3, 6, 4)):
+        cache.put(palm.prefill(ids[row : row + 1, :length], [length], length)[1])
+    filled_with(cache.tokens, number)
+    cache.drop(leaving)
+    assert not unused(cache.tokens).any()
+    cache.drop(0)
+    cache.drop(0)
+    assert not cache.tokens.keys.any() and not cache.tokens.values.any()
+
+
+def test_a_step_that_failed_leaves_nothing_either(new_palm, new_ids):
+    palm, ids = new_palm(), new_ids(2, 6)
+    cache = palm.new_cache(4, 12)
+    for row, length in enumerate((3, 6)):
+        cache.put(palm.prefill(ids[row : row + 1, :length], [length], length)[1])
+    half_done = cache.tokens.extend_by(1)
+    half_done.remember(0, torch.full((2, 1, 1, 16), torch.inf), torch.full((2, 1, 1, 16), torch.nan))
+    cache.drop(1)
+    cache.drop(0)
+    assert not cache.tokens.keys.any() and not cache.tokens.values.any()
+
+
+def test_clearing_leaves_nothing(new_palm, new_ids):
+    _, cache = new_palm().prefill(new_ids(2, 4), [4, 2], 8)
+    filled_with(cache.tokens, torch.inf)
+    cache.tokens.clear()
+    assert not cache.tokens.keys.any() and not cache.tokens.values.any()
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("nan")], ids=str)
+def test_whoever_gets_a_row_next_and_its_neighbours_do_not_see_who_had_it(number, new_palm, new_ids):
+    palm, ids = new_palm(), new_ids(3, 10)
+    full = palm(ids)
+    cache = palm.new_cache(3, 12)
+
+    def join(row: int, length: int) -> None:
+        cache.put(palm.prefill(ids[row : row + 1, :length], [length], length)[1])
+
+    join(0, 3)
+    join(1, 8)
+    cache.tokens.keys[:, 1, :, :8] = number
+    cache.tokens.values[:, 1, :, :8] = number
+    cache.drop(1)
+    join(2, 4)
+    logits = palm.extend(torch.stack((ids[0, 3], ids[2, 4])), cache)
+    assert_close(logits, torch.stack((full[0, 3], full[2, 4])), **close)
+    join(1, 8)
+    logits = palm.extend(torch.stack((ids[0, 4], ids[2, 5], ids[1, 8])), cache)
+    assert_close(logits, torch.stack((full[0, 4], full[2, 5], full[1, 8])), **close)
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("nan")], ids=str)
+def test_media_of_a_row_that_is_given_back_leave_nothing(number, new_flamingo, new_ids):
+    flamingo, ids = new_flamingo(), new_ids(3, 8)
+    marks = {0: (), 1: (0, 1, 3), 2: (1,)}
+    cache, full = flamingo.new_cache(3, 12), {}
+
+    def join(row: int) -> None:
+        media = [torch.randn(1, 3, 8, 8) for _ in marks[row]]
+        made = flamingo.embed_media(media, ids[row : row + 1]) if media else None
+        full[row] = flamingo.logits(ids[row : row + 1], made)[0]
+        cache.put(flamingo.prefill(ids[row : row + 1, :5], [5], 5, made)[1])
+
+    for row, places in marks.items():
+        ids[row, list(places)] = flamingo.media_token_id
+    join(0)
+    join(1)
+    for store in (cache.media.keys, cache.media.values, cache.tokens.keys, cache.tokens.values):
+        store[:, 1] = number
+    cache.drop(1)
+    join(2)
+    logits = flamingo.extend(torch.stack((ids[0, 5], ids[2, 5])), cache)
+    assert_close(logits, torch.stack((full[0][5], full[2][5])), **close)

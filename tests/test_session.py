@@ -2,6 +2,7 @@
 
 import random
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 import palm_demo
 from palm_demo import world
 from palm_demo.checkpoints import fingerprint
-from palm_demo.errors import MediaError, PromptError, SamplingError, ScopeError
+from palm_demo.errors import MediaError, NotFiniteError, PromptError, SamplingError, ScopeError
 from palm_demo.media import MediaLimits, decode_image
 from palm_demo.session import STRANGE, Session, picture_weights
 
@@ -302,3 +303,28 @@ def test_ids_that_are_not_text_never_come_out(session: Session):
 
 def test_which_bundled_weights_make_latents_is_what_the_session_says(session):
     assert picture_weights() == (session.fingerprint, session.dim_latents)
+
+
+@pytest.mark.parametrize("number", [1e6, 1e30, float("inf"), float("nan")], ids=str)
+def test_a_visitor_with_an_absurd_scope_spoils_nobody_elses_texts(session: Session, number):
+    """As on the page: others write before, beside and after."""
+    absurd = session.palm.new_adapter(4)
+    for weight in absurd.parameters():
+        weight.data.fill_(number)
+    scopes = [None, "doyle", "carroll", "shakespeare"]
+    asked = list(zip(("It was a", "The captain", "Once upon a time", "O sir,"), scopes, strict=True))
+
+    def write(prompt: str, scope) -> str:
+        try:
+            return session.generate(prompt, scope=scope, temperature=0, max_new_tokens=24)
+        except NotFiniteError as error:
+            return str(error)
+
+    alone = [write(*one) for one in asked]
+    mixed = [one for pair in zip(asked, [("And so", absurd)] * len(asked), strict=True) for one in pair]
+    with ThreadPoolExecutor(len(mixed)) as visitors:
+        together = list(visitors.map(lambda one: write(*one), mixed))
+    assert together[::2] == alone
+    assert [write(*one) for one in asked] == alone
+    with ThreadPoolExecutor(len(asked)) as visitors:
+        assert list(visitors.map(lambda one: write(*one), asked)) == alone

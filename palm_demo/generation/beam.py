@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from palm_demo.generation.sampling import check_finite
 from palm_demo.generation.stream import Extend, Prefill, quietly
 
 
@@ -55,8 +56,9 @@ def beam_search(
 
 
 def _log_probabilities(logits: Tensor, banned: Sequence[int]) -> Tensor:
-    """(b, vocab), in fp32 on the CPU."""
+    """(b, vocab), in fp32 on the CPU. Raises NotFiniteError."""
     logits = logits.detach().to("cpu", torch.float32, copy=True)
+    check_finite(logits)
     logits[:, list(banned)] = -torch.inf
     return logits.log_softmax(dim=-1)
 

@@ -1,5 +1,6 @@
 """One step of sampling: logits and history in, one id out."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from palm_demo.arguments import check_number, shown
-from palm_demo.errors import SamplingError
+from palm_demo.errors import NotFiniteError, SamplingError
 
 TINY = np.finfo(np.float64).tiny
 
@@ -81,8 +82,9 @@ class Sampler:
         self.random = np.random.default_rng(sampling.seed)
 
     def __call__(self, logits: Tensor, history: Sequence[int]) -> int:
-        """(vocab,) logits, the ids so far -> the next id."""
+        """(vocab,) logits, the ids so far -> the next id. Raises NotFiniteError."""
         logits = logits.detach().to("cpu", torch.float32, copy=True)
+        check_finite(logits)
         logits[self.banned] = -torch.inf
         if len(history) < self.least_tokens:
             logits[self.eos_id] = -torch.inf
@@ -109,6 +111,15 @@ class Sampler:
             if self.sampling.top_p == 1 or in_nucleus(probabilities, first, self.sampling.top_p):
                 return first
             speeds[probabilities <= probabilities[first]] = 0  # nor is what is no likelier
+
+
+def check_finite(logits: Tensor) -> None:
+    """Raises NotFiniteError where nothing can be told from logits: one of them is no number, or infinite."""
+    if not all(map(math.isfinite, torch.stack(logits.aminmax()).tolist())):
+        raise NotFiniteError(
+            "the model's numbers for this text are not finite any more, so no word can be chosen; take "
+            "another scope, or weights that are whole"
+        )
 
 
 def penalize_(logits: Tensor, history: Sequence[int], penalty: float) -> None:
