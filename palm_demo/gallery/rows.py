@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
 from io import BytesIO
 
 import numpy as np
 import pyarrow as pa
 from PIL import Image
+
+from palm_demo.threads import made_once
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Item:
     caption: str
     added: datetime
 
-    @cached_property
+    @made_once
     def image(self) -> Image.Image:
         """The thumbnail, decoded when it is asked for."""
         with Image.open(BytesIO(self.thumbnail)) as image:

@@ -1,7 +1,7 @@
 """PaLM (Chowdhery et al. 2022): a parallel decoder that reads and writes text."""
 
 from collections.abc import Sequence
-from functools import cached_property, partial
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from palm_demo.decoder import Decoder, Size
 from palm_demo.generation import Sampler, Sampling, stream_ids
 from palm_demo.lora import Adapter, AdapterShape, LayerAdapter, Scope, Scopes, for_rows
 from palm_demo.parts import Style
+from palm_demo.threads import made_once
 
 IGNORED = -100
 """A label that is not learned from; no token has this id."""
@@ -25,7 +26,7 @@ class PaLMCache:
     def __init__(self, tokens: KVCache, scopes: list[Adapter | None]):
         self.tokens, self.scopes = tokens, scopes
 
-    @cached_property
+    @made_once
     def adapters(self) -> list[LayerAdapter] | None:
         """One a block, put together when rows have changed."""
         return for_rows(self.scopes)

@@ -1,7 +1,5 @@
 """The weights that come along, as systems; each file is read when it is first needed."""
 
-from functools import cached_property
-
 from palm_demo import checkpoints
 from palm_demo.about import of_bundled
 from palm_demo.checkpoints.blueprints import PaLMBlueprint
@@ -10,6 +8,7 @@ from palm_demo.generation import BatchLimits
 from palm_demo.installation import ASSETS
 from palm_demo.models import Flamingo, MaMMUT, PaLM
 from palm_demo.session.systems import System
+from palm_demo.threads import made_once
 from palm_demo.tokenizer import Tokenizer
 from palm_demo.vision import VisionTower
 
@@ -23,32 +22,32 @@ class Bundled:
     def __init__(self, limits: BatchLimits):
         self.limits = limits
 
-    @cached_property
+    @made_once
     def palm(self) -> System[PaLM]:
         return self._system("palm", self._palm[0])
 
-    @cached_property
+    @made_once
     def flamingo(self) -> System[Flamingo]:
         path = WEIGHTS / "flamingo.safetensors"
         return self._system("flamingo", checkpoints.load_flamingo(path, self._palm[0], self._tower))
 
-    @cached_property
+    @made_once
     def mammut(self) -> System[MaMMUT]:
         return self._system("mammut", checkpoints.load_mammut(WEIGHTS / "mammut.safetensors", self._tower))
 
-    @cached_property
+    @made_once
     def familiarity(self) -> Familiarity:
         return checkpoints.load_familiarity(WEIGHTS / "familiarity.safetensors")
 
-    @cached_property
+    @made_once
     def _tokenizer(self) -> Tokenizer:
         return Tokenizer.load(ASSETS / "tokenizer.json")
 
-    @cached_property
+    @made_once
     def _tower(self) -> VisionTower:
         return checkpoints.load_tower(WEIGHTS / "tower.safetensors", ASSETS / "vision")
 
-    @cached_property
+    @made_once
     def _palm(self) -> tuple[PaLM, PaLMBlueprint]:
         palm, blueprint = checkpoints.load_palm(WEIGHTS / "palm.safetensors")
         for path in sorted((WEIGHTS / "scopes").glob("*.safetensors")):

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import chain
 from typing import Annotated, Any
 
@@ -21,7 +20,7 @@ from palm_demo.models import MaMMUT
 from palm_demo.prompting import check_length
 from palm_demo.session.loaded import ANSWERED, READ_SIDE, Loaded, preprocessed
 from palm_demo.session.many_pictures import in_parts
-from palm_demo.threads import apart
+from palm_demo.threads import apart, made_once
 from palm_demo.turns import in_line, piece
 
 MOST_ALTERNATIVES = 20
@@ -191,7 +190,7 @@ class MammutVerbs(Loaded):
             patches = self.mammut.tower(preprocessed(frames, self.mammut.tower, self.systems.mammut.device))
         return self.systems.familiarity(patches).max().item()
 
-    @cached_property
+    @made_once
     def fingerprint(self) -> str:
         """Which weights make the latents: those of a gallery are of no use to others."""
         return fingerprint(self.mammut.latent_weights())

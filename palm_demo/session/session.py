@@ -1,13 +1,12 @@
 """All verbs on one object, and its gallery."""
 
-from functools import cached_property
-
 from palm_demo.arguments import Picture, Text, Whole, checked, shown
 from palm_demo.errors import PromptError
 from palm_demo.gallery import EVERYTHING, Filters, Gallery, Hit, fill, open_gallery
 from palm_demo.session.flamingo import FlamingoVerbs
 from palm_demo.session.mammut import MammutVerbs
 from palm_demo.session.palm import PalmVerbs
+from palm_demo.threads import made_once
 
 MOST_HITS = 10_000
 
@@ -19,7 +18,7 @@ class Session(PalmVerbs, FlamingoVerbs, MammutVerbs):
     their texts are written side by side, in one batch for each model.
     """
 
-    @cached_property
+    @made_once
     def gallery(self) -> Gallery:
         """The pictures that `search` finds, kept in `gallery_place`; a new gallery begins with scenes
         of the picture world that no model was trained on. Raises GalleryError as `open_gallery` does."""

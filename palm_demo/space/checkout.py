@@ -4,13 +4,13 @@ import ast
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from huggingface_hub.utils import filter_repo_objects
 
 from palm_demo.errors import SpaceError
 from palm_demo.settings import Settings, load_settings
+from palm_demo.threads import made_once
 from palm_demo.typed_yaml import lines_of
 
 ALWAYS = ("Spacefile", "README.md", "requirements.txt")
@@ -27,17 +27,17 @@ class Checkout:
     def spacefile(self) -> Path:
         return self.root / "Spacefile"
 
-    @cached_property
+    @made_once
     def settings(self) -> Settings:
         """Raises FileError when the Spacefile has mistakes."""
         return load_settings(self.spacefile)
 
-    @cached_property
+    @made_once
     def tracked(self) -> list[str]:
         """Names of the files that git knows and that are there. Raises SpaceError outside of git."""
         return self._listed()
 
-    @cached_property
+    @made_once
     def allowed(self) -> list[str]:
         """The tracked files that the Spacefile allows: these go to the Space."""
         return self.matching(self.settings.files.allow)

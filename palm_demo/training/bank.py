@@ -6,7 +6,6 @@ To draw and look at the pictures of a step takes about as long as the step does.
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -16,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from palm_demo import world
+from palm_demo.threads import made_once
 from palm_demo.training.pictures import as_tensor, draw, normalized
 
 FRAMES = 8
@@ -36,7 +36,7 @@ class Bank:
     patches: Tensor
     counts: Tensor
 
-    @cached_property
+    @made_once
     def starts(self) -> Tensor:
         """(media,), the first frame of each."""
         return self.counts.cumsum(dim=0) - self.counts
