@@ -313,6 +313,19 @@ def test_an_adapter_comes_back_from_its_file_and_has_no_name(palm, new_ids, tmp_
         (lambda t: {min(t): min(t.items())[1] / 0}, {}, "no finite numbers"),
         (lambda t: {min(t): min(t.items())[1].int()}, {}, "no finite numbers"),
         (lambda t: {"layers.9.query.up": torch.zeros(1)}, {}, "unexpected: layers.9.query.up"),
+        (
+            lambda t: {name: torch.full_like(w, 1e6) for name, w in t.items()},
+            {},
+            "times the weights to the query",
+        ),
+        (lambda t: {name: 100 * w for name, w in t.items()}, {}, "a scope may add 100 times as much at most"),
+        (lambda t: {name: torch.zeros_like(w) for name, w in t.items()}, {}, "nothing but zeros in .*down"),
+        (lambda t: {min(t): min(t.items())[1].to(torch.float8_e4m3fn)}, {}, "in float8_e4m3fn"),
+        (lambda t: {min(t): min(t.items())[1].to(torch.float8_e5m2)}, {}, "in float8_e5m2"),
+        (lambda t: {min(t): min(t.items())[1].double() + 1e300}, {}, "no finite numbers"),
+        (None, {"rank": True}, "rank True; a scope's rank is"),
+        (None, {"rank": 5.0}, "rank 5.0; a scope's rank is"),
+        (None, {"base": ["x" * 10_000]}, "other base weights"),
     ],
 )
 def test_a_file_from_anywhere_is_refused_unless_it_is_a_scope_of_this_model(
@@ -343,3 +356,28 @@ def test_a_fingerprint_is_of_the_stored_weights_and_of_no_others(palm, new_palm)
     assert fingerprint(new_palm().decoder.state_dict()) != stored
     palm.decoder.blocks[0].ff_out.weight.data[0, 0] += 1
     assert fingerprint(palm.decoder.state_dict()) != stored
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["[" * 20_000, "{" * 20_000, '{"kind":' * 20_000, "[]", '"scope"', "1", "null", '{"kind": ["scope"]}'],
+)
+def test_a_header_that_is_no_description_is_refused(palm, said, tmp_path):
+    path = tmp_path / "odd.safetensors"
+    save_file(palm.scopes["doyle"].state_dict(), path, metadata={files.DESCRIPTION: said})
+    with pytest.raises(CheckpointError, match=r"not one of ours|holds a"):
+        load_adapter(path, palm)
+
+
+def test_a_scope_that_changes_nothing_yet_comes_back_from_its_file(palm, tmp_path):
+    save_adapter(tmp_path / "fresh.safetensors", palm, palm.new_adapter(2))
+    assert load_adapter(tmp_path / "fresh.safetensors", palm).rank == 2
+
+
+def test_an_absurd_scope_is_not_added_under_a_name(palm, tmp_path):
+    path = written(
+        palm, tmp_path / "odd.safetensors", lambda t: {n: torch.full_like(w, 1e6) for n, w in t.items()}
+    )
+    with pytest.raises(CheckpointError, match=r"adds .* times the weights"):
+        load_scope(path, palm, "odd")
+    assert palm.scopes.names == ["carroll", "doyle"]

@@ -8,6 +8,7 @@ from palm_demo.checkpoints.adapters import (
     save_scope,
 )
 from palm_demo.checkpoints.fingerprints import fingerprint
+from palm_demo.checkpoints.numbers import AttentionNorms, attention_norms
 from palm_demo.checkpoints.pickles import converted
 from palm_demo.checkpoints.published import from_reference
 from palm_demo.checkpoints.reference import to_reference
@@ -27,6 +28,8 @@ from palm_demo.checkpoints.weights import (
 
 __all__ = [
     "HIGHEST_RANK",
+    "AttentionNorms",
+    "attention_norms",
     "converted",
     "fingerprint",
     "from_reference",

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from palm_demo.checkpoints.fitting import misfit
+from palm_demo.checkpoints.numbers import check_tensors
 from palm_demo.errors import CheckpointError
 
 DESCRIPTION = "palm_demo"
@@ -43,7 +44,7 @@ def read(path: Path, kind: str) -> tuple[dict[str, Tensor], dict]:
     try:
         description = json.loads(metadata[DESCRIPTION])
         found = description["kind"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} does not say what it holds; it is not one of ours") from error
     if found != kind:
         raise CheckpointError(f"{path} holds a {found}, not a {kind}")
@@ -52,8 +53,10 @@ def read(path: Path, kind: str) -> tuple[dict[str, Tensor], dict]:
 
 def load_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Copies every tensor into place, in the module's dtype. Raises CheckpointError that names
-    the first tensors that are missing, unexpected or wrongly shaped; then nothing is copied."""
-    wanted = {name: tuple(t.shape) for name, t in module.state_dict().items()}
+    the first tensors that are missing, unexpected or wrongly shaped, or the first whose numbers cannot be
+    weights; then nothing is copied. module: as it was made."""
+    wanted = {name: tuple(t.shape) for name, t in module.state_dict(keep_vars=True).items()}
     if said := misfit(wanted, tensors):
         raise CheckpointError(f"{path} does not fit the model: {said}")
+    check_tensors(tensors, path, module)
     module.load_state_dict(dict(tensors))

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from palm_demo.checkpoints.fitting import misfit
-from palm_demo.checkpoints.stored import StoredTensors, outlines
+from palm_demo.checkpoints.numbers import check_tensor
+from palm_demo.checkpoints.stored import StoredTensors, outlines, source_of
 from palm_demo.errors import CheckpointError
 
 
@@ -27,7 +28,7 @@ def fill(
     come as () or as (1,): its publishers' code has had both.
 
     Raises CheckpointError that names the first tensors that are missing, unexpected or wrongly shaped,
-    before one is read.
+    before one is read; or the first whose numbers are not finite, or a matrix's all zero.
     """
     empty, given = model.state_dict(), outlines(tensors)
     wanted = {theirs: tuple(empty[ours].shape) for ours, theirs in names.items()} | dict(beside)
@@ -35,10 +36,11 @@ def fill(
     if said := misfit(wanted, given):
         raise CheckpointError(f"these tensors do not fit {layout}: {said}")
     shared = not isinstance(tensors, StoredTensors)
-    made = {
-        ours: tensors[theirs].detach().to(device=device, dtype=dtype, copy=shared).view(empty[ours].shape)
-        for ours, theirs in names.items()
-    }
+    made = {}
+    for ours, theirs in names.items():
+        weight = tensors[theirs].detach().to(device=device, dtype=dtype, copy=shared).view(empty[ours].shape)
+        check_tensor(theirs, weight, source_of(tensors, theirs), may_be_zero=weight.ndim < 2)
+        made[ours] = weight
     model.load_state_dict(made, assign=True)
     return model.eval()
 

@@ -114,6 +114,11 @@ def outlines(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     return tensors.outlines if isinstance(tensors, StoredTensors) else tensors
 
 
+def source_of(tensors: Mapping[str, Tensor], name: str) -> str:
+    """What a message calls the place that a tensor comes from."""
+    return str(tensors.files[name].path) if isinstance(tensors, StoredTensors) else "the checkpoint"
+
+
 def _open(path: Path) -> SafetensorsFile:
     return SafetensorsFile(path if path.suffix == ".safetensors" else converted(path))
 

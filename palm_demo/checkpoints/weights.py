@@ -19,6 +19,7 @@ from palm_demo.models import Flamingo, MaMMUT, PaLM
 from palm_demo.vision import VisionTower
 
 STORED = torch.bfloat16
+WIDEST_PATCHES = 16_384
 
 
 def save_tower(path: Path, tower: VisionTower) -> None:
@@ -74,7 +75,10 @@ def save_familiarity(path: Path, familiarity: Familiarity) -> None:
 
 def load_familiarity(path: Path) -> Familiarity:
     tensors, description = files.read(path, "familiarity")
-    familiarity = Familiarity(description["width"])
+    width = description.get("width")
+    if type(width) is not int or not 1 <= width <= WIDEST_PATCHES:
+        raise CheckpointError(f"{path} is of patches of width {width!r}; it can be 1 to {WIDEST_PATCHES:,}")
+    familiarity = Familiarity(width)
     files.load_into(familiarity, tensors, path)
     return familiarity.eval()
 

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 
 from palm_demo import checkpoints
@@ -10,10 +10,11 @@ from palm_demo.arguments import File, Text, Texts, Whole, checked
 from palm_demo.errors import PromptError, ScopeError
 from palm_demo.generation import TextSettings
 from palm_demo.lora import Adapter, Scope
+from palm_demo.projection import Weights
 from palm_demo.scoring import TokenProbability, author_probabilities, bits_per_byte, token_probabilities
 from palm_demo.session.loaded import CONTINUED, Loaded
 from palm_demo.teaching import Progress, TeachingSettings, teach
-from palm_demo.threads import apart
+from palm_demo.threads import apart, made_once
 from palm_demo.turns import in_line
 from palm_demo.typography import plain
 from palm_demo.writing import without_leading_space
@@ -167,9 +168,14 @@ class PalmVerbs(Loaded):
     def load_adapter(self, path: File, highest_rank: Whole = checkpoints.HIGHEST_RANK) -> Adapter:
         """The adapter of a file, which may come from anywhere. Raises CheckpointError where it is none
         of this PaLM's."""
-        return checkpoints.load_adapter(Path(path), self.palm, highest_rank, self._base)
+        return checkpoints.load_adapter(Path(path), self.palm, highest_rank, self._base, self._norms)
 
-    @cached_property
+    @made_once
+    def _norms(self) -> checkpoints.AttentionNorms:
+        """What the additions of a scope of this PaLM are compared with."""
+        return checkpoints.attention_norms(self.palm.decoder.blocks)
+
+    @made_once
     def _base(self) -> str:
         """Which weights a scope of this PaLM belongs to."""
-        return checkpoints.fingerprint(self.palm.decoder.state_dict())
+        return checkpoints.fingerprint(Weights(self.palm.decoder))

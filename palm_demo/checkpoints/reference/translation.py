@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from palm_demo.checkpoints.fitting import misfit
+from palm_demo.checkpoints.numbers import check_tensor, starts_at_zero
 from palm_demo.checkpoints.reference.layouts import LAYOUTS, Layout
 from palm_demo.checkpoints.reference.naming import renamed
 from palm_demo.errors import CheckpointError
@@ -40,6 +41,7 @@ def from_reference(
     tensors = {name: t for name, t in model.state_dict().items() if not t.numel()}  # places for no frame
     for ours, (theirs, wanted) in names.items():
         tensor = state_dict[theirs].detach().reshape(wanted.shape)
+        check_tensor(theirs, tensor, "the checkpoint", may_be_zero=starts_at_zero(wanted))
         tensors[ours] = tensor + gamma_offset if GAMMA.search(theirs) else tensor
     if "media_embedding" in model.state_dict():
         tensors["media_embedding"] = state_dict["token_emb.weight"][model.media_token_id].detach()

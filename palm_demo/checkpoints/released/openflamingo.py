@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from palm_demo.bridges import GatedCrossAttention
 from palm_demo.checkpoints.fitting import misfit
+from palm_demo.checkpoints.numbers import check_tensor
 from palm_demo.checkpoints.reference.naming import renamed
 from palm_demo.checkpoints.released.openflamingo_names import FAMILIES, Family, Gathered
 from palm_demo.checkpoints.sizing import Sizes
@@ -167,7 +168,10 @@ def _fill(
         raise CheckpointError(f"these tensors do not fit {LAYOUT}: {said}")
     given.check_copies()
     dtype = dtype or given.outlines["perceiver.latents"].dtype
-    weights = {ours: given.read(theirs).to(device=device, dtype=dtype) for ours, theirs in names.items()}
+    weights = {}
+    for ours, theirs in names.items():
+        weights[ours] = given.read(theirs).to(device=device, dtype=dtype)
+        check_tensor(theirs, weights[ours], given.source(theirs), may_be_zero=weights[ours].ndim < 2)
     embedding = weights["decoder.embedding.weight"]
     weights["media_embedding"] = embedding[model.media_token_id].clone()
     weights["encoder.frame_positions"] = embedding.new_empty(empty["encoder.frame_positions"].shape)

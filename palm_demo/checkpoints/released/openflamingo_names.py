@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from palm_demo.checkpoints.reference.naming import Rules
-from palm_demo.checkpoints.stored import StoredTensors, outlines
+from palm_demo.checkpoints.stored import StoredTensors, outlines, source_of
 from palm_demo.errors import CheckpointError
 
 NESTED = "model_state_dict"
@@ -124,6 +124,10 @@ class Gathered:
         source, theirs = self.places[name]
         tensor = source[theirs].detach()
         return tensor if isinstance(source, StoredTensors) else tensor.clone()
+
+    def source(self, name: str) -> str:
+        """What a message calls the place that it comes from."""
+        return source_of(*self.places[name])
 
     def check_copies(self) -> None:
         """Raises CheckpointError where a tensor that is there by two names is not the same by both. On
