@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-
 PLAIN_TOKENS = 512
 """Up to so many, plain matrix products in bf16 train faster on a CPU than `scaled_dot_product_attention`."""
 
@@ -85,7 +84,7 @@ class Visible:
 
 
 def _trains_here(queries: Tensor) -> bool:
-    """Whether a gradient is wanted of a short text in bf16 on a CPU, where plain products are the faster ones."""
+    """Whether a gradient is wanted of a short text in bf16 on a CPU, where plain products are faster."""
     here = queries.device.type == "cpu" and queries.dtype == torch.bfloat16
     return here and queries.requires_grad and queries.shape[2] <= PLAIN_TOKENS
 

@@ -9,12 +9,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from palm_demo.errors import ScopeError
+
+T = TypeVar("T")
 
 SCOPE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -124,6 +127,16 @@ def mixed(parts: Sequence[tuple[Adapter, float]]) -> Adapter:
             factors[f"{path}.up"] = torch.cat([lora.up.detach() * strength for lora, strength in loras])
     mix.load_state_dict(factors, assign=True)
     return mix.requires_grad_(False)
+
+
+def with_adapters(scope: object, change: Callable[[Adapter], T]) -> object:
+    """A scope, its adapter or each adapter of its mix changed into what stands for it elsewhere; anything
+    else as it is."""
+    if isinstance(scope, Adapter):
+        return change(scope)
+    if isinstance(scope, dict):
+        return {with_adapters(part, change): strength for part, strength in scope.items()}
+    return scope
 
 
 def strengths(scope: Scope) -> dict[str | Adapter, float]:

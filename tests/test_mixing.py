@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from palm_demo.errors import ScopeError
-from palm_demo.lora import mixed, spelled, strengths
+from palm_demo.lora import mixed, spelled, strengths, with_adapters
 from palm_demo.models import PaLM
 
 close = {"atol": 1e-5, "rtol": 1e-5}
@@ -129,6 +129,12 @@ def test_mixes_are_spelled_as_they_are_said():
     assert spelled(MIX) == "0.7 carroll, 0.5 poe"
     assert spelled({"poe": -1}) == "-1 poe" and spelled("poe") == spelled({"poe": 1}) == "poe"
     assert spelled(None) == "base" and strengths(None) == {}
+
+
+def test_what_stands_for_an_adapter_elsewhere_takes_its_place_in_a_mix(palm):
+    own = palm.new_adapter(2)
+    assert with_adapters({"poe": 0.5, own: 2.0}, lambda adapter: "lent") == {"poe": 0.5, "lent": 2.0}
+    assert with_adapters(own, lambda adapter: "lent") == "lent" and with_adapters("poe", str) == "poe"
 
 
 def test_a_session_writes_and_reads_in_a_mix(session):

@@ -11,7 +11,7 @@ from typing import ParamSpec, TypeVar
 
 from palm_demo.arguments import bind
 from palm_demo.gallery import MEMORY
-from palm_demo.lora import Adapter
+from palm_demo.lora import Adapter, with_adapters
 from palm_demo.media import DecodingBudget, Medium, Picture, open_image, open_medium
 from palm_demo.serving.answering import Facts
 from palm_demo.session import READ_SIDE, SeenPicture, Session
@@ -117,8 +117,8 @@ class Elsewhere(Session, ABC):
             elif name in MEDIA:
                 budget = DecodingBudget(self.media_limits)
                 bound.arguments[name] = _opened(value, partial(self._open_medium, budget=budget))
-            elif isinstance(value, Adapter):
-                bound.arguments[name] = self._lend(value)
+            elif isinstance(value, (Adapter, dict)):
+                bound.arguments[name] = with_adapters(value, self._lend)
         return bound.args[1:], bound.kwargs
 
     def opened(self, media: Sequence[Medium]) -> list[Medium]:

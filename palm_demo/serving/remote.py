@@ -94,8 +94,9 @@ class RemoteSession(Elsewhere):
         return self._lent[adapter]
 
     def _nearest(self, arguments: tuple) -> DeploymentHandle:
-        """The replicas, the one that has the visitor's scope before the others."""
-        scope = next((argument for argument in arguments if isinstance(argument, Lent)), None)
+        """The replicas, the one that has the visitor's scope, the first of a mix, before the others."""
+        parts = [part for one in arguments for part in (one if isinstance(one, dict) else (one,))]
+        scope = next((part for part in parts if isinstance(part, Lent)), None)
         return self._models.options(multiplexed_model_id=scope.id) if scope else self._models
 
 

@@ -128,7 +128,9 @@ class Replica:
         return await lent.get()
 
     async def _scope(self, argument: object) -> object:
-        """The argument, or the adapter where one was lent."""
+        """The argument, or the adapter where one was lent, alone or in a mix."""
+        if isinstance(argument, dict):
+            return {await self._scope(part): strength for part, strength in argument.items()}
         if not isinstance(argument, Lent):
             return argument
         lent.set(argument.adapter)

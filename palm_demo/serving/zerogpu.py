@@ -30,7 +30,7 @@ import spaces
 from torch import Tensor
 
 from palm_demo.errors import GpuError, places
-from palm_demo.lora import Adapter
+from palm_demo.lora import Adapter, with_adapters
 from palm_demo.serving.answering import Facts, Failed, each_adapter_once, failed
 from palm_demo.serving.durations import longest_teaching, seconds_for
 from palm_demo.serving.elsewhere import Elsewhere
@@ -213,7 +213,7 @@ class ZeroSession(Elsewhere):
     def _items(self, request: Request, sign: Sign) -> Iterator[object]:
         self._move()
         verb = getattr(self._session, request.verb)
-        given = [one.to(self._device) if isinstance(one, Adapter) else one for one in request.arguments]
+        given = [with_adapters(one, self._beside) for one in request.arguments]
         if request.stop is None:
             yield verb(*given, **request.settings)
             return
@@ -221,6 +221,9 @@ class ZeroSession(Elsewhere):
             if isinstance(item, Progress) and item.adapter is not None:
                 item = replace(item, adapter=deepcopy(item.adapter).cpu())
             yield item
+
+    def _beside(self, adapter: Adapter) -> Adapter:
+        return adapter.to(self._device)
 
     def _move(self) -> None:
         """The weights to the worker's GPU, with the first of its requests."""

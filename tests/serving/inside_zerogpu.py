@@ -130,7 +130,7 @@ def seconds(gpus: Gpus) -> int:
 
 def test_texts_and_their_scopes_are_the_sessions(zero, session):
     asked = {"max_new_tokens": 12, "seed": 3}
-    for scope in (None, session.scopes[0]):
+    for scope in (None, session.scopes[0], {session.scopes[0]: 0.7, session.scopes[1]: -0.5}):
         deltas = list(zero.stream(PROMPT, scope, **asked))
         assert len(deltas) > 3 and "".join(deltas) == session.generate(PROMPT, scope, **asked)
     assert zero.bits_per_byte(PROMPT) == pytest.approx(session.bits_per_byte(PROMPT), rel=1e-4)

@@ -130,6 +130,14 @@ def test_a_text_that_nobody_reads_any_more_ends_where_it_is_written(remote, gate
     until((folder / "ended6").exists)
 
 
+def test_a_mix_is_written_elsewhere_with_named_scopes_and_a_visitors_own(remote, session, adapter):
+    asked = {"max_new_tokens": 6, "temperature": 0.0}
+    for mix in ({session.scopes[0]: 0.7, session.scopes[1]: -0.5}, {session.scopes[0]: 0.5, adapter: 0.3}):
+        assert remote.generate("It was a dark night", mix, **asked) == session.generate(
+            "It was a dark night", mix, **asked
+        )
+
+
 def test_a_scope_of_a_visitors_own_stays_where_it_was_used(remote, session, gate, adapter):
     """The page learns a moment after the first request where the scope is. By chance alone, one replica of
     two would get all nine requests once in 256 tries."""
