@@ -1,22 +1,28 @@
 """The picture encoder: any open_clip vision tower as patch tokens.
 
-With `palm_demo.clip`, which reads texts, the only file that knows open_clip.
+Of open_clip it calls what is documented; the rest is in `palm_demo.internals.open_clip_parts`.
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import open_clip
 import torch
 from einops import rearrange, repeat
-from open_clip.transform import PreprocessCfg, image_transform_v2
-from open_clip.transformer import QuickGELU, VisionTransformer
 from PIL import Image
 from torch import Tensor, nn
 
+from palm_demo.internals.open_clip_parts import (
+    QuickGELU,
+    VisionTransformer,
+    image_preparation,
+    prepare_for_,
+    raw_tokens_,
+    stage_of_folder,
+)
 from palm_demo.media import to_rgb
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "quick_gelu": QuickGELU}
@@ -94,8 +100,7 @@ class VisionTower(nn.Module):
     def __init__(self, visual: nn.Module, tokens: nn.Module):
         super().__init__()
         self.visual, self.tokens = visual, tokens
-        settings = PreprocessCfg(**visual.preprocess_cfg)
-        self.transform = image_transform_v2(settings, is_train=False)
+        self.transform = image_preparation(visual)
         self.image_size = visual.image_size[0]
         training = visual.training
         blank = next(visual.parameters()).new_zeros(1, 3, self.image_size, self.image_size)
@@ -121,9 +126,7 @@ class VisionTower(nn.Module):
         visual = open_clip.create_model(
             name, pretrained=pretrained, device=device, force_quick_gelu=quick
         ).visual
-        visual.output_tokens = True
-        visual.final_ln_after_pool = True  # the pooled output, which we leave, stays as it was
-        return cls(visual, TokensOfViT())
+        return cls(raw_tokens_(visual), TokensOfViT())
 
     @classmethod
     def from_folder(cls, folder: Path) -> "VisionTower":
@@ -133,9 +136,7 @@ class VisionTower(nn.Module):
         ones, and the text half that open_clip builds beside the tower, are thrown away.
         """
         stage = json.loads((folder / "open_clip_config.json").read_text())["tokens"]["stage"]
-        visual = open_clip.create_model(f"local-dir:{folder}", load_weights=False).visual
-        visual.trunk.prune_intermediate_layers([stage], prune_head=True)
-        visual.head = nn.Identity()
+        visual = stage_of_folder(folder, stage)
         return cls(visual.to(memory_format=torch.channels_last), TokensOfStage(stage))
 
     @classmethod
@@ -190,13 +191,10 @@ def _raw_transformer(size: ViTSize, pool: str, activation: type[nn.Module]) -> V
         size.heads,
         size.ff_mult,
         pool_type=pool,
-        final_ln_after_pool=True,  # no token normed
         output_dim=size.dim_latents,
         act_layer=activation,
-        output_tokens=True,
     )
-    visual.preprocess_cfg = asdict(PreprocessCfg(size=size.image_size))
-    return visual
+    return prepare_for_(raw_tokens_(visual), size.image_size)
 
 
 def freeze_(module: nn.Module) -> nn.Module:

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import os
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 HOUSE = Path(__file__).resolve().parents[1]
 PACKAGE = HOUSE / "palm_demo"
 LAYERS = (
-    {"packing", "installation"},
+    {"packing", "installation", "internals"},
     {"projection"},
     {
         "errors",
@@ -95,9 +96,15 @@ def test_the_page_is_imported_by_who_serves_it_alone():
     assert not [path for path in rest if any(m.startswith("palm_demo.ui") for m in imports(path))]
 
 
+def test_undocumented_parts_of_libraries_are_imported_in_their_module_alone():
+    hidden = re.compile(r"open_clip\.|gradio\.(utils|blocks|processing_utils|data_classes)|.*hub\.repocard")
+    knowing = {dotted(path) for path in FILES for module in imports(path) if hidden.match(module)}
+    assert not {name for name in knowing if "internals" not in name and "insides" not in name}
+
+
 def test_two_rooms_alone_know_open_clip():
     knowing = [path for path in FILES if any(m.split(".")[0] == "open_clip" for m in imports(path))]
-    assert {room(dotted(path)) for path in knowing} == {"vision", "clip"}
+    assert {room(dotted(path)) for path in knowing} == {"vision", "internals"}
 
 
 def opens(path: Path) -> set[str]:

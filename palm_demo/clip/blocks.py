@@ -7,10 +7,10 @@ at least, as in our own decoder.
 
 import torch.nn.functional as F
 from einops import rearrange
-from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor, nn
 
 from palm_demo.attention import LayerAttention
+from palm_demo.internals.open_clip_parts import ResidualAttentionBlock
 
 __all__ = ["ResidualAttentionBlock", "keys_values", "look", "normed", "think"]
 

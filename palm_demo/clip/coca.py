@@ -1,13 +1,15 @@
 """open_clip's CoCa, random: what released weights are read into."""
 
-from dataclasses import asdict
-
-from open_clip.coca_model import CoCa, MultimodalCfg
-from open_clip.model import CLIPTextCfg, CLIPVisionCfg
-from open_clip.transform import PreprocessCfg
 from torch import nn
 
 from palm_demo.decoder import Size
+from palm_demo.internals.open_clip_parts import (
+    CLIPTextCfg,
+    CLIPVisionCfg,
+    CoCa,
+    MultimodalCfg,
+    prepare_for_,
+)
 from palm_demo.vision import ViTSize
 
 
@@ -40,5 +42,5 @@ def new_coca(
             output_tokens=True,
         ),
     )
-    made.visual.preprocess_cfg = asdict(PreprocessCfg(size=vit.image_size))
+    prepare_for_(made.visual, vit.image_size)
     return made

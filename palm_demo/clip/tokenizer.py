@@ -3,9 +3,10 @@
 import codecs
 from collections.abc import Iterable, Iterator
 
-from open_clip.tokenizer import SimpleTokenizer
 from tokenizers import Token
 from tokenizers.models import BPE
+
+from palm_demo.internals.open_clip_parts import SimpleTokenizer
 
 END_OF_WORD = "</w>"
 CACHED_WORDS = 10_000

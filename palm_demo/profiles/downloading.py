@@ -19,10 +19,10 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils import httpx
 from tqdm.auto import tqdm
 
 from palm_demo.errors import ProfileError
+from palm_demo.internals.hub_client import HttpError
 from palm_demo.profiles.description import File
 from palm_demo.profiles.disk import INDEX, cached, converted, free_disk, room_needed
 from palm_demo.profiles.memory import GB
@@ -207,7 +207,7 @@ def explained(file: File) -> Iterator[None]:
         raise ProfileError(_refused(what, error)) from error
     except LocalEntryNotFoundError as error:
         raise ProfileError(_unreachable(what, error.__cause__ or error)) from error
-    except httpx.HTTPError as error:
+    except HttpError as error:
         raise ProfileError(
             f"{what} stopped coming ({type(error).__name__}); start again when the network is better"
         ) from error

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from huggingface_hub import SpaceCardData
-from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
 from palm_demo.errors import SpaceError
+from palm_demo.internals.hub_client import front_matter
 from palm_demo.settings import Settings
 
 
@@ -32,7 +32,7 @@ def card_data(settings: Settings) -> SpaceCardData:
 
 def with_front_matter(readme: str, settings: Settings) -> str:
     """A README whose front matter is the Spacefile's; what comes after it stays as it is."""
-    old = REGEX_YAML_BLOCK.search(readme)
+    old = front_matter(readme)
     rest = readme[old.end() :] if old else f"\n{readme}"
     return f"---\n{card_data(settings).to_yaml().rstrip()}\n---\n{rest}"
 

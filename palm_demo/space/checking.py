@@ -5,9 +5,9 @@ from pathlib import Path
 
 import yaml
 from huggingface_hub import SpaceHardware
-from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
 from palm_demo.errors import FileError
+from palm_demo.internals.hub_client import front_matter
 from palm_demo.space.card import card_data, read_exactly, with_front_matter
 from palm_demo.space.checkout import Checkout
 from palm_demo.space.lock import lock_findings
@@ -40,7 +40,7 @@ def _drift(checkout: Checkout) -> Iterator[Finding]:
     text = read_exactly(path)
     if text == with_front_matter(text, settings):
         return
-    block, wanted = REGEX_YAML_BLOCK.search(text), card_data(settings).to_dict()
+    block, wanted = front_matter(text), card_data(settings).to_dict()
     if block is None:
         yield Finding("README.md:1", "it has no front matter", RENDER)
         return

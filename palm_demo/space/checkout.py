@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from huggingface_hub.utils import filter_repo_objects
-
 from palm_demo.errors import SpaceError
+from palm_demo.internals.hub_client import matching
 from palm_demo.settings import Settings, load_settings
 from palm_demo.threads import made_once
 from palm_demo.typed_yaml import lines_of
@@ -93,7 +92,7 @@ class Checkout:
 
 
 def _matching(names: list[str], patterns: tuple[str, ...]) -> list[str]:
-    return list(filter_repo_objects(names, allow_patterns=list(patterns)))
+    return matching(names, patterns)
 
 
 def _dotted(name: str) -> str:

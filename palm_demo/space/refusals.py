@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
-from huggingface_hub.utils import httpx
 
 from palm_demo.errors import SpaceError
+from palm_demo.internals.hub_client import HttpError
 
 REMEDIES = {
     401: "log in with `hf auth login`, or set HF_TOKEN to a token that may write",
@@ -31,7 +31,7 @@ def explained(repo: str) -> Iterator[None]:
         said = f": {error.server_message}" if error.server_message else ""
         remedy = REMEDIES.get(status, "try again; what was done is not done twice")
         raise SpaceError(f"the Hub answered {status} about {repo}{said}; {remedy}") from error
-    except httpx.HTTPError as error:
+    except HttpError as error:
         raise SpaceError(
             f"the Hub does not answer ({type(error).__name__}); try again, what was done is not done twice"
         ) from error

@@ -6,13 +6,11 @@ from pathlib import Path
 from random import Random
 
 import gradio as gr
-from gradio.data_classes import FileData
-from gradio.processing_utils import save_pil_to_cache
-from gradio.utils import get_upload_folder
 
 from palm_demo import world
 from palm_demo.errors import MediaError
 from palm_demo.gallery import Hit
+from palm_demo.internals.gradio_files import told_of, told_of_picture, upload_folder
 from palm_demo.looking import LookedAt
 from palm_demo.session import ANSWERED, CONTINUED, Session
 from palm_demo.settings import Limits
@@ -116,7 +114,7 @@ def add_endpoints(session: Session, limits: Limits) -> None:
             wanted = [None if word is None else str(word) for word in (other, relation, way, color, style)]
             rng = Random() if seed is None else Random(str(seed))
             made = make(world.Order(str(name), count, *wanted), rng)
-            file = FileData(path=made.path).model_dump()
+            file = told_of(made.path)
             return {"file": file, "caption": made.caption, "question": made.question}
 
     def caption(image: dict, max_new_tokens: int = 32) -> str:
@@ -162,7 +160,7 @@ def uploaded(file: dict) -> Path:
     path = (
         os.path.realpath(file["path"]) if isinstance(file, dict) and isinstance(file.get("path"), str) else ""
     )
-    if not path.startswith(os.path.realpath(get_upload_folder()) + os.sep):
+    if not path.startswith(os.path.realpath(upload_folder()) + os.sep):
         raise MediaError("a medium is not an uploaded file; send it with gradio_client.handle_file")
     return Path(path)
 
@@ -183,6 +181,5 @@ def _told(looked: LookedAt) -> dict:
 
 
 def _found(hit: Hit) -> dict:
-    path = save_pil_to_cache(hit.image, get_upload_folder(), format="png")
-    image = FileData(path=path).model_dump()
+    image = told_of_picture(hit.image)
     return {"id": hit.id, "caption": hit.caption, "score": hit.score, "image": image}

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from functools import singledispatch
 
 import gradio as gr
-from gradio.blocks import Block
 from gradio.components import Component
 
+from palm_demo.internals.gradio_files import tabs_around
 from palm_demo.ui.messages import on_page, warn
 
 LABEL = "Copy a link to these settings"
@@ -55,7 +55,7 @@ class SettingsLinks:
         """Puts a button into the current tab that copies a link to it. settings: by their names in the
         link; none of them may be free text, and of a Dropdown only what it offers at first is told."""
         button = gr.Button(LABEL, size="sm", scale=0, min_width=210, elem_classes="link-button")
-        doors = _doors(button)
+        doors = tabs_around(button)
         place = doors[0].id
         self._doors[place], self._settings[place] = doors, settings
         known = {name: _told(control) for name, control in settings.items()}
@@ -141,15 +141,6 @@ def _(control: gr.Dropdown, text: str) -> tuple:
     wanted = [value for value in text.split(",") if value]
     kept = [value for value in dict.fromkeys(wanted) if value in offered][: control.max_choices]
     return kept, None if kept == wanted else f"{control.label}: not all of these can be chosen."
-
-
-def _doors(block: Block) -> list[gr.Tab]:
-    """The tabs that a block stands in, the innermost first."""
-    inside = []
-    while block is not None:
-        inside += [block] if isinstance(block, gr.Tab) else []
-        block = block.parent
-    return inside
 
 
 def _told(control: Component) -> list | None:

@@ -2,16 +2,14 @@
 
 import html
 from collections.abc import Iterable
-from pathlib import Path
 from random import Random
 from typing import NamedTuple
-from uuid import uuid4
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 
 from palm_demo import world
 from palm_demo.errors import PromptError
+from palm_demo.internals.gradio_files import new_folder
 from palm_demo.ui.flamingo.conversation import KEPT_SECONDS
 from palm_demo.ui.messages import on_page
 
@@ -40,9 +38,7 @@ def make(order: world.Order, rng: Random) -> Made:
         drawn = world.made_to_order(rng, order)
     except ValueError as error:
         raise PromptError(str(error)) from error
-    folder = Path(get_upload_folder(), uuid4().hex)
-    folder.mkdir(parents=True)
-    path, _ = world.write_scene(folder / order.name.replace(" ", "-"), drawn)
+    path, _ = world.write_scene(new_folder() / order.name.replace(" ", "-"), drawn)
     return Made(str(path), world.spoken(order, drawn), _question(order, drawn, rng))
 
 

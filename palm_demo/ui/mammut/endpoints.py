@@ -1,9 +1,9 @@
 """The named endpoints around MaMMUT's pictures: captions by likelihood, similarities, the gallery."""
 
 import gradio as gr
-from gradio.data_classes import FileData
 
 from palm_demo.errors import GalleryError, PromptError
+from palm_demo.internals.gradio_files import told_of
 from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.ui.api import uploaded
@@ -58,7 +58,7 @@ def add_gallery_endpoints(session: Session, limits: Limits, contributions: Contr
     def gallery_export(ids: list[str]) -> dict:
         """A ZIP file of pictures by their ids, as `search` gives them, and a Parquet table of the rest."""
         with in_api():
-            return FileData(path=str(download_of(session, check_ids(ids, limits)))).model_dump()
+            return told_of(download_of(session, check_ids(ids, limits)))
 
     for endpoint in (caption_alternatives, similarity, gallery_add):
         gr.api(endpoint, concurrency_id="model", concurrency_limit=limits.concurrency)

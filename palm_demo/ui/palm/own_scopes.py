@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gradio.utils import get_upload_folder
-
 from palm_demo.errors import BusyError, ScopeError
+from palm_demo.internals.gradio_files import upload_folder
 from palm_demo.lora import SCOPE_NAME, Adapter, Scope
 from palm_demo.session import Session
 from palm_demo.settings import Limits
@@ -125,7 +124,7 @@ class OwnScopes:
 
     def _keep(self, visitor: str, name: str, adapter: Adapter, check: Callable[[], None]) -> None:
         """check: is called, and may raise, in one step with what follows."""
-        file = Path(get_upload_folder(), secrets.token_hex(16), f"{name}.safetensors")
+        file = upload_folder() / secrets.token_hex(16) / f"{name}.safetensors"
         kept = OwnScope(adapter, file, self.clock())
         try:
             self.session.save_adapter(adapter, file)

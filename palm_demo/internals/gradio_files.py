@@ -1,0 +1,45 @@
+"""What we use of gradio beyond what it documents: where it keeps files, how it tells of one, which tabs a
+block stands in."""
+
+from pathlib import Path
+from uuid import uuid4
+
+import gradio as gr
+from gradio.blocks import Block
+from gradio.data_classes import FileData
+from gradio.processing_utils import save_pil_to_cache
+from gradio.utils import get_upload_folder
+from PIL import Image
+
+__all__ = ["Block", "new_folder", "tabs_around", "told_of", "told_of_picture", "upload_folder"]
+
+
+def upload_folder() -> Path:
+    """Where visitors' files lie, from where gradio serves files and deletes them after a while."""
+    return Path(get_upload_folder())
+
+
+def new_folder() -> Path:
+    """A fresh folder there, for a file that a visitor may download under its own name."""
+    folder = upload_folder() / uuid4().hex
+    folder.mkdir(parents=True)
+    return folder
+
+
+def told_of(path: str | Path) -> dict:
+    """A file of that folder in an endpoint's answer; gradio adds the address to download it from."""
+    return FileData(path=str(path)).model_dump()
+
+
+def told_of_picture(image: Image.Image) -> dict:
+    """A picture in an endpoint's answer, kept there as a PNG named by its content."""
+    return told_of(save_pil_to_cache(image, str(upload_folder()), format="png"))
+
+
+def tabs_around(block: Block | None) -> list[gr.Tab]:
+    """The tabs that a block stands in, the innermost first."""
+    inside = []
+    while block is not None:
+        inside += [block] if isinstance(block, gr.Tab) else []
+        block = block.parent
+    return inside

@@ -1,0 +1,56 @@
+"""Parts of open_clip that its documentation leaves out: blocks, settings of pictures, CoCa, CLIP's tokenizer.
+
+Its public functions, which make whole models by their names, are called where they are needed.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import open_clip
+from open_clip.coca_model import CoCa, MultimodalCfg
+from open_clip.model import CLIPTextCfg, CLIPVisionCfg
+from open_clip.tokenizer import SimpleTokenizer
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
+from torch import nn
+
+__all__ = [
+    "CLIPTextCfg",
+    "CLIPVisionCfg",
+    "CoCa",
+    "MultimodalCfg",
+    "QuickGELU",
+    "ResidualAttentionBlock",
+    "SimpleTokenizer",
+    "VisionTransformer",
+    "image_preparation",
+    "prepare_for_",
+    "raw_tokens_",
+    "stage_of_folder",
+]
+
+
+def image_preparation(visual: nn.Module):
+    """The transform of one PIL picture to (3, size, size) pixels that an image encoder was trained with."""
+    return image_transform_v2(PreprocessCfg(**visual.preprocess_cfg), is_train=False)
+
+
+def prepare_for_(visual: nn.Module, size: int) -> nn.Module:
+    """Has a new image encoder take pictures of a side, with CLIP's own mean and deviation."""
+    visual.preprocess_cfg = asdict(PreprocessCfg(size=size))
+    return visual
+
+
+def raw_tokens_(visual: nn.Module) -> nn.Module:
+    """Has a vision transformer give out its tokens as they leave the last block, beside the pooled output."""
+    visual.output_tokens = True
+    visual.final_ln_after_pool = True  # the pooled output stays as it was, and no token is normed
+    return visual
+
+
+def stage_of_folder(folder: Path, stage: int) -> nn.Module:
+    """The timm network of a folder's `open_clip_config.json`, random, without later stages and its head."""
+    visual = open_clip.create_model(f"local-dir:{folder}", load_weights=False).visual
+    visual.trunk.prune_intermediate_layers([stage], prune_head=True)
+    visual.head = nn.Identity()
+    return visual

@@ -1,0 +1,42 @@
+"""What gradio does not document and we use does what we take it to do."""
+
+from pathlib import Path
+
+import gradio as gr
+import pytest
+from PIL import Image
+
+from palm_demo.internals.gradio_files import new_folder, tabs_around, told_of, told_of_picture, upload_folder
+
+
+@pytest.fixture(autouse=True)
+def uploads(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    return tmp_path
+
+
+def test_files_lie_where_the_environment_says(uploads):
+    assert upload_folder() == uploads
+    first, second = new_folder(), new_folder()
+    assert first != second and first.parent == uploads and first.is_dir()
+
+
+def test_a_file_is_told_of_as_clients_take_it(uploads):
+    told = told_of(uploads / "scene.mp4")
+    assert told["path"] == str(uploads / "scene.mp4") and told["meta"] == {"_type": "gradio.FileData"}
+
+
+def test_a_picture_is_kept_under_its_content(uploads):
+    red, again, blue = (told_of_picture(Image.new("RGB", (8, 8), c)) for c in ("red", "red", "blue"))
+    assert red["path"] == again["path"] != blue["path"]
+    assert Path(red["path"]).is_relative_to(uploads)
+    assert Image.open(red["path"]).getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_blocks_know_the_tabs_that_they_stand_in():
+    with gr.Blocks(), gr.Tabs(), gr.Tab("outer", id="outer") as outer:
+        with gr.Tabs(), gr.Tab("inner", id="inner") as inner, gr.Row():
+            button = gr.Button()
+        beside = gr.Button()
+    assert tabs_around(button) == [inner, outer] and tabs_around(beside) == [outer]
+    assert [tab.id for tab in tabs_around(button)] == ["inner", "outer"]
