@@ -8,8 +8,8 @@ from uuid import uuid4
 
 import gradio as gr
 from gradio.components.chatbot import ComponentMessage
-from gradio.utils import get_upload_folder
 
+from palm_demo.internals.gradio_files import upload_folder
 from palm_demo.media import Medium, as_shown, is_video
 from palm_demo.prompting import OURS, PromptForm
 from palm_demo.tokenizer import MEDIA
@@ -74,7 +74,7 @@ def as_shown_media(media: Sequence[str | Path], decoded: Sequence[Medium]) -> li
 
 def _as_part(path: str | Path, name: str, decoded: Medium) -> ComponentMessage:
     frames = decoded if isinstance(decoded, list) else [decoded]
-    path = as_shown(path, Path(get_upload_folder(), uuid4().hex), decoded=frames)
+    path = as_shown(path, upload_folder() / uuid4().hex, decoded=frames)
     component = (
         gr.Video(str(path), label=name, buttons=[], render=False)
         if path.suffix.lower() in (".mp4", ".webm")
