@@ -102,6 +102,11 @@ def test_undocumented_parts_of_libraries_are_imported_in_their_module_alone():
     assert not {name for name in knowing if "internals" not in name and "insides" not in name}
 
 
+def test_one_file_alone_calls_torchs_operators():
+    calling = [path for path in FILES if "torch.ops." in path.read_text(encoding="utf-8")]
+    assert [dotted(path) for path in calling] == ["palm_demo.packing"]
+
+
 def test_two_rooms_alone_know_open_clip():
     knowing = [path for path in FILES if any(m.split(".")[0] == "open_clip" for m in imports(path))]
     assert {room(dotted(path)) for path in knowing} == {"vision", "internals"}
