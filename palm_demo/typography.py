@@ -41,3 +41,11 @@ def encodable(text: str) -> str:
 def plain(text: str) -> str:
     """The text in its plain form: “Don’t—” is "Don't--"."""
     return TYPOGRAPHY.normalize_str(encodable(text))
+
+
+def without_last_spaces(text: str) -> str:
+    """The text up to the spaces at its end, odd ones and those of no width too. Lines end where they did."""
+    end = len(text)
+    while end and plain(text[end - 1]) in ("", " "):
+        end -= 1
+    return text[:end]

@@ -3,7 +3,7 @@
 import pytest
 
 from palm_demo.errors import PromptError
-from palm_demo.typography import plain
+from palm_demo.typography import plain, without_last_spaces
 
 CURLY = (
     "“Have some wine,” the March Hare said in an encouraging tone.\n\nAlice looked all round the table, but "
@@ -57,6 +57,14 @@ def test_the_token_view_shows_the_text_as_it_was_written(session):
 def test_a_curly_beginning_goes_on_as_its_straight_form(session):
     settings = {"max_new_tokens": 12, "temperature": 0.0}
     assert session.generate(CURLY, **settings) == session.generate(STRAIGHT, **settings)
+
+
+@pytest.mark.parametrize("end", [" ", "  ", "\u00a0", " \u2009\u200b", "\u3000\ufeff "])
+def test_spaces_at_the_end_of_a_beginning_are_no_token(session, end):
+    assert without_last_spaces(f"It was{end}") == "It was"
+    settings = {"max_new_tokens": 6, "temperature": 0.0}
+    assert session.generate(f"It was{end}", **settings) == session.generate("It was ", **settings)
+    assert without_last_spaces(f"{end}\n") == f"{end}\n"
 
 
 def test_a_word_is_searched_with_any_apostrophe(session):

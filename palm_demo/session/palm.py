@@ -16,7 +16,7 @@ from palm_demo.session.loaded import CONTINUED, Loaded
 from palm_demo.teaching import Progress, TeachingSettings, teach
 from palm_demo.threads import apart, made_once
 from palm_demo.turns import in_line
-from palm_demo.typography import plain
+from palm_demo.typography import plain, without_last_spaces
 from palm_demo.writing import without_leading_space
 
 JUDGED_AT_ONCE = 1024
@@ -88,7 +88,7 @@ class PalmVerbs(Loaded):
             temperature, top_k, top_p, repetition_penalty, seed, max_new_tokens, tuple(stop)
         )
         self.palm.scopes.find(scope)
-        begun, tokenizer = prompt.rstrip(" "), self.systems.palm.tokenizer
+        begun, tokenizer = without_last_spaces(prompt), self.systems.palm.tokenizer
         ids = [*tokenizer.opening, *tokenizer.encode(begun)]
         prefill = partial(self.palm.prefill, scopes=[scope])
         deltas = self.systems.palm.writer.stream(ids, prefill, wanted, cancelled)
