@@ -107,6 +107,8 @@ class Limits:
     decoding_seconds: Amount
     upload_mb: Amount
     uploads_per_minute: Count
+    upload_mb_per_minute: Amount
+    uploads_kept_mb: Amount
     prompt_bytes: Count
     new_tokens: Count
     labels: Count
@@ -117,6 +119,7 @@ class Limits:
     teaching_rank: Count
     teachers: Count
     own_scopes: Count
+    own_scopes_of_address: Count
     own_scopes_of_all: Count
     own_scope_minutes: Count
     rows: Count

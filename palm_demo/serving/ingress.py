@@ -4,14 +4,15 @@ There is one page process, for a visitor's queue, uploads, scopes and history ar
 port would lose calls. It computes nothing, so the models are what has to be many.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import ray
-from fastapi import FastAPI
 from ray import serve
 from ray.serve import Application
+from starlette.types import ASGIApp
 
 from palm_demo.serving.remote import RemoteSession
 from palm_demo.serving.replica import Replica
@@ -39,15 +40,17 @@ def application(
     """The page, which stays on the machine that calls this, and the replicas, wherever there are cores.
     folder: of this machine, for what the page keeps as long as it is there."""
 
+    host = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
+
     @apart  # Serve calls it in its event loop, where waiting for the replicas would be an error
-    def build() -> FastAPI:
+    def build() -> ASGIApp:
         examples = surround(settings, folder)
 
         from palm_demo.ui import page
 
         session = RemoteSession(serve.get_deployment_handle(MODELS), gallery_place)
         of_all = replace(settings, limits=_times(replicas, settings.limits))
-        return page.mount(page.build(session, of_all, examples), of_all)
+        return page.mount(page.build(session, of_all, examples), of_all, host)
 
     models = serve.deployment(
         Replica,

@@ -14,6 +14,8 @@ from palm_demo.settings import Settings
 
 NAME = "palm-demo"
 ALONE = "serve with --engine local"
+KEEP_ALIVE_SECONDS = 75
+"""Longer than clients keep a connection that they may use again."""
 
 
 @contextmanager
@@ -40,7 +42,7 @@ def running(
         from palm_demo.serving.ingress import application
 
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
-        serve.start(http_options={"host": host, "port": port})
+        serve.start(http_options={"host": host, "port": port, "keep_alive_timeout_s": KEEP_ALIVE_SECONDS})
         try:
             page = application(new_session, settings, gallery_place, folder, replicas, cpus)
             try:

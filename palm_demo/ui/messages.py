@@ -3,11 +3,16 @@
 import html
 import inspect
 import logging
+import os
+import re
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from pathlib import Path
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 from palm_demo.errors import PalmDemoError, places
 
@@ -15,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 OUR_FAULT = "Something went wrong on our side. Please try again; the rest of the page still works."
 SECONDS = 20
+PLACE = r"(?<![\w:/.…])/(?:[^\s/'\"]+/)+[^\s/'\",;)]*"
+"""A path of two names or more that stands alone; not the end of an address."""
 
 
 def on_page(handler: Callable) -> Callable:
@@ -65,6 +72,22 @@ def _tell(error: Exception) -> str:
 
 
 def sentence(message: str) -> str:
-    """With a capital and a full stop; a first word that is a name of a file or setting stays as it is."""
+    """With a capital and a full stop; a first word that is a name of a file or setting stays as it is. Of a
+    place on this machine only its last name is said."""
+    message = without_places(message)
     first = message.partition(" ")[0]
     return f"{first.capitalize() if first.isalpha() else first}{message[len(first) :]}."
+
+
+def without_places(message: str) -> str:
+    """A message in which paths of this machine are their last names: where things lie on it is no visitor's
+    business."""
+    known = {os.getcwd(), str(Path.home()), tempfile.gettempdir(), get_upload_folder()} - {"/"}
+    roots = "|".join(re.escape(root) for root in sorted(known, key=len, reverse=True))
+    return re.sub(rf"(?:{roots})(?:/[^\n/'\",;)]+)*|{PLACE}", lambda found: _last(found[0]), message)
+
+
+def _last(path: str) -> str:
+    head, _, name = path.rstrip("/").rpartition("/")
+    after = name[len(name.rstrip()) :] if head else ""
+    return f"…/{name.strip()}{after}"

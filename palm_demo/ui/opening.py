@@ -15,6 +15,9 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
 from palm_demo.profiles import Step
+from palm_demo.ui.boundary.answers import Plain
+from palm_demo.ui.boundary.network import Network
+from palm_demo.ui.boundary.patience import PatientProtocol
 
 FIRST_PORT, PORTS = 7860, 100
 """As Gradio's own: the first that is free, where none is named."""
@@ -88,7 +91,8 @@ def opening(title: str, host: str | None = None, port: int | None = None) -> Ite
     host, port: by default those that Gradio would take, from PORT or GRADIO_SERVER_PORT and
     GRADIO_SERVER_NAME. Raises OSError where no port is free.
     """
-    listening = _listening(host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), port)
+    host = host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
+    listening = _listening(host, port)
     door = Door(title, listening.getsockname()[1])
     routes = [
         Route("/", door.page),
@@ -96,7 +100,16 @@ def opening(title: str, host: str | None = None, port: int | None = None) -> Ite
         Route("/healthz", lambda request: PlainTextResponse("ok")),
     ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _not_yet})
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+    config = uvicorn.Config(
+        Plain(app, Network.of(host)),
+        http=PatientProtocol,
+        ws="none",
+        log_level="warning",
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+    )
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listening],), name="the page that loads", daemon=True)
     thread.start()
     try:

@@ -4,13 +4,16 @@ import html
 import importlib.util
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import gradio as gr
 from fastapi import FastAPI
+from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from palm_demo.errors import MissingExtraError, PalmDemoError
 from palm_demo.installation import pip_install
@@ -18,10 +21,13 @@ from palm_demo.session import Session
 from palm_demo.settings import Settings
 from palm_demo.ui import flamingo, mammut, palm
 from palm_demo.ui.api import add_endpoints
+from palm_demo.ui.boundary import guarded
+from palm_demo.ui.boundary.answers import PathsHidden
+from palm_demo.ui.boundary.files import Files
+from palm_demo.ui.boundary.gradio_insides import GuardedBlocks, served_behind
 from palm_demo.ui.mammut.contributions import Contributions
 from palm_demo.ui.mammut.endpoints import add_gallery_endpoints
 from palm_demo.ui.messages import sentence
-from palm_demo.ui.middleware import Doorkeeper
 from palm_demo.ui.sharing import SettingsLinks
 from palm_demo.ui.sources import sources
 from palm_demo.ui.stopping import Stops
@@ -33,12 +39,12 @@ CACHE_SECONDS = 3600
 
 def build(
     session: Session, settings: Settings, folder: Path, fell_back: PalmDemoError | None = None
-) -> gr.Blocks:
+) -> GuardedBlocks:
     """The page of a session. The files of the examples go into the folder, which must outlive it.
     fell_back: why other weights are not there, which a banner tells."""
     limits, stops, links = settings.limits, Stops(), SettingsLinks()
     contributions = Contributions(session, limits, settings.gallery)
-    with gr.Blocks(
+    with GuardedBlocks(
         title=settings.space.title, analytics_enabled=False, delete_cache=(CACHE_SECONDS, CACHE_SECONDS)
     ) as page:
         gr.HTML(_header(settings.space.title, session), elem_id="header")
@@ -67,23 +73,27 @@ def build(
         page.unload(leave)
         links.open_with(page)
     page.max_threads = limits.threads
-    return page.queue(max_size=limits.queue)
+    page.files = Files(get_upload_folder(), limits.upload_bytes)
+    return page.queue(max_size=limits.queue, api_open=False)
 
 
-def launch(page: gr.Blocks, settings: Settings, **options):
+def launch(page: GuardedBlocks, settings: Settings, **options):
     """Serves the page; options go on to gradio's `launch`, whose return value comes back."""
     port = os.environ.get("PORT")
     options = {"server_port": int(port) if port else None} | options
-    return page.launch(share=False, max_threads=page.max_threads, **_served(settings), **options)
+    served = _served(page, settings)
+    with served_behind(partial(guarded, page, settings.limits)):
+        return page.launch(share=False, max_threads=page.max_threads, **served, **options)
 
 
-def mount(page: gr.Blocks, settings: Settings) -> FastAPI:
-    """The page as an application for a server that is not Gradio's own."""
+def mount(page: GuardedBlocks, settings: Settings, host: str) -> ASGIApp:
+    """The page as an application for a server that is not Gradio's own. host: where that listens."""
     bare = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    return gr.mount_gradio_app(bare, page, path="/", **_served(settings))
+    app = gr.mount_gradio_app(bare, page, path="/", **_served(page, settings))
+    return guarded(page, settings.limits, app, host, started=True)
 
 
-def _served(settings: Settings) -> dict:
+def _served(page: GuardedBlocks, settings: Settings) -> dict:
     """How the page is served, by whatever server."""
     limits = settings.limits
     return {
@@ -101,7 +111,7 @@ def _served(settings: Settings) -> dict:
             "redoc_url": None,
             "openapi_url": None,
             "routes": [Route("/healthz", _healthz)],
-            "middleware": [Middleware(Doorkeeper, limits=limits)],
+            "middleware": [Middleware(PathsHidden, files=page.files)],
         },
     }
 

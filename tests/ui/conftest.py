@@ -122,7 +122,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def strays() -> list[str]:
-    """Requests that left the machine and errors of the page's scripts, as they are seen."""
+    """Requests that left the machine, what the page's own policy forbids it and errors of its scripts, as
+    they are seen."""
     return []
 
 
@@ -144,8 +145,13 @@ def visit(browser, address, strays) -> Iterator[Callable[..., Page]]:
         if not request.url.startswith(("http://127.0.0.1:", "data:", "blob:")):
             strays.append(request.url)
 
+    def note_refusal(message) -> None:
+        if "Content Security Policy" in message.text:
+            strays.append(message.text)
+
     def open_at(tab: str, at: str = address) -> Page:
         page = context.new_page()
+        page.on("console", note_refusal)
         page.on("request", note_request)
         page.on("pageerror", lambda error: strays.append(str(error)))
         page.goto(at)

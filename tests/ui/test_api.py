@@ -123,7 +123,7 @@ def test_start_gallery_has_200_scenes(session):
         ("redoc", 404),
         ("openapi.json", 404),
         ("gradio_api/runs", 404),
-        ("monitoring", 403),
+        ("monitoring", 404),
         ("gradio_api/file=/etc/passwd", 403),
     ],
 )

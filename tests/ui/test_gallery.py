@@ -1,10 +1,12 @@
 """The gallery on the page and for programs: searched, filtered, compared, added to, taken along."""
 
+import json
 import re
 import threading
 import zipfile
 from dataclasses import replace
 
+import httpx
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
@@ -238,9 +240,7 @@ def test_an_added_picture_is_found_by_all_and_removed_by_its_owner_alone(
     expect(mine.locator("#mammut-files")).to_contain_text("secret0")
     press(mine, "Add to the gallery")
     told = mine.get_by_label("What became of them")
-    expect(told).to_have_value(
-        f"1 added.\nPicture 2 is not a picture that is read: {FORMATS}."
-    )
+    expect(told).to_have_value(f"1 added.\nPicture 2 is not a picture that is read: {FORMATS}.")
     assert not any("secret" in str(part) for part in own_gallery.batches(["name"]))
     for page in (other, mine):
         page.locator("#mammut-picture input[type=file]").set_input_files(drawn / "secret0.png")
@@ -323,6 +323,24 @@ def test_programs_add_and_remove_their_own(open_page, own_gallery, drawn):
     with pytest.raises(AppError, match="not one that you added"):
         second.predict(given["added"], api_name="/gallery_remove")
     assert first.predict(given["added"], api_name="/gallery_remove") == 1
+
+
+def call_unknown(address: str, endpoint: str, *data) -> tuple[bool, object]:
+    """Whether a call without a cookie ends well, and what it gives."""
+    at = f"{address}gradio_api/call/{endpoint}"
+    event = httpx.post(at, json={"data": data}).json()["event_id"]
+    how, said = httpx.get(f"{at}/{event}", timeout=60).text.strip().split("\n")[-2:]
+    return how == "event: complete", json.loads(said.removeprefix("data: "))
+
+
+def test_who_is_not_known_may_add_and_not_remove(open_page, own_gallery, drawn):
+    with (drawn / "secret2.png").open("rb") as file:
+        path = httpx.post(f"{open_page}gradio_api/upload", files={"files": file}).json()[0]
+    well, given = call_unknown(open_page, "gallery_add", [{"path": path}])
+    assert well and len(given[0]["added"]) == 1
+    well, said = call_unknown(open_page, "gallery_remove", given[0]["added"])
+    assert not well and "not one that you added" in said["error"]
+    own_gallery.remove(given[0]["added"])
 
 
 def test_a_full_gallery_takes_no_more(open_page, own_gallery, open_settings, media):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
@@ -15,8 +16,8 @@ from tests.ports import free_port
 
 
 @pytest.fixture(scope="module")
-def ask(address, session, settings, tmp_path_factory) -> Iterator[Callable]:
-    """Runs questions to a client of a page that was started with PALM_DEMO_MCP=1."""
+def assisted(address, session, settings, tmp_path_factory) -> Iterator[str]:
+    """The address of a page that was started with PALM_DEMO_MCP=1."""
     from palm_demo.ui import page
 
     blocks = page.build(session, settings, tmp_path_factory.mktemp("mcp"))
@@ -24,9 +25,16 @@ def ask(address, session, settings, tmp_path_factory) -> Iterator[Callable]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PALM_DEMO_MCP", "1")
         _, url, _ = page.launch(blocks, settings, **place, prevent_thread_lock=True, quiet=True)
+    yield url
+    blocks.close(verbose=False)
+
+
+@pytest.fixture(scope="module")
+def ask(assisted) -> Iterator[Callable]:
+    """Runs questions to a client of that page."""
 
     async def asked(question: Callable[[ClientSession], Awaitable]):
-        connection = streamable_http_client(f"{url}gradio_api/mcp/")
+        connection = streamable_http_client(f"{assisted}gradio_api/mcp/")
         async with connection as (read, write, _), ClientSession(read, write) as client:
             await client.initialize()
             return await question(client)
@@ -34,7 +42,6 @@ def ask(address, session, settings, tmp_path_factory) -> Iterator[Callable]:
     # In a thread of its own: the browser of other tests keeps an event loop running in this one.
     with ThreadPoolExecutor(1) as executor:
         yield lambda question: executor.submit(asyncio.run, asked(question)).result()
-    blocks.close(verbose=False)
 
 
 def test_every_named_endpoint_is_a_tool_that_says_what_it_does(ask, client):
@@ -55,6 +62,28 @@ def test_generate_writes_what_the_session_writes(ask, session):
 def test_a_bad_call_is_an_error_that_says_why(ask):
     answer = ask(lambda mcp: mcp.call_tool("generate", {"prompt": "x", "scope": "nobody"}))
     assert answer.isError and "nobody" in answer.content[0].text
+
+
+def test_a_picture_that_was_uploaded_is_described(ask, assisted, session, media):
+    with (media / "blue.png").open("rb") as file:
+        path = httpx.post(f"{assisted}gradio_api/upload", files={"files": file}).json()[0]
+    for image in ({"path": path}, {"path": path, "meta": {"_type": "gradio.FileData"}}):
+        answer = ask(lambda mcp, image=image: mcp.call_tool("caption", {"image": image}))
+        assert not answer.isError and answer.content[0].text == session.caption(media / "blue.png")
+
+
+def test_a_file_of_the_server_is_refused_with_a_reason(ask, media):
+    image = {"path": str(media / "blue.png"), "meta": {"_type": "gradio.FileData"}}
+    answer = ask(lambda mcp: mcp.call_tool("caption", {"image": image}))
+    assert answer.isError and "upload it first" in answer.content[0].text
+
+
+def test_what_a_tool_draws_can_be_fetched_by_who_called_it(ask, assisted):
+    arguments = {"ids": []}
+    found = ask(lambda mcp: mcp.call_tool("search", {"query": "a cat", "k": 1})).content[0].text
+    arguments["ids"] = [re.search(r"'id': '([^']+)'", found)[1]]
+    url = ask(lambda mcp: mcp.call_tool("gallery_export", arguments)).content[0].text
+    assert httpx.get(url).content[:2] == b"PK"
 
 
 def test_without_the_extra_the_page_says_what_to_install(address, monkeypatch, settings):

@@ -299,3 +299,16 @@ def test_dark_theme_shows_the_page_too(visit, address, tmp_path):
     expect(page.locator("#flamingo-samples img").first).to_be_visible()
     with Image.open(picture_of(page, tmp_path / "dark.png")) as image:
         assert max(image.convert("RGB").getpixel((5, 5))) < 60
+
+
+def test_the_page_asks_for_nothing_that_its_door_refuses(visit):
+    page, refused = visit("Flamingo"), []
+    page.on("response", lambda answer: refused.append(answer.url) if answer.status >= 400 else None)
+    page.reload()
+    page.locator("#flamingo-samples button").first.click()
+    expect(page.locator("#flamingo-chat .bot.message")).to_have_count(1)
+    expect(page.locator("#flamingo-chat img").first).to_have_js_property("complete", True)
+    page.get_by_role("tab", name="MaMMUT", exact=True).click()
+    page.locator("#mammut-gallery button").first.click()
+    expect(page.get_by_label("MaMMUT sees")).not_to_have_value("")
+    assert refused == []

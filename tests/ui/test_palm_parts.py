@@ -1,7 +1,6 @@
 """The PaLM tab's parts that need no browser: visitors' scopes, merged streams, words and colours."""
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -30,6 +29,7 @@ def own(new_palm, clock, tmp_path, monkeypatch):
         palm=palm, scopes=["doyle"], save_adapter=lambda adapter, path: save_adapter(path, palm, adapter)
     )
     limits = replace(load_settings().limits, own_scopes=2, own_scopes_of_all=3, own_scope_minutes=1)
+    limits = replace(limits, own_scopes_of_address=2)
     return OwnScopes(session, limits, clock=lambda: clock[0])
 
 
@@ -106,7 +106,26 @@ def test_there_is_room_for_so_many_and_no_more(own):
         own.check_room("me", "three")
     own.keep("you", "one", adapter_of(own))
     with pytest.raises(BusyError, match="keeps 3 scopes"):
-        own.check_room("her", "one")
+        own.check_room("her", "one", "elsewhere")
+
+
+def test_one_address_keeps_so_many_scopes_and_no_more(own):
+    for visitor in ("me", "you"):
+        with own.place(visitor, "one", "here") as place:
+            place.keep(adapter_of(own))
+    with pytest.raises(BusyError, match="keeps 2 scopes of visitors from your address"):
+        own.check_room("her", "one", "here")
+    assert own.check_room("her", "one", "there") == "one"
+    own.leave("you")
+    assert own.check_room("her", "one", "here") == "one"
+    with own.place("you", "one", "here"), pytest.raises(BusyError), own.place("her", "one", "here"):
+        pass
+    assert own.check_room("her", "one", "here") == "one"
+
+
+def test_nothing_is_kept_for_who_is_not_known(own):
+    with pytest.raises(ScopeError, match="keeps no cookie"):
+        own.check_room(None, "one")
 
 
 def merged(*arguments):

@@ -9,6 +9,7 @@ import gradio as gr
 from palm_demo.errors import GalleryError
 from palm_demo.gallery import Report
 from palm_demo.session import Session
+from palm_demo.ui.boundary.visitors import owner_of
 from palm_demo.ui.mammut.contributions import CLOSED, Contributions
 from palm_demo.ui.mammut.downloads import download_of
 from palm_demo.ui.mammut.finding import Listed
@@ -61,7 +62,7 @@ def contributing(
     def on_add(request: gr.Request, files: list[dict] | None):
         paths = [file["path"] for file in files or []]
         with stops.running(request.session_hash, TAB) as stopped:
-            for done, report in enumerate(contributions.add(request.session_hash, paths)):
+            for done, report in enumerate(contributions.add(owner_of(request), paths)):
                 if done == len(paths):
                     yield told_of(report), None
                     return
@@ -75,7 +76,7 @@ def contributing(
     def on_remove(request: gr.Request, item: Listed | None):
         if item is None:
             raise GalleryError("no picture was clicked yet; search for yours and click it")
-        contributions.remove(request.session_hash, [item.id])
+        contributions.remove(owner_of(request), [item.id])
         return f"Removed: {item.caption}.", None
 
     @on_page

@@ -46,9 +46,9 @@ class Contributions:
         self._ids: dict[str, set[str]] = defaultdict(set)
         self._writing = threading.Lock()
 
-    def add(self, visitor: str, files: Sequence[Path]) -> Iterator[Report]:
+    def add(self, visitor: str | None, files: Sequence[Path]) -> Iterator[Report]:
         """Adds a visitor's files one by one; yields what has become of them before the first and after
-        each. Whoever asks no further stops it: what was added stays.
+        each. Whoever asks no further stops it: what was added stays. visitor: None for who owns nothing.
 
         Raises GalleryError where the owner does not want that and when the gallery is full, MediaError for
         no files or too many at once.
@@ -68,14 +68,15 @@ class Contributions:
             report.extend(self._add(visitor, Upload(f"picture {place}", Path(file))))
             yield report
 
-    def _add(self, visitor: str, upload: Upload) -> Report:
+    def _add(self, visitor: str | None, upload: Upload) -> Report:
         with self._writing:
             self._check_room(1)
             report = add_pictures(self.session.gallery, self.session, [upload])
-            self._ids[visitor] |= set(report.added)
+            if visitor is not None:
+                self._ids[visitor] |= set(report.added)
         return report
 
-    def remove(self, visitor: str, ids: Sequence[str]) -> int:
+    def remove(self, visitor: str | None, ids: Sequence[str]) -> int:
         """Removes pictures that this visitor has added; GalleryError for others'."""
         self._check_open()
         if not ids or not set(ids) <= self._ids.get(visitor, set()):

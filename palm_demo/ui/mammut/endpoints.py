@@ -7,6 +7,7 @@ from palm_demo.internals.gradio_files import told_of
 from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.ui.api import uploaded
+from palm_demo.ui.boundary.visitors import owner_of
 from palm_demo.ui.mammut.contributions import Contributions
 from palm_demo.ui.mammut.downloads import download_of
 from palm_demo.ui.messages import in_api
@@ -43,7 +44,7 @@ def add_gallery_endpoints(session: Session, limits: Limits, contributions: Contr
         were there already or look like one that is, and why others could not be read."""
         with in_api():
             files = [uploaded(image) for image in check_media(images, limits)]
-            *_, report = contributions.add(request.session_hash, files)
+            *_, report = contributions.add(owner_of(request), files)
             return {
                 "added": report.added,
                 "copies": len(report.known) + len(report.near),
@@ -53,7 +54,7 @@ def add_gallery_endpoints(session: Session, limits: Limits, contributions: Contr
     def gallery_remove(ids: list[str], request: gr.Request) -> int:
         """Removes pictures that this client has added; how many."""
         with in_api():
-            return contributions.remove(request.session_hash, check_ids(ids, limits))
+            return contributions.remove(owner_of(request), check_ids(ids, limits))
 
     def gallery_export(ids: list[str]) -> dict:
         """A ZIP file of pictures by their ids, as `search` gives them, and a Parquet table of the rest."""

@@ -14,7 +14,7 @@ from palm_demo.media import decode_image
 from palm_demo.session import READ_SIDE, Session
 from palm_demo.settings import Limits
 from palm_demo.ui.mammut.describing import AS_IT_CAME, Described
-from palm_demo.ui.messages import on_page
+from palm_demo.ui.messages import on_page, without_places
 from palm_demo.ui.sharing import SettingsLinks
 from palm_demo.ui.strangeness import no_warning
 from palm_demo.ui.uploads import check_filters, check_hits, check_picture, check_prompt
@@ -157,7 +157,7 @@ def _heading(session: Session) -> str:
     try:
         what = f"From a gallery of {len(session.gallery)} pictures: click one to describe it"
     except GalleryError as error:
-        what = f"There is no gallery: {error}"
+        what = f"There is no gallery: {without_places(str(error))}"
     return f"<h2 class='heading'>{html.escape(what)}</h2>"
 
 

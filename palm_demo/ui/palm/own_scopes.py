@@ -30,7 +30,7 @@ class OwnScope:
 
 
 class OwnScopes:
-    """Visitor (session hash) -> name -> scope. Capped by visitor, in all, and by age.
+    """Visitor (session hash) -> name -> scope. Capped by visitor, by address, in all, and by age.
 
     What is being taught or uploaded has its place from the beginning: caps are checked and taken in one step.
     """
@@ -39,6 +39,7 @@ class OwnScopes:
         self.session, self.limits, self.clock = session, limits, clock
         self._kept: dict[str, dict[str, OwnScope]] = {}
         self._reserved: dict[str, set[str]] = {}
+        self._addresses: dict[str, str] = {}
         self._lock = threading.RLock()
 
     def names(self, visitor: str) -> list[str]:
@@ -74,13 +75,19 @@ class OwnScopes:
                     f"leave and after {self.limits.own_scope_minutes} minutes"
                 ) from None
 
-    def check_room(self, visitor: str, name: str) -> str:
+    def check_room(self, visitor: str | None, name: str, address: str = "") -> str:
         """The name, stripped, if a scope can be kept under it. Raises ScopeError, or BusyError when
-        the page keeps as many as it can."""
+        the page keeps as many as it can. visitor: None for who is known by no cookie and can keep nothing.
+        address: where the visitor is, empty where that is not known."""
         name = name.strip() if isinstance(name, str) else ""
         if not SCOPE_NAME.fullmatch(name):
             raise ScopeError(
                 f"scope name {name!r:.80} is not allowed; use letters, digits, '-' and '_', at most 64"
+            )
+        if visitor is None:
+            raise ScopeError(
+                "nothing can be kept for a browser that keeps no cookie of this page; allow it one, or open "
+                "the page in a tab of its own"
             )
         with self._lock:
             self._forget_the_old()
@@ -91,6 +98,11 @@ class OwnScopes:
                 raise ScopeError(
                     f"you have {len(own)} scopes and {self.limits.own_scopes} fit; remove one first"
                 )
+            if address and self._places_taken(address) >= self.limits.own_scopes_of_address:
+                raise BusyError(
+                    f"the page keeps {self.limits.own_scopes_of_address} scopes of visitors from your address, "
+                    "and no more fit; remove one, or try again later"
+                )
             if self._places_taken() >= self.limits.own_scopes_of_all:
                 raise BusyError(
                     f"the page keeps {self.limits.own_scopes_of_all} scopes of its visitors, and no more "
@@ -99,11 +111,12 @@ class OwnScopes:
         return name
 
     @contextmanager
-    def place(self, visitor: str, name: str) -> Iterator["Place"]:
+    def place(self, visitor: str | None, name: str, address: str = "") -> Iterator["Place"]:
         """A place that nobody else can take, for a scope in the making; free again afterwards unless a scope
         was kept in it. Raises as `check_room`."""
         with self._lock:
-            name = self.check_room(visitor, name)
+            name = self.check_room(visitor, name, address)
+            self._addresses[visitor] = address
             reserved = self._reserved.setdefault(visitor, set())
             reserved.add(name)
         try:
@@ -113,6 +126,8 @@ class OwnScopes:
                 reserved.discard(name)
                 if self._reserved.get(visitor) is reserved and not reserved:
                     del self._reserved[visitor]
+                if visitor not in self._kept and visitor not in self._reserved:
+                    self._addresses.pop(visitor, None)
 
     def keep(self, visitor: str, name: str, adapter: Adapter) -> None:
         """In place of what the name had before, where it had. Raises as `check_room` where none is free."""
@@ -149,12 +164,15 @@ class OwnScopes:
         with self._lock:
             gone = self._kept.pop(visitor, {})
             self._reserved.pop(visitor, None)
+            self._addresses.pop(visitor, None)
         for scope in gone.values():
             _delete(scope)
 
-    def _places_taken(self) -> int:
-        """Of all visitors, kept or in the making."""
+    def _places_taken(self, address: str | None = None) -> int:
+        """Of all visitors, or of those at one address, kept or in the making."""
         visitors = self._kept.keys() | self._reserved.keys()
+        if address is not None:
+            visitors = {visitor for visitor in visitors if self._addresses.get(visitor) == address}
         return sum(len({*self._kept.get(v, ()), *self._reserved.get(v, ())}) for v in visitors)
 
     def _forget_the_old(self) -> None:
@@ -165,6 +183,8 @@ class OwnScopes:
                     _delete(own.pop(name))
             if not own:
                 del self._kept[visitor]
+                if visitor not in self._reserved:
+                    self._addresses.pop(visitor, None)
 
 
 @dataclass(frozen=True)

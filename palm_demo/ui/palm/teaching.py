@@ -9,6 +9,7 @@ from palm_demo.installation import ASSETS
 from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.teaching import FEWEST_TOKENS
+from palm_demo.ui.boundary.visitors import address_of, owner_of
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.palm.curves import curve_of, curve_shown, how_it_goes, how_it_went
 from palm_demo.ui.palm.lessons import check_lesson, read_lesson, teaching_controls, teaching_settings
@@ -107,9 +108,9 @@ def teaching_tab(
 
     @on_page
     def stream(request: gr.Request, text: str, name: str, *settings):
-        visitor = request.session_hash
-        text = check_lesson(text, limits)
-        with stops.running(visitor, TAB) as stopped, own.place(visitor, name) as place:
+        visitor, text = request.session_hash, check_lesson(text, limits)
+        to_keep = own.place(owner_of(request), name, address_of(request))
+        with stops.running(visitor, TAB) as stopped, to_keep as place:
             name = place.name
             curves, kept, unchanged = [], None, [gr.skip()] * (2 + len(pickers))
             for progress in session.teach(text, stopped=stopped, **teaching_settings(limits, *settings)):
@@ -132,7 +133,7 @@ def teaching_tab(
     @on_page
     def take_scope(request: gr.Request, path: str):
         visitor, path = request.session_hash, Path(path)
-        with own.place(visitor, path.stem) as place:
+        with own.place(owner_of(request), path.stem, address_of(request)) as place:
             try:
                 adapter = session.load_adapter(path, limits.teaching_rank)
             except CheckpointError as error:  # of the whole path, only the name is the visitor's business

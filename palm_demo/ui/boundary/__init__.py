@@ -1,0 +1,22 @@
+"""The trust boundary: one door that every request to the page passes, by whatever road it comes."""
+
+from starlette.types import ASGIApp
+
+from palm_demo.settings import Limits
+from palm_demo.ui.boundary.door import Door
+from palm_demo.ui.boundary.gradio_insides import (
+    GuardedBlocks,
+    Insides,
+    fetch_nothing,
+    leave_files_where_they_are,
+)
+from palm_demo.ui.boundary.network import Network
+
+
+def guarded(page: GuardedBlocks, limits: Limits, app: ASGIApp, host: str, started: bool = False) -> Door:
+    """The door before a page's application, which is served at a host."""
+    fetch_nothing()
+    leave_files_where_they_are(page)
+    insides = Insides(page)
+    insides.share(page.files)
+    return Door(app, insides, page.files, limits, Network.of(host), started)

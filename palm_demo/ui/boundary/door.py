@@ -1,0 +1,347 @@
+"""The door: every request to the page, decided by what it is. What is not let by here is not served."""
+
+import json
+import logging
+import re
+
+import anyio
+from gradio.route_utils import API_PREFIX as API
+from starlette.formparsers import MultiPartException
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route, Router
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from palm_demo.errors import BusyError, MediaError, PalmDemoError, places
+from palm_demo.settings import Limits
+from palm_demo.ui.boundary.answers import Answer, file_answer, refused
+from palm_demo.ui.boundary.asked import Asked, Handler, Refusal, Way, Whole
+from palm_demo.ui.boundary.files import Files, ForeignFile, without_files
+from palm_demo.ui.boundary.gradio_insides import OUR_FAULT, Insides
+from palm_demo.ui.boundary.network import Network
+from palm_demo.ui.boundary.patience import TooSlow, punctual, taken
+from palm_demo.ui.boundary.shares import WINDOW_SECONDS, Counted, UploadShares
+from palm_demo.ui.boundary.visitors import CALLER, KEY, REFUSED, SESSION, Visitor, Visitors
+
+logger = logging.getLogger(__name__)
+
+UPLOAD_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+PAGE = ("/", "/config", "/config/", "/theme.css", "/favicon.ico", "/robots.txt", "/manifest.json")
+READ = ("/info", "/info/", "/app_id", "/theme.css")
+FOLDERS = ("/static", "/assets", "/svelte")
+ACCOUNTS = ("/login", "/login/", "/logout", f"{API}/login_check", f"{API}/user")
+INTRODUCES = ("/", "/config", "/config/", f"{API}/info", f"{API}/info/", f"{API}/upload")
+"""Where whoever has no cookie gets one."""
+ASSISTANTS = (f"{API}/mcp", f"{API}/mcp/")
+GONE = "This is not here, or not yours."
+
+
+class Door:
+    """ASGI application in front of a page's.
+
+    app: Gradio's. started: whether the page has run what it runs at its start; `launch` asks for that once.
+    """
+
+    def __init__(
+        self, app: ASGIApp, insides: Insides, files: Files, limits: Limits, network: Network, started: bool
+    ):
+        self.app, self.insides, self.files, self.network = app, insides, files, network
+        self.visitors, self.shares = Visitors(network), UploadShares(limits, files.folder)
+        self.limits, self._started = limits, started
+        self.router = Router(self._routes(), redirect_slashes=False, default=_nothing)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return await self.app(scope, receive, send)
+        if scope["type"] != "http":
+            return await send({"type": "websocket.close", "code": 1008})
+        answer = Answer(taken(send), scope, self.network.space)
+        try:
+            if (refusal := self.network.refusal(scope)) is not None:
+                raise Refusal(403, refusal)
+            visitor = self.visitors.of(scope)
+            asked = {**scope, KEY: visitor, "headers": [*scope["headers"]]}
+            if visitor.new is not None and scope["path"] in INTRODUCES:
+                answer.set_cookie(self.visitors.set_cookie(visitor, scope))
+            await self.router(asked, punctual(receive), answer)
+            await answer.end()
+        except Refusal as refusal:
+            await answer.instead(refused(refusal.status, refusal.message, refusal.headers))
+        except MediaError as error:
+            await answer.instead(refused(400, _sentence(error)))
+        except TooSlow:
+            await answer.instead(refused(408, "That took too long.", {"Connection": "close"}))
+        except ClientDisconnect:
+            return
+        except Exception as error:
+            logger.error("unforeseen %s\n%s", type(error).__name__, places(error))
+            await answer.instead(refused(500, OUR_FAULT))
+
+    def _routes(self) -> list[BaseRoute]:
+        def way(path: str, handler: Handler, method: str = "GET") -> Route:
+            return Route(path, Way(handler), methods=[method])
+
+        slashed = [f"{API}/{kind}/{{api_name}}{end}" for kind in ("run", "api") for end in ("", "/")]
+        return [
+            *(way(path, self._pass) for path in (*PAGE, *(f"{API}{path}" for path in READ), "/healthz")),
+            *(way(f"{folder}/{{path:path}}", self._folder) for folder in FOLDERS),
+            *(way(path, self._account, method) for path in ACCOUNTS for method in ("GET", "POST")),
+            way(f"{API}/startup-events", self._start),
+            way(f"{API}/file={{path:path}}", self._file),
+            way(f"{API}/upload", self._upload, "POST"),
+            way(f"{API}/upload_progress", self._progress),
+            way(f"{API}/queue/join", self._join, "POST"),
+            way(f"{API}/queue/data", self._listen),
+            way(f"{API}/cancel", self._cancel, "POST"),
+            way(f"{API}/reset", self._reset, "POST"),
+            way(f"{API}/heartbeat/{{session_hash}}", self._heartbeat),
+            *(way(path, self._run, "POST") for path in slashed),
+            way(f"{API}/call/v2/{{api_name}}", self._call_by_names, "POST"),
+            way(f"{API}/call/{{api_name}}", self._call, "POST"),
+            way(f"{API}/call/v2/{{api_name}}/{{event_id}}", self._hear),
+            way(f"{API}/call/{{api_name}}/{{event_id}}", self._hear),
+            *(way(path, self._assist, method) for path in ASSISTANTS for method in ("GET", "POST", "DELETE")),
+            way(f"{API}/mcp/schema", self._pass),
+        ]
+
+    async def _pass(self, asked: Asked) -> None:
+        await self.app(asked.scope, asked.receive, asked.send)
+
+    async def _folder(self, asked: Asked) -> None:
+        if "\0" in asked.path["path"]:
+            raise Refusal(404, GONE)
+        await self._pass(asked)
+
+    async def _account(self, asked: Asked) -> None:
+        if not self.insides.has_accounts:
+            raise Refusal(404, GONE)
+        asked.bound_body()
+        await self._pass(asked)
+
+    async def _start(self, asked: Asked) -> None:
+        if self._started:
+            raise Refusal(404, GONE)
+        self._started = True
+        await self._pass(asked)
+
+    async def _file(self, asked: Asked) -> None:
+        try:
+            path = self.files.real(f"/{asked.path['path'].lstrip('/')}")
+        except MediaError:
+            raise Refusal(403, GONE) from None
+        if not await anyio.to_thread.run_sync(self.files.may_see, path, asked.visitor):
+            raise Refusal(403, GONE)
+        await file_answer(path)(asked.scope, asked.receive, asked.send)
+
+    async def _upload(self, asked: Asked) -> None:
+        address, receive = asked.visitor.address, asked.receive
+        why: list[Refusal] = []
+        later = {"Retry-After": str(WINDOW_SECONDS)}
+        try:
+            self.shares.spend(address, 0, 0)
+            await anyio.to_thread.run_sync(self.shares.check_room)
+            counted = Counted(asked.headers.get("content-type", ""), self.limits)
+        except BusyError as error:
+            raise Refusal(429, _sentence(error), later) from None
+        if upload_id := asked.query("upload_id"):
+            asked.replace_query(upload_id=self._own_upload(asked.visitor, upload_id))
+
+        async def measured() -> Message:
+            # Gradio's parser removes its temporary files on its own error alone
+            try:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise TooSlow("the client left")
+                begun = counted.add(message.get("body", b""))
+                self.shares.spend(address, begun, len(message.get("body", b"")))
+            except BusyError as error:
+                why.append(Refusal(429, _sentence(error), later))
+                raise MultiPartException("too much") from None
+            except MediaError as error:
+                why.append(Refusal(413, _sentence(error)))
+                raise MultiPartException("too much") from None
+            except TooSlow:
+                why.append(Refusal(408, "That took too long."))
+                raise MultiPartException("too slow") from None
+            return message
+
+        whole = Whole(asked.send)
+        try:
+            await self.app(asked.scope, measured, whole)
+        except TypeError:  # a field where a file has to be
+            raise Refusal(400, "What came in place of a file is none; send files.") from None
+        except OSError as error:
+            logger.error("an upload cannot be kept: %s", error.strerror)
+            raise Refusal(507, "The page cannot keep files now; try again later.", later) from None
+        if why:
+            raise why[0]
+        if whole.status == 200:
+            names = {asked.visitor.name}
+            for shown in json.loads(self.files.hide(whole.body)):
+                self.files.belongs(self.files.real(shown), names)
+        await whole.on()
+
+    def _own_upload(self, visitor: Visitor, upload_id: str) -> str:
+        if not UPLOAD_ID.fullmatch(upload_id):
+            raise Refusal(400, "An upload_id has letters, digits, - and _ alone.")
+        return visitor.session(upload_id)
+
+    async def _progress(self, asked: Asked) -> None:
+        asked.replace_query(upload_id=self._own_upload(asked.visitor, asked.query("upload_id")))
+        await self._pass(asked)
+
+    def _session(self, asked: Asked, called: object, opens: bool = False) -> str:
+        """What a visitor's session is called inside."""
+        if not isinstance(called, str) or not SESSION.fullmatch(called):
+            raise Refusal(422, "A session_hash has 1 to 64 letters, digits, - and _.")
+        visitor = (self.visitors.enter if opens else self.visitors.find)(asked.visitor, called)
+        if opens and visitor.new is not None and visitor.room == visitor.new:
+            asked.send.set_cookie(self.visitors.set_cookie(visitor, asked.scope))
+        return visitor.session(called)
+
+    async def _join(self, asked: Asked) -> None:
+        body = await asked.call()
+        event = self.insides.event(body.get("fn_index"))
+        if event is None:
+            raise Refusal(404, "There is no such event.")
+        session = self._session(asked, body.get("session_hash"), opens=True)
+        try:
+            admitted = self._admitted(asked, event, body)
+        except ForeignFile as error:
+            if event.api_visibility == "private":
+                raise
+            # gradio_client shows its user an event's error, and of a refused call the status alone
+            asked.scope[REFUSED] = _sentence(error)
+            admitted = {"fn_index": event._id, "data": [None] * len(event.inputs)}
+        asked.replace_body(admitted | {"session_hash": session})
+        await self._pass(asked)
+
+    async def _run(self, asked: Asked) -> None:
+        body = await asked.call()
+        number = body.get("fn_index")
+        named = self.insides.named(asked.path["api_name"])
+        event = named if number is None else self.insides.event(number)
+        if event is None or event.queue:
+            raise Refusal(404, "There is no such event, or it has a queue: POST to queue/join or to call.")
+        admitted = self._admitted(asked, event, body)
+        if (came := len(admitted["data"])) != (takes := len(event.inputs)):
+            raise Refusal(422, f"{came} values came and the event takes {takes}.")
+        called = body.get("session_hash")
+        session = None if called is None else self._session(asked, called, opens=True)
+        asked.replace_body(admitted | {"session_hash": session})
+        whole = Whole(asked.send)
+        await self.app(asked.scope, asked.receive, whole)
+        if whole.status == 500 and (why := json.loads(whole.body).get("error")) not in (None, OUR_FAULT):
+            raise Refusal(400, why)  # an error of an event's is the caller's to mend
+        await whole.on()
+
+    async def _call(self, asked: Asked) -> None:
+        body = await asked.call()
+        if (event := self.insides.named(asked.path["api_name"])) is None:
+            raise Refusal(404, "There is no such endpoint.")
+        admitted, called = self._admitted(asked, event, body), body.get("session_hash")
+        wanted = sum(not part.skip_api for part in event.inputs)
+        if (came := len(admitted["data"])) < wanted:
+            raise Refusal(
+                422, f"{came} values came and the endpoint takes {wanted}; give them all, in order."
+            )
+        session = None if called is None else self._session(asked, called, opens=True)
+        asked.replace_body({"data": admitted["data"], "session_hash": session})
+        await self._pass(asked)
+
+    async def _call_by_names(self, asked: Asked) -> None:
+        body = await asked.call()
+        if self.insides.named(asked.path["api_name"]) is None:
+            raise Refusal(404, "There is no such endpoint.")
+        body.pop("oauth_token", None)
+        asked.replace_body(await self._admit(body, asked.visitor))
+        try:
+            await self._pass(asked)
+        except TypeError:  # a name that the endpoint does not have, or none that it needs
+            raise Refusal(422, "The endpoint has not these arguments; see “Use via API”.") from None
+
+    def _admitted(self, asked: Asked, event, body: dict) -> dict:
+        """What of a call is let by; nothing of it says how the call is to be run."""
+        data, trigger = body.get("data"), body.get("trigger_id")
+        if not isinstance(data, list):
+            raise Refusal(422, "A call has data, a list of values.")
+        if self.insides.has_words_for_files(event, data):
+            raise Refusal(400, "A text stands where a file belongs; upload the file first.")
+        return {
+            "data": self.files.admit(data, asked.visitor),
+            "fn_index": event._id,
+            "trigger_id": trigger if isinstance(trigger, int) else None,
+            "event_data": without_files(body.get("event_data")),
+        }
+
+    async def _admit(self, value: object, visitor: Visitor) -> object:
+        return await anyio.to_thread.run_sync(self.files.admit, value, visitor)
+
+    async def _listen(self, asked: Asked) -> None:
+        session = self._session(asked, asked.query("session_hash"))
+        if not self.insides.listens(session):
+            raise Refusal(404, GONE)
+        asked.replace_query(session_hash=session)
+        await self._pass(asked)
+
+    async def _hear(self, asked: Asked) -> None:
+        event = asked.path["event_id"]
+        session = self.insides.session_of(event)
+        # of a call without a session only its caller knows the event, which is its session
+        if session is None or not (session == event or self._own(asked.visitor, session)):
+            raise Refusal(404, GONE)
+        await self._pass(asked)
+
+    def _own(self, visitor: Visitor, session: str) -> bool:
+        _, _, called = session.partition(".")
+        return self.visitors.find(visitor, called).owns(session)
+
+    async def _cancel(self, asked: Asked) -> None:
+        body = await asked.call()
+        event, number = body.get("event_id"), body.get("fn_index")
+        session = self._session(asked, body.get("session_hash"))
+        known = isinstance(event, str) and self.insides.event(number) is not None
+        if not known or self.insides.session_of(event) != session:
+            raise Refusal(404, GONE)
+        asked.replace_body({"session_hash": session, "fn_index": number, "event_id": event})
+        await self._pass(asked)
+
+    async def _reset(self, asked: Asked) -> None:
+        body = await asked.call()
+        asked.replace_body({"event_id": str(body.get("event_id"))})
+        await self._pass(asked)
+
+    async def _heartbeat(self, asked: Asked) -> None:
+        session = self._session(asked, asked.path["session_hash"], opens=True)
+        path = f"{asked.scope.get('root_path', '')}{API}/heartbeat/{session}"
+        asked.scope |= {"path": path, "raw_path": path.encode()}
+        await self._pass(asked)
+
+    async def _assist(self, asked: Asked) -> None:
+        """An assistant's call (MCP): for whoever sends it, with that visitor's files, and it owns nothing."""
+        if asked.scope["method"] == "POST":
+            body = await asked.json()
+            try:
+                await self._admit(body, asked.visitor)
+            except MediaError as error:
+                if not isinstance(body, dict) or "id" not in body:
+                    raise
+                return await _tool_error(body["id"], _sentence(error))(asked.scope, asked.receive, asked.send)
+            asked.replace_body(body)
+        hidden = (b"cookie", b"origin", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", CALLER)
+        headers = [pair for pair in asked.scope["headers"] if pair[0] not in hidden]
+        asked.scope["headers"] = [*headers, (CALLER, self.visitors.call_for(asked.visitor))]
+        await self._pass(asked)
+
+
+async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    raise Refusal(404, GONE)
+
+
+def _tool_error(number: object, message: str) -> Response:
+    content = [{"type": "text", "text": message}]
+    return JSONResponse({"jsonrpc": "2.0", "id": number, "result": {"content": content, "isError": True}})
+
+
+def _sentence(error: PalmDemoError) -> str:
+    return f"{str(error)[:1].upper()}{str(error)[1:]}."

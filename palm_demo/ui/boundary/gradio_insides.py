@@ -1,0 +1,215 @@
+"""All that the boundary touches of Gradio that is not Gradio's public interface, for 6.31.
+
+`tests/ui/test_gradio_insides.py` holds Gradio to it.
+"""
+
+import json
+import logging
+import socket
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from functools import cached_property
+
+import gradio as gr
+import uvicorn
+from gradio import http_server, processing_utils, route_utils, routes
+from gradio.blocks import BlockFunction
+from starlette.types import ASGIApp
+
+from palm_demo.errors import MediaError, PalmDemoError, places
+from palm_demo.ui.boundary.files import NO_LINKS, Files
+from palm_demo.ui.boundary.patience import KEEP_ALIVE_SECONDS, PatientProtocol
+from palm_demo.ui.boundary.visitors import REFUSED, Visitor, told_by_the_door, visitor_of
+
+logger = logging.getLogger(__name__)
+
+UNFIT = "The values that came do not fit this event; see what it takes under “Use via API”."
+OUR_FAULT = "Something went wrong on our side. Please try again; the rest of the page still works."
+
+
+_served: ContextVar[Visitor | None] = ContextVar("whose event is processed", default=None)
+
+
+class GuardedBlocks(gr.Blocks):
+    """Blocks whose events take no file that the door would not admit, by whatever road they are called.
+
+    files: set before the page is served.
+    """
+
+    files: Files | None = None
+
+    async def process_api(self, block_fn, inputs, state=None, request=None, iterator=None, **rest):
+        """As gr.Blocks does, after a look at what comes. An error tells no visitor more than a sentence."""
+        visitor = visitor_of(request)
+        if self.files is None:
+            return await super().process_api(block_fn, inputs, state, request, iterator, **rest)
+        _served.set(visitor)
+        try:
+            if (refusal := told_by_the_door(request, REFUSED)) is not None:
+                raise gr.Error(refusal, print_exception=False)
+            if iterator is None:
+                self.files.check(inputs, visitor)
+            return await super().process_api(block_fn, inputs, state, request, iterator, **rest)
+        except gr.Error as error:
+            error.print_exception = False
+            raise
+        except PalmDemoError as error:
+            raise gr.Error(f"{str(error)[:1].upper()}{str(error)[1:]}.", print_exception=False) from error
+        except Exception as error:
+            if isinstance(error, TypeError | ValueError | LookupError | AttributeError):
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                logger.warning(
+                    "unfit values: %s at %s:%s", type(error).__name__, where.filename, where.lineno
+                )
+                raise gr.Error(UNFIT, print_exception=False) from error
+            logger.error("unforeseen %s\n%s", type(error).__name__, places(error))
+            raise gr.Error(OUR_FAULT, print_exception=False) from error
+
+    async def postprocess_data(self, block_fn, predictions, state):
+        """As gr.Blocks does; the files in what comes of it are this visitor's to name from now on. Later only
+        what has changed of a stream's values is left of them."""
+        shown = await super().postprocess_data(block_fn, predictions, state)
+        if self.files is not None and (visitor := _served.get()) is not None:
+            self.files.showed(shown, visitor)
+        return shown
+
+
+class Insides:
+    """What the door asks of a page."""
+
+    def __init__(self, page: gr.Blocks):
+        self.page = page
+
+    def event(self, number: object) -> BlockFunction | None:
+        """The event of a number, None where there is none."""
+        is_number = isinstance(number, int) and not isinstance(number, bool)
+        return self.page.fns.get(number) if is_number else None
+
+    def named(self, name: str) -> BlockFunction | None:
+        """The public event of a name, None where there is none."""
+        every = self.page.fns.values()
+        return next((one for one in every if one.api_name == name and one.api_visibility != "private"), None)
+
+    @cached_property
+    def _file_inputs(self) -> dict[int, list[bool]]:
+        every = self.page.fns.items()
+        return {number: [_takes_files(one) for one in event.inputs] for number, event in every}
+
+    def has_words_for_files(self, event: BlockFunction, data: list) -> bool:
+        """Whether a component that takes files is given a text instead, which may be a path."""
+        return any(
+            takes and not isinstance(value, dict | list | None)
+            for takes, value in zip(self._file_inputs[event._id], data, strict=False)
+        )
+
+    def session_of(self, event: str) -> str | None:
+        """The session that an event runs, waits or has ended in; None where there is no such event."""
+        queue = self.page._queue
+        if (found := queue.event_ids_to_events.get(event)) is not None:
+            return found.session_hash
+        return next((name for name, ids in [*queue.pending_event_ids_session.items()] if event in ids), None)
+
+    def listens(self, session: str) -> bool:
+        """Whether there is anything to hear in a session."""
+        return session in self.page._queue.pending_messages_per_session
+
+    @property
+    def has_accounts(self) -> bool:
+        """Whether the owner lets in only who logs in."""
+        app = getattr(self.page, "app", None)
+        return self.page.auth is not None or getattr(app, "auth_dependency", None) is not None
+
+    def share(self, files: Files) -> None:
+        """Tells which files everybody is shown, when the page's configuration is there."""
+        files.share(self.page.config)
+
+
+def _takes_files(component: object) -> bool:
+    model = getattr(component, "data_model", None)
+    return model is not None and "gradio.FileData" in json.dumps(model.model_json_schema())
+
+
+def fetch_nothing() -> None:
+    """Takes from Gradio all ways to fetch what a visitor names, for as long as this process lives."""
+
+    def refuse(*arguments, **options):
+        raise MediaError(NO_LINKS)
+
+    async def refuse_later(*arguments, **options):
+        raise MediaError(NO_LINKS)
+
+    for name in ("ssrf_protected_download", "save_url_to_cache", "unsafe_download"):
+        setattr(processing_utils, name, refuse)
+    for name in ("async_ssrf_protected_download", "async_ssrf_protected_get"):
+        setattr(processing_utils, name, refuse_later)
+    for module in (route_utils, routes):
+        module.secure_url_stream_response = refuse_later
+
+
+def leave_files_where_they_are(page: gr.Blocks) -> None:
+    """Keeps the client by which Gradio calls itself for MCP from opening files: those that an assistant may
+    name are on the page already."""
+    server = page.mcp_server_obj
+    if server is None:
+        return
+    make = server._get_or_create_client
+
+    def made():
+        client = make()
+        for endpoint in client.endpoints.values():
+            endpoint._upload_file = lambda file, data_index: file
+        return client
+
+    server._get_or_create_client = made
+
+
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with suppress(OSError):
+            probe.bind((host, port))
+            return True
+    return False
+
+
+@contextmanager
+def served_behind(door: Callable[[ASGIApp, str], ASGIApp]) -> Iterator[None]:
+    """While it lasts, `launch` serves what `door` makes of Gradio's application and the host, to clients
+    that are not slow on purpose."""
+
+    def start_server(app, server_name=None, server_port=None, **tls):
+        host = server_name or http_server.LOCALHOST_NAME
+        behind = door(app, host)
+        first = http_server.INITIAL_PORT_VALUE
+        ports = [server_port] if server_port else range(first, first + http_server.TRY_NUM_PORTS)
+        for port in filter(lambda port: _is_free(host.strip("[]"), port), ports):
+            config = uvicorn.Config(
+                behind,
+                host.strip("[]"),
+                port,
+                http=PatientProtocol,
+                ws="none",
+                log_level="warning",
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                proxy_headers=False,
+                server_header=False,
+                **tls,
+            )
+            server = http_server.Server(config)
+            try:
+                server.run_in_thread()
+            except (OSError, http_server.ServerFailedToStartError):
+                continue
+            scheme = "https" if tls.get("ssl_keyfile") else "http"
+            shown = "localhost" if host == "0.0.0.0" else host
+            return host, port, f"{scheme}://{shown}:{port}/", server
+        raise OSError(f"no port of {ports} is free on {host}; set PORT to another")
+
+    before = http_server.start_server
+    http_server.start_server = start_server
+    try:
+        yield
+    finally:
+        http_server.start_server = before

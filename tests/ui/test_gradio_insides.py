@@ -1,0 +1,122 @@
+"""What Gradio is held to: the parts of it that are not public and that the trust boundary stands on."""
+
+import asyncio
+import inspect
+from concurrent.futures import ThreadPoolExecutor
+
+import gradio as gr
+import pytest
+from gradio import http_server, processing_utils, route_utils, routes
+from gradio.mcp import GradioMCPServer
+
+from palm_demo.errors import MediaError
+from palm_demo.ui.boundary import gradio_insides
+
+
+def parameters(function) -> list[str]:
+    return list(inspect.signature(function).parameters)
+
+
+def test_every_road_leads_through_process_api():
+    """The queue and the direct routes by call_process_api, MCP's cheap tools by themselves."""
+    for caller in (route_utils.call_process_api, GradioMCPServer.create_mcp_server):
+        assert ".process_api(" in inspect.getsource(caller)
+    for module in (routes, route_utils, http_server):
+        assert ".call_function(" not in inspect.getsource(module)
+    assert parameters(gr.Blocks.process_api)[:6] == [
+        "self", "block_fn", "inputs", "state", "request", "iterator",
+    ]  # fmt: skip
+    assert parameters(gr.Blocks.postprocess_data) == ["self", "block_fn", "predictions", "state"]
+    assert "self.postprocess_data(" in inspect.getsource(gr.Blocks.process_api)
+
+
+def test_launch_asks_the_module_for_its_server():
+    assert "http_server.start_server(" in inspect.getsource(gr.Blocks.launch)
+    taken = ["app", "server_name", "server_port", "ssl_keyfile", "ssl_certfile", "ssl_keyfile_password"]
+    assert parameters(http_server.start_server) == taken
+    before = http_server.start_server
+    with gradio_insides.served_behind(lambda app, host: app):
+        assert http_server.start_server is not before
+    assert http_server.start_server is before
+
+
+def test_nothing_that_a_visitor_names_is_fetched():
+    gradio_insides.fetch_nothing()
+    url = "http://127.0.0.1:9/cat.png"
+    for fetch in (
+        processing_utils.ssrf_protected_download,
+        processing_utils.save_url_to_cache,
+        processing_utils.unsafe_download,
+    ):
+        with pytest.raises(MediaError, match="fetches no links"):
+            fetch(url, "/nowhere")
+    later = (
+        processing_utils.async_ssrf_protected_download,
+        processing_utils.async_ssrf_protected_get,
+        routes.secure_url_stream_response,
+        route_utils.secure_url_stream_response,
+    )
+    for fetch in later:
+        with pytest.raises(MediaError, match="fetches no links"), ThreadPoolExecutor(1) as executor:
+            executor.submit(asyncio.run, fetch(url, "/nowhere")).result()
+
+
+def test_no_other_part_of_gradio_fetches_by_its_own_name():
+    """A name that was imported elsewhere would go on to fetch."""
+    for name in ("blocks", "route_utils", "components.file", "components.video", "components.upload_button"):
+        module = __import__(f"gradio.{name}", fromlist=["x"])
+        for fetch in ("save_url_to_cache", "async_ssrf_protected_download", "unsafe_download"):
+            assert not hasattr(module, fetch), f"{name} has {fetch} of its own"
+
+
+@pytest.fixture
+def page():
+    with gradio_insides.GuardedBlocks() as page:
+        box, picture, files = gr.Textbox(), gr.Image(), gr.File(file_count="multiple")
+        both = gr.MultimodalTextbox()
+        box.submit(lambda *_: "", [box, picture, files, both], box, api_visibility="private")
+
+        def shout(text: str) -> str:
+            return text.upper()
+
+        gr.api(shout, queue=False)
+    return page.queue()
+
+
+def test_events_are_found_by_number_and_public_ones_by_name(page):
+    insides = gradio_insides.Insides(page)
+    assert insides.event(0).api_visibility == "private" and insides.event(1) is insides.named("shout")
+    assert not insides.named("shout").queue and insides.event(0).queue
+    for number in (-1, 2, True, 0.0, "0", None, [0]):
+        assert insides.event(number) is None
+    assert insides.named(insides.event(0).api_name) is None and insides.named("upload") is None
+
+
+def test_components_that_take_files_are_known_by_their_models(page):
+    insides = gradio_insides.Insides(page)
+    event = insides.event(0)
+    assert insides._file_inputs[0] == [False, True, True, True]
+    assert not insides.has_words_for_files(event, ["/etc/passwd", None, [], {"text": "", "files": []}])
+    for place in (1, 2, 3):
+        data = ["words", None, None, None]
+        data[place] = "/etc/passwd"
+        assert insides.has_words_for_files(event, data)
+
+
+def test_the_queue_knows_the_session_of_an_event(page):
+    insides = gradio_insides.Insides(page)
+    queue = page._queue
+    queue.pending_event_ids_session["mine"] = {"ended"}
+    queue.pending_messages_per_session["mine"] = object()
+    assert insides.session_of("ended") == "mine" and insides.session_of("unknown") is None
+    assert insides.listens("mine") and not insides.listens("yours")
+    assert "event_ids_to_events" in inspect.getsource(type(queue).push)
+
+
+def test_gradios_client_for_mcp_is_made_where_it_is_asked_for():
+    assert parameters(GradioMCPServer._get_or_create_client) == ["self"]
+    assert "self._get_or_create_client" in inspect.getsource(GradioMCPServer.create_mcp_server)
+    from gradio_client.client import Endpoint
+
+    assert parameters(Endpoint._upload_file) == ["self", "f", "data_index"]
+    assert "self._upload_file" in inspect.getsource(Endpoint.process_input_files)
