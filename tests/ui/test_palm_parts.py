@@ -1,6 +1,7 @@
 """The PaLM tab's parts that need no browser: visitors' scopes, merged streams, words and colours."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 

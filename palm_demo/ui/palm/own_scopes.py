@@ -100,8 +100,8 @@ class OwnScopes:
                 )
             if address and self._places_taken(address) >= self.limits.own_scopes_of_address:
                 raise BusyError(
-                    f"the page keeps {self.limits.own_scopes_of_address} scopes of visitors from your address, "
-                    "and no more fit; remove one, or try again later"
+                    f"the page keeps {self.limits.own_scopes_of_address} scopes of visitors from your "
+                    "address, and no more fit; remove one, or try again later"
                 )
             if self._places_taken() >= self.limits.own_scopes_of_all:
                 raise BusyError(
