@@ -1,7 +1,10 @@
 """From settings to a page that is served: at once with the bundled weights, behind a bar with others."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+
+import gradio as gr
 
 from palm_demo.gallery import chosen_place
 from palm_demo.gallery.place import beside_the_app
@@ -12,6 +15,20 @@ from palm_demo.ui import page
 from palm_demo.ui.opening import opening
 
 
+@dataclass(frozen=True)
+class ServedPage:
+    """A page that is being served, and the session that it asks."""
+
+    session: Session
+    blocks: gr.Blocks
+    address: str
+
+    def close(self, grace_seconds: float) -> None:
+        """Takes no more requests, lets those that go on end within the grace, then closes the server."""
+        self.session.close(grace_seconds)
+        self.blocks.close(verbose=False)
+
+
 def start(
     settings: Settings,
     examples: Path,
@@ -19,20 +36,27 @@ def start(
     gallery: str | None,
     answering: Callable[[Session], Session] = lambda session: session,
     **options,
-) -> object:
-    """Serves the page of a profile, or of the bundled weights with a banner that says why.
+) -> ServedPage:
+    """Serves the page of a profile, or of the bundled weights with a banner that says why, in threads of its
+    own.
 
     examples: an empty folder that outlives the page. profile, gallery: as the environment names them, or
     None. answering: gives the session that the page asks, from the one that has the weights. options: of
-    gradio's `launch`, whose return value comes back.
+    gradio's `launch`.
     """
     limits = settings.limits.of_media, settings.limits.of_batch
     if (profile or TINY) == TINY:
         session = answering(load(TINY, *limits, chosen_place(gallery)))
-        return page.launch(page.build(session, settings, examples), settings, **options)
+        return _served(session, page.build(session, settings, examples), settings, options)
     place = chosen_place(gallery, beside_the_app(own_name(profile)))
     with opening(settings.space.title, options.get("server_name"), options.get("server_port")) as door:
-        session, fell_back = load_or_tiny(profile, *limits, place, lambda: chosen_place(None), door.tell)
+        loaded, fell_back = load_or_tiny(profile, *limits, place, lambda: chosen_place(None), door.tell)
         door.tell(Step("Drawing the page"))
-        blocks = page.build(answering(session), settings, examples, fell_back)
-    return page.launch(blocks, settings, **{**options, "server_port": door.port})
+        session = answering(loaded)
+        blocks = page.build(session, settings, examples, fell_back)
+    return _served(session, blocks, settings, {**options, "server_port": door.port})
+
+
+def _served(session: Session, blocks: gr.Blocks, settings: Settings, options: dict) -> ServedPage:
+    _, address, _ = page.launch(blocks, settings, **{"prevent_thread_lock": True, **options})
+    return ServedPage(session, blocks, address)

@@ -337,7 +337,7 @@ def address(zero, gpus, tmp_path_factory) -> str:
 
     place = {"prevent_thread_lock": True, "quiet": True, "server_name": "127.0.0.1"}
     folder = tmp_path_factory.mktemp("examples")
-    _, address, _ = start(load_settings(), folder, "tiny", MEMORY, lambda session: zero, **place)
+    address = start(load_settings(), folder, "tiny", MEMORY, lambda session: zero, **place).address
     return address
 
 

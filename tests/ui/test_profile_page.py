@@ -24,7 +24,7 @@ def started(serve, settings, tmp_path, monkeypatch):
         place = {"server_name": "127.0.0.1", "server_port": port}
         (tmp_path / "examples").mkdir()
         served = {"prevent_thread_lock": True, "quiet": True}
-        return start.start(settings, tmp_path / "examples", profile, None, **place, **served)[1]
+        return start.start(settings, tmp_path / "examples", profile, None, **place, **served).address
 
     return begin
 
