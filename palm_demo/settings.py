@@ -123,9 +123,10 @@ class Limits:
     own_scopes_of_all: Count
     own_scope_minutes: Count
     rows: Count
+    rows_of_one: Count
     waiting: Count
+    waiting_of_one: Count
     queue: Count
-    concurrency: Count
 
     @property
     def of_media(self) -> MediaLimits:
@@ -142,13 +143,13 @@ class Limits:
     @property
     def of_batch(self) -> BatchLimits:
         """The part that whoever writes many texts at once needs."""
-        return BatchLimits(self.rows, self.waiting)
+        return BatchLimits(self.rows, self.waiting, self.rows_of_one, self.waiting_of_one, self.queue)
 
     @property
     def threads(self) -> int:
         """For all who are served at once: whoever reads a text or waits for one has a thread, with each of
         the models that write."""
-        return WRITERS * (self.rows + self.waiting) + OTHER_THREADS
+        return WRITERS * (self.rows + self.waiting) + self.queue + OTHER_THREADS
 
     @property
     def upload_bytes(self) -> int:

@@ -18,12 +18,14 @@ from palm_demo.transfers import to_cpu
 @dataclass(frozen=True)
 class BatchLimits:
     """rows: texts written at once. waiting: how many more may stand in line. rows_of_one, waiting_of_one:
-    how many of each a single asker may have, where one is named (see `palm_demo.turns`); None: all."""
+    how many of each a single asker may have, where one is named (see `palm_demo.turns`); None: all. passes:
+    requests outside of a batch that compute or wait, for all models together."""
 
     rows: int = 16
     waiting: int = 32
     rows_of_one: int | None = None
     waiting_of_one: int | None = None
+    passes: int | None = None
 
 
 class Rows(Protocol):

@@ -19,6 +19,7 @@ from palm_demo.lora import Adapter
 from palm_demo.serving.answering import Failed
 from palm_demo.serving.elsewhere import Elsewhere
 from palm_demo.serving.replica import Lent, Mark
+from palm_demo.turns import asker
 
 
 class RemoteSession(Elsewhere):
@@ -48,7 +49,7 @@ class RemoteSession(Elsewhere):
         return self._call(self._models, "adapter_of", Path(path).read_bytes(), str(path), highest_rank)
 
     def _ask(self, verb: str, arguments: tuple, settings: dict) -> object:
-        return self._call(self._nearest(arguments), "ask", verb, arguments, settings)
+        return self._call(self._nearest(arguments), "ask", asker.get(), verb, arguments, settings)
 
     def _begin(
         self, verb: str, stop: str, stopped: threading.Event | None, arguments: tuple, settings: dict
@@ -72,7 +73,7 @@ class RemoteSession(Elsewhere):
         key, told = uuid.uuid4().hex, False
         models = self._nearest(arguments).options(stream=True)
         with _replicas_that_may_go():
-            items = models.stream.remote(verb, stop, key, arguments, settings)
+            items = models.stream.remote(asker.get(), verb, stop, key, arguments, settings)
             try:
                 for item in items:
                     if isinstance(item, Failed):

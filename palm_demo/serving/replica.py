@@ -2,9 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
@@ -18,6 +18,7 @@ from palm_demo.errors import CheckpointError
 from palm_demo.lora import Adapter
 from palm_demo.serving.answering import Facts, Failed, answered, each_adapter_once
 from palm_demo.session import Session
+from palm_demo.turns import asker
 
 ALIVE_SECONDS = 0.25
 """Between two items of a stream: whoever reads it looks at each item whether it is to be stopped."""
@@ -61,16 +62,18 @@ class Replica:
     async def facts(self) -> Facts:
         return Facts.of(self.session)
 
-    async def ask(self, verb: str, arguments: tuple, settings: dict) -> object:
-        """The answer of a verb that gives it as a whole."""
+    async def ask(self, who: Hashable | None, verb: str, arguments: tuple, settings: dict) -> object:
+        """The answer of a verb that gives it as a whole. who: asks, as `palm_demo.turns` wants to know."""
+        asker.set(who)
         arguments = [await self._scope(argument) for argument in arguments]
         return await self._in_thread(getattr(self.session, verb), *arguments, **settings)
 
     async def stream(
-        self, verb: str, stop: str, key: str, arguments: tuple, settings: dict
+        self, who: Hashable | None, verb: str, stop: str, key: str, arguments: tuple, settings: dict
     ) -> AsyncIterator[object]:
         """The items of a verb that gives them one by one, between Marks, until `stop` is called with the
-        key. stop: what the verb calls the event that it looks at."""
+        key. who: as for `ask`. stop: what the verb calls the event that it looks at."""
+        asker.set(who)
         arguments = [await self._scope(argument) for argument in arguments]
         stopped = self._stops[key] = threading.Event()
         try:
@@ -139,4 +142,4 @@ class Replica:
     async def _in_thread(self, function: Callable, *arguments, **settings) -> object:
         """What it gives, or Failed."""
         told = partial(answered, function, *arguments, **settings)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, told)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, told)

@@ -69,7 +69,7 @@ def load(
     if not on_zerogpu():  # there a GPU computes
         for system in systems.by_name.values():
             pack_(system.model)
-    turns = Turns(limits.waiting + limits.rows, limits.waiting_of_one)
+    turns = Turns(limits.passes, limits.waiting_of_one)
     return Session(systems, media_limits or MediaLimits(), gallery_place, turns)
 
 

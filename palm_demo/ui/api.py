@@ -1,7 +1,9 @@
 """The named endpoints for `gradio_client`. Nothing else of the page is public."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import accumulate
 from pathlib import Path
 from random import Random
 
@@ -41,11 +43,12 @@ def add_endpoints(session: Session, limits: Limits) -> None:
         repetition_penalty: float = CONTINUED.repetition_penalty,
         stop: list[str] | None = None,
         seed: int | None = None,
-    ) -> str:
+    ) -> Iterator[str]:
         """PaLM's continuation of a prompt, in a scope, in a mix of scopes with their strengths, such as
-        {"carroll": 0.7, "poe": 0.5}, or by the base model."""
+        {"carroll": 0.7, "poe": 0.5}, or by the base model: the text so far,
+        as it grows."""
         with in_api():
-            return session.generate(
+            deltas = session.stream(
                 check_prompt(prompt, limits),
                 scope,
                 max_new_tokens=check_new_tokens(max_new_tokens, limits),
@@ -53,9 +56,10 @@ def add_endpoints(session: Session, limits: Limits) -> None:
                 top_k=top_k,
                 top_p=top_p,
                 repetition_penalty=repetition_penalty,
-                stop=tuple(stop or ()),
+                stop=() if stop is None else stop,
                 seed=seed,
             )
+            yield from accumulate(deltas)
 
     def answer(
         prompt: str,
@@ -67,10 +71,11 @@ def add_endpoints(session: Session, limits: Limits) -> None:
         repetition_penalty: float = ANSWERED.repetition_penalty,
         stop: list[str] | None = None,
         seed: int | None = None,
-    ) -> str:
-        """Flamingo's answer to a prompt with one <media> mark per picture or video file."""
+    ) -> Iterator[str]:
+        """Flamingo's answer to a prompt with one <media> mark per picture or video file: the text so far, as
+        it grows."""
         with in_api():
-            return session.answer(
+            deltas = session.stream_answer(
                 check_prompt(prompt, limits),
                 [uploaded(file) for file in check_media(media, limits)],
                 max_new_tokens=check_new_tokens(max_new_tokens, limits),
@@ -78,9 +83,10 @@ def add_endpoints(session: Session, limits: Limits) -> None:
                 top_k=top_k,
                 top_p=top_p,
                 repetition_penalty=repetition_penalty,
-                stop=tuple(stop or ()),
+                stop=() if stop is None else stop,
                 seed=seed,
             )
+            yield from accumulate(deltas)
 
     def looked_at(prompt: str, media: list[dict], answer: str) -> dict:
         """Where Flamingo looked when it gave an answer to a prompt with one <media> mark per file.
@@ -147,10 +153,8 @@ def add_endpoints(session: Session, limits: Limits) -> None:
         """Names of the scopes that `generate` takes."""
         return session.scopes
 
-    for endpoint in (generate, answer, caption):
-        gr.api(endpoint, concurrency_limit=None)  # the batch of each model has a line of its own
-    for endpoint in (classify, search, looked_at, make_scene):
-        gr.api(endpoint, concurrency_id="model", concurrency_limit=limits.concurrency)
+    for endpoint in (generate, answer, caption, classify, search, looked_at, make_scene):
+        gr.api(endpoint, concurrency_limit=None)  # texts wait in their model's batch, passes in the session
     gr.api(scopes, queue=False)
     add_palm_endpoints(session, limits)
 

@@ -74,7 +74,7 @@ def build(
         links.open_with(page)
     page.max_threads = limits.threads
     page.files = Files(get_upload_folder(), limits.upload_bytes)
-    return page.queue(max_size=limits.queue, api_open=False)
+    return page.queue(max_size=limits.threads, api_open=False)
 
 
 def launch(page: GuardedBlocks, settings: Settings, **options):

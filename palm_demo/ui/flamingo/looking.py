@@ -54,8 +54,7 @@ class LookingView:
             exchange,
             [looked, self.section, word, layer, *shown],
             show_progress="hidden",
-            concurrency_id="model",
-            concurrency_limit=limits.concurrency,
+            concurrency_limit=None,
             api_visibility="private",
         )
         gr.on(

@@ -62,9 +62,9 @@ def add_gallery_endpoints(session: Session, limits: Limits, contributions: Contr
             return told_of(download_of(session, check_ids(ids, limits)))
 
     for endpoint in (caption_alternatives, similarity, gallery_add):
-        gr.api(endpoint, concurrency_id="model", concurrency_limit=limits.concurrency)
+        gr.api(endpoint, concurrency_limit=None)  # the session has the line
     for endpoint in (gallery_info, gallery_remove, gallery_export):
-        gr.api(endpoint, concurrency_id="gallery", concurrency_limit=limits.concurrency)
+        gr.api(endpoint, concurrency_id="gallery", concurrency_limit=1)
 
 
 def check_ids(ids: list[str], limits: Limits) -> list[str]:

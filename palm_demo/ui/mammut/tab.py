@@ -29,12 +29,7 @@ def mammut_tab(
     session: Session, limits: Limits, contributions: Contributions, stops: Stops, links: SettingsLinks
 ) -> None:
     """Builds the tab inside the current Blocks."""
-    computed = {
-        "concurrency_id": "model",
-        "concurrency_limit": limits.concurrency,
-        "api_visibility": "private",
-    }
-    written = {"concurrency_limit": None, "api_visibility": "private"}  # captions have a line of their own
+    computed = written = {"concurrency_limit": None, "api_visibility": "private"}  # the session has the line
     with gr.Row():
         with gr.Column(scale=4):
             described = describing(session, limits, TAB, computed, written)

@@ -38,4 +38,4 @@ def add_palm_endpoints(session: Session, limits: Limits) -> None:
             ]
 
     for endpoint in (bits_per_byte, who_wrote, token_probabilities):
-        gr.api(endpoint, concurrency_id="model", concurrency_limit=limits.concurrency)
+        gr.api(endpoint, concurrency_limit=None)

@@ -88,8 +88,7 @@ def tokens_tab(
             [text, scope],
             [tokens, view, said, best],
             show_progress="minimal",
-            concurrency_id="model",
-            concurrency_limit=limits.concurrency,
+            concurrency_limit=None,
             api_visibility="private",
         )
 
