@@ -70,20 +70,21 @@ class Visitor:
             self.seen.seconds.setdefault(verb, []).append(time.monotonic() - begun)
 
     async def write(self, new_tokens: int = 40) -> None:
-        await self._call("generate", [self.random.choice(PROMPTS), None, new_tokens])
+        await self._call("generate", self._text(new_tokens))
 
     async def ten_tokens(self) -> None:
         await self.write(10)
 
     async def search(self) -> None:
-        await self._call("search", [self.random.choice(SEARCHES)])
+        await self._call("search", [self.random.choice(SEARCHES), 8, "", "", ""])
 
     async def describe(self) -> None:
-        await self._call("caption", [await self.upload()])
+        await self._call("caption", [await self.upload(), 32])
 
     async def ask(self) -> None:
         file = await self.upload()
-        await self._call("answer", ["<media> question: what is this? answer:", [file]])
+        prompt = "<media> question: what color is the background? answer:"
+        await self._call("answer", [prompt, [file], 32, 0.0, 0, 1.0, 1.0, [], None])
 
     async def judge(self, characters: int = 1_000) -> None:
         text = " ".join(self.random.choice(PROMPTS) for _ in range(characters // 35))
@@ -96,7 +97,7 @@ class Visitor:
 
     async def leave_in_the_middle(self) -> None:
         """Begins a long text and goes away after its first words."""
-        event = await self._begin("generate", [self.random.choice(PROMPTS), None, 200])
+        event = await self._begin("generate", self._text(200))
         async with self.client.stream("GET", f"/gradio_api/call/generate/{event}") as answer:
             async for line in answer.aiter_lines():
                 if line.startswith("data:"):
@@ -108,6 +109,9 @@ class Visitor:
         async with self.client.stream("GET", f"/gradio_api/heartbeat/{name}") as answer:
             async for _ in answer.aiter_lines():
                 yield
+
+    def _text(self, new_tokens: int) -> list:
+        return [self.random.choice(PROMPTS), None, new_tokens, 0.7, 0, 0.9, 1.1, [], None]
 
     async def _begin(self, endpoint: str, data: list) -> str:
         answer = await self.client.post(f"/gradio_api/call/{endpoint}", json={"data": data})

@@ -46,8 +46,8 @@ class Served:
         raise AssertionError("the page did not come up")
 
     def begin(self, tokens: int) -> str:
-        data = {"data": ["It was a dark and stormy night, and", None, tokens]}
-        return self.client.post("/gradio_api/call/generate", json=data).json()["event_id"]
+        data = ["It was a dark and stormy night, and", None, tokens, 0.7, 0, 0.9, 1.1, [], 1]
+        return self.client.post("/gradio_api/call/generate", json={"data": data}).json()["event_id"]
 
     def end(self) -> tuple[int, str]:
         """The exit status, and what was written to standard error."""
