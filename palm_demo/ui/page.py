@@ -25,6 +25,7 @@ from palm_demo.ui.boundary import guarded
 from palm_demo.ui.boundary.answers import PathsHidden
 from palm_demo.ui.boundary.files import Files
 from palm_demo.ui.boundary.gradio_insides import GuardedBlocks, served_behind
+from palm_demo.ui.boundary.patience import Listeners
 from palm_demo.ui.mammut.contributions import Contributions
 from palm_demo.ui.mammut.endpoints import add_gallery_endpoints
 from palm_demo.ui.messages import sentence
@@ -73,6 +74,7 @@ def build(
         page.unload(leave)
         links.open_with(page)
     page.max_threads = limits.threads
+    page.listeners = Listeners()
     page.files = Files(get_upload_folder(), limits.upload_bytes)
     return page.queue(max_size=limits.threads, api_open=False)
 

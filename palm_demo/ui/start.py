@@ -14,6 +14,9 @@ from palm_demo.settings import Settings
 from palm_demo.ui import page
 from palm_demo.ui.opening import opening
 
+LAST_WORD_SECONDS = 3.0
+"""For what is said last to reach those who listen."""
+
 
 @dataclass(frozen=True)
 class ServedPage:
@@ -26,6 +29,7 @@ class ServedPage:
     def close(self, grace_seconds: float) -> None:
         """Takes no more requests, lets those that go on end within the grace, then closes the server."""
         self.session.close(grace_seconds)
+        self.blocks.listeners.wait(LAST_WORD_SECONDS)
         self.blocks.close(verbose=False)
 
 

@@ -282,7 +282,8 @@ class Door:
         if not self.insides.listens(session):
             raise Refusal(404, GONE)
         asked.replace_query(session_hash=session)
-        await self._pass(asked)
+        with self.insides.listeners.one():
+            await self._pass(asked)
 
     async def _hear(self, asked: Asked) -> None:
         event = asked.path["event_id"]
@@ -290,7 +291,8 @@ class Door:
         # of a call without a session only its caller knows the event, which is its session
         if session is None or not (session == event or self._own(asked.visitor, session)):
             raise Refusal(404, GONE)
-        await self._pass(asked)
+        with self.insides.listeners.one():
+            await self._pass(asked)
 
     def _own(self, visitor: Visitor, session: str) -> bool:
         _, _, called = session.partition(".")

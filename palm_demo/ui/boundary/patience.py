@@ -1,7 +1,10 @@
 """How long a client may take: to ask, to send what it has to, and to take what it gets."""
 
 import asyncio
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from starlette.types import Message, Receive, Send
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
@@ -83,3 +86,27 @@ def taken(send: Send) -> Send:
             raise TooSlow("the answer was not taken in time") from None
 
     return in_time
+
+
+class Listeners:
+    """The streams of events that are open, so that whoever ends the page can let them come to their end."""
+
+    def __init__(self) -> None:
+        self._changed, self._open = threading.Condition(), 0
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """A stream is open for as long as the `with` lasts."""
+        with self._changed:
+            self._open += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._open -= 1
+                self._changed.notify_all()
+
+    def wait(self, seconds: float) -> None:
+        """Until none is open, or the time is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._open, seconds)
