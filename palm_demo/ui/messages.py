@@ -12,9 +12,9 @@ from functools import wraps
 from pathlib import Path
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 
 from palm_demo.errors import PalmDemoError, places
+from palm_demo.internals.gradio_files import upload_folder
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def sentence(message: str) -> str:
 def without_places(message: str) -> str:
     """A message in which paths of this machine are their last names: where things lie on it is no visitor's
     business."""
-    known = {os.getcwd(), str(Path.home()), tempfile.gettempdir(), get_upload_folder()} - {"/"}
+    known = {os.getcwd(), str(Path.home()), tempfile.gettempdir(), str(upload_folder())} - {"/"}
     roots = "|".join(re.escape(root) for root in sorted(known, key=len, reverse=True))
     return re.sub(rf"(?:{roots})(?:/[^\n/'\",;)]+)*|{PLACE}", lambda found: _last(found[0]), message)
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import gradio as gr
 from fastapi import FastAPI
-from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
@@ -17,6 +16,7 @@ from starlette.types import ASGIApp
 
 from palm_demo.errors import MissingExtraError, PalmDemoError
 from palm_demo.installation import pip_install
+from palm_demo.internals.gradio_files import upload_folder
 from palm_demo.session import Session
 from palm_demo.settings import Settings
 from palm_demo.ui import flamingo, mammut, palm
@@ -75,7 +75,7 @@ def build(
         links.open_with(page)
     page.max_threads = limits.threads
     page.listeners = Listeners()
-    page.files = Files(get_upload_folder(), limits.upload_bytes)
+    page.files = Files(upload_folder(), limits.upload_bytes)
     return page.queue(max_size=limits.threads, api_open=False)
 
 
