@@ -177,7 +177,6 @@ def test_what_the_page_does_not_use_is_not_served(visitor, method, path, caplog)
         ("api/who_wrote", {"data": ["words"]}),
         ("run/scopes", {"data": [1, 2, 3]}),
         ("call/upload", {"data": []}),
-        ("call/generate", {"data": ["too few"]}),
         ("call/on_search", {"data": []}),
         ("call/v2/nothing", {}),
         ("call/v2/caption", {"unknown": 1}),
