@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
-from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -15,14 +14,13 @@ from PIL import Image
 from palm_demo.errors import MediaError
 from palm_demo.gallery.copies import Copies
 from palm_demo.gallery.pictures import Pixels, content_id, decode
+from palm_demo.gallery.report import Report, batched, each, shown, why
 from palm_demo.gallery.rows import Row
 from palm_demo.gallery.table import Gallery
 from palm_demo.media import MediaLimits
 
 BATCH = 64
 """Pictures that are looked at together and written together: what a kill can cost."""
-TIDIED = 50
-"""Batches after which the table's small files are brought together."""
 
 
 class Encoder(Protocol):
@@ -40,7 +38,8 @@ class Encoder(Protocol):
     def embed_images(self, images: Sequence[Image.Image]) -> np.ndarray:
         """(n, d) float32 unit rows."""
 
-    def captions(self, images: Sequence[Image.Image]) -> list[str]: ...
+    def embed_and_caption(self, images: Sequence[Image.Image]) -> tuple[np.ndarray, list[str]]:
+        """What `embed_images` gives, and a caption of each, from one pass of the vision tower."""
 
 
 class PictureFile(Protocol):
@@ -55,22 +54,14 @@ class PictureFile(Protocol):
     def read(self) -> bytes: ...
 
 
-@dataclass
-class Report:
-    """What became of the pictures. known: names of files that were there already. near: (name, id of the
-    picture that it looks like). unreadable: (name, why)."""
+@dataclass(frozen=True)
+class Looked:
+    """What a look at one file gave: a row; or known, of a file that the gallery has; or why there is none."""
 
-    added: list[str] = field(default_factory=list)
-    known: list[str] = field(default_factory=list)
-    near: list[tuple[str, str]] = field(default_factory=list)
-    unreadable: list[tuple[str, str]] = field(default_factory=list)
-
-    def extend(self, other: Report) -> None:
-        """Takes in what became of more pictures."""
-        self.added += other.added
-        self.known += other.known
-        self.near += other.near
-        self.unreadable += other.unreadable
+    name: str
+    row: Row | None = None
+    known: bool = False
+    why: str | None = None
 
 
 class Intake:
@@ -79,28 +70,30 @@ class Intake:
     def __init__(self, gallery: Gallery):
         self.gallery, self.report = gallery, Report()
         self.copies = Copies(gallery)
-        self._written = 0
 
-    def fresh(self, rows: Sequence[Row]) -> list[Row]:
-        """The rows that are no copies."""
-        fresh, same, near = self.copies.without(rows)
+    def take(self, looked: Sequence[Looked]) -> None:
+        """Writes the rows that are no copies, all of them in one commit."""
+        self.report.known += [one.name for one in looked if one.known]
+        self.report.unreadable += [(one.name, one.why) for one in looked if one.why is not None]
+        fresh, same, near = self.copies.without([one.row for one in looked if one.row is not None])
         self.report.known += [row.name for row in same]
         self.report.near += [(row.name, other) for row, other in near]
-        return fresh
+        for row, written in zip(fresh, each(self._write, fresh), strict=True):
+            if isinstance(written, Exception):
+                self.report.leave_out(row.name, written)
+            elif written:
+                self.report.added.append(row.id)
+            else:  # another process was quicker
+                self.report.known.append(row.name)
 
-    def write(self, rows: Sequence[Row]) -> None:
-        """All of them, in one commit."""
-        if not rows:
-            return
-        self.gallery.add(rows)
-        self.report.added += [row.id for row in rows]
-        self._written += 1
-        if self._written % TIDIED == 0:
-            self.gallery.tidy()
+    def _write(self, rows: Sequence[Row]) -> list[bool]:
+        """Whether each was new."""
+        new = set(self.gallery.add(rows))
+        return [row.id in new for row in rows]
 
     def finish(self) -> Report:
         if self.report.added:
-            self.gallery.tidy()
+            self.gallery.tidy_when_due()
         return self.report
 
 
@@ -114,72 +107,99 @@ def add_pictures(
 ) -> Report:
     """Adds picture files; what is there already is skipped, so a run that was stopped goes on where it was.
 
-    captions: by name; pictures without one are described by the encoder. link: keep the paths of the
-    files and not their bytes, where they have paths. tell: called after each batch with its files' count.
+    A file that fails, for whatever reason, is left out and stands in the report with it.
+
+    Args:
+        captions: by name; pictures without one are described by the encoder.
+        link: keep the paths of the files and not their bytes, where they have paths.
+        tell: called after each batch with its files' count.
+
+    Raises GalleryError where the gallery cannot be written, and what else would come with each picture
+    (`NOT_OF_ONE`); what was written before stays.
     """
     intake = Intake(gallery)
     for some in batched(files, BATCH):
-        pixels = list(readable(some, encoder.media_limits, intake.copies.ids, intake.report))
-        rows = looked_at(pixels, encoder, captions, link)
-        images = {each.id: each.image for each, _ in pixels}
-        intake.write(described(intake.fresh(rows), images, encoder))
+        intake.take(look(some, encoder, intake.copies.ids, captions, link))
         tell(len(some))
     return intake.finish()
 
 
-def readable(
-    files: Iterable[PictureFile], limits: MediaLimits, known: set[str], report: Report
-) -> Iterator[tuple[Pixels, PictureFile]]:
-    """The files that are pictures and not known; the others go into the report."""
-    for file in files:
-        try:
-            data = file.read()
-            if content_id(data) in known:
-                report.known.append(file.name)
-            else:
-                yield decode(data, file.name, limits), file
-        except MediaError as error:
-            report.unreadable.append((file.name, str(error)))
-
-
-def looked_at(
-    pixels: Sequence[tuple[Pixels, PictureFile]], encoder: Encoder, captions: Mapping[str, str], link: bool
-) -> list[Row]:
-    """Pictures as rows, with the captions that were given."""
-    if not pixels:
-        return []
-    latents = encoder.embed_images([each.image for each, _ in pixels])
+def look(
+    files: Sequence[PictureFile],
+    encoder: Encoder,
+    known: set[str],
+    captions: Mapping[str, str] = {},
+    link: bool = False,
+) -> list[Looked]:
+    """Files read and looked at, what each gave in their order. known: ids that need no look."""
+    read = [_read(file, encoder.media_limits, known) for file in files]
+    seen = [(file, pixels) for file, pixels in zip(files, read, strict=True) if isinstance(pixels, Pixels)]
+    rows: list = [None] * len(seen)
+    bare = [place for place, (file, _) in enumerate(seen) if not captions.get(file.name)]
+    given = [place for place, (file, _) in enumerate(seen) if captions.get(file.name)]
+    for places, compute in ((bare, _embedded_and_described(encoder)), (given, _embedded(encoder))):
+        looked = each(compute, [seen[place][1] for place in places])
+        for place, result in zip(places, looked, strict=True):
+            rows[place] = result
+    made = iter(zip(seen, rows, strict=True))
     return [
-        as_row(each, latent, captions.get(file.name, ""), file.path if link else None)
-        for (each, file), latent in zip(pixels, latents, strict=True)
+        _looked_at(*next(made), captions, link) if isinstance(pixels, Pixels) else pixels for pixels in read
     ]
+
+
+def _read(file: PictureFile, limits: MediaLimits, known: set[str]) -> Pixels | Looked:
+    """The pixels, or what there is to say where none are needed or to be had."""
+    name = shown(file.name)
+    try:
+        data = file.read()
+        return Looked(name, known=True) if content_id(data) in known else decode(data, name, limits)
+    except Exception as error:  # whatever kind it is, it is told
+        return Looked(name, why=why(name, error))
+
+
+def _embedded(encoder: Encoder):
+    """Pixels -> (latent, None) of each."""
+    return lambda some: [(latent, None) for latent in encoder.embed_images([one.image for one in some])]
+
+
+def _embedded_and_described(encoder: Encoder):
+    """Pixels -> (latent, caption) of each."""
+    return lambda some: zip(*encoder.embed_and_caption([one.image for one in some]), strict=True)
+
+
+def _looked_at(
+    seen: tuple[PictureFile, Pixels],
+    result: tuple[np.ndarray, str | None] | Exception,
+    captions: Mapping[str, str],
+    link: bool,
+) -> Looked:
+    file, pixels = seen
+    try:
+        if isinstance(result, Exception):
+            raise result
+        latent, caption = result
+        if not np.isfinite(latent).all():
+            raise MediaError(f"{pixels.name} has an embedding that is not finite; leave it out")
+        caption = captions[file.name] if caption is None else caption
+        return Looked(pixels.name, as_row(pixels, latent, caption, file.path if link else None))
+    except Exception as error:  # whatever kind it is, it is told
+        return Looked(pixels.name, why=why(pixels.name, error))
 
 
 def as_row(pixels: Pixels, latent: np.ndarray, caption: str, path: Path | None = None) -> Row:
     """What is written of a picture, added now. path: where its file lies, if the gallery is to keep
-    that instead of the bytes."""
+    that instead of the bytes. Raises MediaError for a path that no row can hold."""
+    place = None if path is None else str(path.resolve())
+    if place is not None and shown(place) != place:
+        raise MediaError(f"the path of {pixels.name} is no UTF-8 and cannot be kept; add it without --link")
     return Row(
         id=pixels.id,
         name=pixels.name,
-        path=None if path is None else str(path.resolve()),
-        original=pixels.original if path is None else None,
+        path=place,
+        original=pixels.original if place is None else None,
         thumbnail=pixels.thumbnail,
-        caption=caption,
+        caption=shown(caption),
         phash=pixels.phash,
         added=datetime.now(timezone.utc),
         latent=latent,
     )
-
-
-def described(rows: Sequence[Row], images: Mapping[str, Image.Image], encoder: Encoder) -> list[Row]:
-    """The rows, those without a caption with one of the encoder's. images: by id."""
-    bare = [row.id for row in rows if not row.caption]
-    made = dict(zip(bare, encoder.captions([images[id] for id in bare]), strict=True)) if bare else {}
-    return [replace(row, caption=made.get(row.id, row.caption)) for row in rows]
-
-
-def batched(items: Iterable, size: int) -> Iterator[list]:
-    """itertools.batched, which Python has from 3.12 on."""
-    rest = iter(items)
-    while some := list(islice(rest, size)):
-        yield some

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import ceil
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from palm_demo.cluster import connected
 from palm_demo.errors import ClusterError
-from palm_demo.gallery.adding import BATCH, Encoder, Intake, Report, described, looked_at, readable
+from palm_demo.gallery.adding import BATCH, Encoder, Intake, Looked, look
+from palm_demo.gallery.report import Report
 from palm_demo.gallery.rows import Row, as_table, schema
 from palm_demo.gallery.sources import Source
 from palm_demo.gallery.table import Gallery
 
-OUTCOMES = [pa.field("file", pa.string()), pa.field("known", pa.bool_()), pa.field("unreadable", pa.string())]
-"""What became of a file whose row was not made, beside the columns of the row."""
+OUTCOMES = [pa.field("file", pa.string()), pa.field("known", pa.bool_()), pa.field("why", pa.string())]
+"""What became of a file, beside the columns of its row, which are empty where there is none."""
 
 
 def add_with_ray(
@@ -45,8 +46,9 @@ def add_with_ray(
         context.enable_progress_bars = False  # `tell` is the progress
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         intake = Intake(gallery)
-        # in full: workers need not stand in the folder that this process stands in
-        places = [{"container": str(file.container.absolute()), "name": file.name} for file in files]
+        # in full: workers need not stand in the folder that this process stands in. Pickled: names may be
+        # no UTF-8, which Arrow's texts are
+        places = [{"file": pickle.dumps(file.absolute())} for file in files]
         blocks = max(1, ceil(len(files) / BATCH))
         looked = ray.data.from_items(places, override_num_blocks=blocks)
         looked = looked.map_batches(
@@ -57,7 +59,7 @@ def add_with_ray(
             compute=ray.data.ActorPoolStrategy(size=min(workers, blocks)),
         )
         for part in looked.iter_batches(batch_size=BATCH, batch_format="pyarrow"):
-            intake.write(intake.fresh(_rows(part, intake.report)))
+            intake.take(_looked(part))
             tell(len(part))
         return intake.finish()
 
@@ -87,41 +89,31 @@ class Looker:
         self.known = ray.get(known)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        report = Report()
-        files = [Source(Path(row["container"]), row["name"]) for row in batch.to_pylist()]
-        pixels = list(readable(files, self.encoder.media_limits, self.known, report))
-        images = {each.id: each.image for each, _ in pixels}
-        rows = described(looked_at(pixels, self.encoder, self.captions, self.link), images, self.encoder)
-        return _outcomes(files, rows, report, self.encoder.dim_latents)
+        files = [pickle.loads(data) for data in batch["file"].to_pylist()]
+        looked = look(files, self.encoder, self.known, self.captions, self.link)
+        return _as_table(looked, self.encoder.dim_latents)
 
 
-def _outcomes(files: Sequence[Source], rows: Sequence[Row], report: Report, dim_latents: int) -> pa.Table:
+def _as_table(looked: Sequence[Looked], dim_latents: int) -> pa.Table:
     """One line per file, in their order."""
-    made = {row.name: place for place, row in enumerate(rows)}
-    unreadable, known = dict(report.unreadable), set(report.known)
-    written = as_table(rows, schema(dim_latents)) if rows else schema(dim_latents).empty_table()
-    places = pa.array([made.get(file.name) for file in files], pa.int64())
-    taken = written.take(places)
-    columns = [
-        [file.name for file in files],
-        [file.name in known for file in files],
-        [unreadable.get(file.name) for file in files],
-    ]
-    for field, column in zip(OUTCOMES, columns, strict=True):
-        taken = taken.append_column(field, pa.array(column, field.type))
-    return taken
+    rows = [one.row for one in looked if one.row is not None]
+    form = schema(dim_latents)
+    written = as_table(rows, form) if rows else form.empty_table()
+    places = iter(range(len(rows)))
+    taken = written.take(pa.array([None if one.row is None else next(places) for one in looked], pa.int64()))
+    columns = [[one.name for one in looked], [one.known for one in looked], [one.why for one in looked]]
+    # a row that is not there has no id: no column of these may promise values
+    lines = {name: taken[name] for name in form.names}
+    lines |= {field.name: pa.array(column, field.type) for field, column in zip(OUTCOMES, columns, strict=True)}
+    return pa.table(lines)
 
 
-def _rows(part: pa.Table, report: Report) -> list[Row]:
-    """The rows of a part; what became of the other files goes into the report."""
-    rows = []
+def _looked(part: pa.Table) -> list[Looked]:
+    looked = []
     for line in part.to_pylist():
-        file, known, why = (line.pop(field.name) for field in OUTCOMES)
-        if why is not None:
-            report.unreadable.append((file, why))
-        elif known:
-            report.known.append(file)
-        else:
-            latent = np.array(line.pop("latent"), np.float32)
-            rows.append(Row(**line, latent=latent))
-    return rows
+        name, known, why = (line.pop(field.name) for field in OUTCOMES)
+        row = None
+        if line["id"] is not None:
+            row = Row(**{**line, "latent": np.array(line["latent"], np.float32)})
+        looked.append(Looked(name, row, known, why))
+    return looked

@@ -24,10 +24,10 @@ class Copies:
 
     def __init__(self, gallery: Gallery):
         self.gallery = gallery
-        parts = [(part["id"].to_pylist(), part["phash"].to_numpy()) for part in _all(gallery)]
-        self.names = [id for ids, _ in parts for id in ids]
+        there = gallery.whole(["id", "phash"])
+        self.names = there["id"].to_pylist()
         self.ids = set(self.names)
-        self.hashes = np.concatenate([np.zeros(0, np.uint64), *(hashes for _, hashes in parts)])
+        self.hashes = there["phash"].to_numpy()
 
     def near(self, row: Row, fresh: dict[str, Row]) -> str | None:
         """The id of a picture that looks the same; `fresh` are those that are not in the gallery yet."""
@@ -56,7 +56,3 @@ class Copies:
         self.ids.add(row.id)
         self.names.append(row.id)
         self.hashes = np.append(self.hashes, np.uint64(row.phash))
-
-
-def _all(gallery: Gallery):
-    return gallery.batches(["id", "phash"], 10_000)

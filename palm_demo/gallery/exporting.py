@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet
 from PIL import Image
 
 from palm_demo.errors import GalleryError
-from palm_demo.gallery.rebuilding import picture_of
+from palm_demo.gallery.pictures import original_of, why_of_original
+from palm_demo.gallery.report import Report, why
+from palm_demo.gallery.rows import schema
 from palm_demo.gallery.table import Gallery
 
 TABLE, PICTURES = "metadata.parquet", "pictures"
@@ -22,46 +27,103 @@ COLUMNS = ["id", "name", "path", "original", "thumbnail", "caption", "added", "l
 WRITTEN = ["file_name", "caption", "id", "name", "added", "latent"]
 
 
-def export(gallery: Gallery, folder: Path, ids: Sequence[str] | None = None) -> Iterator[int]:
-    """Writes all pictures, or those of some ids, into an empty or new folder; yields how many each
-    batch had. Raises GalleryError when something is in the folder, or it cannot be written."""
-    try:
-        if folder.exists() and any(folder.iterdir()):
+def export(
+    gallery: Gallery, folder: Path, ids: Sequence[str] | None = None, report: Report | None = None
+) -> Iterator[int]:
+    """Writes all pictures, or those of some ids, into an empty or new folder; yields how many of each batch
+    were written.
+
+    The folder is there when all is written, and never in part. Of a picture whose file has gone the
+    thumbnail is written, and noted in the report; one that fails altogether is left out and in the report.
+    Raises GalleryError when something is in the folder, or it cannot be written.
+    """
+    report = Report() if report is None else report
+    with _told(folder):
+        empty = folder.exists()
+        if empty and any(folder.iterdir()):
             raise GalleryError(f"{folder} is not empty; name a folder that is not there yet")
-        (folder / PICTURES).mkdir(parents=True, exist_ok=True)
-        yield from _write(gallery, folder, ids)
-    except OSError as error:
-        raise GalleryError(f"{folder} cannot be written ({error}); name another folder") from error
+        # within a folder that is there: it may be all that can be written
+        growing = (folder if empty else folder.absolute().parent) / f".{folder.name}-{uuid4().hex[:8]}"
+        (growing / PICTURES).mkdir(parents=True)
+    try:
+        yield from _write(gallery, growing, folder, ids, report)
+        with _told(folder):
+            if not empty:
+                growing.rename(folder)
+            else:
+                for part in sorted(growing.iterdir(), reverse=True):
+                    part.rename(folder / part.name)
+    finally:
+        shutil.rmtree(growing, ignore_errors=True)
 
 
 def export_zip(gallery: Gallery, path: Path, ids: Sequence[str]) -> None:
-    """The same as a ZIP archive, of a few pictures. Raises GalleryError when none of them is there."""
-    with TemporaryDirectory() as folder:
+    """The same as a ZIP archive, of a few pictures, which is there when it is whole. Raises GalleryError when
+    none of them is there, and when it cannot be written."""
+    growing = path.with_name(f"{path.name}.part")
+    with TemporaryDirectory() as folder, _told(path):
         if not sum(export(gallery, Path(folder), ids)):
             raise GalleryError("none of these pictures is in the gallery any more; search again")
-        with zipfile.ZipFile(path, "w") as archive:  # uncompressed: pictures hardly shrink
-            for file in sorted(Path(folder).rglob("*")):
-                if file.is_file():
-                    archive.write(file, file.relative_to(folder))
+        try:
+            with zipfile.ZipFile(growing, "w") as archive:  # uncompressed: pictures hardly shrink
+                for file in sorted(Path(folder).rglob("*")):
+                    if file.is_file():
+                        archive.write(file, file.relative_to(folder))
+            growing.replace(path)
+        finally:
+            growing.unlink(missing_ok=True)
 
 
-def _write(gallery: Gallery, folder: Path, ids: Sequence[str] | None) -> Iterator[int]:
-    writer = None
-    for part in gallery.batches(COLUMNS, ids=ids):
-        names = [_write_picture(folder, row) for row in part.select(COLUMNS[:5]).to_pylist()]
-        table = part.append_column("file_name", pa.array(names, pa.string())).select(WRITTEN)
-        writer = writer or pa.parquet.ParquetWriter(folder / TABLE, table.schema)
-        writer.write_table(table)
-        yield len(part)
-    if writer is not None:
-        writer.close()
+def _write(
+    gallery: Gallery, growing: Path, folder: Path, ids: Sequence[str] | None, report: Report
+) -> Iterator[int]:
+    """folder: what messages call it."""
+    form = schema(gallery.dim_latents)
+    written = [pa.field("file_name", pa.string()), *(form.field(name) for name in WRITTEN[1:])]
+    with _told(folder), pa.parquet.ParquetWriter(growing / TABLE, pa.schema(written)) as writer:
+        for part in gallery.batches(COLUMNS, ids=ids):
+            names = [_write_picture(growing, row, report) for row in part.select(COLUMNS[:5]).to_pylist()]
+            table = part.append_column(written[0], pa.array(names, pa.string())).select(WRITTEN)
+            table = table.filter(table["file_name"].is_valid())
+            writer.write_table(table.cast(writer.schema))
+            yield len(table)
 
 
-def _write_picture(folder: Path, row: dict) -> str:
-    """Its name in the folder."""
-    data = picture_of(row)
-    with Image.open(BytesIO(data)) as image:
-        suffix = {"JPEG": "jpg", "MPO": "jpg"}.get(image.format, image.format.lower())
+def _write_picture(growing: Path, row: dict, report: Report) -> str | None:
+    """Its name in the folder; None where it is left out. Raises OSError where it cannot be written."""
+    try:
+        data, suffix, why_not = _picture_file(row)
+    except Exception as error:  # whatever kind it is, it is told
+        report.unreadable.append((row["name"], why(row["name"], error)))
+        return None
+    if why_not is not None:
+        report.noted.append((row["name"], f"{why_not}: its thumbnail was taken"))
     name = f"{PICTURES}/{row['id']}.{suffix}"
-    (folder / name).write_bytes(data)
+    (growing / name).write_bytes(data)
     return name
+
+
+def _picture_file(row: dict) -> tuple[bytes, str, str | None]:
+    """The picture's file, how its name ends, and why it is the thumbnail's, if it is."""
+    why_not = None
+    try:
+        data = original_of(row)
+        return data, _suffix(data), None
+    except Exception as error:
+        why_not = why_of_original(row, error)
+    return row["thumbnail"], _suffix(row["thumbnail"]), why_not
+
+
+def _suffix(data: bytes) -> str:
+    with Image.open(BytesIO(data)) as image:
+        return {"JPEG": "jpg", "MPO": "jpg"}.get(image.format, image.format.lower())
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise GalleryError(
+            f"{folder} cannot be written ({error.strerror or error}); name another folder, or free some space"
+        ) from error

@@ -1,9 +1,14 @@
-"""Indices of a gallery: full text and ids from the start, one for the latents once it has grown."""
+"""Indices of a gallery, and when it is tidied: full text and ids from the start, latents once it has grown."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
 
 if TYPE_CHECKING:
     from lancedb.table import Table
@@ -19,13 +24,17 @@ SAMPLED, ROUNDS = 64, 10
 own 256 and 50."""
 PROBES, REFINED = 14, 2
 """Of the index's parts so many are looked into, and of what they offer so many times k compared exactly."""
-KEPT = timedelta(minutes=10)
-"""How long the files of earlier versions stay, for those who read them."""
 
-VERSIONS_OF_NEW = 3
-"""A table is made, then gets two indices."""
+FEW, MANY = 16, 256
+"""Small files of a table: below the one it is left as it is, from the other on it is tidied anyway, since a
+search opens them all."""
+WASTE = 10_000_000
+"""Bytes of earlier versions that lie beside a small table before it is tidied."""
+KEPT = timedelta(seconds=2)
+"""How long earlier versions stay. Whoever reads one that goes looks again."""
 LATENTS = "latents_of_"
 """The name of the latents' index ends with how many it was trained on."""
+LOCK = ".tidying"
 
 
 def prepare(table: Table) -> None:
@@ -37,6 +46,21 @@ def prepare(table: Table) -> None:
         table.create_index("caption", config=FTS())
     if "id" not in there:
         table.create_index("id", config=BTree())
+
+
+def untidy(table: Table, folder: Path | None) -> bool:
+    """Whether it is time to tidy: this writes the whole table anew, which takes its size on the disk once
+    more for a moment. So it waits until what came since is as much as what was there: all that is ever
+    written is then at most three times what is added. folder: where the table's files lie on this disk.
+    """
+    stats = table.stats()
+    files = stats["fragment_stats"]
+    small, largest, rows = files["num_fragments"] - 1, files["lengths"]["max"], stats["num_rows"]
+    if rows >= INDEXED_FROM and rows >= RETRAINED_AT * _trained_on(table):
+        return True
+    if small >= MANY or (small >= FEW and rows - largest >= largest):
+        return True
+    return folder is not None and _size(folder) > 2 * stats["total_bytes"] + WASTE
 
 
 def tidy(table: Table) -> None:
@@ -54,6 +78,25 @@ def tidy(table: Table) -> None:
     table.optimize(cleanup_older_than=KEPT)
 
 
+@contextmanager
+def alone(folder: Path | None) -> Iterator[bool]:
+    """Whether no other process tidies the gallery in this folder until the block ends. Two that tidy at once
+    each write the whole table, and what the slower one wrote stays on the disk for a week."""
+    if folder is None:
+        yield True
+        return
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
 def has_latents(table: Table) -> bool:
     return _trained_on(table) > 0
 
@@ -61,3 +104,14 @@ def has_latents(table: Table) -> bool:
 def _trained_on(table: Table) -> int:
     names = [index.name for index in table.list_indices() if index.name.startswith(LATENTS)]
     return max((int(name.removeprefix(LATENTS)) for name in names), default=0)
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files in it; files that go meanwhile count as none."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.lstat().st_size
+        except OSError:
+            continue
+    return total

@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 
 import imagehash
 from PIL import Image
 
+from palm_demo.errors import GalleryError
+from palm_demo.gallery.report import why
+from palm_demo.gallery.sources import read_regular
 from palm_demo.media import MediaLimits, decode_image
 
 THUMBNAIL = 192
@@ -36,6 +40,39 @@ def decode(original: bytes, name: str, limits: MediaLimits) -> Pixels:
     """A picture file, looked at as far as that needs no model. Raises MediaError as `open_image`."""
     image = decode_image(original, name, limits)
     return Pixels(content_id(original), name, original, image, thumbnail(image), perceptual_hash(image))
+
+
+def original_of(row: dict) -> bytes:
+    """A row's picture file, from the row or from where it lies. Raises GalleryError where it is not there any
+    more, or is another."""
+    if row["original"] is not None:
+        return row["original"]
+    try:
+        data = read_regular(Path(row["path"]))
+    except (OSError, ValueError) as error:
+        raise GalleryError(
+            f"{row['name']} is no longer at {row['path']}; put it back there, or remove it from the gallery"
+        ) from error
+    if content_id(data) != row["id"]:
+        raise GalleryError(
+            f"{row['path']} is not the file any more that was added as {row['name']}; put that back, or "
+            "remove it from the gallery"
+        )
+    return data
+
+
+def picture_of(row: dict, limits: MediaLimits) -> tuple[Pixels, str | None]:
+    """A row's picture decoded, and why it is its thumbnail, if it is: its file has gone or does not decode."""
+    try:
+        return decode(original_of(row), row["name"], limits), None
+    except Exception as error:
+        why_not = why_of_original(row, error)
+    return decode(row["thumbnail"], row["name"], limits), why_not
+
+
+def why_of_original(row: dict, error: Exception) -> str:
+    """Why a row's file cannot be used. Raises the error where it is not the file's."""
+    return str(error) if isinstance(error, GalleryError) else why(row["name"], error)
 
 
 def thumbnail(image: Image.Image) -> bytes:

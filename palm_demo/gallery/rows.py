@@ -14,6 +14,11 @@ from PIL import Image
 from palm_demo.threads import made_once
 
 
+KEY = "id"
+KEY_MARK = b"lance-schema:unenforced-primary-key"
+"""What LanceDB calls the column that tells rows apart: it is compared with those of other commits, no more."""
+
+
 @dataclass(frozen=True)
 class Row:
     """A picture as it is written. `id` is the SHA-256 of the original's bytes, so that the same file is
@@ -59,7 +64,7 @@ class Hit(Item):
 def schema(dim_latents: int) -> pa.Schema:
     """The table's columns."""
     columns = [
-        pa.field("id", pa.string(), nullable=False),
+        pa.field(KEY, pa.string(), nullable=False, metadata={KEY_MARK: b"true"}),
         pa.field("name", pa.string(), nullable=False),
         pa.field("path", pa.string()),
         pa.field("original", pa.large_binary()),

@@ -1,0 +1,146 @@
+"""A gallery opened: to read what is there, to write to it, or to begin it with scenes of the picture world."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from palm_demo import world
+from palm_demo.errors import GalleryError
+from palm_demo.gallery import index
+from palm_demo.gallery.adding import Encoder, as_row
+from palm_demo.gallery.lance import (
+    connect,
+    connect_to_write,
+    create,
+    explained,
+    steadily,
+    table_names,
+)
+from palm_demo.gallery.pictures import Pixels, as_png, decode
+from palm_demo.gallery.rows import Row, as_table, schema
+from palm_demo.gallery.table import Gallery
+from palm_demo.installation import COMMAND
+
+if TYPE_CHECKING:
+    from lancedb.db import DBConnection
+
+NAME = "pictures_"
+"""A table is called after the weights that made its latents, so that those of two never meet in one."""
+SIDE = 192
+"""Pixels of a scene that a gallery begins with."""
+
+
+def open_gallery(place: str | Path, fingerprint: str, dim_latents: int, rows: Sequence[Row] = ()) -> Gallery:
+    """A gallery to write to, begun where there is none.
+
+    Args:
+        place: a folder, `s3://bucket/folder`, or MEMORY.
+        fingerprint: which weights make the latents, of dim_latents numbers each.
+        rows: what a new gallery begins with, in one commit with it: it has them all, or is not there.
+
+    Raises GalleryError where the place cannot be written, and where the gallery is of other weights, whose
+    latents mean something else.
+    """
+    place = str(place)
+    database = connect_to_write(place)
+    refuse_others(place, database, fingerprint)
+    return begin(place, database, fingerprint, dim_latents, rows)
+
+
+def begin(
+    place: str, database: DBConnection, fingerprint: str, dim_latents: int, rows: Sequence[Row] = ()
+) -> Gallery:
+    """The gallery of these weights, with its indices, made where there is none."""
+    form = schema(dim_latents)
+    with explained(place, ValueError):
+        table = create(database, NAME + fingerprint, form, as_table(rows, form) if rows else None)
+    steadily(place, table, index.prepare)
+    return Gallery(place, fingerprint, table)
+
+
+def find_gallery(place: str | Path, fingerprint: str) -> Gallery | None:
+    """The gallery of these weights that lies in a place, None where none does. Nothing is written.
+
+    Raises GalleryError where the place cannot be read, and where the gallery is of other weights.
+    """
+    place = str(place)
+    if (database := connect(place)) is None:
+        return None
+    refuse_others(place, database, fingerprint)
+    found = [gallery for gallery in _all(place, database) if gallery.fingerprint == fingerprint]
+    return found[0] if found else None
+
+
+def galleries_in(place: str | Path) -> list[Gallery]:
+    """What lies in a place, whichever weights made it: one gallery, or two where a rebuild has not ended.
+
+    No model is needed for it, and nothing is written. Raises GalleryError where there is none, and where
+    the place cannot be read.
+    """
+    place = str(place)
+    database = connect(place)
+    if found := [] if database is None else _all(place, database):
+        return found
+    raise GalleryError(no_gallery(place))
+
+
+def no_gallery(place: str) -> str:
+    """What to say, and to do, where there is none."""
+    return (
+        f"there is no gallery in {place}; `{COMMAND} gallery add FOLDER` makes one, or name another place "
+        "with --gallery or PALM_DEMO_GALLERY"
+    )
+
+
+def open_with_scenes(place: str | Path, encoder: Encoder) -> Gallery:
+    """The gallery of a place, as it is, or a new one that begins with scenes of the picture world that no
+    model was trained on. Raises GalleryError as `open_gallery`."""
+    if gallery := find_gallery(place, encoder.fingerprint):
+        return gallery
+    return open_gallery(place, encoder.fingerprint, encoder.dim_latents, first_rows(encoder))
+
+
+def first_rows(encoder: Encoder) -> list[Row]:
+    """The scenes, looked at."""
+    scenes = world.start_gallery()
+    pixels = [_drawn(place, scene, encoder) for place, (scene, _) in enumerate(scenes, 1)]
+    latents = encoder.embed_images([each.image for each in pixels])
+    return [
+        as_row(each, latent, caption)
+        for each, latent, (_, caption) in zip(pixels, latents, scenes, strict=True)
+    ]
+
+
+def _drawn(place: int, scene: world.Scene, encoder: Encoder) -> Pixels:
+    return decode(as_png(world.render(scene, SIDE)), f"scene {place}.png", encoder.media_limits)
+
+
+def other_tables(names: Sequence[str], fingerprint: str) -> list[str]:
+    """Those tables that other weights made."""
+    return [name for name in names if name.startswith(NAME) and name != NAME + fingerprint]
+
+
+def refuse_others(place: str, database: DBConnection, fingerprint: str) -> None:
+    """Raises GalleryError where other weights have made the gallery."""
+    with explained(place, ValueError):
+        others = other_tables(table_names(database), fingerprint)
+    if others:
+        raise GalleryError(
+            f"the gallery in {place} was made by other weights ({others[0].removeprefix(NAME)}) than "
+            f"these ({fingerprint}); make it anew from its pictures with "
+            f"`{COMMAND} gallery rebuild --gallery {place}`"
+        )
+
+
+def _all(place: str, database: DBConnection) -> list[Gallery]:
+    with explained(place, ValueError):
+        names = [name for name in table_names(database) if name.startswith(NAME)]
+        opened = map(partial(_opened, place, database), names)
+        return list(opened)
+
+
+def _opened(place: str, database: DBConnection, name: str) -> Gallery:
+    return Gallery(place, name.removeprefix(NAME), database.open_table(name))
