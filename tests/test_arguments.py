@@ -29,6 +29,7 @@ NEEDED = {
     "caption_alternatives": {"image": PICTURE},
     "captions": {"images": [PICTURE]},
     "classify": {"image": PICTURE, "labels": ["cat", "dog"]},
+    "embed_and_caption": {"images": [PICTURE]},
     "embed_images": {"images": [PICTURE]},
     "embed_texts": {"texts": ["a cat"]},
     "familiarity": {"medium": PICTURE},

@@ -26,15 +26,15 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; 2 for an error of the user's, which is told on stderr without a traceback."""
+    """Runs one command. 0 when all is done, 1 when it is but for items that were left out and are named, 2
+    for an error of the user's, which is told on stderr without a traceback."""
     given = make_parser().parse_args(arguments)
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s: %(message)s")
     try:
-        given.run(given)
+        return given.run(given) or 0
     except PalmDemoError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; what was done is kept", file=sys.stderr)
         return 130
-    return 0

@@ -7,8 +7,16 @@ import sys
 from collections.abc import Iterable
 
 import palm_demo
+from palm_demo.errors import GalleryError
+from palm_demo.gallery import has_gallery, no_gallery
 from palm_demo.profiles import TINY, Step, profile_names
 from palm_demo.session import Session
+from palm_demo.session.place import VARIABLE, default_place, gallery_place, named_place
+from palm_demo.session.session import check_count
+
+LEFT_OUT = 1
+"""The exit status of a command that has done its work, but for items that it names; 2 is a command that was
+refused, 130 one that was interrupted."""
 
 
 def add_command(verbs, name: str, run, described: str) -> argparse.ArgumentParser:
@@ -37,6 +45,30 @@ def opened(given: argparse.Namespace, **settings) -> Session:
     finally:
         if sys.stderr.isatty():
             print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def add_gallery_option(parser: argparse.ArgumentParser) -> None:
+    """Which gallery a verb reads or writes."""
+    parser.add_argument(
+        "--gallery",
+        help=f"a folder or s3://… ({VARIABLE}, or else {default_place()}, with a profile's name)",
+    )
+
+
+def opened_to_search(given: argparse.Namespace) -> Session:
+    """The session of the profile, with the gallery that was named or lies at the default place. Where nobody
+    has named one and there is none yet, it is in memory and has the scenes that a page begins with.
+
+    Raises GalleryError where there is no gallery at a place that was named.
+    """
+    check_count(given.k)  # before models are loaded
+    place = gallery_place(given.profile, given.gallery)
+    if has_gallery(place):
+        return opened(given, gallery_place=place)
+    if named_place(given.gallery):
+        raise GalleryError(no_gallery(place))
+    print(f"{no_gallery(place)}; these are the scenes that a new page begins with", file=sys.stderr)
+    return opened(given)
 
 
 def _told(step: Step) -> None:

@@ -1,13 +1,19 @@
 """The verbs about pictures: `answer`, `caption`, `classify`, `search`, and `samples` to try them on."""
 
 import argparse
+import sys
+from functools import partial
 from pathlib import Path
 
-from palm_demo.cli.output import add_verb, opened, show
+from palm_demo.cli.output import LEFT_OUT, add_gallery_option, add_verb, opened, opened_to_search, show
 from palm_demo.cli.texts import add_sampling_options, sampling_of
-from palm_demo.errors import PromptError
+from palm_demo.errors import MediaError, PromptError
+from palm_demo.gallery.report import Report, batched, each
 from palm_demo.session import ANSWERED
 from palm_demo.world import write_samples
+
+CAPTIONED_TOGETHER = 16
+"""Pictures of one command that are decoded at once."""
 
 
 def add_verbs(verbs) -> None:
@@ -28,6 +34,7 @@ def add_verbs(verbs) -> None:
     search.add_argument("words", nargs="?", default="", help="what the pictures show")
     search.add_argument("--image", type=Path, help="a picture to find others like it")
     search.add_argument("--k", type=int, default=8, help="how many (8)")
+    add_gallery_option(search)
 
     described = "draw pictures, a video and a text to try the other verbs on"
     samples = verbs.add_parser("samples", help=described, description=f"{described.capitalize()}.")
@@ -41,12 +48,26 @@ def _answer(given: argparse.Namespace) -> None:
     show(given, {"prompt": given.prompt, "answer": answer}, [answer])
 
 
-def _caption(given: argparse.Namespace) -> None:
-    captions = opened(given).captions(given.images, given.max_new_tokens)
-    told = list(zip(map(str, given.images), captions, strict=True))
-    document = [{"image": image, "caption": caption} for image, caption in told]
-    lines = [f"{image}: {caption}" for image, caption in told] if len(told) > 1 else captions
-    show(given, document, lines)
+def _caption(given: argparse.Namespace) -> int:
+    session = opened(given)
+    write = partial(session.captions, max_new_tokens=given.max_new_tokens)
+    write([])  # a wrong setting is told before any picture is read
+    told, failed = [], Report()
+    for some in batched(given.images, CAPTIONED_TOGETHER):
+        for image, caption in zip(map(str, some), each(write, some), strict=True):
+            if isinstance(caption, Exception):
+                failed.leave_out(image, caption)
+                told.append({"image": image, "error": failed.unreadable[-1][1]})
+            else:
+                told.append({"image": image, "caption": caption})
+    if len(told) == 1 and failed.unreadable:
+        raise MediaError(told[0]["error"])  # nothing is done
+    captions = [f"{one['image']}: {one['caption']}" for one in told if "caption" in one]
+    show(given, told, captions if len(told) > 1 else [told[0]["caption"]])
+    if not given.json:
+        for image, why in failed.unreadable:
+            print(f"left out: {image}: {why}", file=sys.stderr)
+    return LEFT_OUT if failed.unreadable else 0
 
 
 def _classify(given: argparse.Namespace) -> None:
@@ -58,7 +79,7 @@ def _classify(given: argparse.Namespace) -> None:
 def _search(given: argparse.Namespace) -> None:
     if bool(given.words.strip()) == (given.image is not None):
         raise PromptError("give either words to search for or a picture with --image")
-    hits = opened(given).search(given.image or given.words, given.k)
+    hits = opened_to_search(given).search(given.image or given.words, given.k)
     document = [{"score": hit.score, "caption": hit.caption} for hit in hits]
     show(given, document, [f"{hit.score:.3f}  {hit.caption}" for hit in hits])
 

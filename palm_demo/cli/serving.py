@@ -1,17 +1,15 @@
 """The verb `serve`: the page, with its models in one process or on replicas."""
 
 import argparse
-import os
 import threading
 from functools import partial
 from pathlib import Path
 
 import palm_demo
 from palm_demo.cli.output import add_command
-from palm_demo.gallery import chosen_place
-from palm_demo.gallery.place import beside_the_app
 from palm_demo.serving import local
 from palm_demo.serving.replicated import running
+from palm_demo.session.place import VARIABLE, default_place, page_place
 from palm_demo.settings import SPACEFILE, load_settings
 
 
@@ -31,15 +29,15 @@ def add_verbs(verbs) -> None:
     )
     serve.epilog = (
         "PORT and GRADIO_SERVER_NAME say where the page is, by default http://127.0.0.1:7860. "
-        f"Its gallery lies in {beside_the_app()}, with a profile's name after it, or where "
-        "PALM_DEMO_GALLERY says."
+        f"Its gallery lies in {default_place()}, with a profile's name after it, or where "
+        f"{VARIABLE} says."
     )
 
 
 def _serve(given: argparse.Namespace) -> None:
     if given.engine == "local":
         return local.serve(given.profile, given.spacefile)
-    settings, place = load_settings(given.spacefile), chosen_place(os.environ.get("PALM_DEMO_GALLERY"))
+    settings, place = load_settings(given.spacefile), page_place(given.profile)
     new_session = partial(palm_demo.load, given.profile, settings.limits.of_media, settings.limits.of_batch)
     print(f"starting {given.replicas} replicas …", flush=True)
     with running(new_session, settings, place, given.replicas, given.cpus) as address:

@@ -104,7 +104,9 @@ def _as_table(looked: Sequence[Looked], dim_latents: int) -> pa.Table:
     columns = [[one.name for one in looked], [one.known for one in looked], [one.why for one in looked]]
     # a row that is not there has no id: no column of these may promise values
     lines = {name: taken[name] for name in form.names}
-    lines |= {field.name: pa.array(column, field.type) for field, column in zip(OUTCOMES, columns, strict=True)}
+    lines |= {
+        field.name: pa.array(column, field.type) for field, column in zip(OUTCOMES, columns, strict=True)
+    }
     return pa.table(lines)
 
 

@@ -7,6 +7,7 @@ import re
 import stat
 import struct
 import zipfile
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -64,7 +65,10 @@ def opened(place: Path) -> zipfile.ZipFile:
 
 @lru_cache(maxsize=1)
 def _opened(place: Path, *state: int) -> zipfile.ZipFile:
-    return zipfile.ZipFile(_WithAnyNames(place))
+    file = _WithAnyNames(place)
+    archive = zipfile.ZipFile(file)
+    file.mend_members(archive.infolist())
+    return archive
 
 
 def _check_name(place: Path, name: str) -> None:
@@ -90,8 +94,14 @@ class _WithAnyNames(io.FileIO):
 
     def __init__(self, place: Path):
         super().__init__(place)
-        self._wrong = _flags_that_lie(self)
+        self._wrong: list[int] = []
+        lying = _flags_that_lie(self)
+        self._wrong, self._members = [at for _, at in lying], [member for member, _ in lying]
         self.seek(0)
+
+    def mend_members(self, listed: Sequence[zipfile.ZipInfo]) -> None:
+        """The flag stands in the list of members and before each member."""
+        self._wrong += [listed[member].header_offset + 7 for member in self._members]
 
     def read(self, size: int = -1) -> bytes:
         start = self.tell()
@@ -105,8 +115,9 @@ class _WithAnyNames(io.FileIO):
         return data
 
 
-def _flags_that_lie(file: io.FileIO) -> list[int]:
-    """Where the second bytes of the flags stand of members whose names are said to be UTF-8 and are not.
+def _flags_that_lie(file: io.FileIO) -> list[tuple[int, int]]:
+    """The members whose names are said to be UTF-8 and are not, each with where the second byte of its flags
+    stands in the list of members.
 
     Raises GalleryError when there are more than MEMBERS.
     """
@@ -130,11 +141,11 @@ def _flags_that_lie(file: io.FileIO) -> list[int]:
         (flags,) = struct.unpack("<H", listed[at + 8 : at + 10])
         name, extra, comment = struct.unpack("<HHH", listed[at + 28 : at + 34])
         if flags & UTF8 and not _is_utf8(listed[at + 46 : at + 46 + name]):
-            found.append(begin + at + 9)
+            found.append((count, begin + at + 9))
         at += 46 + name + extra + comment
         count += 1
         if count > MEMBERS:
-            raise GalleryError(f"the archive has over {MEMBERS:,} files; give the folder, or pack it in parts")
+            raise GalleryError(f"the archive has over {MEMBERS:,} files; give the folder, or pack it in two")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Indices of a gallery, and when it is tidied: full text and ids from the start, latents once it has grown."""
+"""Indices of a gallery (full text and ids from the start, latents later), and when it is tidied."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ FEW, MANY = 16, 256
 search opens them all."""
 WASTE = 10_000_000
 """Bytes of earlier versions that lie beside a small table before it is tidied."""
-KEPT = timedelta(seconds=2)
-"""How long earlier versions stay. Whoever reads one that goes looks again."""
+KEPT = timedelta(milliseconds=200)
+"""How long earlier versions stay. Whoever reads one that goes, or writes after it, looks again."""
 LATENTS = "latents_of_"
 """The name of the latents' index ends with how many it was trained on."""
 LOCK = ".tidying"
@@ -50,8 +50,8 @@ def prepare(table: Table) -> None:
 
 def untidy(table: Table, folder: Path | None) -> bool:
     """Whether it is time to tidy: this writes the whole table anew, which takes its size on the disk once
-    more for a moment. So it waits until what came since is as much as what was there: all that is ever
-    written is then at most three times what is added. folder: where the table's files lie on this disk.
+    more for a moment. So it waits until what came since is as much as what was there: what is added
+    takes at most three times its bytes while that goes on. folder: where the table's files lie on this disk.
     """
     stats = table.stats()
     files = stats["fragment_stats"]

@@ -33,12 +33,12 @@ and 1 GiB, fill up as a gallery is written to, since versions that are gone stay
 LOST_RACE = ("retryable commit conflict", "too many concurrent writers")
 """Another writer was quicker, and nothing was written."""
 OUTDATED = ("not found", "no such file")
-"""The version that was read is gone: another process has tidied since. A folder that is gone says this too."""
+"""The version that was read is gone: another process has tidied since. A folder that is gone says so too."""
 FULL = ("no space left", "disk quota", "file too large")
 READ_ONLY = ("read-only file system", "permission denied")
 ATTEMPTS, ATTEMPTS_TO_FIND = 8, 3
-"""Of operations that lose races, and of those whose files are gone. The waits between the former add up to 2.5
-seconds at most."""
+"""Of operations that lose races, and of those whose files are gone. The waits between the former add up to
+2.5 seconds at most."""
 FIRST_WAIT_SECONDS = 0.02
 
 
@@ -91,7 +91,10 @@ def table_names(database: DBConnection) -> list[str]:
 
 
 def create(database: DBConnection, name: str, schema: pa.Schema, rows: pa.Table | None = None) -> Table:
-    """A table with its first rows, in one commit; the table as it is where there is one already."""
+    """A table with its first rows, in one commit; the table as it is where there is one already, whose schema
+    may be of an earlier version of this package."""
+    if name in table_names(database):
+        return database.open_table(name)
     return database.create_table(name, rows, schema=schema, exist_ok=True)
 
 

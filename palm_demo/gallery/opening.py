@@ -1,8 +1,9 @@
-"""A gallery opened: to read what is there, to write to it, or to begin it with scenes of the picture world."""
+"""A gallery opened: to read what is there, to write to it, or to begin it with scenes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,6 +75,12 @@ def find_gallery(place: str | Path, fingerprint: str) -> Gallery | None:
     return found[0] if found else None
 
 
+def has_gallery(place: str | Path) -> bool:
+    """Whether a gallery lies in a place, whichever weights made it. Nothing is written."""
+    database = connect(str(place))
+    return database is not None and bool(_all(str(place), database))
+
+
 def galleries_in(place: str | Path) -> list[Gallery]:
     """What lies in a place, whichever weights made it: one gallery, or two where a rebuild has not ended.
 
@@ -85,6 +92,14 @@ def galleries_in(place: str | Path) -> list[Gallery]:
     if found := [] if database is None else _all(place, database):
         return found
     raise GalleryError(no_gallery(place))
+
+
+def check_writable(place: str | Path, make: bool = True) -> None:
+    """Raises GalleryError where a gallery cannot be written. make: a folder that is not there is made;
+    otherwise there has to be a gallery in it."""
+    if not (make or has_gallery(place)):
+        raise GalleryError(no_gallery(str(place)))
+    connect_to_write(str(place))
 
 
 def no_gallery(place: str) -> str:
@@ -99,6 +114,8 @@ def open_with_scenes(place: str | Path, encoder: Encoder) -> Gallery:
     """The gallery of a place, as it is, or a new one that begins with scenes of the picture world that no
     model was trained on. Raises GalleryError as `open_gallery`."""
     if gallery := find_gallery(place, encoder.fingerprint):
+        with suppress(GalleryError):  # one that cannot be written is there to be read
+            steadily(gallery.place, gallery.table, index.prepare)  # of one that was killed as it began
         return gallery
     return open_gallery(place, encoder.fingerprint, encoder.dim_latents, first_rows(encoder))
 

@@ -62,7 +62,7 @@ def original_of(row: dict) -> bytes:
 
 
 def picture_of(row: dict, limits: MediaLimits) -> tuple[Pixels, str | None]:
-    """A row's picture decoded, and why it is its thumbnail, if it is: its file has gone or does not decode."""
+    """A row's picture decoded, and why it is its thumbnail, if it is: its file is gone or does not decode."""
     try:
         return decode(original_of(row), row["name"], limits), None
     except Exception as error:

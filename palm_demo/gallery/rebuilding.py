@@ -75,6 +75,7 @@ def rebuild(place: str, encoder: Encoder, report: Report | None = None) -> Itera
             elif failed:
                 _keep_aside(place, database, [row for row in rows if row["id"] in failed])
             yield len(part)
+        old.wait()
         if name != LEFT_OUT or not len(old):
             with explained(place, ValueError):
                 database.drop_table(name)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from palm_demo.errors import (
+    BusyError,
+    ClosingError,
     ClusterError,
     DeviceMemoryError,
     GalleryError,
@@ -16,7 +18,15 @@ from palm_demo.errors import (
 
 T = TypeVar("T")
 
-NOT_OF_ONE = (MemoryError, DeviceMemoryError, ClusterError, GpuError, GalleryError)
+NOT_OF_ONE = (
+    MemoryError,
+    DeviceMemoryError,
+    BusyError,
+    ClosingError,
+    ClusterError,
+    GpuError,
+    GalleryError,
+)
 """What is no picture's fault, and would come with each of them: these end a run."""
 
 
@@ -48,7 +58,7 @@ class Report:
 
 
 def why(name: str, error: Exception) -> str:
-    """The reason and the remedy, whatever kind of error it is. Raises the error where it is not the file's."""
+    """The reason and the remedy, whatever kind of error it is. Raises the error where it is no file's."""
     if isinstance(error, NOT_OF_ONE):
         raise error
     if isinstance(error, PalmDemoError):

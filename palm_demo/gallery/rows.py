@@ -13,10 +13,9 @@ from PIL import Image
 
 from palm_demo.threads import made_once
 
-
 KEY = "id"
 KEY_MARK = b"lance-schema:unenforced-primary-key"
-"""What LanceDB calls the column that tells rows apart: it is compared with those of other commits, no more."""
+"""Tells LanceDB which column tells rows apart: each commit is compared with others by it, no more."""
 
 
 @dataclass(frozen=True)

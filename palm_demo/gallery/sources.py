@@ -12,7 +12,21 @@ from palm_demo.errors import GalleryError, MediaError
 from palm_demo.gallery.archives import members_of, read_member
 from palm_demo.gallery.report import shown
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+SUFFIXES = {
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".jfif",
+    ".webp",
+    ".bmp",
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".heic",
+    ".heif",
+    ".avif",
+}
+"""What pictures are called. A file of these names that cannot be read is told."""
 FILE_BYTES = 100_000_000
 """Of one picture file."""
 
@@ -76,9 +90,7 @@ def find_files(place: Path) -> list[Source]:
         return sorted(_walk(place), key=_by_name)
     if not place.exists():
         raise GalleryError(f"there is no {shown(str(place))}; name a folder of pictures or a ZIP archive")
-    members = [
-        Source(place, member.filename, at, problem) for at, member, problem in members_of(place)
-    ]
+    members = [Source(place, member.filename, at, problem) for at, member, problem in members_of(place)]
     return sorted(members, key=_by_name)
 
 
@@ -101,7 +113,8 @@ def _walk(root: Path) -> Iterator[Source]:
         try:
             entries = [*os.scandir(root / under)]
         except OSError as error:
-            yield Source(root, under or "./", problem=f"cannot be looked into ({error.strerror}); see who may")
+            problem = f"cannot be looked into ({error.strerror}); see who may"
+            yield Source(root, under or "./", problem=problem)
             continue
         for entry in entries:
             name = under + entry.name

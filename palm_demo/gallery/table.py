@@ -77,7 +77,9 @@ class Gallery:
                 raise
             return written
         self._count_write()
-        return [row.id for row in rows] if count == len(rows) else self._written(rows)
+        if count in (0, len(rows)):
+            return [row.id for row in rows[:count]]
+        return self._written(rows)
 
     def remove(self, ids: Sequence[str]) -> int:
         """Takes pictures out; how many there were of these ids."""

@@ -75,6 +75,7 @@ class Elsewhere(Session, ABC):
     captions = whole(Session.captions)
     caption_alternatives = whole(Session.caption_alternatives)
     embed_images = whole(Session.embed_images)
+    embed_and_caption = whole(Session.embed_and_caption)
     embed_texts = whole(Session.embed_texts)
     classify = whole(Session.classify)
     familiarity = whole(Session.familiarity)

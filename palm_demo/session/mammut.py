@@ -17,6 +17,7 @@ from palm_demo.generation.stream import Prefill
 from palm_demo.labels import label_text
 from palm_demo.media import open_medium
 from palm_demo.models import MaMMUT
+from palm_demo.models.mammut import ImageFeatures
 from palm_demo.prompting import check_length
 from palm_demo.session.loaded import ANSWERED, READ_SIDE, Loaded, preprocessed
 from palm_demo.session.many_pictures import in_parts
@@ -128,6 +129,27 @@ class MammutVerbs(Loaded):
 
     @checked
     @in_line
+    def embed_and_caption(self, images: Media) -> tuple[np.ndarray, list[str]]:
+        """What `embed_images` and `captions` give, from one pass of the vision tower."""
+        system = self.systems.mammut
+        check_length(len(system.tokenizer.opening), ANSWERED.max_new_tokens, system.context)
+
+        def see(some: Sequence[Picture]) -> tuple[np.ndarray, list[str]]:
+            features = self._see(self._pixels(some))
+
+            def prefill(ids: Tensor, lengths: Sequence[int], capacity: int):
+                return self.mammut.prefill(ids, lengths, capacity, features.memory)
+
+            texts = system.writer.texts([system.tokenizer.opening] * len(some), prefill, ANSWERED)
+            return features.latents.float().numpy(force=True), texts
+
+        parts = [*in_parts(see, images)]
+        none = np.zeros((0, self.dim_latents), np.float32)
+        latents = np.concatenate([none, *(latents for latents, _ in parts)])
+        return latents, [*chain.from_iterable(texts for _, texts in parts)]
+
+    @checked
+    @in_line
     @apart
     def embed_texts(self, texts: Texts) -> np.ndarray:
         """(n, d) float32 unit rows. Raises PromptError on an empty text or one too long."""
@@ -204,6 +226,11 @@ class MammutVerbs(Loaded):
             return self.mammut.prefill(ids, lengths, capacity, image.memory.to(ids.device))
 
         return prefill
+
+    @apart
+    @torch.no_grad()
+    def _see(self, pixels: Tensor) -> ImageFeatures:
+        return self.mammut.encode_images(pixels)
 
     def _see_and_prefill(self, pixels: Tensor) -> Prefill:
         """MaMMUT's prefill, with its pictures looked at when it is called."""

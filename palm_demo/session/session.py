@@ -2,13 +2,19 @@
 
 from palm_demo.arguments import Picture, Text, Whole, checked, shown
 from palm_demo.errors import PromptError
-from palm_demo.gallery import EVERYTHING, Filters, Gallery, Hit, fill, open_gallery
+from palm_demo.gallery import EVERYTHING, Filters, Gallery, Hit, open_with_scenes
 from palm_demo.session.flamingo import FlamingoVerbs
 from palm_demo.session.mammut import MammutVerbs
 from palm_demo.session.palm import PalmVerbs
 from palm_demo.threads import made_once
 
 MOST_HITS = 10_000
+
+
+def check_count(k: int) -> None:
+    """Raises PromptError on a count of pictures that no search gives."""
+    if not 1 <= k <= MOST_HITS:
+        raise PromptError(f"k is {k}; ask for 1 to {MOST_HITS:,} pictures")
 
 
 class Session(PalmVerbs, FlamingoVerbs, MammutVerbs):
@@ -22,10 +28,7 @@ class Session(PalmVerbs, FlamingoVerbs, MammutVerbs):
     def gallery(self) -> Gallery:
         """The pictures that `search` finds, kept in `gallery_place`; a new gallery begins with scenes
         of the picture world that no model was trained on. Raises GalleryError as `open_gallery` does."""
-        gallery = open_gallery(self.gallery_place, self.fingerprint, self.dim_latents)
-        if gallery.untouched:
-            fill(gallery, self)
-        return gallery
+        return open_with_scenes(self.gallery_place, self)
 
     @checked
     def search(
@@ -36,8 +39,7 @@ class Session(PalmVerbs, FlamingoVerbs, MammutVerbs):
         words: looked for in the captions too, and both rankings joined. filters: which pictures may be
         found at all.
         """
-        if not 1 <= k <= MOST_HITS:
-            raise PromptError(f"k is {k}; ask for 1 to {MOST_HITS:,} pictures")
+        check_count(k)
         if not isinstance(filters, Filters):
             raise PromptError(f"filters is {shown(filters)}; give palm_demo.gallery.Filters")
         (latent,) = self.embed_texts([query]) if isinstance(query, str) else self.embed_images([query])

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import gradio as gr
 
-from palm_demo.gallery import chosen_place
-from palm_demo.gallery.place import beside_the_app
-from palm_demo.profiles import TINY, Step, own_name
+from palm_demo.profiles import TINY, Step
 from palm_demo.session import Session, load, load_or_tiny
+from palm_demo.session.place import default_place, page_place, writable_or_memory
 from palm_demo.settings import Settings
 from palm_demo.ui import page
 from palm_demo.ui.opening import opening
@@ -50,11 +49,11 @@ def start(
     """
     limits = settings.limits.of_media, settings.limits.of_batch
     if (profile or TINY) == TINY:
-        session = answering(load(TINY, *limits, chosen_place(gallery)))
+        session = answering(load(TINY, *limits, page_place(TINY, gallery)))
         return _served(session, page.build(session, settings, examples), settings, options)
-    place = chosen_place(gallery, beside_the_app(own_name(profile)))
+    place = page_place(profile, gallery)
     with opening(settings.space.title, options.get("server_name"), options.get("server_port")) as door:
-        loaded, fell_back = load_or_tiny(profile, *limits, place, lambda: chosen_place(None), door.tell)
+        loaded, fell_back = load_or_tiny(profile, *limits, place, _own_place, door.tell)
         door.tell(Step("Drawing the page"))
         session = answering(loaded)
         blocks = page.build(session, settings, examples, fell_back)
@@ -64,3 +63,8 @@ def start(
 def _served(session: Session, blocks: gr.Blocks, settings: Settings, options: dict) -> ServedPage:
     _, address, _ = page.launch(blocks, settings, **{"prevent_thread_lock": True, **options})
     return ServedPage(session, blocks, address)
+
+
+def _own_place() -> str:
+    """The bundled weights' gallery, whichever was named for those whose place they take."""
+    return writable_or_memory(default_place())

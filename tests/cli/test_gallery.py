@@ -5,10 +5,14 @@ import random
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import palm_demo
 from palm_demo import world
 from palm_demo.cli.main import main
+from palm_demo.cli.output import LEFT_OUT
+from palm_demo.gallery import open_gallery
+from palm_demo.session import place
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +52,7 @@ def folder(tmp_path) -> Path:
 
 def test_pictures_are_added_found_exported_and_removed(run, folder, tmp_path):
     code, out, _ = run("add", str(folder))
-    assert code == 0
+    assert code == LEFT_OUT
     assert "6 pictures added; the gallery has 6" in out
     assert "1 could not be read:\n  text.png: text.png is not a picture" in out
     again = json.loads(run("add", str(folder), "--json")[1])
@@ -63,13 +67,16 @@ def test_pictures_are_added_found_exported_and_removed(run, folder, tmp_path):
     code, out, _ = run("search", "cat", "--image", str(folder / "1.png"), "--k", "1")
     assert len(out.splitlines()) == 1
 
-    _, out, _ = run("export", str(tmp_path / "out"))
+    code, out, _ = run("export", str(tmp_path / "out"))
+    assert code == 0
     assert out == f"6 pictures written to {tmp_path / 'out'}\n"
     assert (tmp_path / "out" / "metadata.parquet").exists()
-    _, out, _ = run("remove", found[0]["id"], "f" * 64)
-    assert out == "1 of 2 removed; the gallery has 5\n"
+    code, out, _ = run("remove", found[0]["id"], "f" * 64)
+    assert code == LEFT_OUT
+    assert out.startswith(f"1 of 2 removed; the gallery has 5\n1 not in the gallery:\n  {'f' * 64}\n")
+    assert run("remove", found[1]["id"])[:2] == (0, "1 of 1 removed; the gallery has 4\n")
     about = json.loads(run("info", "--json")[1])
-    assert (about["pictures"], about["place"]) == (5, str(tmp_path / "gallery"))
+    assert (about["pictures"], about["place"]) == (4, str(tmp_path / "gallery"))
 
 
 def test_a_gallery_of_other_weights_is_refused_and_rebuilt(run, folder, session, monkeypatch):
@@ -92,7 +99,9 @@ def test_a_gallery_of_other_weights_is_refused_and_rebuilt(run, folder, session,
         (["search"], "nothing to search for"),
         (["search", "cat", "--since", "soon"], "'soon' is no date"),
         (["search", "cat", "--k", "0"], "k is 0"),
-        (["info", "--gallery", "/proc/nowhere"], "cannot be read or written"),
+        (["info", "--gallery", "/proc/nowhere"], "there is no gallery in /proc/nowhere"),
+        (["add", ".", "--gallery", "/proc/nowhere"], "cannot be read or written"),
+        (["export", "/proc/nowhere"], "there is no gallery"),
     ],
 )
 def test_mistakes_are_told_in_one_line(run, arguments, said):
@@ -100,3 +109,87 @@ def test_mistakes_are_told_in_one_line(run, arguments, said):
     assert (code, out) == (2, "")
     assert said in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("verb", ["info", "search", "remove", "export", "rebuild"])
+def test_reading_where_there_is_no_gallery_says_so_and_makes_none(run, tmp_path, verb):
+    words = {"search": ["a cat"], "remove": ["0" * 64], "export": [str(tmp_path / "out")]}.get(verb, [])
+    code, out, err = run(verb, *words)
+    assert (code, out) == (2, "")
+    assert f"there is no gallery in {tmp_path / 'gallery'}; " in err and "gallery add FOLDER" in err
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("verb", [["gallery", "search"], ["search"]])
+def test_both_searches_look_into_the_gallery_that_is_there(run, folder, tmp_path, capsys, verb, monkeypatch):
+    run("add", str(folder))
+    for named in ([], ["--gallery", str(tmp_path / "gallery")]):
+        assert main([*verb, "--image", str(folder / "0.png"), "--k", "1", *named, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)[0]["caption"] == "my own words"
+    assert main([*verb, "a cat", "--gallery", str(tmp_path / "mistyped")]) == 2
+    assert "there is no gallery" in capsys.readouterr().err and not (tmp_path / "mistyped").exists()
+
+
+@pytest.mark.parametrize("verb", [["gallery", "search"], ["search"]])
+def test_where_nobody_has_made_or_named_a_gallery_the_scenes_are_searched_in_memory(
+    run, tmp_path, monkeypatch, capsys, verb
+):
+    monkeypatch.delenv("PALM_DEMO_GALLERY")
+    monkeypatch.setattr(place, "data_folder", lambda: tmp_path / "data")
+    assert main([*verb, "a goose", "--k", "1"]) == 0
+    told = capsys.readouterr()
+    assert "a goose" in told.out and "the scenes that a new page begins with" in told.err
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("verb", [["info"], ["remove", "0" * 64], ["export"]])
+def test_what_needs_no_model_loads_none(run, eye_gallery, monkeypatch, tmp_path, verb):
+    monkeypatch.setattr(palm_demo, "load", lambda *_, **__: pytest.fail("weights were loaded"))
+    verb = [*verb, str(tmp_path / "out")] if verb == ["export"] else verb
+    _, out, err = run(*verb, "--json")
+    assert err == "" and json.loads(out)
+    if verb == ["info"]:
+        about = json.loads(out)
+        assert (about["weights"], about["dim_latents"], about["pictures"]) == ("others", 8, 0)
+
+
+@pytest.fixture
+def eye_gallery(tmp_path):
+    """An empty gallery that other weights made."""
+    return open_gallery(tmp_path / "gallery", "others", 8)
+
+
+def test_a_copy_is_told_by_the_name_of_what_it_is_a_copy_of(run, folder):
+    run("add", str(folder))
+    (folder / "copy").mkdir()
+    Image.open(folder / "3.png").resize((120, 120)).save(folder / "copy" / "small.png")
+    code, out, _ = run("add", str(folder / "copy"))
+    assert code == 0 and "1 look like a picture that is there:\n  small.png (like 3.png)\n" in out
+    (near,) = json.loads(run("add", str(folder / "copy"), "--json")[1])["near"]
+    assert (near["name"], near["like"], len(near["id"])) == ("small.png", "3.png", 64)
+
+
+def test_a_folder_without_pictures_says_what_is_there(run, tmp_path):
+    (tmp_path / "none").mkdir()
+    assert "there are no files in" in run("add", str(tmp_path / "none"))[1]
+    (tmp_path / "none" / "notes.md").write_text("words")
+    assert "none of the 1 files in" in run("add", str(tmp_path / "none"))[1]
+
+
+def test_several_captions_go_on_after_a_picture_that_fails(run, folder, session, capsys, monkeypatch):
+    files = [folder / "1.png", folder / "text.png", folder, folder / "gone.png", folder / "2.png"]
+    assert main(["caption", *map(str, files)]) == LEFT_OUT
+    told = capsys.readouterr()
+    assert told.out.splitlines() == [f"{file}: {session.caption(file)}" for file in (files[0], files[4])]
+    assert told.err.count("left out: ") == 3 and "Traceback" not in told.err
+    assert main(["caption", *map(str, files), "--json"]) == LEFT_OUT
+    document = json.loads(capsys.readouterr().out)
+    assert ["error" in one for one in document] == [False, True, True, True, False]
+    assert main(["caption", *map(str, files[:1]), str(files[4]), "--max-new-tokens", "9999"]) == 2
+
+
+def test_one_caption_of_what_is_no_picture_is_a_mistake(run, folder, capsys):
+    for file in (folder, folder / "gone.png", folder / "text.png"):
+        assert main(["caption", str(file)]) == 2
+        told = capsys.readouterr()
+        assert told.out == "" and told.err.startswith("error: ") and "Traceback" not in told.err

@@ -21,6 +21,9 @@ class Eye:
         rows = rows.reshape(len(images), -1) - 127.0
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
+    def embed_and_caption(self, images) -> tuple[np.ndarray, list[str]]:
+        return self.embed_images(images), self.captions(images)
+
     def captions(self, images) -> list[str]:
         means = [np.asarray(image.convert("RGB")).mean(axis=(0, 1)).astype(int) for image in images]
         return [f"seen {'-'.join(map(str, mean))}" for mean in means]

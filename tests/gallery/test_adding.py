@@ -10,7 +10,7 @@ from PIL import Image
 
 from palm_demo import world
 from palm_demo.errors import GalleryError, MediaError
-from palm_demo.gallery import MEMORY, add_pictures, open_gallery, sources
+from palm_demo.gallery import MEMORY, Report, add_pictures, archives, open_gallery, sources
 from palm_demo.gallery.captions import captions_beside
 from palm_demo.gallery.sources import Source, find_files, pictures_of
 
@@ -112,7 +112,8 @@ def test_files_that_cannot_be_read_are_named_with_the_reason(new_gallery, eye, f
     (folder / "nowhere.png").symlink_to("/nowhere")
     report = add(new_gallery(), eye, folder)
     reasons = dict(report.unreadable)
-    assert set(reasons) == {"text.png", "cut.png", "large.png"}
+    assert set(reasons) == {"text.png", "cut.png", "large.png", "nowhere.png"}
+    assert "leads nowhere" in reasons["nowhere.png"]
     assert "not a picture" in reasons["text.png"]
     assert "damaged" in reasons["cut.png"]
     assert "more than 50,000 bytes" in reasons["large.png"]
@@ -162,10 +163,14 @@ def test_a_picture_with_a_caption_is_not_described(new_gallery, eye, folder):
     assert found["01.png"].startswith("seen ")
 
 
-def test_a_table_of_captions_without_the_columns_is_refused(folder):
+def test_a_table_of_captions_without_the_columns_is_a_line_of_the_report(folder):
     (folder / "metadata.csv").write_text("picture,words\n00.png,mine\n")
-    with pytest.raises(GalleryError, match="columns picture, words"):
-        captions_beside(find_files(folder))
+    (folder / "01.txt").write_text("yours")
+    report = Report()
+    assert captions_beside(find_files(folder), report) == {"01.png": "yours"}
+    ((name, why),) = report.unreadable
+    assert name == "metadata.csv"
+    assert "columns picture, words" in why and "captions of the model" in why
 
 
 @pytest.mark.parametrize(
@@ -179,7 +184,7 @@ def test_an_archive_with_a_name_that_leads_out_is_refused(tmp_path, name):
 
 
 def test_a_zip_bomb_is_refused_before_it_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "ARCHIVE_BYTES", 1_000_000)
+    monkeypatch.setattr(archives, "ARCHIVE_BYTES", 1_000_000)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.png", bytes(2_000_000))
     with pytest.raises(GalleryError, match="would unpack to 2,000,000"):

@@ -1,22 +1,38 @@
-"""Where the page's gallery lies."""
+"""Where a gallery lies: one rule for the page, the commands and replicas."""
 
 import logging
 
-from palm_demo.gallery import MEMORY, chosen_place
+import pytest
+
+from palm_demo.gallery import MEMORY
+from palm_demo.session import place
+from palm_demo.session.place import gallery_place, page_place
 
 
-def test_what_was_named_is_the_place(tmp_path):
-    assert chosen_place("s3://bucket/folder", tmp_path / "default") == "s3://bucket/folder"
-    assert not (tmp_path / "default").exists()
+@pytest.fixture(autouse=True)
+def nothing_named(monkeypatch, tmp_path):
+    monkeypatch.delenv("PALM_DEMO_GALLERY", raising=False)
+    monkeypatch.setattr(place, "data_folder", lambda: tmp_path / "data")
 
 
-def test_by_default_it_is_a_folder_beside_the_app(tmp_path):
-    assert chosen_place(None, tmp_path / "default") == str(tmp_path / "default")
-    assert chosen_place("", tmp_path / "default") == str(tmp_path / "default")
+def test_what_was_named_is_the_place(tmp_path, monkeypatch):
+    for profile in ("tiny", "hub"):
+        for find in (gallery_place, page_place):
+            assert find(profile, "s3://bucket/folder") == "s3://bucket/folder"
+    monkeypatch.setenv("PALM_DEMO_GALLERY", "mine")
+    assert gallery_place("hub") == page_place("hub") == "mine"
+    assert not (tmp_path / "data").exists()
 
 
-def test_where_that_cannot_be_written_it_is_memory_and_the_log_says_so(tmp_path, caplog):
-    (tmp_path / "file").write_text("no folder")
+def test_each_profile_has_a_gallery_of_its_own(tmp_path):
+    assert gallery_place() == gallery_place("tiny", "") == str(tmp_path / "data" / "gallery")
+    assert gallery_place("hub") == gallery_place("hub,palm=1b") == str(tmp_path / "data" / "gallery-hub")
+    assert not (tmp_path / "data").exists()
+    assert page_place("hub") == gallery_place("hub")
+
+
+def test_where_a_page_cannot_write_it_is_memory_and_the_log_says_so(tmp_path, caplog):
+    (tmp_path / "data").write_text("no folder")
     with caplog.at_level(logging.WARNING):
-        assert chosen_place(None, tmp_path / "file" / "gallery") == MEMORY
+        assert page_place() == MEMORY
     assert "kept in memory" in caplog.text

@@ -1,5 +1,7 @@
 """The same rows, whether one process looks at the pictures or several."""
 
+import os
+
 import pytest
 import ray
 import ray.data
@@ -17,6 +19,7 @@ pytestmark = pytest.mark.ray
 def mixed(folder):
     """With copies, of an earlier batch and of the same one, and files that are none."""
     (folder / "text.png").write_text("words")
+    os.rename(folder / "09.png", os.path.join(os.fsencode(folder), b"caf\xe9.png"))
     (folder / "zz-same.png").write_bytes((folder / "00.png").read_bytes())
     Image.open(folder / "01.png").save(folder / "01-anew.jpg", quality=90)
     Image.open(folder / "05.png").save(folder / "zz-anew.jpg", quality=90)
@@ -36,9 +39,19 @@ def test_ray_writes_the_rows_that_the_local_engine_writes(new_gallery, eye, mixe
     monkeypatch.setattr("palm_demo.gallery.adding.BATCH", 4)
     files, captions = pictures_of(find_files(mixed)), {"02.png": "mine"}
     local, parallel, told = new_gallery(), new_gallery(), []
-    expected = add_pictures(local, eye, files, captions)
-    kind = type(eye)
-    found = add_with_ray(parallel, lambda: kind(), files, captions, tell=told.append, workers=2)
+    bad = Image.open(mixed / "07.png").tobytes()
+
+    class Particular(type(eye)):
+        """Fails on one picture, in a way that nobody listed."""
+
+        def embed_and_caption(self, images):
+            if any(image.tobytes() == bad for image in images):
+                raise KeyError("of this picture alone")
+            return super().embed_and_caption(images)
+
+    expected = add_pictures(local, Particular(), files, captions)
+    assert [name for name, _ in expected.unreadable] == ["07.png", "text.png"]
+    found = add_with_ray(parallel, lambda: Particular(), files, captions, tell=told.append, workers=2)
     assert (found.added, found.known, found.near) == (expected.added, expected.known, expected.near)
     assert found.unreadable == expected.unreadable
     assert rows(parallel) == rows(local)

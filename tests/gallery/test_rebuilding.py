@@ -1,13 +1,18 @@
 """Rebuilding: other weights see the same pictures; a run that was stopped goes on where it was."""
 
+import errno
+from pathlib import Path
+
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from palm_demo.errors import GalleryError
-from palm_demo.gallery import add_pictures, open_gallery
+from palm_demo.gallery import Report, add_pictures, open_gallery
 from palm_demo.gallery.captions import captions_beside
-from palm_demo.gallery.exporting import export
-from palm_demo.gallery.rebuilding import outdated, rebuild
+from palm_demo.gallery.exporting import export, export_zip
+from palm_demo.gallery.lance import connect
+from palm_demo.gallery.rebuilding import LEFT_OUT, outdated, rebuild
 from palm_demo.gallery.sources import find_files, pictures_of
 
 
@@ -97,3 +102,134 @@ def test_an_export_leaves_what_is_there_alone(place, new_gallery, tmp_path):
     (tmp_path / "out" / "mine").write_text("precious")
     with pytest.raises(GalleryError, match="is not empty"):
         list(export(new_gallery(place), tmp_path / "out"))
+
+
+def spoil(gallery, name: str, **values) -> str:
+    """Damages what a gallery holds of a picture; its id."""
+    id = next(id for id, found in rows(gallery, "id", "name") if found == name)
+    gallery.table.update(where=f"id = '{id}'", values=values)
+    return id
+
+
+def test_a_linked_picture_that_no_longer_decodes_is_looked_at_as_its_thumbnail(
+    new_gallery, eye, other, folder, tmp_path
+):
+    gallery = new_gallery(tmp_path / "gallery")
+    add_pictures(gallery, eye, pictures_of(find_files(folder)), link=True)
+    (folder / "01.png").write_text("words")
+    (folder / "02.png").write_bytes((folder / "03.png").read_bytes())
+    report = Report()
+    assert sum(rebuild(str(tmp_path / "gallery"), other, report)) == 12
+    assert report.unreadable == []
+    told = dict(report.noted)
+    assert set(told) == {"01.png", "02.png"}
+    assert all("not the file any more" in what and "thumbnail" in what for what in told.values())
+    rebuilt = open_gallery(tmp_path / "gallery", other.fingerprint, other.dim_latents)
+    assert len(rebuilt) == 12
+    for name in told:
+        (id,) = (id for id, found in rows(rebuilt, "id", "name") if found == name)
+        with pytest.raises(GalleryError, match="not the file any more"):
+            rebuilt.original(id)
+        assert rebuilt.remove([id]) == 1
+
+
+def test_a_picture_that_fails_altogether_is_kept_aside_and_tried_again(place, eye, other):
+    gallery = open_gallery(place, eye.fingerprint, eye.dim_latents)
+    id = spoil(gallery, "05.png", thumbnail=b"none", original=b"none")
+    before = rows(gallery, "id", "caption", "added")
+    for _ in range(2):
+        report = Report()
+        list(rebuild(place, other, report))
+        assert [name for name, _ in report.unreadable] == ["05.png"]
+        rebuilt = open_gallery(place, other.fingerprint, other.dim_latents)
+        assert len(rebuilt) == 11 and rebuilt.remove(["nobody's"]) == 0
+        assert outdated(place, other.fingerprint) == 1
+    aside = connect(place).open_table(LEFT_OUT)
+    assert [row["id"] for row in aside.to_arrow().to_pylist()] == [id]
+    aside.update(
+        where=f"id = '{id}'",
+        values={"thumbnail": next(rebuilt.batches(["thumbnail"]))["thumbnail"][0].as_py()},
+    )
+    report = Report()
+    list(rebuild(place, other, report))
+    assert report.unreadable == [] and outdated(place, other.fingerprint) == 0
+    assert rows(rebuilt, "id", "caption", "added") == before
+
+
+def test_a_picture_that_the_model_fails_on_stops_no_rebuild(place, other, monkeypatch):
+    real = other.embed_images
+
+    def fail(images):
+        if len(images) > 1 or fail.left:
+            fail.left -= len(images) == 1
+            raise KeyError("of a kind that nobody listed")
+        return real(images)
+
+    fail.left = 1
+    monkeypatch.setattr(other, "embed_images", fail)
+    report = Report()
+    assert sum(rebuild(place, other, report)) == 12
+    assert len(report.unreadable) == 1
+    assert len(open_gallery(place, other.fingerprint, other.dim_latents)) == 11
+
+
+def test_an_export_leaves_out_what_cannot_be_written_and_says_so(place, new_gallery, tmp_path):
+    gallery, report = new_gallery(place), Report()
+    spoil(gallery, "05.png", original=b"none")
+    gone = spoil(gallery, "06.png", original=b"none", thumbnail=b"none")
+    assert sum(export(gallery, tmp_path / "out", report=report)) == 11
+    assert [name for name, _ in report.unreadable] == ["06.png"]
+    assert {name for name, _ in report.noted} == {"00.png", "05.png"}
+    written = pq.read_table(tmp_path / "out" / "metadata.parquet")
+    assert len(written) == 11 and gone not in written["id"].to_pylist()
+    assert all((tmp_path / "out" / name).exists() for name in written["file_name"].to_pylist())
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_an_export_that_breaks_off_leaves_nothing_and_a_whole_one_leaves_nothing_else(
+    place, new_gallery, tmp_path, monkeypatch, there
+):
+    gallery, out = new_gallery(place), tmp_path / "outer" / "out"
+    if there:
+        out.mkdir(parents=True)
+    monkeypatch.setattr(
+        "palm_demo.gallery.table.Gallery.batches", parts_that_end(gallery, GalleryError("gone"))
+    )
+    with pytest.raises(GalleryError, match="gone"):
+        list(export(gallery, out))
+    begun = export(gallery, out)
+    next(begun)
+    begun.close()
+    assert [*out.parent.rglob("*")] == there * [out]
+    monkeypatch.undo()
+    list(export(gallery, out))
+    assert sorted(path.name for path in out.iterdir()) == ["metadata.parquet", "pictures"]
+    assert [*out.parent.iterdir()] == [out]
+
+
+def parts_that_end(gallery, error):
+    """`batches` that gives one part and then the error."""
+    real = gallery.batches
+
+    def batches(self, columns, size=256, ids=None):
+        yield next(real(columns, 4))
+        raise error
+
+    return batches
+
+
+def test_a_disk_that_is_full_is_told_and_leaves_no_half_export(place, new_gallery, tmp_path, monkeypatch):
+    gallery, real, left = new_gallery(place), Path.write_bytes, iter([1, 1, 1])
+
+    def write_bytes(path, data):
+        if next(left, None) is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    with pytest.raises(GalleryError, match=r"out cannot be written \(No space left on device\)"):
+        list(export(gallery, tmp_path / "out"))
+    assert not (tmp_path / "out").exists() and not [*tmp_path.glob(".out*")]
+    with pytest.raises(GalleryError, match="none of these pictures"):
+        export_zip(gallery, tmp_path / "a.zip", ["nobody's"])
+    assert not [*tmp_path.glob("a.zip*")]

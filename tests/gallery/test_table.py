@@ -8,9 +8,10 @@ from PIL import Image
 
 from palm_demo.errors import GalleryError
 from palm_demo.gallery import Filters, Gallery, open_gallery, read_since
+from palm_demo.gallery.lance import connect
+from palm_demo.gallery.opening import NAME
 from palm_demo.gallery.pictures import thumbnail as thumbnail_of
 from palm_demo.gallery.rows import Row
-from palm_demo.gallery.table import NAME, connect
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=timezone.utc)
 CAPTIONS = ["a red cat", "a blue dog's bowl", "two cats on a mat", "100% wool_x", "a bird"]
@@ -107,7 +108,7 @@ def test_dates_are_read_as_people_write_them():
 
 
 def test_the_same_file_is_added_once(gallery, rows):
-    assert gallery.add(rows) == 0
+    assert gallery.add(rows) == []
     assert len(gallery) == 5
 
 

@@ -13,7 +13,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from palm_demo.gallery import Filters, Gallery, fill, open_gallery
+from palm_demo.gallery import Filters, Gallery, open_with_scenes
 from palm_demo.media.kinds import FORMATS
 from palm_demo.settings import GalleryRules
 from palm_demo.ui.mammut.finding import WORDS
@@ -198,9 +198,7 @@ def test_an_export_holds_the_pictures_asked_for(client, session):
 @pytest.fixture(scope="module")
 def own_gallery(session, tmp_path_factory) -> Gallery:
     """A gallery of its own on the disk, so that what these tests add stays here."""
-    gallery = open_gallery(tmp_path_factory.mktemp("gallery"), session.fingerprint, session.dim_latents)
-    fill(gallery, session)
-    return gallery
+    return open_with_scenes(tmp_path_factory.mktemp("gallery"), session)
 
 
 @pytest.fixture(scope="module")
@@ -240,8 +238,8 @@ def test_an_added_picture_is_found_by_all_and_removed_by_its_owner_alone(
     expect(mine.locator("#mammut-files")).to_contain_text("secret0")
     press(mine, "Add to the gallery")
     told = mine.get_by_label("What became of them")
-    expect(told).to_have_value(f"1 added.\nPicture 2 is not a picture that is read: {FORMATS}.")
-    assert not any("secret" in str(part) for part in own_gallery.batches(["name"]))
+    expect(told).to_have_value(f"1 added.\ntext.png is not a picture that is read: {FORMATS}.")
+    assert "secret0.png" in own_gallery.whole(["name"])["name"].to_pylist()
     for page in (other, mine):
         page.locator("#mammut-picture input[type=file]").set_input_files(drawn / "secret0.png")
         expect(page.locator("#mammut-picture img")).to_be_visible()
@@ -265,13 +263,13 @@ def ids_of(gallery: Gallery) -> set[str]:
 @pytest.fixture
 def one_look(session, monkeypatch):
     """Pictures are looked at until one has been; the next waits for the event."""
-    real, go_on = session.embed_images, threading.Semaphore(1)
+    real, go_on = session.embed_and_caption, threading.Semaphore(1)
 
-    def embed_images(images):
+    def embed_and_caption(images):
         assert go_on.acquire(timeout=60), "nobody let the adding go on"
         return real(images)
 
-    monkeypatch.setattr(session, "embed_images", embed_images)
+    monkeypatch.setattr(session, "embed_and_caption", embed_and_caption)
     return go_on
 
 
@@ -295,7 +293,7 @@ def test_adding_shows_how_far_it_is_and_what_was_added_before_a_stop_stays(
     one_look.release(3)
     press(page, "Add to the gallery")
     expect(told).to_have_value(
-        "1 added.\nPicture 1 is in the gallery already.\nPicture 2 is in the gallery already."
+        "1 added.\nsecret0.png is in the gallery already.\nsecret1.png is in the gallery already."
     )
     expect(files).not_to_contain_text("secret2")
     own_gallery.remove([*ids_of(own_gallery) - before])
@@ -317,7 +315,7 @@ def test_programs_add_and_remove_their_own(open_page, own_gallery, drawn):
         [handle_file(drawn / "secret1.png"), handle_file(drawn / "text.png")], api_name="/gallery_add"
     )
     assert len(given["added"]) == 1
-    assert "not a picture" in given["unreadable"]["picture 2"]
+    assert "not a picture" in given["unreadable"]["text.png"]
     again = second.predict([handle_file(drawn / "secret1.png")], api_name="/gallery_add")
     assert (again["added"], again["copies"]) == ([], 1)
     with pytest.raises(AppError, match="not one that you added"):

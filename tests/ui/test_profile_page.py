@@ -18,7 +18,8 @@ def started(serve, settings, tmp_path, monkeypatch):
     """Starts the page of a profile as app.py does; its address."""
     from palm_demo.ui import start
 
-    monkeypatch.setattr(start, "chosen_place", lambda *_: MEMORY)
+    monkeypatch.setattr(start, "page_place", lambda *_: MEMORY)
+    monkeypatch.setattr(start, "writable_or_memory", lambda _: MEMORY)
 
     def begin(profile: str, port: int) -> str:
         place = {"server_name": "127.0.0.1", "server_port": port}

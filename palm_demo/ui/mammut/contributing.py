@@ -17,7 +17,10 @@ from palm_demo.ui.messages import on_page
 from palm_demo.ui.stopping import Stops, StreamingTab
 
 TAB = "mammut-add"
-OPEN = "Every visitor of this page sees what you add. You can remove your own pictures until you leave."
+OPEN = (
+    "Every visitor of this page sees what you add, and the names of your files. You can remove your own "
+    "pictures until you leave."
+)
 
 
 def contributing(
@@ -93,7 +96,7 @@ def told_of(report: Report, now: str | None = None) -> str:
     """What became of pictures, a line for each that was not added. now: what goes before it."""
     lines = [] if now is None else [now]
     lines += [f"{len(report.added)} added."]
-    lines += [f"{name.capitalize()} is in the gallery already." for name in report.known]
-    lines += [f"{name.capitalize()} looks like one that is there." for name, _ in report.near]
-    lines += [f"{why[0].upper()}{why[1:]}." for _, why in report.unreadable]
+    lines += [f"{name} is in the gallery already." for name in report.known]
+    lines += [f"{name} looks like one that is there." for name, _ in report.near]
+    lines += [f"{why}." for _, why in report.unreadable]
     return "\n".join(lines)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from palm_demo.errors import GalleryError, MediaError
+from palm_demo.errors import GalleryError, MediaError, PalmDemoError
 from palm_demo.gallery import Report, add_pictures
 from palm_demo.session import Session
 from palm_demo.settings import GalleryRules, Limits
@@ -21,7 +21,7 @@ CLOSED = (
 
 @dataclass(frozen=True)
 class Upload:
-    """A visitor's file, under a name that tells nothing of its owner."""
+    """A visitor's file, under the name that it was uploaded with."""
 
     name: str
     file: Path
@@ -64,8 +64,12 @@ class Contributions:
         self._check_room(len(files))
         report = Report()
         yield report
-        for place, file in enumerate(files, 1):
-            report.extend(self._add(visitor, Upload(f"picture {place}", Path(file))))
+        for file in files:
+            upload = Upload(Path(file).name, Path(file))
+            try:
+                report.extend(self._add(visitor, upload))
+            except PalmDemoError as error:  # what went in before is told, and stays its owner's to remove
+                report.unreadable.append((upload.name, str(error)))
             yield report
 
     def _add(self, visitor: str | None, upload: Upload) -> Report:

@@ -1,0 +1,78 @@
+"""Reading does not write: where there is no gallery none is made, and what is there stays as it is."""
+
+import pytest
+
+from palm_demo.errors import GalleryError
+from palm_demo.gallery import (
+    MEMORY,
+    add_pictures,
+    find_gallery,
+    galleries_in,
+    has_gallery,
+    open_gallery,
+    open_with_scenes,
+)
+from palm_demo.gallery.rebuilding import outdated, rebuild
+from palm_demo.gallery.sources import find_files, pictures_of
+
+
+def state_of(folder) -> dict:
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_place_without_a_gallery_stays_one(eye, tmp_path, there):
+    place = tmp_path / "place"
+    if there:
+        place.mkdir()
+    assert not has_gallery(place)
+    assert find_gallery(place, eye.fingerprint) is None
+    assert outdated(str(place), eye.fingerprint) == 0
+    with pytest.raises(GalleryError, match=r"there is no gallery in .*place; .*gallery add FOLDER"):
+        galleries_in(place)
+    if not there:
+        with pytest.raises(GalleryError, match="there is no gallery"):
+            list(rebuild(str(place), eye))
+    assert place.exists() == there and [*tmp_path.rglob("*")] == there * [place]
+
+
+def test_what_is_read_stays_as_it_is(new_gallery, eye, folder, tmp_path):
+    gallery = new_gallery(tmp_path / "gallery")
+    add_pictures(gallery, eye, pictures_of(find_files(folder)))
+    gallery.wait()
+    before = state_of(tmp_path / "gallery")
+    (found,) = galleries_in(tmp_path / "gallery")
+    assert (found.fingerprint, found.dim_latents, len(found), found.indexed) == ("eye1", 192, 12, False)
+    opened = open_with_scenes(tmp_path / "gallery", eye)
+    query = eye.embed_images([opened.sample(1)[0].image])[0]
+    assert len(opened.nearest(query, 3)) == len(opened.matching(query, "seen", 3)) == 3
+    assert sum(map(len, opened.batches(["original"]))) == 12
+    assert state_of(tmp_path / "gallery") == before
+
+
+def test_a_gallery_begins_with_scenes_where_that_is_wanted_and_empty_where_pictures_are_added(eye, tmp_path):
+    assert len(open_with_scenes(MEMORY, eye)) == len(open_with_scenes(tmp_path / "page", eye)) == 240
+    assert len(open_gallery(tmp_path / "added", eye.fingerprint, eye.dim_latents)) == 0
+    assert len(open_with_scenes(tmp_path / "added", eye)) == 0
+
+
+def test_scenes_that_were_removed_do_not_come_back(eye, tmp_path):
+    gallery = open_with_scenes(tmp_path, eye)
+    assert gallery.remove(gallery.whole(["id"])["id"].to_pylist()) == 240
+    gallery.wait()
+    assert len(open_with_scenes(tmp_path, eye)) == 0
+
+
+def test_a_gallery_whose_making_was_killed_before_its_indices_is_searched_by_words(
+    eye, tmp_path, monkeypatch
+):
+    def killed(table):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("palm_demo.gallery.index.prepare", killed)
+        with pytest.raises(KeyboardInterrupt):
+            open_with_scenes(tmp_path, eye)
+    gallery = open_with_scenes(tmp_path, eye)
+    assert len(gallery) == 240
+    assert gallery.matching(gallery.latents([gallery.sample(1)[0].id]).popitem()[1], "goose", 3)
