@@ -1,13 +1,16 @@
 """Galleries with a stand-in that looks at pictures in microseconds."""
 
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from palm_demo.gallery import MEMORY, Gallery, open_gallery
+from palm_demo.gallery import MEMORY, Gallery, Report, add_pictures, open_gallery
+from palm_demo.gallery.captions import captions_beside
+from palm_demo.gallery.sources import find_files, pictures_of
 from palm_demo.media import MediaLimits
 
 
@@ -53,3 +56,18 @@ def folder(tmp_path) -> Path:
     for seed in range(12):
         noise(seed).save(folder / ("more" if seed > 9 else ".") / f"{seed:02}.png")
     return folder
+
+
+def png(seed: int) -> bytes:
+    """That picture as a file."""
+    file = BytesIO()
+    noise(seed).save(file, "PNG")
+    return file.getvalue()
+
+
+def add(gallery: Gallery, eye: Eye, place: Path, **options) -> Report:
+    """Adds a folder or an archive as the command does, with the captions that lie there."""
+    report, files = Report(), find_files(place)
+    captions = captions_beside(files, report)
+    report.extend(add_pictures(gallery, eye, pictures_of(files), captions, **options))
+    return report

@@ -10,14 +10,10 @@ from PIL import Image
 
 from palm_demo import world
 from palm_demo.errors import GalleryError, MediaError
-from palm_demo.gallery import MEMORY, Report, add_pictures, archives, open_gallery, sources
+from palm_demo.gallery import MEMORY, Report, archives, open_gallery, sources
 from palm_demo.gallery.captions import captions_beside
-from palm_demo.gallery.sources import Source, find_files, pictures_of
-
-
-def add(gallery, eye, place, **options):
-    files = find_files(place)
-    return add_pictures(gallery, eye, pictures_of(files), captions_beside(files), **options)
+from palm_demo.gallery.sources import Source, find_files
+from tests.gallery.conftest import add
 
 
 def zipped(folder, path):
