@@ -8,6 +8,8 @@ import torch
 
 from palm_demo import world
 from palm_demo.errors import DeviceMemoryError
+from palm_demo.gallery import MEMORY, add_pictures, open_gallery
+from palm_demo.gallery.sources import find_files
 from palm_demo.session import many_pictures
 from palm_demo.session.many_pictures import in_parts
 
@@ -56,3 +58,27 @@ def test_pictures_are_embedded_and_captioned_alike_however_many_fit(session, mon
     monkeypatch.setattr(session.mammut, "encode_images", small)
     assert torch.allclose(torch.tensor(session.embed_images(pictures)), torch.tensor(rows), atol=1e-5)
     assert session.captions(pictures) == captions
+    together = session.embed_and_caption(pictures)
+    assert torch.allclose(torch.tensor(together[0]), torch.tensor(rows), atol=1e-5)
+    assert together[1] == captions
+
+
+def test_a_picture_that_is_added_to_a_gallery_passes_the_tower_once(session, tmp_path):
+    for seed in range(3):
+        world.render(world.single_scene(random.Random(seed))).save(tmp_path / f"{seed}.png")
+    (tmp_path / "2.txt").write_text("mine")
+    gallery = open_gallery(MEMORY, session.fingerprint, session.dim_latents)
+    passed = []
+    hook = session.mammut.tower.register_forward_hook(lambda _, given, __: passed.append(len(given[0])))
+    try:
+        report = add_pictures(gallery, session, find_files(tmp_path)[::-1], {"2.png": "mine"})
+    finally:
+        hook.remove()
+    assert len(report.added) == 3 and [name for name, _ in report.unreadable] == ["2.txt"]
+    assert sorted(passed) == [1, 2]
+    captions = {row["name"]: row["caption"] for row in gallery.whole(["name", "caption"]).to_pylist()}
+    assert captions == {
+        "0.png": session.caption(tmp_path / "0.png"),
+        "1.png": session.caption(tmp_path / "1.png"),
+        "2.png": "mine",
+    }

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from palm_demo.errors import MediaError
+from palm_demo.errors import GalleryError, MediaError
 from palm_demo.gallery.copies import Copies
 from palm_demo.gallery.pictures import Pixels, content_id, decode
 from palm_demo.gallery.report import Report, batched, each, shown, why
@@ -70,6 +70,7 @@ class Intake:
     def __init__(self, gallery: Gallery):
         self.gallery, self.report = gallery, Report()
         self.copies = Copies(gallery)
+        self._new: set[str] = set()
 
     def take(self, looked: Sequence[Looked]) -> None:
         """Writes the rows that are no copies, all of them in one commit."""
@@ -78,18 +79,28 @@ class Intake:
         fresh, same, near = self.copies.without([one.row for one in looked if one.row is not None])
         self.report.known += [row.name for row in same]
         self.report.near += [(row.name, other) for row, other in near]
-        for row, written in zip(fresh, each(self._write, fresh), strict=True):
-            if isinstance(written, Exception):
-                self.report.leave_out(row.name, written)
-            elif written:
-                self.report.added.append(row.id)
-            else:  # another process was quicker
+        self._new.clear()
+        try:
+            written = each(self._write, fresh)
+        except GalleryError as error:
+            if not self.report.added:
+                raise
+            count = len(self.report.added)
+            raise GalleryError(
+                f"{count} pictures of this run are in the gallery, then it ended: {error}"
+            ) from error
+        for row, result in zip(fresh, written, strict=True):
+            if isinstance(result, Exception):
+                self.report.leave_out(row.name, result)
+            elif result not in self._new:  # another process was quicker
                 self.report.known.append(row.name)
 
-    def _write(self, rows: Sequence[Row]) -> list[bool]:
-        """Whether each was new."""
-        new = set(self.gallery.add(rows))
-        return [row.id in new for row in rows]
+    def _write(self, rows: Sequence[Row]) -> list[str]:
+        """Their ids; those that were new stand in the report."""
+        new = self.gallery.add(rows)
+        self.report.added += new
+        self._new.update(new)
+        return [row.id for row in rows]
 
     def finish(self) -> Report:
         if self.report.added:

@@ -170,6 +170,22 @@ def test_a_commit_whose_answer_is_lost_is_told_as_done(new_gallery, eye, tmp_pat
     assert len(report.added) == len(gallery) == 1
 
 
+def test_a_run_that_ends_says_how_many_went_in_before(new_gallery, eye, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("palm_demo.gallery.adding.BATCH", 5)
+    gallery, real, done = new_gallery(tmp_path / "gallery"), ways.insert_new, []
+
+    def fill_up(table, rows):
+        if done:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        done.append(real(table, rows))
+        return done[0]
+
+    monkeypatch.setattr("palm_demo.gallery.table.insert_new", fill_up)
+    with pytest.raises(GalleryError, match=r"^5 pictures of this run are in the gallery.*free some"):
+        add_pictures(gallery, eye, pictures_of(find_files(folder)))
+    assert len(gallery) == 5
+
+
 def fill_the_disk(place: str, told) -> None:
     """A disk that takes no more than small files, until it does again."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
