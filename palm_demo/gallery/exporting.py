@@ -6,20 +6,19 @@ import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet
-from PIL import Image
 
-from palm_demo.errors import GalleryError
+from palm_demo.errors import GalleryError, MediaError
 from palm_demo.gallery.pictures import original_of, why_of_original
 from palm_demo.gallery.report import Report, why
 from palm_demo.gallery.rows import schema
 from palm_demo.gallery.table import Gallery
+from palm_demo.media.kinds import HEAD_BYTES, kind_of
 
 TABLE, PICTURES = "metadata.parquet", "pictures"
 """Names that the datasets library's ImageFolder reads, and `gallery add` too."""
@@ -115,8 +114,10 @@ def _picture_file(row: dict) -> tuple[bytes, str, str | None]:
 
 
 def _suffix(data: bytes) -> str:
-    with Image.open(BytesIO(data)) as image:
-        return {"JPEG": "jpg", "MPO": "jpg"}.get(image.format, image.format.lower())
+    kind = kind_of(data[:HEAD_BYTES])
+    if kind is None or kind.moving:
+        raise MediaError("its bytes are no picture's")
+    return {"JPEG": "jpg"}.get(kind.name, kind.name.lower())
 
 
 @contextmanager

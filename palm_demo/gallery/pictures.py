@@ -17,11 +17,14 @@ from palm_demo.media import MediaLimits, decode_image
 
 THUMBNAIL = 192
 """Pixels of a thumbnail's longer side."""
+MAX_SIDE = 1024
+"""Pixels of the longer side of a decoded picture: twice what any vision tower sees, and of 64 phone pictures
+a tenth of the memory."""
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """A decoded picture file."""
+    """A picture file, decoded to at most MAX_SIDE."""
 
     id: str
     name: str
@@ -38,7 +41,7 @@ def content_id(original: bytes) -> str:
 
 def decode(original: bytes, name: str, limits: MediaLimits) -> Pixels:
     """A picture file, looked at as far as that needs no model. Raises MediaError as `open_image`."""
-    image = decode_image(original, name, limits)
+    image = decode_image(original, name, limits, MAX_SIDE)
     return Pixels(content_id(original), name, original, image, thumbnail(image), perceptual_hash(image))
 
 

@@ -13,7 +13,7 @@ from palm_demo.errors import GalleryError, MediaError
 from palm_demo.gallery import MEMORY, Report, archives, open_gallery, sources
 from palm_demo.gallery.captions import captions_beside
 from palm_demo.gallery.sources import Source, find_files
-from tests.gallery.conftest import add
+from tests.gallery.conftest import add, noise
 
 
 def zipped(folder, path):
@@ -127,6 +127,18 @@ def test_linked_pictures_stay_where_they_are(new_gallery, eye, folder):
     (folder / "03.png").unlink()
     with pytest.raises(GalleryError, match=r"03.png is no longer at"):
         gallery.original(hit.id)
+
+
+def test_a_phone_picture_is_held_small_and_kept_whole(new_gallery, eye, tmp_path, monkeypatch):
+    noise(1, 4000).crop((0, 0, 4000, 3000)).save(tmp_path / "phone.jpg")
+    held, real = [], eye.embed_images
+    monkeypatch.setattr(
+        eye, "embed_images", lambda images: held.extend(image.size for image in images) or real(images)
+    )
+    gallery = new_gallery()
+    (id,) = add(gallery, eye, tmp_path).added
+    assert held == [(1024, 768)]
+    assert gallery.original(id) == (tmp_path / "phone.jpg").read_bytes()
 
 
 @pytest.mark.parametrize(
