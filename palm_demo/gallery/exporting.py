@@ -22,6 +22,7 @@ from palm_demo.media.kinds import HEAD_BYTES, kind_of
 
 TABLE, PICTURES = "metadata.parquet", "pictures"
 """Names that the datasets library's ImageFolder reads, and `gallery add` too."""
+LEFT_OUT = "left_out.txt"
 COLUMNS = ["id", "name", "path", "original", "thumbnail", "caption", "added", "latent"]
 WRITTEN = ["file_name", "caption", "id", "name", "added", "latent"]
 
@@ -57,12 +58,21 @@ def export(
 
 
 def export_zip(gallery: Gallery, path: Path, ids: Sequence[str]) -> None:
-    """The same as a ZIP archive, of a few pictures, which is there when it is whole. Raises GalleryError when
-    none of them is there, and when it cannot be written."""
-    growing = path.with_name(f"{path.name}.part")
+    """A ZIP archive of a few pictures and the table of the rest, which is there when it is whole. Those that
+    are left out stand in it too, in a text file with the reasons.
+
+    Raises GalleryError when it would hold none of them, and when it cannot be written.
+    """
+    growing, report = path.with_name(f"{path.name}.part"), Report()
     with TemporaryDirectory() as folder, _told(path):
-        if not sum(export(gallery, Path(folder), ids)):
-            raise GalleryError("none of these pictures is in the gallery any more; search again")
+        there = gallery.names(ids)
+        if not sum(export(gallery, Path(folder), ids, report)):
+            reasons = "; ".join(why for _, why in report.unreadable)
+            raise GalleryError(reasons or "none of these pictures is in the gallery any more; search again")
+        lines = [f"{id} is not in the gallery any more" for id in ids if id not in there]
+        lines += [f"{name}: {why}" for name, why in report.unreadable]
+        if lines:
+            Path(folder, LEFT_OUT).write_text("\n".join([*lines, ""]), encoding="utf-8")
         try:
             with zipfile.ZipFile(growing, "w") as archive:  # uncompressed: pictures hardly shrink
                 for file in sorted(Path(folder).rglob("*")):

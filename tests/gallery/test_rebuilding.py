@@ -1,6 +1,7 @@
 """Rebuilding: other weights see the same pictures; a run that was stopped goes on where it was."""
 
 import errno
+import zipfile
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -233,3 +234,23 @@ def test_a_disk_that_is_full_is_told_and_leaves_no_half_export(place, new_galler
     with pytest.raises(GalleryError, match="none of these pictures"):
         export_zip(gallery, tmp_path / "a.zip", ["nobody's"])
     assert not [*tmp_path.glob("a.zip*")]
+
+
+def test_an_archive_says_what_is_missing_in_it(place, new_gallery, tmp_path):
+    gallery = new_gallery(place)
+    whole = [id for id, name in rows(gallery, "id", "name") if name in ("03.png", "04.png")]
+    export_zip(gallery, tmp_path / "whole.zip", whole)
+    spoilt = spoil(gallery, "06.png", original=b"none", thumbnail=b"none")
+    export_zip(gallery, tmp_path / "part.zip", [whole[0], spoilt, "0" * 64])
+    with zipfile.ZipFile(tmp_path / "whole.zip") as archive:
+        assert sorted(archive.namelist()) == [
+            "metadata.parquet",
+            *sorted(f"pictures/{id}.png" for id in whole),
+        ]
+    with zipfile.ZipFile(tmp_path / "part.zip") as archive:
+        missing, broken = archive.read("left_out.txt").decode().splitlines()
+        assert len(archive.namelist()) == 3
+    assert missing == f"{'0' * 64} is not in the gallery any more" and broken.startswith("06.png: ")
+    with pytest.raises(GalleryError, match=r"06\.png"):
+        export_zip(gallery, tmp_path / "none.zip", [spoilt])
+    assert not (tmp_path / "none.zip").exists()
