@@ -117,16 +117,16 @@ def _picture_file(row: dict) -> tuple[bytes, str, str | None]:
     why_not = None
     try:
         data = original_of(row)
-        return data, _suffix(data), None
+        return data, _suffix(data, row["name"]), None
     except Exception as error:
         why_not = why_of_original(row, error)
-    return row["thumbnail"], _suffix(row["thumbnail"]), why_not
+    return row["thumbnail"], _suffix(row["thumbnail"], row["name"]), why_not
 
 
-def _suffix(data: bytes) -> str:
+def _suffix(data: bytes, name: str) -> str:
     kind = kind_of(data[:HEAD_BYTES])
     if kind is None or kind.moving:
-        raise MediaError("its bytes are no picture's")
+        raise MediaError(f"{name} holds no picture any more; remove it, and add the file again")
     return {"JPEG": "jpg"}.get(kind.name, kind.name.lower())
 
 

@@ -30,8 +30,8 @@ INDEX_CACHE_BYTES, METADATA_CACHE_BYTES = 400_000_000, 100_000_000
 """What a process keeps of what it has read; the index of a million pictures fits. LanceDB's own limits, 6 GiB
 and 1 GiB, fill up as a gallery is written to, since versions that are gone stay too."""
 
-LOST_RACE = ("retryable commit conflict", "too many concurrent writers")
-"""Another writer was quicker, and nothing was written."""
+LOST_RACE = ("retryable commit conflict", "incompatible transaction", "too many concurrent writers")
+"""Another writer was quicker, and nothing was written. The second is of two that mark the key at once."""
 OUTDATED = ("not found", "no such file")
 """The version that was read is gone: another process has tidied since. A folder that is gone says so too."""
 FULL = ("no space left", "disk quota", "file too large")
