@@ -73,7 +73,7 @@ def test_filters_that_leave_nothing_say_so(visit):
     page = visit("MaMMUT")
     page.get_by_label("Search with words").fill("a cat")
     unfold(page, "mammut-filters")
-    page.get_by_label("Added since").fill("2999-01-01")
+    page.get_by_label("Added since").fill("2199-01-01")
     press(page, "Search")
     expect_warning(page, "No picture passes the filters")
     page.get_by_label("Added since").fill("some day")
