@@ -164,6 +164,7 @@ def test_muons_updates_have_even_singular_values_and_adamws_size():
         assert 0.1 < matrix.square().mean().sqrt() < 0.3
 
 
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch has its own from 2.9 on")
 def test_muon_agrees_with_torchs_own_in_bf16():
     torch.manual_seed(0)
     ours, theirs = (torch.nn.Parameter(torch.ones(16, 32)) for _ in range(2))
