@@ -6,7 +6,7 @@ import pytest
 
 from palm_demo.generation import text_deltas
 
-STORY = "The cat sat on the mat. The dog, a big one, sat beside it; ’twas naïve 😀👩\u200d🚀 indeed."
+STORY = "The cat sat on the mat. The dog, a big one, sat beside it; 'twas naïve 😀👩\u200d🚀 indeed."
 
 
 def said(text: str, tokenizer, *stop: str) -> list[str]:

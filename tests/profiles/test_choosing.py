@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import open_clip
 import pytest
@@ -41,7 +42,12 @@ def test_what_is_loaded_of_the_hub_fits_each_machine(machine, monkeypatch):
         monkeypatch.setattr(loading, name, lambda value=value: value)
     monkeypatch.setattr(loading, "in_cache", lambda file: False)
     read = []
-    monkeypatch.setattr(loading, "_read", lambda chosen, *_: read.append(chosen))
+
+    def note(chosen, *_) -> SimpleNamespace:
+        read.append(chosen)
+        return SimpleNamespace(by_name={})
+
+    monkeypatch.setattr(loading, "_read", note)
     palm_demo.load("hub")
     (chosen,) = read
     assert chosen.told == taken
