@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from palm_demo.arguments import shown
 from palm_demo.errors import ScopeError
 
 T = TypeVar("T")
@@ -143,8 +144,13 @@ def strengths(scope: Scope) -> dict[str | Adapter, float]:
     """Each scope of a mix, or a scope alone, and its strength. Raises ScopeError on a mix that is none."""
     if scope is None:
         return {}
-    if not isinstance(scope, Mapping):
+    if isinstance(scope, str | Adapter):
         return {scope: 1.0}
+    if not isinstance(scope, Mapping):
+        raise ScopeError(
+            f"a scope is {shown(scope)}; give its name, an adapter, or a mix of them such as "
+            "{'carroll': 0.7, 'poe': 0.5}"
+        )
     if not 1 <= len(scope) <= MOST_MIXED:
         raise ScopeError(
             f"the mix has {len(scope)} scopes; name 1 to {MOST_MIXED} with their strengths, such as "

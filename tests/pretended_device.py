@@ -119,7 +119,7 @@ def pretended_device() -> Iterator[None]:
         patch.setattr(threading.Thread, "run", run)
         patch.setattr(torch, "autocast", autocast_here)
         patch.setattr(torch, "is_autocast_enabled", lambda kind="cuda": kind != DEVICE.type and asked(kind))
-        patch.setattr(torch, "inference_mode", torch.no_grad)
+        patch.setattr(torch, "inference_mode", lambda mode=True: torch.set_grad_enabled(not mode))
         torch.__future__.set_swap_module_params_on_conversion(True)
         try:
             with _Met(), _Made():
