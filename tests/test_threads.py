@@ -141,9 +141,8 @@ def test_an_object_is_copied_and_pickled_with_what_was_made():
 def test_six_first_searches_at_once_build_one_gallery(session, monkeypatch):
     from palm_demo.session import session as module
 
-    opened, real = [], module.open_gallery
-    monkeypatch.setattr(module, "open_gallery", lambda *a, **k: opened.append(1) or real(*a, **k))
-    monkeypatch.setattr(module, "fill", lambda *_: None)
+    opened = []
+    monkeypatch.setattr(module, "open_with_scenes", lambda *_: opened.append(1) or object())
     fresh = module.Session(session.systems, session.media_limits)
     galleries = at_once(lambda: fresh.gallery)
     assert len(opened) == 1 and len(set(map(id, galleries))) == 1

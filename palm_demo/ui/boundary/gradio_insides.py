@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from functools import cached_property
 from types import SimpleNamespace
 
 import gradio as gr
@@ -22,6 +21,7 @@ from gradio.state_holder import SessionState
 from starlette.types import ASGIApp
 
 from palm_demo.errors import MediaError, PalmDemoError, places
+from palm_demo.threads import made_once
 from palm_demo.turns import asker
 from palm_demo.ui.boundary.files import NO_LINKS, Files
 from palm_demo.ui.boundary.patience import KEEP_ALIVE_SECONDS, Listeners, PatientProtocol
@@ -130,7 +130,7 @@ class Insides:
         every = self.page.fns.values()
         return next((one for one in every if one.api_name == name and one.api_visibility != "private"), None)
 
-    @cached_property
+    @made_once
     def _file_inputs(self) -> dict[int, list[bool]]:
         every = self.page.fns.items()
         return {number: [_takes_files(one) for one in event.inputs] for number, event in every}
