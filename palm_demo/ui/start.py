@@ -13,8 +13,8 @@ from palm_demo.settings import Settings
 from palm_demo.ui import page
 from palm_demo.ui.opening import opening
 
-LAST_WORD_SECONDS = 3.0
-"""For what is said last to reach those who listen."""
+LAST_WORD_SECONDS = 10.0
+"""At most, for what is still to be said to reach those who listen."""
 
 
 @dataclass(frozen=True)
