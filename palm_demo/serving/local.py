@@ -14,8 +14,9 @@ from palm_demo.session import Session
 from palm_demo.settings import SPACEFILE, load_settings
 
 logger = logging.getLogger(__name__)
-GRACE_SECONDS = 10.0
-"""For texts that are being written when the page is told to end."""
+GRACE_SECONDS, LAST_WORD_SECONDS = 10.0, 10.0
+"""For texts that are being written when the page is told to end; then, at most, for what is still to be said
+to reach those who listen."""
 
 
 def serve(profile: str | None, spacefile: Path = SPACEFILE) -> None:
@@ -38,7 +39,7 @@ def serve(profile: str | None, spacefile: Path = SPACEFILE) -> None:
             threading.Event().wait()
         except KeyboardInterrupt:
             logger.info("ending; requests that go on have %g seconds", GRACE_SECONDS)
-            page.close(GRACE_SECONDS)
+            page.close(GRACE_SECONDS, LAST_WORD_SECONDS)
 
 
 @contextmanager

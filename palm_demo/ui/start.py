@@ -13,9 +13,6 @@ from palm_demo.settings import Settings
 from palm_demo.ui import page
 from palm_demo.ui.opening import opening
 
-LAST_WORD_SECONDS = 10.0
-"""At most, for what is still to be said to reach those who listen."""
-
 
 @dataclass(frozen=True)
 class ServedPage:
@@ -25,10 +22,11 @@ class ServedPage:
     blocks: gr.Blocks
     address: str
 
-    def close(self, grace_seconds: float) -> None:
-        """Takes no more requests, lets those that go on end within the grace, then closes the server."""
+    def close(self, grace_seconds: float, last_word_seconds: float) -> None:
+        """Takes no more requests, lets those that go on end within the grace, lets what is still to be said
+        reach who listens within the time for last words, then closes the server."""
         self.session.close(grace_seconds)
-        self.blocks.listeners.wait(LAST_WORD_SECONDS)
+        self.blocks.listeners.wait(last_word_seconds)
         self.blocks.close(verbose=False)
 
 

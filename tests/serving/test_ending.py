@@ -14,7 +14,11 @@ from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 180
-SERVE = "from palm_demo.serving import local; local.GRACE_SECONDS = {grace}; local.serve(None)"
+SERVE = """
+from palm_demo.serving import local
+local.GRACE_SECONDS, local.LAST_WORD_SECONDS = {grace}, 120
+local.serve(None)
+"""
 
 
 class Served:
