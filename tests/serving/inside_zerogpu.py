@@ -411,7 +411,12 @@ def test_the_app_takes_zerogpu_where_it_is(gpus, monkeypatch):
     from palm_demo.ui import start
 
     given = []
-    monkeypatch.setattr(start, "start", lambda *arguments, **around: given.append(around))
+
+    def started(*arguments, **around):
+        given.append(around)
+        raise KeyboardInterrupt  # whoever began it ends it before it is up
+
+    monkeypatch.setattr(start, "start", started)
     local.serve("tiny")
     monkeypatch.delenv("SPACES_ZERO_GPU")
     local.serve("tiny")
