@@ -140,7 +140,7 @@ def bind(verb: Callable, arguments: tuple, settings: dict) -> inspect.BoundArgum
 
 @cache
 def _checks(verb: Callable) -> tuple[tuple[str, TypeAdapter, str], ...]:
-    """Of each parameter whose annotation says what it takes: its name, its check, and those words."""
+    """Name, check and words of each parameter whose annotation says what it takes."""
     found = []
     for name, hint in get_type_hints(verb, include_extras=True).items():
         takes = next((extra.words for extra in get_args(hint)[1:] if isinstance(extra, Takes)), None)

@@ -14,7 +14,7 @@ from torch import Tensor
 from palm_demo.errors import CheckpointError
 
 SUFFIXES = (".pt", ".pth", ".bin")
-"""Of names of pickles."""
+"""Endings of the names of pickles."""
 
 SOURCE = "converted_from"
 NESTED = ("model_state_dict", "state_dict")

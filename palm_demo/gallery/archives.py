@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from palm_demo.errors import GalleryError, MediaError, PalmDemoError
 
 MEMBERS = 1_000_000
-"""Of one archive. The list of them is read before anything else is known."""
+"""How many members one archive may have: their list is read before anything else is known."""
 ARCHIVE_RATIO, ARCHIVE_BYTES = 100, 1_000_000_000
 """An archive that would unpack to more bytes than the latter and to more than the former times its own
 size is a bomb: picture files hardly shrink."""

@@ -22,7 +22,7 @@ COLUMNS = ("caption", "text")
 LONGEST = 1000
 """Characters of a caption; the rest is cut off."""
 TEXT_BYTES = 16 * LONGEST
-"""Of a text file beside a picture so many are read: white space before the caption may take some."""
+"""How many are read of a text file beside a picture: white space before the caption may take some."""
 TABLE_BYTES = 1_000_000_000
 """Of a Parquet table as it stands in memory, its pictures aside."""
 ROWS_TOLD = 20
