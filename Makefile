@@ -23,6 +23,7 @@ quick: .venv/test
 
 lint: .venv/test
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 browser: .venv/test
 	@command -v chromium chromium-browser google-chrome >/dev/null \

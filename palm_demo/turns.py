@@ -113,9 +113,7 @@ class Turns:
         with self._changed:
             self._line.append(place)
             self._changed.notify_all()
-            self._changed.wait_for(
-                lambda: self._over or (self._holder is None and self._next() is place)
-            )
+            self._changed.wait_for(lambda: self._over or (self._holder is None and self._next() is place))
             self._line.remove(place)
             if self._over:
                 raise ClosingError("the page is being closed before this was done; ask again later")
