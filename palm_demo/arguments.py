@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, wraps
 from io import IOBase
-from numbers import Integral, Real
+from numbers import Integral
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar, get_args, get_type_hints
 
@@ -20,12 +20,10 @@ from PIL import Image
 from pydantic import AfterValidator, BeforeValidator, Strict, TypeAdapter, ValidationError
 from torch import Tensor
 
-from palm_demo.errors import ArgumentError, PalmDemoError
+from palm_demo.errors import ArgumentError, shown
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-SHOWN_CHARACTERS = 60
 
 
 @dataclass(frozen=True)
@@ -149,30 +147,6 @@ def _checks(verb: Callable) -> tuple[tuple[str, TypeAdapter, str], ...]:
     return tuple(found)
 
 
-def check_number(
-    name: str,
-    value: object,
-    low: float,
-    high: float,
-    hint: str,
-    error: type[PalmDemoError],
-    *,
-    whole: bool = False,
-) -> None:
-    """Raises `error`, which names value, range and hint, unless the value is a number from low to high."""
-    kind = Integral if whole else Real
-    if not isinstance(value, kind) or isinstance(value, bool) or not low <= value <= high:
-        said = "a whole number, " if whole else ""
-        raise error(f"{name} is {shown(value)}; it can be {said}{low} to {high} ({hint})")
-
-
 def is_unicode(text: str) -> bool:
     """Whether it can be written as UTF-8: a lone surrogate cannot."""
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
-
-
-def shown(value: object) -> str:
-    """A value as an error shows it: short, and on one line."""
-    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
-    text = " ".join(text.split())
-    return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 1]}…"

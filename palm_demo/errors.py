@@ -2,6 +2,10 @@
 
 import traceback
 from collections.abc import Sequence
+from numbers import Integral, Real
+
+SHOWN_CHARACTERS = 60
+"""Of a value that an error quotes."""
 
 
 class PalmDemoError(ValueError):
@@ -91,3 +95,27 @@ class GalleryError(PalmDemoError):
 def places(error: Exception) -> str:
     """Where an error came through, for the log: what it says may quote a visitor's text."""
     return "".join(traceback.format_tb(error.__traceback__))
+
+
+def check_number(
+    name: str,
+    value: object,
+    low: float,
+    high: float,
+    hint: str,
+    error: type[PalmDemoError],
+    *,
+    whole: bool = False,
+) -> None:
+    """Raises `error`, which names value, range and hint, unless the value is a number from low to high."""
+    kind = Integral if whole else Real
+    if not isinstance(value, kind) or isinstance(value, bool) or not low <= value <= high:
+        said = "a whole number, " if whole else ""
+        raise error(f"{name} is {shown(value)}; it can be {said}{low} to {high} ({hint})")
+
+
+def shown(value: object) -> str:
+    """A value as an error shows it: short, and on one line."""
+    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    text = " ".join(text.split())
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 1]}…"

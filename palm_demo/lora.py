@@ -15,8 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from palm_demo.arguments import shown
-from palm_demo.errors import ScopeError
+from palm_demo.errors import ScopeError, shown
 
 T = TypeVar("T")
 

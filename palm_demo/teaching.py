@@ -6,15 +6,14 @@ import time
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
-from numbers import Real
 from random import Random
 
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from palm_demo.arguments import check_number, shown
 from palm_demo.errors import NotFiniteError, TeachingError
+from palm_demo.inference.settings import TeachingSettings
 from palm_demo.lora import Adapter
 from palm_demo.models.palm import IGNORED, PaLM
 from palm_demo.packing import onednn_knows_bf16
@@ -34,44 +33,6 @@ RECENCY = 8
 """What is judged and kept is a mean of the weights of all steps, the latest ninth of them weighing most
 (Shamir and Zhang 2013, section 4). It is as good as if the rate had fallen to nothing by then, at every
 step, so nobody need know when the teaching will end."""
-
-
-@dataclass(frozen=True)
-class TeachingSettings:
-    """How an adapter is taught. It ends after `steps` or `seconds`, or when the text to judge by has
-    been judged `patience` times, every `judge_steps`, and was never found likelier than before.
-
-    batch: windows of the text in a step. window: their tokens; short ones and few of them learn a short
-    text the soonest. Raises TeachingError outside the ranges.
-    """
-
-    rank: int = 16
-    steps: int = 1000
-    seconds: float = 60.0
-    learning_rate: float = 3e-3
-    batch: int = 2
-    window: int = 256
-    judge_steps: int = 20
-    patience: int = 4
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, low, high in (
-            ("rank", 1, 256),
-            ("steps", 1, 1_000_000),
-            ("batch", 1, 1024),
-            ("window", 1, 65_536),
-            ("judge_steps", 1, 1_000_000),
-            ("patience", 1, 1_000_000),
-            ("seed", 0, 2**63 - 1),
-        ):
-            value = getattr(self, name)
-            hint = f"{getattr(type(self), name)} by default"
-            check_number(name, value, low, high, hint, TeachingError, whole=True)
-        for name, high in (("seconds", float("inf")), ("learning_rate", 1)):
-            value = getattr(self, name)
-            if not isinstance(value, Real) or isinstance(value, bool) or not 0 < value <= high:
-                raise TeachingError(f"{name} is {shown(value)}; it can be above 0, to {high}")
 
 
 @dataclass(frozen=True)

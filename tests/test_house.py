@@ -27,7 +27,7 @@ LAYERS = (
         "transfers",
         "typography",
     },
-    {"arguments"},
+    {"arguments", "inference"},
     {"turns", "cache", "lora", "bridges", "tokenizer", "media", "typed_yaml", "cluster"},
     {"decoder", "resampler", "vision", "prompting", "generation"},
     {"clip"},

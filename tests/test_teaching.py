@@ -9,9 +9,10 @@ import torch
 from palm_demo import teaching
 from palm_demo.decoder import Size
 from palm_demo.errors import TeachingError
+from palm_demo.inference.settings import TeachingSettings
 from palm_demo.models import PaLM
 from palm_demo.parts import RLHF
-from palm_demo.teaching import TeachingSettings, parted, teach
+from palm_demo.teaching import parted, teach
 
 CONTEXT = 32
 RHYME = "the little cat and the old dog went to the house in the wood, and "

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from palm_demo.arguments import is_unicode, shown
-from palm_demo.errors import GalleryError
+from palm_demo.arguments import is_unicode
+from palm_demo.errors import GalleryError, shown
 
 if TYPE_CHECKING:
     from lancedb.expr import Expr

@@ -4,7 +4,6 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -12,20 +11,8 @@ import torch
 from palm_demo.errors import BusyError, CapacityError, ClosingError, DeviceMemoryError
 from palm_demo.generation.stream import Extend, Prefill, Row, quietly
 from palm_demo.generation.ticket import Ticket
+from palm_demo.inference.settings import BatchLimits
 from palm_demo.transfers import to_cpu
-
-
-@dataclass(frozen=True)
-class BatchLimits:
-    """rows: texts written at once. waiting: how many more may stand in line. rows_of_one, waiting_of_one:
-    how many of each a single asker may have, where one is named (see `palm_demo.turns`); None: all. passes:
-    requests outside of a batch that compute or wait, for all models together."""
-
-    rows: int = 16
-    waiting: int = 32
-    rows_of_one: int | None = None
-    waiting_of_one: int | None = None
-    passes: int | None = None
 
 
 class Rows(Protocol):

@@ -2,70 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from palm_demo.arguments import check_number, shown
-from palm_demo.errors import NotFiniteError, SamplingError
+from palm_demo.errors import NotFiniteError
+from palm_demo.inference.settings import Sampling
 
 TINY = np.finfo(np.float64).tiny
-
-MOST_STOPS, STOP_CHARACTERS = 64, 200
-"""Texts to end before, and characters of one: each is looked for after each token."""
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How ids are drawn. temperature 0: the likeliest. top_k 0: no limit. top_p 1: all.
-
-    repetition_penalty: what positive logits of ids already there are divided by, and negative
-    ones multiplied (CTRL, Keskar et al. 2019, section 4.1). seed None: a new one each time.
-    Raises SamplingError outside these ranges.
-    """
-
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-    repetition_penalty: float = 1.0
-    seed: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, low, high, hint in (
-            ("temperature", 0, 10, "0 is greedy, 1 samples as learned"),
-            ("top_p", 0, 1, "1 keeps all ids"),
-            ("repetition_penalty", 0.1, 10, "1 is none"),
-        ):
-            check_number(name, getattr(self, name), low, high, hint, SamplingError)
-        check_number("top_k", self.top_k, 0, 1_000_000, "0 keeps all ids", SamplingError, whole=True)
-        if self.seed is not None:
-            hint = "leave it out for a new one each time"
-            check_number("seed", self.seed, 0, 2**63 - 1, hint, SamplingError, whole=True)
-
-
-@dataclass(frozen=True)
-class TextSettings(Sampling):
-    """How a text is written: how its ids are drawn, how many at most, and before which words it stops."""
-
-    max_new_tokens: int = 64
-    stop: Sequence[str] = ()
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        hint = "the prompt and they have to fit the model's context"
-        check_number("max_new_tokens", self.max_new_tokens, 1, 1_000_000, hint, SamplingError, whole=True)
-        stops = (self.stop,) if isinstance(self.stop, str) else self.stop
-        if not isinstance(stops, Sequence) or not all(isinstance(text, str) for text in stops):
-            raise SamplingError(f"stop is {shown(self.stop)}; give a text to end before, or a list of them")
-        if len(stops) > MOST_STOPS:
-            raise SamplingError(f"stop has {len(stops):,} texts and at most {MOST_STOPS} fit; leave some out")
-        if (longest := max(map(len, stops), default=0)) > STOP_CHARACTERS:
-            raise SamplingError(
-                f"a text of stop has {longest:,} characters and at most {STOP_CHARACTERS} fit; shorten it"
-            )
-        object.__setattr__(self, "stop", tuple(stops))
 
 
 class Sampler:

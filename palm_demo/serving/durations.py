@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 from PIL import Image
 
+from palm_demo.inference.settings import TeachingSettings
 from palm_demo.session import ANSWERED, CONTINUED, Session
-from palm_demo.teaching import TeachingSettings
 
 LONGEST = 80
 """Who has no account has 120 seconds a day, and on one of ZeroGPU's two kinds of GPU a second counts as one

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from palm_demo.arguments import Media, checked
 from palm_demo.gallery import MEMORY
-from palm_demo.generation import TextSettings
 from palm_demo.media import DecodingBudget, MediaLimits, Medium, Picture, open_image, open_medium
 from palm_demo.models import Flamingo, MaMMUT, PaLM
 from palm_demo.models.captioner import Captioner
@@ -19,11 +18,6 @@ from palm_demo.threads import apart
 from palm_demo.transfers import to_device
 from palm_demo.turns import Turns, in_line, piece
 from palm_demo.vision import VisionTower
-
-CONTINUED = TextSettings(temperature=0.7, top_p=0.9, repetition_penalty=1.1, max_new_tokens=64)
-ANSWERED = TextSettings(temperature=0.0, max_new_tokens=32)
-"""What `stream` and `stream_answer` write with where a caller says nothing else."""
-
 
 READ_SIDE = 1024
 """Pixels of the longer side of a picture or frame as sessions hold it: more than any tower looks at."""

@@ -14,12 +14,13 @@ from palm_demo.arguments import Media, Medium, Picture, Takes, Texts, Whole, che
 from palm_demo.checkpoints import fingerprint
 from palm_demo.errors import PromptError
 from palm_demo.generation.stream import Prefill
+from palm_demo.inference.settings import ANSWERED
 from palm_demo.labels import label_text
 from palm_demo.media import open_medium
 from palm_demo.models import MaMMUT
 from palm_demo.models.mammut import ImageFeatures
 from palm_demo.prompting import check_length
-from palm_demo.session.loaded import ANSWERED, READ_SIDE, Loaded, preprocessed
+from palm_demo.session.loaded import READ_SIDE, Loaded, preprocessed
 from palm_demo.session.many_pictures import in_parts
 from palm_demo.threads import apart, made_once
 from palm_demo.turns import in_line, piece

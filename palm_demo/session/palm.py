@@ -9,11 +9,12 @@ from palm_demo import checkpoints
 from palm_demo.arguments import File, Text, Texts, Whole, checked
 from palm_demo.errors import PromptError, ScopeError
 from palm_demo.generation import TextSettings
+from palm_demo.inference.settings import CONTINUED, TeachingSettings
 from palm_demo.lora import Adapter, Scope
 from palm_demo.projection import Weights
 from palm_demo.scoring import TokenProbability, author_probabilities, bits_per_byte, token_probabilities
-from palm_demo.session.loaded import CONTINUED, Loaded
-from palm_demo.teaching import Progress, TeachingSettings, teach
+from palm_demo.session.loaded import Loaded
+from palm_demo.teaching import Progress, teach
 from palm_demo.threads import apart, made_once
 from palm_demo.turns import in_line
 from palm_demo.typography import plain, without_last_spaces

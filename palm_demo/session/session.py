@@ -1,7 +1,7 @@
 """All verbs on one object, and its gallery."""
 
-from palm_demo.arguments import Picture, Text, Whole, checked, shown
-from palm_demo.errors import PromptError
+from palm_demo.arguments import Picture, Text, Whole, checked
+from palm_demo.errors import PromptError, shown
 from palm_demo.gallery import EVERYTHING, Filters, Gallery, Hit, open_with_scenes
 from palm_demo.session.flamingo import FlamingoVerbs
 from palm_demo.session.mammut import MammutVerbs
