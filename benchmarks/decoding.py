@@ -11,9 +11,9 @@ from torch import Tensor
 
 from benchmarks import subjects
 from benchmarks.measuring import ReadMemory, Side, arguments, machine, medians, table, times
-from palm_demo.generation.stream import quietly
+from palm_demo.inference.decoding import generate_ids, quietly
 from palm_demo.models import PaLM
-from palm_demo.projection import pack_
+from palm_demo.models.cpu_linear import pack_
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 PROMPT, NEW = 16, 256
@@ -47,7 +47,7 @@ class Subjects:
         ids, longer = self.prompt(prompt), self.prompt(reference_prompt)
         seq_len = reference_prompt + reference_new
         return {
-            "ours": lambda: self.ours.generate(ids, max_new_tokens=new),
+            "ours": lambda: generate_ids(self.ours, ids, max_new_tokens=new),
             "llama": lambda: self.llama.generate(ids, max_new_tokens=new, do_sample=False),
             "reference": lambda: self.reference.generate(seq_len, prompt=longer, temperature=0.0),
         }

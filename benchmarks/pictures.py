@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from benchmarks.measuring import Side, arguments, machine, medians, table, times
 from benchmarks.subjects import SHAPES
 from palm_demo.checkpoints import from_reference
-from palm_demo.generation.stream import quietly
+from palm_demo.inference.decoding import quietly
 from palm_demo.models import Flamingo, MaMMUT
-from palm_demo.vision import VisionTower
+from palm_demo.models.vision import VisionTower
 
 TOWER = Path(__file__).parents[1] / "assets" / "vision"
 SHAPE = SHAPES["8 M"]

@@ -13,11 +13,14 @@ from torch import Tensor
 
 from benchmarks import subjects
 from benchmarks.measuring import arguments, machine, medians, table, times
-from palm_demo.generation import BatchLimits, ContinuousBatch, Row, Sampler, Sampling
+from palm_demo.concurrency import apart
+from palm_demo.inference.continuous_batch import ContinuousBatch
+from palm_demo.inference.decoding import Row
+from palm_demo.inference.sampling import Sampler
+from palm_demo.inference.settings import BatchLimits, Sampling
 from palm_demo.models import PaLM
+from palm_demo.models.cpu_linear import pack_
 from palm_demo.models.palm import PaLMCache
-from palm_demo.projection import pack_
-from palm_demo.threads import apart
 
 VISITORS = 16
 CAPACITY = 256

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from palm_demo.generation import BatchLimits
+from palm_demo.inference.settings import BatchLimits
 from palm_demo.installation import SPACEFILE
 from palm_demo.media import MediaLimits
 from palm_demo.typed_yaml import Amount, Count, Rule, Text, like, one_of, read_typed

@@ -9,15 +9,15 @@ from einops import rearrange
 from torch import Tensor, nn
 
 import palm_demo
-from palm_demo.decoder import Decoder, Size
 from palm_demo.models import Flamingo, MaMMUT, PaLM
 from palm_demo.models.flamingo import bridges_at_every
+from palm_demo.models.layers import MULTIMODAL, RLHF, Style
 from palm_demo.models.mammut import PatchMemory, bidirectional_text_pass
 from palm_demo.models.media_encoder import MediaEncoder
-from palm_demo.parts import MULTIMODAL, RLHF, Style
-from palm_demo.resampler import AttentionPool, PerceiverResampler, PlacedLatents
+from palm_demo.models.resampler import AttentionPool, PerceiverResampler, PlacedLatents
+from palm_demo.models.tokenizers import Tokenizer
+from palm_demo.models.transformer import Decoder, Size
 from palm_demo.session import Session
-from palm_demo.tokenizer import Tokenizer
 from tests.hub import Hub, taken_for_the_hub
 from tests.profiles.weights import PROFILE, publish
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from palm_demo.threads import apart, made_once
+from palm_demo.concurrency import apart, made_once
 
 VISITORS = 6
 

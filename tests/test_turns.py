@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import palm_demo
+from palm_demo.concurrency import Turns, asked_by, asker
 from palm_demo.errors import BusyError, ClosingError
-from palm_demo.turns import Turns, asked_by, asker
 
 PATIENCE_SECONDS = 60
 

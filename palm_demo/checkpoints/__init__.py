@@ -1,19 +1,7 @@
 """Weights on disk, and weights of the reference packages."""
 
-from palm_demo.checkpoints.adapters import (
-    HIGHEST_RANK,
-    load_adapter,
-    load_scope,
-    save_adapter,
-    save_scope,
-)
-from palm_demo.checkpoints.fingerprints import fingerprint
-from palm_demo.checkpoints.numbers import AttentionNorms, attention_norms
-from palm_demo.checkpoints.pickles import converted
-from palm_demo.checkpoints.published import from_reference
-from palm_demo.checkpoints.reference import to_reference
-from palm_demo.checkpoints.stored import open_weights
-from palm_demo.checkpoints.weights import (
+from palm_demo.checkpoints.adapters import HIGHEST_RANK, load_adapter, load_scope, save_adapter, save_scope
+from palm_demo.checkpoints.bundled import (
     load_familiarity,
     load_flamingo,
     load_mammut,
@@ -25,6 +13,12 @@ from palm_demo.checkpoints.weights import (
     save_palm,
     save_tower,
 )
+from palm_demo.checkpoints.files import fingerprint
+from palm_demo.checkpoints.lazy_state_dict import open_weights
+from palm_demo.checkpoints.lucidrains import to_reference
+from palm_demo.checkpoints.numeric_checks import AttentionNorms, attention_norms
+from palm_demo.checkpoints.pickles import converted
+from palm_demo.checkpoints.registry import from_reference
 
 __all__ = [
     "HIGHEST_RANK",

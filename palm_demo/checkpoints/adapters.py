@@ -5,17 +5,12 @@ from pathlib import Path
 import torch
 
 from palm_demo.checkpoints import files
-from palm_demo.checkpoints.fingerprints import fingerprint
-from palm_demo.checkpoints.numbers import (
-    AttentionNorms,
-    attention_norms,
-    check_tensors,
-    check_update,
-)
+from palm_demo.checkpoints.files import fingerprint
+from palm_demo.checkpoints.numeric_checks import AttentionNorms, attention_norms, check_tensors, check_update
 from palm_demo.errors import CheckpointError
-from palm_demo.lora import Adapter
 from palm_demo.models import PaLM
-from palm_demo.projection import Weights
+from palm_demo.models.cpu_linear import Weights
+from palm_demo.models.lora import Adapter
 
 KIND = "scope"
 HIGHEST_RANK = 256

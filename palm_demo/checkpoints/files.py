@@ -1,5 +1,6 @@
-"""Reading and writing one safetensors file with a JSON description in its header."""
+"""One safetensors file with a JSON description in its header: written, read, fitted and fingerprinted."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,9 +10,37 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from palm_demo.checkpoints.fitting import misfit
-from palm_demo.checkpoints.numbers import check_tensors
+from palm_demo.checkpoints.numeric_checks import check_tensors
 from palm_demo.errors import CheckpointError
+
+DIGITS = 16
+
+
+def fingerprint(weights: Mapping[str, Tensor]) -> str:
+    """Of weights by their names, as they are stored: in bf16, so that a cast to fp32 and back changes
+    nothing."""
+    seen = hashlib.sha256()
+    for name in sorted(weights):
+        stored = weights[name].detach().to("cpu", torch.bfloat16).contiguous()
+        seen.update(f"{name}{tuple(stored.shape)}".encode())
+        seen.update(stored.flatten().view(torch.uint8).numpy())
+    return seen.hexdigest()[:DIGITS]
+
+
+def misfit(wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, Tensor]) -> str:
+    """The first names that are missing, unexpected or wrongly shaped, as a sentence; "" if none."""
+    wrong = [
+        f"{name} is {tuple(given[name].shape)}, not {tuple(wanted[name])}"
+        for name in sorted(wanted.keys() & given.keys())
+        if tuple(given[name].shape) != tuple(wanted[name])
+    ]
+    problems = (
+        ("missing", sorted(wanted.keys() - given.keys())),
+        ("unexpected", sorted(given.keys() - wanted.keys())),
+        ("wrong shape", wrong),
+    )
+    return "; ".join(f"{what}: {', '.join(names[:3])}" for what, names in problems if names)
+
 
 DESCRIPTION = "palm_demo"
 

@@ -9,20 +9,11 @@ from tqdm import tqdm
 import palm_demo
 from palm_demo.cli.output import LEFT_OUT, add_gallery_option, add_verb, opened, opened_to_search, show
 from palm_demo.errors import GalleryError, PromptError
-from palm_demo.gallery import (
-    Filters,
-    Gallery,
-    Report,
-    add_pictures,
-    galleries_in,
-    open_gallery,
-    read_since,
-)
-from palm_demo.gallery.adding_with_ray import add_with_ray
+from palm_demo.gallery import Filters, Gallery, Report, add_pictures, galleries_in, open_gallery, read_since
 from palm_demo.gallery.captions import captions_beside
-from palm_demo.gallery.exporting import export
+from palm_demo.gallery.ingest_ray import add_with_ray
+from palm_demo.gallery.maintenance import export, outdated, rebuild
 from palm_demo.gallery.opening import check_writable
-from palm_demo.gallery.rebuilding import outdated, rebuild
 from palm_demo.gallery.sources import find_files, pictures_of
 from palm_demo.installation import COMMAND
 from palm_demo.session.place import gallery_place

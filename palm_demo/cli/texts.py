@@ -10,9 +10,9 @@ from tqdm import tqdm
 
 from palm_demo.cli.output import add_verb, opened, show
 from palm_demo.errors import PromptError, ScopeError, TeachingError
-from palm_demo.lora import Scope
+from palm_demo.inference.lora_finetuning import Progress, TeachingSettings
+from palm_demo.models.lora import Scope
 from palm_demo.session import CONTINUED, Session
-from palm_demo.teaching import Progress, TeachingSettings
 
 FILE = ".safetensors"
 

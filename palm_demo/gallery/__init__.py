@@ -1,7 +1,6 @@
 """Pictures that last: a LanceDB table of pictures, captions and unit latents, searched by cosine."""
 
-from palm_demo.gallery.adding import Encoder, add_pictures
-from palm_demo.gallery.filters import EVERYTHING, Filters, read_since
+from palm_demo.gallery.ingest import Encoder, add_pictures
 from palm_demo.gallery.lance import MEMORY
 from palm_demo.gallery.opening import (
     find_gallery,
@@ -12,8 +11,8 @@ from palm_demo.gallery.opening import (
     open_with_scenes,
 )
 from palm_demo.gallery.report import Report
-from palm_demo.gallery.rows import Hit, Item
-from palm_demo.gallery.table import Gallery
+from palm_demo.gallery.rows import EVERYTHING, Filters, Hit, Item, read_since
+from palm_demo.gallery.store import Gallery
 
 __all__ = [
     "EVERYTHING",

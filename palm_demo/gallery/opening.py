@@ -11,18 +11,11 @@ from typing import TYPE_CHECKING
 from palm_demo import world
 from palm_demo.errors import GalleryError
 from palm_demo.gallery import index
-from palm_demo.gallery.adding import Encoder, as_row
-from palm_demo.gallery.lance import (
-    connect,
-    connect_to_write,
-    create,
-    explained,
-    steadily,
-    table_names,
-)
+from palm_demo.gallery.ingest import Encoder, as_row
+from palm_demo.gallery.lance import connect, connect_to_write, create, explained, steadily, table_names
 from palm_demo.gallery.pictures import Pixels, as_png, decode
 from palm_demo.gallery.rows import Row, as_table, schema
-from palm_demo.gallery.table import Gallery
+from palm_demo.gallery.store import Gallery
 from palm_demo.installation import COMMAND
 
 if TYPE_CHECKING:

@@ -7,15 +7,13 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from palm_demo.attention import Causal, CausalPattern
-from palm_demo.bridges import GatedCrossAttention, KeysValues, ShutWithoutMedia
-from palm_demo.cache import ContextCache, KVCache
-from palm_demo.decoder import Size
 from palm_demo.errors import PromptError
+from palm_demo.models.attention import Causal, CausalPattern
+from palm_demo.models.cross_attention import GatedCrossAttention, KeysValues, ShutWithoutMedia, visible_media
+from palm_demo.models.kv_cache import ContextCache, KVCache
 from palm_demo.models.media_encoder import MediaEncoder
-from palm_demo.models.media_rules import visible_media
 from palm_demo.models.palm import cross_entropy, last_states
-from palm_demo.models.text_tower import TextTower
+from palm_demo.models.transformer import Size, TextTower
 
 Listen = Callable[[Tensor, KeysValues, Tensor], Tensor]
 """States, the media's keys and values, what is visible -> states: a bridge as the decoder calls it."""

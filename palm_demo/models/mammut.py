@@ -9,16 +9,16 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from palm_demo.attention import Causal, Visible
-from palm_demo.bridges import KeysValues, ParallelCrossAttention
-from palm_demo.cache import ContextCache, KVCache
-from palm_demo.decoder import Decoder, Size
-from palm_demo.distributed import gather_rows, joint_mean
 from palm_demo.errors import PromptError
+from palm_demo.models.attention import Causal, Visible
+from palm_demo.models.cpu_linear import Weights
+from palm_demo.models.cross_attention import KeysValues, ParallelCrossAttention
+from palm_demo.models.distributed import gather_rows, joint_mean
+from palm_demo.models.kv_cache import ContextCache, KVCache
+from palm_demo.models.layers import LayerNorm, Style
 from palm_demo.models.palm import IGNORED, cross_entropy, last_states
-from palm_demo.parts import LayerNorm, Style
-from palm_demo.projection import Weights
-from palm_demo.resampler import AttentionPool
+from palm_demo.models.resampler import AttentionPool
+from palm_demo.models.transformer import Decoder, Size
 
 LARGEST_SCALE = 100.0
 """CLIP's bound on the inverse temperature (Radford et al. 2021, section 2.5)."""

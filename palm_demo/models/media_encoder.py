@@ -8,8 +8,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from palm_demo.errors import PromptError
-from palm_demo.resampler import PerceiverResampler
-from palm_demo.vision import freeze_
+from palm_demo.models.resampler import PerceiverResampler
+from palm_demo.models.vision import freeze_
 
 
 class MediaPlaces(Protocol):

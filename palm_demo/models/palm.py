@@ -1,20 +1,18 @@
 """PaLM (Chowdhery et al. 2022): a parallel decoder that reads and writes text."""
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from palm_demo.attention import Causal, Pattern, Visible
-from palm_demo.cache import KVCache
-from palm_demo.decoder import Decoder, Size
-from palm_demo.generation import Sampler, Sampling, stream_ids
-from palm_demo.lora import Adapter, AdapterShape, LayerAdapter, Scope, Scopes, for_rows
-from palm_demo.parts import Style
-from palm_demo.threads import made_once
+from palm_demo.concurrency import made_once
+from palm_demo.models.attention import Causal, Pattern, Visible
+from palm_demo.models.kv_cache import KVCache
+from palm_demo.models.layers import Style
+from palm_demo.models.lora import Adapter, AdapterShape, LayerAdapter, Scope, Scopes, for_rows
+from palm_demo.models.transformer import Decoder, Size
 
 IGNORED = -100
 """A label that is not learned from; no token has this id."""
@@ -96,38 +94,6 @@ class PaLM(nn.Module):
         return Causal()
 
     @torch.no_grad()
-    def generate(
-        self,
-        ids: Tensor,
-        max_new_tokens: int,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        repetition_penalty: float = 1.0,
-        seed: int | None = None,
-        eos_id: int | None = None,
-        scopes: Sequence[Scope] | None = None,
-    ) -> Tensor:
-        """(b, n) ids -> (b, new) ids after them, greedy by default; see `Sampling` for the settings.
-
-        Row `i` draws with seed + i. A row ends with its first new `eos_id` and is filled up with more
-        of it; `new` is less than `max_new_tokens` when all rows have ended.
-        """
-        seeds = [None if seed is None else seed + row for row in range(len(ids))]
-        samplings = [Sampling(temperature, top_k, top_p, repetition_penalty, own) for own in seeds]
-        ended = -1 if eos_id is None else eos_id
-        steps = stream_ids(
-            partial(self.prefill, scopes=scopes),
-            self.extend,
-            ids.tolist(),
-            [Sampler(sampling, banned=()) for sampling in samplings],
-            max_new_tokens,
-            ended,
-            ids.device,
-        )
-        new = [[ended if i is None else i for i in step] for step in steps]
-        return torch.tensor(new, dtype=ids.dtype, device=ids.device).reshape(-1, len(ids)).T
-
     def prefill(
         self,
         ids: Tensor,

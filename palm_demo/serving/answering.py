@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 
 from palm_demo.errors import PalmDemoError, places
+from palm_demo.inference.lora_finetuning import Progress
+from palm_demo.inference.prompts import PromptForm
 from palm_demo.media import MediaLimits
-from palm_demo.prompting import PromptForm
 from palm_demo.session import Session
-from palm_demo.teaching import Progress
 
 logger = logging.getLogger(__name__)
 

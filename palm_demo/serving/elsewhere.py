@@ -11,11 +11,11 @@ from typing import ParamSpec, TypeVar
 
 from palm_demo.arguments import bind
 from palm_demo.gallery import MEMORY
-from palm_demo.lora import Adapter, with_adapters
+from palm_demo.inference.lora_finetuning import Progress
 from palm_demo.media import DecodingBudget, Medium, Picture, open_image, open_medium
+from palm_demo.models.lora import Adapter, with_adapters
 from palm_demo.serving.answering import Facts
 from palm_demo.session import READ_SIDE, SeenPicture, Session
-from palm_demo.teaching import Progress
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -14,12 +14,12 @@ from ray import serve
 from ray.serve import Application
 from starlette.types import ASGIApp
 
+from palm_demo.concurrency import apart
 from palm_demo.serving.remote import RemoteSession
 from palm_demo.serving.replica import Replica
 from palm_demo.serving.surroundings import surround
 from palm_demo.session import Session
 from palm_demo.settings import Limits, Settings
-from palm_demo.threads import apart
 
 MODELS = "models"
 VISITORS = 1000

@@ -32,7 +32,7 @@ def serve(profile: str | None, spacefile: Path = SPACEFILE) -> None:
         examples = surround(settings, folder)
         around = {"answering": _on_zerogpu()} if on_zerogpu() else {}
 
-        from palm_demo.ui.start import start
+        from palm_demo.serving.starting import start
 
         page = start(settings, examples, profile, os.environ.get("PALM_DEMO_GALLERY"), **around)
         try:

@@ -13,13 +13,13 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from palm_demo import checkpoints
+from palm_demo.concurrency import asker
 from palm_demo.errors import CheckpointError, ClusterError
 from palm_demo.gallery import MEMORY
-from palm_demo.lora import Adapter
+from palm_demo.models.lora import Adapter
 from palm_demo.serving.answering import Failed
 from palm_demo.serving.elsewhere import Elsewhere
 from palm_demo.serving.replica import Lent, Mark
-from palm_demo.turns import asker
 
 
 class RemoteSession(Elsewhere):

@@ -14,11 +14,11 @@ from tempfile import TemporaryDirectory
 import ray
 from ray import serve
 
+from palm_demo.concurrency import asker
 from palm_demo.errors import CheckpointError
-from palm_demo.lora import Adapter
+from palm_demo.models.lora import Adapter
 from palm_demo.serving.answering import Facts, Failed, answered, each_adapter_once
 from palm_demo.session import Session
-from palm_demo.turns import asker
 
 ALIVE_SECONDS = 0.25
 """Between two items of a stream: whoever reads it looks at each item whether it is to be stopped."""
@@ -63,7 +63,7 @@ class Replica:
         return Facts.of(self.session)
 
     async def ask(self, who: Hashable | None, verb: str, arguments: tuple, settings: dict) -> object:
-        """The answer of a verb that gives it as a whole. who: asks, as `palm_demo.turns` wants to know."""
+        """The answer of a verb that gives it as a whole. who: whoever asks."""
         asker.set(who)
         arguments = [await self._scope(argument) for argument in arguments]
         return await self._in_thread(getattr(self.session, verb), *arguments, **settings)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
-from palm_demo.cluster import connected
 from palm_demo.errors import ClusterError
+from palm_demo.internals.ray_cluster import connected
 from palm_demo.serving.surroundings import page_folder
 from palm_demo.session import Session
 from palm_demo.settings import Settings

@@ -30,13 +30,13 @@ import spaces
 from torch import Tensor
 
 from palm_demo.errors import GpuError, places
+from palm_demo.inference.lora_finetuning import Progress
 from palm_demo.inference.settings import TeachingSettings
-from palm_demo.lora import Adapter, with_adapters
+from palm_demo.models.lora import Adapter, with_adapters
 from palm_demo.serving.answering import Facts, Failed, each_adapter_once, failed
 from palm_demo.serving.durations import longest_teaching, seconds_for
 from palm_demo.serving.elsewhere import Elsewhere
 from palm_demo.session import Session
-from palm_demo.teaching import Progress
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -9,17 +9,15 @@ import numpy as np
 from torch import Tensor
 
 from palm_demo.arguments import Media, Text, Texts, Whole, checked
+from palm_demo.concurrency import apart, in_line, piece
 from palm_demo.errors import PromptError, shown
-from palm_demo.generation import TextSettings
-from palm_demo.generation.stream import Prefill
-from palm_demo.inference.settings import ANSWERED
-from palm_demo.looking import LookedAt, Seen, look
+from palm_demo.inference.attention_maps import LookedAt, Seen, look
+from palm_demo.inference.decoding import Prefill
+from palm_demo.inference.engine import without_leading_space
+from palm_demo.inference.prompts import PromptForm, check_length, check_media_count
+from palm_demo.inference.settings import ANSWERED, TextSettings
 from palm_demo.media import DecodingBudget, Medium, open_medium
-from palm_demo.prompting import PromptForm, check_length, check_media_count
 from palm_demo.session.loaded import READ_SIDE, Loaded, preprocessed
-from palm_demo.threads import apart
-from palm_demo.turns import in_line, piece
-from palm_demo.writing import without_leading_space
 
 
 class FlamingoVerbs(Loaded):

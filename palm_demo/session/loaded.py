@@ -9,15 +9,14 @@ from PIL import Image
 from torch import Tensor
 
 from palm_demo.arguments import Media, checked
+from palm_demo.concurrency import Turns, apart, in_line, piece
 from palm_demo.gallery import MEMORY
+from palm_demo.inference.decoding import to_device
 from palm_demo.media import DecodingBudget, MediaLimits, Medium, Picture, open_image, open_medium
 from palm_demo.models import Flamingo, MaMMUT, PaLM
 from palm_demo.models.captioner import Captioner
+from palm_demo.models.vision import VisionTower
 from palm_demo.session.systems import Systems
-from palm_demo.threads import apart
-from palm_demo.transfers import to_device
-from palm_demo.turns import Turns, in_line, piece
-from palm_demo.vision import VisionTower
 
 READ_SIDE = 1024
 """Pixels of the longer side of a picture or frame as sessions hold it: more than any tower looks at."""

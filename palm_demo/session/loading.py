@@ -9,11 +9,14 @@ import torch
 
 from palm_demo.arguments import File, checked
 from palm_demo.checkpoints import converted, fingerprint
+from palm_demo.concurrency import Turns, apart
 from palm_demo.errors import MissingExtraError, PalmDemoError, ProfileError
 from palm_demo.gallery import MEMORY
-from palm_demo.generation import BatchLimits
+from palm_demo.inference.prompts import OPENFLAMINGO, OURS
+from palm_demo.inference.settings import BatchLimits
 from palm_demo.installation import pip_install
 from palm_demo.media import MediaLimits
+from palm_demo.models.cpu_linear import pack_
 from palm_demo.profiles import (
     TINY,
     Choice,
@@ -32,14 +35,8 @@ from palm_demo.profiles import (
     untold,
 )
 from palm_demo.profiles.memory import GB
-from palm_demo.projection import pack_
-from palm_demo.prompting import OPENFLAMINGO, OURS
-from palm_demo.session.bundled import Bundled
-from palm_demo.session.released import flamingo_system, mammut_system, palm_system
 from palm_demo.session.session import Session
-from palm_demo.session.systems import Systems
-from palm_demo.threads import apart
-from palm_demo.turns import Turns
+from palm_demo.session.systems import Bundled, Systems, flamingo_system, mammut_system, palm_system
 
 logger = logging.getLogger(__name__)
 READERS = {"palm": palm_system, "flamingo": flamingo_system, "mammut": mammut_system}

@@ -1,9 +1,9 @@
-"""What a session does with MaMMUT: captions, and latents that compare pictures with words."""
+"""What a session does with MaMMUT: captions, and embeddings that compare pictures with words."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,18 +12,41 @@ from torch import Tensor
 
 from palm_demo.arguments import Media, Medium, Picture, Takes, Texts, Whole, check_picture, checked
 from palm_demo.checkpoints import fingerprint
-from palm_demo.errors import PromptError
-from palm_demo.generation.stream import Prefill
+from palm_demo.concurrency import apart, in_line, made_once, piece
+from palm_demo.errors import DeviceMemoryError, PromptError
+from palm_demo.inference.decoding import Prefill
+from palm_demo.inference.prompts import check_length, label_text
 from palm_demo.inference.settings import ANSWERED
-from palm_demo.labels import label_text
 from palm_demo.media import open_medium
 from palm_demo.models import MaMMUT
 from palm_demo.models.mammut import ImageFeatures
-from palm_demo.prompting import check_length
 from palm_demo.session.loaded import READ_SIDE, Loaded, preprocessed
-from palm_demo.session.many_pictures import in_parts
-from palm_demo.threads import apart, made_once
-from palm_demo.turns import in_line, piece
+
+R = TypeVar("R")
+
+AT_ONCE = 64
+"""Pictures that are read in one pass where there is the memory for them."""
+
+
+def in_parts(compute: Callable[[Sequence[Picture]], R], images: Sequence[Picture]) -> Iterator[R]:
+    """What is computed of at most AT_ONCE pictures at a time; of half as many as often as there is no
+    memory for more. Raises DeviceMemoryError when there is none for one."""
+    done, at_once = 0, AT_ONCE
+    while len(some := images[done : done + at_once]):
+        try:
+            with piece():
+                computed = compute(some)
+        except torch.OutOfMemoryError as error:
+            if len(some) == 1:
+                raise DeviceMemoryError(
+                    "the device has no memory left for even one picture; end what else runs there, or "
+                    "choose a smaller profile"
+                ) from error
+            at_once = len(some) // 2
+            continue
+        yield computed
+        done += len(some)
+
 
 MOST_ALTERNATIVES = 20
 """Captions of one picture: a beam of twice as many is decoded side by side."""

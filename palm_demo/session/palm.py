@@ -7,18 +7,21 @@ from pathlib import Path
 
 from palm_demo import checkpoints
 from palm_demo.arguments import File, Text, Texts, Whole, checked
+from palm_demo.concurrency import apart, in_line, made_once
 from palm_demo.errors import PromptError, ScopeError
-from palm_demo.generation import TextSettings
-from palm_demo.inference.settings import CONTINUED, TeachingSettings
-from palm_demo.lora import Adapter, Scope
-from palm_demo.projection import Weights
-from palm_demo.scoring import TokenProbability, author_probabilities, bits_per_byte, token_probabilities
+from palm_demo.inference.engine import without_leading_space
+from palm_demo.inference.lora_finetuning import Progress, teach
+from palm_demo.inference.scoring import (
+    TokenProbability,
+    author_probabilities,
+    bits_per_byte,
+    token_probabilities,
+)
+from palm_demo.inference.settings import CONTINUED, TeachingSettings, TextSettings
+from palm_demo.models.cpu_linear import Weights
+from palm_demo.models.lora import Adapter, Scope
+from palm_demo.models.tokenizers import plain, without_last_spaces
 from palm_demo.session.loaded import Loaded
-from palm_demo.teaching import Progress, teach
-from palm_demo.threads import apart, made_once
-from palm_demo.turns import in_line
-from palm_demo.typography import plain, without_last_spaces
-from palm_demo.writing import without_leading_space
 
 JUDGED_AT_ONCE = 1024
 

@@ -1,12 +1,12 @@
 """All verbs on one object, and its gallery."""
 
 from palm_demo.arguments import Picture, Text, Whole, checked
+from palm_demo.concurrency import made_once
 from palm_demo.errors import PromptError, shown
 from palm_demo.gallery import EVERYTHING, Filters, Gallery, Hit, open_with_scenes
 from palm_demo.session.flamingo import FlamingoVerbs
 from palm_demo.session.mammut import MammutVerbs
 from palm_demo.session.palm import PalmVerbs
-from palm_demo.threads import made_once
 
 MOST_HITS = 10_000
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from palm_demo.concurrency import made_once
 from palm_demo.errors import SpaceError
 from palm_demo.internals.hub_client import matching
 from palm_demo.settings import Settings, load_settings
-from palm_demo.threads import made_once
 from palm_demo.typed_yaml import lines_of
 
 ALWAYS = ("Spacefile", "README.md", "requirements.txt")

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from palm_demo.installation import ASSETS, INSTALLED
 from palm_demo.training.card import write_card
-from palm_demo.training.familiarity import FamiliarityRecipe, train_familiarity
 from palm_demo.training.flamingo import FlamingoRecipe, train_flamingo
 from palm_demo.training.loop import Intervals
 from palm_demo.training.mammut import MammutRecipe, train_mammut
+from palm_demo.training.ood import FamiliarityRecipe, train_familiarity
 from palm_demo.training.palm import PalmRecipe, train_palm
-from palm_demo.training.place import Workplace
+from palm_demo.training.paths import Workplace
 from palm_demo.training.scope import ScopeRecipe, train_scope
 from palm_demo.training.tokenizer import TokenizerRecipe, train_tokenizer
 

@@ -8,7 +8,7 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 from palm_demo import world
-from palm_demo.training.place import Workplace
+from palm_demo.training.paths import Workplace
 from palm_demo.training.prose import HELD_OUT, SCOPE_SHELVES, Books, base_books, index
 
 SPRITES = (

@@ -9,15 +9,15 @@ from torch import Tensor
 
 from palm_demo import world
 from palm_demo.checkpoints import load_palm, load_tower, save_flamingo
-from palm_demo.checkpoints.blueprints import FlamingoBlueprint
+from palm_demo.checkpoints.bundled import FlamingoBlueprint
 from palm_demo.models.flamingo import Flamingo
 from palm_demo.models.palm import IGNORED
-from palm_demo.tokenizer import Tokenizer
-from palm_demo.training.bank import FRAMES, Bank, Medium, kept, look_at
+from palm_demo.models.tokenizers import Tokenizer
+from palm_demo.training.feature_cache import FRAMES, Bank, Medium, kept, look_at
 from palm_demo.training.loop import Batch, Schedule, beside, train
-from palm_demo.training.matching import matching_loss, noun_states, shown_nouns
+from palm_demo.training.objectives import matching_loss, noun_states, shown_nouns
+from palm_demo.training.paths import Workplace
 from palm_demo.training.pictures import draw_scene
-from palm_demo.training.place import Workplace
 from palm_demo.training.questions import ABOUT_ONE, Asked, Examiner, pick_topic, questions_batch
 from palm_demo.training.world_text import question_reading
 

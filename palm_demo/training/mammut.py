@@ -9,16 +9,16 @@ from torch import Tensor, nn
 
 from palm_demo import world
 from palm_demo.checkpoints import save_mammut, save_tower
-from palm_demo.checkpoints.blueprints import MaMMUTBlueprint
-from palm_demo.decoder import Size
+from palm_demo.checkpoints.bundled import MaMMUTBlueprint
 from palm_demo.models import MaMMUT
 from palm_demo.models.mammut import ImageFeatures
-from palm_demo.tokenizer import Tokenizer
-from palm_demo.training.bank import kept
+from palm_demo.models.tokenizers import Tokenizer
+from palm_demo.models.transformer import Size
+from palm_demo.models.vision import VisionTower, freeze_
+from palm_demo.training.feature_cache import kept
 from palm_demo.training.loop import Batch, Schedule, beside, train
+from palm_demo.training.paths import Workplace
 from palm_demo.training.pictures import draw_scene, mammut_batch, naming_batch, normalized, words_batch
-from palm_demo.training.place import Workplace
-from palm_demo.vision import VisionTower, freeze_
 
 SINGLES, COUNTS = 0.25, 0.25
 """Parts of scenes with one thing and with several of one; the rest has two."""

@@ -10,15 +10,15 @@ from torch import Tensor, nn
 
 from palm_demo import world
 from palm_demo.checkpoints import save_palm
-from palm_demo.checkpoints.blueprints import PaLMBlueprint
-from palm_demo.decoder import Size
+from palm_demo.checkpoints.bundled import PaLMBlueprint
+from palm_demo.inference.scoring import bits_per_byte
 from palm_demo.models.palm import IGNORED, PaLM
-from palm_demo.scoring import bits_per_byte
-from palm_demo.tokenizer import Tokenizer
+from palm_demo.models.tokenizers import Tokenizer
+from palm_demo.models.transformer import Size
 from palm_demo.training.loop import Batch, Schedule, beside, train
-from palm_demo.training.meanings import Meanings
+from palm_demo.training.objectives import Meanings
+from palm_demo.training.paths import Workplace
 from palm_demo.training.pictures import padded
-from palm_demo.training.place import Workplace
 from palm_demo.training.prose import base_texts, window
 from palm_demo.training.world_text import Reading, labels_of, question_reading, world_window
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from palm_demo import world
 from palm_demo.models.palm import IGNORED
-from palm_demo.tokenizer import Tokenizer
+from palm_demo.models.tokenizers import Tokenizer
 
 SIZE = 96
 """Pixels of a scene's side."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from palm_demo.tokenizer import Tokenizer
+from palm_demo.models.tokenizers import Tokenizer
 
 HELD_OUT = {
     "946": "Lady Susan",

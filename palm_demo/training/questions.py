@@ -9,17 +9,11 @@ import torch
 
 from palm_demo import world
 from palm_demo.models.palm import IGNORED
-from palm_demo.tokenizer import Tokenizer
-from palm_demo.training.bank import Medium
+from palm_demo.models.tokenizers import Tokenizer
+from palm_demo.training.feature_cache import Medium
 from palm_demo.training.loop import Batch
 from palm_demo.training.pictures import padded
-from palm_demo.training.world_text import (
-    Reading,
-    labels_of,
-    naming_reading,
-    question_reading,
-    shown_again,
-)
+from palm_demo.training.world_text import Reading, labels_of, naming_reading, question_reading, shown_again
 
 NAMES = {
     "single": ("caption",),

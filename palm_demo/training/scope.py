@@ -7,11 +7,11 @@ import torch
 from tqdm import tqdm
 
 from palm_demo.checkpoints import load_palm, save_adapter
+from palm_demo.inference.lora_finetuning import teach
+from palm_demo.inference.scoring import bits_per_byte
 from palm_demo.inference.settings import TeachingSettings
-from palm_demo.scoring import bits_per_byte
-from palm_demo.teaching import teach
-from palm_demo.tokenizer import Tokenizer
-from palm_demo.training.place import Workplace
+from palm_demo.models.tokenizers import Tokenizer
+from palm_demo.training.paths import Workplace
 from palm_demo.training.prose import HELD_OUT, MEASURED_CHARACTERS, books, index, shelf_books
 
 JUDGED_TIMES = 30

@@ -11,8 +11,8 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from palm_demo import world
-from palm_demo.tokenizer import SPECIAL_TOKENS
-from palm_demo.training.place import Workplace
+from palm_demo.models.tokenizers import SPECIAL_TOKENS
+from palm_demo.training.paths import Workplace
 from palm_demo.training.prose import base_books, held_out_books
 from palm_demo.training.world_text import world_sentences
 

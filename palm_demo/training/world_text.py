@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from palm_demo import world
+from palm_demo.inference.prompts import encode_interleaved
 from palm_demo.models.palm import IGNORED
-from palm_demo.prompting import encode_interleaved
-from palm_demo.tokenizer import MEDIA, Tokenizer
-from palm_demo.training.meanings import meaning
+from palm_demo.models.tokenizers import MEDIA, Tokenizer
+from palm_demo.training.objectives import meaning
 
 SCENES = (world.single_scene, world.pair_scene, world.count_scene)
 

@@ -20,18 +20,17 @@ from palm_demo.internals.gradio_files import upload_folder
 from palm_demo.session import Session
 from palm_demo.settings import Settings
 from palm_demo.ui import flamingo, mammut, palm
-from palm_demo.ui.api import add_endpoints
+from palm_demo.ui.api import add_endpoints, add_gallery_endpoints
 from palm_demo.ui.boundary import guarded
 from palm_demo.ui.boundary.answers import PathsHidden
 from palm_demo.ui.boundary.files import Files
 from palm_demo.ui.boundary.gradio_insides import GuardedBlocks, served_behind
 from palm_demo.ui.boundary.patience import Listeners
-from palm_demo.ui.mammut.contributions import Contributions
-from palm_demo.ui.mammut.endpoints import add_gallery_endpoints
+from palm_demo.ui.components import sources
+from palm_demo.ui.deep_links import SettingsLinks
+from palm_demo.ui.mammut.contributing import Contributions
 from palm_demo.ui.messages import sentence
-from palm_demo.ui.sharing import SettingsLinks
-from palm_demo.ui.sources import sources
-from palm_demo.ui.stopping import Stops
+from palm_demo.ui.streaming import Stops
 from palm_demo.ui.theme import CSS, theme
 
 CACHE_SECONDS = 3600

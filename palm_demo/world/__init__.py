@@ -6,12 +6,9 @@ Everything random takes a `random.Random` and depends on nothing else, so a seed
 from __future__ import annotations
 
 from palm_demo.world.atlas import STYLES, Atlas, Concept
-from palm_demo.world.augment import augment
 from palm_demo.world.backgrounds import COLORS, Background, sample_background
 from palm_demo.world.captions import caption, captions, converse, is_exact, with_article
-from palm_demo.world.gallery import start_gallery
-from palm_demo.world.motion import CHANGES, DIRECTIONS, WAYS, MovingScene, frames, moving_scene
-from palm_demo.world.orders import MOST, RELATIONS, Order, made_to_order, sample_order, spoken
+from palm_demo.world.motion import CHANGES, DIRECTIONS, WAYS, MovingScene, frames, moving_scene, write_video
 from palm_demo.world.photo_questions import sample_photo_question
 from palm_demo.world.photographs import (
     Photograph,
@@ -22,12 +19,20 @@ from palm_demo.world.photographs import (
     photo_nouns,
 )
 from palm_demo.world.questions import KINDS, MEDIA, Question, ask, sample_question
-from palm_demo.world.rendering import render
-from palm_demo.world.samples import write_samples, write_scene
-from palm_demo.world.scenes import count_scene, pair_scene, single_scene
-from palm_demo.world.things import Scene, Thing, held_out_pair
-from palm_demo.world.videos import write_video
-from palm_demo.world.words import made_up_word, made_up_words
+from palm_demo.world.rendering import augment, render
+from palm_demo.world.scene_specs import (
+    MOST,
+    RELATIONS,
+    Order,
+    made_to_order,
+    sample_order,
+    spoken,
+    start_gallery,
+    write_samples,
+    write_scene,
+)
+from palm_demo.world.scenes import Scene, Thing, count_scene, held_out_pair, pair_scene, single_scene
+from palm_demo.world.wordings import made_up_word, made_up_words
 
 
 def concepts() -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from palm_demo.world.atlas import Atlas
-from palm_demo.world.things import Scene
+from palm_demo.world.scenes import Scene
 
 NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
 RELATIONS = {

@@ -1,17 +1,18 @@
-"""Moving scenes: one thing that travels, grows or shrinks, as a row of frames."""
+"""Moving scenes: one thing that travels, grows or shrinks, as frames and as a video file."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from random import Random
 
+import av
 from PIL import Image
 
 from palm_demo.world.atlas import Atlas
 from palm_demo.world.rendering import Alter, render
-from palm_demo.world.scenes import single_scene
-from palm_demo.world.things import Scene
+from palm_demo.world.scenes import Scene, single_scene
 
 DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 CHANGES = ("grows", "shrinks")
@@ -99,3 +100,27 @@ def frames(
     if count < 2:
         raise ValueError(f"{count} frame cannot show a movement; ask for at least 2")
     return [render(moving.at(index / (count - 1)), size, alter, atlas) for index in range(count)]
+
+
+def write_video(path: Path | str, frames: Sequence[Image.Image], fps: int = 8) -> Path:
+    """Write RGB pictures of one even size as an H.264 mp4; returns the path.
+
+    Raises ValueError for no frames, differing sizes or odd sides, which yuv420p cannot hold.
+    """
+    if not frames:
+        raise ValueError("a video needs at least 1 frame, got 0")
+    sizes = {frame.size for frame in frames}
+    if len(sizes) > 1:
+        raise ValueError(f"frames differ in size: {sorted(sizes)}; resize them to one size")
+    width, height = frames[0].size
+    if width % 2 or height % 2:
+        raise ValueError(f"frames of {width} x {height} pixels have an odd side; make both even")
+    path = Path(path)
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=fps)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.options = {"crf": "16", "preset": "veryfast"}
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_image(frame)))
+        container.mux(stream.encode(None))
+    return path

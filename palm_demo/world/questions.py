@@ -10,8 +10,7 @@ from palm_demo.world.atlas import Atlas
 from palm_demo.world.captions import NUMBERS, OPPOSITE, RELATIONS, caption, with_article
 from palm_demo.world.motion import CHANGES, DIRECTIONS, MovingScene, moving_scene
 from palm_demo.world.photographs import EVERYDAY, Photograph, above, named
-from palm_demo.world.scenes import count_scene, pair_scene, single_scene
-from palm_demo.world.things import Scene
+from palm_demo.world.scenes import Scene, count_scene, pair_scene, single_scene
 from palm_demo.world.wordings import (
     BACKGROUND,
     DESCRIBE,
@@ -22,8 +21,8 @@ from palm_demo.world.wordings import (
     NAME,
     WAY,
     WHICH,
+    made_up_words,
 )
-from palm_demo.world.words import made_up_words
 
 MEDIA = "<media>"
 ORDINALS = ("first", "second", "third")

@@ -1,16 +1,150 @@
-"""Scenes: which thing stands where, on what. All sampling takes a `random.Random` and nothing else."""
+"""Scenes: which thing stands where, on what. All sampling takes a `random.Random` and nothing else.
+
+Lengths and places are fractions of the frame, x to the right and y downwards.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from random import Random
+from zlib import crc32
+
+import numpy as np
 
 from palm_demo.world.atlas import Atlas
 from palm_demo.world.backgrounds import Background, sample_background
-from palm_demo.world.layout import place_alone, place_in_order, scatter
-from palm_demo.world.things import Scene, Thing, held_out_pair
-from palm_demo.world.visibility import is_visible
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One drawing in a frame. `x`, `y` (centre, from the upper left corner) and `size` (its longer
+    side) are fractions of the frame; `angle` in degrees counterclockwise; `hue` in degrees and `gain`
+    (a factor) shift its colours; `tint` paints it flat in one RGB colour."""
+
+    name: str
+    style: str
+    x: float
+    y: float
+    size: float
+    angle: float = 0.0
+    mirror: bool = False
+    hue: float = 0.0
+    gain: float = 1.0
+    tint: tuple[int, int, int] | None = None
+
+    @property
+    def reach(self) -> float:
+        """Half the side of a box that surely holds the turned drawing, in fractions of the frame."""
+        turn = math.radians(self.angle)
+        return self.size / 2 * (abs(math.cos(turn)) + abs(math.sin(turn)))
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Things on a background. `kind` is "single", "pair" or "count". In a pair, `relation` is "left"
+    or "above": how things[0] stands to things[1]. Elsewhere it is None."""
+
+    things: tuple[Thing, ...]
+    background: Background
+    kind: str
+    relation: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(thing.name for thing in self.things)
+
+
+def held_out_pair(a: str, b: str) -> bool:
+    """Whether two nouns never share a scene in training (one pair in ten, by their names' CRC-32)."""
+    return crc32("|".join(sorted((a, b))).encode()) % 10 == 0
+
+
+GAP = 0.02  # least room between two things
+TRIES_PER_THING = 40
+
+
+def place_alone(rng: Random, thing: Thing) -> Thing:
+    """Put a thing anywhere it fits whole; one that is wider than the frame goes to the middle."""
+    low, high = thing.reach, 1 - thing.reach
+    if low >= high:
+        return replace(thing, x=0.5, y=0.5)
+    return replace(thing, x=rng.uniform(low, high), y=rng.uniform(low, high))
+
+
+def place_in_order(rng: Random, things: tuple[Thing, Thing], relation: str) -> tuple[Thing, Thing]:
+    """Put the first thing to the "left" of the second or "above" it, shrinking both where they must.
+
+    Across that axis they stay nearly level, so that no other relation can be meant.
+    """
+    taken = 2 * sum(thing.reach for thing in things)
+    shrink = min(1.0, (1 - 2 * GAP) / taken)
+    first, second = (replace(thing, size=thing.size * shrink) for thing in things)
+    spare = 1 - GAP - 2 * (first.reach + second.reach)
+    before = rng.uniform(0, spare)
+    near = before + first.reach
+    far = 1 - rng.uniform(0, spare - before) - second.reach
+    level, offset = rng.uniform(0.32, 0.68), rng.uniform(-0.05, 0.05)
+    near_side = _inside(level - offset, first.reach)
+    far_side = _inside(level + offset, second.reach)
+    if relation == "above":
+        return replace(first, x=near_side, y=near), replace(second, x=far_side, y=far)
+    return replace(first, x=near, y=near_side), replace(second, x=far, y=far_side)
+
+
+def scatter(rng: Random, things: tuple[Thing, ...]) -> tuple[Thing, ...]:
+    """Put things anywhere so that none touches another, shrinking all of them while they don't fit."""
+    while True:
+        placed = _try_to_scatter(rng, things)
+        if placed is not None:
+            return placed
+        things = tuple(replace(thing, size=thing.size * 0.96) for thing in things)
+
+
+def touch(a: Thing, b: Thing) -> bool:
+    """Whether the boxes around two things are closer than GAP."""
+    room = a.reach + b.reach + GAP
+    return abs(a.x - b.x) < room and abs(a.y - b.y) < room
+
+
+def _try_to_scatter(rng: Random, things: tuple[Thing, ...]) -> tuple[Thing, ...] | None:
+    placed: list[Thing] = []
+    for thing in things:
+        for _ in range(TRIES_PER_THING):
+            spot = place_alone(rng, thing)
+            if not any(touch(spot, other) for other in placed):
+                placed.append(spot)
+                break
+        else:
+            return None
+    return tuple(placed)
+
+
+def _inside(value: float, reach: float) -> float:
+    return min(max(value, reach), 1 - reach)
+
+
+DISTANCE = 70  # of two colours, in RGB units; below it edges vanish at 96 pixels
+SHARE = 0.3  # of a drawing's opaque pixels that have to differ that much
+
+
+def is_visible(thing: Thing, background: Background, atlas: Atlas) -> bool:
+    """Whether enough of the thing's pixels differ clearly from the background's colour."""
+    behind = np.array(background.rgb, dtype=np.float32)
+    colors = np.array([thing.tint], np.float32) if thing.tint else _palette(atlas, thing.name, thing.style)
+    far = np.square(colors - behind).sum(axis=-1) > DISTANCE**2
+    return bool(far.mean() >= SHARE)
+
+
+@lru_cache(maxsize=8192)
+def _palette(atlas: Atlas, name: str, style: str) -> np.ndarray:
+    """Up to 256 of a drawing's opaque pixels, evenly taken: (n, 3) float32."""
+    pixels = atlas.pixels(name, style).reshape(-1, 4)
+    opaque = pixels[pixels[:, 3] > 128][:, :3]
+    return opaque[:: max(1, len(opaque) // 256)].astype(np.float32)
+
 
 SILHOUETTES = "fluent-emoji-high-contrast"  # this style is drawn in black alone
 LIGHT = (240, 240, 240)

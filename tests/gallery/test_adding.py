@@ -10,7 +10,7 @@ from PIL import Image
 
 from palm_demo import world
 from palm_demo.errors import GalleryError, MediaError
-from palm_demo.gallery import MEMORY, Report, archives, open_gallery, sources
+from palm_demo.gallery import MEMORY, Report, open_gallery, sources
 from palm_demo.gallery.captions import captions_beside
 from palm_demo.gallery.sources import Source, find_files
 from tests.gallery.conftest import add, noise
@@ -47,7 +47,7 @@ def test_what_is_in_already_is_skipped(new_gallery, eye, folder):
 
 
 def test_a_stopped_run_goes_on_where_it_was(new_gallery, eye, folder, monkeypatch):
-    monkeypatch.setattr("palm_demo.gallery.adding.BATCH", 5)
+    monkeypatch.setattr("palm_demo.gallery.ingest.BATCH", 5)
     gallery, done = new_gallery(), []
 
     def stop_at_the_second(count):
@@ -192,7 +192,7 @@ def test_an_archive_with_a_name_that_leads_out_is_refused(tmp_path, name):
 
 
 def test_a_zip_bomb_is_refused_before_it_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(archives, "ARCHIVE_BYTES", 1_000_000)
+    monkeypatch.setattr(sources, "ARCHIVE_BYTES", 1_000_000)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.png", bytes(2_000_000))
     with pytest.raises(GalleryError, match="would unpack to 2,000,000"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from palm_demo.errors import GalleryError, MediaError
-from palm_demo.gallery import add_pictures, archives
+from palm_demo.gallery import add_pictures, sources
 from palm_demo.gallery.sources import find_files
 from tests.gallery.conftest import add, png
 
@@ -116,7 +116,7 @@ def test_a_new_archive_at_the_same_place_is_read_anew(new_archive):
 def test_an_archive_that_is_cut_or_goes_while_it_is_read_is_a_line_each(
     new_gallery, eye, new_archive, monkeypatch
 ):
-    monkeypatch.setattr("palm_demo.gallery.adding.BATCH", 1)
+    monkeypatch.setattr("palm_demo.gallery.ingest.BATCH", 1)
     place = new_archive(*((f"{seed}.png", png(seed)) for seed in range(4)))
     whole, gallery = place.read_bytes(), new_gallery()
     steps = iter((lambda: place.write_bytes(whole[: len(whole) // 2]), place.unlink, int, int))
@@ -132,7 +132,7 @@ def test_an_archive_that_is_cut_or_goes_while_it_is_read_is_a_line_each(
 
 
 def test_too_many_members_are_refused_before_any_is_read(new_archive, monkeypatch):
-    monkeypatch.setattr(archives, "MEMBERS", 10)
+    monkeypatch.setattr(sources, "MEMBERS", 10)
     with pytest.raises(GalleryError, match="over 10 files"):
         find_files(new_archive(*((f"{n}.png", b"") for n in range(11))))
 

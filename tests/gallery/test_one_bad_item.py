@@ -8,7 +8,7 @@ from PIL import Image
 
 from palm_demo.errors import DeviceMemoryError, MediaError
 from palm_demo.gallery import sources
-from palm_demo.gallery.adding import BATCH
+from palm_demo.gallery.ingest import BATCH
 from palm_demo.gallery.report import each
 from palm_demo.gallery.sources import Source, find_files
 from tests.gallery.conftest import add, png

@@ -9,7 +9,7 @@ from PIL import Image
 
 from palm_demo.errors import ClusterError
 from palm_demo.gallery import add_pictures
-from palm_demo.gallery.adding_with_ray import add_with_ray
+from palm_demo.gallery.ingest_ray import add_with_ray
 from palm_demo.gallery.sources import find_files, pictures_of
 
 pytestmark = pytest.mark.ray
@@ -35,8 +35,8 @@ def rows(gallery):
 
 def test_ray_writes_the_rows_that_the_local_engine_writes(new_gallery, eye, mixed, monkeypatch):
     monkeypatch.setenv("RAY_worker_niceness", "0")  # at 15, a busy machine lets them starve
-    monkeypatch.setattr("palm_demo.gallery.adding_with_ray.BATCH", 4)
-    monkeypatch.setattr("palm_demo.gallery.adding.BATCH", 4)
+    monkeypatch.setattr("palm_demo.gallery.ingest_ray.BATCH", 4)
+    monkeypatch.setattr("palm_demo.gallery.ingest.BATCH", 4)
     files, captions = pictures_of(find_files(mixed)), {"02.png": "mine"}
     local, parallel, told = new_gallery(), new_gallery(), []
     bad = Image.open(mixed / "07.png").tobytes()

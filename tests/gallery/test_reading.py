@@ -12,7 +12,7 @@ from palm_demo.gallery import (
     open_gallery,
     open_with_scenes,
 )
-from palm_demo.gallery.rebuilding import outdated, rebuild
+from palm_demo.gallery.maintenance import outdated, rebuild
 from palm_demo.gallery.sources import find_files, pictures_of
 
 

@@ -11,9 +11,8 @@ from PIL import Image
 from palm_demo.errors import GalleryError
 from palm_demo.gallery import Report, add_pictures, open_gallery
 from palm_demo.gallery.captions import captions_beside
-from palm_demo.gallery.exporting import export, export_zip
 from palm_demo.gallery.lance import connect
-from palm_demo.gallery.rebuilding import LEFT_OUT, outdated, rebuild
+from palm_demo.gallery.maintenance import LEFT_OUT_TABLE, export, export_zip, outdated, rebuild
 from palm_demo.gallery.sources import find_files, pictures_of
 
 
@@ -62,7 +61,7 @@ def test_a_rebuilt_gallery_has_the_same_pictures_and_new_latents(place, eye, oth
 
 
 def test_a_stopped_rebuild_is_refused_and_goes_on(place, other, monkeypatch):
-    monkeypatch.setattr("palm_demo.gallery.rebuilding.BATCH", 5)
+    monkeypatch.setattr("palm_demo.gallery.maintenance.BATCH", 5)
     begun = rebuild(place, other)
     next(begun)
     begun.close()
@@ -145,7 +144,7 @@ def test_a_picture_that_fails_altogether_is_kept_aside_and_tried_again(place, ey
         rebuilt = open_gallery(place, other.fingerprint, other.dim_latents)
         assert len(rebuilt) == 11 and rebuilt.remove(["nobody's"]) == 0
         assert outdated(place, other.fingerprint) == 1
-    aside = connect(place).open_table(LEFT_OUT)
+    aside = connect(place).open_table(LEFT_OUT_TABLE)
     assert [row["id"] for row in aside.to_arrow().to_pylist()] == [id]
     aside.update(
         where=f"id = '{id}'",
@@ -194,7 +193,7 @@ def test_an_export_that_breaks_off_leaves_nothing_and_a_whole_one_leaves_nothing
     if there:
         out.mkdir(parents=True)
     monkeypatch.setattr(
-        "palm_demo.gallery.table.Gallery.batches", parts_that_end(gallery, GalleryError("gone"))
+        "palm_demo.gallery.store.Gallery.batches", parts_that_end(gallery, GalleryError("gone"))
     )
     with pytest.raises(GalleryError, match="gone"):
         list(export(gallery, out))

@@ -89,7 +89,7 @@ def test_a_large_gallery_is_not_written_anew_for_a_few_pictures(tmp_path, monkey
 def test_it_is_time_when_what_came_since_is_as_much_as_what_was_there(
     tmp_path, monkeypatch, rows, commits, due
 ):
-    monkeypatch.setattr("palm_demo.gallery.table.LOOKED_AFTER", 10**6)
+    monkeypatch.setattr("palm_demo.gallery.store.LOOKED_AFTER", 10**6)
     gallery = open_gallery(tmp_path, "f", DIM)
     gallery.add([row_of(number, 10) for number in range(rows)])
     for number in range(commits):
@@ -99,7 +99,7 @@ def test_it_is_time_when_what_came_since_is_as_much_as_what_was_there(
 
 def test_many_small_files_are_tidied_anyway(tmp_path, monkeypatch):
     monkeypatch.setattr(index, "MANY", 5)
-    monkeypatch.setattr("palm_demo.gallery.table.LOOKED_AFTER", 10**6)
+    monkeypatch.setattr("palm_demo.gallery.store.LOOKED_AFTER", 10**6)
     gallery = open_gallery(tmp_path, "f", DIM)
     gallery.add([row_of(number, 10) for number in range(100)])
     for number in range(5):

@@ -164,14 +164,14 @@ def test_a_commit_whose_answer_is_lost_is_told_as_done(new_gallery, eye, tmp_pat
         real(table, rows)
         raise OSError(errno.ECONNRESET, "Connection reset by peer")
 
-    monkeypatch.setattr("palm_demo.gallery.table.insert_new", break_off)
+    monkeypatch.setattr("palm_demo.gallery.store.insert_new", break_off)
     noise(1).save(tmp_path / "1.png")
     report = add_pictures(gallery, eye, [f for f in find_files(tmp_path) if f.name == "1.png"])
     assert len(report.added) == len(gallery) == 1
 
 
 def test_a_run_that_ends_says_how_many_went_in_before(new_gallery, eye, folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("palm_demo.gallery.adding.BATCH", 5)
+    monkeypatch.setattr("palm_demo.gallery.ingest.BATCH", 5)
     gallery, real, done = new_gallery(tmp_path / "gallery"), ways.insert_new, []
 
     def fill_up(table, rows):
@@ -180,7 +180,7 @@ def test_a_run_that_ends_says_how_many_went_in_before(new_gallery, eye, folder, 
         done.append(real(table, rows))
         return done[0]
 
-    monkeypatch.setattr("palm_demo.gallery.table.insert_new", fill_up)
+    monkeypatch.setattr("palm_demo.gallery.store.insert_new", fill_up)
     with pytest.raises(GalleryError, match=r"^5 pictures of this run are in the gallery.*free some"):
         add_pictures(gallery, eye, pictures_of(find_files(folder)))
     assert len(gallery) == 5

@@ -11,10 +11,10 @@ from transformers import Cache, DynamicCache, GPTNeoXConfig, MptConfig
 from transformers.models.gpt_neox.modeling_gpt_neox import GPTNeoXModel, GPTNeoXRotaryEmbedding
 from transformers.models.mpt.modeling_mpt import MptModel
 
-from palm_demo.attention import Causal
-from palm_demo.cache import KVCache
 from palm_demo.internals.hub_client import HttpError, front_matter, matching
-from palm_demo.models.transformers_towers import Memory, NeoXTower
+from palm_demo.models.attention import Causal
+from palm_demo.models.hf_language_models import Memory, NeoXTower
+from palm_demo.models.kv_cache import KVCache
 from palm_demo.serving.zerogpu import WORKER_GONE
 
 

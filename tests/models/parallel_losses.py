@@ -11,9 +11,9 @@ import torch.distributed as dist
 from mammut_pytorch import MaMMUT as ReferenceMaMMUT
 from torch import nn
 
-from palm_demo.checkpoints.blueprints import MaMMUTBlueprint
-from palm_demo.decoder import Size
+from palm_demo.checkpoints.bundled import MaMMUTBlueprint
 from palm_demo.models.palm import IGNORED
+from palm_demo.models.transformer import Size
 
 SIZES = {1: (7,), 2: (5, 2), 3: (1, 4, 2)}
 """Processes -> the rows of each."""

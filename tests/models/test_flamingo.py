@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from palm_demo.decoder import Size
 from palm_demo.errors import PromptError
+from palm_demo.models.transformer import Size
 
 MEDIA = 3
 MARKS = torch.full((5, 1), MEDIA)

@@ -12,12 +12,12 @@ import torch
 import palm_demo
 from palm_demo.checkpoints import from_reference
 from palm_demo.errors import ProfileError
+from palm_demo.models.cpu_linear import Projection
 from palm_demo.profiles import choose, read_profile
 from palm_demo.profiles.disk import disk_needed, room_needed
 from palm_demo.profiles.memory import CGROUP, GB, ZERO_GB, _left_to_container, free_memory
-from palm_demo.projection import Projection
 from palm_demo.session import loading
-from tests.released import plain_openmammut, test_openflamingo, test_palm
+from tests.checkpoints.released import plain_openmammut, test_openflamingo, test_palm
 
 HUB, SMALL = read_profile("hub"), read_profile("small")
 

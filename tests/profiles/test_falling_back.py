@@ -10,7 +10,7 @@ import torch
 
 from palm_demo.errors import PalmDemoError
 from palm_demo.gallery import MEMORY
-from palm_demo.generation import BatchLimits
+from palm_demo.inference.settings import BatchLimits
 from palm_demo.media import MediaLimits
 from palm_demo.session import Session, load_or_tiny, loading
 from tests.hub import Refused

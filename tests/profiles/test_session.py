@@ -14,8 +14,8 @@ import palm_demo
 from palm_demo.errors import PromptError, ScopeError
 from palm_demo.profiles import download, read_profile
 from palm_demo.session import ANSWERED, Session, loading, picture_weights
-from palm_demo.world.videos import write_video
-from tests.released import plain_openflamingo, plain_openmammut
+from palm_demo.world.motion import write_video
+from tests.checkpoints.released import plain_openflamingo, plain_openmammut
 
 from . import weights
 

@@ -9,11 +9,12 @@ from safetensors.torch import save
 from tokenizers import decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 
-from palm_demo.clip import ClipTokenizer, new_coca
-from palm_demo.decoder import Size
-from palm_demo.vision import ViTSize
+from palm_demo.models.clip_captioners import new_coca
+from palm_demo.models.tokenizers import ClipTokenizer
+from palm_demo.models.transformer import Size
+from palm_demo.models.vision import ViTSize
+from tests.checkpoints.released import plain_openflamingo, plain_openmammut, test_palm
 from tests.hub import Hub
-from tests.released import plain_openflamingo, plain_openmammut, test_palm
 
 KIND = "gpt_neox"
 WORDS = 300

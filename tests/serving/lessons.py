@@ -3,8 +3,8 @@
 import threading
 from itertools import islice
 
+from palm_demo.inference.lora_finetuning import Progress
 from palm_demo.session import Session
-from palm_demo.teaching import Progress
 
 
 def taught_until_stopped(session: Session, text: str) -> list[Progress]:

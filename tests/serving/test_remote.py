@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 
 from palm_demo.errors import ArgumentError, CheckpointError, MediaError, PromptError, ScopeError
-from palm_demo.lora import Adapter
+from palm_demo.models.lora import Adapter
 from palm_demo.serving.elsewhere import Elsewhere
 from palm_demo.serving.remote import RemoteSession
 from palm_demo.session import Session
-from palm_demo.ui.palm.teaching import PROVERBS
+from palm_demo.ui.palm.finetune import PROVERBS
 from tests.serving.conftest import until
 from tests.serving.lessons import taught_until_stopped
 

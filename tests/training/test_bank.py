@@ -8,7 +8,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from palm_demo import world
-from palm_demo.training.bank import AT_ONCE, FRAMES, kept, look_at
+from palm_demo.training.feature_cache import AT_ONCE, FRAMES, kept, look_at
 from palm_demo.training.pictures import as_tensor, normalized
 
 

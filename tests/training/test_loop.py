@@ -9,17 +9,17 @@ import pytest
 import torch
 
 from palm_demo import world
-from palm_demo.decoder import Size
 from palm_demo.models import PaLM
+from palm_demo.models.layers import RLHF
 from palm_demo.models.palm import IGNORED
-from palm_demo.parts import RLHF
-from palm_demo.tokenizer import Tokenizer
+from palm_demo.models.tokenizers import Tokenizer
+from palm_demo.models.transformer import Size
 from palm_demo.training import prose
 from palm_demo.training.loop import Intervals, Schedule, train
 from palm_demo.training.muon import Muon
 from palm_demo.training.palm import next_token_batch
+from palm_demo.training.paths import Workplace
 from palm_demo.training.pictures import mammut_batch, padded
-from palm_demo.training.place import Workplace
 from palm_demo.training.tokenizer import TokenizerRecipe, train_tokenizer
 
 STEPS = 6

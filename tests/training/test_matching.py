@@ -7,8 +7,8 @@ import torch
 from torch.testing import assert_close
 
 from palm_demo import world
-from palm_demo.decoder import Size
-from palm_demo.training.matching import matching_loss, noun_states, shown_nouns
+from palm_demo.models.transformer import Size
+from palm_demo.training.objectives import matching_loss, noun_states, shown_nouns
 
 
 @pytest.fixture

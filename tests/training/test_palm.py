@@ -9,7 +9,7 @@ from palm_demo.training.__main__ import make_parser
 from palm_demo.training.card import write_card
 from palm_demo.training.loop import Intervals
 from palm_demo.training.palm import PalmRecipe, train_palm
-from palm_demo.training.place import Workplace
+from palm_demo.training.paths import Workplace
 from palm_demo.training.prose import HELD_OUT
 
 TINY = PalmRecipe(steps=2, dim=64, depth=3, batch=1, world_batch=1, accumulate=2)

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from palm_demo import world
-from palm_demo.decoder import Size
 from palm_demo.models.palm import IGNORED
-from palm_demo.training.bank import Bank
+from palm_demo.models.transformer import Size
+from palm_demo.training.feature_cache import Bank
 from palm_demo.training.flamingo import all_right, answer_loss, answers
 from palm_demo.training.questions import ABOUT_ONE, ABOUT_SEVERAL, MOST_SHOWN, Examiner, questions_batch
 

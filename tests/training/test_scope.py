@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from palm_demo.checkpoints import load_adapter, load_palm, save_palm
-from palm_demo.checkpoints.blueprints import PaLMBlueprint
-from palm_demo.decoder import Size
+from palm_demo.checkpoints.bundled import PaLMBlueprint
+from palm_demo.models.transformer import Size
 from palm_demo.training.loop import Intervals
-from palm_demo.training.place import Workplace
+from palm_demo.training.paths import Workplace
 from palm_demo.training.scope import ScopeRecipe, train_scope
 
 RHYME = "the little cat and the old dog went to the house in the wood, and "

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from palm_demo import world
-from palm_demo.decoder import Size
 from palm_demo.models.palm import IGNORED
-from palm_demo.training.meanings import Meanings, meaning
+from palm_demo.models.transformer import Size
+from palm_demo.training.objectives import Meanings, meaning
 from palm_demo.training.palm import all_right, told, world_batch
 from palm_demo.training.world_text import naming_reading, question_reading, shown_again, world_window
 

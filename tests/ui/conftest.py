@@ -78,7 +78,7 @@ def serve(settings, local_sockets, tmp_path_factory) -> Iterator[Callable[[Sessi
         patch.delenv("PORT", raising=False)
         for name, value in settings.env.variables.items():
             patch.setenv(name, value)
-        from palm_demo.ui import page  # gradio reads the environment when it is imported
+        from palm_demo.ui import page
 
         def serve(session: Session, settings: Settings) -> str:
             blocks = page.build(session, settings, tmp_path_factory.mktemp("examples"))

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from palm_demo.turns import asker
+from palm_demo.concurrency import asker
 
 CALL = "/gradio_api/call/bits_per_byte"
 

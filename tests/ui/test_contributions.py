@@ -8,8 +8,7 @@ import pytest
 from palm_demo.errors import GalleryError
 from palm_demo.gallery import lance, open_gallery
 from palm_demo.settings import GalleryRules
-from palm_demo.ui.mammut.contributing import told_of
-from palm_demo.ui.mammut.contributions import Contributions
+from palm_demo.ui.mammut.contributing import Contributions, told_of
 from tests.gallery.conftest import Eye, noise
 
 LIMITS = SimpleNamespace(media=8)
@@ -52,7 +51,7 @@ def test_what_went_in_before_the_disk_was_full_is_told_and_stays_its_owners(
         written.append(real(table, rows))
         return written[-1]
 
-    monkeypatch.setattr("palm_demo.gallery.table.insert_new", fill_up)
+    monkeypatch.setattr("palm_demo.gallery.store.insert_new", fill_up)
     contributions = Contributions(session, LIMITS, GalleryRules(visitors=True, pictures=100))
     report = all_of(contributions.add("me", files))
     assert len(report.added) == len(gallery) == 5

@@ -5,8 +5,8 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from palm_demo.ui.flamingo.looking import words
-from palm_demo.ui.flamingo.shot_sets import shot_sets
+from palm_demo.ui.flamingo.attention import words
+from palm_demo.ui.flamingo.few_shot import shot_sets
 
 NEW_WORD = "Teach it a new word"
 

@@ -10,18 +10,16 @@ import pytest
 from PIL import Image
 
 from palm_demo import world
-from palm_demo.bridges import GatedCrossAttention
 from palm_demo.errors import MediaError, PromptError
-from palm_demo.looking import look
+from palm_demo.inference.attention_maps import look
 from palm_demo.media import MediaLimits, is_video, open_medium
+from palm_demo.models.cross_attention import GatedCrossAttention
 from palm_demo.settings import SPACEFILE, load_settings
+from palm_demo.ui.components import Paper, sources
+from palm_demo.ui.flamingo.attention import film, glowing, still, table, words
 from palm_demo.ui.flamingo.conversation import Exchange, joined
-from palm_demo.ui.flamingo.heat import film, glowing, still, table
-from palm_demo.ui.flamingo.looking import words
+from palm_demo.ui.flamingo.few_shot import shot_prompt, shot_sets
 from palm_demo.ui.flamingo.scenes import kept, make
-from palm_demo.ui.flamingo.shot_sets import shot_sets
-from palm_demo.ui.flamingo.shots import shot_prompt
-from palm_demo.ui.sources import Paper, sources
 
 QUESTION = {"text": "this is a", "files": ["c.png"]}
 PAPER = Paper("A <paper>", "Someone, 2022", "https://example.org/paper")
@@ -178,7 +176,10 @@ def test_a_scene_that_is_gone_is_drawn_again():
 def test_sources_are_the_paper_and_where_the_code_is():
     shown = sources(PAPER, (GatedCrossAttention, look), None)
     assert "A &lt;paper&gt;" in shown and "href='https://example.org/paper'" in shown
-    assert "palm_demo/bridges.py · GatedCrossAttention" in shown and "palm_demo/looking.py · look" in shown
+    assert (
+        "palm_demo/models/cross_attention.py · GatedCrossAttention" in shown
+        and "palm_demo/inference/attention_maps.py · look" in shown
+    )
     assert shown.count("<a ") == 1
     assert "In code" not in sources(PAPER, (), None)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from palm_demo.teaching import Progress
+from palm_demo.inference.lora_finetuning import Progress
 
 BEGUN = re.compile("^It was a dark and stormy night, and.")
 TABS = ("Flamingo", "MaMMUT", "PaLM")

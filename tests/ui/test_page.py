@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from palm_demo.generation import BatchLimits
+from palm_demo.inference.settings import BatchLimits
 from tests.ui.hands import open_settings
 
 PALM_PROMPT = "The night was"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from palm_demo.teaching import Progress
+from palm_demo.inference.lora_finetuning import Progress
 from tests.ui.hands import open_settings
 
 LESSON = "The little cat sat on the mat, and the old dog lay by the door. " * 150
@@ -221,9 +221,9 @@ def test_two_visitors_see_nothing_of_each_others_scopes(visit, quick):
 
 
 def test_a_scope_goes_with_its_visitor(visit, quick, session):
-    from palm_demo.ui.palm import own_scopes
+    from palm_demo.ui.palm import user_adapters
 
-    page, gone, left = visit("PaLM"), threading.Event(), own_scopes._delete
+    page, gone, left = visit("PaLM"), threading.Event(), user_adapters._delete
 
     def noted(scope):
         left(scope)
@@ -231,7 +231,7 @@ def test_a_scope_goes_with_its_visitor(visit, quick, session):
 
     teach(page, "letters")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(own_scopes, "_delete", noted)
+        patch.setattr(user_adapters, "_delete", noted)
         page.close()
         assert gone.wait(60), "the scope was kept"
 

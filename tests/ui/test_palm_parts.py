@@ -9,7 +9,7 @@ import pytest
 
 from palm_demo.checkpoints import load_adapter, save_adapter
 from palm_demo.errors import BusyError, CheckpointError, PromptError, ScopeError, TeachingError
-from palm_demo.scoring import TokenProbability
+from palm_demo.inference.scoring import TokenProbability
 from palm_demo.settings import load_settings
 
 
@@ -22,7 +22,7 @@ def clock():
 def own(new_palm, clock, tmp_path, monkeypatch):
     """A store of visitors' scopes on a tiny PaLM with one scope for everybody."""
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    from palm_demo.ui.palm.own_scopes import OwnScopes
+    from palm_demo.ui.palm.user_adapters import OwnScopes
 
     palm = new_palm()
     palm.add_scope("doyle", 2)
@@ -130,7 +130,7 @@ def test_nothing_is_kept_for_who_is_not_known(own):
 
 
 def merged(*arguments):
-    from palm_demo.ui.palm.merging import merged
+    from palm_demo.ui.palm.compare import merged
 
     return merged(*arguments)
 
@@ -211,7 +211,7 @@ def test_every_token_can_be_seen(text, among, alone):
 
 
 def test_lessons_are_checked(tmp_path):
-    from palm_demo.ui.palm.lessons import check_lesson, read_lesson, teaching_settings
+    from palm_demo.ui.palm.finetune import check_lesson, read_lesson, teaching_settings
 
     limits = replace(load_settings().limits, lesson_bytes=10, teaching_seconds=60, teaching_rank=8)
     assert check_lesson("ten bytes!", limits) == "ten bytes!"

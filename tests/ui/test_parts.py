@@ -2,8 +2,8 @@
 
 import pytest
 
-from palm_demo.ui.flamingo.interleaving import assemble, labelled
-from palm_demo.ui.stopping import Stops
+from palm_demo.ui.flamingo.conversation import assemble, labelled
+from palm_demo.ui.streaming import Stops
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from palm_demo.gallery import MEMORY
 from palm_demo.profiles import Step
 from palm_demo.session import loading
-from palm_demo.ui.opening import opening
+from palm_demo.ui.loading_page import opening
 from tests.ports import free_port
 from tests.profiles.weights import publish
 
@@ -16,16 +16,16 @@ from tests.profiles.weights import publish
 @pytest.fixture
 def started(serve, settings, tmp_path, monkeypatch):
     """Starts the page of a profile as app.py does; its address."""
-    from palm_demo.ui import start
+    from palm_demo.serving import starting
 
-    monkeypatch.setattr(start, "page_place", lambda *_: MEMORY)
-    monkeypatch.setattr(start, "writable_or_memory", lambda _: MEMORY)
+    monkeypatch.setattr(starting, "page_place", lambda *_: MEMORY)
+    monkeypatch.setattr(starting, "writable_or_memory", lambda _: MEMORY)
 
     def begin(profile: str, port: int) -> str:
         place = {"server_name": "127.0.0.1", "server_port": port}
         (tmp_path / "examples").mkdir()
         served = {"prevent_thread_lock": True, "quiet": True}
-        return start.start(settings, tmp_path / "examples", profile, None, **place, **served).address
+        return starting.start(settings, tmp_path / "examples", profile, None, **place, **served).address
 
     return begin
 

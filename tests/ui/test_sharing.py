@@ -7,8 +7,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from palm_demo.session import CONTINUED
-from palm_demo.ui.palm.columns import PROMPT
-from palm_demo.ui.sharing import LABEL, read
+from palm_demo.ui.deep_links import LABEL, read
+from palm_demo.ui.palm.compare import PROMPT
 from tests.ui.hands import open_settings
 
 SECRET = "the words that nobody else shall read"

@@ -20,9 +20,8 @@ from gradio.blocks import BlockFunction
 from gradio.state_holder import SessionState
 from starlette.types import ASGIApp
 
+from palm_demo.concurrency import asker, made_once
 from palm_demo.errors import MediaError, PalmDemoError, places
-from palm_demo.threads import made_once
-from palm_demo.turns import asker
 from palm_demo.ui.boundary.files import NO_LINKS, Files
 from palm_demo.ui.boundary.patience import KEEP_ALIVE_SECONDS, Listeners, PatientProtocol
 from palm_demo.ui.boundary.visitors import REFUSED, Visitor, told_by_the_door, visitor_of

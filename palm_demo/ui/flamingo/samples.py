@@ -7,8 +7,8 @@ from random import Random
 from PIL import Image
 
 from palm_demo import world
-from palm_demo.prompting import PromptForm
-from palm_demo.tokenizer import MEDIA
+from palm_demo.inference.prompts import PromptForm
+from palm_demo.models.tokenizers import MEDIA
 
 SIDE = 192
 SEEDS = {

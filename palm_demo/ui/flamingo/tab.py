@@ -5,23 +5,21 @@ from pathlib import Path
 
 import gradio as gr
 
-from palm_demo.bridges import GatedCrossAttention
-from palm_demo.looking import look
-from palm_demo.prompting import PromptForm
-from palm_demo.resampler import PerceiverResampler
+from palm_demo.inference.attention_maps import look
+from palm_demo.inference.prompts import PromptForm
+from palm_demo.models.cross_attention import GatedCrossAttention
+from palm_demo.models.resampler import PerceiverResampler
 from palm_demo.session import ANSWERED, Session
 from palm_demo.settings import Limits
-from palm_demo.ui.flamingo.conversation import TAB, Conversation
-from palm_demo.ui.flamingo.interleaving import assemble
-from palm_demo.ui.flamingo.looking import LookingView
+from palm_demo.ui.components import Paper, sampling_controls, sampling_settings, shared_sampling
+from palm_demo.ui.deep_links import SettingsLinks
+from palm_demo.ui.flamingo.attention import LookingView
+from palm_demo.ui.flamingo.conversation import TAB, Conversation, assemble
+from palm_demo.ui.flamingo.few_shot import QUIET, WARNING, ShotBuilder
 from palm_demo.ui.flamingo.samples import question_samples
 from palm_demo.ui.flamingo.scenes import Made, SceneMaker, kept
-from palm_demo.ui.flamingo.shots import QUIET, WARNING, ShotBuilder
 from palm_demo.ui.messages import on_page
-from palm_demo.ui.sampling import sampling_controls, sampling_settings, shared_sampling
-from palm_demo.ui.sharing import SettingsLinks
-from palm_demo.ui.sources import Paper
-from palm_demo.ui.stopping import Stops, StreamingTab
+from palm_demo.ui.streaming import Stops, StreamingTab
 from palm_demo.ui.uploads import check_media, check_prompt
 
 PAPER = Paper(

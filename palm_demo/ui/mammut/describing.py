@@ -8,8 +8,8 @@ import gradio as gr
 
 from palm_demo.session import SeenPicture, Session
 from palm_demo.settings import Limits
+from palm_demo.ui.components import warning_of, warning_shown
 from palm_demo.ui.messages import on_page
-from palm_demo.ui.strangeness import warning_of, warning_shown
 from palm_demo.ui.uploads import check_labels, check_picture
 
 LABELS = "cat, dog, car, red apple, guitar, umbrella, rocket, tree"

@@ -13,10 +13,10 @@ from palm_demo.gallery import Hit, Item
 from palm_demo.media import decode_image
 from palm_demo.session import READ_SIDE, Session
 from palm_demo.settings import Limits
+from palm_demo.ui.components import no_warning
+from palm_demo.ui.deep_links import SettingsLinks
 from palm_demo.ui.mammut.describing import AS_IT_CAME, Described
 from palm_demo.ui.messages import on_page, without_places
-from palm_demo.ui.sharing import SettingsLinks
-from palm_demo.ui.strangeness import no_warning
 from palm_demo.ui.uploads import check_filters, check_hits, check_picture, check_prompt
 
 WORDS = (

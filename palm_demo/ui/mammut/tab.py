@@ -2,19 +2,18 @@
 
 import gradio as gr
 
-from palm_demo.generation.beam import beam_search
+from palm_demo.inference.beam_search import beam_search
 from palm_demo.models import MaMMUT
-from palm_demo.resampler import AttentionPool
+from palm_demo.models.resampler import AttentionPool
 from palm_demo.session import Session
 from palm_demo.settings import Limits
+from palm_demo.ui.components import Paper
+from palm_demo.ui.deep_links import SettingsLinks
 from palm_demo.ui.mammut.comparing import comparing
-from palm_demo.ui.mammut.contributing import contributing
-from palm_demo.ui.mammut.contributions import Contributions
+from palm_demo.ui.mammut.contributing import Contributions, contributing
 from palm_demo.ui.mammut.describing import describing
 from palm_demo.ui.mammut.finding import finding
-from palm_demo.ui.sharing import SettingsLinks
-from palm_demo.ui.sources import Paper
-from palm_demo.ui.stopping import Stops
+from palm_demo.ui.streaming import Stops
 
 TAB = "mammut"
 PAPER = Paper(

@@ -5,13 +5,13 @@ import html
 import gradio as gr
 import pandas
 
-from palm_demo.scoring import author_probabilities, size_bytes
+from palm_demo.inference.scoring import author_probabilities, size_bytes
 from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.ui.messages import on_page
-from palm_demo.ui.palm.own_scopes import BASE, OwnScopes
-from palm_demo.ui.palm.writing import NO_SCOPES
-from palm_demo.ui.stopping import Stops, StreamingTab
+from palm_demo.ui.palm.complete import NO_SCOPES
+from palm_demo.ui.palm.user_adapters import BASE, OwnScopes
+from palm_demo.ui.streaming import Stops, StreamingTab
 from palm_demo.ui.uploads import check_prompt
 
 TAB = "palm-authors"

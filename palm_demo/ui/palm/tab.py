@@ -2,20 +2,20 @@
 
 import gradio as gr
 
-from palm_demo.decoder import ParallelBlock
-from palm_demo.lora import LoRA
-from palm_demo.scoring import token_probabilities
+from palm_demo.inference.scoring import token_probabilities
+from palm_demo.models.lora import LoRA
+from palm_demo.models.transformer import ParallelBlock
 from palm_demo.session import Session
 from palm_demo.settings import Limits
+from palm_demo.ui.components import Paper
+from palm_demo.ui.deep_links import SettingsLinks
 from palm_demo.ui.palm.authors import authors_tab
-from palm_demo.ui.palm.columns import columns_tab
-from palm_demo.ui.palm.own_scopes import OwnScopes
-from palm_demo.ui.palm.teaching import teaching_tab
+from palm_demo.ui.palm.compare import columns_tab
+from palm_demo.ui.palm.complete import writing_tab
+from palm_demo.ui.palm.finetune import teaching_tab
 from palm_demo.ui.palm.tokens import tokens_tab
-from palm_demo.ui.palm.writing import writing_tab
-from palm_demo.ui.sharing import SettingsLinks
-from palm_demo.ui.sources import Paper
-from palm_demo.ui.stopping import Stops
+from palm_demo.ui.palm.user_adapters import OwnScopes
+from palm_demo.ui.streaming import Stops
 
 PAPER = Paper(
     "PaLM: Scaling Language Modeling with Pathways",

@@ -5,13 +5,13 @@ import math
 import gradio as gr
 
 from palm_demo.errors import PromptError
-from palm_demo.scoring import TokenProbability, size_bytes
+from palm_demo.inference.scoring import TokenProbability, size_bytes
 from palm_demo.session import Session
 from palm_demo.settings import Limits
+from palm_demo.ui.deep_links import SettingsLinks
 from palm_demo.ui.messages import on_page
-from palm_demo.ui.palm.own_scopes import BASE, OwnScopes
-from palm_demo.ui.palm.writing import Writing
-from palm_demo.ui.sharing import SettingsLinks
+from palm_demo.ui.palm.complete import Writing
+from palm_demo.ui.palm.user_adapters import BASE, OwnScopes
 from palm_demo.ui.uploads import check_prompt
 
 TAB = "palm-tokens"

@@ -1,0 +1,191 @@
+"""The bundled systems as files: which tensors each holds, and the configuration that rebuilds it."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from palm_demo.checkpoints import files
+from palm_demo.errors import CheckpointError
+from palm_demo.models import Flamingo, MaMMUT, PaLM
+from palm_demo.models.cross_attention import MEDIA_RULES
+from palm_demo.models.flamingo import bridges_at_every
+from palm_demo.models.layers import STYLES
+from palm_demo.models.mammut import PatchMemory, bidirectional_text_pass
+from palm_demo.models.media_encoder import MediaEncoder
+from palm_demo.models.ood import Familiarity
+from palm_demo.models.resampler import AttentionPool, PerceiverResampler, PlacedLatents
+from palm_demo.models.transformer import Size
+from palm_demo.models.vision import VisionTower
+
+
+@dataclass(frozen=True)
+class PaLMBlueprint:
+    """context: tokens of prompt and answer together that the model was trained for."""
+
+    size: Size
+    style: str
+    context: int
+
+    kind = "palm"
+
+    def build(self) -> PaLM:
+        return PaLM(self.size, STYLES[self.style])
+
+
+@dataclass(frozen=True)
+class MaMMUTBlueprint:
+    """The better parts of MaMMUT: captions read patches, the contrastive pass sees both ways."""
+
+    size: Size
+    style: str
+    cross_layers: tuple[int, ...]
+    dim_latents: int
+
+    kind = "mammut"
+
+    def build(self, tower: VisionTower) -> MaMMUT:
+        size = self.size
+        return MaMMUT(
+            size,
+            STYLES[self.style],
+            tower,
+            self.cross_layers,
+            kv_heads=size.heads,
+            dim_latents=self.dim_latents,
+            pool=AttentionPool(
+                size.dim, tower.width, size.heads, size.heads, size.dim_head, caption_queries=0
+            ),
+            memory=PatchMemory(size.dim, tower.width),
+            text_pass=bidirectional_text_pass,
+        )
+
+
+@dataclass(frozen=True)
+class FlamingoBlueprint:
+    """What stands between a PaLM and a tower."""
+
+    media_token_id: int
+    media_rule: str
+    cross_attn_every: int
+    max_frames: int
+    max_media: int
+    resampler_depth: int
+    num_latents: int
+
+    kind = "flamingo"
+
+    def build(self, palm: PaLM, tower: VisionTower) -> Flamingo:
+        size = palm.size
+        resampler = PerceiverResampler(
+            tower.width, self.resampler_depth, size.heads, size.dim_head, self.num_latents
+        )
+        places = PlacedLatents(self.max_media, tower.width)
+        encoder = MediaEncoder(tower, resampler, places, self.max_frames)
+        bridges = bridges_at_every(self.cross_attn_every, size, encoder.dim)
+        return Flamingo(palm.decoder, encoder, self.media_token_id, self.media_rule, bridges)
+
+
+Blueprint = PaLMBlueprint | MaMMUTBlueprint | FlamingoBlueprint
+
+
+def describe(blueprint: Blueprint) -> dict:
+    """The JSON that stands in the file's header."""
+    return {"kind": blueprint.kind, **asdict(blueprint)}
+
+
+def blueprint_from(description: dict) -> Blueprint:
+    """The converse of `describe`. Raises CheckpointError on what this version does not know."""
+    fields = {name: value for name, value in description.items() if name != "kind"}
+    for name, known in {"style": STYLES, "media_rule": MEDIA_RULES}.items():
+        if name in fields and fields[name] not in known:
+            raise CheckpointError(
+                f"the weights file is of {name.replace('_', ' ')} {fields[name]!r}; known: {', '.join(known)}"
+            )
+    kinds = {b.kind: b for b in (PaLMBlueprint, MaMMUTBlueprint, FlamingoBlueprint)}
+    try:
+        if "size" in fields:
+            fields["size"] = Size(**fields["size"])
+        if "cross_layers" in fields:
+            fields["cross_layers"] = tuple(fields["cross_layers"])
+        return kinds[description["kind"]](**fields)
+    except TypeError as error:
+        raise CheckpointError(f"the weights file describes another version: {error}") from error
+
+
+STORED = torch.bfloat16
+WIDEST_PATCHES = 16_384
+
+
+def save_tower(path: Path, tower: VisionTower) -> None:
+    files.write(path, tower.visual.state_dict(), {"kind": "tower"}, STORED)
+
+
+def load_tower(path: Path, config_folder: Path) -> VisionTower:
+    """config_folder: holds the tower's `open_clip_config.json`."""
+    tensors, _ = files.read(path, "tower")
+    tower = VisionTower.from_folder(config_folder)
+    files.load_into(tower.visual, tensors, path)
+    return tower.eval()
+
+
+def save_palm(path: Path, palm: PaLM, blueprint: PaLMBlueprint) -> None:
+    files.write(path, palm.decoder.state_dict(), describe(blueprint), STORED)
+
+
+def load_palm(path: Path) -> tuple[PaLM, PaLMBlueprint]:
+    tensors, description = files.read(path, PaLMBlueprint.kind)
+    blueprint = blueprint_from(description)
+    palm = blueprint.build()
+    files.load_into(palm.decoder, tensors, path)
+    return palm.eval(), blueprint
+
+
+def save_mammut(path: Path, mammut: MaMMUT, blueprint: MaMMUTBlueprint) -> None:
+    """All but the tower, which has a file of its own."""
+    files.write(path, _own(mammut, "tower."), describe(blueprint), STORED)
+
+
+def load_mammut(path: Path, tower: VisionTower) -> MaMMUT:
+    tensors, description = files.read(path, MaMMUTBlueprint.kind)
+    mammut = blueprint_from(description).build(tower)
+    return _load_own(mammut, tensors, path, "tower.")
+
+
+def save_flamingo(path: Path, flamingo: Flamingo, blueprint: FlamingoBlueprint) -> None:
+    """All but the tower and the language model, which have files of their own."""
+    files.write(path, _own(flamingo, "encoder.tower.", "decoder."), describe(blueprint), STORED)
+
+
+def load_flamingo(path: Path, palm: PaLM, tower: VisionTower) -> Flamingo:
+    tensors, description = files.read(path, FlamingoBlueprint.kind)
+    flamingo = blueprint_from(description).build(palm, tower)
+    return _load_own(flamingo, tensors, path, "encoder.tower.", "decoder.")
+
+
+def save_familiarity(path: Path, familiarity: Familiarity) -> None:
+    description = {"kind": "familiarity", "width": len(familiarity.patch.mean)}
+    files.write(path, familiarity.state_dict(), description, torch.float32)
+
+
+def load_familiarity(path: Path) -> Familiarity:
+    tensors, description = files.read(path, "familiarity")
+    width = description.get("width")
+    if type(width) is not int or not 1 <= width <= WIDEST_PATCHES:
+        raise CheckpointError(f"{path} is of patches of width {width!r}; it can be 1 to {WIDEST_PATCHES:,}")
+    familiarity = Familiarity(width)
+    files.load_into(familiarity, tensors, path)
+    return familiarity.eval()
+
+
+def _own(model: nn.Module, *shared: str) -> dict[str, Tensor]:
+    return {name: t for name, t in model.state_dict().items() if not name.startswith(shared)}
+
+
+def _load_own(model: nn.Module, tensors: dict[str, Tensor], path: Path, *shared: str) -> nn.Module:
+    others = {name: t for name, t in model.state_dict().items() if name.startswith(shared)}
+    if foreign := sorted(others.keys() & tensors.keys()):
+        raise CheckpointError(f"{path} does not fit the model: unexpected: {', '.join(foreign[:3])}")
+    files.load_into(model, {**others, **tensors}, path)
+    return model.eval()

@@ -1,0 +1,234 @@
+"""Weights of others on disk, read tensor by tensor: their files, sizes and the empty models they fill.
+
+Nothing is read before it is asked for, and nothing is kept: whoever asks for one tensor after the other
+and puts each where it belongs, on any device and in any dtype, has the weights in memory once.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from palm_demo.checkpoints.files import misfit
+from palm_demo.checkpoints.numeric_checks import check_tensor
+from palm_demo.checkpoints.pickles import converted, is_there
+from palm_demo.errors import CheckpointError
+
+INDEX = ".index.json"
+HEADS = ("lm_head.weight",)
+"""What transformers calls a language model's head. An index names it also where it is the embedding by
+another name, which no shard holds a second time."""
+
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+
+
+class SafetensorsFile:
+    """One file, open. Raises CheckpointError where it is none or ends too early."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            self.file = safe_open(path, framework="pt")
+        except (SafetensorError, OSError) as error:
+            raise self._unreadable(error) from error
+
+    def names(self) -> list[str]:
+        return list(self.file.keys())
+
+    def outline(self, name: str) -> Tensor:
+        """On the meta device: shape and dtype, and no memory."""
+        described = self.file.get_slice(name)
+        if (dtype := described.get_dtype()) not in DTYPES:
+            raise CheckpointError(f"{name} in {self.path} is of type {dtype}; known: {', '.join(DTYPES)}")
+        return torch.empty(described.get_shape(), dtype=DTYPES[dtype], device="meta")
+
+    def read(self, name: str) -> Tensor:
+        try:
+            return self.file.get_tensor(name)
+        except (SafetensorError, OSError) as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> CheckpointError:
+        return CheckpointError(
+            f"{self.path} is damaged or was not downloaded to its end ({error}); delete it and download it "
+            "again"
+        )
+
+
+class StoredTensors(Mapping[str, Tensor]):
+    """Tensors by name, each read from its file whenever it is asked for."""
+
+    def __init__(self, files: Mapping[str, SafetensorsFile]):
+        """files: where each name is."""
+        self.files = files
+        self.outlines = {name: file.outline(name) for name, file in files.items()}
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.files[name].read(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.files)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+
+def open_weights(path: Path) -> StoredTensors:
+    """path: a safetensors file, the `.index.json` of several, or a pickle of tensors (.pt, .pth, .bin),
+    which is converted once, to a file beside it, and is not needed any more from then on.
+
+    A head that an index names and no shard has is left out: a model whose head is not tied to its embedding
+    demands it, and is refused.
+
+    Raises CheckpointError when something is missing, damaged or cut short, when a pickle holds more than
+    tensors, or when there is no room to convert it.
+    """
+    path = Path(path)
+    if not is_there(path):
+        raise CheckpointError(f"there is no weights file at {path}")
+    if path.name.endswith(INDEX):
+        return StoredTensors(_shards(path))
+    file = _open(path)
+    return StoredTensors({name: file for name in file.names()})
+
+
+def part(tensors: Mapping[str, Tensor], beginning: str) -> Mapping[str, Tensor]:
+    """Those whose names begin so; a file's are not read for it."""
+    if isinstance(tensors, StoredTensors):
+        return StoredTensors({n: file for n, file in tensors.files.items() if n.startswith(beginning)})
+    return {name: tensor for name, tensor in tensors.items() if name.startswith(beginning)}
+
+
+def outlines(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The same names with tensors of the same shapes and dtypes; a file's are not read for it."""
+    return tensors.outlines if isinstance(tensors, StoredTensors) else tensors
+
+
+def source_of(tensors: Mapping[str, Tensor], name: str) -> str:
+    """What a message calls the place that a tensor comes from."""
+    return str(tensors.files[name].path) if isinstance(tensors, StoredTensors) else "the checkpoint"
+
+
+def _open(path: Path) -> SafetensorsFile:
+    return SafetensorsFile(path if path.suffix == ".safetensors" else converted(path))
+
+
+def _shards(index: Path) -> dict[str, SafetensorsFile]:
+    """Name -> the file that the index says has it."""
+    try:
+        places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        shards = {shard: index.parent / shard for shard in sorted(set(places.values()))}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{index} is no index of weights ({error!r}); delete it and download it again"
+        ) from error
+    for shard, path in shards.items():
+        if Path(shard).name != shard:
+            raise CheckpointError(f"{index} names {shard!r}; shards have to lie beside their index")
+        if not is_there(path):
+            raise CheckpointError(f"{index} names {shard}, which is not beside it; download it too")
+    opened = {shard: _open(path) for shard, path in shards.items()}
+    for shard, file in opened.items():
+        promised = {name for name, place in places.items() if place == shard}
+        missing = promised - set(file.names())
+        for head in missing.intersection(HEADS):
+            del places[head]
+        if lacking := sorted(missing.difference(HEADS)):
+            raise CheckpointError(
+                f"{file.path} lacks {', '.join(lacking[:3])}, which {index.name} says it has; download "
+                "both again"
+            )
+    return {name: opened[shard] for name, shard in places.items()}
+
+
+class Sizes:
+    """The shapes of a checkpoint that is said to be of a layout. All methods raise CheckpointError where
+    the tensors cannot be of it."""
+
+    def __init__(self, layout: str, tensors: Mapping[str, Tensor]):
+        self.layout, self.tensors = layout, outlines(tensors)
+
+    def shape(self, name: str, axes: int) -> tuple[int, ...]:
+        """Of one tensor, which has to have so many axes."""
+        if name not in self.tensors:
+            raise self._misfit(f"missing: {name}")
+        shape = tuple(self.tensors[name].shape)
+        if len(shape) != axes or 0 in shape:
+            raise self._misfit(f"wrong shape: {name} is {shape}, which has to have {axes} axes, none empty")
+        return shape
+
+    def depth(self, stem: str) -> int:
+        """How many numbered parts, from 0, names that begin so have."""
+        pattern = re.compile(rf"{re.escape(stem)}\.(\d+)\.")
+        numbers = [int(found[1]) for name in self.tensors if (found := pattern.match(name))]
+        if not numbers:
+            raise self._misfit(f"missing: {stem}.0")
+        return max(numbers) + 1
+
+    def multiple(self, name: str, whole: int, part: int, of: str) -> int:
+        """whole / part, which has to be a whole number; `of` says what is divided into what."""
+        if part < 1 or whole % part:
+            raise self._misfit(f"{name} is of width {whole}, which cannot be divided into {of} ({part})")
+        return whole // part
+
+    def side(self, name: str, places: int) -> int:
+        """Of the square that so many places make."""
+        side = math.isqrt(max(places, 0))
+        if side < 1 or side * side != places:
+            raise self._misfit(f"{name} has {places} places for patches, which make no square")
+        return side
+
+    def _misfit(self, said: str) -> CheckpointError:
+        return CheckpointError(f"these tensors do not fit {self.layout}: {said}")
+
+
+def fill(
+    model: nn.Module,
+    layout: str,
+    tensors: Mapping[str, Tensor],
+    names: Mapping[str, str],
+    beside: Mapping[str, tuple[int, ...]],
+    device: torch.device | str | None,
+    dtype: torch.dtype | None,
+) -> nn.Module:
+    """The model, which was made on the meta device, with the tensors as its weights and in eval mode.
+
+    names: our name -> the file's, for every weight of the model. beside: what the file has to have as
+    well, by its shape. device, dtype: what the weights become, tensor by tensor; None leaves them as they
+    are. Tensors of a file are read one after another, those of the caller's are copied. A single number may
+    come as () or as (1,): its publishers' code has had both.
+
+    Raises CheckpointError that names the first tensors that are missing, unexpected or wrongly shaped,
+    before one is read; or the first whose numbers are not finite, or a matrix's all zero.
+    """
+    empty, given = model.state_dict(), outlines(tensors)
+    wanted = {theirs: tuple(empty[ours].shape) for ours, theirs in names.items()} | dict(beside)
+    wanted |= {name: (1,) for name, shape in wanted.items() if not shape and _is_number(given.get(name))}
+    if said := misfit(wanted, given):
+        raise CheckpointError(f"these tensors do not fit {layout}: {said}")
+    shared = not isinstance(tensors, StoredTensors)
+    made = {}
+    for ours, theirs in names.items():
+        weight = tensors[theirs].detach().to(device=device, dtype=dtype, copy=shared).view(empty[ours].shape)
+        check_tensor(theirs, weight, source_of(tensors, theirs), may_be_zero=weight.ndim < 2)
+        made[ours] = weight
+    model.load_state_dict(made, assign=True)
+    return model.eval()
+
+
+def _is_number(outline: Tensor | None) -> bool:
+    return outline is not None and tuple(outline.shape) == (1,)

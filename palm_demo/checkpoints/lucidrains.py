@@ -1,0 +1,135 @@
+"""Tensors of a reference package into a model of ours and back, all of them or none."""
+
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from palm_demo.checkpoints.files import misfit
+from palm_demo.checkpoints.lucidrains_layouts import LAYOUTS, Layout, renamed
+from palm_demo.checkpoints.numeric_checks import check_tensor, starts_at_zero
+from palm_demo.errors import CheckpointError
+
+GAMMA = re.compile(r"\.gamma$")
+BLOCK = re.compile(r"fused_attn_ff_proj\.weight$")
+
+
+def from_reference(
+    layout: str, state_dict: Mapping[str, Tensor], *, gamma_offset: int = 0, **arguments
+) -> nn.Module:
+    """Our model with the weights of a reference model: the same logits for the same ids.
+
+    layout: "palm-rlhf-pytorch", "toolformer-pytorch", "flamingo-pytorch" or "mammut-pytorch".
+    arguments: what the reference's constructor was called with. gamma_offset: what the reference adds
+    to the gains it stores: 1 for palm-rlhf-pytorch from 0.2.4 on, whose files cannot be told from older
+    ones, else 0. The model comes in the dtype of the weights, in eval mode.
+
+    Raises CheckpointError for an unknown layout, or naming the first tensors that are missing,
+    unexpected, of a wrong shape, or not what the reference makes of the others.
+    """
+    known = _known(layout)
+    model = known.build(state_dict, **arguments)
+    names = _names(model, known)
+    made = derived(model, known, names)
+    shapes = {theirs: _reference_shape(ours, t) for ours, (theirs, t) in names.items()}
+    shapes |= {name: tuple(t.shape) for name, t in made.items()}
+    if said := misfit(shapes, state_dict):
+        raise CheckpointError(f"these tensors do not fit {layout}{_looks_like(layout, state_dict)}: {said}")
+    check_derived(layout, known, state_dict)
+    tensors = {name: t for name, t in model.state_dict().items() if not t.numel()}  # places for no frame
+    for ours, (theirs, wanted) in names.items():
+        tensor = state_dict[theirs].detach().reshape(wanted.shape)
+        check_tensor(theirs, tensor, "the checkpoint", may_be_zero=starts_at_zero(wanted))
+        tensors[ours] = tensor + gamma_offset if GAMMA.search(theirs) else tensor
+    if "media_embedding" in model.state_dict():
+        tensors["media_embedding"] = state_dict["token_emb.weight"][model.media_token_id].detach()
+    model = model.to(next(t.dtype for name, t in tensors.items() if name.endswith("embedding.weight")))
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+def to_reference(layout: str, model: nn.Module, *, gamma_offset: int = 0) -> dict[str, Tensor]:
+    """The state dict with which the reference's model gives the logits of ours.
+
+    A merged scope is part of the weights, as after the reference's own merge. Flamingo's media token
+    has one row there for what is read and what is predicted; ours that was read goes in.
+    Raises CheckpointError when the model is not of that layout.
+    """
+    known = _known(layout)
+    if not known.can_hold(model):
+        raise CheckpointError(
+            f"this {type(model).__name__} cannot be written as {layout}, which has other parts"
+        )
+    names = _names(model, known)
+    tensors = {}
+    for ours, (theirs, t) in names.items():
+        t = t.detach().reshape(_reference_shape(ours, t)).clone()
+        tensors[theirs] = t - gamma_offset if GAMMA.search(theirs) else t
+    if "media_embedding" in model.state_dict():
+        tensors["token_emb.weight"][model.media_token_id] = model.media_embedding.detach()
+    return tensors | derived(model, known, names)
+
+
+def _known(layout: str) -> Layout:
+    if layout not in LAYOUTS:
+        raise CheckpointError(f"there is no layout {layout!r}; there are: {', '.join(LAYOUTS)}")
+    return LAYOUTS[layout]
+
+
+def _names(model: nn.Module, layout: Layout) -> dict[str, tuple[str, Tensor]]:
+    """Our name -> (the reference's name, our tensor), for what both have as weights."""
+    merged = tuple(f"scopes.adapters.@{name}." for name in getattr(_scopes(model), "merged", ()))
+    tensors = {
+        name: t
+        for name, t in model.state_dict().items()
+        if t.numel() and name != "media_embedding" and not name.startswith(merged or "\n")
+    }
+    theirs = renamed(tensors, layout.rules)
+    return {ours: (theirs[ours], t) for ours, t in tensors.items()}
+
+
+def _scopes(model: nn.Module) -> nn.Module | None:
+    return getattr(model, "scopes", None)
+
+
+def _reference_shape(ours: str, t: Tensor) -> tuple[int, ...]:
+    if ours == "encoder.places.positions":
+        return len(t), 1, t.shape[1]
+    return (1,) if ours == "log_scale" else tuple(t.shape)
+
+
+def derived(model: nn.Module, layout: Layout, names: Mapping[str, tuple[str, Tensor]]) -> dict[str, Tensor]:
+    """What the reference stores beside its weights: shifts that are zero, angles, the tied head."""
+    decoder, weight = model.decoder, model.decoder.embedding.weight
+    pairs = torch.arange(0, decoder.size.dim_head, 2).float()
+    made = {}
+    for theirs, t in names.values():
+        if GAMMA.search(theirs):
+            made[GAMMA.sub(".beta", theirs)] = torch.zeros_like(t)
+        if BLOCK.search(theirs):
+            made[BLOCK.sub("rotary_emb.inv_freq", theirs)] = 1.0 / 10_000 ** (pairs / decoder.size.dim_head)
+            if layout is LAYOUTS["palm-rlhf-pytorch"]:
+                decay = (pairs + 0.4 * decoder.size.dim_head) / (1.4 * decoder.size.dim_head)
+                made[BLOCK.sub("rotary_emb.scale", theirs)] = decay
+    if layout.tied_head is not None:
+        made[layout.tied_head] = weight.detach().clone()
+    return made
+
+
+def check_derived(layout: str, known: Layout, state_dict: Mapping[str, Tensor]) -> None:
+    """Raises CheckpointError where shifts are not zero or the head is not the embedding; outlines on the
+    meta device have no values to look at."""
+    for name in state_dict:
+        if name.endswith(".beta") and not (t := state_dict[name]).is_meta and t.any():
+            raise CheckpointError(f"{name} is not zero; {layout} shifts nothing, so this is another model's")
+    if not known.tied_head:
+        return
+    head, embedding = state_dict[known.tied_head], state_dict["token_emb.weight"]
+    if not head.is_meta and not torch.equal(head, embedding):
+        raise CheckpointError(f"{known.tied_head} is not token_emb.weight; {layout} ties the two")
+
+
+def _looks_like(layout: str, state_dict: Mapping[str, Tensor]) -> str:
+    likely = [name for name, other in LAYOUTS.items() if other.telling in state_dict and name != layout]
+    return f", but rather {likely[0]}" if likely else ""

@@ -1,0 +1,264 @@
+"""Ingesting pictures: read, embedded by the models, kept unless the gallery has them already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from palm_demo.errors import GalleryError, MediaError
+from palm_demo.gallery.pictures import Pixels, content_id, decode
+from palm_demo.gallery.report import Report, batched, each, shown, why
+from palm_demo.gallery.rows import Row
+from palm_demo.gallery.store import Gallery
+from palm_demo.media import MediaLimits
+
+PHASH_BITS, COSINE = 4, 0.98
+"""A copy differs in at most so many bits of its perceptual hash, and has at least this cosine.
+
+`python -m benchmarks.copies` on 150 scenes: of pictures saved as JPEG of quality 60 and of those shrunk
+to a third 0.987 pass both limits. What must stay is another picture: the same drawing on another
+background passes the hash alone in 0.32 of cases, both limits in 0.06; the same drawing moved by 3% of
+the frame in 0.22 and 0.20.
+"""
+
+
+class Copies:
+    """The ids and perceptual hashes of all that a gallery holds, in memory: 8 bytes and an id each."""
+
+    def __init__(self, gallery: Gallery):
+        self.gallery = gallery
+        there = gallery.whole(["id", "phash"])
+        self.names = there["id"].to_pylist()
+        self.ids = set(self.names)
+        self.hashes = there["phash"].to_numpy()
+
+    def near(self, row: Row, fresh: dict[str, Row]) -> str | None:
+        """The id of a picture that looks the same; `fresh` are those that are not in the gallery yet."""
+        apart = np.bitwise_count(self.hashes ^ np.uint64(row.phash))
+        alike = [self.names[place] for place in np.flatnonzero(apart <= PHASH_BITS)]
+        latents = self.gallery.latents([id for id in alike if id not in fresh])
+        latents |= {id: fresh[id].latent for id in alike if id in fresh}
+        return next((id for id in alike if id in latents and latents[id] @ row.latent >= COSINE), None)
+
+    def without(self, rows: Sequence[Row]) -> tuple[list[Row], list[Row], list[tuple[Row, str]]]:
+        """Rows apart: the new ones, which count as there from now on; those whose file is there
+        already; those that look like another picture, with its id."""
+        fresh: dict[str, Row] = {}
+        same, near = [], []
+        for row in rows:
+            if row.id in self.ids:
+                same.append(row)
+            elif other := self.near(row, fresh):
+                near.append((row, other))
+            else:
+                fresh[row.id] = row
+                self._note(row)
+        return list(fresh.values()), same, near
+
+    def _note(self, row: Row) -> None:
+        self.ids.add(row.id)
+        self.names.append(row.id)
+        self.hashes = np.append(self.hashes, np.uint64(row.phash))
+
+
+BATCH = 64
+"""Pictures that are looked at together and written together: what a kill can cost."""
+
+
+class Encoder(Protocol):
+    """What looks at pictures for a gallery; a Session is one."""
+
+    media_limits: MediaLimits
+
+    @property
+    def fingerprint(self) -> str:
+        """Which weights make the latents."""
+
+    @property
+    def dim_latents(self) -> int: ...
+
+    def embed_images(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """(n, d) float32 unit rows."""
+
+    def embed_and_caption(self, images: Sequence[Image.Image]) -> tuple[np.ndarray, list[str]]:
+        """What `embed_images` gives, and a caption of each, from one pass of the vision tower."""
+
+
+class PictureFile(Protocol):
+    """A picture file that may be added."""
+
+    name: str
+
+    @property
+    def path(self) -> Path | None:
+        """Where it lies, if it lies somewhere for itself."""
+
+    def read(self) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What a look at one file gave: a row; or known, of a file that the gallery has; or why there is none."""
+
+    name: str
+    row: Row | None = None
+    known: bool = False
+    why: str | None = None
+
+
+class Intake:
+    """One run of adding: what is new goes into the gallery, what happened into the report."""
+
+    def __init__(self, gallery: Gallery):
+        self.gallery, self.report = gallery, Report()
+        self.copies = Copies(gallery)
+        self._new: set[str] = set()
+
+    def take(self, looked: Sequence[Looked]) -> None:
+        """Writes the rows that are no copies, all of them in one commit."""
+        self.report.known += [one.name for one in looked if one.known]
+        self.report.unreadable += [(one.name, one.why) for one in looked if one.why is not None]
+        fresh, same, near = self.copies.without([one.row for one in looked if one.row is not None])
+        self.report.known += [row.name for row in same]
+        self.report.near += [(row.name, other) for row, other in near]
+        self._new.clear()
+        try:
+            written = each(self._write, fresh)
+        except GalleryError as error:
+            if not self.report.added:
+                raise
+            count = len(self.report.added)
+            raise GalleryError(
+                f"{count} pictures of this run are in the gallery, then it ended: {error}"
+            ) from error
+        for row, result in zip(fresh, written, strict=True):
+            if isinstance(result, Exception):
+                self.report.leave_out(row.name, result)
+            elif result not in self._new:  # another process was quicker
+                self.report.known.append(row.name)
+
+    def _write(self, rows: Sequence[Row]) -> list[str]:
+        """Their ids; those that were new stand in the report."""
+        new = self.gallery.add(rows)
+        self.report.added += new
+        self._new.update(new)
+        return [row.id for row in rows]
+
+    def finish(self) -> Report:
+        if self.report.added:
+            self.gallery.tidy_when_due()
+        return self.report
+
+
+def add_pictures(
+    gallery: Gallery,
+    encoder: Encoder,
+    files: Iterable[PictureFile],
+    captions: Mapping[str, str] = {},
+    link: bool = False,
+    tell: Callable[[int], object] = lambda count: None,
+) -> Report:
+    """Adds picture files; what is there already is skipped, so a run that was stopped goes on where it was.
+
+    A file that fails, for whatever reason, is left out and stands in the report with it.
+
+    Args:
+        captions: by name; pictures without one are described by the encoder.
+        link: keep the paths of the files and not their bytes, where they have paths.
+        tell: called after each batch with its files' count.
+
+    Raises GalleryError where the gallery cannot be written, and what else would come with each picture
+    (`NOT_OF_ONE`); what was written before stays.
+    """
+    intake = Intake(gallery)
+    for some in batched(files, BATCH):
+        intake.take(look(some, encoder, intake.copies.ids, captions, link))
+        tell(len(some))
+    return intake.finish()
+
+
+def look(
+    files: Sequence[PictureFile],
+    encoder: Encoder,
+    known: set[str],
+    captions: Mapping[str, str] = {},
+    link: bool = False,
+) -> list[Looked]:
+    """Files read and looked at, what each gave in their order. known: ids that need no look."""
+    read = [_read(file, encoder.media_limits, known) for file in files]
+    seen = [(file, pixels) for file, pixels in zip(files, read, strict=True) if isinstance(pixels, Pixels)]
+    rows: list = [None] * len(seen)
+    bare = [place for place, (file, _) in enumerate(seen) if not captions.get(file.name)]
+    given = [place for place, (file, _) in enumerate(seen) if captions.get(file.name)]
+    for places, compute in ((bare, _embedded_and_described(encoder)), (given, _embedded(encoder))):
+        looked = each(compute, [seen[place][1] for place in places])
+        for place, result in zip(places, looked, strict=True):
+            rows[place] = result
+    made = iter(zip(seen, rows, strict=True))
+    return [
+        _looked_at(*next(made), captions, link) if isinstance(pixels, Pixels) else pixels for pixels in read
+    ]
+
+
+def _read(file: PictureFile, limits: MediaLimits, known: set[str]) -> Pixels | Looked:
+    """The pixels, or what there is to say where none are needed or to be had."""
+    name = shown(file.name)
+    try:
+        data = file.read()
+        return Looked(name, known=True) if content_id(data) in known else decode(data, name, limits)
+    except Exception as error:  # whatever kind it is, it is told
+        return Looked(name, why=why(name, error))
+
+
+def _embedded(encoder: Encoder):
+    """Pixels -> (latent, None) of each."""
+    return lambda some: [(latent, None) for latent in encoder.embed_images([one.image for one in some])]
+
+
+def _embedded_and_described(encoder: Encoder):
+    """Pixels -> (latent, caption) of each."""
+    return lambda some: zip(*encoder.embed_and_caption([one.image for one in some]), strict=True)
+
+
+def _looked_at(
+    seen: tuple[PictureFile, Pixels],
+    result: tuple[np.ndarray, str | None] | Exception,
+    captions: Mapping[str, str],
+    link: bool,
+) -> Looked:
+    file, pixels = seen
+    try:
+        if isinstance(result, Exception):
+            raise result
+        latent, caption = result
+        if not np.isfinite(latent).all():
+            raise MediaError(f"{pixels.name} has an embedding that is not finite; leave it out")
+        caption = captions[file.name] if caption is None else caption
+        return Looked(pixels.name, as_row(pixels, latent, caption, file.path if link else None))
+    except Exception as error:  # whatever kind it is, it is told
+        return Looked(pixels.name, why=why(pixels.name, error))
+
+
+def as_row(pixels: Pixels, latent: np.ndarray, caption: str, path: Path | None = None) -> Row:
+    """What is written of a picture, added now. path: where its file lies, if the gallery is to keep
+    that instead of the bytes. Raises MediaError for a path that no row can hold."""
+    place = None if path is None else str(path.resolve())
+    if place is not None and shown(place) != place:
+        raise MediaError(f"the path of {pixels.name} is no UTF-8 and cannot be kept; add it without --link")
+    return Row(
+        id=pixels.id,
+        name=pixels.name,
+        path=place,
+        original=pixels.original if place is None else None,
+        thumbnail=pixels.thumbnail,
+        caption=shown(caption),
+        phash=pixels.phash,
+        added=datetime.now(timezone.utc),
+        latent=latent,
+    )

@@ -1,0 +1,121 @@
+"""Adding pictures as a Ray Data job: many processes, or machines, read and look; one writes."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from math import ceil
+
+import numpy as np
+import pyarrow as pa
+
+from palm_demo.errors import ClusterError
+from palm_demo.gallery.ingest import BATCH, Encoder, Intake, Looked, look
+from palm_demo.gallery.report import Report
+from palm_demo.gallery.rows import Row, as_table, schema
+from palm_demo.gallery.sources import Source
+from palm_demo.gallery.store import Gallery
+from palm_demo.internals.ray_cluster import connected
+
+OUTCOMES = [pa.field("file", pa.string()), pa.field("known", pa.bool_()), pa.field("why", pa.string())]
+"""What became of a file, beside the columns of its row, which are empty where there is none."""
+
+
+def add_with_ray(
+    gallery: Gallery,
+    new_encoder: Callable[[], Encoder],
+    files: Sequence[Source],
+    captions: Mapping[str, str],
+    link: bool = False,
+    tell: Callable[[int], object] = lambda count: None,
+    workers: int = 2,
+) -> Report:
+    """As `add_pictures`, with the same rows. new_encoder: called once in each worker, which keeps what
+    comes; every machine has to see the files at the same place.
+
+    Pictures come back in the order of the files, so that of two copies the same one stays. Raises
+    MissingExtraError where Ray is not installed, ClusterError where it cannot be reached or a worker fails.
+    """
+    with connected(workers, "add with --engine local") as ray, _workers_that_may_fail():
+        import ray.data
+
+        context = ray.data.DataContext.get_current()
+        context.execution_options.preserve_order = True
+        context.enable_progress_bars = False  # `tell` is the progress
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        intake = Intake(gallery)
+        # in full: workers need not stand in the folder that this process stands in. Pickled: names may be
+        # no UTF-8, which Arrow's texts are
+        places = [{"file": pickle.dumps(file.absolute())} for file in files]
+        blocks = max(1, ceil(len(files) / BATCH))
+        looked = ray.data.from_items(places, override_num_blocks=blocks)
+        looked = looked.map_batches(
+            Looker,
+            fn_constructor_args=(new_encoder, ray.put(intake.copies.ids), dict(captions), link),
+            batch_size=BATCH,
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(size=min(workers, blocks)),
+        )
+        for part in looked.iter_batches(batch_size=BATCH, batch_format="pyarrow"):
+            intake.take(_looked(part))
+            tell(len(part))
+        return intake.finish()
+
+
+@contextmanager
+def _workers_that_may_fail() -> Iterator[None]:
+    from ray.exceptions import RayError
+
+    try:
+        yield
+    except RayError as error:
+        last_line = str(error).strip().rpartition("\n")[2][:200]
+        raise ClusterError(
+            f"a worker of Ray failed ({last_line}); what was added stays: run it again to go on, or add with "
+            "--engine local"
+        ) from error
+
+
+class Looker:
+    """One worker: files in, rows out."""
+
+    def __init__(self, new_encoder: Callable[[], Encoder], known, captions: Mapping[str, str], link: bool):
+        """known: a reference to the ids that the gallery has already."""
+        import ray
+
+        self.encoder, self.captions, self.link = new_encoder(), captions, link
+        self.known = ray.get(known)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        files = [pickle.loads(data) for data in batch["file"].to_pylist()]
+        looked = look(files, self.encoder, self.known, self.captions, self.link)
+        return _as_table(looked, self.encoder.dim_latents)
+
+
+def _as_table(looked: Sequence[Looked], dim_latents: int) -> pa.Table:
+    """One line per file, in their order."""
+    rows = [one.row for one in looked if one.row is not None]
+    form = schema(dim_latents)
+    written = as_table(rows, form) if rows else form.empty_table()
+    places = iter(range(len(rows)))
+    taken = written.take(pa.array([None if one.row is None else next(places) for one in looked], pa.int64()))
+    columns = [[one.name for one in looked], [one.known for one in looked], [one.why for one in looked]]
+    # a row that is not there has no id: no column of these may promise values
+    lines = {name: taken[name] for name in form.names}
+    lines |= {
+        field.name: pa.array(column, field.type) for field, column in zip(OUTCOMES, columns, strict=True)
+    }
+    return pa.table(lines)
+
+
+def _looked(part: pa.Table) -> list[Looked]:
+    looked = []
+    for line in part.to_pylist():
+        name, known, why = (line.pop(field.name) for field in OUTCOMES)
+        row = None
+        if line["id"] is not None:
+            row = Row(**{**line, "latent": np.array(line["latent"], np.float32)})
+        looked.append(Looked(name, row, known, why))
+    return looked

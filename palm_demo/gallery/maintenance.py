@@ -1,0 +1,247 @@
+"""A gallery kept: embedded anew with other weights, and exported as a folder that other programs read."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
+from palm_demo.errors import GalleryError, MediaError
+from palm_demo.gallery.ingest import BATCH, Encoder
+from palm_demo.gallery.lance import (
+    connect,
+    connect_to_write,
+    create,
+    explained,
+    insert_new,
+    steadily,
+    table_names,
+)
+from palm_demo.gallery.opening import begin, no_gallery, other_tables
+from palm_demo.gallery.pictures import Pixels, original_of, picture_of, why_of_original
+from palm_demo.gallery.report import Report, each, why
+from palm_demo.gallery.rows import Row, schema
+from palm_demo.gallery.store import Gallery
+from palm_demo.media.kinds import HEAD_BYTES, kind_of
+
+if TYPE_CHECKING:
+    from lancedb.db import DBConnection
+
+KEPT = [field.name for field in fields(Row) if field.name != "latent"]
+LEFT_OUT_TABLE = "left_out"
+"""The table of pictures that could not be looked at again: they are in no gallery, and each rebuild tries
+them once more."""
+
+
+def outdated(place: str, fingerprint: str) -> int:
+    """How many pictures there have no latents of these weights. Nothing is written."""
+    if (database := connect(place)) is None:
+        return 0
+    with explained(place, ValueError):
+        return sum(database.open_table(name).count_rows() for name in _olds(database, fingerprint))
+
+
+def rebuild(place: str, encoder: Encoder, report: Report | None = None) -> Iterator[int]:
+    """Looks at every picture again; yields how many each batch had.
+
+    The new table grows beside the old one, which goes when all is done: a run that was stopped goes on
+    where it was. Let nothing else write to the gallery meanwhile.
+
+    A picture whose file cannot be read is looked at as its thumbnail, and noted in the report. One that
+    fails altogether is left out of the gallery and in the report; it is kept aside for the next rebuild.
+    Raises GalleryError where the place cannot be read or written.
+    """
+    report = Report() if report is None else report
+    if connect(place) is None:
+        raise GalleryError(no_gallery(place))
+    database = connect_to_write(place)
+    with explained(place, ValueError):
+        olds = _olds(database, encoder.fingerprint)
+    if not olds:
+        return
+    new = begin(place, database, encoder.fingerprint, encoder.dim_latents)
+    there = set(new.whole(["id"])["id"].to_pylist())
+    for name in olds:
+        with explained(place, ValueError):
+            old = Gallery(place, name, database.open_table(name))
+        for part in old.batches(KEPT, BATCH):
+            rows = [row for row in part.to_pylist() if row["id"] not in there]
+            made, failed = _looked_at_again(rows, encoder, report)
+            new.add(made)
+            if name == LEFT_OUT_TABLE:
+                old.remove([row["id"] for row in part.to_pylist() if row["id"] not in failed])
+            elif failed:
+                _keep_aside(place, database, [row for row in rows if row["id"] in failed])
+            yield len(part)
+        old.wait()
+        if name != LEFT_OUT_TABLE or not len(old):
+            with explained(place, ValueError):
+                database.drop_table(name)
+    new.tidy()
+
+
+def _olds(database: DBConnection, fingerprint: str) -> list[str]:
+    names = table_names(database)
+    return [name for name in names if name == LEFT_OUT_TABLE] + other_tables(names, fingerprint)
+
+
+def _looked_at_again(rows: list[dict], encoder: Encoder, report: Report) -> tuple[list[Row], set[str]]:
+    """The rows with new latents, and the ids of those that failed."""
+    pixels = each(lambda some: [_pixels(row, encoder, report) for row in some], rows)
+    seen = [(row, one) for row, one in zip(rows, pixels, strict=True) if isinstance(one, Pixels)]
+    results = iter(each(lambda some: [*encoder.embed_images([one.image for _, one in some])], seen))
+    made, failed = [], set()
+    for row, one in zip(rows, pixels, strict=True):
+        latent = next(results) if isinstance(one, Pixels) else one
+        if isinstance(latent, np.ndarray) and np.isfinite(latent).all():
+            made.append(Row(**row, latent=latent))
+        else:
+            error = MediaError(f"{row['name']} has an embedding that is not finite; take other weights")
+            report.leave_out(row["name"], latent if isinstance(latent, Exception) else error)
+            failed.add(row["id"])
+    return made, failed
+
+
+def _pixels(row: dict, encoder: Encoder, report: Report) -> Pixels:
+    pixels, why_not = picture_of(row, encoder.media_limits)
+    if why_not is not None:
+        report.noted.append((row["name"], f"{why_not}: its thumbnail was taken"))
+    return pixels
+
+
+def _keep_aside(place: str, database: DBConnection, rows: list[dict]) -> None:
+    form = pa.schema([field for field in schema(1) if field.name in KEPT])
+    with explained(place, ValueError):
+        table = create(database, LEFT_OUT_TABLE, form)
+    batch = pa.Table.from_pylist(rows, form)
+    steadily(place, table, lambda table: insert_new(table, batch))
+
+
+TABLE, PICTURES = "metadata.parquet", "pictures"
+"""Names that the datasets library's ImageFolder reads, and `gallery add` too."""
+LEFT_OUT_FILE = "left_out.txt"
+COLUMNS = ["id", "name", "path", "original", "thumbnail", "caption", "added", "latent"]
+WRITTEN = ["file_name", "caption", "id", "name", "added", "latent"]
+
+
+def export(
+    gallery: Gallery, folder: Path, ids: Sequence[str] | None = None, report: Report | None = None
+) -> Iterator[int]:
+    """Writes all pictures, or those of some ids, into an empty or new folder; yields how many of each batch
+    were written.
+
+    The folder is there when all is written, and never in part. Of a picture whose file has gone the
+    thumbnail is written, and noted in the report; one that fails altogether is left out and in the report.
+    Raises GalleryError when something is in the folder, or it cannot be written.
+    """
+    report = Report() if report is None else report
+    with _told(folder):
+        empty = folder.exists()
+        if empty and any(folder.iterdir()):
+            raise GalleryError(f"{folder} is not empty; name a folder that is not there yet")
+        # within a folder that is there: it may be all that can be written
+        growing = (folder if empty else folder.absolute().parent) / f".{folder.name}-{uuid4().hex[:8]}"
+        (growing / PICTURES).mkdir(parents=True)
+    try:
+        yield from _write(gallery, growing, folder, ids, report)
+        with _told(folder):
+            if not empty:
+                growing.rename(folder)
+            else:
+                for part in sorted(growing.iterdir(), reverse=True):
+                    part.rename(folder / part.name)
+    finally:
+        shutil.rmtree(growing, ignore_errors=True)
+
+
+def export_zip(gallery: Gallery, path: Path, ids: Sequence[str]) -> None:
+    """A ZIP archive of a few pictures and the table of the rest, which is there when it is whole. Those that
+    are left out stand in it too, in a text file with the reasons.
+
+    Raises GalleryError when it would hold none of them, and when it cannot be written.
+    """
+    growing, report = path.with_name(f"{path.name}.part"), Report()
+    with TemporaryDirectory() as folder, _told(path):
+        there = gallery.names(ids)
+        if not sum(export(gallery, Path(folder), ids, report)):
+            reasons = "; ".join(why for _, why in report.unreadable)
+            raise GalleryError(reasons or "none of these pictures is in the gallery any more; search again")
+        lines = [f"{id} is not in the gallery any more" for id in ids if id not in there]
+        lines += [f"{name}: {why}" for name, why in report.unreadable]
+        if lines:
+            Path(folder, LEFT_OUT_FILE).write_text("\n".join([*lines, ""]), encoding="utf-8")
+        try:
+            with zipfile.ZipFile(growing, "w") as archive:  # uncompressed: pictures hardly shrink
+                for file in sorted(Path(folder).rglob("*")):
+                    if file.is_file():
+                        archive.write(file, file.relative_to(folder))
+            growing.replace(path)
+        finally:
+            growing.unlink(missing_ok=True)
+
+
+def _write(
+    gallery: Gallery, growing: Path, folder: Path, ids: Sequence[str] | None, report: Report
+) -> Iterator[int]:
+    """folder: what messages call it."""
+    form = schema(gallery.dim_latents)
+    written = [pa.field("file_name", pa.string()), *(form.field(name) for name in WRITTEN[1:])]
+    with _told(folder), pa.parquet.ParquetWriter(growing / TABLE, pa.schema(written)) as writer:
+        for part in gallery.batches(COLUMNS, ids=ids):
+            names = [_write_picture(growing, row, report) for row in part.select(COLUMNS[:5]).to_pylist()]
+            table = part.append_column(written[0], pa.array(names, pa.string())).select(WRITTEN)
+            table = table.filter(table["file_name"].is_valid())
+            writer.write_table(table.cast(writer.schema))
+            yield len(table)
+
+
+def _write_picture(growing: Path, row: dict, report: Report) -> str | None:
+    """Its name in the folder; None where it is left out. Raises OSError where it cannot be written."""
+    try:
+        data, suffix, why_not = _picture_file(row)
+    except Exception as error:  # whatever kind it is, it is told
+        report.unreadable.append((row["name"], why(row["name"], error)))
+        return None
+    if why_not is not None:
+        report.noted.append((row["name"], f"{why_not}: its thumbnail was taken"))
+    name = f"{PICTURES}/{row['id']}.{suffix}"
+    (growing / name).write_bytes(data)
+    return name
+
+
+def _picture_file(row: dict) -> tuple[bytes, str, str | None]:
+    """The picture's file, how its name ends, and why it is the thumbnail's, if it is."""
+    why_not = None
+    try:
+        data = original_of(row)
+        return data, _suffix(data, row["name"]), None
+    except Exception as error:
+        why_not = why_of_original(row, error)
+    return row["thumbnail"], _suffix(row["thumbnail"], row["name"]), why_not
+
+
+def _suffix(data: bytes, name: str) -> str:
+    kind = kind_of(data[:HEAD_BYTES])
+    if kind is None or kind.moving:
+        raise MediaError(f"{name} holds no picture any more; remove it, and add the file again")
+    return {"JPEG": "jpg"}.get(kind.name, kind.name.lower())
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise GalleryError(
+            f"{folder} cannot be written ({error.strerror or error}); name another folder, or free some space"
+        ) from error

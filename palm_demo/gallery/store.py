@@ -1,0 +1,217 @@
+"""A gallery: one LanceDB table of pictures, in a folder, in memory or on S3."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from palm_demo.errors import GalleryError
+from palm_demo.gallery import index
+from palm_demo.gallery.lance import insert_new, local_folder, one_of, steadily
+from palm_demo.gallery.pictures import original_of
+from palm_demo.gallery.rows import EVERYTHING, SHOWN, Filters, Hit, Item, Row, as_hits, as_item, as_table
+
+if TYPE_CHECKING:
+    from lancedb.table import Table
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+LOOKED_AFTER = 8
+"""Writes after which a gallery looks whether it is to be tidied."""
+
+
+class Gallery:
+    """Pictures, what is said of them, and their unit latents, searched by cosine.
+
+    Every write is whole or not there at all, and other processes see it at once. Many threads and processes
+    may use one gallery: a write that loses a race is made again. What a write did is never told as failed
+    because of what comes after it: tidying is done in the background, and put off when it fails.
+    """
+
+    def __init__(self, place: str, fingerprint: str, table: Table):
+        """See `palm_demo.gallery.opening`."""
+        self.place, self.fingerprint, self._table = place, fingerprint, table
+        self._writes, self._tidying = 0, threading.Lock()
+
+    @property
+    def table(self) -> Table:
+        """As it is now, whoever wrote to it last."""
+        return self._now(lambda table: table)
+
+    def __len__(self) -> int:
+        return self._now(lambda table: table.count_rows())
+
+    @property
+    def indexed(self) -> bool:
+        """Whether it has grown so much that its latents have an index."""
+        return self._now(index.has_latents)
+
+    @property
+    def dim_latents(self) -> int:
+        """Numbers of a latent."""
+        return self._table.schema.field("latent").type.list_size
+
+    def add(self, rows: Sequence[Row]) -> list[str]:
+        """Writes rows, all at once, but for those whose id is there already; the ids that were new.
+
+        Raises GalleryError when none of them was written.
+        """
+        if not rows:
+            return []
+        batch = as_table(rows, self._table.schema)
+        try:
+            count = self._now(lambda table: insert_new(table, batch))
+        except GalleryError:
+            # a commit whose answer got lost: what the table has decides, not the error
+            if not (written := self._written(rows)):
+                raise
+            return written
+        self._count_write()
+        if count in (0, len(rows)):
+            return [row.id for row in rows[:count]]
+        return self._written(rows)
+
+    def remove(self, ids: Sequence[str]) -> int:
+        """Takes pictures out; how many there were of these ids."""
+        if not ids:
+            return 0
+        removed = self._now(lambda table: table.delete(one_of(ids)).num_deleted_rows)
+        self._count_write()
+        return removed
+
+    def tidy(self) -> None:
+        """Brings the indices up to date and small files together, lets go of earlier versions; nothing
+        where another process is about it. Raises GalleryError where the place cannot be written."""
+        with index.alone(local_folder(self.place)) as alone:
+            if alone:
+                self._now(index.tidy)
+
+    def tidy_when_due(self) -> None:
+        """Begins to tidy in the background, where it is time and nobody is about it. The process ends after
+        that; whatever goes wrong is put off to the next time."""
+        if self._tidying.acquire(blocking=False):
+            threading.Thread(target=self._tidy_quietly, name="tidying").start()
+
+    def wait(self) -> None:
+        """Returns when no tidying of this gallery runs in the background."""
+        with self._tidying:
+            return
+
+    def _tidy_quietly(self) -> None:
+        try:
+            if self._now(lambda table: index.untidy(table, self._files)):
+                self.tidy()
+        except Exception as error:  # nobody waits for this: what is not done now is done another time
+            logger.info("tidying was put off (%s)", type(error).__name__)
+        finally:
+            self._tidying.release()
+
+    def _count_write(self) -> None:
+        self._writes += 1
+        if self._writes % LOOKED_AFTER == 0:
+            self.tidy_when_due()
+
+    def nearest(self, latent: np.ndarray, k: int, filters: Filters = EVERYTHING) -> list[Hit]:
+        """The k pictures nearest to a unit latent (d,), best first; all of them if k is more."""
+
+        def find(table: Table) -> pa.Table:
+            query = table.search(latent, "latent", "vector")
+            return _found(query, index.REFINED * k, filters, "_distance")
+
+        # LanceDB's own refining reads the latents once more, which takes a good part of a search
+        return sorted(as_hits(self._now(find), latent), key=lambda hit: -hit.score)[:k]
+
+    def matching(self, latent: np.ndarray, words: str, k: int, filters: Filters = EVERYTHING) -> list[Hit]:
+        """The k best pictures by two rankings, nearness to a latent and full text search of the
+        captions, joined by reciprocal ranks (Cormack et al. 2009). Their scores are cosines still."""
+        from lancedb.query import MatchQuery
+
+        def find(table: Table) -> pa.Table:
+            query = table.search(vector_column_name="latent", query_type="hybrid")
+            query = query.vector(latent).text(MatchQuery(words, "caption")).refine_factor(index.REFINED)
+            return _found(query, k, filters)
+
+        return as_hits(self._now(find), latent)
+
+    def sample(self, count: int, seed: int | None = None) -> list[Item]:
+        """Some pictures of the gallery, all of them if there are no more."""
+
+        def some(table: Table) -> list[dict]:
+            there = table.count_rows()
+            places = random.Random(seed).sample(range(there), min(count, there))
+            return table.take_offsets(places).select(SHOWN).to_arrow().to_pylist() if places else []
+
+        return [as_item(row) for row in self._now(some)]
+
+    def original(self, id: str) -> bytes:
+        """The picture file itself. Raises GalleryError for an unknown id and a file that has gone."""
+        for row in self._rows([id], ["id", "name", "path", "original"]).to_pylist():
+            return original_of(row)
+        raise GalleryError(f"there is no picture {id!r:.40} in the gallery; it may have been removed")
+
+    def names(self, ids: Sequence[str]) -> dict[str, str]:
+        """Id -> name, of those that are there."""
+        if not ids:
+            return {}
+        found = self._rows(ids, ["id", "name"])
+        return dict(zip(found["id"].to_pylist(), found["name"].to_pylist(), strict=True))
+
+    def latents(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
+        """Id -> unit latent (d,), of those that are there."""
+        if not ids:
+            return {}
+        found = self._rows(ids, ["id", "latent"]).to_pylist()
+        return {row["id"]: np.array(row["latent"], np.float32) for row in found}
+
+    def whole(self, columns: Sequence[str]) -> pa.Table:
+        """Small columns of all rows at once."""
+        return self._now(lambda table: table.search().select(list(columns)).to_arrow())
+
+    def batches(
+        self, columns: Sequence[str], size: int = 256, ids: Sequence[str] | None = None
+    ) -> Iterator[pa.Table]:
+        """Rows in parts, some of their columns: all of them, or those of some ids.
+
+        Which rows is settled at the start; those that are removed meanwhile are left out.
+        """
+        ids = self.whole(["id"])["id"].to_pylist() if ids is None else ids
+        for start in range(0, len(ids), size):
+            part = self._rows(ids[start : start + size], columns)
+            if len(part):
+                yield part
+
+    def _rows(self, ids: Sequence[str], columns: Sequence[str]) -> pa.Table:
+        wanted = one_of(ids)
+        return self._now(lambda table: table.search().where(wanted).select([*columns]).to_arrow())
+
+    def _written(self, rows: Sequence[Row]) -> list[str]:
+        """Ids of the rows that are there as they were to be written, and not as another wrote them."""
+        found = self._rows([row.id for row in rows], ["id", "name", "added"]).to_pylist()
+        there = {(row["id"], row["name"], row["added"]) for row in found}
+        return [row.id for row in rows if (row.id, row.name, row.added) in there]
+
+    def _now(self, operation: Callable[[Table], T]) -> T:
+        return steadily(self.place, self._table, operation)
+
+    @property
+    def _files(self) -> Path | None:
+        folder = local_folder(self.place)
+        return None if folder is None else folder / f"{self._table.name}.lance"
+
+
+def _found(query, count: int, filters: Filters, *ranked: str) -> pa.Table:
+    """The first rows of what a query finds. ranked: the column that it is ordered by, if it has to be
+    asked for."""
+    query = query.distance_type("cosine").nprobes(index.PROBES)
+    wanted = filters.expression()
+    query = query if wanted is None else query.where(wanted)
+    return query.select([*SHOWN, "latent", *ranked]).limit(count).to_arrow()

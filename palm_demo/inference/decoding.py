@@ -1,0 +1,181 @@
+"""Decoding in steps: prompts in, one id per row and step out, and text as it comes."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from palm_demo.concurrency import piece
+from palm_demo.inference.sampling import Sampler
+from palm_demo.inference.settings import Sampling
+from palm_demo.models.lora import Scope
+from palm_demo.models.palm import PaLM
+from palm_demo.models.tokenizers import Words
+
+Prefill = Callable[[Tensor, Sequence[int], int], tuple[Tensor, Any]]
+"""(b, n) ids padded on the right, lengths, capacity -> logits (b, vocab), cache."""
+
+Extend = Callable[[Tensor, Any], Tensor]
+"""(b,) ids, cache -> logits (b, vocab); the cache moves on."""
+
+
+class Row:
+    """One text in the making: its prompt, what has been drawn, and whether it has ended.
+
+    It ends with its first new `eos_id`, which is not given out (one in the prompt does not count),
+    or with the last of `max_new_tokens`.
+    """
+
+    def __init__(self, prompt: Sequence[int], sampler: Sampler, max_new_tokens: int, eos_id: int):
+        self.history = list(prompt)
+        self.sampler, self.eos_id = sampler, eos_id
+        self.remaining = max_new_tokens
+        self.ended = max_new_tokens < 1
+
+    @property
+    def last(self) -> int:
+        return self.history[-1]
+
+    def draw(self, logits: Tensor) -> int | None:
+        """(vocab,) logits -> the next id, or None where the text ends instead."""
+        token_id = self.sampler(logits, self.history)
+        if token_id == self.eos_id:
+            self.ended = True
+            return None
+        self.history.append(token_id)
+        self.remaining -= 1
+        self.ended = self.remaining == 0
+        return token_id
+
+
+def stream_ids(
+    prefill: Prefill,
+    extend: Extend,
+    prompts: Sequence[Sequence[int]],
+    samplers: Sequence[Sampler],
+    max_new_tokens: int,
+    eos_id: int,
+    device: torch.device,
+    cancelled: threading.Event | None = None,
+) -> Iterator[list[int | None]]:
+    """Rows that begin together: one list per step, each row's new id, or None once it has ended.
+
+    All end as soon as `cancelled` is set.
+    """
+    lengths = [len(prompt) for prompt in prompts]
+    rows = [
+        Row(prompt, sampler, max_new_tokens, eos_id)
+        for prompt, sampler in zip(prompts, samplers, strict=True)
+    ]
+    ids = torch.zeros(len(prompts), max(lengths), dtype=torch.long)
+    for place, prompt in enumerate(prompts):
+        ids[place, : len(prompt)] = torch.tensor(prompt)
+    logits, cache = quietly(prefill, ids.to(device), lengths, max(lengths) + max_new_tokens)
+    while cancelled is None or not cancelled.is_set():
+        new = [None if row.ended else row.draw(logits[place]) for place, row in enumerate(rows)]
+        if all(token_id is None for token_id in new):
+            return
+        yield new
+        if all(row.ended for row in rows):
+            return
+        following = [eos_id if row.ended else row.last for row in rows]
+        logits = quietly(extend, torch.tensor(following, device=device), cache)
+
+
+def quietly(function: Callable, *arguments: Any) -> Any:
+    """A pass of a model in its turn and in inference mode, and only for the call: a generator must not leave
+    either to whoever it yields to."""
+    with piece(), torch.inference_mode():
+        return function(*arguments)
+
+
+class Waiting(str):
+    """An empty delta of a text that waits for a row: all its reader learns is its place in line."""
+
+    place: int
+    """1: next."""
+
+    def __new__(cls, place: int) -> "Waiting":
+        delta = super().__new__(cls)
+        delta.place = place
+        return delta
+
+
+def text_deltas(ids: Iterable[int], tokenizer: Words, stop: Sequence[str] = ()) -> Iterator[str]:
+    """Text deltas that together are the decoded ids up to the first stop string, without it.
+
+    What may be the beginning of a stop string is held back until that is known.
+    """
+    stops = [s for s in stop if s]
+    held = ""
+    for delta in tokenizer.decode_stream(ids):
+        held += delta
+        found = [at for at in (held.find(s) for s in stops) if at >= 0]
+        if found:
+            if held[: min(found)]:
+                yield held[: min(found)]
+            return
+        keep = max((_overlap(held, s) for s in stops), default=0)
+        if len(held) > keep:
+            yield held[: len(held) - keep]
+            held = held[len(held) - keep :]
+    if held:
+        yield held
+
+
+def _overlap(text: str, stop: str) -> int:
+    """How many characters at the end of the text begin the stop string."""
+    longest = min(len(text), len(stop) - 1)
+    return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor there; a GPU may still be fetching it while this process goes on."""
+    if device.type != "cuda" or tensor.device.type != "cpu":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def to_cpu(tensor: Tensor) -> Tensor:
+    """The tensor here, when it has come. torch keeps pinned pages for the next one of the size."""
+    if tensor.device.type != "cuda":
+        return tensor.cpu()
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor)
+
+
+def generate_ids(
+    palm: PaLM,
+    ids: Tensor,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    repetition_penalty: float = 1.0,
+    seed: int | None = None,
+    eos_id: int | None = None,
+    scopes: Sequence[Scope] | None = None,
+) -> Tensor:
+    """(b, n) ids -> (b, new) ids after them, greedy by default.
+
+    The settings are those of `Sampling`.
+
+    Row `i` draws with seed + i. A row ends with its first new `eos_id` and is filled up with more
+    of it; `new` is less than `max_new_tokens` when all rows have ended.
+    """
+    seeds = [None if seed is None else seed + row for row in range(len(ids))]
+    samplings = [Sampling(temperature, top_k, top_p, repetition_penalty, own) for own in seeds]
+    ended = -1 if eos_id is None else eos_id
+    steps = stream_ids(
+        partial(palm.prefill, scopes=scopes),
+        palm.extend,
+        ids.tolist(),
+        [Sampler(sampling, banned=()) for sampling in samplings],
+        max_new_tokens,
+        ended,
+        ids.device,
+    )
+    new = [[ended if i is None else i for i in step] for step in steps]
+    return torch.tensor(new, dtype=ids.dtype, device=ids.device).reshape(-1, len(ids)).T

@@ -1,0 +1,119 @@
+"""From text and media to ids: where the marks stand, how many there are, and what stands around them."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain, repeat
+
+from palm_demo.errors import PromptError
+from palm_demo.models.tokenizers import MEDIA, OpenFlamingoTokenizer, Tokenizer
+
+Encode = Callable[[str, Tokenizer, Sequence[int]], list[int]]
+"""A text with marks, the tokenizer, how many pictures stand at each mark (1 where it is not said) -> ids."""
+
+
+def encode_interleaved(text: str, tokenizer: Tokenizer, pictures: Sequence[int] = ()) -> list[int]:
+    """Ids of a text in which each `<media>` mark becomes the media token, for each picture once."""
+    ids: list[int] = []
+    for index, (piece, count) in enumerate(_pieces(text, pictures)):
+        ids += [tokenizer.media_id] * count if index else []
+        ids += tokenizer.encode(piece)
+    return ids
+
+
+def encode_chunks(text: str, tokenizer: OpenFlamingoTokenizer, pictures: Sequence[int] = ()) -> list[int]:
+    """The same as OpenFlamingo learned it: no spaces around marks, and what was said of one picture ends
+    before the next one's mark, as an example does. Pictures at one mark are examples with nothing said."""
+    ids: list[int] = []
+    for index, (piece, count) in enumerate(_pieces(text, pictures)):
+        said = index > 1 and ids[-1] != tokenizer.media_id
+        ids += [tokenizer.eos_id] if said else []
+        marks = [tokenizer.media_id, tokenizer.eos_id] * count if index else []
+        ids += marks[:-1]
+        ids += tokenizer.encode(piece.strip())
+    return ids
+
+
+def _pieces(text: str, pictures: Sequence[int]) -> list[tuple[str, int]]:
+    """What stands between marks, each with the pictures of the mark before it; the first has none."""
+    return list(zip(text.split(MEDIA), chain([0], pictures, repeat(1)), strict=False))
+
+
+@dataclass(frozen=True)
+class PromptForm:
+    """How texts look that a Flamingo learned from. question, answer, caption: what stands before each, with
+    the space after it where there is one. lower: whether questions were in lower case. stops: before which an
+    answer ends, where a model that has said enough goes on with an example of its own."""
+
+    question: str
+    answer: str
+    caption: str
+    lower: bool
+    encode: Encode
+    stops: tuple[str, ...] = ()
+
+    def asked(self, question: str) -> str:
+        """A bare question in this form."""
+        question = question.strip().lower() if self.lower else question.strip()
+        return f"{self.question}{question} {self.answer}".rstrip()
+
+    def worded(self, text: str) -> str:
+        """A text of the picture world, which is in our form, in this one."""
+        words = {"question": self.question, "answer": self.answer, "caption": self.caption}
+        return re.sub(r"\b(question|answer|caption): ?", lambda found: words[found[1]], text).rstrip()
+
+    def has(self, text: str) -> bool:
+        """Whether a text is in this form, or in a part of it."""
+        return any(word.strip() in text for word in (self.question, self.answer, self.caption))
+
+    @property
+    def gap(self) -> str:
+        """Between a form and what is said in it."""
+        return " " if self.answer.endswith(" ") else ""
+
+
+OURS = PromptForm("question: ", "answer: ", "caption: ", lower=True, encode=encode_interleaved)
+OPENFLAMINGO = PromptForm(
+    "Question:",
+    "Short answer:",
+    "Output:",
+    lower=False,
+    encode=encode_chunks,
+    stops=("Output:", "Question:", "Short answer:", "Answer:"),
+)
+
+
+def check_media_count(prompt: str, media: int) -> None:
+    """Raises PromptError, with both counts and the remedy, unless each mark has its medium."""
+    marks = prompt.count(MEDIA)
+    if marks == media:
+        return
+    counts = f"the prompt has {_many(marks, MEDIA + ' mark')} but {_many(media, 'medium', 'media')}"
+    if marks > media:
+        raise PromptError(f"{counts} attached; attach {marks - media} more or remove marks")
+    raise PromptError(f"{counts} attached; add {media - marks} more {MEDIA} or remove media")
+
+
+def _many(count: int, one: str, several: str | None = None) -> str:
+    return f"{count} {one if count == 1 else several or one + 's'}"
+
+
+def check_length(tokens: int, new_tokens: int, context: int) -> None:
+    """Raises PromptError when prompt and answer together would outgrow the model's context."""
+    if tokens + new_tokens > context:
+        raise PromptError(
+            f"the prompt has {tokens} tokens and {new_tokens} new ones are asked for, but the model "
+            f"reads {context} in all; shorten the prompt by {tokens + new_tokens - context} tokens "
+            "or ask for fewer"
+        )
+
+
+BEGINNINGS = ("a ", "an ", "the ", "two ", "three ", "four ", "five ")
+
+
+def label_text(label: str) -> str:
+    """The label with an article, unless it has one or a number."""
+    label = label.lower()
+    if label.startswith(BEGINNINGS):
+        return label
+    return f"{'an' if label[0] in 'aeiou' else 'a'} {label}"

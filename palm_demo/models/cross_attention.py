@@ -1,0 +1,162 @@
+"""Cross-attention from text to pictures: Flamingo's gated layers and MaMMUT's parallel ones.
+
+Keys and values depend on the pictures alone, so each bridge makes them once per request
+(`keys_values`) and reads them at every step (`forward`).
+
+Letters: `b` batch, `n` text tokens, `m` picture tokens, `h` heads, `d` head width.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, reduce, repeat
+from einops_exts import rearrange_many
+from torch import Tensor, nn
+
+from palm_demo.models.attention import attend_visible, attention_weights
+from palm_demo.models.cpu_linear import Projection
+from palm_demo.models.layers import BiasedLayerNorm, LayerNorm, SwiGLU
+
+MediaRule = Callable[[Tensor, Tensor], Tensor]
+"""(text_time, media_time) -> bool: may text at this time see that medium?"""
+
+MEDIA_RULES: dict[str, tuple[MediaRule, ...]] = {
+    "immediate": (torch.eq,),
+    "all": (torch.ge,),
+    "both": (torch.ge, torch.eq),
+}
+"""What a bridge shows to text: only the medium right before it (section 3.1.3), or all before it; or the
+one to half of its heads and the other to the rest. By the one a text learns what its own picture is, by
+the other it finds a thing among several."""
+
+
+def visible_media(rule: str, times: Tensor, media: int, latents: int, heads: int) -> Tensor:
+    """(b, heads, n, media x latents) bool; 1 in place of the heads where all see the same.
+
+    times: (b, n), how many media stand at or before each token. latents: of a medium.
+    """
+    numbers = torch.arange(1, media + 1, device=times.device)
+    media_times = repeat(numbers, "t -> (t m)", m=latents)
+    text_times = rearrange(times, "b n -> b n 1")
+    shown = torch.stack([may_see(text_times, media_times) for may_see in MEDIA_RULES[rule]], dim=1)
+    rules = shown.shape[1]
+    return shown if rules == 1 else repeat(shown, "b r n m -> b (r h) n m", h=heads // rules)
+
+
+KeysValues = tuple[Tensor, Tensor]
+"""(b, h, m, d) twice; h is 1 where all heads share them."""
+
+
+class CrossAttention(nn.Module):
+    """Queries from text, keys and values from a context of its own width.
+
+    kv_heads: `heads` for a key and value per head, 1 for one shared by all (multi-query).
+    """
+
+    def __init__(self, dim: int, dim_context: int, heads: int, kv_heads: int, dim_head: int):
+        super().__init__()
+        if kv_heads not in (1, heads):
+            raise ValueError(f"kv_heads is {kv_heads}; it can be 1 or the number of heads, {heads}")
+        self.heads, self.kv_heads = heads, kv_heads
+        self.scale = dim_head**-0.5
+        self.to_q = Projection(dim, heads * dim_head)
+        self.to_kv = nn.Linear(dim_context, 2 * kv_heads * dim_head, bias=False)
+        self.to_out = Projection(heads * dim_head, dim)
+
+    def keys_values(self, context: Tensor) -> KeysValues:
+        """(b, m, dim_context) -> keys and values."""
+        halves = self.to_kv(context).chunk(2, dim=-1)
+        keys, values = rearrange_many(halves, "b m (h d) -> b h m d", h=self.kv_heads)
+        return keys, values
+
+    def forward(self, x: Tensor, keys_values: KeysValues, visible: Tensor | None = None) -> Tensor:
+        """(b, n, dim) -> (b, n, dim). visible: bool, broadcastable to (b, h, n, m); None where all may
+        be seen."""
+        queries = self._queries(x)
+        keys, values = (t.expand(-1, self.heads, -1, -1) for t in keys_values)
+        if visible is None:
+            out = F.scaled_dot_product_attention(queries, keys, values, scale=self.scale)
+        else:
+            out = attend_visible(queries, keys, values, visible, self.scale)
+        (out,) = rearrange_many((out,), "b h n d -> b n (h d)")
+        return self.to_out(out)
+
+    def weights(self, x: Tensor, keys_values: KeysValues, visible: Tensor) -> Tensor:
+        """What `forward` weighs the values with: (b, h, n, m)."""
+        return attention_weights(self._queries(x), keys_values[0], visible, self.scale)
+
+    def _queries(self, x: Tensor) -> Tensor:
+        (queries,) = rearrange_many((self.to_q(x),), "b n (h d) -> b h n d", h=self.heads)
+        return queries
+
+
+def feed_forward(dim: int) -> nn.Sequential:
+    """Norm, GELU feed-forward without biases, four times as wide inside: Flamingo's, in the
+    resampler and the bridges."""
+    return nn.Sequential(
+        BiasedLayerNorm(dim),
+        Projection(dim, 4 * dim),
+        nn.GELU(),
+        Projection(4 * dim, dim),
+    )
+
+
+class GatedCrossAttention(nn.Module):
+    """Flamingo's GATED XATTN-DENSE (section 3.1.2): both gates start shut, so the language
+    model starts out as it was. Text that sees no media still goes through the feed-forward."""
+
+    def __init__(self, dim: int, dim_media: int, heads: int, dim_head: int):
+        super().__init__()
+        self.norm = BiasedLayerNorm(dim)
+        self.attention = CrossAttention(dim, dim_media, heads, heads, dim_head)
+        self.attention_gate = nn.Parameter(torch.zeros(1))
+        self.ff = feed_forward(dim)
+        self.ff_gate = nn.Parameter(torch.zeros(1))
+
+    def keys_values(self, media: Tensor) -> KeysValues:
+        return self.attention.keys_values(media)
+
+    def forward(self, x: Tensor, keys_values: KeysValues, visible: Tensor) -> Tensor:
+        """(b, n, dim) -> (b, n, dim). visible: bool, broadcastable to (b, h, n, m); what sees
+        nothing hears nothing."""
+        heard = self.attention(self.norm(x), keys_values, visible)
+        x = x + heard * self.attention_gate.tanh()
+        return x + self.ff(x) * self.ff_gate.tanh()
+
+    def weights(self, x: Tensor, keys_values: KeysValues, visible: Tensor) -> Tensor:
+        """Where each head of each token looks, (b, h, n, m); a row's sum is 1, or 0 where it sees nothing."""
+        return self.attention.weights(self.norm(x), keys_values, visible)
+
+
+class ShutWithoutMedia(GatedCrossAttention):
+    """The same, but rows in which nothing sees any media pass as they are: text alone stays the
+    language model's, in company as on its own."""
+
+    def forward(self, x: Tensor, keys_values: KeysValues, visible: Tensor) -> Tensor:
+        if not visible.shape[-1]:
+            return x
+        has_media = reduce(visible, "b h n m -> b 1 1", "max")
+        return torch.where(has_media, super().forward(x, keys_values, visible), x)
+
+
+class ParallelCrossAttention(nn.Module):
+    """MaMMUT's cross-attention with a feed-forward beside it, as in the parallel block."""
+
+    def __init__(self, dim: int, heads: int, kv_heads: int, dim_head: int, ff_mult: int):
+        super().__init__()
+        self.norm = LayerNorm(dim)
+        self.attention = CrossAttention(dim, dim, heads, kv_heads, dim_head)
+        self.ff = nn.Sequential(
+            Projection(dim, 2 * dim * ff_mult),
+            SwiGLU(),
+            Projection(dim * ff_mult, dim),
+        )
+
+    def keys_values(self, memory: Tensor) -> KeysValues:
+        return self.attention.keys_values(memory)
+
+    def forward(self, x: Tensor, keys_values: KeysValues) -> Tensor:
+        """(b, n, dim) -> (b, n, dim)."""
+        normed = self.norm(x)
+        return x + self.attention(normed, keys_values) + self.ff(normed)

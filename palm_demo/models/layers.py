@@ -1,0 +1,254 @@
+"""The parts a decoder is built from: one idea of a paper per class.
+
+Norms read states of any dtype and give that of their weights.
+
+Letters: `b` batch, `n` new tokens, `m` visible tokens, `h` heads, `d` head width.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from palm_demo.models import packed_weights
+from palm_demo.models.cpu_linear import decodes, linear, linear_in_fp32, multiply_packed
+from palm_demo.models.packed_weights import PackedWeight
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation with a gain and no bias (PaLM, section 2)."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, x.shape[-1:], self.gamma.to(x.dtype)).to(self.gamma.dtype)
+
+
+class BiasedLayerNorm(nn.LayerNorm):
+    """The same with a bias, as in Flamingo's reference."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        gain, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+        return F.layer_norm(x, self.normalized_shape, gain, bias, self.eps).to(self.weight.dtype)
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square normalisation (Zhang & Sennrich 2019), as in Toolformer's PaLM."""
+
+    eps = 1e-8
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        root_mean_square = x.norm(dim=-1, keepdim=True) * x.shape[-1] ** -0.5
+        return (x / root_mean_square.clamp(min=self.eps) * self.gamma).to(self.gamma.dtype)
+
+
+class GELU(nn.Module):
+    """Feed-forward activation that reads one inner width."""
+
+    inner_widths = 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.gelu(x)
+
+
+class SwiGLU(nn.Module):
+    """Gated activation that reads two inner widths: values, then gates (Shazeer 2020)."""
+
+    inner_widths = 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        values, gates = x.chunk(2, dim=-1)
+        return F.silu(gates) * values
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """Turns queries and keys by their positions; computed once a pass, shared by all blocks.
+
+    Each tensor is (n, d), or (b, 1, n, d) where rows stand at different positions; fp32. Sines of
+    the first half of a head are negative.
+    """
+
+    query_cos: Tensor
+    query_sin: Tensor
+    key_cos: Tensor
+    key_sin: Tensor
+
+    def __call__(self, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """(b, h, n, d) queries and (b, 1, n, d) keys, turned, in their own dtypes."""
+        return (
+            _turn(queries, self.query_cos, self.query_sin),
+            _turn(keys, self.key_cos, self.key_sin),
+        )
+
+
+def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Each pair (one from either half of the head) by its angle."""
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin).to(x.dtype)
+
+
+class RoPE:
+    """Rotary position embedding (Su et al. 2021).
+
+    Holds no buffers: angles are made in fp32 from the positions of each pass, so neither a cast
+    of the model nor inference mode can spoil them.
+    """
+
+    base = 10_000.0
+
+    def __init__(self, dim_head: int):
+        self.dim_head = dim_head
+
+    def __call__(self, positions: Tensor) -> Rotation:
+        """(n,) or (b, n) absolute positions."""
+        cos, sin = self._circle(positions)
+        return Rotation(cos, sin, cos, sin)
+
+    def _circle(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        pairs = torch.arange(0, self.dim_head, 2, device=positions.device, dtype=torch.float32)
+        frequencies = 1.0 / self.base ** (pairs / self.dim_head)
+        angles = _per_head(positions).float() * frequencies
+        cos, sin = angles.cos(), angles.sin()
+        return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
+
+
+class XPos(RoPE):
+    """RoPE whose products decay with distance (Sun et al. 2022, section 2.3).
+
+    The reference centres the exponent on the middle of the sequence, which moves as a sequence
+    grows; absolute positions give the same products and can be cached.
+    """
+
+    def __init__(self, dim_head: int, scale_base: float = 512.0):
+        """scale_base: the larger, the slower products decay."""
+        super().__init__(dim_head)
+        self.scale_base = scale_base
+
+    def __call__(self, positions: Tensor) -> Rotation:
+        cos, sin = self._circle(positions)
+        pairs = torch.arange(0, self.dim_head, 2, device=positions.device, dtype=torch.float32)
+        decay = (pairs + 0.4 * self.dim_head) / (1.4 * self.dim_head)
+        scale = decay ** (_per_head(positions).float() / self.scale_base)
+        scale = torch.cat((scale, scale), dim=-1)
+        return Rotation(cos * scale, sin * scale, cos / scale, sin / scale)
+
+
+def _per_head(positions: Tensor) -> Tensor:
+    """(n,) -> (n, 1); (b, n) -> (b, 1, n, 1)."""
+    return positions[:, None] if positions.ndim == 1 else rearrange(positions, "b n -> b 1 n 1")
+
+
+class PlainQK(nn.Module):
+    """Queries and keys as they are; logits scaled by the root of the head width."""
+
+    def __init__(self, dim_head: int):
+        super().__init__()
+        self.softmax_scale = dim_head**-0.5
+
+    def forward(self, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+        return queries, keys
+
+
+class NormalizedQK(nn.Module):
+    """Unit queries and keys with learned gains, logits scaled by 8 (qk-norm, Henry et al. 2020).
+
+    softmax_scale: the reference names the factor 8 and then divides by the root of the head width all
+    the same; its weights want what they were trained with.
+    """
+
+    def __init__(self, dim_head: int, softmax_scale: float = 8.0):
+        super().__init__()
+        self.softmax_scale = softmax_scale
+        self.query_gain = nn.Parameter(torch.ones(dim_head))
+        self.key_gain = nn.Parameter(torch.ones(dim_head))
+
+    def forward(self, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+        return (
+            F.normalize(queries, dim=-1) * self.query_gain,
+            F.normalize(keys, dim=-1) * self.key_gain,
+        )
+
+
+class TiedHead(nn.Module):
+    """Logits by the embedding itself (PaLM, section 2: shared input-output embeddings).
+
+    A packed head has the embedding in a form for products, and the embedding itself lies in a file then, of
+    which lookups read the rows they want: what memory holds of it the system can take back.
+    """
+
+    _packed: tuple[tuple, PackedWeight] | None = None
+
+    def __init__(self, embedding: nn.Embedding):
+        super().__init__()
+        nn.init.normal_(embedding.weight, std=0.02)
+
+    def forward(self, states: Tensor, embedding: nn.Embedding) -> Tensor:
+        weight, packed = embedding.weight, self._packed
+        if packed is not None and packed[0] == _version(weight) and decodes(states, weight):
+            return multiply_packed(states, packed[1], dtype=torch.float32)
+        if states.dtype != torch.bfloat16:
+            return linear(states, weight)
+        return linear_in_fp32(states, weight)  # in bf16, logits around 5 would lie 0.03 apart
+
+    def pack_embedding_(self, embedding: nn.Embedding) -> None:
+        """Packs the embedding for products beside the table for lookups, where a processor gains by it."""
+        weight = embedding.weight
+        if self._packed is not None and self._packed[0] == _version(weight):
+            return
+        half = weight.dtype == torch.bfloat16
+        packed = packed_weights.pack_for_fp32_sums(weight) if half else packed_weights.pack(weight)
+        if packed is not None:
+            weight.requires_grad_(False).data = packed_weights.mapped(weight)
+        self._packed = packed and (_version(weight), packed)
+
+    def __getstate__(self) -> dict:
+        """For copies and pickles: a plain one."""
+        return {name: value for name, value in self.__dict__.items() if name != "_packed"}
+
+
+def _version(weight: Tensor) -> tuple:
+    """Which numbers a weight holds: that of another differs, and its own once it was changed."""
+    return weight.data_ptr(), weight.dtype, weight.device, None if weight.is_inference() else weight._version
+
+
+class BiasedHead(nn.Module):
+    """Logits by a projection of its own, with a bias, as in Toolformer's PaLM."""
+
+    def __init__(self, embedding: nn.Embedding):
+        super().__init__()
+        self.projection = nn.Linear(embedding.embedding_dim, embedding.num_embeddings)
+
+    def forward(self, states: Tensor, embedding: nn.Embedding) -> Tensor:
+        return self.projection(states)
+
+
+@dataclass(frozen=True)
+class Style:
+    """One published PaLM as a row of parts. Checkpoints store its name.
+
+    norm is made from the model's width, rotary and qk from the head's, head from the embedding.
+    """
+
+    name: str
+    norm: Callable[[int], nn.Module]
+    activation: Callable[[], nn.Module]
+    rotary: Callable[[int], RoPE]
+    qk: Callable[[int], nn.Module]
+    head: Callable[[nn.Embedding], nn.Module]
+
+
+TOOLFORMER = Style("toolformer", RMSNorm, GELU, RoPE, PlainQK, BiasedHead)
+RLHF = Style("rlhf", LayerNorm, SwiGLU, XPos, PlainQK, TiedHead)
+RLHF_QK_NORM = Style("rlhf-qk-norm", LayerNorm, SwiGLU, XPos, NormalizedQK, TiedHead)
+MULTIMODAL = Style("multimodal", LayerNorm, SwiGLU, RoPE, PlainQK, TiedHead)
+
+STYLES = {style.name: style for style in (TOOLFORMER, RLHF, RLHF_QK_NORM, MULTIMODAL)}

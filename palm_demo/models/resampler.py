@@ -1,0 +1,157 @@
+"""Many patch tokens into few: Flamingo's PerceiverResampler, MaMMUT's attention pooling."""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from einops_exts import rearrange_many
+from torch import Tensor, nn
+
+from palm_demo.models.attention import attention_weights
+from palm_demo.models.cross_attention import CrossAttention, feed_forward
+from palm_demo.models.layers import LayerNorm
+
+
+class PerceiverAttention(nn.Module):
+    """Latents look at the media and at themselves (Flamingo, figure 5)."""
+
+    def __init__(self, dim: int, heads: int, dim_head: int):
+        super().__init__()
+        self.heads, self.scale = heads, dim_head**-0.5
+        self.norm_media = nn.LayerNorm(dim)
+        self.norm_latents = nn.LayerNorm(dim)
+        self.to_q = nn.Linear(dim, heads * dim_head, bias=False)
+        self.to_kv = nn.Linear(dim, 2 * heads * dim_head, bias=False)
+        self.to_out = nn.Linear(heads * dim_head, dim, bias=False)
+
+    def forward(self, media: Tensor, latents: Tensor) -> Tensor:
+        """(b, tokens, dim) media, (b, latents, dim) -> (b, latents, dim)."""
+        queries, keys, values = self._projected(media, latents)
+        out = F.scaled_dot_product_attention(queries, keys, values, scale=self.scale)
+        (out,) = rearrange_many((out,), "b h n d -> b n (h d)")
+        return self.to_out(out)
+
+    def weights(self, media: Tensor, latents: Tensor) -> Tensor:
+        """Where each head of each latent looks, at the media's tokens and then at the latents:
+        (b, h, latents, tokens + latents)."""
+        queries, keys, _ = self._projected(media, latents)
+        everywhere = torch.ones(1, dtype=torch.bool, device=keys.device)
+        return attention_weights(queries, keys, everywhere, self.scale)
+
+    def _projected(self, media: Tensor, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        media, latents = self.norm_media(media), self.norm_latents(latents)
+        keys, values = self.to_kv(torch.cat((media, latents), dim=1)).chunk(2, dim=-1)
+        return rearrange_many((self.to_q(latents), keys, values), "b n (h d) -> b h n d", h=self.heads)
+
+
+class PerceiverResampler(nn.Module):
+    """A fixed number of latents for each medium, however many patches and frames it has
+    (Flamingo, section 3.1.1)."""
+
+    def __init__(self, dim: int, depth: int, heads: int, dim_head: int, num_latents: int):
+        super().__init__()
+        self.latents = nn.Parameter(torch.randn(num_latents, dim))
+        self.layers = nn.ModuleList(
+            nn.ModuleList((PerceiverAttention(dim, heads, dim_head), feed_forward(dim))) for _ in range(depth)
+        )
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, media: Tensor) -> Tensor:
+        """(b, tokens, dim), one medium a row -> (b, latents, dim)."""
+        *_, latents = self._stages(media)
+        return self.norm(latents)
+
+    def weights(self, media: Tensor) -> list[Tensor]:
+        """Where each layer's latents look: (b, h, latents, tokens + latents) of each."""
+        met = zip(self.layers, self._stages(media), strict=False)  # nobody looks from the last stage
+        return [attention.weights(media, latents) for (attention, _), latents in met]
+
+    def _stages(self, media: Tensor) -> Iterator[Tensor]:
+        """(b, latents, dim) before the first layer and after each."""
+        latents = repeat(self.latents, "n d -> b n d", b=len(media))
+        yield latents
+        for attention, ff in self.layers:
+            latents = latents + attention(media, latents)
+            latents = latents + ff(latents)
+            yield latents
+
+
+class Unplaced(nn.Module):
+    """Media that do not know which of their text they are, and so may be any number."""
+
+    max_media = None
+
+    def to_patches(self, patches: Tensor, places: Tensor) -> Tensor:
+        return patches
+
+    def to_latents(self, latents: Tensor, places: Tensor) -> Tensor:
+        return latents
+
+
+class Placed(nn.Module):
+    """A learned vector for each place that a medium can have in its text."""
+
+    def __init__(self, positions: Tensor):
+        """positions: (media, dim), as they start."""
+        super().__init__()
+        self.positions = nn.Parameter(positions)
+
+    @property
+    def max_media(self) -> int:
+        return len(self.positions)
+
+
+class PlacedPatches(Placed):
+    """Which medium of its text it is, added to a medium's patches before they are resampled, as in
+    the reference."""
+
+    def __init__(self, max_media: int, dim: int):
+        super().__init__(torch.randn(max_media, dim))
+
+    def to_patches(self, patches: Tensor, places: Tensor) -> Tensor:
+        """(b, tokens, dim), one medium a row, and (b,) places from 0."""
+        return patches + rearrange(self.positions[places], "b d -> b 1 d")
+
+    def to_latents(self, latents: Tensor, places: Tensor) -> Tensor:
+        return latents
+
+
+class PlacedLatents(Placed):
+    """The same, added to the latents: the resampler need not carry it through, and the texts that
+    see all media must tell them apart."""
+
+    def __init__(self, max_media: int, dim: int):
+        super().__init__(torch.randn(max_media, dim) * 0.1)
+
+    def to_patches(self, patches: Tensor, places: Tensor) -> Tensor:
+        return patches
+
+    def to_latents(self, latents: Tensor, places: Tensor) -> Tensor:
+        """(b, latents, dim), one medium a row, and (b,) places from 0."""
+        return latents + rearrange(self.positions[places], "b d -> b 1 d")
+
+
+class AttentionPool(nn.Module):
+    """Learned queries read the patches: the first for contrast, the rest for captions
+    (MaMMUT as in the reference; CoCa, section 3.2).
+
+    kv_heads: 1 as in the reference, which leaves all heads one value of `dim_head`; or `heads`.
+    """
+
+    def __init__(
+        self, dim: int, dim_context: int, heads: int, kv_heads: int, dim_head: int, caption_queries: int
+    ):
+        super().__init__()
+        self.queries = nn.Parameter(torch.randn(1 + caption_queries, dim))
+        self.norm_queries = LayerNorm(dim)
+        self.norm_context = LayerNorm(dim_context)
+        self.attention = CrossAttention(dim, dim_context, heads, kv_heads, dim_head)
+        self.norm = LayerNorm(dim)
+
+    def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """(b, patches, dim_context) -> contrastive (b, dim), caption memory (b, queries, dim)."""
+        queries = self.norm_queries(repeat(self.queries, "n d -> b n d", b=len(patches)))
+        keys_values = self.attention.keys_values(self.norm_context(patches))
+        pooled = self.norm(self.attention(queries, keys_values))
+        return pooled[:, 0], pooled[:, 1:]

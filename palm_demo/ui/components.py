@@ -1,0 +1,161 @@
+"""Controls that tabs share: sampling settings, sources, and the warning about unfamiliar pictures."""
+
+import html
+import inspect
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import gradio as gr
+
+import palm_demo
+from palm_demo.inference.settings import TextSettings
+from palm_demo.media import Medium
+from palm_demo.session import STRANGE, Session
+from palm_demo.settings import Limits
+
+ANEW = -1
+"""The seed that stands for a new one each time."""
+
+SHARED = ("tokens", "temperature", "top_k", "top_p", "penalty", "seed")
+
+
+def sampling_controls(tab: str, limits: Limits, begin: TextSettings) -> list:
+    """An accordion; its components in the order of `sampling_settings`' arguments.
+
+    begin: what they are set to at first.
+    """
+    with gr.Accordion("Sampling settings", open=False, elem_id=f"{tab}-sampling"):
+        with gr.Row():
+            length = gr.Slider(
+                1,
+                limits.new_tokens,
+                begin.max_new_tokens,
+                step=1,
+                label="New tokens, at most",
+                elem_id=f"{tab}-length",
+            )
+            heat = gr.Slider(
+                0,
+                2,
+                begin.temperature,
+                step=0.05,
+                label="Temperature",
+                info="0 takes the likeliest",
+                elem_id=f"{tab}-heat",
+            )
+        with gr.Row():
+            top_k = gr.Slider(
+                0, 200, begin.top_k, step=1, label="Top k", info="0 keeps all tokens", min_width=200
+            )
+            top_p = gr.Slider(
+                0.05, 1, begin.top_p, step=0.05, label="Top p", info="1 keeps all tokens", min_width=200
+            )
+            penalty = gr.Slider(
+                1,
+                2,
+                begin.repetition_penalty,
+                step=0.05,
+                label="Repetition penalty",
+                info="1 is none",
+                min_width=200,
+            )
+        with gr.Row():
+            seed = gr.Number(  # an empty one becomes 0 as soon as it is seen
+                ANEW, precision=0, label="Seed", info=f"{ANEW}: a new one each time", elem_id=f"{tab}-seed"
+            )
+            stop = gr.Textbox(lines=1, max_lines=4, label="Stop at", info="Texts to end before, one a line")
+    return [length, heat, top_k, top_p, penalty, seed, stop]
+
+
+def shared_sampling(controls: list) -> dict:
+    """What a link may tell of them, by its name there: all but the words that a visitor wrote."""
+    return dict(zip(SHARED, controls, strict=False))
+
+
+def sampling_settings(
+    length: int,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    penalty: float,
+    seed: int | None,
+    stop: str | None,
+) -> dict:
+    """The session's keyword arguments."""
+    return {
+        "max_new_tokens": int(length),
+        "temperature": temperature,
+        "top_k": int(top_k),
+        "top_p": top_p,
+        "repetition_penalty": penalty,
+        "seed": None if seed in (None, ANEW) else int(seed),
+        "stop": tuple(line for line in (stop or "").splitlines() if line),
+    }
+
+
+ROOT = Path(palm_demo.__file__).parents[1]
+
+
+class Paper(NamedTuple):
+    title: str
+    authors: str
+    address: str
+
+
+def sources(paper: Paper, code: Sequence[type | Callable], repository: str | None) -> str:
+    """A paragraph of HTML.
+
+    code: the classes and functions themselves, whose places are looked up and so are never out of date.
+    repository: an address such as https://github.com/someone/palm_demo that the places link to; None
+    shows them alone.
+    """
+    after = f"After {_link(paper.address, html.escape(paper.title))}, {html.escape(paper.authors)}."
+    if not code:
+        return f"<p class='paper'>{after}</p>"
+    return f"<p class='paper'>{after} In code: {', '.join(_place(one, repository) for one in code)}.</p>"
+
+
+def _place(one: type | Callable, repository: str | None) -> str:
+    one = inspect.unwrap(one)
+    path = Path(inspect.getfile(one)).relative_to(ROOT).as_posix()
+    shown = f"<code>{path} · {html.escape(one.__qualname__)}</code>"
+    if repository is None:
+        return shown
+    _, line = inspect.getsourcelines(one)
+    return _link(f"{repository}/blob/main/{path}#L{line}", shown)
+
+
+def _link(address: str, shown: str) -> str:
+    return f"<a href='{html.escape(address)}' target='_blank' rel='noopener'>{shown}</a>"
+
+
+WARNING = (
+    "{what} not look like anything these models were trained on: drawings of everyday things on a plain "
+    "background. What they say about {it} means little."
+)
+
+
+def warning_shown(tab: str) -> gr.HTML:
+    """Where the warning stands when there is one."""
+    return gr.HTML(visible="hidden", elem_id=f"{tab}-strange", elem_classes="strange")
+
+
+def no_warning():
+    """The update of `warning_shown` while nothing is known yet."""
+    return gr.update(value="", visible="hidden")
+
+
+def warning_about(session: Session, media: Sequence[Medium]):
+    """The update of `warning_shown` for these pictures and videos; none where familiarity is not known."""
+    return warning_of([session.familiarity(medium) for medium in media])
+
+
+def warning_of(familiarities: Sequence[float | None]):
+    """The same for media whose familiarity has been asked for."""
+    strange = sum(value is not None and value < STRANGE for value in familiarities)
+    if not strange:
+        return no_warning()
+    does, it = ("does", "it") if strange == 1 else ("do", "them")
+    what = f"This {does}" if len(familiarities) == 1 else f"{strange} of these {len(familiarities)} {does}"
+    return gr.update(value=WARNING.format(what=what, it=it), visible=True)

@@ -1,0 +1,205 @@
+"""What Flamingo looked at: the words of an answer to choose from, and heat maps over all it was shown."""
+
+import base64
+import html
+import io
+from collections.abc import Iterable, Sequence
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+from palm_demo.errors import PromptError
+from palm_demo.inference.attention_maps import LookedAt, Seen
+from palm_demo.session import Session
+from palm_demo.settings import Limits
+from palm_demo.ui.flamingo.conversation import KEPT_SECONDS, Exchange, names
+from palm_demo.ui.messages import on_page
+
+SIDE = 160
+"""Pixels of a shown picture; the tower's own are fewer."""
+
+GLOW = np.array([(87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], dtype=np.float32)
+"""From no attention to the most: four points of the upper inferno scale (van der Walt and Smith 2015),
+which grows lighter all the way, so that it can be read without seeing colours."""
+
+
+def glowing(frame: Image.Image, heat: np.ndarray) -> Image.Image:
+    """The frame in light grays with heat over it, (rows, columns) from 0 to 1."""
+    size = (SIDE, SIDE)
+    gray = np.asarray(frame.convert("L").resize(size, Image.Resampling.BICUBIC), dtype=np.float32)
+    spread = Image.fromarray(heat.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
+    heat = np.asarray(spread).clip(0, 1)
+    points = np.linspace(0, 1, len(GLOW))
+    glow = np.stack([np.interp(heat, points, channel) for channel in GLOW.T], axis=-1)
+    cover = 0.85 * heat[..., None] ** 0.7
+    mixed = (gray[..., None] * 0.6 + 80) * (1 - cover) + glow * cover
+    return Image.fromarray(mixed.astype(np.uint8))
+
+
+def still(title: str, picture: Image.Image) -> str:
+    """A picture under its heading."""
+    return _section("strip", title, _figure(picture, title, ""))
+
+
+def film(title: str, frames: Sequence[tuple[Image.Image, str]]) -> str:
+    """A video's frames in a row under its heading, each with a caption."""
+    figures = (_figure(frame, f"{title}, {caption}", caption) for frame, caption in frames)
+    return _section("strip film", title, "".join(figures))
+
+
+def _section(kind: str, title: str, shown: str) -> str:
+    return f"<section class='{kind}'><h3>{html.escape(title)}</h3><div>{shown}</div></section>"
+
+
+def _figure(picture: Image.Image, words: str, caption: str) -> str:
+    return (
+        f"<figure><img src='{_address(picture)}' alt='{html.escape(words)}' width='{SIDE}' height='{SIDE}'>"
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+    )
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str | float]]) -> str:
+    """Numbers from -1 to 1 as bars with their figures, everything else as it is."""
+    top = "".join(f"<th scope='col'>{html.escape(head)}</th>" for head in heads)
+    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+    return f"<div class='bars'><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
+
+
+def _cell(value: str | float) -> str:
+    if isinstance(value, str):
+        return f"<td>{html.escape(value)}</td>"
+    return f"<td><span class='bar' style='width:{3 * abs(value):.2f}em'></span>{value:.2f}</td>"
+
+
+def _address(picture: Image.Image) -> str:
+    with io.BytesIO() as file:
+        picture.save(file, "WEBP", quality=80)
+        return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+EVERY_LAYER = -1
+MEANING = (
+    "<h2 class='heading'>What it looked at</h2>Choose a word of the answer: the glow shows "
+    "where in the pictures its attention went, followed through the resampler to the patches that the "
+    "vision tower sees. It tells where Flamingo looked, not what it made of it."
+)
+GATES = (
+    "What is seen reaches the language model through two gates at each layer, which training "
+    "opened: 0 is shut, 1 wide open. Beside them, how the word shared its attention at that layer."
+)
+
+
+class LookingView:
+    """A section of the page that follows an exchange: hidden until there is an answer about media."""
+
+    def __init__(self, session: Session, limits: Limits, exchange: gr.State):
+        self.session = session
+        looked = gr.State(None, time_to_live=KEPT_SECONDS)
+        with gr.Column(visible=False, elem_id="flamingo-looking") as self.section:
+            gr.HTML(MEANING, elem_classes="hint")
+            with gr.Row(equal_height=True):
+                word = gr.Radio([], label="Word of the answer", elem_id="flamingo-words", scale=3)
+                layer = gr.Dropdown(
+                    [("all, each as open as its gate", EVERY_LAYER)],
+                    value=EVERY_LAYER,
+                    label="Layers",
+                    elem_id="flamingo-layer",
+                    scale=1,
+                    min_width=200,
+                )
+            maps = gr.HTML(elem_id="flamingo-maps", elem_classes="tight")
+            with gr.Accordion("Gates, layer by layer", open=False, elem_id="flamingo-gates"):
+                gr.HTML(GATES, elem_classes="hint")
+                gates = gr.HTML(elem_classes="tight")
+        shown = [maps, gates]
+        exchange.change(
+            on_page(self._look),
+            exchange,
+            [looked, self.section, word, layer, *shown],
+            show_progress="hidden",
+            concurrency_limit=None,
+            api_visibility="private",
+        )
+        gr.on(
+            [word.input, layer.input],
+            on_page(self._show),
+            [exchange, looked, word, layer],
+            shown,
+            show_progress="hidden",
+            trigger_mode="always_last",
+            api_visibility="private",
+        )
+
+    def _look(self, exchange: Exchange | None):
+        if not exchange or not exchange.media or not exchange.answer.strip():
+            return None, gr.update(visible=False), *[gr.skip()] * 4
+        looked = self.session.looked_at(exchange.prompt, exchange.media, exchange.answer)
+        spoken = words(looked.tokens)
+        first = max(range(len(spoken)), key=lambda place: _peak(_heats(looked, spoken[place][1])))
+        layers = [("all, each as open as its gate", EVERY_LAYER)]
+        layers += [(f"after block {gate.layer + 1}", gate.layer) for gate in looked.gates]
+        return (
+            looked,
+            gr.update(visible=True),
+            gr.update(choices=[(text, place) for place, (text, _) in enumerate(spoken)], value=first),
+            gr.update(choices=layers, value=EVERY_LAYER),
+            *self._show(exchange, looked, first, EVERY_LAYER),
+        )
+
+    def _show(
+        self, exchange: Exchange | None, looked: LookedAt | None, word: int, layer: int
+    ) -> tuple[str, str]:
+        if exchange is None or looked is None:
+            raise PromptError("there is no answer to look into any more; ask again")
+        _, tokens = words(looked.tokens)[word]
+        heats = _heats(looked, tokens, None if layer == EVERY_LAYER else layer)
+        most = _peak(heats)
+        called = names(exchange.media)
+        shown = [
+            _medium(f"{called[place]}: {heat.sum():.0%}", seen, heat, most)
+            for place, (seen, heat) in enumerate(zip(looked.media, heats, strict=True))
+        ]
+        rows = [
+            (
+                f"after block {gate.layer + 1}",
+                gate.attention,
+                gate.feed_forward,
+                *np.mean([looked.shares(token, gate.layer) for token in tokens], axis=0).tolist(),
+            )
+            for gate in looked.gates
+        ]
+        return f"<div class='strips'>{''.join(shown)}</div>", table(
+            ["layer", "attention gate", "feed-forward gate", *called], rows
+        )
+
+
+def words(tokens: Sequence[str]) -> list[tuple[str, range]]:
+    """Whole words and the tokens each is made of: a token that begins with a space begins a word."""
+    begins = [place for place, token in enumerate(tokens) if not place or token[:1].isspace()]
+    ends = [*begins[1:], len(tokens)]
+    return [
+        ("".join(tokens[begin:end]).strip() or "␣", range(begin, end))
+        for begin, end in zip(begins, ends, strict=True)
+    ]
+
+
+def _heats(looked: LookedAt, tokens: Iterable[int], layer: int | None = None) -> list[np.ndarray]:
+    """Of each medium the mean map of some tokens, (frames, rows, columns)."""
+    return [
+        np.mean([looked.map(token, medium, layer) for token in tokens], axis=0)
+        for medium in range(len(looked.media))
+    ]
+
+
+def _peak(heats: Iterable[np.ndarray]) -> float:
+    return max(float(heat.max()) for heat in heats)
+
+
+def _medium(title: str, seen: Seen, heat: np.ndarray, most: float) -> str:
+    """heat: (frames, rows, columns), of which `most` glows brightest."""
+    frames = [glowing(frame, of_frame / most) for frame, of_frame in zip(seen.frames, heat, strict=True)]
+    if len(frames) == 1:
+        return still(title, frames[0])
+    captions = [f"frame {number}: {of_frame.sum():.0%}" for number, of_frame in enumerate(heat, 1)]
+    return film(title, list(zip(frames, captions, strict=True)))

@@ -1,0 +1,117 @@
+"""Write: a text continued, by the base model or in an author's manner."""
+
+from dataclasses import dataclass, replace
+
+import gradio as gr
+
+from palm_demo.session import CONTINUED, Session
+from palm_demo.settings import Limits
+from palm_demo.ui.components import sampling_controls, sampling_settings, shared_sampling
+from palm_demo.ui.deep_links import SettingsLinks
+from palm_demo.ui.messages import on_page
+from palm_demo.ui.palm.user_adapters import BASE, OwnScopes
+from palm_demo.ui.streaming import Stops, StreamingTab, in_line, line_shown
+from palm_demo.ui.uploads import check_prompt
+
+TAB = "palm"
+PROMPTS = (
+    "It was a dark and stormy night, and",
+    "The old house at the end of the lane",
+    "Once upon a time there was a little girl who",
+)
+SCOPES = "A LoRA adapter trained on one author, or the base model alone"
+NO_SCOPES = "This model came without scopes; “Teach a scope” makes one of your own"
+SCOPE_PROMPTS = {
+    "austen": "It is a truth that every young lady",
+    "baum": "“Goodness me!” cried Dorothy, looking at the",
+    "carroll": "“Curiouser and curiouser!” said the",
+    "doyle": "“My dear Watson,” said Sherlock Holmes,",
+    "poe": "During the whole of that dull night I had been alone in",
+    "shakespeare": "Enter the King.\n\nKING.\n",
+    "verne": "The captain looked at the compass, and the ship",
+    "wodehouse": "“What ho, Jeeves!” I said. “This is a bit",
+}
+
+
+@dataclass(frozen=True)
+class Writing:
+    """What other sub-tabs read and set: the scope that is chosen, the text that was written, and the
+    button that has it looked at."""
+
+    scope: gr.Dropdown
+    text: gr.Textbox
+    look: gr.Button
+
+
+def writing_tab(
+    session: Session, limits: Limits, stops: Stops, links: SettingsLinks, own: OwnScopes
+) -> Writing:
+    """Builds the sub-tab inside the current Blocks."""
+    with gr.Row():
+        with gr.Column(scale=5):
+            prompt = gr.Textbox(
+                label="Begin a text",
+                lines=5,
+                max_lines=12,
+                placeholder="Once upon a time …",
+                elem_id="palm-prompt",
+            )
+            scope = gr.Dropdown(
+                own.choices(""),
+                value=BASE,
+                label="Scope",
+                info=SCOPES if session.scopes else NO_SCOPES,
+                elem_id="palm-scope",
+            )
+            with gr.Row():
+                run = gr.Button("Continue", variant="primary", elem_id="palm-run")
+                stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="palm-stop")
+            sampling = sampling_controls(TAB, limits, replace(CONTINUED, max_new_tokens=96))
+            links.button({"scope": scope, **shared_sampling(sampling)})
+        with gr.Column(scale=6):
+            line = line_shown(TAB)
+            text = gr.Textbox(
+                label="PaLM writes",
+                lines=14,
+                max_lines=24,
+                interactive=False,
+                elem_id="palm-text",
+            )
+            look = gr.Button("How sure was it of each word?", size="sm", elem_id="palm-look")
+    samples = _samples(session.scopes)
+    shown = gr.Dataset(
+        components=[prompt, scope],
+        samples=samples,
+        headers=["Beginning", "Scope"],
+        label="Examples: one click writes on",
+        type="index",
+        elem_id="palm-samples",
+    )
+
+    @on_page
+    def stream(request: gr.Request, prompt: str, choice: str, *settings):
+        with stops.running(request.session_hash, TAB) as cancelled:
+            written = check_prompt(prompt, limits)
+            scope, asked = own.scope(request.session_hash, choice), sampling_settings(*settings)
+            for delta in session.stream(prompt, scope, **asked, cancelled=cancelled):
+                written += delta
+                yield written, in_line(delta)
+
+    tab = StreamingTab(TAB, stops, run, stop)
+    inputs, outputs = [prompt, scope, *sampling], [text, line]
+    tab.wire(run.click, stream, inputs, outputs)
+    loaded = shown.click(
+        lambda index: samples[index],
+        shown,
+        [prompt, scope],
+        queue=False,
+        show_progress="hidden",
+        api_visibility="private",
+    )
+    tab.wire(loaded.then, stream, inputs, outputs)
+    return Writing(scope, text, look)
+
+
+def _samples(scopes: list[str]) -> list[list[str]]:
+    by_author = [[SCOPE_PROMPTS[scope], scope] for scope in scopes if scope in SCOPE_PROMPTS]
+    return [[prompt, BASE] for prompt in PROMPTS] + by_author

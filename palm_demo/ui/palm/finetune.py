@@ -1,0 +1,307 @@
+"""Fine-tune a scope: a visitor's text, learned while it is watched, and a scope of the visitor's own."""
+
+from pathlib import Path
+
+import gradio as gr
+import pandas
+
+from palm_demo.errors import CheckpointError, ScopeError, TeachingError
+from palm_demo.inference.lora_finetuning import FEWEST_TOKENS, Progress
+from palm_demo.installation import ASSETS
+from palm_demo.session import Session
+from palm_demo.settings import Limits
+from palm_demo.ui.boundary.visitors import address_of, owner_of
+from palm_demo.ui.deep_links import SettingsLinks
+from palm_demo.ui.messages import on_page
+from palm_demo.ui.palm.user_adapters import BASE, OWN, OwnScopes
+from palm_demo.ui.streaming import Stops, StreamingTab
+
+
+def teaching_controls(limits: Limits) -> list:
+    """An accordion; its components in the order of `teaching_settings`' arguments."""
+    with gr.Accordion("Teaching settings", open=False, elem_id="palm-teaching-settings"):
+        with gr.Row():
+            seconds = gr.Slider(
+                5,
+                limits.teaching_seconds,
+                min(60, limits.teaching_seconds),
+                step=5,
+                label="Seconds, at most",
+                info="It ends earlier when nothing is gained any more",
+            )
+            rank = gr.Slider(
+                1,
+                limits.teaching_rank,
+                min(16, limits.teaching_rank),
+                step=1,
+                label="Rank",
+                info="How many directions it may learn in each layer",
+            )
+        with gr.Row():
+            rate = gr.Slider(
+                0.0005,
+                0.02,
+                0.003,
+                step=0.0005,
+                label="Learning rate",
+                info="How far it goes with each step; too far and it forgets",
+            )
+            seed = gr.Number(0, precision=0, label="Seed", info="The same one learns the same")
+    return [seconds, rank, rate, seed]
+
+
+def teaching_settings(limits: Limits, seconds: float, rank: int, rate: float, seed: int | None) -> dict:
+    """The session's keyword arguments. Raises TeachingError beyond what this page allows."""
+    for name, value, most in (
+        ("seconds", seconds, limits.teaching_seconds),
+        ("rank", rank, limits.teaching_rank),
+    ):
+        if value > most:
+            raise TeachingError(f"{name} is {value} and at most {most} are allowed here; ask for fewer")
+    return {"seconds": seconds, "rank": int(rank), "learning_rate": rate, "seed": int(seed or 0)}
+
+
+def check_lesson(text: str, limits: Limits) -> str:
+    """The text to learn from, if it is not too long; whether it is too short is for `teach` to say."""
+    size_bytes = len(text.encode("utf-8", "replace")) if isinstance(text, str) else 0
+    if size_bytes > limits.lesson_bytes:
+        raise TeachingError(
+            f"the text has {size_bytes:,} bytes and at most {limits.lesson_bytes:,} can be taught here; "
+            "give a part of it"
+        )
+    return text if isinstance(text, str) else ""
+
+
+def read_lesson(path: Path, limits: Limits) -> str:
+    """The text of a file. Raises TeachingError where it is too long, or no text in UTF-8."""
+    if (size_bytes := path.stat().st_size) > limits.lesson_bytes:
+        raise TeachingError(
+            f"{path.name} has {size_bytes:,} bytes and at most {limits.lesson_bytes:,} can be taught here; "
+            "give a part of it"
+        )
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TeachingError(
+            f"{path.name} is no text in UTF-8; save it as UTF-8 and upload it again"
+        ) from error
+
+
+COLORS = {"this scope": "#0f766e", "the base model": "#94a3b8"}
+
+
+def curve_shown(elem_id: str) -> gr.LinePlot:
+    """Where the curve stands once there is one."""
+    return gr.LinePlot(
+        x="step",
+        y="bits per byte",
+        color="what",
+        color_map=COLORS,
+        title="On the tenth it never reads: lower is better",
+        height=280,
+        buttons=[],
+        elem_id=elem_id,
+    )
+
+
+def curve_of(judged: list[tuple[int, float]], base: float):
+    steps, bits = zip(*judged, strict=True)
+    table = pandas.DataFrame(
+        {
+            "step": [*steps, *steps],
+            "bits per byte": [*bits, *[base] * len(steps)],
+            "what": ["this scope"] * len(steps) + ["the base model"] * len(steps),
+        }
+    )
+    low, high = min(*bits, base), max(*bits, base)
+    return gr.LinePlot(value=table, y_lim=[low - 0.02, high + 0.02])
+
+
+def how_it_goes(progress: Progress) -> str:
+    return (
+        f"Step {progress.step}, {progress.seconds:.0f} seconds. Base {progress.base:.3f} bits per byte, "
+        f"best so far {progress.best:.3f}."
+    )
+
+
+def how_it_went(progress: Progress, name: str) -> str:
+    if progress.best >= progress.base:
+        return (
+            f"After {progress.step} steps nothing was gained, so there is no new scope. A longer text or "
+            "more seconds may help."
+        )
+    gain = 100 * (1 - progress.best / progress.base)
+    return (
+        f"**{name}** is ready after {progress.step} steps and {progress.seconds:.0f} seconds. On the tenth "
+        f"that it never read, {progress.base:.3f} bits per byte became {progress.best:.3f}: "
+        f"{gain:.1f} % fewer."
+    )
+
+
+TAB = "palm-teaching"
+QUIET = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
+"""Through the queue all the same: warnings do not reach a visitor without it."""
+
+PROVERBS = ASSETS / "proverbs.txt"
+
+
+def teaching_tab(
+    session: Session,
+    limits: Limits,
+    stops: Stops,
+    links: SettingsLinks,
+    own: OwnScopes,
+    pickers: list[gr.Dropdown],
+    tabs: gr.Tabs,
+    write: str,
+) -> None:
+    """Builds the sub-tab inside the current Blocks. pickers: where a visitor's own scopes can be
+    chosen; the first is that of the sub-tab `write`."""
+    with gr.Row():
+        with gr.Column(scale=5, min_width=280):
+            text = gr.Textbox(
+                label="Text to learn from",
+                info=f"{FEWEST_TOKENS:,} tokens at least, which is two pages; best twenty. The last tenth is "
+                "kept to judge by",
+                lines=8,
+                max_lines=12,
+                max_length=limits.lesson_bytes,
+                placeholder="Paste letters, poems, a diary … or upload a file, or take the proverbs.",
+                elem_id=f"{TAB}-text",
+            )
+            with gr.Row():
+                file = gr.UploadButton(
+                    "Upload a .txt file", file_types=[".txt"], size="sm", min_width=100, elem_id=f"{TAB}-file"
+                )
+                sample = gr.Button("Take 300 proverbs", size="sm", min_width=100, elem_id=f"{TAB}-sample")
+            name = gr.Textbox(
+                "mine",
+                label="Name of the scope",
+                info="Letters, digits, - and _",
+                max_length=64,
+                elem_id=f"{TAB}-name",
+            )
+            with gr.Row():
+                run = gr.Button("Teach", variant="primary", elem_id=f"{TAB}-run")
+                stop = gr.Button(
+                    "Stop and keep the best", variant="stop", interactive=False, elem_id=f"{TAB}-stop"
+                )
+            settings = teaching_controls(limits)
+            links.button(dict(zip(("seconds", "rank", "rate", "seed"), settings, strict=True)))
+        with gr.Column(scale=6, min_width=280):
+            said = gr.Markdown(
+                "While it learns, the curve shows how well it predicts the tenth that it never reads.",
+                elem_id=f"{TAB}-said",
+            )
+            curve = curve_shown(f"{TAB}-curve")
+            gr.HTML("<h2 class='heading'>Your scopes: seen by you alone, gone when you leave</h2>")
+            mine = gr.Dropdown(
+                [],
+                label="Yours",
+                info=f"Up to {limits.own_scopes}, for {limits.own_scope_minutes} minutes; download to keep",
+                interactive=True,
+                elem_id=f"{TAB}-mine",
+            )
+            with gr.Row():
+                use = gr.Button("Write with it", size="sm", min_width=100, elem_id=f"{TAB}-use")
+                download = gr.DownloadButton(
+                    "Download", interactive=False, size="sm", min_width=100, elem_id=f"{TAB}-download"
+                )
+                remove = gr.Button("Remove", size="sm", min_width=100, elem_id=f"{TAB}-remove")
+                upload = gr.UploadButton(
+                    "Upload a scope",
+                    file_types=[".safetensors"],
+                    size="sm",
+                    min_width=100,
+                    elem_id=f"{TAB}-upload",
+                )
+
+    def shelf(visitor: str, chosen: str | None) -> list:
+        """Updates of everything that shows which scopes there are."""
+        names, choices = own.names(visitor), own.choices(visitor)
+        chosen = chosen if chosen in names else next(iter(names), None)
+        path = str(own.find(visitor, chosen).file) if chosen else None
+        return [
+            gr.update(choices=names, value=chosen),
+            gr.update(value=path, interactive=chosen is not None),
+            *(gr.update(choices=choices[1:] if picker.multiselect else choices) for picker in pickers),
+        ]
+
+    @on_page
+    def stream(request: gr.Request, text: str, name: str, *settings):
+        visitor, text = request.session_hash, check_lesson(text, limits)
+        to_keep = own.place(owner_of(request), name, address_of(request))
+        with stops.running(visitor, TAB) as stopped, to_keep as place:
+            name = place.name
+            curves, kept, unchanged = [], None, [gr.skip()] * (2 + len(pickers))
+            for progress in session.teach(text, stopped=stopped, **teaching_settings(limits, *settings)):
+                shown, drawn = unchanged, gr.skip()
+                better = kept is not None and progress.adapter is not kept
+                kept = progress.adapter  # at first one that changes nothing yet
+                if better and stops.wanted(visitor, TAB, stopped):
+                    place.keep(kept)
+                    shown = shelf(visitor, name)
+                if progress.bits_per_byte is not None:
+                    curves.append((progress.step, progress.bits_per_byte))
+                    drawn = curve_of(curves, progress.base)
+                yield [how_it_goes(progress), drawn, *shown]
+            yield [how_it_went(progress, name), gr.skip(), *unchanged]
+
+    @on_page
+    def take_file(path: str):
+        return read_lesson(Path(path), limits), Path(path).stem[:64]
+
+    @on_page
+    def take_scope(request: gr.Request, path: str):
+        visitor, path = request.session_hash, Path(path)
+        with own.place(owner_of(request), path.stem, address_of(request)) as place:
+            try:
+                adapter = session.load_adapter(path, limits.teaching_rank)
+            except CheckpointError as error:  # of the whole path, only the name is the visitor's business
+                raise CheckpointError(str(error).replace(str(path), path.name)) from error
+            place.keep(adapter)
+        return shelf(visitor, place.name)
+
+    @on_page
+    def drop(request: gr.Request, name: str | None, *picked: str | list[str]):
+        own.remove(request.session_hash, _chosen(name))
+        of_mine, of_download, *of_pickers = shelf(request.session_hash, None)
+        left = [_without(OWN + name, choice) for choice in picked]
+        return [
+            of_mine,
+            of_download,
+            *({**update, "value": choice} for update, choice in zip(of_pickers, left, strict=True)),
+        ]
+
+    @on_page
+    def choose(request: gr.Request, name: str | None):
+        return shelf(request.session_hash, name)[1]
+
+    @on_page
+    def write_with(request: gr.Request, name: str | None):
+        own.find(request.session_hash, _chosen(name))
+        return OWN + name, gr.update(selected=write)
+
+    shown = [mine, download, *pickers]
+    tab = StreamingTab(TAB, stops, run, stop)
+    line = {"concurrency_id": "teaching", "concurrency_limit": limits.teachers}
+    tab.wire(run.click, stream, [text, name, *settings], [said, curve, *shown], **line)
+    sample.click(lambda: (PROVERBS.read_text(encoding="utf-8"), "proverbs"), None, [text, name], **QUIET)
+    file.upload(take_file, file, [text, name], **QUIET)
+    upload.upload(take_scope, upload, shown, **QUIET)
+    mine.input(choose, mine, download, **QUIET)
+    remove.click(drop, [mine, *pickers], shown, **QUIET)
+    use.click(write_with, mine, [pickers[0], tabs], **QUIET)
+
+
+def _chosen(name: str | None) -> str:
+    if not name:
+        raise ScopeError("there is no scope of yours yet; teach one or upload it")
+    return name
+
+
+def _without(gone: str, picked: str | list[str]) -> str | list[str]:
+    """What is picked where one choice is gone."""
+    if isinstance(picked, list):
+        return [choice for choice in picked if choice != gone]
+    return BASE if picked == gone else picked

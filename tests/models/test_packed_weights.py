@@ -1,0 +1,88 @@
+"""What we use of torch's private operators: packed weights multiply right and come back bit for bit."""
+
+import re
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from palm_demo.models import packed_weights
+
+on_x86 = pytest.mark.skipif(not packed_weights.ON_X86, reason="other processors multiply weights as they are")
+every_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+
+
+def bits(weight: torch.Tensor) -> torch.Tensor:
+    return weight.view(torch.int32 if weight.dtype == torch.float32 else torch.int16)
+
+
+@on_x86
+@every_dtype
+@pytest.mark.parametrize("shape", [(80, 48), (5, 3), (17, 33), (1, 1), (64, 1)])
+@pytest.mark.parametrize("rows", [1, 2, 7, 16, 300])
+def test_a_packed_weight_multiplies_as_the_weight(dtype, shape, rows):
+    weight, x = torch.randn(shape).to(dtype), torch.randn(rows, shape[1]).to(dtype)
+    packed = packed_weights.pack(weight)
+    assert packed.shape == weight.shape and packed.dtype == dtype
+    wanted = x.double() @ weight.double().T
+    tolerance = 1e-4 if dtype == torch.float32 else 2e-2
+    assert_close(packed.multiply(x).double(), wanted, atol=tolerance, rtol=tolerance)
+
+
+@on_x86
+@every_dtype
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 30.0])
+def test_a_packed_weight_comes_back_bit_for_bit(dtype, scale):
+    weight = (scale * torch.randn(96, 64)).to(dtype)
+    weight[0, :4] = torch.tensor([0.0, -0.0, 1e-7, -3e-6])
+    assert torch.equal(bits(packed_weights.pack(weight).dense()), bits(weight))
+
+
+@on_x86
+def test_fp32_sums_come_out_unrounded():
+    weight, x = torch.randn(80, 48).bfloat16(), torch.randn(3, 48).bfloat16()
+    out = packed_weights.pack_for_fp32_sums(weight).multiply(x)
+    assert out.dtype == torch.float32
+    assert_close(out.double(), x.double() @ weight.double().T, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("value", [1e6, float("nan"), float("inf"), 1e-8])
+def test_what_fp16_cannot_hold_is_not_put_into_it(value):
+    assert packed_weights.pack_for_fp32_sums(torch.full((8, 8), value).bfloat16()) is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64], ids=str)
+def test_other_dtypes_stay_as_they_are(dtype):
+    assert packed_weights.pack(torch.randn(8, 8, dtype=dtype)) is None
+    assert not packed_weights.multiplies_plain(torch.randn(8, 8, dtype=dtype))
+
+
+@on_x86
+@pytest.mark.parametrize("rows", [1, 3, 40])
+def test_onednn_multiplies_a_weight_as_it_is(rows):
+    weight, x = torch.randn(80, 48), torch.randn(rows, 48)
+    assert packed_weights.multiplies_plain(weight)
+    assert_close(packed_weights.multiply_plain(x, weight), x @ weight.T)
+
+
+def test_a_mapped_table_has_the_same_rows_and_is_written_to_in_memory_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    table = torch.randn(1000, 600).bfloat16()
+    lying = packed_weights.mapped(table)
+    assert lying is not table and torch.equal(lying, table)
+    lying[5] = 1
+    assert torch.equal(lying[6:], table[6:]) and not torch.equal(lying[5], table[5])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_table_stays_in_memory_where_no_file_can_be_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    table = torch.randn(1000, 600)
+    assert packed_weights.mapped(table) is table
+
+
+def test_no_other_file_calls_private_operators_of_torch(assets):
+    modules = (assets.parent / "palm_demo").rglob("*.py")
+    private = re.compile(r"torch\.(ops\.|_C\b|backends\.(mkldnn|quantized))")
+    calling = {path.name for path in modules if private.search(path.read_text("utf-8"))}
+    assert calling == {"packing.py"}

@@ -1,0 +1,102 @@
+"""A session's pictures and videos: each opened once, looked at once, and the same however it comes."""
+
+import random
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from palm_demo import world
+from palm_demo.errors import MediaError, SamplingError
+from palm_demo.media import MediaLimits
+from palm_demo.session import Session, loaded, mammut
+from tests.media_files import red_over_blue, video
+
+STORY = "It was a dark night, and the old man"
+
+
+@pytest.fixture(scope="module")
+def picture() -> Image.Image:
+    return world.render(world.single_scene(random.Random("session/0")))
+
+
+def test_what_was_seen_is_not_looked_at_again(session: Session, picture, monkeypatch):
+    alone = (
+        session.caption(picture),
+        session.caption_alternatives(picture, 3),
+        session.classify(picture, ["cat", "dog"]),
+        session.familiarity(picture),
+    )
+    passes, opened = [], []
+    tower, read = session.mammut.tower, loaded.open_image
+    hook = tower.register_forward_hook(lambda *_: passes.append(1))
+    monkeypatch.setattr(loaded, "open_image", lambda *args: (opened.append(1), read(*args))[1])
+    seen = session.see(picture)
+    found = (
+        session.caption(seen),
+        session.caption_alternatives(seen, 3),
+        session.classify(seen, ["cat", "dog"]),
+        seen.familiarity,
+    )
+    hook.remove()
+    assert found[0] == alone[0] and list(found[1]) == list(alone[1])
+    assert np.allclose([*found[1].values(), *found[2].values()], [*alone[1].values(), *alone[2].values()])
+    assert found[3] == pytest.approx(alone[3], abs=0.002)
+    assert (len(passes), len(opened)) == (1, 1)
+
+
+def test_media_that_were_opened_once_serve_all_verbs(session: Session, tmp_path, monkeypatch):
+    path = video(tmp_path / "a.mp4", 16, side=64)
+    red_over_blue().save(tmp_path / "a.png")
+    prompt = "<media> <media> what is it?"
+    alone = session.answer(prompt, [path, tmp_path / "a.png"], max_new_tokens=4)
+    opened = session.opened([path, tmp_path / "a.png"])
+    assert [len(opened[0]), opened[1].size] == [8, (40, 60)]
+    monkeypatch.setattr("palm_demo.media.frames.frames_of", lambda *_: pytest.fail("opened again"))
+    assert session.answer(prompt, opened, max_new_tokens=4) == alone
+    assert session.familiarity(opened[0]) is not None
+
+
+def test_the_videos_of_one_question_share_a_budget(session: Session, tmp_path, monkeypatch):
+    path = video(tmp_path / "a.mp4", 16, side=64)
+    monkeypatch.setattr(session, "media_limits", MediaLimits(decoded_frames=12))
+    session.answer("<media> what is it?", [path], max_new_tokens=1)
+    with pytest.raises(MediaError, match="more decoding than a request may have"):
+        session.answer("<media> <media> what is it?", [path, path], max_new_tokens=1)
+    with pytest.raises(MediaError, match="more decoding than a request may have"):
+        session.opened([path, path])
+
+
+def test_pictures_are_the_same_to_all_verbs_however_they_come(session: Session, tmp_path):
+    clear = red_over_blue().convert("RGBA")
+    clear.putalpha(Image.linear_gradient("L").resize(clear.size))
+    clear.save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    sources = [tmp_path / "a.png", str(tmp_path / "a.png"), data, BytesIO(data), clear, np.asarray(clear)]
+    first, *others = session.embed_images(sources)
+    assert all(np.allclose(first, other, atol=1e-5) for other in others)
+    assert len({session.caption(source) for source in sources}) == 1
+    assert len({session.answer("<media> what is it?", [source], max_new_tokens=4) for source in sources}) == 1
+
+
+def test_many_texts_are_embedded_some_at_a_time(session: Session, monkeypatch):
+    texts = [f"{number} cats" for number in range(9)]
+    together = session.embed_texts(texts)
+    monkeypatch.setattr(mammut, "AT_ONCE", 2)
+    sizes, embed = [], session.mammut.embed_texts
+    monkeypatch.setattr(
+        session.mammut, "embed_texts", lambda ids, real: (sizes.append(len(ids)), embed(ids, real))[1]
+    )
+    assert np.allclose(session.embed_texts(texts), together, atol=1e-5)
+    assert sizes == [2, 2, 2, 2, 1]
+
+
+def test_stop_strings_are_a_few_short_ones(session: Session):
+    for stop, told in (
+        (["x"] * 90_000, "90,000 texts and at most 64"),
+        (["x" * 201], "201 characters and at most 200"),
+    ):
+        for write in (session.generate, lambda text, **settings: session.answer(text, [], **settings)):
+            with pytest.raises(SamplingError, match=told):
+                write(STORY, stop=stop)

@@ -1,0 +1,175 @@
+"""The rules of the house: imports point down, and importing does nothing."""
+
+import ast
+import importlib
+import os
+import re
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+HOUSE = Path(__file__).resolve().parents[1]
+PACKAGE = HOUSE / "palm_demo"
+LAYERS = (
+    {"packing", "installation", "internals"},
+    {"projection"},
+    {
+        "errors",
+        "threads",
+        "parts",
+        "attention",
+        "labels",
+        "world",
+        "distributed",
+        "familiarity",
+        "transfers",
+        "typography",
+    },
+    {"arguments", "inference"},
+    {"turns", "cache", "lora", "bridges", "tokenizer", "media", "typed_yaml", "cluster"},
+    {"decoder", "resampler", "vision", "prompting", "generation"},
+    {"clip"},
+    {"models", "settings", "gallery", "profiles"},
+    {"checkpoints", "scoring", "about", "writing", "looking"},
+    {"teaching"},
+    {"session"},
+    {""},  # palm_demo itself
+    {"training", "ui", "space"},
+    {"serving"},
+    {"cli"},
+    {"__main__"},
+)
+"""A room may import from lower ones only; a new room is given its place here."""
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def dotted(path: Path) -> str:
+    return ".".join(path.relative_to(HOUSE).with_suffix("").parts).removesuffix(".__init__")
+
+
+def room(module: str) -> str:
+    return [*module.split("."), ""][1]
+
+
+@cache
+def imports(path: Path) -> frozenset[str]:
+    """Modules that a file imports, wherever in it."""
+    found, modules = set(), {dotted(file) for file in FILES}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            parts = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {part if part in modules else node.module for part in parts}
+    return frozenset(found)
+
+
+def floor(name: str) -> int:
+    return next(height for height, rooms in enumerate(LAYERS) if name in rooms)
+
+
+def test_every_room_has_a_floor():
+    assert {room(dotted(path)) for path in FILES} <= set().union(*LAYERS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=dotted)
+def test_imports_point_down(path):
+    here = room(dotted(path))
+    for module in imports(path):
+        if module.split(".")[0] == "palm_demo" and room(module) != here:
+            assert floor(room(module)) < floor(here), f"{dotted(path)} imports {module}"
+
+
+def test_training_is_imported_by_entry_points_alone():
+    rest = [path for path in FILES if room(dotted(path)) != "training" and path.name != "__main__.py"]
+    assert not [
+        path for path in rest if any(room(m) == "training" for m in imports(path) if "palm_demo" in m)
+    ]
+
+
+def test_the_page_is_imported_by_who_serves_it_alone():
+    rest = [*(HOUSE / "benchmarks").rglob("*.py"), HOUSE / "app.py"]
+    rest += [path for path in FILES if room(dotted(path)) not in ("ui", "serving")]
+    assert not [path for path in rest if any(m.startswith("palm_demo.ui") for m in imports(path))]
+
+
+def test_undocumented_parts_of_libraries_are_imported_in_their_module_alone():
+    hidden = re.compile(r"open_clip\.|gradio\.(utils|blocks|processing_utils|data_classes)|.*hub\.repocard")
+    knowing = {dotted(path) for path in FILES for module in imports(path) if hidden.match(module)}
+    assert not {name for name in knowing if "internals" not in name and "insides" not in name}
+
+
+def test_one_file_alone_calls_torchs_operators():
+    calling = [path for path in FILES if "torch.ops." in path.read_text(encoding="utf-8")]
+    assert [dotted(path) for path in calling] == ["palm_demo.models.packed_weights"]
+
+
+def test_two_rooms_alone_know_open_clip():
+    knowing = [path for path in FILES if any(m.split(".")[0] == "open_clip" for m in imports(path))]
+    assert {room(dotted(path)) for path in knowing} == {"vision", "internals"}
+
+
+def opens(path: Path) -> set[str]:
+    """Whose `open` a file calls of those that decode pictures or videos."""
+    calls = (
+        node.func
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+    )
+    named = (call for call in calls if isinstance(call, ast.Attribute) and call.attr == "open")
+    return {call.value.id for call in named if isinstance(call.value, ast.Name)} & {"Image", "av"}
+
+
+def test_one_room_alone_decodes_pictures_and_videos_of_others():
+    """The picture world opens its own sprites and writes its own videos, a gallery its own thumbnails."""
+    opening = [path for path in FILES if opens(path)]
+    assert {room(dotted(path)) for path in opening} <= {"media", "world", "gallery"}
+
+
+def test_one_file_alone_knows_transformers():
+    knowing = [path for path in FILES if any(m.split(".")[0] == "transformers" for m in imports(path))]
+    assert [dotted(path) for path in knowing] == ["palm_demo.models.hf_language_models"]
+
+
+def test_the_picture_world_needs_neither_torch_nor_the_rest():
+    for path in PACKAGE.glob("world/**/*.py"):
+        roots = {m.split(".")[0] for m in imports(path)}
+        assert not roots & {"torch", "torchvision", "einops", "open_clip", "tokenizers"}
+        known = {room(m) for m in imports(path) if m.startswith("palm_demo")}
+        assert known <= {"world", "installation"}  # the latter: where the sprites are
+
+
+FORBIDDEN = {"os.mkdir", "os.rename", "os.remove", "socket.connect", "subprocess.Popen"}
+watched: list[tuple[str, tuple]] | None = None
+
+
+def watch(event: str, arguments: tuple) -> None:
+    """Notes what writes to a disk or reaches for a network while someone watches."""
+    if watched is None:
+        return
+    opened_to_write = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+    if opened_to_write or event in FORBIDDEN:
+        watched.append((event, arguments))
+
+
+def test_importing_writes_nothing_and_calls_nobody(monkeypatch):
+    """Modules of others are loaded by then: what is seen is what our own lines do."""
+    global watched
+    names = [dotted(path) for path in FILES if path.stem != "__main__"]
+    for name in names:
+        importlib.import_module(name)
+    kept = {name: sys.modules.pop(name) for name in [*sys.modules] if name.split(".")[0] == "palm_demo"}
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    sys.addaudithook(watch)
+    watched = []
+    try:
+        for name in names:
+            importlib.import_module(name)
+        assert watched == []
+    finally:
+        watched = None
+        sys.modules.update(kept)
