@@ -22,6 +22,7 @@ quick: .venv/test
 	$(BIN)/python -m pytest $(QUICK)
 
 lint: .venv/test
+	$(BIN)/lint-imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 

@@ -2,6 +2,6 @@
 
 An upgrade that takes something of it away is told by tests/internals, in one place. Where a library's parts
 are used in one of our modules alone, that module is the place: `palm_demo.models.packed_weights` for torch's
-operators, `palm_demo.models.hf_language_models` for the blocks of transformers, `palm_demo.serving.zerogpu` for spaces,
-`palm_demo.gallery.store` with its index for lancedb.
+operators, `palm_demo.models.hf_language_models` for the blocks of transformers,
+`palm_demo.serving.zerogpu` for spaces, `palm_demo.gallery.lance` for lancedb.
 """

@@ -1,5 +1,7 @@
 """The chat with Flamingo, without a server: what is done for each update, and what once."""
 
+import sys
+
 import gradio as gr
 import pytest
 from gradio.context import LocalContext
@@ -7,7 +9,6 @@ from gradio.context import LocalContext
 from palm_demo.media import frames
 from palm_demo.session import Session
 from palm_demo.settings import load_settings
-from palm_demo.ui.flamingo import conversation
 from palm_demo.ui.flamingo.conversation import Conversation
 from palm_demo.ui.streaming import Stops
 from tests.media_files import red_over_blue, video
@@ -49,7 +50,7 @@ def test_media_are_opened_and_made_ready_once_however_many_updates_there_are(
 ):
     red_over_blue().save(tmp_path / "a.tif")
     media = [str(video(tmp_path / "a.avi", 16, side=64)), str(tmp_path / "a.tif")]
-    converted = counted(monkeypatch, conversation, "as_shown")
+    converted = counted(monkeypatch, sys.modules[Conversation.__module__], "as_shown")
     decoded = counted(monkeypatch, frames, "frames_of")
     components = counted(monkeypatch, gr.Image, "postprocess")
     first = reply(conversation, [], media)
