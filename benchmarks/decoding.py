@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks import subjects
 from benchmarks.measuring import ReadMemory, Side, arguments, machine, medians, table, times
-from palm_demo.inference.decoding import generate_ids, quietly
+from palm_demo.inference.decoding import generate_ids, in_inference_mode
 from palm_demo.models import PaLM
 from palm_demo.models.cpu_linear import pack_
 
@@ -37,7 +37,7 @@ class Subjects:
         ours, reference = subjects.palms(size)
         self.ours, self.reference = pack_(ours.to(device, dtype)), reference.to(device, dtype)
         self.llama = subjects.llama(size).to(device, dtype)
-        self.vocab, self.device = ours.size.vocab, device
+        self.vocab, self.device = ours.config.vocab, device
 
     def prompt(self, tokens: int) -> Tensor:
         return torch.randint(self.vocab, (1, tokens), device=self.device)
@@ -90,11 +90,11 @@ def context(given: Subjects, rounds: int) -> list[str]:
 def _steps(palm: PaLM, prompt: Tensor, calls: int) -> Side:
     """STEPS further steps after a prompt, each time it is called."""
     tokens = prompt.shape[1]
-    _, cache = quietly(palm.prefill, prompt, [tokens], tokens + calls * STEPS)
+    _, cache = in_inference_mode(palm.prefill, prompt, [tokens], tokens + calls * STEPS)
 
     def run() -> None:
         for _ in range(STEPS):
-            quietly(palm.extend, prompt[:, -1], cache)
+            in_inference_mode(palm.decode_step, prompt[:, -1], cache)
 
     return run
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from benchmarks.measuring import Side, arguments, machine, medians, table, times
 from benchmarks.subjects import SHAPES
 from palm_demo.checkpoints import from_reference
-from palm_demo.inference.decoding import quietly
+from palm_demo.inference.decoding import in_inference_mode
 from palm_demo.models import Flamingo, MaMMUT
 from palm_demo.models.vision import VisionTower
 
@@ -66,11 +66,13 @@ def flamingo(rounds: int, device: torch.device) -> list[list[str]]:
 
     def answer(ours: Flamingo) -> list[int]:
         latents = ours.embed_media(list(images), ids)
-        return in_steps(lambda *prompt: ours.prefill(*prompt, latents), ours.extend, ids)
+        return in_steps(lambda *prompt: ours.prefill(*prompt, latents), ours.decode_step, ids)
 
     sides = {
-        "ours": lambda: quietly(answer, ours),
-        "flamingo-pytorch": lambda: quietly(again, lambda ids: reference(ids, images=images[None]), ids),
+        "ours": lambda: in_inference_mode(answer, ours),
+        "flamingo-pytorch": lambda: in_inference_mode(
+            again, lambda ids: reference(ids, images=images[None]), ids
+        ),
     }
     return _rows(f"Flamingo: {IMAGES} pictures, {NEW} tokens", sides, rounds, device)
 
@@ -82,21 +84,21 @@ def mammut(rounds: int, device: torch.device) -> list[list[str]]:
 
     def caption(ours: MaMMUT) -> list[int]:
         memory = ours.encode_images(image).memory
-        return in_steps(lambda *prompt: ours.prefill(*prompt, memory), ours.extend, start)
+        return in_steps(lambda *prompt: ours.prefill(*prompt, memory), ours.decode_step, start)
 
     def with_patches(encoder: nn.Module, image: Tensor) -> list[int]:
         patches = encoder(image)
         return again(lambda ids: reference(ids, image_tokens=patches), start)
 
     sides = {
-        "ours": lambda: quietly(caption, ours),
-        "MaMMUT-pytorch": lambda: quietly(again, lambda ids: reference(ids, images=image), start),
-        "MaMMUT-pytorch, patches kept": lambda: quietly(with_patches, reference.img_encoder, image),
+        "ours": lambda: in_inference_mode(caption, ours),
+        "MaMMUT-pytorch": lambda: in_inference_mode(again, lambda ids: reference(ids, images=image), start),
+        "MaMMUT-pytorch, patches kept": lambda: in_inference_mode(with_patches, reference.img_encoder, image),
     }
     rows = _rows(f"MaMMUT: a caption of {NEW} tokens", sides, rounds, device)
     sides = {
-        "ours": lambda: quietly(ours.encode_images, pixels),
-        "MaMMUT-pytorch": lambda: quietly(reference.embed_image, pixels),
+        "ours": lambda: in_inference_mode(ours.encode_images, pixels),
+        "MaMMUT-pytorch": lambda: in_inference_mode(reference.embed_image, pixels),
     }
     return rows + _rows(f"MaMMUT: {MANY} pictures embedded", sides, rounds, device)
 

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from benchmarks import subjects
 from benchmarks.measuring import arguments, machine, medians, table, times
-from palm_demo.concurrency import apart
+from palm_demo.concurrency import run_in_thread
 from palm_demo.inference.continuous_batch import ContinuousBatch
-from palm_demo.inference.decoding import Row
+from palm_demo.inference.decoding import SequenceState
 from palm_demo.inference.sampling import Sampler
-from palm_demo.inference.settings import BatchLimits, Sampling
+from palm_demo.inference.settings import BatchLimits, SamplingParams
 from palm_demo.models import PaLM
 from palm_demo.models.cpu_linear import pack_
 from palm_demo.models.palm import PaLMCache
@@ -40,7 +40,7 @@ class Request:
     prompt: list[int]
     scope: str | None
     new: int
-    sampling: Sampling
+    sampling: SamplingParams
 
 
 def requests(vocab: int) -> list[Request]:
@@ -49,12 +49,12 @@ def requests(vocab: int) -> list[Request]:
     made = []
     for visitor in range(VISITORS):
         prompt = [rng.randrange(vocab) for _ in range(rng.randint(8, 64))]
-        sampling = Sampling(**SAMPLINGS[visitor % len(SAMPLINGS)], seed=visitor)
+        sampling = SamplingParams(**SAMPLINGS[visitor % len(SAMPLINGS)], seed=visitor)
         made.append(Request(prompt, SCOPES[visitor % len(SCOPES)], rng.randint(32, 128), sampling))
     return made
 
 
-@apart
+@run_in_thread
 def new_palm(size: str, dtype: torch.dtype, device: torch.device) -> PaLM:
     """With scopes that change something."""
     palm, _ = subjects.palms(size)
@@ -68,16 +68,16 @@ def serve(palm: PaLM, wanted: Sequence[Request], at_once: int) -> list[list[int]
     """What each visitor gets; all ask at the same moment."""
     device = palm.decoder.embedding.weight.device
 
-    def extend(ids: Tensor, cache: PaLMCache) -> Tensor:
-        return palm.extend(ids.to(device), cache)
+    def decode_step(ids: Tensor, cache: PaLMCache) -> Tensor:
+        return palm.decode_step(ids.to(device), cache)
 
-    batch = ContinuousBatch(palm.new_cache, extend, CAPACITY, BatchLimits(at_once, len(wanted)))
+    batch = ContinuousBatch(palm.new_cache, decode_step, CAPACITY, BatchLimits(at_once, len(wanted)))
 
     def ask(request: Request) -> list[int]:
         def read(ids: Tensor, lengths: list[int], capacity: int) -> tuple[Tensor, PaLMCache]:
             return palm.prefill(ids.to(device), lengths, capacity, scopes=[request.scope])
 
-        row = Row(request.prompt, Sampler(request.sampling, banned=()), request.new, NO_EOS)
+        row = SequenceState(request.prompt, Sampler(request.sampling, banned=()), request.new, NO_EOS)
         with batch.join(row, read) as ticket:
             return list(ticket.ids())
 
@@ -87,7 +87,7 @@ def serve(palm: PaLM, wanted: Sequence[Request], at_once: int) -> list[list[int]
     return texts
 
 
-@apart
+@run_in_thread
 @torch.inference_mode()
 def largest_difference(palm: PaLM, wanted: Sequence[Request]) -> float:
     """Between the logits of a row alone and in company, over all rows and steps.
@@ -95,7 +95,7 @@ def largest_difference(palm: PaLM, wanted: Sequence[Request]) -> float:
     Both read the same random ids: after one differing id, texts would not be comparable.
     """
     device = palm.decoder.embedding.weight.device
-    fed = torch.randint(palm.size.vocab, (WATCHED_STEPS, len(wanted)), device=device)
+    fed = torch.randint(palm.config.vocab, (WATCHED_STEPS, len(wanted)), device=device)
     together = palm.new_cache(len(wanted), CAPACITY)
     alone = []
     for request in wanted:
@@ -105,8 +105,8 @@ def largest_difference(palm: PaLM, wanted: Sequence[Request]) -> float:
         alone.append(cache)
     worst = 0.0
     for ids in fed:
-        in_company = palm.extend(ids, together)
-        own = torch.cat([palm.extend(ids[row : row + 1], cache) for row, cache in enumerate(alone)])
+        in_company = palm.decode_step(ids, together)
+        own = torch.cat([palm.decode_step(ids[row : row + 1], cache) for row, cache in enumerate(alone)])
         worst = max(worst, _difference(in_company, own))
     return worst
 
@@ -146,7 +146,7 @@ def main() -> None:
     rows = []
     for name, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
         palm = new_palm(given.size, dtype, given.device)
-        cells = compare(palm, requests(palm.size.vocab), given.rounds, given.device)
+        cells = compare(palm, requests(palm.config.vocab), given.rounds, given.device)
         rows.append([f"{given.size}, {name}", *cells])
     header = [
         f"tokens/s, {VISITORS} visitors",

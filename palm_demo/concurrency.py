@@ -22,7 +22,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def apart(function: Callable[P, T]) -> Callable[P, T]:
+def run_in_thread(function: Callable[P, T]) -> Callable[P, T]:
     """The function, run in a thread of its own at each call, which ends with it, in the caller's context.
 
     GNU OpenMP gives every thread that computes helpers of its own and keeps them as long as it lives.

@@ -28,7 +28,7 @@ class ScopeError(PalmDemoError):
     """A LoRA scope that is unknown, already there, or does not fit the model."""
 
 
-class TeachingError(PalmDemoError):
+class FinetuningError(PalmDemoError):
     """A text that cannot be taught, or a teaching that goes astray."""
 
 

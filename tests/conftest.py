@@ -10,18 +10,18 @@ from torch import Tensor, nn
 
 import palm_demo
 from palm_demo.models import Flamingo, MaMMUT, PaLM
-from palm_demo.models.flamingo import bridges_at_every
+from palm_demo.models.flamingo import cross_attention_at_every
 from palm_demo.models.layers import MULTIMODAL, RLHF, Style
 from palm_demo.models.mammut import PatchMemory, bidirectional_text_pass
 from palm_demo.models.media_encoder import MediaEncoder
 from palm_demo.models.resampler import AttentionPool, PerceiverResampler, PlacedLatents
-from palm_demo.models.tokenizers import Tokenizer
-from palm_demo.models.transformer import Decoder, Size
+from palm_demo.models.tokenizers import BundledTokenizer
+from palm_demo.models.transformer import Decoder, TransformerConfig
 from palm_demo.session import Session
 from tests.hub import Hub, taken_for_the_hub
 from tests.profiles.weights import PROFILE, publish
 
-TINY = Size(dim=32, depth=2, heads=2, vocab=48, dim_head=16, ff_mult=2)
+TINY = TransformerConfig(dim=32, depth=2, heads=2, vocab=48, dim_head=16, ff_mult=2)
 MEDIA_ID = 3
 
 # On tensors this small two threads mostly wait for each other: 30 times slower on a busy machine.
@@ -91,8 +91,8 @@ def profile(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tokenizer(assets) -> Tokenizer:
-    return Tokenizer.load(assets / "tokenizer.json")
+def tokenizer(assets) -> BundledTokenizer:
+    return BundledTokenizer.load(assets / "tokenizer.json")
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def new_tower() -> Callable[[], nn.Module]:
 
 @pytest.fixture
 def new_palm() -> Callable[..., PaLM]:
-    def new(style: Style = RLHF, kind: type[PaLM] = PaLM, size: Size = TINY) -> PaLM:
+    def new(style: Style = RLHF, kind: type[PaLM] = PaLM, size: TransformerConfig = TINY) -> PaLM:
         return stirred(kind(size, style))
 
     return new
@@ -110,15 +110,17 @@ def new_palm() -> Callable[..., PaLM]:
 
 @pytest.fixture
 def new_flamingo(new_tower) -> Callable[..., Flamingo]:
-    def new(media_rule: str = "all", size: Size = TINY, every: int = 1, stir: bool = True) -> Flamingo:
+    def new(
+        media_rule: str = "all", size: TransformerConfig = TINY, every: int = 1, stir: bool = True
+    ) -> Flamingo:
         encoder = MediaEncoder(
             stirred(new_tower()),
             PerceiverResampler(24, depth=1, heads=2, dim_head=8, num_latents=3),
             PlacedLatents(8, 24),
             max_frames=4,
         )
-        bridges = bridges_at_every(every, size, encoder.dim)
-        flamingo = Flamingo(stirred(Decoder(size, RLHF)), encoder, MEDIA_ID, media_rule, bridges)
+        cross_attention = cross_attention_at_every(every, size, encoder.dim)
+        flamingo = Flamingo(stirred(Decoder(size, RLHF)), encoder, MEDIA_ID, media_rule, cross_attention)
         return stirred(flamingo) if stir else flamingo
 
     return new

@@ -11,7 +11,7 @@ from PIL import Image
 
 import palm_demo
 from palm_demo.arguments import bind, checked
-from palm_demo.errors import ArgumentError, PalmDemoError, PromptError, SamplingError, TeachingError
+from palm_demo.errors import ArgumentError, FinetuningError, PalmDemoError, PromptError, SamplingError
 from palm_demo.session import Session
 
 PICTURE = Image.new("RGB", (64, 48), "navy")
@@ -43,7 +43,7 @@ NEEDED = {
     "similarity": {"texts": ["a cat"], "images": [PICTURE]},
     "stream": {"prompt": "Once"},
     "stream_answer": {"prompt": "<media> caption:", "media": [PICTURE]},
-    "teach": {"text": "too short"},
+    "finetune": {"text": "too short"},
     "token_probabilities": {"text": "a cat"},
     "who_wrote": {"text": "a cat"},
 }
@@ -115,7 +115,7 @@ def test_a_missing_argument_is_named(session):
 
 
 def test_an_ide_is_shown_every_setting():
-    for name in ("generate", "stream", "answer", "stream_answer", "teach"):
+    for name in ("generate", "stream", "answer", "stream_answer", "finetune"):
         kinds = {p.kind for p in inspect.signature(getattr(Session, name)).parameters.values()}
         assert inspect.Parameter.VAR_KEYWORD not in kinds
         assert "seed" in inspect.signature(getattr(Session, name)).parameters
@@ -162,13 +162,13 @@ def test_settings_outside_their_range_name_value_and_range(session, name, value)
     [("seed", 2**70), ("seconds", float("nan")), ("learning_rate", "fast"), ("patience", 0), ("rank", True)],
 )
 def test_settings_of_a_teaching_outside_their_range_are_refused_at_once(session, name, value):
-    with pytest.raises((TeachingError, ArgumentError), match=name):
-        session.teach("A text. " * 2000, **{name: value})
+    with pytest.raises((FinetuningError, ArgumentError), match=name):
+        session.finetune("A text. " * 2000, **{name: value})
 
 
 @pytest.mark.slow
 def test_a_text_whose_end_is_white_space_is_taught(session):
-    progress = session.teach("The cat sat on the mat, and slept. " * 400 + " " * 4000, steps=1)
+    progress = session.finetune("The cat sat on the mat, and slept. " * 400 + " " * 4000, steps=1)
     assert [step.step for step in progress] == [0, 1]
 
 

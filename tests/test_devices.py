@@ -76,7 +76,7 @@ def test_a_scope_is_taught_there(both):
     _, there = both
     with pretended_device():
         there.palm.to(DEVICE)
-        first, *_, last = there.teach(f"{TEXT}. " * 200, steps=3, window=16, rank=2)
+        first, *_, last = there.finetune(f"{TEXT}. " * 200, steps=3, window=16, rank=2)
         assert all(isinstance(weight, Pretended) for weight in last.adapter.parameters())
         assert last.step == 3 and last.best < first.base
         assert there.generate(TEXT, scope=last.adapter, max_new_tokens=3, seed=1)

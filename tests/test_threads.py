@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from palm_demo.concurrency import apart, made_once
+from palm_demo.concurrency import made_once, run_in_thread
 
 VISITORS = 6
 
@@ -15,7 +15,7 @@ VISITORS = 6
 def test_what_runs_apart_has_a_thread_of_its_own_that_ends_with_it():
     ran = []
 
-    @apart
+    @run_in_thread
     def which(answer: int) -> int:
         """Documented."""
         ran.append(threading.current_thread())
@@ -28,7 +28,7 @@ def test_what_runs_apart_has_a_thread_of_its_own_that_ends_with_it():
 
 
 def test_what_goes_wrong_apart_is_raised_here():
-    @apart
+    @run_in_thread
     def fail():
         raise KeyError("lost")
 

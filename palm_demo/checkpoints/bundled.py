@@ -10,21 +10,21 @@ from palm_demo.checkpoints import files
 from palm_demo.errors import CheckpointError
 from palm_demo.models import Flamingo, MaMMUT, PaLM
 from palm_demo.models.cross_attention import MEDIA_RULES
-from palm_demo.models.flamingo import bridges_at_every
+from palm_demo.models.flamingo import cross_attention_at_every
 from palm_demo.models.layers import STYLES
 from palm_demo.models.mammut import PatchMemory, bidirectional_text_pass
 from palm_demo.models.media_encoder import MediaEncoder
-from palm_demo.models.ood import Familiarity
+from palm_demo.models.ood import OODDetector
 from palm_demo.models.resampler import AttentionPool, PerceiverResampler, PlacedLatents
-from palm_demo.models.transformer import Size
+from palm_demo.models.transformer import TransformerConfig
 from palm_demo.models.vision import VisionTower
 
 
 @dataclass(frozen=True)
-class PaLMBlueprint:
+class PaLMConfig:
     """context: tokens of prompt and answer together that the model was trained for."""
 
-    size: Size
+    size: TransformerConfig
     style: str
     context: int
 
@@ -35,10 +35,10 @@ class PaLMBlueprint:
 
 
 @dataclass(frozen=True)
-class MaMMUTBlueprint:
+class MaMMUTConfig:
     """The better parts of MaMMUT: captions read patches, the contrastive pass sees both ways."""
 
-    size: Size
+    size: TransformerConfig
     style: str
     cross_layers: tuple[int, ...]
     dim_latents: int
@@ -63,7 +63,7 @@ class MaMMUTBlueprint:
 
 
 @dataclass(frozen=True)
-class FlamingoBlueprint:
+class FlamingoConfig:
     """What stands between a PaLM and a tower."""
 
     media_token_id: int
@@ -77,25 +77,25 @@ class FlamingoBlueprint:
     kind = "flamingo"
 
     def build(self, palm: PaLM, tower: VisionTower) -> Flamingo:
-        size = palm.size
+        size = palm.config
         resampler = PerceiverResampler(
             tower.width, self.resampler_depth, size.heads, size.dim_head, self.num_latents
         )
         places = PlacedLatents(self.max_media, tower.width)
         encoder = MediaEncoder(tower, resampler, places, self.max_frames)
-        bridges = bridges_at_every(self.cross_attn_every, size, encoder.dim)
-        return Flamingo(palm.decoder, encoder, self.media_token_id, self.media_rule, bridges)
+        cross_attention = cross_attention_at_every(self.cross_attn_every, size, encoder.dim)
+        return Flamingo(palm.decoder, encoder, self.media_token_id, self.media_rule, cross_attention)
 
 
-Blueprint = PaLMBlueprint | MaMMUTBlueprint | FlamingoBlueprint
+ModelConfig = PaLMConfig | MaMMUTConfig | FlamingoConfig
 
 
-def describe(blueprint: Blueprint) -> dict:
+def describe(config: ModelConfig) -> dict:
     """The JSON that stands in the file's header."""
-    return {"kind": blueprint.kind, **asdict(blueprint)}
+    return {"kind": config.kind, **asdict(config)}
 
 
-def blueprint_from(description: dict) -> Blueprint:
+def config_from(description: dict) -> ModelConfig:
     """The converse of `describe`. Raises CheckpointError on what this version does not know."""
     fields = {name: value for name, value in description.items() if name != "kind"}
     for name, known in {"style": STYLES, "media_rule": MEDIA_RULES}.items():
@@ -103,10 +103,10 @@ def blueprint_from(description: dict) -> Blueprint:
             raise CheckpointError(
                 f"the weights file is of {name.replace('_', ' ')} {fields[name]!r}; known: {', '.join(known)}"
             )
-    kinds = {b.kind: b for b in (PaLMBlueprint, MaMMUTBlueprint, FlamingoBlueprint)}
+    kinds = {b.kind: b for b in (PaLMConfig, MaMMUTConfig, FlamingoConfig)}
     try:
         if "size" in fields:
-            fields["size"] = Size(**fields["size"])
+            fields["size"] = TransformerConfig(**fields["size"])
         if "cross_layers" in fields:
             fields["cross_layers"] = tuple(fields["cross_layers"])
         return kinds[description["kind"]](**fields)
@@ -130,51 +130,51 @@ def load_tower(path: Path, config_folder: Path) -> VisionTower:
     return tower.eval()
 
 
-def save_palm(path: Path, palm: PaLM, blueprint: PaLMBlueprint) -> None:
-    files.write(path, palm.decoder.state_dict(), describe(blueprint), STORED)
+def save_palm(path: Path, palm: PaLM, config: PaLMConfig) -> None:
+    files.write(path, palm.decoder.state_dict(), describe(config), STORED)
 
 
-def load_palm(path: Path) -> tuple[PaLM, PaLMBlueprint]:
-    tensors, description = files.read(path, PaLMBlueprint.kind)
-    blueprint = blueprint_from(description)
-    palm = blueprint.build()
+def load_palm(path: Path) -> tuple[PaLM, PaLMConfig]:
+    tensors, description = files.read(path, PaLMConfig.kind)
+    config = config_from(description)
+    palm = config.build()
     files.load_into(palm.decoder, tensors, path)
-    return palm.eval(), blueprint
+    return palm.eval(), config
 
 
-def save_mammut(path: Path, mammut: MaMMUT, blueprint: MaMMUTBlueprint) -> None:
+def save_mammut(path: Path, mammut: MaMMUT, config: MaMMUTConfig) -> None:
     """All but the tower, which has a file of its own."""
-    files.write(path, _own(mammut, "tower."), describe(blueprint), STORED)
+    files.write(path, _own(mammut, "tower."), describe(config), STORED)
 
 
 def load_mammut(path: Path, tower: VisionTower) -> MaMMUT:
-    tensors, description = files.read(path, MaMMUTBlueprint.kind)
-    mammut = blueprint_from(description).build(tower)
+    tensors, description = files.read(path, MaMMUTConfig.kind)
+    mammut = config_from(description).build(tower)
     return _load_own(mammut, tensors, path, "tower.")
 
 
-def save_flamingo(path: Path, flamingo: Flamingo, blueprint: FlamingoBlueprint) -> None:
+def save_flamingo(path: Path, flamingo: Flamingo, config: FlamingoConfig) -> None:
     """All but the tower and the language model, which have files of their own."""
-    files.write(path, _own(flamingo, "encoder.tower.", "decoder."), describe(blueprint), STORED)
+    files.write(path, _own(flamingo, "encoder.tower.", "decoder."), describe(config), STORED)
 
 
 def load_flamingo(path: Path, palm: PaLM, tower: VisionTower) -> Flamingo:
-    tensors, description = files.read(path, FlamingoBlueprint.kind)
-    flamingo = blueprint_from(description).build(palm, tower)
+    tensors, description = files.read(path, FlamingoConfig.kind)
+    flamingo = config_from(description).build(palm, tower)
     return _load_own(flamingo, tensors, path, "encoder.tower.", "decoder.")
 
 
-def save_familiarity(path: Path, familiarity: Familiarity) -> None:
+def save_familiarity(path: Path, familiarity: OODDetector) -> None:
     description = {"kind": "familiarity", "width": len(familiarity.patch.mean)}
     files.write(path, familiarity.state_dict(), description, torch.float32)
 
 
-def load_familiarity(path: Path) -> Familiarity:
+def load_familiarity(path: Path) -> OODDetector:
     tensors, description = files.read(path, "familiarity")
     width = description.get("width")
     if type(width) is not int or not 1 <= width <= WIDEST_PATCHES:
         raise CheckpointError(f"{path} is of patches of width {width!r}; it can be 1 to {WIDEST_PATCHES:,}")
-    familiarity = Familiarity(width)
+    familiarity = OODDetector(width)
     files.load_into(familiarity, tensors, path)
     return familiarity.eval()
 

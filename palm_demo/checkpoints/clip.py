@@ -5,21 +5,21 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from palm_demo.checkpoints.lazy_state_dict import Sizes, fill, part
+from palm_demo.checkpoints.lazy_state_dict import InferredSizes, fill, part
 from palm_demo.errors import CheckpointError
 from palm_demo.models.clip_captioners import CoCa, OpenMaMMUT, new_coca
-from palm_demo.models.transformer import Size
-from palm_demo.models.vision import VisionTower, ViTSize
+from palm_demo.models.transformer import TransformerConfig
+from palm_demo.models.vision import VisionTower, ViTConfig
 
 
-def vit_size(sizes: Sizes, heads: int) -> ViTSize:
+def vit_size(sizes: InferredSizes, heads: int) -> ViTConfig:
     """heads: the one number that no tensor tells."""
     dim, _, patch_size, _ = sizes.shape("visual.conv1.weight", 4)
     places, _ = sizes.shape("visual.positional_embedding", 2)
     inner, _ = sizes.shape("visual.transformer.resblocks.0.mlp.c_fc.weight", 2)
     _, dim_latents = sizes.shape("visual.proj", 2)
     sizes.multiple("visual.conv1.weight", dim, heads, "heads")
-    return ViTSize(
+    return ViTConfig(
         image_size=patch_size * sizes.side("visual.positional_embedding", places - 1),
         patch_size=patch_size,
         dim=dim,
@@ -30,11 +30,11 @@ def vit_size(sizes: Sizes, heads: int) -> ViTSize:
     )
 
 
-def text_size(sizes: Sizes, heads: int, blocks: str) -> Size:
+def text_size(sizes: InferredSizes, heads: int, blocks: str) -> TransformerConfig:
     """blocks: what the names of the text's blocks begin with."""
     vocab, dim = sizes.shape("text.token_embedding.weight", 2)
     inner, _ = sizes.shape(f"{blocks}.0.mlp.c_fc.weight", 2)
-    return Size(
+    return TransformerConfig(
         dim=dim,
         depth=sizes.depth(blocks),
         heads=heads,
@@ -64,7 +64,7 @@ def read_clip_tower(
     """
     seeing = part(tensors, "visual.")
     with torch.device("meta"):
-        tower = VisionTower.with_raw_patches(vit_size(Sizes(CLIP_TOWER, seeing), heads), activation)
+        tower = VisionTower.with_raw_patches(vit_size(InferredSizes(CLIP_TOWER, seeing), heads), activation)
     names = {name: name for name in tower.state_dict()}
     return fill(tower, CLIP_TOWER, seeing, names, {}, device, dtype)
 
@@ -86,7 +86,7 @@ def read_coca(
 
     Raises CheckpointError that names the first tensors that are missing, unexpected or wrongly shaped.
     """
-    sizes = Sizes(COCA, tensors)
+    sizes = InferredSizes(COCA, tensors)
     text, vit = text_size(sizes, text_heads, "text.transformer.resblocks"), vit_size(sizes, heads)
     places, _ = sizes.shape("text.positional_embedding", 2)
     queries, pool_dim = sizes.shape("visual.attn_pool.query", 2)
@@ -115,7 +115,7 @@ def read_openmammut(
     Raises CheckpointError that names the first tensors that are missing, unexpected or wrongly shaped, or
     the widths that do not go together.
     """
-    sizes = Sizes(OPENMAMMUT, tensors)
+    sizes = InferredSizes(OPENMAMMUT, tensors)
     with torch.device("meta"):
         text = text_size(sizes, text_heads, "text.resblocks")
         context, _ = sizes.shape("text.positional_embedding", 2)
@@ -130,7 +130,7 @@ def read_openmammut(
     return fill(model, OPENMAMMUT, tensors, names, {}, device, dtype)
 
 
-def cross_layers(sizes: Sizes, depth: int) -> range:
+def cross_layers(sizes: InferredSizes, depth: int) -> range:
     """After which blocks captions look at the picture: 0, 2, 4 … in the released file."""
     looks = sizes.depth("text.cross_attn")
     layers = range(0, depth, -(-depth // looks))

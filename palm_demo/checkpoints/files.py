@@ -27,7 +27,7 @@ def fingerprint(weights: Mapping[str, Tensor]) -> str:
     return seen.hexdigest()[:DIGITS]
 
 
-def misfit(wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, Tensor]) -> str:
+def mismatch(wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, Tensor]) -> str:
     """The first names that are missing, unexpected or wrongly shaped, as a sentence; "" if none."""
     wrong = [
         f"{name} is {tuple(given[name].shape)}, not {tuple(wanted[name])}"
@@ -85,7 +85,7 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> N
     the first tensors that are missing, unexpected or wrongly shaped, or the first whose numbers cannot be
     weights; then nothing is copied. module: as it was made."""
     wanted = {name: tuple(t.shape) for name, t in module.state_dict(keep_vars=True).items()}
-    if said := misfit(wanted, tensors):
+    if said := mismatch(wanted, tensors):
         raise CheckpointError(f"{path} does not fit the model: {said}")
     check_tensors(tensors, path, module)
     module.load_state_dict(dict(tensors))

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from palm_demo.checkpoints.files import misfit
+from palm_demo.checkpoints.files import mismatch
 from palm_demo.checkpoints.numeric_checks import check_tensor
 from palm_demo.checkpoints.pickles import converted, is_there
 from palm_demo.errors import CheckpointError
@@ -49,7 +49,7 @@ class SafetensorsFile:
     def names(self) -> list[str]:
         return list(self.file.keys())
 
-    def outline(self, name: str) -> Tensor:
+    def meta_tensor(self, name: str) -> Tensor:
         """On the meta device: shape and dtype, and no memory."""
         described = self.file.get_slice(name)
         if (dtype := described.get_dtype()) not in DTYPES:
@@ -75,7 +75,7 @@ class StoredTensors(Mapping[str, Tensor]):
     def __init__(self, files: Mapping[str, SafetensorsFile]):
         """files: where each name is."""
         self.files = files
-        self.outlines = {name: file.outline(name) for name, file in files.items()}
+        self.meta_tensors = {name: file.meta_tensor(name) for name, file in files.items()}
 
     def __getitem__(self, name: str) -> Tensor:
         return self.files[name].read(name)
@@ -113,9 +113,9 @@ def part(tensors: Mapping[str, Tensor], beginning: str) -> Mapping[str, Tensor]:
     return {name: tensor for name, tensor in tensors.items() if name.startswith(beginning)}
 
 
-def outlines(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+def meta_tensors(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """The same names with tensors of the same shapes and dtypes; a file's are not read for it."""
-    return tensors.outlines if isinstance(tensors, StoredTensors) else tensors
+    return tensors.meta_tensors if isinstance(tensors, StoredTensors) else tensors
 
 
 def source_of(tensors: Mapping[str, Tensor], name: str) -> str:
@@ -155,12 +155,12 @@ def _shards(index: Path) -> dict[str, SafetensorsFile]:
     return {name: opened[shard] for name, shard in places.items()}
 
 
-class Sizes:
+class InferredSizes:
     """The shapes of a checkpoint that is said to be of a layout. All methods raise CheckpointError where
     the tensors cannot be of it."""
 
     def __init__(self, layout: str, tensors: Mapping[str, Tensor]):
-        self.layout, self.tensors = layout, outlines(tensors)
+        self.layout, self.tensors = layout, meta_tensors(tensors)
 
     def shape(self, name: str, axes: int) -> tuple[int, ...]:
         """Of one tensor, which has to have so many axes."""
@@ -215,10 +215,10 @@ def fill(
     Raises CheckpointError that names the first tensors that are missing, unexpected or wrongly shaped,
     before one is read; or the first whose numbers are not finite, or a matrix's all zero.
     """
-    empty, given = model.state_dict(), outlines(tensors)
+    empty, given = model.state_dict(), meta_tensors(tensors)
     wanted = {theirs: tuple(empty[ours].shape) for ours, theirs in names.items()} | dict(beside)
     wanted |= {name: (1,) for name, shape in wanted.items() if not shape and _is_number(given.get(name))}
-    if said := misfit(wanted, given):
+    if said := mismatch(wanted, given):
         raise CheckpointError(f"these tensors do not fit {layout}: {said}")
     shared = not isinstance(tensors, StoredTensors)
     made = {}
@@ -230,5 +230,5 @@ def fill(
     return model.eval()
 
 
-def _is_number(outline: Tensor | None) -> bool:
-    return outline is not None and tuple(outline.shape) == (1,)
+def _is_number(meta_tensor: Tensor | None) -> bool:
+    return meta_tensor is not None and tuple(meta_tensor.shape) == (1,)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from palm_demo.checkpoints.files import misfit
+from palm_demo.checkpoints.files import mismatch
 from palm_demo.checkpoints.lucidrains_layouts import LAYOUTS, Layout, renamed
 from palm_demo.checkpoints.numeric_checks import check_tensor, starts_at_zero
 from palm_demo.errors import CheckpointError
@@ -34,7 +34,7 @@ def from_reference(
     made = derived(model, known, names)
     shapes = {theirs: _reference_shape(ours, t) for ours, (theirs, t) in names.items()}
     shapes |= {name: tuple(t.shape) for name, t in made.items()}
-    if said := misfit(shapes, state_dict):
+    if said := mismatch(shapes, state_dict):
         raise CheckpointError(f"these tensors do not fit {layout}{_looks_like(layout, state_dict)}: {said}")
     check_derived(layout, known, state_dict)
     tensors = {name: t for name, t in model.state_dict().items() if not t.numel()}  # places for no frame
@@ -102,15 +102,15 @@ def _reference_shape(ours: str, t: Tensor) -> tuple[int, ...]:
 def derived(model: nn.Module, layout: Layout, names: Mapping[str, tuple[str, Tensor]]) -> dict[str, Tensor]:
     """What the reference stores beside its weights: shifts that are zero, angles, the tied head."""
     decoder, weight = model.decoder, model.decoder.embedding.weight
-    pairs = torch.arange(0, decoder.size.dim_head, 2).float()
+    pairs = torch.arange(0, decoder.config.dim_head, 2).float()
     made = {}
     for theirs, t in names.values():
         if GAMMA.search(theirs):
             made[GAMMA.sub(".beta", theirs)] = torch.zeros_like(t)
         if BLOCK.search(theirs):
-            made[BLOCK.sub("rotary_emb.inv_freq", theirs)] = 1.0 / 10_000 ** (pairs / decoder.size.dim_head)
+            made[BLOCK.sub("rotary_emb.inv_freq", theirs)] = 1.0 / 10_000 ** (pairs / decoder.config.dim_head)
             if layout is LAYOUTS["palm-rlhf-pytorch"]:
-                decay = (pairs + 0.4 * decoder.size.dim_head) / (1.4 * decoder.size.dim_head)
+                decay = (pairs + 0.4 * decoder.config.dim_head) / (1.4 * decoder.config.dim_head)
                 made[BLOCK.sub("rotary_emb.scale", theirs)] = decay
     if layout.tied_head is not None:
         made[layout.tied_head] = weight.detach().clone()

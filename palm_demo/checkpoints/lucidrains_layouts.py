@@ -14,14 +14,14 @@ from functools import partial
 from torch import Tensor, nn
 
 from palm_demo.models import Flamingo, MaMMUT, PaLM
-from palm_demo.models.flamingo import bridges_at_every
+from palm_demo.models.flamingo import cross_attention_at_every
 from palm_demo.models.layers import MULTIMODAL, RLHF, TOOLFORMER, NormalizedQK, RoPE, Style, XPos
 from palm_demo.models.lora import PROJECTIONS
 from palm_demo.models.mammut import PooledMemory, causal_text_pass
 from palm_demo.models.media_encoder import MediaEncoder
 from palm_demo.models.palm import PaLMEncoder
 from palm_demo.models.resampler import AttentionPool, PerceiverResampler, PlacedPatches
-from palm_demo.models.transformer import Decoder, Size
+from palm_demo.models.transformer import Decoder, TransformerConfig
 
 Rules = tuple[tuple[str, str], ...]
 
@@ -69,9 +69,9 @@ FLAMINGO_NAMES: Rules = (
     (r"^resampler\.", "perceiver_resampler."),
     (r"^places\.positions$", "perceiver_resampler.media_pos_emb"),
     (r"^frame_positions$", "video_frame_pos_emb"),
-    (r"^bridges\.(\d+)\.attention_gate$", r"layers.\1.1.attn_gate"),
-    (r"^bridges\.(\d+)\.(ff|ff_gate)\b", r"layers.\1.1.\2"),
-    (r"^bridges\.(\d+)\.(?:attention\.)?", r"layers.\1.1.attn."),
+    (r"^cross_attention\.(\d+)\.attention_gate$", r"layers.\1.1.attn_gate"),
+    (r"^cross_attention\.(\d+)\.(ff|ff_gate)\b", r"layers.\1.1.\2"),
+    (r"^cross_attention\.(\d+)\.(?:attention\.)?", r"layers.\1.1.attn."),
 )
 
 MAMMUT_NAMES: Rules = (
@@ -86,7 +86,7 @@ MAMMUT_NAMES: Rules = (
     (r"^image_to_latents\.", "img_to_latents.to_latents."),
     (r"^text_to_latents\.", "text_to_latents.to_latents."),
     (r"^log_scale$", "temperature"),
-    (r"^bridges\.(\d+)\.(?:attention\.)?", r"layers.\1.1.fn."),
+    (r"^cross_attention\.(\d+)\.(?:attention\.)?", r"layers.\1.1.fn."),
 )
 
 
@@ -142,7 +142,7 @@ def palm_rlhf(
 
     Dropout, flash attention and the ignored label concern training there and change no logits.
     """
-    size = Size(dim, depth, heads, num_tokens, dim_head, ff_mult)
+    size = TransformerConfig(dim, depth, heads, num_tokens, dim_head, ff_mult)
     style = replace(RLHF, rotary=partial(XPos, scale_base=rotary_xpos_scale_base))
     if not causal:
         style = replace(style, rotary=MULTIMODAL.rotary)
@@ -167,7 +167,7 @@ def toolformer(
     ff_mult: int = 4,
 ) -> PaLM:
     """num_tokens: by default those of the CLIP tokenizer that the reference imports."""
-    return PaLM(Size(dim, depth, heads, num_tokens, dim_head, ff_mult), TOOLFORMER)
+    return PaLM(TransformerConfig(dim, depth, heads, num_tokens, dim_head, ff_mult), TOOLFORMER)
 
 
 def flamingo(
@@ -194,13 +194,13 @@ def flamingo(
         PlacedPatches(MEDIA_PLACES, dim),
         max_video_frames or 0,
     )
-    size = Size(dim, depth, heads, num_tokens, dim_head, ff_mult)
+    size = TransformerConfig(dim, depth, heads, num_tokens, dim_head, ff_mult)
     return Flamingo(
         Decoder(size, MULTIMODAL),
         encoder,
         media_token_id,
         "immediate" if only_attend_immediate_media else "all",
-        bridges_at_every(cross_attn_every, size, encoder.dim),
+        cross_attention_at_every(cross_attn_every, size, encoder.dim),
     )
 
 
@@ -231,7 +231,7 @@ def mammut(
     crossing = [layer for layer in counted if layer % cross_attend_every == 0]
     if cross_attend_layers is not None:
         crossing = [layer for layer in counted if layer in cross_attend_layers]
-    size = Size(dim, depth, heads, num_tokens, dim_head, ff_mult)
+    size = TransformerConfig(dim, depth, heads, num_tokens, dim_head, ff_mult)
     return MaMMUT(
         size,
         MULTIMODAL,
@@ -251,7 +251,7 @@ def _has_parts(decoder: Decoder, style: Style, rotary: type[RoPE]) -> bool:
     """Whether a decoder is of the style, with this rotary, its attention scaled as the references do."""
     first = decoder.blocks[0]
     found = type(decoder.norm), type(first.activation), type(decoder.rotary), type(decoder.head)
-    scaled = first.qk.softmax_scale == decoder.size.dim_head**-0.5
+    scaled = first.qk.softmax_scale == decoder.config.dim_head**-0.5
     return scaled and found == (style.norm, style.activation, rotary, style.head)
 
 

@@ -20,8 +20,8 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from palm_demo.checkpoints.files import misfit
-from palm_demo.checkpoints.lazy_state_dict import Sizes, StoredTensors, outlines, source_of
+from palm_demo.checkpoints.files import mismatch
+from palm_demo.checkpoints.lazy_state_dict import InferredSizes, StoredTensors, meta_tensors, source_of
 from palm_demo.checkpoints.lucidrains_layouts import Rules, renamed
 from palm_demo.checkpoints.numeric_checks import check_tensor
 from palm_demo.errors import CheckpointError, MissingExtraError
@@ -30,7 +30,7 @@ from palm_demo.models.cross_attention import GatedCrossAttention
 from palm_demo.models.flamingo import Flamingo
 from palm_demo.models.media_encoder import MediaEncoder
 from palm_demo.models.resampler import PerceiverResampler, Unplaced
-from palm_demo.models.transformer import Size, TextTower
+from palm_demo.models.transformer import LMBackbone, TransformerConfig
 from palm_demo.models.vision import freeze_
 
 NESTED = "model_state_dict"
@@ -52,19 +52,19 @@ class Family:
     def block(self, layer: int) -> str:
         return f"{self.layers}.{layer}."
 
-    def bridge(self, layer: int) -> str:
+    def cross_attn(self, layer: int) -> str:
         return f"{self.block(layer)}gated_cross_attn_layer."
 
     @property
     def rules(self) -> Rules:
         """From our names to these."""
         block = rf"{self.layers}.\1."
-        bridge = rf"{block}gated_cross_attn_layer."
+        cross_attn = rf"{block}gated_cross_attn_layer."
         return (
             (r"^encoder\.resampler\.", "perceiver."),
-            (r"^bridges\.(\d+)\.attention_gate$", rf"{bridge}attn_gate"),
-            (r"^bridges\.(\d+)\.(ff|ff_gate)\b", rf"{bridge}\2"),
-            (r"^bridges\.(\d+)\.(?:attention\.)?", rf"{bridge}attn."),
+            (r"^cross_attention\.(\d+)\.attention_gate$", rf"{cross_attn}attn_gate"),
+            (r"^cross_attention\.(\d+)\.(ff|ff_gate)\b", rf"{cross_attn}\2"),
+            (r"^cross_attention\.(\d+)\.(?:attention\.)?", rf"{cross_attn}attn."),
             (r"^decoder\.blocks\.(\d+)\.", block),
             (r"^decoder\.embedding\.", f"{self.embedding}."),
             (r"^decoder\.norm\.", f"{self.norm}."),
@@ -120,7 +120,9 @@ class Gathered:
             **self._placed({f"{LM}{name}": (lm_weights, name) for name in lm_weights}, family),
             **self._placed({name.removeprefix(wrapped): (checkpoint, name) for name in checkpoint}, family),
         }
-        self.outlines = {name: outlines(source)[theirs] for name, (source, theirs) in self.places.items()}
+        self.meta_tensors = {
+            name: meta_tensors(source)[theirs] for name, (source, theirs) in self.places.items()
+        }
 
     def _placed(self, found: Mapping[str, Place], family: Family) -> dict[str, Place]:
         """By their one name, of which what is there once more is noted as a copy."""
@@ -186,12 +188,12 @@ def read_openflamingo(
     """
     family = _family(lm_config)
     given = Gathered(tensors, lm_weights or {}, family)
-    sizes = Sizes(LAYOUT, given.outlines)
+    sizes = InferredSizes(LAYOUT, given.meta_tensors)
     with torch.device("meta"):
         encoder = MediaEncoder(None, _resampler(sizes, heads), Unplaced(), max_frames=0)
         decoder = _decoder(sizes, family, lm_config, media_token_id)
-        bridges = _bridges(sizes, family, every, decoder.size, encoder.dim, heads)
-        model = Flamingo(decoder, encoder, media_token_id, "immediate", bridges)
+        cross_attention = _cross_attention(sizes, family, every, decoder.config, encoder.dim, heads)
+        model = Flamingo(decoder, encoder, media_token_id, "immediate", cross_attention)
     _fill(model, given, family, device, dtype)
     if tower is not None:
         model.encoder.tower = freeze_(tower)
@@ -217,7 +219,7 @@ def read_lm_config(path: Path):
 def embedding_rows(tensors: Mapping[str, Tensor], lm_config) -> int:
     """How many tokens a checkpoint's language model knows. Raises CheckpointError where none can be seen."""
     family = _family(lm_config)
-    sizes = Sizes(LAYOUT, Gathered(tensors, {}, family).outlines)
+    sizes = InferredSizes(LAYOUT, Gathered(tensors, {}, family).meta_tensors)
     return sizes.shape(f"{family.embedding}.weight", 2)[0]
 
 
@@ -242,7 +244,7 @@ def _family(lm_config) -> Family:
     return replace(FAMILIES[kind], head=None) if tied else FAMILIES[kind]
 
 
-def _resampler(sizes: Sizes, heads: int) -> PerceiverResampler:
+def _resampler(sizes: InferredSizes, heads: int) -> PerceiverResampler:
     latents, dim = sizes.shape("perceiver.latents", 2)
     name = "perceiver.layers.0.0.to_q.weight"
     inner, _ = sizes.shape(name, 2)
@@ -250,7 +252,7 @@ def _resampler(sizes: Sizes, heads: int) -> PerceiverResampler:
     return PerceiverResampler(dim, sizes.depth("perceiver.layers"), heads, dim_head, latents)
 
 
-def _decoder(sizes: Sizes, family: Family, lm_config, media_token_id: int) -> TextTower:
+def _decoder(sizes: InferredSizes, family: Family, lm_config, media_token_id: int) -> LMBackbone:
     if not any(name.startswith(family.block(0)) and ".gated_" not in name for name in sizes.tensors):
         raise CheckpointError(
             "this checkpoint holds none of the language model's own blocks, as those that were released; "
@@ -265,18 +267,18 @@ def _decoder(sizes: Sizes, family: Family, lm_config, media_token_id: int) -> Te
     return _towers().TOWERS[lm_config.model_type](lm_config, rows)
 
 
-def _bridges(
-    sizes: Sizes, family: Family, every: int, size: Size, dim_media: int, heads: int
+def _cross_attention(
+    sizes: InferredSizes, family: Family, every: int, size: TransformerConfig, dim_media: int, heads: int
 ) -> dict[int, GatedCrossAttention]:
     if not 1 <= every <= size.depth:
         raise CheckpointError(f"every is {every}; it can be 1 to {size.depth}, the blocks there are")
-    bridges = {}
+    cross_attention = {}
     for layer in range(every - 1, size.depth, every):
         name = f"{family.bridge(layer)}attn.to_q.weight"
         inner, _ = sizes.shape(name, 2)
         dim_head = sizes.multiple(name, inner, heads, "heads")
-        bridges[layer] = GatedCrossAttention(size.dim, dim_media, heads, dim_head)
-    return bridges
+        cross_attention[layer] = GatedCrossAttention(size.dim, dim_media, heads, dim_head)
+    return cross_attention
 
 
 def _fill(
@@ -290,10 +292,12 @@ def _fill(
     empty = model.state_dict()
     made = {"media_embedding", "encoder.frame_positions"}  # no tensors of the file
     names = renamed(sorted(empty.keys() - made), family.rules)
-    if said := misfit({theirs: tuple(empty[ours].shape) for ours, theirs in names.items()}, given.outlines):
+    if said := mismatch(
+        {theirs: tuple(empty[ours].shape) for ours, theirs in names.items()}, given.meta_tensors
+    ):
         raise CheckpointError(f"these tensors do not fit {LAYOUT}: {said}")
     given.check_copies()
-    dtype = dtype or given.outlines["perceiver.latents"].dtype
+    dtype = dtype or given.meta_tensors["perceiver.latents"].dtype
     weights = {}
     for ours, theirs in names.items():
         weights[ours] = given.read(theirs).to(device=device, dtype=dtype)

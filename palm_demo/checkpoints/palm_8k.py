@@ -1,7 +1,7 @@
 """PaLM's released weights: `conceptofmind/palm-{150m,410m,1b,2b}`, trained on C4 with 8k of context.
 
 They never learned an end: a text stops at a token limit or a stop string. Ids that the tokenizer does not
-have are padding of the embedding, and nobody may sample them (see `Writer`).
+have are padding of the embedding, and nobody may sample them (see `Engine`).
 """
 
 from collections.abc import Mapping
@@ -9,13 +9,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from palm_demo.checkpoints.lazy_state_dict import Sizes, fill, outlines
+from palm_demo.checkpoints.lazy_state_dict import InferredSizes, fill, meta_tensors
 from palm_demo.checkpoints.lucidrains import check_derived, derived
 from palm_demo.checkpoints.lucidrains_layouts import LAYOUTS, PALM_RLHF_NAMES, renamed
 from palm_demo.errors import CheckpointError
 from palm_demo.models import PaLM
 from palm_demo.models.layers import RLHF
-from palm_demo.models.transformer import Size
+from palm_demo.models.transformer import TransformerConfig
 
 LAYOUT = "palm-8k"
 STORED_LIKE = "palm-rlhf-pytorch"
@@ -34,8 +34,8 @@ def read_palm(
     Raises CheckpointError that names the first tensors that are missing, unexpected, wrongly shaped or not
     what the others make of them, and for float16, in which xPos overflows within the context.
     """
-    size = palm_size(Sizes(LAYOUT, tensors))
-    if (dtype or outlines(tensors)["token_emb.weight"].dtype) == torch.float16:
+    size = palm_size(InferredSizes(LAYOUT, tensors))
+    if (dtype or meta_tensors(tensors)["token_emb.weight"].dtype) == torch.float16:
         raise CheckpointError(
             f"{LAYOUT} in float16 cannot hold the keys of {CONTEXT} tokens, which xPos scales beyond its "
             "range; ask for bfloat16 or float32"
@@ -52,13 +52,13 @@ def read_palm(
     return filled
 
 
-def palm_size(sizes: Sizes) -> Size:
+def palm_size(sizes: InferredSizes) -> TransformerConfig:
     """Queries are as wide as what goes into `attn_out`; each of a head's angles turns two numbers."""
     vocab, dim = sizes.shape("token_emb.weight", 2)
     (angles,) = sizes.shape("layers.0.fn.rotary_emb.inv_freq", 1)
     _, queries = sizes.shape("layers.0.fn.attn_out.weight", 2)
     _, inner = sizes.shape("layers.0.fn.ff_out.2.weight", 2)
-    return Size(
+    return TransformerConfig(
         dim=dim,
         depth=sizes.depth("layers"),
         heads=sizes.multiple("layers.0.fn.attn_out.weight", queries, 2 * angles, "heads"),

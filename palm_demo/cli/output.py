@@ -41,7 +41,7 @@ def add_verb(verbs, name: str, run, described: str) -> argparse.ArgumentParser:
 def opened(given: argparse.Namespace, **settings) -> Session:
     """The session of the profile that was asked for."""
     try:
-        return palm_demo.load(given.profile, tell=_told, **settings)
+        return palm_demo.load(given.profile, on_progress=_told, **settings)
     finally:
         if sys.stderr.isatty():
             print("\r\033[K", end="", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""PaLM's verbs: `generate`, `bits-per-byte`, `who-wrote`, `tokens`, `teach`, `scopes`."""
+"""PaLM's verbs: `generate`, `bits-per-byte`, `who-wrote`, `tokens`, `finetune`, `scopes`."""
 
 import argparse
 import sys
@@ -9,8 +9,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from palm_demo.cli.output import add_verb, opened, show
-from palm_demo.errors import PromptError, ScopeError, TeachingError
-from palm_demo.inference.lora_finetuning import Progress, TeachingSettings
+from palm_demo.errors import FinetuningError, PromptError, ScopeError
+from palm_demo.inference.lora_finetuning import FinetuningConfig, Progress
 from palm_demo.models.lora import Scope
 from palm_demo.session import CONTINUED, Session
 
@@ -42,13 +42,13 @@ def add_verbs(verbs) -> None:
     for scoped in (bits, tokens):
         _add_scope_option(scoped)
 
-    teach = add_verb(
-        verbs, "teach", _teach, "teach a scope of your own a text; Ctrl-C ends it and keeps the best"
+    finetune = add_verb(
+        verbs, "finetune", _teach, "teach a scope of your own a text; Ctrl-C ends it and keeps the best"
     )
-    teach.add_argument("file", type=Path, help="a text in UTF-8; - reads standard input")
-    teach.add_argument("--out", type=Path, required=True, help=f"where the scope goes, a {FILE} file")
-    for field in fields(TeachingSettings):
-        _add_setting(teach, field.name, field.default)
+    finetune.add_argument("file", type=Path, help="a text in UTF-8; - reads standard input")
+    finetune.add_argument("--out", type=Path, required=True, help=f"where the scope goes, a {FILE} file")
+    for field in fields(FinetuningConfig):
+        _add_setting(finetune, field.name, field.default)
 
     add_verb(verbs, "scopes", _scopes, "list the scopes that --scope takes")
 
@@ -77,7 +77,7 @@ def _add_scope_option(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME[=STRENGTH]",
-        help=f"a scope's name, or a {FILE} file that `teach` wrote; else the base. Given several times, a "
+        help=f"a scope's name, or a {FILE} file that `finetune` wrote; else the base. Given several times, a "
         "mix; a strength of 1 is as it was taught, below 0 is the other way",
     )
 
@@ -163,12 +163,12 @@ def _tokens(given: argparse.Namespace) -> None:
 
 def _teach(given: argparse.Namespace) -> None:
     if given.out.suffix != FILE:
-        raise TeachingError(f"{given.out} does not end in {FILE}; that is what a scope's file is called")
+        raise FinetuningError(f"{given.out} does not end in {FILE}; that is what a scope's file is called")
     session, text = opened(given), _read(given.file)
-    settings = {field.name: getattr(given, field.name) for field in fields(TeachingSettings)}
-    last = _watched(session.teach(text, **settings), given.steps)
+    settings = {field.name: getattr(given, field.name) for field in fields(FinetuningConfig)}
+    last = _watched(session.finetune(text, **settings), given.steps)
     if last.best >= last.base:
-        raise TeachingError(f"nothing was gained in {last.step} steps; give a longer text or more seconds")
+        raise FinetuningError(f"nothing was gained in {last.step} steps; give a longer text or more seconds")
     session.save_adapter(last.adapter, given.out)
     document = {"scope": str(given.out), "steps": last.step, "base": last.base, "bits_per_byte": last.best}
     gain = 1 - last.best / last.base

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from palm_demo.errors import GalleryError, MediaError
-from palm_demo.gallery.pictures import Pixels, content_id, decode
+from palm_demo.gallery.pictures import DecodedImage, content_id, decode
 from palm_demo.gallery.report import Report, batched, each, shown, why
 from palm_demo.gallery.rows import Row
 from palm_demo.gallery.store import Gallery
@@ -28,7 +28,7 @@ the frame in 0.22 and 0.20.
 """
 
 
-class Copies:
+class Deduplicator:
     """The ids and perceptual hashes of all that a gallery holds, in memory: 8 bytes and an id each."""
 
     def __init__(self, gallery: Gallery):
@@ -112,12 +112,12 @@ class Looked:
     why: str | None = None
 
 
-class Intake:
+class Ingestor:
     """One run of adding: what is new goes into the gallery, what happened into the report."""
 
     def __init__(self, gallery: Gallery):
         self.gallery, self.report = gallery, Report()
-        self.copies = Copies(gallery)
+        self.copies = Deduplicator(gallery)
         self._new: set[str] = set()
 
     def take(self, looked: Sequence[Looked]) -> None:
@@ -162,7 +162,7 @@ def add_pictures(
     files: Iterable[PictureFile],
     captions: Mapping[str, str] = {},
     link: bool = False,
-    tell: Callable[[int], object] = lambda count: None,
+    on_progress: Callable[[int], object] = lambda count: None,
 ) -> Report:
     """Adds picture files; what is there already is skipped, so a run that was stopped goes on where it was.
 
@@ -176,10 +176,10 @@ def add_pictures(
     Raises GalleryError where the gallery cannot be written, and what else would come with each picture
     (`NOT_OF_ONE`); what was written before stays.
     """
-    intake = Intake(gallery)
+    intake = Ingestor(gallery)
     for some in batched(files, BATCH):
         intake.take(look(some, encoder, intake.copies.ids, captions, link))
-        tell(len(some))
+        on_progress(len(some))
     return intake.finish()
 
 
@@ -192,7 +192,9 @@ def look(
 ) -> list[Looked]:
     """Files read and looked at, what each gave in their order. known: ids that need no look."""
     read = [_read(file, encoder.media_limits, known) for file in files]
-    seen = [(file, pixels) for file, pixels in zip(files, read, strict=True) if isinstance(pixels, Pixels)]
+    seen = [
+        (file, pixels) for file, pixels in zip(files, read, strict=True) if isinstance(pixels, DecodedImage)
+    ]
     rows: list = [None] * len(seen)
     bare = [place for place, (file, _) in enumerate(seen) if not captions.get(file.name)]
     given = [place for place, (file, _) in enumerate(seen) if captions.get(file.name)]
@@ -202,11 +204,12 @@ def look(
             rows[place] = result
     made = iter(zip(seen, rows, strict=True))
     return [
-        _looked_at(*next(made), captions, link) if isinstance(pixels, Pixels) else pixels for pixels in read
+        _looked_at(*next(made), captions, link) if isinstance(pixels, DecodedImage) else pixels
+        for pixels in read
     ]
 
 
-def _read(file: PictureFile, limits: MediaLimits, known: set[str]) -> Pixels | Looked:
+def _read(file: PictureFile, limits: MediaLimits, known: set[str]) -> DecodedImage | Looked:
     """The pixels, or what there is to say where none are needed or to be had."""
     name = shown(file.name)
     try:
@@ -227,7 +230,7 @@ def _embedded_and_described(encoder: Encoder):
 
 
 def _looked_at(
-    seen: tuple[PictureFile, Pixels],
+    seen: tuple[PictureFile, DecodedImage],
     result: tuple[np.ndarray, str | None] | Exception,
     captions: Mapping[str, str],
     link: bool,
@@ -245,7 +248,7 @@ def _looked_at(
         return Looked(pixels.name, why=why(pixels.name, error))
 
 
-def as_row(pixels: Pixels, latent: np.ndarray, caption: str, path: Path | None = None) -> Row:
+def as_row(pixels: DecodedImage, latent: np.ndarray, caption: str, path: Path | None = None) -> Row:
     """What is written of a picture, added now. path: where its file lies, if the gallery is to keep
     that instead of the bytes. Raises MediaError for a path that no row can hold."""
     place = None if path is None else str(path.resolve())

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from palm_demo.errors import ClusterError
-from palm_demo.gallery.ingest import BATCH, Encoder, Intake, Looked, look
+from palm_demo.gallery.ingest import BATCH, Encoder, Ingestor, Looked, look
 from palm_demo.gallery.report import Report
 from palm_demo.gallery.rows import Row, as_table, schema
 from palm_demo.gallery.sources import Source
@@ -29,7 +29,7 @@ def add_with_ray(
     files: Sequence[Source],
     captions: Mapping[str, str],
     link: bool = False,
-    tell: Callable[[int], object] = lambda count: None,
+    on_progress: Callable[[int], object] = lambda count: None,
     workers: int = 2,
 ) -> Report:
     """As `add_pictures`, with the same rows. new_encoder: called once in each worker, which keeps what
@@ -43,9 +43,9 @@ def add_with_ray(
 
         context = ray.data.DataContext.get_current()
         context.execution_options.preserve_order = True
-        context.enable_progress_bars = False  # `tell` is the progress
+        context.enable_progress_bars = False  # `on_progress` is the progress
         logging.getLogger("ray.data").setLevel(logging.ERROR)
-        intake = Intake(gallery)
+        intake = Ingestor(gallery)
         # in full: workers need not stand in the folder that this process stands in. Pickled: names may be
         # no UTF-8, which Arrow's texts are
         places = [{"file": pickle.dumps(file.absolute())} for file in files]
@@ -60,7 +60,7 @@ def add_with_ray(
         )
         for part in looked.iter_batches(batch_size=BATCH, batch_format="pyarrow"):
             intake.take(_looked(part))
-            tell(len(part))
+            on_progress(len(part))
         return intake.finish()
 
 

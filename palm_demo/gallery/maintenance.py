@@ -28,7 +28,7 @@ from palm_demo.gallery.lance import (
     table_names,
 )
 from palm_demo.gallery.opening import begin, no_gallery, other_tables
-from palm_demo.gallery.pictures import Pixels, original_of, picture_of, why_of_original
+from palm_demo.gallery.pictures import DecodedImage, original_of, picture_of, why_of_original
 from palm_demo.gallery.report import Report, each, why
 from palm_demo.gallery.rows import Row, schema
 from palm_demo.gallery.store import Gallery
@@ -98,11 +98,11 @@ def _olds(database: DBConnection, fingerprint: str) -> list[str]:
 def _looked_at_again(rows: list[dict], encoder: Encoder, report: Report) -> tuple[list[Row], set[str]]:
     """The rows with new latents, and the ids of those that failed."""
     pixels = each(lambda some: [_pixels(row, encoder, report) for row in some], rows)
-    seen = [(row, one) for row, one in zip(rows, pixels, strict=True) if isinstance(one, Pixels)]
+    seen = [(row, one) for row, one in zip(rows, pixels, strict=True) if isinstance(one, DecodedImage)]
     results = iter(each(lambda some: [*encoder.embed_images([one.image for _, one in some])], seen))
     made, failed = [], set()
     for row, one in zip(rows, pixels, strict=True):
-        latent = next(results) if isinstance(one, Pixels) else one
+        latent = next(results) if isinstance(one, DecodedImage) else one
         if isinstance(latent, np.ndarray) and np.isfinite(latent).all():
             made.append(Row(**row, latent=latent))
         else:
@@ -112,7 +112,7 @@ def _looked_at_again(rows: list[dict], encoder: Encoder, report: Report) -> tupl
     return made, failed
 
 
-def _pixels(row: dict, encoder: Encoder, report: Report) -> Pixels:
+def _pixels(row: dict, encoder: Encoder, report: Report) -> DecodedImage:
     pixels, why_not = picture_of(row, encoder.media_limits)
     if why_not is not None:
         report.noted.append((row["name"], f"{why_not}: its thumbnail was taken"))

@@ -13,7 +13,7 @@ from palm_demo.errors import GalleryError
 from palm_demo.gallery import index
 from palm_demo.gallery.ingest import Encoder, as_row
 from palm_demo.gallery.lance import connect, connect_to_write, create, explained, steadily, table_names
-from palm_demo.gallery.pictures import Pixels, as_png, decode
+from palm_demo.gallery.pictures import DecodedImage, as_png, decode
 from palm_demo.gallery.rows import Row, as_table, schema
 from palm_demo.gallery.store import Gallery
 from palm_demo.installation import COMMAND
@@ -124,7 +124,7 @@ def first_rows(encoder: Encoder) -> list[Row]:
     ]
 
 
-def _drawn(place: int, scene: world.Scene, encoder: Encoder) -> Pixels:
+def _drawn(place: int, scene: world.Scene, encoder: Encoder) -> DecodedImage:
     return decode(as_png(world.render(scene, SIDE)), f"scene {place}.png", encoder.media_limits)
 
 

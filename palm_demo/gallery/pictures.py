@@ -23,7 +23,7 @@ a tenth of the memory."""
 
 
 @dataclass(frozen=True)
-class Pixels:
+class DecodedImage:
     """A picture file, decoded to at most MAX_SIDE."""
 
     id: str
@@ -39,10 +39,10 @@ def content_id(original: bytes) -> str:
     return hashlib.sha256(original).hexdigest()
 
 
-def decode(original: bytes, name: str, limits: MediaLimits) -> Pixels:
+def decode(original: bytes, name: str, limits: MediaLimits) -> DecodedImage:
     """A picture file, looked at as far as that needs no model. Raises MediaError as `open_image`."""
     image = decode_image(original, name, limits, MAX_SIDE)
-    return Pixels(content_id(original), name, original, image, thumbnail(image), perceptual_hash(image))
+    return DecodedImage(content_id(original), name, original, image, thumbnail(image), perceptual_hash(image))
 
 
 def original_of(row: dict) -> bytes:
@@ -64,7 +64,7 @@ def original_of(row: dict) -> bytes:
     return data
 
 
-def picture_of(row: dict, limits: MediaLimits) -> tuple[Pixels, str | None]:
+def picture_of(row: dict, limits: MediaLimits) -> tuple[DecodedImage, str | None]:
     """A row's picture decoded, and why it is its thumbnail, if it is: its file is gone or does not decode."""
     try:
         return decode(original_of(row), row["name"], limits), None

@@ -49,7 +49,7 @@ class Seen:
 
 
 @dataclass(frozen=True, eq=False)
-class LookedAt:
+class AttentionMaps:
     """tokens: the answer's, as text. gates: of each bridge, first layer first, as in the maps."""
 
     tokens: tuple[str, ...]
@@ -111,7 +111,7 @@ def rollout(resampler: PerceiverResampler, media: Tensor) -> Tensor:
 
 def gates(flamingo: Flamingo) -> tuple[Gate, ...]:
     """Of each bridge, first layer first."""
-    by_layer = {int(layer): bridge for layer, bridge in flamingo.bridges.items()}
+    by_layer = {int(layer): cross_attn for layer, cross_attn in flamingo.cross_attention.items()}
     return tuple(
         Gate(layer, by_layer[layer].attention_gate.tanh().item(), by_layer[layer].ff_gate.tanh().item())
         for layer in sorted(by_layer)

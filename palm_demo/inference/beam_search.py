@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from palm_demo.inference.decoding import Extend, Prefill, quietly
+from palm_demo.inference.decoding import DecodeStep, Prefill, in_inference_mode
 from palm_demo.inference.sampling import check_finite
 
 
 def beam_search(
     prefill: Prefill,
-    extend: Extend,
+    decode_step: DecodeStep,
     prompt: Sequence[int],
     width: int,
     max_new_tokens: int,
@@ -30,7 +30,7 @@ def beam_search(
     text together, before which no text ends.
     """
     read, room = torch.tensor([prompt], device=device), len(prompt) + max_new_tokens
-    logits, cache = quietly(prefill, read, [len(prompt)], room)
+    logits, cache = in_inference_mode(prefill, read, [len(prompt)], room)
     texts: list[list[int]] = [[]]
     scores = torch.zeros(1)
     ended: list[tuple[list[int], float]] = []
@@ -51,7 +51,7 @@ def beam_search(
             break  # no longer text can become likelier
         else:
             cache.reorder(parents)
-            logits = quietly(extend, torch.tensor(ids, device=device), cache)
+            logits = in_inference_mode(decode_step, torch.tensor(ids, device=device), cache)
     return sorted(ended, key=lambda text: -text[1])[:width]
 
 

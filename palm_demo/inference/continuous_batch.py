@@ -12,14 +12,14 @@ from torch import Tensor
 
 from palm_demo.concurrency import asker
 from palm_demo.errors import BusyError, CapacityError, ClosingError, DeviceMemoryError
-from palm_demo.inference.decoding import Extend, Prefill, Row, quietly, to_cpu
+from palm_demo.inference.decoding import DecodeStep, Prefill, SequenceState, in_inference_mode, to_cpu
 from palm_demo.inference.settings import BatchLimits
 
 
-class Ticket:
+class Request:
     """A row that waits, is written or is over. One thread reads its ids, another makes them."""
 
-    def __init__(self, row: Row, prefill: Prefill, cancelled: threading.Event | None):
+    def __init__(self, row: SequenceState, prefill: Prefill, cancelled: threading.Event | None):
         """Made in the context of whoever asks. cancelled: once set, the text ends before its next id."""
         self.row, self.prefill = row, prefill
         self.asker = asker.get()
@@ -84,44 +84,46 @@ class ContinuousBatch:
     def __init__(
         self,
         new_cache: Callable[[int, int], Rows],
-        extend: Extend,
+        decode_step: DecodeStep,
         capacity: int,
         limits: BatchLimits,
     ):
         """new_cache: from rows and capacity. capacity: tokens of a row, prompt and answer. The ids
         that a prefill and `extend` get are on the CPU."""
-        self.new_cache, self.extend = new_cache, extend
+        self.new_cache, self.decode_step = new_cache, decode_step
         self.capacity, self.limits = capacity, limits
         self._changed = threading.Condition()  # guards what follows, and tells who waits
-        self._line: deque[Ticket] = deque()
-        self._joining: list[Ticket] = []
-        self._live: list[Ticket] = []  # in the order of the cache's rows
+        self._line: deque[Request] = deque()
+        self._joining: list[Request] = []
+        self._live: list[Request] = []  # in the order of the cache's rows
         self._cache: Rows | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
 
     @contextmanager
-    def join(self, row: Row, prefill: Prefill, cancelled: threading.Event | None = None) -> Iterator[Ticket]:
+    def join(
+        self, row: SequenceState, prefill: Prefill, cancelled: threading.Event | None = None
+    ) -> Iterator[Request]:
         """A stay in the batch; leaving the `with` frees the row, or the place in line, at once.
 
         Raises BusyError when the line is full, ClosingError after `close`, CapacityError when the text would
         outgrow a row.
         """
-        ticket = Ticket(row, prefill, cancelled)
+        ticket = Request(row, prefill, cancelled)
         self._enter(ticket)
         try:
             yield ticket
         finally:
             self.leave(ticket)
 
-    def places(self, ticket: Ticket) -> Iterator[int]:
+    def places(self, ticket: Request) -> Iterator[int]:
         """Its place in line (1: next), whenever that changes, until there is a row for it."""
         place = self._next_place(ticket, None)
         while place:
             yield place
             place = self._next_place(ticket, place)
 
-    def leave(self, ticket: Ticket) -> None:
+    def leave(self, ticket: Request) -> None:
         """Gives up its place in line, or its row before the next step."""
         with self._changed:
             ticket.leave()
@@ -147,7 +149,7 @@ class ContinuousBatch:
         with self._changed:
             return self.limits.rows - len(self._joining) - len(self._live)
 
-    def _enter(self, ticket: Ticket) -> None:
+    def _enter(self, ticket: Request) -> None:
         tokens = len(ticket.row.history) + ticket.row.remaining
         if tokens > self.capacity:
             raise CapacityError(
@@ -175,17 +177,17 @@ class ContinuousBatch:
                 self._thread = threading.Thread(target=self._work, name="continuous batch", daemon=True)
                 self._thread.start()
 
-    def _next_place(self, ticket: Ticket, shown: int | None) -> int:
+    def _next_place(self, ticket: Request, shown: int | None) -> int:
         with self._changed:
             self._changed.wait_for(lambda: self._place(ticket) != shown)
             return self._place(ticket)
 
-    def _place(self, ticket: Ticket) -> int:
+    def _place(self, ticket: Request) -> int:
         """From 1; 0 when there is a row for it, or it no longer waits."""
         waiting = self._in_turn()
         return waiting.index(ticket) + 1 if ticket in waiting else 0
 
-    def _in_turn(self) -> list[Ticket]:
+    def _in_turn(self) -> list[Request]:
         """Those in line for whom there is no row yet, whose turn comes first in front: by how many rows
         each asker would have by then, then by who came first."""
         taken, free, waiting = self._taken(), self.free, []
@@ -204,11 +206,11 @@ class ContinuousBatch:
         """Rows of each asker."""
         return Counter(ticket.asker for ticket in (*self._joining, *self._live))
 
-    def _may_have_row(self, ticket: Ticket, taken: Counter) -> bool:
+    def _may_have_row(self, ticket: Request, taken: Counter) -> bool:
         most = self.limits.rows_of_one
         return most is None or ticket.asker is None or taken[ticket.asker] < most
 
-    def _chosen(self, line: Iterable[Ticket], taken: Counter) -> Ticket | None:
+    def _chosen(self, line: Iterable[Request], taken: Counter) -> Request | None:
         """Who of the line gets the next row, if there is one."""
         allowed = [ticket for ticket in line if self._may_have_row(ticket, taken)]
         return min(allowed, key=lambda ticket: taken[ticket.asker], default=None)
@@ -253,12 +255,14 @@ class ContinuousBatch:
         self._live[row] = self._live[-1]
         self._live.pop()
 
-    def _read_prompt(self, ticket: Ticket) -> None:
+    def _read_prompt(self, ticket: Request) -> None:
         """Prefill and the first id. What goes wrong here is this request's alone."""
         prompt, made = ticket.row.history, None
         try:
             if not ticket.over:
-                logits, made = quietly(ticket.prefill, torch.tensor([prompt]), [len(prompt)], len(prompt))
+                logits, made = in_inference_mode(
+                    ticket.prefill, torch.tensor([prompt]), [len(prompt)], len(prompt)
+                )
                 ticket.draw(logits[0])
         except torch.OutOfMemoryError as error:
             ticket.fail(_memory_is_full(error))
@@ -280,7 +284,7 @@ class ContinuousBatch:
         """One id more for every row; where the device has no memory for that, one gives way."""
         ids = torch.tensor([ticket.row.last for ticket in self._live])
         try:
-            logits = to_cpu(quietly(self.extend, ids, self._cache))
+            logits = to_cpu(in_inference_mode(self.decode_step, ids, self._cache))
         except torch.OutOfMemoryError as error:
             return self._live[-1].fail(_memory_is_full(error))
         for ticket, of_row in zip(self._live, logits, strict=True):

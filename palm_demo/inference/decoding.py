@@ -10,19 +10,19 @@ from torch import Tensor
 
 from palm_demo.concurrency import piece
 from palm_demo.inference.sampling import Sampler
-from palm_demo.inference.settings import Sampling
+from palm_demo.inference.settings import SamplingParams
 from palm_demo.models.lora import Scope
 from palm_demo.models.palm import PaLM
-from palm_demo.models.tokenizers import Words
+from palm_demo.models.tokenizers import Tokenizer
 
 Prefill = Callable[[Tensor, Sequence[int], int], tuple[Tensor, Any]]
 """(b, n) ids padded on the right, lengths, capacity -> logits (b, vocab), cache."""
 
-Extend = Callable[[Tensor, Any], Tensor]
+DecodeStep = Callable[[Tensor, Any], Tensor]
 """(b,) ids, cache -> logits (b, vocab); the cache moves on."""
 
 
-class Row:
+class SequenceState:
     """One text in the making: its prompt, what has been drawn, and whether it has ended.
 
     It ends with its first new `eos_id`, which is not given out (one in the prompt does not count),
@@ -53,7 +53,7 @@ class Row:
 
 def stream_ids(
     prefill: Prefill,
-    extend: Extend,
+    decode_step: DecodeStep,
     prompts: Sequence[Sequence[int]],
     samplers: Sequence[Sampler],
     max_new_tokens: int,
@@ -67,13 +67,13 @@ def stream_ids(
     """
     lengths = [len(prompt) for prompt in prompts]
     rows = [
-        Row(prompt, sampler, max_new_tokens, eos_id)
+        SequenceState(prompt, sampler, max_new_tokens, eos_id)
         for prompt, sampler in zip(prompts, samplers, strict=True)
     ]
     ids = torch.zeros(len(prompts), max(lengths), dtype=torch.long)
     for place, prompt in enumerate(prompts):
         ids[place, : len(prompt)] = torch.tensor(prompt)
-    logits, cache = quietly(prefill, ids.to(device), lengths, max(lengths) + max_new_tokens)
+    logits, cache = in_inference_mode(prefill, ids.to(device), lengths, max(lengths) + max_new_tokens)
     while cancelled is None or not cancelled.is_set():
         new = [None if row.ended else row.draw(logits[place]) for place, row in enumerate(rows)]
         if all(token_id is None for token_id in new):
@@ -82,29 +82,29 @@ def stream_ids(
         if all(row.ended for row in rows):
             return
         following = [eos_id if row.ended else row.last for row in rows]
-        logits = quietly(extend, torch.tensor(following, device=device), cache)
+        logits = in_inference_mode(decode_step, torch.tensor(following, device=device), cache)
 
 
-def quietly(function: Callable, *arguments: Any) -> Any:
+def in_inference_mode(function: Callable, *arguments: Any) -> Any:
     """A pass of a model in its turn and in inference mode, and only for the call: a generator must not leave
     either to whoever it yields to."""
     with piece(), torch.inference_mode():
         return function(*arguments)
 
 
-class Waiting(str):
+class QueuePosition(str):
     """An empty delta of a text that waits for a row: all its reader learns is its place in line."""
 
     place: int
     """1: next."""
 
-    def __new__(cls, place: int) -> "Waiting":
+    def __new__(cls, place: int) -> "QueuePosition":
         delta = super().__new__(cls)
         delta.place = place
         return delta
 
 
-def text_deltas(ids: Iterable[int], tokenizer: Words, stop: Sequence[str] = ()) -> Iterator[str]:
+def text_deltas(ids: Iterable[int], tokenizer: Tokenizer, stop: Sequence[str] = ()) -> Iterator[str]:
     """Text deltas that together are the decoded ids up to the first stop string, without it.
 
     What may be the beginning of a stop string is held back until that is known.
@@ -160,17 +160,17 @@ def generate_ids(
 ) -> Tensor:
     """(b, n) ids -> (b, new) ids after them, greedy by default.
 
-    The settings are those of `Sampling`.
+    The settings are those of `SamplingParams`.
 
     Row `i` draws with seed + i. A row ends with its first new `eos_id` and is filled up with more
     of it; `new` is less than `max_new_tokens` when all rows have ended.
     """
     seeds = [None if seed is None else seed + row for row in range(len(ids))]
-    samplings = [Sampling(temperature, top_k, top_p, repetition_penalty, own) for own in seeds]
+    samplings = [SamplingParams(temperature, top_k, top_p, repetition_penalty, own) for own in seeds]
     ended = -1 if eos_id is None else eos_id
     steps = stream_ids(
         partial(palm.prefill, scopes=scopes),
-        palm.extend,
+        palm.decode_step,
         ids.tolist(),
         [Sampler(sampling, banned=()) for sampling in samplings],
         max_new_tokens,

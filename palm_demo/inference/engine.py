@@ -8,34 +8,34 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from palm_demo.concurrency import apart
+from palm_demo.concurrency import run_in_thread
 from palm_demo.inference.beam_search import beam_search
 from palm_demo.inference.continuous_batch import ContinuousBatch, Rows
-from palm_demo.inference.decoding import Prefill, Row, Waiting, stream_ids, text_deltas
+from palm_demo.inference.decoding import Prefill, QueuePosition, SequenceState, stream_ids, text_deltas
 from palm_demo.inference.prompts import check_length
 from palm_demo.inference.sampling import Sampler
-from palm_demo.inference.settings import BatchLimits, Sampling, TextSettings
-from palm_demo.models.tokenizers import Words
-from palm_demo.models.transformer import Size
+from palm_demo.inference.settings import BatchLimits, GenerationConfig, SamplingParams
+from palm_demo.models.tokenizers import Tokenizer
+from palm_demo.models.transformer import TransformerConfig
 
 
 class Model(Protocol):
     """What a model must offer to write, beside the prefill that comes with each request."""
 
-    size: Size
+    size: TransformerConfig
 
     def new_cache(self, rows: int, capacity: int) -> Rows: ...
 
-    def extend(self, ids: Tensor, cache: Any) -> Tensor: ...
+    def decode_step(self, ids: Tensor, cache: Any) -> Tensor: ...
 
     def parameters(self) -> Iterator[Tensor]: ...
 
 
-class Writer:
+class Engine:
     """A model and its batch: from prompt ids and a prefill to text."""
 
     def __init__(
-        self, model: Model, tokenizer: Words, context: int, limits: BatchLimits, least_tokens: int = 0
+        self, model: Model, tokenizer: Tokenizer, context: int, limits: BatchLimits, least_tokens: int = 0
     ):
         """context: tokens that prompt and answer may have together. least_tokens: that they have together
         before a text may end by itself."""
@@ -47,28 +47,30 @@ class Writer:
         self,
         prompt: Sequence[int],
         prefill: Prefill,
-        settings: TextSettings,
+        settings: GenerationConfig,
         cancelled: threading.Event | None = None,
     ) -> Iterator[str]:
         """Text deltas from a row of the batch, which whoever closes the iterator frees. Before the
-        first, a `Waiting` for each place in line. BusyError when the line is full.
+        first, a `QueuePosition` for each place in line. BusyError when the line is full.
 
         Raises PromptError at once when prompt and answer are too long for the model.
         """
         check_length(len(prompt), settings.max_new_tokens, self.context)
         sampler = self._sampler(settings)
-        row = Row(prompt, sampler, settings.max_new_tokens, self.tokenizer.eos_id)
+        row = SequenceState(prompt, sampler, settings.max_new_tokens, self.tokenizer.eos_id)
         return self._deltas(row, prefill, settings.stop, cancelled)
 
-    @apart
-    def texts(self, prompts: Sequence[Sequence[int]], prefill: Prefill, settings: TextSettings) -> list[str]:
+    @run_in_thread
+    def texts(
+        self, prompts: Sequence[Sequence[int]], prefill: Prefill, settings: GenerationConfig
+    ) -> list[str]:
         """Texts of prompts that one prefill reads, decoded together and with nobody else's, each up to the
         first of the settings' stop strings."""
         written: list[list[int]] = [[] for _ in prompts]
         samplers = [self._sampler(settings) for _ in prompts]
         steps = stream_ids(
             prefill,
-            self.model.extend,
+            self.model.decode_step,
             prompts,
             samplers,
             settings.max_new_tokens,
@@ -81,7 +83,7 @@ class Writer:
                     ids.append(token_id)
         return [self._until(settings.stop, self.tokenizer.decode(ids)).strip() for ids in written]
 
-    @apart
+    @run_in_thread
     def alternatives(
         self, prompt: Sequence[int], prefill: Prefill, count: int, max_new_tokens: int
     ) -> dict[str, float]:
@@ -89,7 +91,7 @@ class Writer:
         found: dict[str, float] = {}
         ended = beam_search(
             prefill,
-            self.model.extend,
+            self.model.decode_step,
             prompt,
             2 * count,  # one text can have several tokenizations, and the last of a beam are often cut off
             max_new_tokens,
@@ -105,19 +107,19 @@ class Writer:
         return dict(best[:count])
 
     def _deltas(
-        self, row: Row, prefill: Prefill, stop: Sequence[str], cancelled: threading.Event | None
+        self, row: SequenceState, prefill: Prefill, stop: Sequence[str], cancelled: threading.Event | None
     ) -> Iterator[str]:
         def read(ids: Tensor, lengths: Sequence[int], capacity: int):
             return prefill(ids.to(self._device), lengths, capacity)
 
         with self.batch.join(row, read, cancelled) as ticket:
-            yield from map(Waiting, self.batch.places(ticket))
+            yield from map(QueuePosition, self.batch.places(ticket))
             yield from text_deltas(ticket.ids(), self.tokenizer, stop)
 
     def _extend(self, ids: Tensor, cache: Any) -> Tensor:
-        return self.model.extend(ids.to(self._device), cache)
+        return self.model.decode_step(ids.to(self._device), cache)
 
-    def _sampler(self, sampling: Sampling) -> Sampler:
+    def _sampler(self, sampling: SamplingParams) -> Sampler:
         return Sampler(sampling, self._banned, self.tokenizer.eos_id, self.least_tokens)
 
     @staticmethod
@@ -128,7 +130,7 @@ class Writer:
     @property
     def _banned(self) -> list[int]:
         """Ids that never come out."""
-        return [*self.tokenizer.never_sampled(), *range(len(self.tokenizer), self.model.size.vocab)]
+        return [*self.tokenizer.suppress_ids(), *range(len(self.tokenizer), self.model.config.vocab)]
 
     @property
     def _device(self) -> torch.device:
@@ -139,7 +141,7 @@ def without_leading_space(deltas: Iterator[str]) -> Iterator[str]:
     """Words follow a prompt after a space, which belongs to their tokens, not to the answer."""
     begun = False
     for delta in deltas:
-        if isinstance(delta, Waiting):
+        if isinstance(delta, QueuePosition):
             yield delta
             continue
         delta = delta if begun else delta.lstrip()

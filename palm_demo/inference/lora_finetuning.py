@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from palm_demo.concurrency import Computation, Turns, apart
-from palm_demo.errors import NotFiniteError, TeachingError
+from palm_demo.concurrency import Computation, Turns, run_in_thread
+from palm_demo.errors import FinetuningError, NotFiniteError
 from palm_demo.inference.scoring import bits_per_byte
-from palm_demo.inference.settings import TeachingSettings
+from palm_demo.inference.settings import FinetuningConfig
 from palm_demo.models.lora import Adapter
 from palm_demo.models.packed_weights import onednn_knows_bf16
 from palm_demo.models.palm import IGNORED, PaLM
-from palm_demo.models.tokenizers import Tokenizer
+from palm_demo.models.tokenizers import BundledTokenizer
 
 FEWEST_TOKENS = 1000
 """About two pages; from less, a tenth to judge by says nothing."""
@@ -49,13 +49,13 @@ class Progress:
     adapter: Adapter = field(repr=False)
 
 
-def teach(
+def finetune(
     palm: PaLM,
-    tokenizer: Tokenizer,
+    tokenizer: BundledTokenizer,
     text: str,
     context: int,
-    settings: TeachingSettings,
-    stopped: threading.Event | None = None,
+    settings: FinetuningConfig,
+    cancelled: threading.Event | None = None,
     turns: Turns | None = None,
 ) -> Iterator[Progress]:
     """Teaches a fresh adapter a text, judged by the text's last tenth: Progress after each step, the first
@@ -68,11 +68,11 @@ def teach(
     to_read, to_judge = parted(text)
     ids = tokenizer.encode(to_read)
     if len(ids) < FEWEST_TOKENS * 9 // 10:
-        raise TeachingError(
+        raise FinetuningError(
             f"the text has about {len(ids) * 10 // 9:,} tokens and {FEWEST_TOKENS:,} are needed, which is "
             "two pages; give more of it"
         )
-    return _learn(palm, tokenizer, ids, to_judge, context, settings, stopped, turns or Turns())
+    return _learn(palm, tokenizer, ids, to_judge, context, settings, cancelled, turns or Turns())
 
 
 def parted(text: str) -> tuple[str, str]:
@@ -88,12 +88,12 @@ def parted(text: str) -> tuple[str, str]:
 
 def _learn(
     palm: PaLM,
-    tokenizer: Tokenizer,
+    tokenizer: BundledTokenizer,
     ids: Sequence[int],
     to_judge: str,
     context: int,
-    settings: TeachingSettings,
-    stopped: threading.Event | None,
+    settings: FinetuningConfig,
+    cancelled: threading.Event | None,
     turns: Turns,
 ) -> Iterator[Progress]:
     begun = time.monotonic()
@@ -109,7 +109,7 @@ def _learn(
             step += 1
             seconds = time.monotonic() - begun
             over = step == settings.steps or seconds >= settings.seconds
-            over = over or (stopped is not None and stopped.is_set())
+            over = over or (cancelled is not None and cancelled.is_set())
             judged, best, adapter = None, latest.best, latest.adapter
             if over or step % settings.judge_steps == 0:
                 judged = pupil.judge(to_judge)
@@ -125,20 +125,20 @@ class _Pupil:
     """An adapter in the making. All it does runs in threads of its own: whoever iterates may come from
     another thread each time, with gradients off."""
 
-    @apart
+    @run_in_thread
     def __init__(
         self,
         palm: PaLM,
-        tokenizer: Tokenizer,
+        tokenizer: BundledTokenizer,
         ids: Sequence[int],
         context: int,
-        settings: TeachingSettings,
+        settings: FinetuningConfig,
         computation: Computation,
     ):
         self.computation = computation
         self.palm, self.tokenizer, self.context, self.settings = palm, tokenizer, context, settings
         self.ids = torch.tensor(ids, dtype=torch.long)
-        self.unlearned = torch.tensor(tokenizer.never_sampled())
+        self.unlearned = torch.tensor(tokenizer.suppress_ids())
         random = torch.Generator().manual_seed(settings.seed)
         self.adapter = palm.new_adapter(settings.rank, random).float()
         self.mean = AveragedModel(self.adapter, avg_fn=_mean_of_the_latest)
@@ -147,7 +147,7 @@ class _Pupil:
             self.weights, settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.0
         )
 
-    @apart
+    @run_in_thread
     def step(self, number: int) -> float:
         """One step on fresh windows; its loss."""
         ids, labels = self._windows(number)
@@ -158,7 +158,7 @@ class _Pupil:
         with torch.autocast(ids.device.type, torch.bfloat16, enabled=_quicker_in_bf16(ids.device)):
             loss = self.palm.loss(ids, labels, [self.adapter] * len(ids))
         if not loss.isfinite():
-            raise TeachingError(
+            raise FinetuningError(
                 f"the loss was no number any more at step {number + 1}, with a learning rate of "
                 f"{self.settings.learning_rate:g}; try {self.settings.learning_rate / 3:.1g}"
             )
@@ -172,7 +172,7 @@ class _Pupil:
         self.mean.update_parameters(self.adapter)
         return loss.item()
 
-    @apart
+    @run_in_thread
     def judge(self, text: str) -> float:
         """Bits per byte of a text under the mean; infinitely many where that is out of range."""
         text = text[:JUDGED_CHARACTERS]
@@ -182,7 +182,7 @@ class _Pupil:
         except NotFiniteError:
             return math.inf
 
-    @apart
+    @run_in_thread
     def mean_adapter(self) -> Adapter:
         return deepcopy(self.mean.module).requires_grad_(False)
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from itertools import chain, repeat
 
 from palm_demo.errors import PromptError
-from palm_demo.models.tokenizers import MEDIA, OpenFlamingoTokenizer, Tokenizer
+from palm_demo.models.tokenizers import MEDIA, BundledTokenizer, OpenFlamingoTokenizer
 
-Encode = Callable[[str, Tokenizer, Sequence[int]], list[int]]
+Encode = Callable[[str, BundledTokenizer, Sequence[int]], list[int]]
 """A text with marks, the tokenizer, how many pictures stand at each mark (1 where it is not said) -> ids."""
 
 
-def encode_interleaved(text: str, tokenizer: Tokenizer, pictures: Sequence[int] = ()) -> list[int]:
+def encode_interleaved(text: str, tokenizer: BundledTokenizer, pictures: Sequence[int] = ()) -> list[int]:
     """Ids of a text in which each `<media>` mark becomes the media token, for each picture once."""
     ids: list[int] = []
     for index, (piece, count) in enumerate(_pieces(text, pictures)):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from palm_demo.errors import NotFiniteError
-from palm_demo.inference.settings import Sampling
+from palm_demo.inference.settings import SamplingParams
 
 TINY = np.finfo(np.float64).tiny
 
@@ -17,7 +17,11 @@ class Sampler:
     """One row's sampling with its own random stream, so that neighbours cannot change it."""
 
     def __init__(
-        self, sampling: Sampling, banned: Sequence[int], eos_id: int | None = None, least_tokens: int = 0
+        self,
+        sampling: SamplingParams,
+        banned: Sequence[int],
+        eos_id: int | None = None,
+        least_tokens: int = 0,
     ):
         """banned: ids that never come out. eos_id: comes out only behind `least_tokens` ids, the prompt's
         counted."""

@@ -11,7 +11,7 @@ from palm_demo.concurrency import piece
 from palm_demo.errors import NotFiniteError
 from palm_demo.models.lora import Scope
 from palm_demo.models.palm import IGNORED, PaLM
-from palm_demo.models.tokenizers import Tokenizer, plain
+from palm_demo.models.tokenizers import BundledTokenizer, plain
 
 WINDOWS_AT_ONCE, LOGITS_AT_ONCE = 4, 2**26
 """At most so many windows, and no more than have so many logits together: a large vocabulary takes memory."""
@@ -35,7 +35,7 @@ def size_bytes(text: str) -> int:
     return len(plain(text).encode())
 
 
-def bits_per_byte(palm: PaLM, tokenizer: Tokenizer, text: str, scope: Scope, context: int) -> float:
+def bits_per_byte(palm: PaLM, tokenizer: BundledTokenizer, text: str, scope: Scope, context: int) -> float:
     """What `nats_of` says, in bits over the UTF-8 bytes of the text's plain form."""
     nats = nats_of(palm, tokenizer, text, scope, context)
     return nats / math.log(2) / size_bytes(text)
@@ -49,7 +49,7 @@ def author_probabilities(bits: Mapping[str, float], text: str) -> dict[str, floa
 
 
 @torch.no_grad()
-def nats_of(palm: PaLM, tokenizer: Tokenizer, text: str, scope: Scope, context: int) -> float:
+def nats_of(palm: PaLM, tokenizer: BundledTokenizer, text: str, scope: Scope, context: int) -> float:
     """Minus the logarithm of a text's probability. Each token is predicted once, from at least
     half a window of `context` tokens where the text is long enough. Raises ScopeError on an
     unknown scope, NotFiniteError."""
@@ -65,7 +65,7 @@ def nats_of(palm: PaLM, tokenizer: Tokenizer, text: str, scope: Scope, context: 
 
 @torch.no_grad()
 def token_probabilities(
-    palm: PaLM, tokenizer: Tokenizer, text: str, scope: Scope, context: int
+    palm: PaLM, tokenizer: BundledTokenizer, text: str, scope: Scope, context: int
 ) -> list[TokenProbability]:
     """Each token of a text, predicted as in `nats_of`; joined, their texts are the text as it was written."""
     ids, pieces = tokenizer.encode_pieces(text)
@@ -100,7 +100,7 @@ def _batches(palm: PaLM, ids: list[int], bos_id: int, context: int) -> Iterator[
     """(b, n) inputs and labels of a few windows at a time, on the model's device."""
     device = palm.decoder.embedding.weight.device
     windows = _windows(ids, bos_id, context)
-    fit = LOGITS_AT_ONCE // (palm.size.vocab * max(len(inputs) for inputs, _ in windows))
+    fit = LOGITS_AT_ONCE // (palm.config.vocab * max(len(inputs) for inputs, _ in windows))
     at_once = max(1, min(WINDOWS_AT_ONCE, fit))
     for start in range(0, len(windows), at_once):
         inputs, labels = zip(*windows[start : start + at_once], strict=True)

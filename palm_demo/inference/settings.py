@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 
-from palm_demo.errors import SamplingError, TeachingError, check_number, shown
+from palm_demo.errors import FinetuningError, SamplingError, check_number, shown
 
 MOST_STOPS, STOP_CHARACTERS = 64, 200
 """Texts to end before, and characters of one: each is looked for after each token."""
 
 
 @dataclass(frozen=True)
-class Sampling:
+class SamplingParams:
     """How ids are drawn. temperature 0: the likeliest. top_k 0: no limit. top_p 1: all.
 
     repetition_penalty: what positive logits of ids already there are divided by, and negative
@@ -42,7 +42,7 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class TextSettings(Sampling):
+class GenerationConfig(SamplingParams):
     """How a text is written: how its ids are drawn, how many at most, and before which words it stops."""
 
     max_new_tokens: int = 64
@@ -64,8 +64,8 @@ class TextSettings(Sampling):
         object.__setattr__(self, "stop", tuple(stops))
 
 
-CONTINUED = TextSettings(temperature=0.7, top_p=0.9, repetition_penalty=1.1, max_new_tokens=64)
-ANSWERED = TextSettings(temperature=0.0, max_new_tokens=32)
+CONTINUED = GenerationConfig(temperature=0.7, top_p=0.9, repetition_penalty=1.1, max_new_tokens=64)
+ANSWERED = GenerationConfig(temperature=0.0, max_new_tokens=32)
 """What `stream` and `stream_answer` write with where a caller says nothing else."""
 
 
@@ -83,7 +83,7 @@ class BatchLimits:
 
 
 @dataclass(frozen=True)
-class TeachingSettings:
+class FinetuningConfig:
     """How an adapter is taught. It ends after `steps` or `seconds`, or when the text to judge by has
     been judged `patience` times, every `judge_steps`, and was never found likelier than before.
 
@@ -113,8 +113,8 @@ class TeachingSettings:
         ):
             value = getattr(self, name)
             hint = f"{getattr(type(self), name)} by default"
-            check_number(name, value, low, high, hint, TeachingError, whole=True)
+            check_number(name, value, low, high, hint, FinetuningError, whole=True)
         for name, high in (("seconds", float("inf")), ("learning_rate", 1)):
             value = getattr(self, name)
             if not isinstance(value, Real) or isinstance(value, bool) or not 0 < value <= high:
-                raise TeachingError(f"{name} is {shown(value)}; it can be above 0, to {high}")
+                raise FinetuningError(f"{name} is {shown(value)}; it can be above 0, to {high}")

@@ -20,24 +20,24 @@ class LayerAttention(Protocol):
         """(b, h, n, d) queries; (b, 1, n, d) keys and values of the new tokens -> (b, h, n, d)."""
 
 
-class Pattern(Protocol):
+class AttentionMask(Protocol):
     def positions(self, states: Tensor) -> Tensor:
         """(n,) or (b, n) absolute positions of the new tokens in `states` (b, n, dim)."""
 
     def at(self, layer: int) -> LayerAttention: ...
 
 
-class CausalPattern(Pattern, Protocol):
+class UpdatingMask(AttentionMask, Protocol):
     """One that also serves attention which is not ours, and asks for all keys and values and a mask."""
 
-    def remember(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """(b, h, n, d) keys and values of the new tokens -> (b, h, m, d), of all that any of them may see."""
 
     def seen(self, states: Tensor) -> Tensor:
         """(b or 1, 1, n, m) bool, which of those each new token in `states` (b, n, dim) sees."""
 
 
-class Causal:
+class CausalMask:
     """Each token sees itself and what stands before it."""
 
     def positions(self, states: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ class Causal:
     def at(self, layer: int) -> LayerAttention:
         return self
 
-    def remember(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         return keys, values
 
     def seen(self, states: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class Causal:
         return F.scaled_dot_product_attention(queries, keys, values, is_causal=True, scale=scale)
 
 
-class Visible:
+class VisibleMask:
     """Each token sees what a mask allows, by default in both directions.
 
     mask: bool, (b, n, m) or (b, 1, m), true where the query may look. A query that may look
@@ -107,15 +107,15 @@ def attend_visible(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, 
     The softmax over an empty set would be uniform or NaN; Flamingo's text before the first
     picture must not see anything (section 3.1.3).
     """
-    sighted = mask.any(dim=-1, keepdim=True)
-    out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask | ~sighted, scale=scale)
-    return out * sighted.to(out.dtype)
+    has_any_key = mask.any(dim=-1, keepdim=True)
+    out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask | ~has_any_key, scale=scale)
+    return out * has_any_key.to(out.dtype)
 
 
 def attention_weights(queries: Tensor, keys: Tensor, mask: Tensor, scale: float) -> Tensor:
     """What `attend_visible` weighs the values with, (b, h, n, m): each query's sum to 1, or all are 0
     where it sees no key."""
-    sighted = mask.any(dim=-1, keepdim=True)
+    has_any_key = mask.any(dim=-1, keepdim=True)
     scores = (queries @ keys.transpose(-1, -2)) * scale
-    weights = scores.masked_fill(sighted & ~mask, -torch.inf).softmax(dim=-1)
-    return weights * sighted.to(weights.dtype)
+    weights = scores.masked_fill(has_any_key & ~mask, -torch.inf).softmax(dim=-1)
+    return weights * has_any_key.to(weights.dtype)

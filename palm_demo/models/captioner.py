@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from palm_demo.errors import PromptError
 from palm_demo.internals.open_clip_parts import ResidualAttentionBlock
-from palm_demo.models.attention import Causal, LayerAttention, Pattern
+from palm_demo.models.attention import AttentionMask, CausalMask, LayerAttention
 from palm_demo.models.cross_attention import KeysValues
 from palm_demo.models.kv_cache import ContextCache, KVCache
 from palm_demo.models.mammut import LARGEST_SCALE, ImageFeatures, MaMMUTCache
 from palm_demo.models.palm import last_states
-from palm_demo.models.transformer import Size
+from palm_demo.models.transformer import TransformerConfig
 from palm_demo.models.vision import VisionTower
 
 __all__ = ["ResidualAttentionBlock", "keys_values", "look", "normed", "think"]
@@ -53,12 +53,12 @@ def look(block: ResidualAttentionBlock, states: Tensor, seen: tuple[Tensor, Tens
     """Cross-attention to all of `seen`, then feed-forward: (b, n, dim) -> (b, n, dim)."""
     weights, dim = block.attn, block.attn.embed_dim
     queries = F.linear(normed(block.ln_1, states), weights.in_proj_weight[:dim], weights.in_proj_bias[:dim])
-    heard = F.scaled_dot_product_attention(_heads(queries, weights.num_heads), *seen)
-    return _after(block, states, heard)
+    attn_out = F.scaled_dot_product_attention(_heads(queries, weights.num_heads), *seen)
+    return _after(block, states, attn_out)
 
 
-def _after(block: ResidualAttentionBlock, states: Tensor, heard: Tensor) -> Tensor:
-    states = states + block.attn.out_proj(rearrange(heard, "b h n d -> b n (h d)"))
+def _after(block: ResidualAttentionBlock, states: Tensor, attn_out: Tensor) -> Tensor:
+    states = states + block.attn.out_proj(rearrange(attn_out, "b h n d -> b n (h d)"))
     return states + block.mlp(normed(block.ln_2, states))
 
 
@@ -80,7 +80,7 @@ class Stack:
     head: nn.Module
     context: int
 
-    def states(self, ids: Tensor, pattern: Pattern, seen: Mapping[int, KeysValues]) -> Tensor:
+    def states(self, ids: Tensor, pattern: AttentionMask, seen: Mapping[int, KeysValues]) -> Tensor:
         """(b, n) ids -> (b, n, dim) states after the last block, not normed. seen: what each layer of
         `looks` looks at; {} for words alone."""
         states = self.words.token_embedding(ids)
@@ -113,7 +113,7 @@ class Captioner(nn.Module, ABC):
 
     least_tokens = 0
 
-    size: Size
+    size: TransformerConfig
     logit_scale: Tensor
 
     def __init__(self, tower: VisionTower):
@@ -163,7 +163,7 @@ class Captioner(nn.Module, ABC):
     def logits(self, ids: Tensor, memory: Tensor) -> Tensor:
         """(b, n) ids, (b, m, dim) memory -> (b, n, vocab) logits."""
         stack = self.stack
-        return stack.logits(stack.states(ids, Causal(), stack.keys_values(memory)))
+        return stack.logits(stack.states(ids, CausalMask(), stack.keys_values(memory)))
 
     def prefill(
         self, ids: Tensor, lengths: Sequence[int], capacity: int, memory: Tensor
@@ -179,10 +179,10 @@ class Captioner(nn.Module, ABC):
         """For a continuous batch: room for rows that are put in and taken out, none in use yet."""
         tokens = self._tokens(rows, capacity)
         tokens.clear()
-        nothing = tokens.keys.new_zeros(rows, 0, self.size.dim)
+        nothing = tokens.keys.new_zeros(rows, 0, self.config.dim)
         return MaMMUTCache(tokens, ContextCache(self.stack.keys_values(nothing), []))
 
-    def extend(self, ids: Tensor, cache: MaMMUTCache) -> Tensor:
+    def decode_step(self, ids: Tensor, cache: MaMMUTCache) -> Tensor:
         """(b,) one new id per row -> (b, vocab) logits of the next."""
         states = self._step(ids[:, None], cache)
         cache.tokens.advance([1] * len(ids))
@@ -190,7 +190,7 @@ class Captioner(nn.Module, ABC):
 
     def _tokens(self, rows: int, capacity: int) -> KVCache:
         """No longer than there are places, so that the cache refuses what the model cannot read."""
-        size, weight = self.size, self.stack.words.token_embedding.weight
+        size, weight = self.config, self.stack.words.token_embedding.weight
         room = min(capacity, self.context)
         return KVCache(size.depth, rows, room, size.dim_head, weight, heads=size.heads)
 

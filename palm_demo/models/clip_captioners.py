@@ -19,16 +19,21 @@ from palm_demo.internals.open_clip_parts import (
 from palm_demo.internals.open_clip_parts import (
     CoCa as OpenClipCoCa,
 )
-from palm_demo.models.attention import Visible
+from palm_demo.models.attention import VisibleMask
 from palm_demo.models.captioner import Captioner, ResidualAttentionBlock, Stack
 from palm_demo.models.cpu_linear import Weights
 from palm_demo.models.mammut import ImageFeatures
-from palm_demo.models.transformer import Size
-from palm_demo.models.vision import TokensOfViT, VisionTower, ViTSize
+from palm_demo.models.transformer import TransformerConfig
+from palm_demo.models.vision import TokensOfViT, VisionTower, ViTConfig
 
 
 def new_coca(
-    vit: ViTSize, pool_queries: int, pool_heads: int, text: Size, context: int, decoder_depth: int
+    vit: ViTConfig,
+    pool_queries: int,
+    pool_heads: int,
+    text: TransformerConfig,
+    context: int,
+    decoder_depth: int,
 ) -> nn.Module:
     """text: the half that reads words alone, before `decoder_depth` blocks that also look; both have its
     width and heads. context: tokens of a text, without the one that sums it up."""
@@ -80,13 +85,13 @@ class CoCa(Captioner):
         self.logit_scale = coca.logit_scale
         depth = len(self.text.transformer.resblocks) + len(self.text_decoder.resblocks)
         dim, heads = self.text.width, self.text.heads
-        self.size = Size(dim, depth, heads, self.text.vocab_size, dim // heads)
+        self.config = TransformerConfig(dim, depth, heads, self.text.vocab_size, dim // heads)
 
     @property
     def stack(self) -> Stack:
-        blind, sighted = self.text.transformer.resblocks, self.text_decoder.resblocks
+        blind, has_any_key = self.text.transformer.resblocks, self.text_decoder.resblocks
         looks = dict(enumerate(self.text_decoder.cross_attn, start=len(blind)))
-        return Stack(self.text, [*blind, *sighted], looks, self.text_decoder, self.text.context_length)
+        return Stack(self.text, [*blind, *has_any_key], looks, self.text_decoder, self.text.context_length)
 
     @property
     def dim_latents(self) -> int:
@@ -120,7 +125,7 @@ class MammutText(nn.Module):
     """The text half, its weights named as in the released file. text_projection: the head, which is not
     tied to the embedding."""
 
-    def __init__(self, size: Size, context: int, looks: int):
+    def __init__(self, size: TransformerConfig, context: int, looks: int):
         super().__init__()
         self.token_embedding = nn.Embedding(size.vocab, size.dim)
         self.positional_embedding = nn.Parameter(torch.randn(context, size.dim) * 0.01)
@@ -139,9 +144,11 @@ class OpenMaMMUT(Captioner):
     the norm and the projection for latents; these are as wide as the text. cross_layers: after which
     blocks (from 0) a caption looks at the picture."""
 
-    def __init__(self, size: Size, tower: VisionTower, context: int, cross_layers: Sequence[int]):
+    def __init__(
+        self, size: TransformerConfig, tower: VisionTower, context: int, cross_layers: Sequence[int]
+    ):
         super().__init__(tower)
-        self.size, self._context, self.cross_layers = size, context, tuple(cross_layers)
+        self.config, self._context, self.cross_layers = size, context, tuple(cross_layers)
         self.text = MammutText(size, context, len(self.cross_layers))
         self.map_viz2txt_kv = nn.Parameter(torch.randn(tower.width, size.dim) * tower.width**-0.5)
         self.logit_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
@@ -169,7 +176,7 @@ class OpenMaMMUT(Captioner):
         """All tokens see each other, and padding counts as any token: with less of it than in training
         the cosine to the same text's latent falls to 0.2."""
         padded = self._padded(ids, real)
-        everywhere = Visible(torch.ones(1, 1, self.context, dtype=torch.bool, device=ids.device))
+        everywhere = VisibleMask(torch.ones(1, 1, self.context, dtype=torch.bool, device=ids.device))
         states = self.stack.normed(self.stack.states(padded, everywhere, {}))
         return F.normalize(states.float().mean(dim=1), dim=-1)
 

@@ -120,8 +120,8 @@ class GatedCrossAttention(nn.Module):
     def forward(self, x: Tensor, keys_values: KeysValues, visible: Tensor) -> Tensor:
         """(b, n, dim) -> (b, n, dim). visible: bool, broadcastable to (b, h, n, m); what sees
         nothing hears nothing."""
-        heard = self.attention(self.norm(x), keys_values, visible)
-        x = x + heard * self.attention_gate.tanh()
+        attn_out = self.attention(self.norm(x), keys_values, visible)
+        x = x + attn_out * self.attention_gate.tanh()
         return x + self.ff(x) * self.ff_gate.tanh()
 
     def weights(self, x: Tensor, keys_values: KeysValues, visible: Tensor) -> Tensor:

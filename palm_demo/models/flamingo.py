@@ -8,12 +8,12 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from palm_demo.errors import PromptError
-from palm_demo.models.attention import Causal, CausalPattern
+from palm_demo.models.attention import CausalMask, UpdatingMask
 from palm_demo.models.cross_attention import GatedCrossAttention, KeysValues, ShutWithoutMedia, visible_media
 from palm_demo.models.kv_cache import ContextCache, KVCache
 from palm_demo.models.media_encoder import MediaEncoder
 from palm_demo.models.palm import cross_entropy, last_states
-from palm_demo.models.transformer import Size, TextTower
+from palm_demo.models.transformer import LMBackbone, TransformerConfig
 
 Listen = Callable[[Tensor, KeysValues, Tensor], Tensor]
 """States, the media's keys and values, what is visible -> states: a bridge as the decoder calls it."""
@@ -39,7 +39,9 @@ class FlamingoCache:
         self.seen.pop()
 
 
-def bridges_at_every(every: int, size: Size, dim_media: int) -> dict[int, GatedCrossAttention]:
+def cross_attention_at_every(
+    every: int, size: TransformerConfig, dim_media: int
+) -> dict[int, GatedCrossAttention]:
     """A bridge at every n-th block, the first one included, with heads like the blocks'."""
     return {
         layer: ShutWithoutMedia(size.dim, dim_media, size.heads, size.dim_head)
@@ -55,22 +57,24 @@ class Flamingo(nn.Module):
 
     def __init__(
         self,
-        decoder: TextTower,
+        decoder: LMBackbone,
         encoder: MediaEncoder,
         media_token_id: int,
         media_rule: str,
-        bridges: Mapping[int, GatedCrossAttention],
+        cross_attention: Mapping[int, GatedCrossAttention],
     ):
         super().__init__()
         self.decoder, self.encoder = decoder.requires_grad_(False), encoder
         self.media_token_id, self.media_rule = media_token_id, media_rule
         embedding = decoder.embedding.weight[media_token_id]
         self.media_embedding = nn.Parameter(embedding.detach().clone())
-        self.bridges = nn.ModuleDict({str(layer): bridge for layer, bridge in bridges.items()})
+        self.cross_attention = nn.ModuleDict(
+            {str(layer): cross_attn for layer, cross_attn in cross_attention.items()}
+        )
 
     @property
-    def size(self) -> Size:
-        return self.decoder.size
+    def config(self) -> TransformerConfig:
+        return self.decoder.config
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """All that training moves: resampler, bridges, both kinds of positions, the media token."""
@@ -176,21 +180,25 @@ class Flamingo(nn.Module):
         """
         noted: dict[int, Tensor] = {}
 
-        def noting(layer: str, bridge: GatedCrossAttention) -> Listen:
+        def noting(layer: str, cross_attn: GatedCrossAttention) -> Listen:
             def listen(states: Tensor, media: KeysValues, visible: Tensor) -> Tensor:
-                noted[int(layer)] = bridge.weights(states, media, visible)
-                return bridge(states, media, visible)
+                noted[int(layer)] = cross_attn.weights(states, media, visible)
+                return cross_attn(states, media, visible)
 
             return listen
 
-        self._states(ids, latents, {layer: noting(layer, bridge) for layer, bridge in self.bridges.items()})
+        self._states(
+            ids,
+            latents,
+            {layer: noting(layer, cross_attn) for layer, cross_attn in self.cross_attention.items()},
+        )
         return noted
 
     def _states(
-        self, ids: Tensor, latents: Tensor | None, bridges: Mapping[str, Listen] | None = None
+        self, ids: Tensor, latents: Tensor | None, cross_attention: Mapping[str, Listen] | None = None
     ) -> Tensor:
         times = (ids == self.media_token_id).cumsum(dim=1)
-        return self._run(ids, Causal(), times, self._keys_values(ids, latents), bridges)
+        return self._run(ids, CausalMask(), times, self._keys_values(ids, latents), cross_attention)
 
     def prefill(
         self, ids: Tensor, lengths: Sequence[int], capacity: int, latents: Tensor | None
@@ -210,7 +218,7 @@ class Flamingo(nn.Module):
         tokens.clear()
         return FlamingoCache(tokens, ContextCache(self._no_media(rows), []), seen=[])
 
-    def extend(self, ids: Tensor, cache: FlamingoCache) -> Tensor:
+    def decode_step(self, ids: Tensor, cache: FlamingoCache) -> Tensor:
         """(b,) one new id per row, no media token -> (b, vocab) logits of the next."""
         pattern = cache.tokens.extend_by(1)
         times = torch.tensor(cache.seen, device=ids.device)[:, None]
@@ -221,22 +229,22 @@ class Flamingo(nn.Module):
     def _run(
         self,
         ids: Tensor,
-        pattern: CausalPattern,
+        pattern: UpdatingMask,
         times: Tensor,
         media: dict[int, KeysValues],
-        bridges: Mapping[str, Listen] | None = None,
+        cross_attention: Mapping[str, Listen] | None = None,
     ) -> Tensor:
         """times: (b, n), how many media stand at or before each token. bridges: the model's own, or
         what stands in for them."""
         is_media = rearrange(ids == self.media_token_id, "b n -> b n 1")
         states = torch.where(is_media, self.media_embedding, self.decoder.embedding(ids))
         most = next(iter(media.values()))[0].shape[2] // self.encoder.num_latents
-        heads = next(iter(self.bridges.values())).attention.heads
+        heads = next(iter(self.cross_attention.values())).attention.heads
         visible = visible_media(self.media_rule, times, most, self.encoder.num_latents, heads)
 
         def look(layer: int):
-            bridge = (bridges or self.bridges)[str(layer)]
-            return lambda states: bridge(states, media[layer], visible)
+            cross_attn = (cross_attention or self.cross_attention)[str(layer)]
+            return lambda states: cross_attn(states, media[layer], visible)
 
         return self.decoder(states, pattern, {layer: look(layer) for layer in media})
 
@@ -253,4 +261,6 @@ class Flamingo(nn.Module):
 
     def _look_at(self, latents: Tensor) -> dict[int, KeysValues]:
         """(b, m, dim_media) -> keys and values of each bridge."""
-        return {int(layer): bridge.keys_values(latents) for layer, bridge in self.bridges.items()}
+        return {
+            int(layer): cross_attn.keys_values(latents) for layer, cross_attn in self.cross_attention.items()
+        }

@@ -23,10 +23,10 @@ from transformers.models.gpt_neox.modeling_gpt_neox import GPTNeoXModel, GPTNeoX
 from transformers.models.mpt.modeling_mpt import MptModel, build_mpt_alibi_tensor
 
 from palm_demo.errors import CheckpointError
-from palm_demo.models.attention import Causal, CausalPattern
+from palm_demo.models.attention import CausalMask, UpdatingMask
 from palm_demo.models.cpu_linear import Projection
 from palm_demo.models.kv_cache import KVCache
-from palm_demo.models.transformer import Bridge, Size
+from palm_demo.models.transformer import CrossAttentionLayer, TransformerConfig
 
 RunBlock = Callable[[nn.Module, Tensor], Tensor]
 
@@ -38,14 +38,14 @@ class Memory:
     release to the next.
     """
 
-    def __init__(self, pattern: CausalPattern):
+    def __init__(self, pattern: UpdatingMask):
         self.pattern = pattern
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args, **kwargs
     ) -> tuple[Tensor, Tensor]:
         """(b, h, n, d) keys and values of the new tokens -> (b, h, m, d), of all that any of them may see."""
-        return self.pattern.remember(layer_idx, key_states, value_states)
+        return self.pattern.update(layer_idx, key_states, value_states)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         return 0  # what stands before the new tokens; MPT would only cut a longer bias by it
@@ -59,28 +59,28 @@ class TransformersTower(nn.Module, ABC):
         super().__init__()
         self.config = config
         dim, heads = config.hidden_size, config.num_attention_heads
-        self.size = Size(dim, config.num_hidden_layers, heads, config.vocab_size, dim // heads)
+        self.config = TransformerConfig(dim, config.num_hidden_layers, heads, config.vocab_size, dim // heads)
         self.embedding, self.blocks, self.norm = embedding, blocks, norm
         self.head = None if config.tie_word_embeddings else Projection(dim, config.vocab_size)
 
     def forward(
         self,
         states: Tensor,
-        pattern: CausalPattern | None = None,
-        bridges: Mapping[int, Bridge] | None = None,
+        pattern: UpdatingMask | None = None,
+        cross_attention: Mapping[int, CrossAttentionLayer] | None = None,
     ) -> Tensor:
         """(b, n, dim) embeddings -> (b, n, dim) states after the last block, not normed."""
-        pattern, bridges = pattern or Causal(), bridges or {}
+        pattern, cross_attention = pattern or CausalMask(), cross_attention or {}
         states = states.to(self.embedding.weight.dtype)
         run = self._in_pass(states, pattern)
         for layer, block in enumerate(self.blocks):
-            if layer in bridges:
-                states = bridges[layer](states)
+            if layer in cross_attention:
+                states = cross_attention[layer](states)
             states = run(block, states)
         return states
 
     @abstractmethod
-    def _in_pass(self, states: Tensor, pattern: CausalPattern) -> RunBlock:
+    def _in_pass(self, states: Tensor, pattern: UpdatingMask) -> RunBlock:
         """How a block is run over these states, with what all blocks of a pass share."""
 
     def logits(self, states: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ class TransformersTower(nn.Module, ABC):
 
     def new_cache(self, rows: int, capacity: int) -> KVCache:
         """For so many rows of at most `capacity` tokens, all in use and empty."""
-        size = self.size
+        size = self.config
         return KVCache(size.depth, rows, capacity, size.dim_head, self.embedding.weight, size.heads)
 
 
@@ -107,7 +107,7 @@ class NeoXTower(TransformersTower):
         model = GPTNeoXModel(config)
         super().__init__(config, model.embed_in, model.layers, model.final_layer_norm)
 
-    def _in_pass(self, states: Tensor, pattern: CausalPattern) -> RunBlock:
+    def _in_pass(self, states: Tensor, pattern: UpdatingMask) -> RunBlock:
         seen, memory = pattern.seen(states), Memory(pattern)
         rotation = self._rotation(pattern.positions(states), states.dtype)
 
@@ -140,9 +140,9 @@ class MptTower(TransformersTower):
         model = MptModel(config)
         super().__init__(config, model.wte, model.blocks, model.norm_f)
 
-    def _in_pass(self, states: Tensor, pattern: CausalPattern) -> RunBlock:
+    def _in_pass(self, states: Tensor, pattern: UpdatingMask) -> RunBlock:
         seen, memory = pattern.seen(states), Memory(pattern)
-        bias = build_mpt_alibi_tensor(self.size.heads, seen.shape[-1], device=states.device)
+        bias = build_mpt_alibi_tensor(self.config.heads, seen.shape[-1], device=states.device)
 
         def run(block: nn.Module, states: Tensor) -> Tensor:
             states, _ = block(states, position_bias=bias, attention_mask=~seen, layer_past=memory)

@@ -9,7 +9,7 @@ from einops import rearrange
 from torch import Tensor
 
 from palm_demo.errors import CapacityError
-from palm_demo.models.attention import Causal, LayerAttention
+from palm_demo.models.attention import CausalMask, LayerAttention
 
 
 class RowCache(ABC):
@@ -98,7 +98,7 @@ class KVCache(RowCache):
         super().__init__(keys, torch.zeros_like(keys), [0] * batch)
         self._ends = [0] * batch
 
-    def extend_by(self, new_tokens: int) -> "CachedCausal":
+    def extend_by(self, new_tokens: int) -> "CachedCausalMask":
         """The attention pattern for the next `new_tokens` of every row.
 
         Raises CapacityError when a row would outgrow the cache.
@@ -106,7 +106,7 @@ class KVCache(RowCache):
         self._make_room(max(self.lengths) + new_tokens)
         reached = zip(self._ends, self.lengths, strict=True)
         self._ends = [max(end, length + new_tokens) for end, length in reached]
-        return CachedCausal(self, new_tokens)
+        return CachedCausalMask(self, new_tokens)
 
     def advance(self, new_tokens: list[int]) -> None:
         """Records how many real tokens each row took in."""
@@ -142,7 +142,7 @@ class ContextCache(RowCache):
             self.keys, self.values = F.pad(self.keys, missing), F.pad(self.values, missing)
 
 
-class CachedCausal:
+class CachedCausalMask:
     """Causal attention that writes new keys and values into the cache and reads what is there.
 
     What all layers share is made once a pass: positions, the mask, where to write.
@@ -179,16 +179,16 @@ class CachedCausal:
             return self.mask
         return torch.ones(1, 1, 1, self.keys.shape[3], dtype=torch.bool, device=states.device)
 
-    def remember(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         self._write(self.keys[layer], keys)
         self._write(self.values[layer], values)
         return self.keys[layer], self.values[layer]
 
     def at(self, layer: int) -> LayerAttention:
         def attend(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
-            self.remember(layer, keys, values)
+            self.update(layer, keys, values)
             if self.start == 0:
-                return Causal()(queries, keys, values, scale)
+                return CausalMask()(queries, keys, values, scale)
             return self._read(layer, queries, scale)
 
         return attend

@@ -10,7 +10,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from palm_demo.errors import PromptError
-from palm_demo.models.attention import Causal, Visible
+from palm_demo.models.attention import CausalMask, VisibleMask
 from palm_demo.models.cpu_linear import Weights
 from palm_demo.models.cross_attention import KeysValues, ParallelCrossAttention
 from palm_demo.models.distributed import gather_rows, joint_mean
@@ -18,7 +18,7 @@ from palm_demo.models.kv_cache import ContextCache, KVCache
 from palm_demo.models.layers import LayerNorm, Style
 from palm_demo.models.palm import IGNORED, cross_entropy, last_states
 from palm_demo.models.resampler import AttentionPool
-from palm_demo.models.transformer import Decoder, Size
+from palm_demo.models.transformer import Decoder, TransformerConfig
 
 LARGEST_SCALE = 100.0
 """CLIP's bound on the inverse temperature (Radford et al. 2021, section 2.5)."""
@@ -36,7 +36,7 @@ def bidirectional_text_pass(decoder: Decoder, ids: Tensor, real: Tensor, summary
     place does not depend on padding."""
     states = torch.cat((_rows(summary, ids), decoder.embedding(ids)), dim=1)
     mask = rearrange(F.pad(real, (1, 0), value=True), "b m -> b 1 m")
-    return decoder(states, Visible(mask))[:, 0]
+    return decoder(states, VisibleMask(mask))[:, 0]
 
 
 def causal_text_pass(decoder: Decoder, ids: Tensor, real: Tensor, summary: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ def causal_text_pass(decoder: Decoder, ids: Tensor, real: Tensor, summary: Tenso
     unpadded = F.pad(real, (0, 1), value=True)
     mask = repeat(causal, "n m -> b n m", b=len(ids)).clone()
     mask[:, -1] &= unpadded
-    return decoder(states, Visible(mask))[:, -1]
+    return decoder(states, VisibleMask(mask))[:, -1]
 
 
 def _rows(vector: Tensor, ids: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ class MaMMUT(nn.Module):
 
     def __init__(
         self,
-        size: Size,
+        size: TransformerConfig,
         style: Style,
         tower: nn.Module | None,
         cross_layers: Sequence[int],
@@ -142,7 +142,7 @@ class MaMMUT(nn.Module):
         self.image_to_latents = nn.Linear(size.dim, dim_latents, bias=False)
         self.text_to_latents = nn.Linear(size.dim, dim_latents, bias=False)
         self.log_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
-        self.bridges = nn.ModuleDict(
+        self.cross_attention = nn.ModuleDict(
             {
                 str(layer): ParallelCrossAttention(
                     size.dim, size.heads, kv_heads, size.dim_head, size.ff_mult
@@ -152,8 +152,8 @@ class MaMMUT(nn.Module):
         )
 
     @property
-    def size(self) -> Size:
-        return self.decoder.size
+    def config(self) -> TransformerConfig:
+        return self.decoder.config
 
     @property
     def dim_latents(self) -> int:
@@ -242,7 +242,7 @@ class MaMMUT(nn.Module):
 
     def _states(self, ids: Tensor, memory: Tensor) -> Tensor:
         pictures = self._keys_values(memory)
-        return self.decoder(self.decoder.embedding(ids), Causal(), self._bind(pictures))
+        return self.decoder(self.decoder.embedding(ids), CausalMask(), self._bind(pictures))
 
     def prefill(
         self, ids: Tensor, lengths: Sequence[int], capacity: int, memory: Tensor
@@ -259,10 +259,10 @@ class MaMMUT(nn.Module):
         """For a continuous batch: room for rows that are put in and taken out, none in use yet."""
         tokens = self.decoder.new_cache(rows, capacity)
         tokens.clear()
-        nothing = self.decoder.embedding.weight.new_zeros(rows, 0, self.size.dim)
+        nothing = self.decoder.embedding.weight.new_zeros(rows, 0, self.config.dim)
         return MaMMUTCache(tokens, ContextCache(self._keys_values(nothing), []))
 
-    def extend(self, ids: Tensor, cache: MaMMUTCache) -> Tensor:
+    def decode_step(self, ids: Tensor, cache: MaMMUTCache) -> Tensor:
         """(b,) one new id per row -> (b, vocab) logits of the next."""
         states = self._step(ids[:, None], cache)
         cache.tokens.advance([1] * len(ids))
@@ -273,11 +273,13 @@ class MaMMUT(nn.Module):
         return self.decoder(self.decoder.embedding(ids), pattern, self._bind(cache.pictures.by_layer()))
 
     def _keys_values(self, memory: Tensor) -> dict[int, KeysValues]:
-        return {int(layer): bridge.keys_values(memory) for layer, bridge in self.bridges.items()}
+        return {
+            int(layer): cross_attn.keys_values(memory) for layer, cross_attn in self.cross_attention.items()
+        }
 
     def _bind(self, pictures: dict[int, KeysValues]) -> dict:
         def look(layer: int):
-            bridge = self.bridges[str(layer)]
-            return lambda states: bridge(states, pictures[layer])
+            cross_attn = self.cross_attention[str(layer)]
+            return lambda states: cross_attn(states, pictures[layer])
 
         return {layer: look(layer) for layer in pictures}

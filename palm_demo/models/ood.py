@@ -30,7 +30,7 @@ class Gaussian(nn.Module):
         return ((things - self.mean) @ self.whitening).square().sum(dim=-1)
 
 
-class Familiarity(nn.Module):
+class OODDetector(nn.Module):
     """How far a picture lies from known ones, seen in two ways, each a Gaussian.
 
     As a whole: by the mean of its patches and the logarithm of their spread. Photographs differ from

@@ -8,11 +8,11 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from palm_demo.concurrency import made_once
-from palm_demo.models.attention import Causal, Pattern, Visible
+from palm_demo.models.attention import AttentionMask, CausalMask, VisibleMask
 from palm_demo.models.kv_cache import KVCache
 from palm_demo.models.layers import Style
 from palm_demo.models.lora import Adapter, AdapterShape, LayerAdapter, Scope, Scopes, for_rows
-from palm_demo.models.transformer import Decoder, Size
+from palm_demo.models.transformer import Decoder, TransformerConfig
 
 IGNORED = -100
 """A label that is not learned from; no token has this id."""
@@ -48,15 +48,15 @@ class PaLM(nn.Module):
     ScopeError where it is unknown or of another model.
     """
 
-    def __init__(self, size: Size, style: Style):
+    def __init__(self, size: TransformerConfig, style: Style):
         super().__init__()
         self.decoder = Decoder(size, style)
         width = size.heads * size.dim_head
         self.scopes = Scopes(AdapterShape(size.dim, width, size.dim_head, size.depth))
 
     @property
-    def size(self) -> Size:
-        return self.decoder.size
+    def config(self) -> TransformerConfig:
+        return self.decoder.config
 
     def forward(
         self,
@@ -90,8 +90,8 @@ class PaLM(nn.Module):
         adapters = self.scopes.select(scopes) if scopes is not None else None
         return self.decoder(states, self._pattern(ids), adapters=adapters)
 
-    def _pattern(self, ids: Tensor) -> Pattern:
-        return Causal()
+    def _pattern(self, ids: Tensor) -> AttentionMask:
+        return CausalMask()
 
     @torch.no_grad()
     def prefill(
@@ -116,7 +116,7 @@ class PaLM(nn.Module):
         tokens.clear()
         return PaLMCache(tokens, [])
 
-    def extend(self, ids: Tensor, cache: PaLMCache) -> Tensor:
+    def decode_step(self, ids: Tensor, cache: PaLMCache) -> Tensor:
         """(b,) one new id per row -> (b, vocab) logits of the next."""
         states = self._step(ids[:, None], cache)
         cache.tokens.advance([1] * len(ids))
@@ -153,8 +153,8 @@ class PaLM(nn.Module):
 class PaLMEncoder(PaLM):
     """The same blocks seeing both ways; negative ids are padding that nobody sees."""
 
-    def _pattern(self, ids: Tensor) -> Pattern:
-        return Visible(rearrange(ids >= 0, "b m -> b 1 m"))
+    def _pattern(self, ids: Tensor) -> AttentionMask:
+        return VisibleMask(rearrange(ids >= 0, "b m -> b 1 m"))
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:

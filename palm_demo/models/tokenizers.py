@@ -67,7 +67,7 @@ PAD, BOS, EOS, MEDIA = "<pad>", "<bos>", "<eos>", "<media>"
 SPECIAL_TOKENS = (PAD, BOS, EOS, MEDIA)
 
 
-class Words(Protocol):
+class Tokenizer(Protocol):
     """What writing and comparing texts asks of a tokenizer.
 
     pad_id fills rows up; `opening` stands before a prompt; a text ends with eos_id.
@@ -93,7 +93,7 @@ class Words(Protocol):
     def decode_stream(self, ids: Iterable[int]) -> Iterable[str]:
         """Text deltas as ids come in; a character split over two ids waits for its second."""
 
-    def never_sampled(self) -> list[int]:
+    def suppress_ids(self) -> list[int]:
         """Ids that may stand in a prompt but never come out of a model."""
 
 
@@ -162,7 +162,7 @@ class ByteLevelBPE:
         return self.bpe.decode([token_id]) or self.bpe.id_to_token(token_id) or ""
 
 
-class Tokenizer(ByteLevelBPE):
+class BundledTokenizer(ByteLevelBPE):
     """Ours: four special tokens of distinct ids."""
 
     special_tokens = SPECIAL_TOKENS
@@ -177,7 +177,7 @@ class Tokenizer(ByteLevelBPE):
         """What stands before a prompt."""
         return [self.bos_id]
 
-    def never_sampled(self) -> list[int]:
+    def suppress_ids(self) -> list[int]:
         """Ids that may stand in a prompt but never come out of a model."""
         return [self.pad_id, self.bos_id, self.media_id]
 
@@ -199,12 +199,12 @@ class NeoXTokenizer(ByteLevelBPE):
         """What stands before a prompt."""
         return [self.bos_id]
 
-    def never_sampled(self) -> list[int]:
+    def suppress_ids(self) -> list[int]:
         """Ids that may stand in a prompt but never come out of a model."""
         return [self.eos_id, self.pad_id]
 
 
-class OpenFlamingoTokenizer(Tokenizer):
+class OpenFlamingoTokenizer(BundledTokenizer):
     """The language model's own tokenizer and the tokens that OpenFlamingo added to it. A text begins with
     no mark and ends as an example does, where the next one would begin."""
 
@@ -301,7 +301,7 @@ class ClipTokenizer:
         if rest := characters.decode(b"", final=True):
             yield rest
 
-    def never_sampled(self) -> list[int]:
+    def suppress_ids(self) -> list[int]:
         """Ids that may stand in a text but never come out of a model."""
         return [self.pad_id, self.bos_id]
 

@@ -7,18 +7,18 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from palm_demo.models.attention import Causal, CausalPattern, LayerAttention, Pattern
+from palm_demo.models.attention import AttentionMask, CausalMask, LayerAttention, UpdatingMask
 from palm_demo.models.cpu_linear import Projection
 from palm_demo.models.kv_cache import KVCache
 from palm_demo.models.layers import Rotation, Style, TiedHead
 from palm_demo.models.lora import LayerAdapter
 
-Bridge = Callable[[Tensor], Tensor]
+CrossAttentionLayer = Callable[[Tensor], Tensor]
 """States (b, n, dim) -> states: what a multimodal model puts after a block."""
 
 
 @dataclass(frozen=True)
-class Size:
+class TransformerConfig:
     """The numbers of a decoder; its parts are a `Style`."""
 
     dim: int
@@ -35,7 +35,7 @@ class Size:
 class ParallelBlock(nn.Module):
     """Attention and feed-forward side by side behind one norm and one fused projection."""
 
-    def __init__(self, size: Size, style: Style):
+    def __init__(self, size: TransformerConfig, style: Style):
         super().__init__()
         self.heads = size.heads
         self.norm = style.norm(size.dim)
@@ -64,18 +64,18 @@ class ParallelBlock(nn.Module):
         # plain views, (b, n, h d) -> (b, h, n, d): a step of decoding is too short for einops
         queries = queries.unflatten(-1, (self.heads, -1)).transpose(1, 2)
         queries, keys = rotation(*self.qk(queries, keys[:, None]))
-        heard = attend(queries, keys.to(values.dtype), values[:, None], self.qk.softmax_scale)
-        heard = heard.transpose(1, 2).flatten(2)
-        out = self.attention_out(heard) + self.ff_out(self.activation(ff))
-        return out if adapter is None else out + adapter.out(heard)
+        attn_out = attend(queries, keys.to(values.dtype), values[:, None], self.qk.softmax_scale)
+        attn_out = attn_out.transpose(1, 2).flatten(2)
+        out = self.attention_out(attn_out) + self.ff_out(self.activation(ff))
+        return out if adapter is None else out + adapter.out(attn_out)
 
 
 class Decoder(nn.Module):
     """Embedding, parallel blocks, final norm and head, in the parts of a style."""
 
-    def __init__(self, size: Size, style: Style):
+    def __init__(self, size: TransformerConfig, style: Style):
         super().__init__()
-        self.size = size
+        self.config = size
         self.style = style
         self.embedding = nn.Embedding(size.vocab, size.dim)
         self.rotary = style.rotary(size.dim_head)
@@ -86,8 +86,8 @@ class Decoder(nn.Module):
     def forward(
         self,
         states: Tensor,
-        pattern: Pattern | None = None,
-        bridges: Mapping[int, Bridge] | None = None,
+        pattern: AttentionMask | None = None,
+        cross_attention: Mapping[int, CrossAttentionLayer] | None = None,
         adapters: Sequence[LayerAdapter] | None = None,
     ) -> Tensor:
         """(b, n, dim) token embeddings -> (b, n, dim) states after the last block, not normed.
@@ -97,18 +97,18 @@ class Decoder(nn.Module):
         to a large sum would be lost, and company would change a text.
         """
         states = states.to(torch.promote_types(states.dtype, torch.float32))
-        pattern, bridges = pattern or Causal(), bridges or {}
+        pattern, cross_attention = pattern or CausalMask(), cross_attention or {}
         rotation = self.rotary(pattern.positions(states))
         for layer, block in enumerate(self.blocks):
             adapter = adapters[layer] if adapters is not None else None
             states = states + block(states, rotation, pattern.at(layer), adapter)
-            if layer in bridges:
-                states = bridges[layer](states)
+            if layer in cross_attention:
+                states = cross_attention[layer](states)
         return states
 
     def new_cache(self, rows: int, capacity: int) -> KVCache:
         """For so many rows of at most `capacity` tokens, all in use and empty."""
-        size = self.size
+        size = self.config
         return KVCache(size.depth, rows, capacity, size.dim_head, self.embedding.weight)
 
     def pack_(self) -> None:
@@ -121,14 +121,16 @@ class Decoder(nn.Module):
         return self.head(self.norm(states), self.embedding)
 
 
-class TextTower(Protocol):
+class LMBackbone(Protocol):
     """Ids are embedded by `embedding`, run through blocks with bridges among them, and read by `logits`."""
 
-    size: Size
+    size: TransformerConfig
     embedding: nn.Embedding
     norm: nn.Module
 
-    def __call__(self, states: Tensor, pattern: CausalPattern, bridges: Mapping[int, Bridge]) -> Tensor:
+    def __call__(
+        self, states: Tensor, pattern: UpdatingMask, cross_attention: Mapping[int, CrossAttentionLayer]
+    ) -> Tensor:
         """(b, n, dim) embeddings -> (b, n, dim) states after the last block, not normed.
 
         bridges: what to run at which block. Whether that is before or after the block is the tower's

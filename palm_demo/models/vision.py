@@ -81,7 +81,7 @@ def sines_of_places(rows: int, columns: int, dim: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class ViTSize:
+class ViTConfig:
     """The numbers of a vision transformer. patch_size, image_size: pixels of a side. dim_latents: what
     its pooled output is projected to."""
 
@@ -140,14 +140,14 @@ class VisionTower(nn.Module):
         return cls(visual.to(memory_format=torch.channels_last), TokensOfStage(stage))
 
     @classmethod
-    def with_raw_tokens(cls, size: ViTSize) -> "VisionTower":
+    def with_raw_tokens(cls, size: ViTConfig) -> "VisionTower":
         """A random vision transformer whose tokens, the class token's first, come as they leave the last
         block. Two things that would go wrong in silence: by default open_clip norms the tokens that it
         gives out, and some of its configurations have QuickGELU for GELU."""
         return cls(_raw_transformer(size, "none", nn.GELU), TokensOfViT())
 
     @classmethod
-    def with_raw_patches(cls, size: ViTSize, activation: str) -> "VisionTower":
+    def with_raw_patches(cls, size: ViTConfig, activation: str) -> "VisionTower":
         """The same without the class token, as OpenFlamingo learned from. activation: a name of
         ACTIVATIONS."""
         return cls(_raw_transformer(size, "tok", ACTIVATIONS[activation]), TokensOfViT())
@@ -181,7 +181,7 @@ class VisionTower(nn.Module):
         return [Image.fromarray(rearrange(one, "c h w -> h w c").numpy(force=True)) for one in levels]
 
 
-def _raw_transformer(size: ViTSize, pool: str, activation: type[nn.Module]) -> VisionTransformer:
+def _raw_transformer(size: ViTConfig, pool: str, activation: type[nn.Module]) -> VisionTransformer:
     """pool: "none" gives out the class token too, "tok" the patches alone."""
     visual = VisionTransformer(
         size.image_size,

@@ -14,7 +14,7 @@ from palm_demo.profiles.disk import free_disk, in_cache
 from palm_demo.profiles.downloading import download
 from palm_demo.profiles.memory import computes_in_bfloat16, free_memory, on_zerogpu
 from palm_demo.profiles.reading import TINY, own_name, profile_names, read_profile
-from palm_demo.profiles.steps import Step, Tell, untold
+from palm_demo.profiles.steps import OnProgress, Step, no_op
 
 __all__ = [
     "TINY",
@@ -23,10 +23,10 @@ __all__ = [
     "File",
     "FlamingoChoice",
     "MammutChoice",
+    "OnProgress",
     "PalmChoice",
     "Profile",
     "Step",
-    "Tell",
     "Tower",
     "choose",
     "computes_in_bfloat16",
@@ -34,9 +34,9 @@ __all__ = [
     "free_disk",
     "free_memory",
     "in_cache",
+    "no_op",
     "on_zerogpu",
     "own_name",
     "profile_names",
     "read_profile",
-    "untold",
 ]

@@ -26,7 +26,7 @@ from palm_demo.internals.hub_client import HttpError
 from palm_demo.profiles.description import File
 from palm_demo.profiles.disk import INDEX, cached, converted, free_disk, room_needed
 from palm_demo.profiles.memory import GB
-from palm_demo.profiles.steps import Step, Tell
+from palm_demo.profiles.steps import OnProgress, Step
 
 logger = logging.getLogger(__name__)
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -36,7 +36,9 @@ Convert = Callable[[Path], Path]
 """Writes a pickle once more as safetensors, beside it; gives that file."""
 
 
-def download(files: Sequence[File], tell: Tell, convert: Convert | None = None) -> dict[File, Path]:
+def download(
+    files: Sequence[File], on_progress: OnProgress, convert: Convert | None = None
+) -> dict[File, Path]:
     """Where each file lies now; those that the cache has are not fetched again. Of an index its shards come
     too, to the same folder. Where the Hub does not have a file, the next of its names is taken.
 
@@ -46,7 +48,7 @@ def download(files: Sequence[File], tell: Tell, convert: Convert | None = None) 
     Raises ProfileError that says which file cannot be had, why, and what to do about it; before the first
     byte where the disk has no room for all. Raises what `convert` does.
     """
-    tell(Step("Asking the Hub for the files"))
+    on_progress(Step("Asking the Hub for the files"))
     found = {file: _first_there(file) for file in dict.fromkeys(files)}
     wanted = {there.file: there for there in found.values()}
     for there in list(wanted.values()):
@@ -54,13 +56,13 @@ def download(files: Sequence[File], tell: Tell, convert: Convert | None = None) 
             wanted |= {shard: _asked(shard) for shard in _shards(there)}
     missing = sorted((there for there in wanted.values() if there.missing_bytes), key=_pickles_first)
     _check_room(missing)
-    progress = _Progress(sum(there.missing_bytes for there in missing), tell)
+    progress = _Progress(sum(there.missing_bytes for there in missing), on_progress)
     places = {there.file: there.path for there in wanted.values()}
     for there in missing:
         with explained(there.file):
             _fetch(there.file, tqdm_class=progress.bar(there.file))
         if convert is not None and there.file.is_pickle:
-            tell(Step(f"Rewriting {there.file.file} of {there.file.repo} as safetensors"))
+            on_progress(Step(f"Rewriting {there.file.file} of {there.file.repo} as safetensors"))
             places[there.file] = convert(there.path)
             _remove(there.path)
     return {file: places[there.file] for file, there in found.items()}
@@ -153,8 +155,8 @@ def _no_room(why: str) -> str:
 class _Progress:
     """Bytes of all files together, told at each hundredth."""
 
-    def __init__(self, total: int, tell: Tell):
-        self.total, self.tell = total, tell
+    def __init__(self, total: int, on_progress: OnProgress):
+        self.total, self.on_progress = total, on_progress
         self.done, self.told = 0, -1
         self._lock = threading.Lock()
 
@@ -178,7 +180,7 @@ class _Progress:
             if (hundredth := int(100 * part)) == self.told:
                 return
             self.told = hundredth
-        self.tell(Step(f"Downloading {file.repo}, of {self.total / GB:.1f} GB in all", part))
+        self.on_progress(Step(f"Downloading {file.repo}, of {self.total / GB:.1f} GB in all", part))
 
 
 @contextmanager

@@ -12,8 +12,8 @@ class Step:
     part: float | None = None
 
 
-Tell = Callable[[Step], object]
+OnProgress = Callable[[Step], object]
 
 
-def untold(step: Step) -> None:
+def no_op(step: Step) -> None:
     """For a loading that nobody watches."""

@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Facts:
+class SessionInfo:
     """What the page wants to know of a session without asking each time, as the session has it.
     frames: that Flamingo sees of a video."""
 
@@ -30,7 +30,7 @@ class Facts:
     frames: int
 
     @classmethod
-    def of(cls, session: Session) -> "Facts":
+    def of(cls, session: Session) -> "SessionInfo":
         own = {field.name: getattr(session, field.name) for field in fields(cls) if field.name != "frames"}
         return cls(**own, frames=session.systems.frames)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from PIL import Image
 
-from palm_demo.inference.settings import TeachingSettings
+from palm_demo.inference.settings import FinetuningConfig
 from palm_demo.session import ANSWERED, CONTINUED, Session
 
 LONGEST = 80
@@ -37,7 +37,7 @@ def seconds_for(verb: Callable, arguments: tuple, settings: Mapping, weights_byt
     return min(LONGEST, math.ceil(_before(weights_bytes) + work))
 
 
-def longest_teaching(weights_bytes: int) -> float:
+def longest_finetuning(weights_bytes: int) -> float:
     """Seconds that a scope can be taught before the GPU has to go back."""
     return max(1.0, LONGEST - _before(weights_bytes) - LAST_JUDGEMENT)
 
@@ -47,8 +47,8 @@ def _before(weights_bytes: int) -> float:
 
 
 def _work(verb: Callable, named: Mapping[str, object]) -> float:
-    if verb is Session.teach:
-        return named.get("seconds", TeachingSettings.seconds) + LAST_JUDGEMENT
+    if verb is Session.finetune:
+        return named.get("seconds", FinetuningConfig.seconds) + LAST_JUDGEMENT
     default = CONTINUED if verb is Session.stream else ANSWERED
     new_tokens = named.get("max_new_tokens", default.max_new_tokens)
     parts = [*_parts(list(named.values()))]

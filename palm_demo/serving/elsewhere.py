@@ -14,7 +14,7 @@ from palm_demo.gallery import MEMORY
 from palm_demo.inference.lora_finetuning import Progress
 from palm_demo.media import DecodingBudget, Medium, Picture, open_image, open_medium
 from palm_demo.models.lora import Adapter, with_adapters
-from palm_demo.serving.answering import Facts
+from palm_demo.serving.answering import SessionInfo
 from palm_demo.session import READ_SIDE, SeenPicture, Session
 
 P = ParamSpec("P")
@@ -24,28 +24,28 @@ PICTURES, MEDIA = ("image", "images"), ("medium", "media")
 """What verbs call arguments that are pictures or videos, files of this machine among them."""
 
 
-def whole(verb: Callable[P, T]) -> Callable[P, T]:
+def unary(verb: Callable[P, T]) -> Callable[P, T]:
     """The verb, answered elsewhere."""
 
     @wraps(verb)
-    def ask(self: "Elsewhere", *arguments, **settings):
+    def ask(self: "SessionProxy", *arguments, **settings):
         return self._ask(verb.__name__, *self._sent(verb, arguments, settings))
 
     return ask
 
 
-def streamed(verb: Callable[P, T], stop: str = "cancelled") -> Callable[P, T]:
+def streaming(verb: Callable[P, T], stop: str = "cancelled") -> Callable[P, T]:
     """The same of a verb that gives its answer piece by piece. stop: what it calls the event that ends it."""
 
     @wraps(verb)
-    def begin(self: "Elsewhere", *arguments, **settings):
-        stopped = settings.pop(stop, None)
-        return self._begin(verb.__name__, stop, stopped, *self._sent(verb, arguments, settings))
+    def begin(self: "SessionProxy", *arguments, **settings):
+        cancelled = settings.pop(stop, None)
+        return self._begin(verb.__name__, stop, cancelled, *self._sent(verb, arguments, settings))
 
     return begin
 
 
-class Elsewhere(Session, ABC):
+class SessionProxy(Session, ABC):
     """A session for the page, whose verbs are answered in other processes.
 
     Files are opened here, where visitors' uploads lie, and decoded pictures go out. The gallery is here
@@ -62,26 +62,26 @@ class Elsewhere(Session, ABC):
     form = property(attrgetter("_facts.form"))
     pictures_of_video = property(attrgetter("_facts.pictures_of_video"))
 
-    stream = streamed(Session.stream)
-    bits_per_byte = whole(Session.bits_per_byte)
-    who_wrote = whole(Session.who_wrote)
-    token_probabilities = whole(Session.token_probabilities)
-    stream_answer = streamed(Session.stream_answer)
-    answers = whole(Session.answers)
-    prompt_length = whole(Session.prompt_length)
-    looked_at = whole(Session.looked_at)
-    see = whole(Session.see)
-    caption = whole(Session.caption)
-    captions = whole(Session.captions)
-    caption_alternatives = whole(Session.caption_alternatives)
-    embed_images = whole(Session.embed_images)
-    embed_and_caption = whole(Session.embed_and_caption)
-    embed_texts = whole(Session.embed_texts)
-    classify = whole(Session.classify)
-    familiarity = whole(Session.familiarity)
-    _teach = streamed(Session.teach, "stopped")
+    stream = streaming(Session.stream)
+    bits_per_byte = unary(Session.bits_per_byte)
+    who_wrote = unary(Session.who_wrote)
+    token_probabilities = unary(Session.token_probabilities)
+    stream_answer = streaming(Session.stream_answer)
+    answers = unary(Session.answers)
+    prompt_length = unary(Session.prompt_length)
+    looked_at = unary(Session.looked_at)
+    see = unary(Session.see)
+    caption = unary(Session.caption)
+    captions = unary(Session.captions)
+    caption_alternatives = unary(Session.caption_alternatives)
+    embed_images = unary(Session.embed_images)
+    embed_and_caption = unary(Session.embed_and_caption)
+    embed_texts = unary(Session.embed_texts)
+    classify = unary(Session.classify)
+    familiarity = unary(Session.familiarity)
+    _teach = streaming(Session.finetune, "cancelled")
 
-    def __init__(self, facts: Facts, gallery_place: str | Path = MEMORY):
+    def __init__(self, facts: SessionInfo, gallery_place: str | Path = MEMORY):
         """gallery_place: as in `palm_demo.load`."""
         self._facts, self.gallery_place = facts, gallery_place
 
@@ -91,9 +91,9 @@ class Elsewhere(Session, ABC):
 
     @abstractmethod
     def _begin(
-        self, verb: str, stop: str, stopped: threading.Event | None, arguments: tuple, settings: dict
+        self, verb: str, stop: str, cancelled: threading.Event | None, arguments: tuple, settings: dict
     ) -> Iterator[object]:
-        """The items of a verb until `stopped`, which it calls `stop`, is set. Raises at once what the verb
+        """The items of a verb until `cancelled`, which it calls `stop`, is set. Raises at once what the verb
         raises at once. Of Progress each adapter may come once."""
 
     def _lend(self, adapter: Adapter) -> object:
@@ -103,8 +103,8 @@ class Elsewhere(Session, ABC):
     def close(self, grace_seconds: float = 0.0) -> None:
         """Nothing: the other processes end by themselves."""
 
-    @wraps(Session.teach)
-    def teach(self, *arguments, **settings) -> Iterator[Progress]:
+    @wraps(Session.finetune)
+    def finetune(self, *arguments, **settings) -> Iterator[Progress]:
         return _with_adapters(self._teach(*arguments, **settings))
 
     def _sent(self, verb: Callable, arguments: tuple, settings: dict) -> tuple[tuple, dict]:

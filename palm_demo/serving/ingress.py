@@ -14,7 +14,7 @@ from ray import serve
 from ray.serve import Application
 from starlette.types import ASGIApp
 
-from palm_demo.concurrency import apart
+from palm_demo.concurrency import run_in_thread
 from palm_demo.serving.remote import RemoteSession
 from palm_demo.serving.replica import Replica
 from palm_demo.serving.surroundings import surround
@@ -42,7 +42,7 @@ def application(
 
     host = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
 
-    @apart  # Serve calls it in its event loop, where waiting for the replicas would be an error
+    @run_in_thread  # Serve calls it in its event loop, where waiting for the replicas would be an error
     def build() -> ASGIApp:
         examples = surround(settings, folder)
 

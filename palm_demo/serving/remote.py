@@ -18,11 +18,11 @@ from palm_demo.errors import CheckpointError, ClusterError
 from palm_demo.gallery import MEMORY
 from palm_demo.models.lora import Adapter
 from palm_demo.serving.answering import Failed
-from palm_demo.serving.elsewhere import Elsewhere
-from palm_demo.serving.replica import Lent, Mark
+from palm_demo.serving.elsewhere import SessionProxy
+from palm_demo.serving.replica import AdapterRef, Mark
 
 
-class RemoteSession(Elsewhere):
+class RemoteSession(SessionProxy):
     """A session for the page, whose verbs are answered by the replicas of a deployment, which end with it.
 
     A visitor's own scope is here and, once used, on a replica that further requests with it then go to.
@@ -33,7 +33,7 @@ class RemoteSession(Elsewhere):
     def __init__(self, models: DeploymentHandle, gallery_place: str | Path = MEMORY):
         """models: of a deployment of Replica. gallery_place: as in `palm_demo.load`."""
         self._models = models
-        self._lent: WeakKeyDictionary[Adapter, Lent] = WeakKeyDictionary()
+        self._lent: WeakKeyDictionary[Adapter, AdapterRef] = WeakKeyDictionary()
         super().__init__(self._call(models, "facts"), gallery_place)
 
     def save_adapter(self, adapter: Adapter, path: Path | str) -> None:
@@ -52,9 +52,9 @@ class RemoteSession(Elsewhere):
         return self._call(self._nearest(arguments), "ask", asker.get(), verb, arguments, settings)
 
     def _begin(
-        self, verb: str, stop: str, stopped: threading.Event | None, arguments: tuple, settings: dict
+        self, verb: str, stop: str, cancelled: threading.Event | None, arguments: tuple, settings: dict
     ) -> Iterator[object]:
-        items = self._stream(verb, stop, stopped, arguments, settings)
+        items = self._stream(verb, stop, cancelled, arguments, settings)
         next(items)  # raises what is wrong with the arguments
         return items
 
@@ -66,7 +66,7 @@ class RemoteSession(Elsewhere):
         return answer
 
     def _stream(
-        self, verb: str, stop: str, stopped: threading.Event | None, arguments: tuple, settings: dict
+        self, verb: str, stop: str, cancelled: threading.Event | None, arguments: tuple, settings: dict
     ) -> Iterator[object]:
         """None when it has begun, then the items. A replica is told to stop at the next item, one that
         nobody reads any more at once."""
@@ -82,22 +82,22 @@ class RemoteSession(Elsewhere):
                         yield None
                     elif item is not Mark.ALIVE:
                         yield item
-                    if stopped is not None and stopped.is_set() and not told:
+                    if cancelled is not None and cancelled.is_set() and not told:
                         self._models.broadcast("stop", key).results(return_exceptions=True)
                         told = True
             except GeneratorExit:
                 items.cancel()
                 raise
 
-    def _lend(self, adapter: Adapter) -> Lent:
+    def _lend(self, adapter: Adapter) -> AdapterRef:
         if adapter not in self._lent:
-            self._lent[adapter] = Lent(uuid.uuid4().hex, ray.put(adapter))
+            self._lent[adapter] = AdapterRef(uuid.uuid4().hex, ray.put(adapter))
         return self._lent[adapter]
 
     def _nearest(self, arguments: tuple) -> DeploymentHandle:
         """The replicas, the one that has the visitor's scope, the first of a mix, before the others."""
         parts = [part for one in arguments for part in (one if isinstance(one, dict) else (one,))]
-        scope = next((part for part in parts if isinstance(part, Lent)), None)
+        scope = next((part for part in parts if isinstance(part, AdapterRef)), None)
         return self._models.options(multiplexed_model_id=scope.id) if scope else self._models
 
 

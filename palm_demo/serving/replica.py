@@ -17,7 +17,7 @@ from ray import serve
 from palm_demo.concurrency import asker
 from palm_demo.errors import CheckpointError
 from palm_demo.models.lora import Adapter
-from palm_demo.serving.answering import Facts, Failed, answered, each_adapter_once
+from palm_demo.serving.answering import Failed, SessionInfo, answered, each_adapter_once
 from palm_demo.session import Session
 
 ALIVE_SECONDS = 0.25
@@ -28,7 +28,7 @@ SCOPES_KEPT = 64
 
 
 @dataclass(frozen=True)
-class Lent:
+class AdapterRef:
     """A visitor's own scope on its way to a replica. id: by which requests find the replica that has it.
     adapter: where any other fetches it from; it belongs to the page, and goes when the page forgets it."""
 
@@ -59,8 +59,8 @@ class Replica:
         self._threads = ThreadPoolExecutor(visitors, thread_name_prefix="visitor")
         self._stops: dict[str, threading.Event] = {}
 
-    async def facts(self) -> Facts:
-        return Facts.of(self.session)
+    async def facts(self) -> SessionInfo:
+        return SessionInfo.of(self.session)
 
     async def ask(self, who: Hashable | None, verb: str, arguments: tuple, settings: dict) -> object:
         """The answer of a verb that gives it as a whole. who: whoever asks."""
@@ -75,10 +75,10 @@ class Replica:
         key. who: as for `ask`. stop: what the verb calls the event that it looks at."""
         asker.set(who)
         arguments = [await self._scope(argument) for argument in arguments]
-        stopped = self._stops[key] = threading.Event()
+        cancelled = self._stops[key] = threading.Event()
         try:
             begin = getattr(self.session, verb)
-            items = await self._in_thread(begin, *arguments, **settings, **{stop: stopped})
+            items = await self._in_thread(begin, *arguments, **settings, **{stop: cancelled})
             if isinstance(items, Failed):
                 yield items
                 return
@@ -93,7 +93,7 @@ class Replica:
                     return
                 yield item
         finally:
-            stopped.set()
+            cancelled.set()
             del self._stops[key]
 
     async def stop(self, key: str) -> None:
@@ -134,7 +134,7 @@ class Replica:
         """The argument, or the adapter where one was lent, alone or in a mix."""
         if isinstance(argument, dict):
             return {await self._scope(part): strength for part, strength in argument.items()}
-        if not isinstance(argument, Lent):
+        if not isinstance(argument, AdapterRef):
             return argument
         lent.set(argument.adapter)
         return await self._adapter(argument.id)

@@ -51,8 +51,8 @@ def start(
         return _served(session, page.build(session, settings, examples), settings, options)
     place = page_place(profile, gallery)
     with opening(settings.space.title, options.get("server_name"), options.get("server_port")) as door:
-        loaded, fell_back = load_or_tiny(profile, *limits, place, _own_place, door.tell)
-        door.tell(Step("Drawing the page"))
+        loaded, fell_back = load_or_tiny(profile, *limits, place, _own_place, door.on_progress)
+        door.on_progress(Step("Drawing the page"))
         session = answering(loaded)
         blocks = page.build(session, settings, examples, fell_back)
     return _served(session, blocks, settings, {**options, "server_port": door.port})

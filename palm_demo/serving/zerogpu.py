@@ -31,11 +31,11 @@ from torch import Tensor
 
 from palm_demo.errors import GpuError, places
 from palm_demo.inference.lora_finetuning import Progress
-from palm_demo.inference.settings import TeachingSettings
+from palm_demo.inference.settings import FinetuningConfig
 from palm_demo.models.lora import Adapter, with_adapters
-from palm_demo.serving.answering import Facts, Failed, each_adapter_once, failed
-from palm_demo.serving.durations import longest_teaching, seconds_for
-from palm_demo.serving.elsewhere import Elsewhere
+from palm_demo.serving.answering import Failed, SessionInfo, each_adapter_once, failed
+from palm_demo.serving.durations import longest_finetuning, seconds_for
+from palm_demo.serving.elsewhere import SessionProxy
 from palm_demo.session import Session
 
 P = ParamSpec("P")
@@ -56,7 +56,7 @@ BEGUN, ENDED = object(), object()
 """Before the first and after the last item of a worker's."""
 
 
-class Sign(threading.Event):
+class SharedEvent(threading.Event):
     """A stop that this process sets and a worker sees: a byte of memory that both share."""
 
     def __init__(self, shared: mmap.mmap, place: int):
@@ -95,7 +95,7 @@ def here(verb: Callable[P, T]) -> Callable[P, T]:
     return answer
 
 
-class ZeroSession(Elsewhere):
+class ZeroSession(SessionProxy):
     """A session around one of this process, whose verbs are answered by workers with a GPU.
 
     A request has a worker to itself: visitors wait in ZeroGPU's line, not in a batch's. One function is lent
@@ -115,7 +115,7 @@ class ZeroSession(Elsewhere):
     def __init__(self, session: Session, device: str = "cuda"):
         """session: with its weights on the CPU. device: what workers move them to. It has to be made before
         the page is launched, when `spaces` tells ZeroGPU that there is something to lend to."""
-        super().__init__(Facts.of(session), session.gallery_place)
+        super().__init__(SessionInfo.of(session), session.gallery_place)
         self._session, self._device, self._moved = session, device, False
         self._weights_bytes = sum(weight.nbytes for weight in _weights(session))
         self._shared, self._free = mmap.mmap(-1, REQUESTS), SimpleQueue()
@@ -129,24 +129,24 @@ class ZeroSession(Elsewhere):
             before=computing.acquire, after_in_parent=computing.release, after_in_child=computing.release
         )
 
-    def teach(self, text: str, **settings) -> Iterator[Progress]:
+    def finetune(self, text: str, **settings) -> Iterator[Progress]:
         """As `Session.teach`; it ends before the GPU has to go back."""
-        longest = longest_teaching(self._weights_bytes)
-        settings["seconds"] = min(settings.get("seconds", TeachingSettings.seconds), longest)
-        return _some(super().teach(text, **settings))
+        longest = longest_finetuning(self._weights_bytes)
+        settings["seconds"] = min(settings.get("seconds", FinetuningConfig.seconds), longest)
+        return _some(super().finetune(text, **settings))
 
     def _ask(self, verb: str, arguments: tuple, settings: dict) -> object:
         (answer,) = self._said(Request(verb, arguments, settings))
         return answer
 
     def _begin(
-        self, verb: str, stop: str, stopped: threading.Event | None, arguments: tuple, settings: dict
+        self, verb: str, stop: str, cancelled: threading.Event | None, arguments: tuple, settings: dict
     ) -> Iterator[object]:
         with self._computing:  # raises what is wrong; nothing is written before the first item is asked for
             getattr(self._session, verb)(*arguments, **settings)
-        return self._said(Request(verb, arguments, settings, stop), stopped)
+        return self._said(Request(verb, arguments, settings, stop), cancelled)
 
-    def _said(self, request: Request, stopped: threading.Event | None = None) -> Iterator[object]:
+    def _said(self, request: Request, cancelled: threading.Event | None = None) -> Iterator[object]:
         """The items of a worker. Whoever stops or closes it waits until the worker is done with it, but not
         in ZeroGPU's line."""
         verb, given = getattr(Session, request.verb), (request.arguments, request.settings)
@@ -154,16 +154,18 @@ class ZeroSession(Elsewhere):
             self._lent_to, pickle.dumps(request), seconds=seconds_for(verb, *given, self._weights_bytes)
         )
         # by the context ZeroGPU knows whose quota counts; the items may be read in another thread
-        return self._read(partial(copy_context().run, self._pump, borrow), stopped or threading.Event())
+        return self._read(partial(copy_context().run, self._pump, borrow), cancelled or threading.Event())
 
-    def _read(self, pump: Callable[[Sign, SimpleQueue], None], stopped: threading.Event) -> Iterator[object]:
+    def _read(
+        self, pump: Callable[[SharedEvent, SimpleQueue], None], cancelled: threading.Event
+    ) -> Iterator[object]:
         said, sign = SimpleQueue(), self._sign()
         pumping = threading.Thread(target=pump, args=(sign, said), daemon=True)
         pumping.start()
         item = None
         try:
             while item is not ENDED:
-                if stopped.is_set():
+                if cancelled.is_set():
                     sign.set()
                     if item is None:
                         return
@@ -180,14 +182,14 @@ class ZeroSession(Elsewhere):
             if item is not None:
                 pumping.join()
 
-    def _sign(self) -> Sign:
+    def _sign(self) -> SharedEvent:
         """One that no other request has, until neither its reader nor its pump has it any more."""
-        sign = Sign(self._shared, self._free.get())
+        sign = SharedEvent(self._shared, self._free.get())
         weakref.finalize(sign, self._free.put, sign.place)
         sign.clear()
         return sign
 
-    def _pump(self, borrow: Callable[..., Iterator[bytes]], sign: Sign, said: SimpleQueue) -> None:
+    def _pump(self, borrow: Callable[..., Iterator[bytes]], sign: SharedEvent, said: SimpleQueue) -> None:
         """All that a worker says, as it comes, whether somebody reads it or not: the worker of a stream that
         is dropped half read could be another visitor's by then."""
         try:
@@ -206,12 +208,12 @@ class ZeroSession(Elsewhere):
         and only for as long as the worker lives."""
         yield b""
         try:
-            for item in self._items(pickle.loads(request), Sign(self._shared, place)):
+            for item in self._items(pickle.loads(request), SharedEvent(self._shared, place)):
                 yield pickle.dumps(item)
         except Exception as error:
             yield pickle.dumps(failed(error))
 
-    def _items(self, request: Request, sign: Sign) -> Iterator[object]:
+    def _items(self, request: Request, sign: SharedEvent) -> Iterator[object]:
         self._move()
         verb = getattr(self._session, request.verb)
         given = [with_adapters(one, self._beside) for one in request.arguments]

@@ -9,13 +9,13 @@ import numpy as np
 from torch import Tensor
 
 from palm_demo.arguments import Media, Text, Texts, Whole, checked
-from palm_demo.concurrency import apart, in_line, piece
+from palm_demo.concurrency import in_line, piece, run_in_thread
 from palm_demo.errors import PromptError, shown
-from palm_demo.inference.attention_maps import LookedAt, Seen, look
+from palm_demo.inference.attention_maps import AttentionMaps, Seen, look
 from palm_demo.inference.decoding import Prefill
 from palm_demo.inference.engine import without_leading_space
 from palm_demo.inference.prompts import PromptForm, check_length, check_media_count
-from palm_demo.inference.settings import ANSWERED, TextSettings
+from palm_demo.inference.settings import ANSWERED, GenerationConfig
 from palm_demo.media import DecodingBudget, Medium, open_medium
 from palm_demo.session.loaded import READ_SIDE, Loaded, preprocessed
 
@@ -73,7 +73,7 @@ class FlamingoVerbs(Loaded):
 
         Raises ArgumentError, PromptError, MediaError or SamplingError at once, BusyError as `stream` does.
         """
-        wanted = TextSettings(
+        wanted = GenerationConfig(
             temperature, top_k, top_p, repetition_penalty, seed, max_new_tokens, (*stop, *self.form.stops)
         )
         ids, groups = self._interleaved(prompt, media, wanted)
@@ -124,8 +124,8 @@ class FlamingoVerbs(Loaded):
 
     @checked
     @in_line
-    @apart
-    def looked_at(self, prompt: Text, media: Media, answer: Text) -> LookedAt:
+    @run_in_thread
+    def looked_at(self, prompt: Text, media: Media, answer: Text) -> AttentionMaps:
         """Where in the media Flamingo looks for each token of an answer to a prompt, and how far its
         gates are open. media: as in `stream_answer`.
 
@@ -140,7 +140,7 @@ class FlamingoVerbs(Loaded):
             gates, maps = look(self.flamingo, ids, said, list(chain.from_iterable(groups)))
         of_media = iter(maps)
         seen = [self._seen(group, list(islice(of_media, len(group)))) for group in groups]
-        return LookedAt(tuple(tokenizer.decode([token_id]) for token_id in said), gates, tuple(seen))
+        return AttentionMaps(tuple(tokenizer.decode([token_id]) for token_id in said), gates, tuple(seen))
 
     def _seen(self, group: list[Tensor], maps: list[np.ndarray]) -> Seen:
         """Of one medium, which may be shown as several pictures."""
@@ -150,7 +150,7 @@ class FlamingoVerbs(Loaded):
 
     @in_line
     def _interleaved(
-        self, prompt: str, media: Sequence[Medium], settings: TextSettings
+        self, prompt: str, media: Sequence[Medium], settings: GenerationConfig
     ) -> tuple[list[int], list[list[Tensor]]]:
         """A Flamingo prompt's ids, and what each of its media is to the model, after all checks."""
         if not prompt.strip():

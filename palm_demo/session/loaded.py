@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from palm_demo.arguments import Media, checked
-from palm_demo.concurrency import Turns, apart, in_line, piece
+from palm_demo.concurrency import Turns, in_line, piece, run_in_thread
 from palm_demo.gallery import MEMORY
 from palm_demo.inference.decoding import to_device
 from palm_demo.media import DecodingBudget, MediaLimits, Medium, Picture, open_image, open_medium
@@ -95,7 +95,7 @@ class Loaded:
         return preprocessed(opened, self.mammut.tower, self.systems.mammut.device)
 
 
-@apart
+@run_in_thread
 def preprocessed(frames: Sequence[Image.Image], tower: VisionTower, device: torch.device) -> Tensor:
     """(frames, 3, size, size) as the tower wants them."""
     return to_device(tower.preprocess(frames), device)

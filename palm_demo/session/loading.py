@@ -9,7 +9,7 @@ import torch
 
 from palm_demo.arguments import File, checked
 from palm_demo.checkpoints import converted, fingerprint
-from palm_demo.concurrency import Turns, apart
+from palm_demo.concurrency import Turns, run_in_thread
 from palm_demo.errors import MissingExtraError, PalmDemoError, ProfileError
 from palm_demo.gallery import MEMORY
 from palm_demo.inference.prompts import OPENFLAMINGO, OURS
@@ -21,18 +21,18 @@ from palm_demo.profiles import (
     TINY,
     Choice,
     Chosen,
+    OnProgress,
     Profile,
     Step,
-    Tell,
     choose,
     computes_in_bfloat16,
     download,
     free_disk,
     free_memory,
     in_cache,
+    no_op,
     on_zerogpu,
     read_profile,
-    untold,
 )
 from palm_demo.profiles.memory import GB
 from palm_demo.session.session import Session
@@ -43,13 +43,13 @@ READERS = {"palm": palm_system, "flamingo": flamingo_system, "mammut": mammut_sy
 
 
 @checked
-@apart
+@run_in_thread
 def load(
     profile: File = TINY,
     media_limits: MediaLimits | None = None,
     batch_limits: BatchLimits | None = None,
     gallery_place: str | Path = MEMORY,
-    tell: Tell = untold,
+    on_progress: OnProgress = no_op,
 ) -> Session:
     """The session of a profile: "tiny" is the bundled weights, "hub" released ones, by the memory that there
     is; or a YAML file (see `read_profile`).
@@ -62,7 +62,7 @@ def load(
     cannot be downloaded, CheckpointError when weights are missing or damaged.
     """
     limits = batch_limits or BatchLimits()
-    systems = _bundled(limits) if profile == TINY else _released(profile, limits, tell)
+    systems = _bundled(limits) if profile == TINY else _released(profile, limits, on_progress)
     if not on_zerogpu():  # there a GPU computes
         for system in systems.by_name.values():
             pack_(system.model)
@@ -76,12 +76,12 @@ def load_or_tiny(
     batch_limits: BatchLimits,
     gallery_place: str | Path,
     own_gallery_place: Callable[[], str | Path],
-    tell: Tell = untold,
+    on_progress: OnProgress = no_op,
 ) -> tuple[Session, PalmDemoError | None]:
     """The session of a profile, or of the bundled weights and why. own_gallery_place: gives that of
     the bundled weights, whose latents no other gallery can use."""
     try:
-        return load(profile, media_limits, batch_limits, gallery_place, tell), None
+        return load(profile, media_limits, batch_limits, gallery_place, on_progress), None
     except PalmDemoError as error:
         why = error
     except (MemoryError, torch.OutOfMemoryError) as error:
@@ -97,8 +97,8 @@ def load_or_tiny(
 
 
 @checked
-@apart
-def picture_weights(profile: File = TINY, tell: Tell = untold) -> tuple[str, int]:
+@run_in_thread
+def picture_weights(profile: File = TINY, on_progress: OnProgress = no_op) -> tuple[str, int]:
     """The `fingerprint` and `dim_latents` of a profile's session, for who only looks after its gallery.
 
     Of released weights MaMMUT's alone are downloaded and read, into the processor's memory, and let go then.
@@ -108,7 +108,7 @@ def picture_weights(profile: File = TINY, tell: Tell = untold) -> tuple[str, int
     if profile != TINY:
         chosen = _chosen(read_profile(profile))
         if (choice := chosen.mammut) is not None:
-            files = download([*choice.files], tell, converted)
+            files = download([*choice.files], on_progress, converted)
             _check_memory(choice, "cpu")
             model = mammut_system(choice, files, "cpu", BatchLimits()).model
     model = model or Bundled(BatchLimits()).mammut.model
@@ -123,9 +123,9 @@ def _bundled(limits: BatchLimits) -> Systems:
     )
 
 
-def _released(profile: str | Path, limits: BatchLimits, tell: Tell) -> Systems:
+def _released(profile: str | Path, limits: BatchLimits, on_progress: OnProgress) -> Systems:
     """All that can be known is checked before the first byte comes."""
-    tell(Step("Reading the profile"))
+    on_progress(Step("Reading the profile"))
     read = read_profile(profile)
     if read.flamingo and importlib.util.find_spec("transformers") is None:
         raise MissingExtraError(
@@ -134,7 +134,7 @@ def _released(profile: str | Path, limits: BatchLimits, tell: Tell) -> Systems:
         )
     chosen = _chosen(read)
     logger.info("the profile %s is %s, on %s", profile, chosen.told, ", ".join({*chosen.devices.values()}))
-    return _read(chosen, limits, tell)
+    return _read(chosen, limits, on_progress)
 
 
 def _chosen(profile: Profile) -> Chosen:
@@ -153,12 +153,12 @@ def _check_memory(choice: Choice, device: str) -> None:
         )
 
 
-def _read(chosen: Chosen, limits: BatchLimits, tell: Tell) -> Systems:
+def _read(chosen: Chosen, limits: BatchLimits, on_progress: OnProgress) -> Systems:
     choices = chosen.choices
-    files = download(chosen.files, tell, converted)
+    files = download(chosen.files, on_progress, converted)
     bundled, systems = Bundled(limits), {}
     for place, (name, choice) in enumerate(choices.items()):
-        tell(Step(f"Reading {choice.name} into memory", place / len(choices)))
+        on_progress(Step(f"Reading {choice.name} into memory", place / len(choices)))
         _check_memory(choice, chosen.devices[name])
         systems[name] = READERS[name](choice, files, chosen.devices[name], limits)
     systems = {name: systems.get(name) or getattr(bundled, name) for name in READERS}

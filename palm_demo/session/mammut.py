@@ -12,7 +12,7 @@ from torch import Tensor
 
 from palm_demo.arguments import Media, Medium, Picture, Takes, Texts, Whole, check_picture, checked
 from palm_demo.checkpoints import fingerprint
-from palm_demo.concurrency import apart, in_line, made_once, piece
+from palm_demo.concurrency import in_line, made_once, piece, run_in_thread
 from palm_demo.errors import DeviceMemoryError, PromptError
 from palm_demo.inference.decoding import Prefill
 from palm_demo.inference.prompts import check_length, label_text
@@ -85,7 +85,7 @@ class MammutVerbs(Loaded):
 
     @checked
     @in_line
-    @apart
+    @run_in_thread
     def see(self, image: Picture) -> SeenPicture:
         """A picture, looked at once for several verbs: `caption`, `caption_alternatives` and `classify`
         take it in the picture's place."""
@@ -140,7 +140,7 @@ class MammutVerbs(Loaded):
 
     @checked
     @in_line
-    @apart
+    @run_in_thread
     def embed_images(self, images: Media) -> np.ndarray:
         """(n, d) float32 unit rows, in one space with `embed_texts`."""
 
@@ -174,7 +174,7 @@ class MammutVerbs(Loaded):
 
     @checked
     @in_line
-    @apart
+    @run_in_thread
     def embed_texts(self, texts: Texts) -> np.ndarray:
         """(n, d) float32 unit rows. Raises PromptError on an empty text or one too long."""
         if not texts:
@@ -224,7 +224,7 @@ class MammutVerbs(Loaded):
 
     @checked
     @in_line
-    @apart
+    @run_in_thread
     def familiarity(self, medium: Medium) -> float | None:
         """How much a picture, or the best frame of a video, looks like those the models were trained
         on: the part of these, 0 to 1, that look stranger. Below STRANGE, what the models say about
@@ -251,7 +251,7 @@ class MammutVerbs(Loaded):
 
         return prefill
 
-    @apart
+    @run_in_thread
     @torch.no_grad()
     def _see(self, pixels: Tensor) -> ImageFeatures:
         return self.mammut.encode_images(pixels)

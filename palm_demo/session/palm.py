@@ -7,17 +7,17 @@ from pathlib import Path
 
 from palm_demo import checkpoints
 from palm_demo.arguments import File, Text, Texts, Whole, checked
-from palm_demo.concurrency import apart, in_line, made_once
+from palm_demo.concurrency import in_line, made_once, run_in_thread
 from palm_demo.errors import PromptError, ScopeError
 from palm_demo.inference.engine import without_leading_space
-from palm_demo.inference.lora_finetuning import Progress, teach
+from palm_demo.inference.lora_finetuning import Progress, finetune
 from palm_demo.inference.scoring import (
     TokenProbability,
     author_probabilities,
     bits_per_byte,
     token_probabilities,
 )
-from palm_demo.inference.settings import CONTINUED, TeachingSettings, TextSettings
+from palm_demo.inference.settings import CONTINUED, FinetuningConfig, GenerationConfig
 from palm_demo.models.cpu_linear import Weights
 from palm_demo.models.lora import Adapter, Scope
 from palm_demo.models.tokenizers import plain, without_last_spaces
@@ -81,14 +81,14 @@ class PalmVerbs(Loaded):
         in a mix of them ({"carroll": 0.7, "poe": 0.5}; below 0 is the other way) or (None) by the base model.
 
         max_new_tokens to seed: as in TextSettings. cancelled: once set, the text ends before its next
-        token. A text that has to wait begins with empty deltas, `Waiting`, that tell its place in line.
+        token. A text that has to wait begins with empty deltas, `QueuePosition`, that tell its place in line.
 
         Raises ArgumentError, PromptError, ScopeError or SamplingError at once, BusyError instead of the
         first delta when the line is full.
         """
         if not plain(prompt).strip():
             raise PromptError("the prompt is empty; write the beginning of a text")
-        wanted = TextSettings(
+        wanted = GenerationConfig(
             temperature, top_k, top_p, repetition_penalty, seed, max_new_tokens, tuple(stop)
         )
         self.palm.scopes.find(scope)
@@ -100,7 +100,7 @@ class PalmVerbs(Loaded):
 
     @checked
     @in_line
-    @apart
+    @run_in_thread
     def bits_per_byte(self, text: Text, scope: Scope = None) -> float:
         """How well PaLM predicts a text of any length: bits over the UTF-8 bytes of its
         plain form (curly quotes count as straight ones, — as --), lower is better."""
@@ -123,7 +123,7 @@ class PalmVerbs(Loaded):
 
     @checked
     @in_line
-    @apart
+    @run_in_thread
     def token_probabilities(self, text: Text, scope: Scope = None) -> list[TokenProbability]:
         """Each token of a text of any length: how probable PaLM found it after those before it, and
         the five likeliest instead. Raises PromptError on an empty text, ScopeError."""
@@ -132,20 +132,20 @@ class PalmVerbs(Loaded):
         return token_probabilities(self.palm, self.systems.palm.tokenizer, text, scope, self._window)
 
     @checked
-    def teach(
+    def finetune(
         self,
         text: Text,
         *,
-        rank: Whole = TeachingSettings.rank,
-        steps: Whole = TeachingSettings.steps,
-        seconds: float = TeachingSettings.seconds,
-        learning_rate: float = TeachingSettings.learning_rate,
-        batch: Whole = TeachingSettings.batch,
-        window: Whole = TeachingSettings.window,
-        judge_steps: Whole = TeachingSettings.judge_steps,
-        patience: Whole = TeachingSettings.patience,
-        seed: Whole = TeachingSettings.seed,
-        stopped: threading.Event | None = None,
+        rank: Whole = FinetuningConfig.rank,
+        steps: Whole = FinetuningConfig.steps,
+        seconds: float = FinetuningConfig.seconds,
+        learning_rate: float = FinetuningConfig.learning_rate,
+        batch: Whole = FinetuningConfig.batch,
+        window: Whole = FinetuningConfig.window,
+        judge_steps: Whole = FinetuningConfig.judge_steps,
+        patience: Whole = FinetuningConfig.patience,
+        seed: Whole = FinetuningConfig.seed,
+        cancelled: threading.Event | None = None,
     ) -> Iterator[Progress]:
         """Teaches an adapter a text while texts go on being written: Progress after each step, the
         first before any. Each has the best adapter so far, which is a scope for whoever has it.
@@ -153,10 +153,12 @@ class PalmVerbs(Loaded):
         rank to seed: as in TeachingSettings. stopped: once set, the teaching ends. Raises ArgumentError
         or TeachingError at once on a text too short or settings outside their ranges.
         """
-        wanted = TeachingSettings(
+        wanted = FinetuningConfig(
             rank, steps, seconds, learning_rate, batch, window, judge_steps, patience, seed
         )
-        return teach(self.palm, self.systems.palm.tokenizer, text, self._window, wanted, stopped, self.turns)
+        return finetune(
+            self.palm, self.systems.palm.tokenizer, text, self._window, wanted, cancelled, self.turns
+        )
 
     @property
     def _window(self) -> int:

@@ -10,17 +10,23 @@ from torch import nn
 
 from palm_demo import checkpoints, world
 from palm_demo.checkpoints import from_reference, open_weights
-from palm_demo.checkpoints.bundled import PaLMBlueprint
+from palm_demo.checkpoints.bundled import PaLMConfig
 from palm_demo.checkpoints.registry import embedding_rows, read_lm_config
 from palm_demo.concurrency import made_once
-from palm_demo.inference.engine import Writer
+from palm_demo.inference.engine import Engine
 from palm_demo.inference.prompts import OURS, PromptForm
 from palm_demo.inference.settings import BatchLimits
 from palm_demo.installation import ASSETS
 from palm_demo.models import Flamingo, MaMMUT, PaLM
 from palm_demo.models.captioner import Captioner
-from palm_demo.models.ood import Familiarity
-from palm_demo.models.tokenizers import ClipTokenizer, NeoXTokenizer, OpenFlamingoTokenizer, Tokenizer, Words
+from palm_demo.models.ood import OODDetector
+from palm_demo.models.tokenizers import (
+    BundledTokenizer,
+    ClipTokenizer,
+    NeoXTokenizer,
+    OpenFlamingoTokenizer,
+    Tokenizer,
+)
 from palm_demo.models.vision import VisionTower
 from palm_demo.profiles import Choice, File, FlamingoChoice, MammutChoice, PalmChoice
 
@@ -34,7 +40,7 @@ class System(Generic[M]):
     def __init__(
         self,
         model: M,
-        tokenizer: Words,
+        tokenizer: Tokenizer,
         context: int,
         limits: BatchLimits,
         told: Mapping[str, str],
@@ -43,7 +49,7 @@ class System(Generic[M]):
         self.model, self.tokenizer, self.context = model, tokenizer, context
         self.told, self.bundled = told, bundled
         least_tokens = model.least_tokens if isinstance(model, Captioner) else 0
-        self.writer = Writer(model, tokenizer, context, limits, least_tokens)
+        self.writer = Engine(model, tokenizer, context, limits, least_tokens)
 
     @property
     def device(self) -> torch.device:
@@ -67,7 +73,7 @@ class Systems:
     mammut: System[MaMMUT | Captioner]
     frames: int
     form: PromptForm = OURS
-    familiarity: Familiarity | None = field(default=None)
+    familiarity: OODDetector | None = field(default=None)
 
     @property
     def by_name(self) -> dict[str, System]:
@@ -135,27 +141,27 @@ class Bundled:
         return self._system("mammut", checkpoints.load_mammut(WEIGHTS / "mammut.safetensors", self._tower))
 
     @made_once
-    def familiarity(self) -> Familiarity:
+    def familiarity(self) -> OODDetector:
         return checkpoints.load_familiarity(WEIGHTS / "familiarity.safetensors")
 
     @made_once
-    def _tokenizer(self) -> Tokenizer:
-        return Tokenizer.load(ASSETS / "tokenizer.json")
+    def _tokenizer(self) -> BundledTokenizer:
+        return BundledTokenizer.load(ASSETS / "tokenizer.json")
 
     @made_once
     def _tower(self) -> VisionTower:
         return checkpoints.load_tower(WEIGHTS / "tower.safetensors", ASSETS / "vision")
 
     @made_once
-    def _palm(self) -> tuple[PaLM, PaLMBlueprint]:
-        palm, blueprint = checkpoints.load_palm(WEIGHTS / "palm.safetensors")
+    def _palm(self) -> tuple[PaLM, PaLMConfig]:
+        palm, config = checkpoints.load_palm(WEIGHTS / "palm.safetensors")
         for path in sorted((WEIGHTS / "scopes").glob("*.safetensors")):
             checkpoints.load_scope(path, palm, path.stem)
-        return palm, blueprint
+        return palm, config
 
     def _system(self, name: str, model) -> System:
-        _, blueprint = self._palm
-        return System(model, self._tokenizer, blueprint.context, self.limits, of_bundled(name), bundled=True)
+        _, config = self._palm
+        return System(model, self._tokenizer, config.context, self.limits, of_bundled(name), bundled=True)
 
 
 Files = Mapping[File, Path]
@@ -209,7 +215,7 @@ def _place(choice: Choice, device: str) -> dict:
     return {"device": device, "dtype": getattr(torch, choice.dtype)}
 
 
-def _system(choice: Choice, model, tokenizer: Words, context: int, limits: BatchLimits) -> System:
+def _system(choice: Choice, model, tokenizer: Tokenizer, context: int, limits: BatchLimits) -> System:
     rows = replace(limits, rows=min(limits.rows, choice.rows))
     told = {name: getattr(choice, name) for name in ("name", "trained_on", "knows", "licence")}
     return System(model, tokenizer, context, rows, told, bundled=False)

@@ -11,7 +11,7 @@ from palm_demo.training.loop import Intervals
 from palm_demo.training.mammut import MammutRecipe, train_mammut
 from palm_demo.training.ood import FamiliarityRecipe, train_familiarity
 from palm_demo.training.palm import PalmRecipe, train_palm
-from palm_demo.training.paths import Workplace
+from palm_demo.training.paths import RunPaths
 from palm_demo.training.scope import ScopeRecipe, train_scope
 from palm_demo.training.tokenizer import TokenizerRecipe, train_tokenizer
 
@@ -57,14 +57,14 @@ def main() -> None:
     recipe_class, train = RECIPES[given.verb]
     recipe = recipe_class(**{f.name: getattr(given, f.name) for f in fields(recipe_class)})
     name = getattr(recipe, "author", given.verb)
-    place = Workplace(
+    paths = RunPaths(
         given.assets,
         given.run or Path("runs") / name,
         Intervals(given.checkpoint_seconds, given.measure_steps),
         given.corpus,
     )
-    figures = train(recipe, place)
-    print(f"{name}: {figures}\ncard: {write_card(given.verb, name, recipe, figures, place)}")
+    figures = train(recipe, paths)
+    print(f"{name}: {figures}\ncard: {write_card(given.verb, name, recipe, figures, paths)}")
 
 
 if __name__ == "__main__":

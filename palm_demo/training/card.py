@@ -8,7 +8,7 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 from palm_demo import world
-from palm_demo.training.paths import Workplace
+from palm_demo.training.paths import RunPaths
 from palm_demo.training.prose import HELD_OUT, SCOPE_SHELVES, Books, base_books, index
 
 SPRITES = (
@@ -51,7 +51,7 @@ Trained by `{command}` of this repository; no weights of others went in.
 """
 
 
-def write_card(verb: str, name: str, recipe: Any, figures: dict[str, float], place: Workplace) -> Path:
+def write_card(verb: str, name: str, recipe: Any, figures: dict[str, float], paths: RunPaths) -> Path:
     """Writes the card of one recipe's result and returns its path."""
     settings = asdict(recipe)
     front = ModelCardData(license="mit", library_name="palm_demo", tags=[verb])
@@ -61,21 +61,21 @@ def write_card(verb: str, name: str, recipe: Any, figures: dict[str, float], pla
             name=name,
             command=_command(verb, recipe),
             data=DATA[verb].format(held=", ".join(f"{t} ({n})" for n, t in HELD_OUT.items())),
-            names=_ingredients(verb, name, place),
+            names=_ingredients(verb, name, paths),
             settings=_table(settings),
             figures=_table(figures),
         )
     )
-    path = _path(verb, name, place)
+    path = _path(verb, name, paths)
     path.parent.mkdir(parents=True, exist_ok=True)
     card.save(path)
     return path
 
 
-def _path(verb: str, name: str, place: Workplace) -> Path:
+def _path(verb: str, name: str, paths: RunPaths) -> Path:
     if verb == "tokenizer":
-        return place.assets / "tokenizer.md"
-    return place.weights / ("scopes" if verb == "scope" else ".") / f"{name}.md"
+        return paths.assets / "tokenizer.md"
+    return paths.weights / ("scopes" if verb == "scope" else ".") / f"{name}.md"
 
 
 def _command(verb: str, recipe: Any) -> str:
@@ -88,16 +88,16 @@ def _command(verb: str, recipe: Any) -> str:
     return shlex.join(words)
 
 
-def _ingredients(verb: str, name: str, place: Workplace) -> str:
+def _ingredients(verb: str, name: str, paths: RunPaths) -> str:
     if verb == "palm":
-        read = Books.load(place.books).read
-    elif place.corpus is None:
+        read = Books.load(paths.books).read
+    elif paths.corpus is None:
         return f"{len(world.concepts())} nouns in {len(world.STYLES)} styles."
     elif verb == "scope":
-        rows = [row for row in index(place.corpus) if row["id"] not in HELD_OUT and row["shelf"] == name]
+        rows = [row for row in index(paths.corpus) if row["id"] not in HELD_OUT and row["shelf"] == name]
         read = [row["id"] for row in rows]
     else:
-        read = [book.stem for book in base_books(place.corpus)]
+        read = [book.stem for book in base_books(paths.corpus)]
     return "Books read, by Gutenberg number: " + ", ".join(read) + "."
 
 

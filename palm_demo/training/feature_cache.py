@@ -28,7 +28,7 @@ Medium = world.Scene | world.MovingScene
 
 
 @dataclass(frozen=True)
-class Bank:
+class FeatureCache:
     """media: the scenes. patches: (frames of all, patches, dim) bf16, in their order.
     counts: (media,), the frames of each."""
 
@@ -50,7 +50,7 @@ class Bank:
         return [run if n > 1 else run[0] for run, n in zip(runs, counts, strict=True)]
 
 
-def look_at(media: Sequence[Medium], tower: nn.Module, seed: str, loaders: int = 0) -> Bank:
+def look_at(media: Sequence[Medium], tower: nn.Module, seed: str, loaders: int = 0) -> FeatureCache:
     """A bank of these scenes, each drawn with alterations that its number and the seed decide.
 
     loaders: processes that draw; 0 draws in this one.
@@ -61,24 +61,25 @@ def look_at(media: Sequence[Medium], tower: nn.Module, seed: str, loaders: int =
     for pixels in tqdm(chunks, desc="looking", mininterval=5, disable=len(media) <= AT_ONCE):
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
             seen.append(tower(normalized(pixels.to(device))).to("cpu", torch.bfloat16))
-    return Bank(media, torch.cat(seen), _frame_counts(media))
+    return FeatureCache(media, torch.cat(seen), _frame_counts(media))
 
 
-def kept(path: Path, media: Sequence[Medium], tower: nn.Module, seed: str) -> Bank:
+def kept(path: Path, media: Sequence[Medium], tower: nn.Module, seed: str) -> FeatureCache:
     """The same from a file, which is written if it is not there. Raises ValueError when it is of
     other scenes."""
     if path.is_file():
-        bank = Bank(media, load_file(path)["patches"], _frame_counts(media))
-        if len(bank.patches) != (frames := int(bank.counts.sum())):
+        feature_cache = FeatureCache(media, load_file(path)["patches"], _frame_counts(media))
+        if len(feature_cache.patches) != (frames := int(feature_cache.counts.sum())):
             raise ValueError(
-                f"{path} has {len(bank.patches)} frames, not the {frames} asked for; use a new folder"
+                f"{path} has {len(feature_cache.patches)} frames, not the {frames} asked for; "
+                "use a new folder"
             )
-        return bank
-    bank = look_at(media, tower, seed, loaders=2)
+        return feature_cache
+    feature_cache = look_at(media, tower, seed, loaders=2)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({"patches": bank.patches}, path.with_suffix(".tmp"))
+    save_file({"patches": feature_cache.patches}, path.with_suffix(".tmp"))
     path.with_suffix(".tmp").replace(path)
-    return bank
+    return feature_cache
 
 
 class _Drawn(Dataset):

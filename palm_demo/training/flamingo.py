@@ -9,19 +9,19 @@ from torch import Tensor
 
 from palm_demo import world
 from palm_demo.checkpoints import load_palm, load_tower, save_flamingo
-from palm_demo.checkpoints.bundled import FlamingoBlueprint
+from palm_demo.checkpoints.bundled import FlamingoConfig
 from palm_demo.models.flamingo import Flamingo
 from palm_demo.models.palm import IGNORED
-from palm_demo.models.tokenizers import Tokenizer
-from palm_demo.training.feature_cache import FRAMES, Bank, Medium, kept, look_at
-from palm_demo.training.loop import Batch, Schedule, beside, train
+from palm_demo.models.tokenizers import BundledTokenizer
+from palm_demo.training.feature_cache import FRAMES, FeatureCache, Medium, kept, look_at
+from palm_demo.training.loop import Batch, Schedule, to_device, train
 from palm_demo.training.objectives import matching_loss, noun_states, shown_nouns
-from palm_demo.training.paths import Workplace
+from palm_demo.training.paths import RunPaths
 from palm_demo.training.pictures import draw_scene
-from palm_demo.training.questions import ABOUT_ONE, Asked, Examiner, pick_topic, questions_batch
+from palm_demo.training.questions import ABOUT_ONE, Asked, QuestionSampler, pick_topic, questions_batch
 from palm_demo.training.world_text import question_reading
 
-AJAR = 0.5
+GATE_START = 0.5
 SMALL = 0.02
 FRAMES_APART, PLACES_APART = 10, 5
 SINGLES, COUNTS = 0.35, 0.25
@@ -48,8 +48,8 @@ class FlamingoRecipe:
     seed: int = 0
 
 
-def blueprint(media_token_id: int) -> FlamingoBlueprint:
-    return FlamingoBlueprint(
+def new_config(media_token_id: int) -> FlamingoConfig:
+    return FlamingoConfig(
         media_token_id,
         media_rule="both",
         cross_attn_every=2,
@@ -68,20 +68,20 @@ def scenes(recipe: FlamingoRecipe) -> list[Medium]:
     return [*stills, *(world.moving_scene(rng, way) for way in ways)]
 
 
-def train_flamingo(recipe: FlamingoRecipe, place: Workplace) -> dict[str, float]:
+def train_flamingo(recipe: FlamingoRecipe, paths: RunPaths) -> dict[str, float]:
     """Trains and writes `flamingo.safetensors`; returns the last figures."""
     torch.manual_seed(recipe.seed)
-    tokenizer = Tokenizer.load(place.tokenizer)
-    palm, _ = load_palm(place.weights / "palm.safetensors")
-    tower = load_tower(place.weights / "tower.safetensors", place.assets / "vision")
-    made = blueprint(tokenizer.media_id)
+    tokenizer = BundledTokenizer.load(paths.tokenizer)
+    palm, _ = load_palm(paths.weights / "palm.safetensors")
+    tower = load_tower(paths.weights / "tower.safetensors", paths.assets / "vision")
+    made = new_config(tokenizer.media_id)
     model = made.build(palm, tower)
-    ajar_(model)
+    init_gates_(model)
 
-    bank = kept(
-        place.run / "bank.safetensors", scenes(recipe), model.encoder.tower, f"flamingo/{recipe.seed}"
+    feature_cache = kept(
+        paths.run / "bank.safetensors", scenes(recipe), model.encoder.tower, f"flamingo/{recipe.seed}"
     )
-    examiner = Examiner(bank.media, tokenizer)
+    question_sampler = QuestionSampler(feature_cache.media, tokenizer)
     words = noun_states(model, tokenizer)
     names_from = recipe.matching_steps
     points_from = names_from + recipe.naming_steps
@@ -90,35 +90,35 @@ def train_flamingo(recipe: FlamingoRecipe, place: Workplace) -> dict[str, float]
     def batch_at(step: int) -> Batch:
         rng = random.Random(f"flamingo/{recipe.seed}/{step}")
         if step < names_from:
-            return matching_batch(rng, 2 * recipe.batch, examiner)
+            return matching_batch(rng, 2 * recipe.batch, question_sampler)
         if step < points_from:
-            topic, groups = Examiner.name, 2 * recipe.batch
+            topic, groups = QuestionSampler.name, 2 * recipe.batch
         else:
-            topic = pick_topic(rng) if step >= all_from else Examiner.which_picture
+            topic = pick_topic(rng) if step >= all_from else QuestionSampler.which_picture
             groups = recipe.batch if topic in ABOUT_ONE else recipe.batch // 2
-        asked = [topic(examiner, rng) for _ in range(groups)]
-        return matching_batch(rng, recipe.batch, examiner) | questions_batch(asked, tokenizer)
+        asked = [topic(question_sampler, rng) for _ in range(groups)]
+        return matching_batch(rng, recipe.batch, question_sampler) | questions_batch(asked, tokenizer)
 
     def losses_of(batch: Batch) -> dict[str, Tensor]:
         alone = batch["matched"].new_full((len(batch["matched"]), 1), tokenizer.media_id)
-        latents = model.embed_patches(bank.seen(batch["matched"]), alone)
+        latents = model.embed_patches(feature_cache.seen(batch["matched"]), alone)
         losses = {"match": MATCH_WEIGHT * matching_loss(model, words, latents, batch["shown_nouns"])}
         if "labels" in batch:
-            losses["answer"] = answer_loss(model, bank, batch)
+            losses["answer"] = answer_loss(model, feature_cache, batch)
         return losses
 
     measured = {kind: _held_out(kind, model, tokenizer) for kind in world.KINDS}
 
     def measure() -> dict[str, float]:
-        return {kind: all_right(model, *of_kind) for kind, of_kind in measured.items()}
+        return {kind: exact_match(model, *of_kind) for kind, of_kind in measured.items()}
 
     schedule = Schedule(recipe.steps, recipe.learning_rate)
-    figures = train(model, batch_at, losses_of, measure, schedule, place.intervals, place.run)
-    save_flamingo(place.weights / "flamingo.safetensors", model, made)
+    figures = train(model, batch_at, losses_of, measure, schedule, paths.intervals, paths.run)
+    save_flamingo(paths.weights / "flamingo.safetensors", model, made)
     return figures
 
 
-def ajar_(model: Flamingo) -> None:
+def init_gates_(model: Flamingo) -> None:
     """Starts training with gates ajar, small latents, and frames and places that can be told apart.
 
     As seen in earlier runs: gates that began shut hardly opened in the first hundreds of steps, and no
@@ -127,47 +127,47 @@ def ajar_(model: Flamingo) -> None:
     such places, words found the picture that they are about, but not which of the text's it is.
     """
     with torch.no_grad():
-        for bridge in model.bridges.values():
-            bridge.attention_gate.fill_(AJAR)
-            bridge.ff_gate.fill_(AJAR)
+        for cross_attn in model.cross_attention.values():
+            cross_attn.attention_gate.fill_(GATE_START)
+            cross_attn.ff_gate.fill_(GATE_START)
         model.encoder.resampler.latents.mul_(SMALL)
         model.encoder.frame_positions.mul_(FRAMES_APART)
         model.encoder.places.positions.mul_(PLACES_APART)
 
 
-def matching_batch(rng: random.Random, size: int, examiner: Examiner) -> Batch:
+def matching_batch(rng: random.Random, size: int, question_sampler: QuestionSampler) -> Batch:
     """matched: (size,), places of pictures in the bank. shown_nouns: (size, nouns)."""
-    places = rng.choices(examiner.stills, k=size)
+    places = rng.choices(question_sampler.stills, k=size)
     return {
         "matched": torch.tensor(places),
-        "shown_nouns": shown_nouns([examiner.media[place] for place in places]),
+        "shown_nouns": shown_nouns([question_sampler.media[paths] for paths in places]),
     }
 
 
-def answers(model: Flamingo, bank: Bank, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+def answers(model: Flamingo, feature_cache: FeatureCache, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """Logits (answers' ids, vocab), the ids, and (answers' ids,) the question each belongs to."""
-    latents = model.embed_patches(bank.seen(batch["media"]), batch["ids"][batch["firsts"]])
+    latents = model.embed_patches(feature_cache.seen(batch["media"]), batch["ids"][batch["firsts"]])
     questions, at = (batch["labels"] != IGNORED).nonzero().T
     states = model.embed(batch["ids"], latents[batch["shown"]])[questions, at]
     return model.decoder.head(states, model.decoder.embedding), batch["labels"][questions, at], questions
 
 
-def answer_loss(model: Flamingo, bank: Bank, batch: Batch) -> Tensor:
+def answer_loss(model: Flamingo, feature_cache: FeatureCache, batch: Batch) -> Tensor:
     """Nats per token of each answer, then their mean: over all tokens at once a caption would weigh
     six times a yes or no."""
-    logits, ids, questions = answers(model, bank, batch)
+    logits, ids, questions = answers(model, feature_cache, batch)
     nats = F.cross_entropy(logits.float(), ids, reduction="none")
     return (nats / questions.bincount()[questions]).sum() / len(batch["ids"])
 
 
-def all_right(model: Flamingo, bank: Bank, batch: Batch) -> float:
+def exact_match(model: Flamingo, feature_cache: FeatureCache, batch: Batch) -> float:
     """The part of questions in which each token of the answer is the likeliest, given those before it."""
-    logits, ids, questions = answers(model, bank, beside(model, batch))
+    logits, ids, questions = answers(model, feature_cache, to_device(model, batch))
     wrong = (logits.argmax(dim=-1) != ids).float()
     return (questions.bincount(wrong) == 0).float().mean().item()
 
 
-def _held_out(kind: str, model: Flamingo, tokenizer: Tokenizer) -> tuple[Bank, Batch]:
+def _held_out(kind: str, model: Flamingo, tokenizer: BundledTokenizer) -> tuple[FeatureCache, Batch]:
     """Fresh questions about fresh media; new words are taught for things that are never trained on."""
     rng = random.Random(f"flamingo/measured/{kind}")
     names = world.unseen() if kind == "few_shot_naming" else None

@@ -119,7 +119,7 @@ def train(
                 group["lr"] = rate * schedule.rate(step)
         sums: dict[str, float] = {}
         for _ in range(many):
-            batch = beside(model, next(batches))
+            batch = to_device(model, next(batches))
             with accelerator.autocast():
                 losses = losses_of(batch)
             accelerator.backward(torch.stack(list(losses.values())).sum() / many)
@@ -183,7 +183,7 @@ def _trained(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
-def beside(model: nn.Module, batch: Batch) -> Batch:
+def to_device(model: nn.Module, batch: Batch) -> Batch:
     """The batch on the model's device."""
     device = next(model.parameters()).device
     return {name: t.to(device) for name, t in batch.items()}

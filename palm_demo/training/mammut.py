@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 from palm_demo import world
 from palm_demo.checkpoints import save_mammut, save_tower
-from palm_demo.checkpoints.bundled import MaMMUTBlueprint
+from palm_demo.checkpoints.bundled import MaMMUTConfig
 from palm_demo.models import MaMMUT
 from palm_demo.models.mammut import ImageFeatures
-from palm_demo.models.tokenizers import Tokenizer
-from palm_demo.models.transformer import Size
+from palm_demo.models.tokenizers import BundledTokenizer
+from palm_demo.models.transformer import TransformerConfig
 from palm_demo.models.vision import VisionTower, freeze_
 from palm_demo.training.feature_cache import kept
-from palm_demo.training.loop import Batch, Schedule, beside, train
-from palm_demo.training.paths import Workplace
+from palm_demo.training.loop import Batch, Schedule, to_device, train
+from palm_demo.training.paths import RunPaths
 from palm_demo.training.pictures import draw_scene, mammut_batch, naming_batch, normalized, words_batch
 
 SINGLES, COUNTS = 0.25, 0.25
@@ -45,23 +45,23 @@ class MammutRecipe:
     seed: int = 0
 
 
-def blueprint(vocab: int) -> MaMMUTBlueprint:
-    size = Size(dim=256, depth=3, heads=4, vocab=vocab, ff_mult=2)
-    return MaMMUTBlueprint(size, "multimodal", cross_layers=(0, 1, 2), dim_latents=256)
+def new_config(vocab: int) -> MaMMUTConfig:
+    size = TransformerConfig(dim=256, depth=3, heads=4, vocab=vocab, ff_mult=2)
+    return MaMMUTConfig(size, "multimodal", cross_layers=(0, 1, 2), dim_latents=256)
 
 
-def train_mammut(recipe: MammutRecipe, place: Workplace) -> dict[str, float]:
+def train_mammut(recipe: MammutRecipe, paths: RunPaths) -> dict[str, float]:
     """Trains and writes the tower and the rest; returns the last figures."""
     torch.manual_seed(recipe.seed)
-    tokenizer = Tokenizer.load(place.tokenizer)
-    tower = VisionTower.from_folder(place.assets / "vision")
-    learn_names(tower, recipe, place)
-    made = blueprint(len(tokenizer))
+    tokenizer = BundledTokenizer.load(paths.tokenizer)
+    tower = VisionTower.from_folder(paths.assets / "vision")
+    learn_names(tower, recipe, paths)
+    made = new_config(len(tokenizer))
     model = made.build(tower)
-    learn_scenes(model, recipe, tokenizer, place)
-    figures = learn_to_read(model, recipe, tokenizer, place)
-    save_tower(place.weights / "tower.safetensors", tower)
-    save_mammut(place.weights / "mammut.safetensors", model, made)
+    learn_scenes(model, recipe, tokenizer, paths)
+    figures = learn_to_read(model, recipe, tokenizer, paths)
+    save_tower(paths.weights / "tower.safetensors", tower)
+    save_mammut(paths.weights / "mammut.safetensors", model, made)
     return figures
 
 
@@ -78,7 +78,7 @@ class Namer(nn.Module):
         return self.classifier(self.norm(self.tower(pixels).mean(dim=1)))
 
 
-def learn_names(tower: VisionTower, recipe: MammutRecipe, place: Workplace) -> None:
+def learn_names(tower: VisionTower, recipe: MammutRecipe, paths: RunPaths) -> None:
     """First stage. Things are as large here as those of a pair in a whole scene, so that what is
     learned carries over."""
     namer = Namer(tower)
@@ -93,15 +93,15 @@ def learn_names(tower: VisionTower, recipe: MammutRecipe, place: Workplace) -> N
     measured = naming_batch(random.Random(MEASURED_SEED), 500, recipe.naming_size)
 
     def measure() -> dict[str, float]:
-        batch = beside(namer, measured)
+        batch = to_device(namer, measured)
         named = namer(normalized(batch["pixels"])).argmax(dim=1)
         return {"held_out_named": (named == batch["nouns"]).float().mean().item()}
 
     schedule = Schedule(recipe.naming_steps, recipe.naming_rate)
-    train(namer, batch_at, losses_of, measure, schedule, place.intervals, place.run / "names")
+    train(namer, batch_at, losses_of, measure, schedule, paths.intervals, paths.run / "names")
 
 
-def learn_scenes(model: MaMMUT, recipe: MammutRecipe, tokenizer: Tokenizer, place: Workplace) -> None:
+def learn_scenes(model: MaMMUT, recipe: MammutRecipe, tokenizer: BundledTokenizer, paths: RunPaths) -> None:
     """Second stage."""
 
     def batch_at(step: int) -> Batch:
@@ -114,39 +114,39 @@ def learn_scenes(model: MaMMUT, recipe: MammutRecipe, tokenizer: Tokenizer, plac
     measured = mammut_batch(random.Random(MEASURED_SEED), 256, SINGLES, COUNTS, tokenizer)
 
     def measure() -> dict[str, float]:
-        return held_out(losses_of(beside(model, measured)))
+        return held_out(losses_of(to_device(model, measured)))
 
     schedule = Schedule(recipe.steps, recipe.learning_rate)
-    train(model, batch_at, losses_of, measure, schedule, place.intervals, place.run / "scenes")
+    train(model, batch_at, losses_of, measure, schedule, paths.intervals, paths.run / "scenes")
 
 
 def learn_to_read(
-    model: MaMMUT, recipe: MammutRecipe, tokenizer: Tokenizer, place: Workplace
+    model: MaMMUT, recipe: MammutRecipe, tokenizer: BundledTokenizer, paths: RunPaths
 ) -> dict[str, float]:
     """Third stage; returns the last figures."""
     tower = freeze_(model.tower)
     drawn = random.Random(f"mammut/pictures/{recipe.seed}")
     scenes = [draw_scene(drawn, SINGLES, COUNTS) for _ in range(recipe.pictures)]
-    bank = kept(place.run / "bank.safetensors", scenes, tower, f"mammut/{recipe.seed}")
+    feature_cache = kept(paths.run / "bank.safetensors", scenes, tower, f"mammut/{recipe.seed}")
 
     def batch_at(step: int) -> Batch:
         rng = random.Random(f"mammut/reading/{recipe.seed}/{step}")
         places = rng.sample(range(len(scenes)), recipe.reading_batch)
-        words = words_batch([scenes[place] for place in places], rng, tokenizer)
+        words = words_batch([scenes[paths] for paths in places], rng, tokenizer)
         return {"places": torch.tensor(places), **words}
 
     def losses_of(batch: Batch) -> dict[str, Tensor]:
-        patches = torch.stack(bank.seen(batch["places"]))
+        patches = torch.stack(feature_cache.seen(batch["places"]))
         return losses(model, model.encode_patches(patches), batch)
 
     measured = mammut_batch(random.Random(MEASURED_SEED), 256, SINGLES, COUNTS, tokenizer)
 
     def measure() -> dict[str, float]:
-        batch = beside(model, measured)
+        batch = to_device(model, measured)
         return held_out(losses(model, model.encode_images(normalized(batch["pixels"])), batch))
 
     schedule = Schedule(recipe.reading_steps, recipe.learning_rate)
-    return train(model, batch_at, losses_of, measure, schedule, place.intervals, place.run / "reading")
+    return train(model, batch_at, losses_of, measure, schedule, paths.intervals, paths.run / "reading")
 
 
 def losses(model: MaMMUT, features: ImageFeatures, batch: Batch) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from palm_demo import world
 from palm_demo.inference.prompts import encode_interleaved
 from palm_demo.models import Flamingo
-from palm_demo.models.tokenizers import MEDIA, Tokenizer
+from palm_demo.models.tokenizers import MEDIA, BundledTokenizer
 from palm_demo.training.pictures import padded
 from palm_demo.world.captions import NUMBERS
 
@@ -43,7 +43,7 @@ class NounStates:
 
 
 @torch.no_grad()
-def noun_states(model: Flamingo, tokenizer: Tokenizer) -> NounStates:
+def noun_states(model: Flamingo, tokenizer: BundledTokenizer) -> NounStates:
     """Of every noun, in the question whether it is there."""
     rows, places = [], []
     for noun in world.concepts():
@@ -59,8 +59,8 @@ def noun_states(model: Flamingo, tokenizer: Tokenizer) -> NounStates:
         seen.append(states)
         return states
 
-    decoder(decoder.embedding(ids), bridges={0: see})
-    flat = [(noun, place) for noun, of_noun in enumerate(places) for place in of_noun]
+    decoder(decoder.embedding(ids), cross_attention={0: see})
+    flat = [(noun, paths) for noun, of_noun in enumerate(places) for paths in of_noun]
     nouns, at = torch.tensor(flat, device=ids.device).T
     return NounStates(seen[0][nouns, at], nouns)
 
@@ -76,10 +76,10 @@ def matching_loss(model: Flamingo, asked: NounStates, latents: Tensor, shown: Te
     latents: (pictures, m, dim). shown: (pictures, nouns).
     """
     asked, shown = asked.only(shown.any(dim=0)), shown[:, shown.any(dim=0)]
-    bridge = model.bridges["0"]
-    attention = bridge.attention
-    queries = attention.to_q(bridge.norm(asked.states)).unflatten(-1, (attention.heads, -1))
-    keys, _ = bridge.keys_values(latents)
+    cross_attn = model.cross_attention["0"]
+    attention = cross_attn.attention
+    queries = attention.to_q(cross_attn.norm(asked.states)).unflatten(-1, (attention.heads, -1))
+    keys, _ = cross_attn.keys_values(latents)
     scores = torch.einsum("whd,phmd->pwhm", queries, keys).float() * attention.scale
     of_words = (scores[..., 1:].logsumexp(dim=-1) - scores[..., 0]).mean(dim=-1)
     words = torch.bincount(asked.nouns, minlength=shown.shape[1])

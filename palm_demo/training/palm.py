@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from palm_demo import world
 from palm_demo.checkpoints import save_palm
-from palm_demo.checkpoints.bundled import PaLMBlueprint
+from palm_demo.checkpoints.bundled import PaLMConfig
 from palm_demo.inference.scoring import bits_per_byte
 from palm_demo.models.palm import IGNORED, PaLM
-from palm_demo.models.tokenizers import Tokenizer
-from palm_demo.models.transformer import Size
-from palm_demo.training.loop import Batch, Schedule, beside, train
+from palm_demo.models.tokenizers import BundledTokenizer
+from palm_demo.models.transformer import TransformerConfig
+from palm_demo.training.loop import Batch, Schedule, to_device, train
 from palm_demo.training.objectives import Meanings
-from palm_demo.training.paths import Workplace
+from palm_demo.training.paths import RunPaths
 from palm_demo.training.pictures import padded
 from palm_demo.training.prose import base_texts, window
 from palm_demo.training.world_text import Reading, labels_of, question_reading, world_window
@@ -55,9 +55,9 @@ class PalmRecipe:
     seed: int = 0
 
 
-def blueprint(recipe: PalmRecipe, vocab: int) -> PaLMBlueprint:
-    size = Size(dim=recipe.dim, depth=recipe.depth, heads=recipe.dim // 64, vocab=vocab)
-    return PaLMBlueprint(size, "rlhf", CONTEXT)
+def new_config(recipe: PalmRecipe, vocab: int) -> PaLMConfig:
+    size = TransformerConfig(dim=recipe.dim, depth=recipe.depth, heads=recipe.dim // 64, vocab=vocab)
+    return PaLMConfig(size, "rlhf", CONTEXT)
 
 
 def next_token_batch(windows: list[list[int]], unlearned: set[int]) -> Batch:
@@ -69,7 +69,7 @@ def next_token_batch(windows: list[list[int]], unlearned: set[int]) -> Batch:
     return {"ids": ids[:, :-1], "labels": labels}
 
 
-def world_batch(readings: Sequence[Reading], tokenizer: Tokenizer) -> Batch:
+def world_batch(readings: Sequence[Reading], tokenizer: BundledTokenizer) -> Batch:
     """world_ids, world_labels: (b, n), IGNORED where nothing is to be learned. words: (m, t), what each
     mark means, filled up with -1. told: (b, n), the number of the mark that a text is of, from a mark
     to the next or to its end; -1 elsewhere."""
@@ -93,18 +93,18 @@ def world_batch(readings: Sequence[Reading], tokenizer: Tokenizer) -> Batch:
     }
 
 
-def train_palm(recipe: PalmRecipe, place: Workplace) -> dict[str, float]:
+def train_palm(recipe: PalmRecipe, paths: RunPaths) -> dict[str, float]:
     """Trains and writes `palm.safetensors`; returns the last figures.
 
     The books are kept as one file of the run: with that and the tokenizer it trains on a machine that
     has no corpus.
     """
     torch.manual_seed(recipe.seed)
-    tokenizer = Tokenizer.load(place.tokenizer)
-    made = blueprint(recipe, len(tokenizer))
+    tokenizer = BundledTokenizer.load(paths.tokenizer)
+    made = new_config(recipe, len(tokenizer))
     palm, meanings = made.build(), Meanings(made.size.dim)
-    books = base_texts(place.corpus, tokenizer, place.books)
-    unlearned = set(tokenizer.never_sampled())
+    books = base_texts(paths.corpus, tokenizer, paths.books)
+    unlearned = set(tokenizer.suppress_ids())
 
     def batch_at(step: int) -> Batch:
         rng = random.Random(f"palm/{recipe.seed}/{step}")
@@ -126,9 +126,11 @@ def train_palm(recipe: PalmRecipe, place: Workplace) -> dict[str, float]:
     def measure() -> dict[str, float]:
         figures = {"bits_per_byte": mean_bits_per_byte(palm, tokenizer, books.held_out)}
         for kind, batch in measured.items():
-            batch = beside(palm, batch)
-            figures[kind] = all_right(palm.decoder.logits(told(palm, meanings, batch)), batch["world_labels"])
-        save_palm(place.weights / "palm.safetensors", palm, made)  # a long training serves before its end
+            batch = to_device(palm, batch)
+            figures[kind] = exact_match(
+                palm.decoder.logits(told(palm, meanings, batch)), batch["world_labels"]
+            )
+        save_palm(paths.weights / "palm.safetensors", palm, made)  # a long training serves before its end
         return figures
 
     both = nn.ModuleDict({"palm": palm, "meanings": meanings})
@@ -142,7 +144,7 @@ def train_palm(recipe: PalmRecipe, place: Workplace) -> dict[str, float]:
         accumulate=recipe.accumulate,
     )
     matrices = [p for p in palm.decoder.blocks.parameters() if p.ndim == 2]
-    return train(both, batch_at, losses_of, measure, schedule, place.intervals, place.run, matrices=matrices)
+    return train(both, batch_at, losses_of, measure, schedule, paths.intervals, paths.run, matrices=matrices)
 
 
 def told(palm: PaLM, meanings: Meanings, batch: Batch) -> Tensor:
@@ -151,16 +153,18 @@ def told(palm: PaLM, meanings: Meanings, batch: Batch) -> Tensor:
     decoder = palm.decoder
     meant = meanings(batch["words"], decoder.embedding.weight)
     heard = F.pad(meant, (0, 0, 0, 1))[batch["told"]]  # the last row, that of -1, says nothing
-    return decoder(decoder.embedding(batch["world_ids"]), bridges={TOLD_AFTER: lambda states: states + heard})
+    return decoder(
+        decoder.embedding(batch["world_ids"]), cross_attention={TOLD_AFTER: lambda states: states + heard}
+    )
 
 
-def all_right(logits: Tensor, labels: Tensor) -> float:
+def exact_match(logits: Tensor, labels: Tensor) -> float:
     """The part of rows in which each learned token is the likeliest, given those before it."""
     right = (logits.argmax(dim=-1) == labels) | (labels == IGNORED)
     return right.all(dim=1).float().mean().item()
 
 
-def _held_out(kind: str, tokenizer: Tokenizer) -> Batch:
+def _held_out(kind: str, tokenizer: BundledTokenizer) -> Batch:
     rng = random.Random(f"palm/measured/{kind}")
     if kind == "photographs":
         questions = [world.sample_photo_question(rng) for _ in range(MEASURED_QUESTIONS)]
@@ -170,6 +174,6 @@ def _held_out(kind: str, tokenizer: Tokenizer) -> Batch:
     return world_batch([question_reading(q, tokenizer) for q in questions], tokenizer)
 
 
-def mean_bits_per_byte(palm: PaLM, tokenizer: Tokenizer, texts: Sequence[str]) -> float:
+def mean_bits_per_byte(palm: PaLM, tokenizer: BundledTokenizer, texts: Sequence[str]) -> float:
     """Of the base, over texts that were not read."""
     return sum(bits_per_byte(palm, tokenizer, text, None, CONTEXT) for text in texts) / len(texts)

@@ -7,7 +7,7 @@ from palm_demo.training.loop import Intervals
 
 
 @dataclass(frozen=True)
-class Workplace:
+class RunPaths:
     """assets: tokenizer, tower config and finished weights. run: checkpoints and log.
     corpus: a folder of .txt files; None for recipes that draw their data, and where `books` were brought."""
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from palm_demo import world
 from palm_demo.models.palm import IGNORED
-from palm_demo.models.tokenizers import Tokenizer
+from palm_demo.models.tokenizers import BundledTokenizer
 
 SIZE = 96
 """Pixels of a scene's side."""
@@ -69,7 +69,7 @@ def naming_batch(rng: random.Random, size: int, side: int) -> dict[str, Tensor]:
 
 
 def mammut_batch(
-    rng: random.Random, size: int, singles: float, counts: float, tokenizer: Tokenizer
+    rng: random.Random, size: int, singles: float, counts: float, tokenizer: BundledTokenizer
 ) -> dict[str, Tensor]:
     """`size` scenes: their pixels, and what is said of them."""
     scenes = [draw_scene(rng, singles, counts) for _ in range(size)]
@@ -77,7 +77,9 @@ def mammut_batch(
     return {"pixels": torch.stack([draw(scene, rng) for scene in scenes]), **words}
 
 
-def words_batch(scenes: Sequence[world.Scene], rng: random.Random, tokenizer: Tokenizer) -> dict[str, Tensor]:
+def words_batch(
+    scenes: Sequence[world.Scene], rng: random.Random, tokenizer: BundledTokenizer
+) -> dict[str, Tensor]:
     """What is said of scenes: the caption in its one order, the text for contrast in any.
 
     Also NAMES nouns, among them all of the scenes', and (b, 2) which of them the first and the last
@@ -95,11 +97,13 @@ def words_batch(scenes: Sequence[world.Scene], rng: random.Random, tokenizer: To
     }
 
 
-def _naming(scenes: Sequence[world.Scene], rng: random.Random, tokenizer: Tokenizer) -> dict[str, Tensor]:
+def _naming(
+    scenes: Sequence[world.Scene], rng: random.Random, tokenizer: BundledTokenizer
+) -> dict[str, Tensor]:
     shown = {name: None for scene in scenes for name in scene.names}
     others = [name for name in world.concepts() if name not in shown]
     names = [*shown, *rng.sample(others, max(0, NAMES - len(shown)))]
-    number = {name: place for place, name in enumerate(names)}
+    number = {name: paths for paths, name in enumerate(names)}
     texts = tokenizer.encode_batch([world.with_article(name) for name in names])
     ids = padded(texts, tokenizer.pad_id)
     return {

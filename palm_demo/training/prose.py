@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from palm_demo.models.tokenizers import Tokenizer
+from palm_demo.models.tokenizers import BundledTokenizer
 
 HELD_OUT = {
     "946": "Lady Susan",
@@ -106,7 +106,7 @@ class Books:
             return cls(kept["tokens"], kept["held_out"].tolist(), kept["read"].tolist())
 
 
-def base_texts(corpus: Path | None, tokenizer: Tokenizer, kept: Path) -> Books:
+def base_texts(corpus: Path | None, tokenizer: BundledTokenizer, kept: Path) -> Books:
     """The books of the base, from `kept` (.npz) where they were made before. Raises FileNotFoundError where
     neither is there."""
     if kept.is_file():
@@ -120,7 +120,7 @@ def base_texts(corpus: Path | None, tokenizer: Tokenizer, kept: Path) -> Books:
     return books
 
 
-def token_array(paths: Sequence[Path], tokenizer: Tokenizer) -> np.ndarray:
+def token_array(paths: Sequence[Path], tokenizer: BundledTokenizer) -> np.ndarray:
     """All books as one array of ids, each of their texts between <bos> and <eos>."""
     parts = []
     for path in tqdm(paths, desc="tokenizing", unit="book"):
@@ -143,9 +143,9 @@ def window(tokens: np.ndarray, length: int, bos_id: int, number: int, seed: int)
     """Window `number` of a training: `length` ids, <bos> first, as a prompt begins. Each reading of all
     tokens cuts them elsewhere and shuffles the pieces, so that each is read as often as any other."""
     pieces = (len(tokens) - 1) // (length - 1) - 1
-    reading, place = divmod(number, pieces)
+    reading, paths = divmod(number, pieces)
     order, shift = _reading(pieces, length - 1, seed, reading)
-    start = shift + int(order[place]) * (length - 1)
+    start = shift + int(order[paths]) * (length - 1)
     return [bos_id, *tokens[start : start + length - 1].tolist()]
 
 

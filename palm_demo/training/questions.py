@@ -9,7 +9,7 @@ import torch
 
 from palm_demo import world
 from palm_demo.models.palm import IGNORED
-from palm_demo.models.tokenizers import Tokenizer
+from palm_demo.models.tokenizers import BundledTokenizer
 from palm_demo.training.feature_cache import Medium
 from palm_demo.training.loop import Batch
 from palm_demo.training.pictures import padded
@@ -40,24 +40,24 @@ class Asked:
     places: Sequence[int]
 
 
-class Examiner:
+class QuestionSampler:
     """Asks about media, each way of asking in a method of its own."""
 
-    def __init__(self, media: Sequence[Medium], tokenizer: Tokenizer):
+    def __init__(self, media: Sequence[Medium], tokenizer: BundledTokenizer):
         self.media, self.tokenizer = media, tokenizer
         self.stills: list[int] = []
         self.singles: list[int] = []
         self.travelling: list[int] = []
         self.changing: list[int] = []
         of_noun: dict[str, list[int]] = defaultdict(list)
-        for place, medium in enumerate(media):
+        for paths, medium in enumerate(media):
             if isinstance(medium, world.MovingScene):
-                (self.changing if medium.way in world.CHANGES else self.travelling).append(place)
+                (self.changing if medium.way in world.CHANGES else self.travelling).append(paths)
                 continue
-            self.stills.append(place)
+            self.stills.append(paths)
             if medium.kind == "single":
-                self.singles.append(place)
-                of_noun[medium.names[0]].append(place)
+                self.singles.append(paths)
+                of_noun[medium.names[0]].append(paths)
         self.shown_twice = {noun: places for noun, places in of_noun.items() if len(places) > 1}
 
     def name(self, rng: random.Random) -> Asked:
@@ -74,7 +74,7 @@ class Examiner:
         """Of two or three in which nothing is shown twice."""
         while True:
             places = rng.choices(self.stills, k=rng.choice((2, 3)))
-            names = [name for place in places for name in self.media[place].names]
+            names = [name for paths in places for name in self.media[paths].names]
             if len(set(names)) == len(names):
                 return self._ask(rng, ("which_picture", "which_picture"), places)
 
@@ -84,7 +84,7 @@ class Examiner:
         order = shown_again(rng, len(nouns), MOST_SHOWN - len(nouns))
         first = [rng.choice(self.shown_twice[noun]) for noun in nouns]
         later = [
-            rng.choice([place for place in self.shown_twice[nouns[thing]] if place != first[thing]])
+            rng.choice([paths for paths in self.shown_twice[nouns[thing]] if paths != first[thing]])
             for thing in order[len(nouns) :]
         ]
         words = world.made_up_words(rng, len(nouns))
@@ -97,23 +97,23 @@ class Examiner:
         return self._ask(rng, ("grows_or_shrinks",), [rng.choice(self.changing)])
 
     def _about_one(self, rng: random.Random, kinds: dict[str, Sequence[str]]) -> Asked:
-        place = rng.choice(self.stills)
-        return self._ask(rng, kinds[self.media[place].kind], [place])
+        paths = rng.choice(self.stills)
+        return self._ask(rng, kinds[self.media[paths].kind], [paths])
 
     def _ask(self, rng: random.Random, kinds: Sequence[str], places: Sequence[int]) -> Asked:
-        media = tuple(self.media[place] for place in places)
+        media = tuple(self.media[paths] for paths in places)
         questions = [world.ask(rng, kind, media) for kind in kinds]
         return Asked([question_reading(question, self.tokenizer) for question in questions], places)
 
 
-Topic = Callable[[Examiner, random.Random], Asked]
+Topic = Callable[[QuestionSampler, random.Random], Asked]
 
-ABOUT_ONE: dict[Topic, float] = {Examiner.names: 0.4, Examiner.facts: 0.2}
+ABOUT_ONE: dict[Topic, float] = {QuestionSampler.names: 0.4, QuestionSampler.facts: 0.2}
 ABOUT_SEVERAL: dict[Topic, float] = {
-    Examiner.which_picture: 0.1,
-    Examiner.few_shot_naming: 0.17,
-    Examiner.way: 0.05,
-    Examiner.grows_or_shrinks: 0.08,
+    QuestionSampler.which_picture: 0.1,
+    QuestionSampler.few_shot_naming: 0.17,
+    QuestionSampler.way: 0.05,
+    QuestionSampler.grows_or_shrinks: 0.08,
 }
 """What a batch asks, and how often. All of a batch is asked the same way: of long and short texts
 together, the short would be filled up to the length of the long."""
@@ -125,7 +125,7 @@ def pick_topic(rng: random.Random) -> Topic:
     return topic
 
 
-def questions_batch(asked: Sequence[Asked], tokenizer: Tokenizer) -> Batch:
+def questions_batch(asked: Sequence[Asked], tokenizer: BundledTokenizer) -> Batch:
     """ids, labels: (texts, n), what is to be learned as labels. media: (media,), their places in the
     bank. firsts: (groups,), the row of each group's first text. shown: (marks of all texts,), which
     of `media` they stand for."""

@@ -7,11 +7,11 @@ import torch
 from tqdm import tqdm
 
 from palm_demo.checkpoints import load_palm, save_adapter
-from palm_demo.inference.lora_finetuning import teach
+from palm_demo.inference.lora_finetuning import finetune
 from palm_demo.inference.scoring import bits_per_byte
-from palm_demo.inference.settings import TeachingSettings
-from palm_demo.models.tokenizers import Tokenizer
-from palm_demo.training.paths import Workplace
+from palm_demo.inference.settings import FinetuningConfig
+from palm_demo.models.tokenizers import BundledTokenizer
+from palm_demo.training.paths import RunPaths
 from palm_demo.training.prose import HELD_OUT, MEASURED_CHARACTERS, books, index, shelf_books
 
 JUDGED_TIMES = 30
@@ -30,33 +30,33 @@ class ScopeRecipe:
     seed: int = 0
 
 
-def train_scope(recipe: ScopeRecipe, place: Workplace) -> dict[str, float]:
+def train_scope(recipe: ScopeRecipe, paths: RunPaths) -> dict[str, float]:
     """Teaches the author's shelf and writes `scopes/AUTHOR.safetensors`: the best by the shelf's last tenth.
 
     Returns bits per byte on the author's unread book, of the base and of the scope.
     """
-    tokenizer = Tokenizer.load(place.tokenizer)
-    palm, made = load_palm(place.weights / "palm.safetensors")
+    tokenizer = BundledTokenizer.load(paths.tokenizer)
+    palm, made = load_palm(paths.weights / "palm.safetensors")
     palm.freeze_().to("cuda" if torch.cuda.is_available() else "cpu")
-    judged = unread(place.corpus, recipe.author)
-    shelf = [book.read_text(encoding="utf-8") for book in shelf_books(place.corpus, recipe.author)]
-    settings = TeachingSettings(
+    judged = unread(paths.corpus, recipe.author)
+    shelf = [book.read_text(encoding="utf-8") for book in shelf_books(paths.corpus, recipe.author)]
+    settings = FinetuningConfig(
         recipe.rank,
         recipe.steps,
         seconds=float("inf"),
         learning_rate=recipe.learning_rate,
         batch=recipe.batch,
-        judge_steps=min(place.intervals.measure_steps, max(1, recipe.steps // JUDGED_TIMES)),
+        judge_steps=min(paths.intervals.measure_steps, max(1, recipe.steps // JUDGED_TIMES)),
         patience=recipe.patience,
         seed=recipe.seed,
     )
-    progress = teach(palm, tokenizer, "\n\n".join(shelf), made.context, settings)
+    progress = finetune(palm, tokenizer, "\n\n".join(shelf), made.context, settings)
     for latest in (shown := tqdm(progress, total=recipe.steps + 1, unit="step")):
         if latest.bits_per_byte is not None:
             shown.write(
                 f"step {latest.step}: {latest.bits_per_byte:.4f} bits per byte, best {latest.best:.4f}"
             )
-    save_adapter(place.weights / "scopes" / f"{recipe.author}.safetensors", palm, latest.adapter)
+    save_adapter(paths.weights / "scopes" / f"{recipe.author}.safetensors", palm, latest.adapter)
     return {
         name: round(bits_per_byte(palm, tokenizer, judged, scope, made.context), 4)
         for name, scope in (("base", None), ("scope", latest.adapter))

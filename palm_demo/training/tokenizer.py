@@ -12,7 +12,7 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from palm_demo import world
 from palm_demo.models.tokenizers import SPECIAL_TOKENS
-from palm_demo.training.paths import Workplace
+from palm_demo.training.paths import RunPaths
 from palm_demo.training.prose import base_books, held_out_books
 from palm_demo.training.world_text import world_sentences
 
@@ -29,7 +29,7 @@ class TokenizerRecipe:
     seed: int = 0
 
 
-def train_tokenizer(recipe: TokenizerRecipe, place: Workplace) -> dict[str, float]:
+def train_tokenizer(recipe: TokenizerRecipe, paths: RunPaths) -> dict[str, float]:
     """Writes `tokenizer.json`; returns its size and the bytes a token stands for in unread books."""
     bpe = tokenizers.Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -40,11 +40,11 @@ def train_tokenizer(recipe: TokenizerRecipe, place: Workplace) -> dict[str, floa
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=True,
     )
-    bpe.train_from_iterator(_texts(place.corpus), trainer)
+    bpe.train_from_iterator(_texts(paths.corpus), trainer)
     add_words(bpe, world_words(recipe))
-    place.assets.mkdir(parents=True, exist_ok=True)
-    bpe.save(str(place.tokenizer))
-    texts = [book.read_text(encoding="utf-8") for book in held_out_books(place.corpus)]
+    paths.assets.mkdir(parents=True, exist_ok=True)
+    bpe.save(str(paths.tokenizer))
+    texts = [book.read_text(encoding="utf-8") for book in held_out_books(paths.corpus)]
     tokens = sum(len(bpe.encode(text).ids) for text in texts)
     bytes_per_token = sum(len(text.encode()) for text in texts) / max(1, tokens)
     return {"vocabulary": bpe.get_vocab_size(), "bytes_per_token": round(bytes_per_token, 3)}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from palm_demo import world
 from palm_demo.inference.prompts import encode_interleaved
 from palm_demo.models.palm import IGNORED
-from palm_demo.models.tokenizers import MEDIA, Tokenizer
+from palm_demo.models.tokenizers import MEDIA, BundledTokenizer
 from palm_demo.training.objectives import meaning
 
 SCENES = (world.single_scene, world.pair_scene, world.count_scene)
@@ -61,7 +61,7 @@ def world_sentences(rng: random.Random, count: int) -> Iterator[str]:
             yield _asked(rng).text.replace(MEDIA, "")
 
 
-def world_window(length: int, rng: random.Random, tokenizer: Tokenizer) -> Reading:
+def world_window(length: int, rng: random.Random, tokenizer: BundledTokenizer) -> Reading:
     """Captions, questions and new words, one text after another, cut at `length` ids."""
     whole = Reading([], [])
     while len(whole.ids) < length:
@@ -69,7 +69,7 @@ def world_window(length: int, rng: random.Random, tokenizer: Tokenizer) -> Readi
     return whole.cut(length)
 
 
-def world_reading(rng: random.Random, tokenizer: Tokenizer) -> Reading:
+def world_reading(rng: random.Random, tokenizer: BundledTokenizer) -> Reading:
     dice = rng.random()
     if dice < CAPTIONS:
         ids = tokenizer.encode(_caption(rng))
@@ -78,8 +78,8 @@ def world_reading(rng: random.Random, tokenizer: Tokenizer) -> Reading:
         things = [_thing(rng, tokenizer) for _ in range(rng.randint(2, 4))]
         order = shown_again(rng, len(things), SHOWN_AGAIN)
         # a word for what it stands on, or that it is a photograph
-        beside = [f" {rng.choice((*world.COLORS, 'photo'))}" for _ in order]
-        meanings = [things[thing] + tokenizer.encode(b) for thing, b in zip(order, beside, strict=True)]
+        to_device = [f" {rng.choice((*world.COLORS, 'photo'))}" for _ in order]
+        meanings = [things[thing] + tokenizer.encode(b) for thing, b in zip(order, to_device, strict=True)]
         return naming_reading(world.made_up_words(rng, len(things)), order, tokenizer, meanings)
     return question_reading(_asked(rng), tokenizer)
 
@@ -98,7 +98,7 @@ def _asked(rng: random.Random) -> world.Question:
     return world.sample_question(rng, kind, plain=True)
 
 
-def question_reading(question: world.Question, tokenizer: Tokenizer) -> Reading:
+def question_reading(question: world.Question, tokenizer: BundledTokenizer) -> Reading:
     """The answer is to be learned."""
     asked = _read([tokenizer.bos_id, *encode_interleaved(question.prompt, tokenizer)])
     answer = _learned([*tokenizer.encode(f" {question.answer}"), tokenizer.eos_id])
@@ -112,7 +112,7 @@ def shown_again(rng: random.Random, things: int, times: int) -> list[int]:
 
 
 def naming_reading(
-    words: Sequence[str], order: Sequence[int], tokenizer: Tokenizer, meanings: list[list[int]]
+    words: Sequence[str], order: Sequence[int], tokenizer: BundledTokenizer, meanings: list[list[int]]
 ) -> Reading:
     """New words for things that are shown in this order. Once a thing has its word, that is to be
     learned."""
@@ -126,10 +126,10 @@ def naming_reading(
     return whole + Reading([], [], meanings)
 
 
-def _thing(rng: random.Random, tokenizer: Tokenizer) -> list[int]:
+def _thing(rng: random.Random, tokenizer: BundledTokenizer) -> list[int]:
     """A noun of the world or of photographs, or any two words."""
     if rng.random() < NAMELESS:
-        first = max(tokenizer.never_sampled()) + 1
+        first = max(tokenizer.suppress_ids()) + 1
         return [rng.randrange(first, len(tokenizer)) for _ in range(2)]
     names = world.photo_nouns() if rng.random() < PHOTOGRAPHS else world.concepts()
     return tokenizer.encode(f" {rng.choice(names)}")

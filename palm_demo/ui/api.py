@@ -12,7 +12,7 @@ import gradio as gr
 from palm_demo import world
 from palm_demo.errors import GalleryError, MediaError, PromptError
 from palm_demo.gallery import Hit
-from palm_demo.inference.attention_maps import LookedAt
+from palm_demo.inference.attention_maps import AttentionMaps
 from palm_demo.internals.gradio_files import told_of, told_of_picture, upload_folder
 from palm_demo.session import ANSWERED, CONTINUED, Session
 from palm_demo.settings import Limits
@@ -122,7 +122,7 @@ def add_endpoints(session: Session, limits: Limits) -> None:
         with in_api():
             wanted = [None if word is None else str(word) for word in (other, relation, way, color, style)]
             rng = Random() if seed is None else Random(str(seed))
-            made = make(world.Order(str(name), count, *wanted), rng)
+            made = make(world.SceneSpec(str(name), count, *wanted), rng)
             file = told_of(made.path)
             return {"file": file, "caption": made.caption, "question": made.question}
 
@@ -172,7 +172,7 @@ def uploaded(file: dict) -> Path:
     return Path(path)
 
 
-def _told(looked: LookedAt) -> dict:
+def _told(looked: AttentionMaps) -> dict:
     tokens, media = range(len(looked.tokens)), range(len(looked.media))
     return {
         "tokens": list(looked.tokens),

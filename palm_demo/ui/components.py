@@ -9,7 +9,7 @@ from typing import NamedTuple
 import gradio as gr
 
 import palm_demo
-from palm_demo.inference.settings import TextSettings
+from palm_demo.inference.settings import GenerationConfig
 from palm_demo.media import Medium
 from palm_demo.session import STRANGE, Session
 from palm_demo.settings import Limits
@@ -20,7 +20,7 @@ ANEW = -1
 SHARED = ("tokens", "temperature", "top_k", "top_p", "penalty", "seed")
 
 
-def sampling_controls(tab: str, limits: Limits, begin: TextSettings) -> list:
+def sampling_controls(tab: str, limits: Limits, begin: GenerationConfig) -> list:
     """An accordion; its components in the order of `sampling_settings`' arguments.
 
     begin: what they are set to at first.

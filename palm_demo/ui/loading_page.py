@@ -66,7 +66,7 @@ class Door:
         self.title, self.port = title, port
         self._step = Step("Beginning")
 
-    def tell(self, step: Step) -> None:
+    def on_progress(self, step: Step) -> None:
         self._step = step
 
     def page(self, request: Request) -> HTMLResponse:

@@ -61,13 +61,13 @@ def build(
                 mammut.mammut_tab(session, limits, contributions, stops, links)
             with gr.Tab("PaLM", id="palm"):
                 gr.HTML(sources(palm.PAPER, palm.CODE, settings.space.repository))
-                own_scopes = palm.palm_tab(session, limits, stops, links)
+                user_adapters = palm.palm_tab(session, limits, stops, links)
         add_endpoints(session, limits)
         add_gallery_endpoints(session, limits, contributions)
 
         def leave(request: gr.Request) -> None:
             stops.leave(request.session_hash)
-            own_scopes.leave(request.session_hash)
+            user_adapters.leave(request.session_hash)
             contributions.leave(request.session_hash)
 
         page.unload(leave)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import gradio as gr
 
-from palm_demo.inference.decoding import Waiting
+from palm_demo.inference.decoding import QueuePosition
 
 
 class Stops:
@@ -110,7 +110,7 @@ def line_shown(tab: str) -> gr.HTML:
 
 def in_line(delta: str):
     """The update of `line_shown` that goes with a delta of a text."""
-    if not isinstance(delta, Waiting):
+    if not isinstance(delta, QueuePosition):
         return gr.update(value="", visible="hidden")
     ahead = "Yours is next" if delta.place == 1 else f"{delta.place - 1} more before yours"
     return gr.update(value=f"Place {delta.place} in line. {ahead}; it begins by itself.", visible=True)

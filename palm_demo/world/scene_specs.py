@@ -24,7 +24,7 @@ MOVES = {"left": "to the left", "right": "to the right", "up": "up", "down": "do
 
 
 @dataclass(frozen=True)
-class Order:
+class SceneSpec:
     """One thing, several of it, two things, or one that moves.
 
     other: stands in the same scene, where `relation` ("left", "right", "above" or "below") is how `name`
@@ -40,7 +40,7 @@ class Order:
     style: str | None = None
 
 
-def made_to_order(rng: Random, order: Order, atlas: Atlas | None = None) -> Scene | MovingScene:
+def scene_of_spec(rng: Random, order: SceneSpec, atlas: Atlas | None = None) -> Scene | MovingScene:
     """A scene that shows what was ordered.
 
     Raises ValueError, which names the value and the remedy, for what the world does not have and for
@@ -62,20 +62,20 @@ def made_to_order(rng: Random, order: Order, atlas: Atlas | None = None) -> Scen
     return single_scene(rng, **drawing)
 
 
-def sample_order(rng: Random, atlas: Atlas | None = None) -> Order:
+def sample_spec(rng: Random, atlas: Atlas | None = None) -> SceneSpec:
     """An order of any kind, for things that models are trained on."""
     name, other = rng.sample((atlas or Atlas.load()).trained, 2)
     color = rng.choice(COLORS)
     kinds = (
-        Order(name, color=color),
-        Order(name, color=color, count=rng.choice(COUNTS)),
-        Order(name, color=color, other=other, relation=rng.choice(tuple(RELATIONS))),
-        Order(name, color=color, way=rng.choice(WAYS)),
+        SceneSpec(name, color=color),
+        SceneSpec(name, color=color, count=rng.choice(COUNTS)),
+        SceneSpec(name, color=color, other=other, relation=rng.choice(tuple(RELATIONS))),
+        SceneSpec(name, color=color, way=rng.choice(WAYS)),
     )
     return rng.choice(kinds)
 
 
-def spoken(order: Order, drawn: Scene | MovingScene, atlas: Atlas | None = None) -> str:
+def describe_spec(order: SceneSpec, drawn: Scene | MovingScene, atlas: Atlas | None = None) -> str:
     """What a scene shows, in words, from where it was ordered: the ordered thing comes first."""
     if isinstance(drawn, MovingScene):
         does = f"that {drawn.way}" if drawn.way in CHANGES else f"that moves {MOVES[drawn.way]}"
@@ -84,7 +84,7 @@ def spoken(order: Order, drawn: Scene | MovingScene, atlas: Atlas | None = None)
     return (converse if turned else caption)(drawn, atlas)
 
 
-def _check(order: Order, atlas: Atlas) -> None:
+def _check(order: SceneSpec, atlas: Atlas) -> None:
     for name in (order.name, *([order.other] if order.other is not None else [])):
         drawn = atlas.styles_of(name)
         if order.style is not None and not atlas.has(name, order.style):
@@ -111,14 +111,14 @@ def _check(order: Order, atlas: Atlas) -> None:
 
 SIDE = 192
 DRAWN = {
-    "cat": Order("cat", color="blue"),
-    "cat-and-apple": Order("cat", other="red apple", relation="left", color="white"),
-    "foxes": Order("fox", count=3, color="green"),
+    "cat": SceneSpec("cat", color="blue"),
+    "cat-and-apple": SceneSpec("cat", other="red apple", relation="left", color="white"),
+    "foxes": SceneSpec("fox", count=3, color="green"),
     # things that no model was trained on, for words of one's own
-    "dax": Order("koala", color="white"),
-    "wug": Order("octopus", color="yellow"),
-    "dax-or-wug": Order("octopus", color="pink", style="fluent-emoji-flat"),
-    "car": Order("car", way="left"),
+    "dax": SceneSpec("koala", color="white"),
+    "wug": SceneSpec("octopus", color="yellow"),
+    "dax-or-wug": SceneSpec("octopus", color="pink", style="fluent-emoji-flat"),
+    "car": SceneSpec("car", way="left"),
 }
 """What each picture shows. The one that moves is a video."""
 
@@ -138,7 +138,7 @@ def write_samples(folder: Path | str) -> list[Path]:
     for name, order in DRAWN.items():
         path = folder / f"{name}{'.png' if order.way is None else '.mp4'}"
         if not path.exists():
-            write_scene(path.with_suffix(""), made_to_order(Random(name), order))
+            write_scene(path.with_suffix(""), scene_of_spec(Random(name), order))
         paths.append(path)
     text = folder / TEXT
     if not text.exists():

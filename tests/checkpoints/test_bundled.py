@@ -9,15 +9,15 @@ from torch.testing import assert_close
 
 from palm_demo import checkpoints
 from palm_demo.checkpoints import files
-from palm_demo.checkpoints.bundled import FlamingoBlueprint, MaMMUTBlueprint, PaLMBlueprint
+from palm_demo.checkpoints.bundled import FlamingoConfig, MaMMUTConfig, PaLMConfig
 from palm_demo.errors import CheckpointError
 from palm_demo.models.layers import RLHF, STYLES
-from palm_demo.models.transformer import Size
+from palm_demo.models.transformer import TransformerConfig
 from palm_demo.models.vision import VisionTower
 
-SIZE = Size(dim=32, depth=2, heads=2, vocab=48, dim_head=16, ff_mult=2)
-PALM = PaLMBlueprint(SIZE, "rlhf", context=64)
-FLAMINGO = FlamingoBlueprint(
+SIZE = TransformerConfig(dim=32, depth=2, heads=2, vocab=48, dim_head=16, ff_mult=2)
+PALM = PaLMConfig(SIZE, "rlhf", context=64)
+FLAMINGO = FlamingoConfig(
     media_token_id=3,
     media_rule="all",
     cross_attn_every=1,
@@ -26,7 +26,7 @@ FLAMINGO = FlamingoBlueprint(
     resampler_depth=1,
     num_latents=3,
 )
-MAMMUT = MaMMUTBlueprint(SIZE, "multimodal", cross_layers=(0, 1), dim_latents=20)
+MAMMUT = MaMMUTConfig(SIZE, "multimodal", cross_layers=(0, 1), dim_latents=20)
 
 
 def rounded(model):
@@ -64,11 +64,11 @@ def palm_file(tmp_path):
 
 @pytest.mark.parametrize("style", STYLES)
 def test_a_palm_comes_back_as_it_was(style, new_ids, tmp_path):
-    blueprint, ids = replace(PALM, style=style), new_ids(2, 6)
-    palm = rounded(blueprint.build())
-    checkpoints.save_palm(tmp_path / "a.safetensors", palm, blueprint)
+    config, ids = replace(PALM, style=style), new_ids(2, 6)
+    palm = rounded(config.build())
+    checkpoints.save_palm(tmp_path / "a.safetensors", palm, config)
     loaded, read = checkpoints.load_palm(tmp_path / "a.safetensors")
-    assert read == blueprint and not loaded.training
+    assert read == config and not loaded.training
     assert torch.equal(loaded(ids), palm(ids))
 
 

@@ -9,7 +9,7 @@ from palm_demo.checkpoints import files, from_reference, open_weights
 from palm_demo.checkpoints.numeric_checks import LARGEST_UPDATE, attention_norms, check_update
 from palm_demo.errors import CheckpointError
 from palm_demo.models.cpu_linear import pack_
-from palm_demo.models.ood import Familiarity
+from palm_demo.models.ood import OODDetector
 from palm_demo.models.vision import VisionTower
 from tests.checkpoints.released.test_palm import tensors as released_palm
 from tests.checkpoints.test_bundled import FLAMINGO, MAMMUT, PALM, rounded, spoil
@@ -37,7 +37,7 @@ def saved(new_tower, assets, tmp_path):
             checkpoints.save_tower(path, rounded(VisionTower.from_folder(assets / "vision")))
             return path, lambda: checkpoints.load_tower(path, assets / "vision")
         if kind == "familiarity":
-            familiarity = Familiarity(8)
+            familiarity = OODDetector(8)
             familiarity.fit_(torch.randn(40, 5, 8))
             checkpoints.save_familiarity(path, familiarity)
             return path, lambda: checkpoints.load_familiarity(path)
@@ -112,7 +112,7 @@ def test_what_starts_at_zero_may_be_zero(new_tower, tmp_path):
 @pytest.mark.parametrize("width", [None, True, 0, -3, "8", 10**12])
 def test_familiarity_of_an_impossible_width_is_refused(width, tmp_path):
     path = tmp_path / "a.safetensors"
-    files.write(path, Familiarity(8).state_dict(), {"kind": "familiarity", "width": width}, torch.float32)
+    files.write(path, OODDetector(8).state_dict(), {"kind": "familiarity", "width": width}, torch.float32)
     with pytest.raises(CheckpointError, match="patches of width"):
         checkpoints.load_familiarity(path)
 
@@ -165,6 +165,6 @@ def test_scopes_that_come_along_and_that_are_taught_are_far_from_the_limit(sessi
         check_update(session.palm.scopes[name], [{n: v / 100 for n, v in of.items()} for of in norms], name)
     text = "It was a bright cold day and the clocks were striking thirteen times over. " * 120
     for settings in ({"learning_rate": 1.0}, {"learning_rate": 0.05, "rank": 64}, {}):
-        *_, last = session.teach(text, steps=6, judge_steps=2, seconds=600, **settings)
+        *_, last = session.finetune(text, steps=6, judge_steps=2, seconds=600, **settings)
         session.save_adapter(last.adapter, tmp_path / "taught.safetensors")
         session.load_adapter(tmp_path / "taught.safetensors")

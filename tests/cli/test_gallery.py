@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 def run(session, tmp_path, monkeypatch, capsys):
     """Runs a command on a gallery of its own, with weights that are loaded already."""
 
-    def load(profile, tell, gallery_place="memory://"):
+    def load(profile, on_progress, gallery_place="memory://"):
         monkeypatch.setattr(session, "gallery_place", gallery_place)
         session.__dict__.pop("gallery", None)
         return session

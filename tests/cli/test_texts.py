@@ -60,22 +60,22 @@ def test_a_scope_is_taught_and_used_by_its_file(run_json, session, tmp_path):
     lesson, out = tmp_path / "lesson.txt", tmp_path / "cats.safetensors"
     lesson.write_text("The little cat sat on the mat, and the old dog lay by the door. " * 150)
     quick = ("--steps", 4, "--judge-steps", 1, "--rank", 2, "--batch", 1, "--window", 64)
-    taught = run_json("teach", lesson, "--out", out, *quick)
+    taught = run_json("finetune", lesson, "--out", out, *quick)
     assert taught["bits_per_byte"] < taught["base"] and taught["steps"] == 4
     written = run_json("generate", "The little", *OPTIONS, "--scope", out)["text"]
     assert written == session.generate("The little", session.load_adapter(out), **GREEDY)
 
 
 def test_ctrl_c_ends_a_teaching_and_keeps_the_best(run_json, session, tmp_path, monkeypatch, file):
-    real = session.teach
+    real = session.finetune
 
     def interrupted(text, **settings):
         yield from islice(real("The cat sat on the mat. " * 300, **settings), 3)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(session, "teach", interrupted)
+    monkeypatch.setattr(session, "finetune", interrupted)
     quick = ("--judge-steps", 1, "--rank", 2, "--batch", 1, "--window", 64)
-    assert run_json("teach", file, "--out", tmp_path / "cats.safetensors", *quick)["steps"] == 2
+    assert run_json("finetune", file, "--out", tmp_path / "cats.safetensors", *quick)["steps"] == 2
     assert session.load_adapter(tmp_path / "cats.safetensors").rank == 2
 
 
@@ -87,7 +87,7 @@ def test_ctrl_c_ends_a_teaching_and_keeps_the_best(run_json, session, tmp_path, 
         (("generate", "x", "--scope", "gone.safetensors"), "no weights file at gone.safetensors"),
         (("generate", "x", "--temperature", -1), "temperature is -1"),
         (("who-wrote", "gone.txt"), "gone.txt cannot be read"),
-        (("teach", "gone.txt", "--out", "x.pt"), "x.pt does not end in .safetensors"),
+        (("finetune", "gone.txt", "--out", "x.pt"), "x.pt does not end in .safetensors"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(refused, words, said):
@@ -95,7 +95,7 @@ def test_a_mistake_is_one_line_and_status_2(refused, words, said):
 
 
 def test_too_short_a_lesson_is_refused_and_nothing_written(refused, file, tmp_path):
-    assert "1,000 are needed" in refused("teach", file, "--out", tmp_path / "x.safetensors")
+    assert "1,000 are needed" in refused("finetune", file, "--out", tmp_path / "x.safetensors")
     assert not (tmp_path / "x.safetensors").exists()
 
 
@@ -103,7 +103,7 @@ def test_too_short_a_lesson_is_refused_and_nothing_written(refused, file, tmp_pa
 def test_the_module_lists_its_verbs():
     shown = subprocess.run([sys.executable, "-m", "palm_demo", "--help"], capture_output=True, text=True)
     assert shown.returncode == 0
-    for verb in ("generate", "answer", "caption", "classify", "search", "who-wrote", "teach"):
+    for verb in ("generate", "answer", "caption", "classify", "search", "who-wrote", "finetune"):
         assert verb in shown.stdout
 
 

@@ -56,7 +56,7 @@ def test_a_stopped_run_goes_on_where_it_was(new_gallery, eye, folder, monkeypatc
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        add(gallery, eye, folder, tell=stop_at_the_second)
+        add(gallery, eye, folder, on_progress=stop_at_the_second)
     assert len(gallery) == 10
     report = add(gallery, eye, folder)
     assert (len(report.known), len(report.added), len(gallery)) == (10, 2, 12)

@@ -51,7 +51,7 @@ def test_ray_writes_the_rows_that_the_local_engine_writes(new_gallery, eye, mixe
 
     expected = add_pictures(local, Particular(), files, captions)
     assert [name for name, _ in expected.unreadable] == ["07.png", "text.png"]
-    found = add_with_ray(parallel, lambda: Particular(), files, captions, tell=told.append, workers=2)
+    found = add_with_ray(parallel, lambda: Particular(), files, captions, on_progress=told.append, workers=2)
     assert (found.added, found.known, found.near) == (expected.added, expected.known, expected.near)
     assert found.unreadable == expected.unreadable
     assert rows(parallel) == rows(local)

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from palm_demo import world
 from palm_demo.errors import MediaError, PromptError
-from palm_demo.inference.attention_maps import Gate, LookedAt, Seen, gates, look, rollout
+from palm_demo.inference.attention_maps import AttentionMaps, Gate, Seen, gates, look, rollout
 from palm_demo.models.resampler import PerceiverResampler
 
 MEDIA = 3
@@ -45,14 +45,17 @@ def test_weights_sum_to_one_over_what_a_token_sees_and_are_zero_before_any(rule,
 
 @every_rule
 def test_what_a_bridge_hears_is_its_values_weighed_so(rule, new_flamingo, new_ids):
-    bridge = new_flamingo(rule).bridges["0"]
+    cross_attn = new_flamingo(rule).cross_attention["0"]
     states, latents = torch.randn(2, 5, 32), torch.randn(2, 6, 24)
-    visible = torch.rand(2, bridge.attention.heads, 5, 6) > 0.5
+    visible = torch.rand(2, cross_attn.attention.heads, 5, 6) > 0.5
     visible[0, :, 0] = False
-    keys_values = bridge.keys_values(latents)
-    weights = bridge.weights(states, keys_values, visible)
+    keys_values = cross_attn.keys_values(latents)
+    weights = cross_attn.weights(states, keys_values, visible)
     heard = (weights @ keys_values[1]).transpose(1, 2).flatten(2)
-    assert_close(bridge.attention.to_out(heard), bridge.attention(bridge.norm(states), keys_values, visible))
+    assert_close(
+        cross_attn.attention.to_out(heard),
+        cross_attn.attention(cross_attn.norm(states), keys_values, visible),
+    )
 
 
 def test_what_a_latent_hears_is_the_values_weighed_so():
@@ -126,10 +129,10 @@ def test_the_row_of_a_token_is_that_of_the_place_where_it_was_chosen(new_flaming
 
 def test_gates_are_those_of_the_bridges(new_flamingo):
     flamingo = new_flamingo()
-    for gate, (layer, bridge) in zip(gates(flamingo), flamingo.bridges.items(), strict=True):
+    for gate, (layer, cross_attn) in zip(gates(flamingo), flamingo.cross_attention.items(), strict=True):
         assert gate.layer == int(layer)
-        assert gate.attention == pytest.approx(bridge.attention_gate.tanh().item())
-        assert gate.feed_forward == pytest.approx(bridge.ff_gate.tanh().item())
+        assert gate.attention == pytest.approx(cross_attn.attention_gate.tanh().item())
+        assert gate.feed_forward == pytest.approx(cross_attn.ff_gate.tanh().item())
 
 
 def test_looking_without_media_or_at_another_number_of_them_is_refused(new_flamingo, media):
@@ -139,12 +142,14 @@ def test_looking_without_media_or_at_another_number_of_them_is_refused(new_flami
         look(new_flamingo(), PROMPT, ANSWER, media[:1])
 
 
-def looked_at(*opens: float) -> LookedAt:
+def looked_at(*opens: float) -> AttentionMaps:
     """Two tokens; the first looks up at the first layer and down at the second, the other only down."""
     up, down = np.array([[1.0], [0.0]]), np.array([[0.0], [1.0]])
     maps = np.stack([np.stack([up, down]), np.stack([down, down])])[:, :, None]
     layers = tuple(Gate(2 * place, gate, 1.0) for place, gate in enumerate(opens))
-    return LookedAt((" a", " cat"), layers, (Seen((Image.new("RGB", (2, 2)),), maps.astype(np.float32)),))
+    return AttentionMaps(
+        (" a", " cat"), layers, (Seen((Image.new("RGB", (2, 2)),), maps.astype(np.float32)),)
+    )
 
 
 def test_over_all_layers_a_bridge_weighs_as_much_as_it_is_open():
@@ -165,7 +170,7 @@ def test_a_session_tells_where_an_answer_looked(session):
         "<media> <media> question: which picture has a cat? answer:", pictures, "the first"
     )
     assert "".join(looked.tokens) == " the first"
-    assert [gate.layer for gate in looked.gates] == [int(layer) for layer in session.flamingo.bridges]
+    assert [gate.layer for gate in looked.gates] == [int(layer) for layer in session.flamingo.cross_attention]
     assert [len(seen.frames) for seen in looked.media] == [1, session.flamingo.encoder.max_frames]
     for seen in looked.media:
         assert seen.maps.shape[:3] == (len(looked.gates), len(looked.tokens), len(seen.frames))

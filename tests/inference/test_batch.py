@@ -12,19 +12,23 @@ from torch.testing import assert_close
 from palm_demo.concurrency import asked_by
 from palm_demo.errors import BusyError, CapacityError, ClosingError, DeviceMemoryError
 from palm_demo.inference.continuous_batch import ContinuousBatch
-from palm_demo.inference.decoding import Row
+from palm_demo.inference.decoding import SequenceState
 from palm_demo.inference.sampling import Sampler
-from palm_demo.inference.settings import BatchLimits, Sampling
+from palm_demo.inference.settings import BatchLimits, SamplingParams
 
 EOS = 2
 PATIENCE_SECONDS = 60
 """For what happens within a moment on an idle machine."""
 
 
-def row(prompt: list[int], new: int = 8, seed: int | None = None, eos: int = EOS) -> Row:
+def row(prompt: list[int], new: int = 8, seed: int | None = None, eos: int = EOS) -> SequenceState:
     """Greedy, or drawn with a seed."""
-    sampling = Sampling() if seed is None else Sampling(temperature=1.0, repetition_penalty=1.2, seed=seed)
-    return Row(prompt, Sampler(sampling, []), new, eos)
+    sampling = (
+        SamplingParams()
+        if seed is None
+        else SamplingParams(temperature=1.0, repetition_penalty=1.2, seed=seed)
+    )
+    return SequenceState(prompt, Sampler(sampling, []), new, eos)
 
 
 class Counted:
@@ -35,13 +39,13 @@ class Counted:
         self.steps = threading.Semaphore(0)
         self.read: list[int] = []  # the last id of each prompt
         limits = BatchLimits(rows, waiting)
-        self.batch = ContinuousBatch(lambda rows, capacity: self, self.extend, 100, limits)
+        self.batch = ContinuousBatch(lambda rows, capacity: self, self.decode_step, 100, limits)
 
     def prefill(self, ids, lengths, capacity):
         self.read.append(int(ids[0, -1]))
         return self._logits(ids[:, -1]), ids[0, -1:].tolist()
 
-    def extend(self, ids, cache):
+    def decode_step(self, ids, cache):
         assert self.steps.acquire(timeout=PATIENCE_SECONDS)
         assert len(ids) == len(self.tokens)
         return self._logits(ids)
@@ -126,7 +130,7 @@ def written(batch: ContinuousBatch, palm, index: int) -> list[int]:
 
 def palm_batch(palm, rows: int, extend=None) -> ContinuousBatch:
     limits = BatchLimits(rows, waiting=len(REQUESTS))
-    return ContinuousBatch(palm.new_cache, extend or palm.extend, 32, limits)
+    return ContinuousBatch(palm.new_cache, extend or palm.decode_step, 32, limits)
 
 
 @pytest.mark.parametrize("rows", [1, 3, 16])
@@ -160,7 +164,7 @@ def watched(palm, joins: dict[int, int], fed: dict[int, list[int]]) -> dict[int,
                 live.pop()
         if live:
             ids = torch.tensor([fed[index].pop(0) for index in live])
-            for index, of_row in zip(live, palm.extend(ids, cache), strict=True):
+            for index, of_row in zip(live, palm.decode_step(ids, cache), strict=True):
                 logits[index].append(of_row)
         step += 1
     return {index: torch.stack(rows) for index, rows in logits.items()}
@@ -204,7 +208,7 @@ def test_rows_with_different_media_decode_as_each_alone(new_flamingo, new_ids):
 
     def step() -> None:
         ids = torch.stack([texts[name][0, seen[name]] for name in live])
-        for name, logits in zip(live, flamingo.extend(ids, cache), strict=True):
+        for name, logits in zip(live, flamingo.decode_step(ids, cache), strict=True):
             assert_close(logits, full[name][seen[name]], atol=1e-4, rtol=1e-4)
             seen[name] += 1
 
@@ -240,9 +244,9 @@ def test_rows_with_different_pictures_are_captioned_as_each_alone(new_mammut, ne
     for place in range(3):
         _, made = mammut.prefill(ids[place : place + 1, :2], [2], 2, memory[place : place + 1])
         cache.put(made)
-    assert_close(mammut.extend(ids[:, 2], cache), full[:, 2], atol=1e-4, rtol=1e-4)
+    assert_close(mammut.decode_step(ids[:, 2], cache), full[:, 2], atol=1e-4, rtol=1e-4)
     cache.drop(0)
-    assert_close(mammut.extend(ids[[2, 1], 3], cache), full[[2, 1], 3], atol=1e-4, rtol=1e-4)
+    assert_close(mammut.decode_step(ids[[2, 1], 3], cache), full[[2, 1], 3], atol=1e-4, rtol=1e-4)
 
 
 # rows and the line
@@ -390,13 +394,13 @@ def test_an_error_in_a_step_reaches_its_rows_and_the_batch_goes_on(new_palm):
     palm = new_palm()
     steps = []
 
-    def extend(ids, cache):
+    def decode_step(ids, cache):
         steps.append(len(ids))
         if len(steps) == 2:
             raise RuntimeError("a broken step")
-        return palm.extend(ids, cache)
+        return palm.decode_step(ids, cache)
 
-    batch = palm_batch(palm, 2, extend)
+    batch = palm_batch(palm, 2, decode_step)
     broken = batch.join(row([5, 9], eos=-1), palm.prefill)
     with pytest.raises(RuntimeError, match="a broken step"), broken as ticket:
         list(ticket.ids())
@@ -412,9 +416,9 @@ def test_when_memory_is_full_one_text_gives_way_and_the_others_go_on(counted):
     def small(ids, cache):
         if len(ids) > 2:
             raise torch.OutOfMemoryError("full")
-        return model.extend(ids, cache)
+        return model.decode_step(ids, cache)
 
-    model.batch.extend = small
+    model.batch.decode_step = small
     joined = (model.join([last], new=3) for last in (10, 30, 50))
     with next(joined) as first, next(joined) as second, next(joined) as third:
         model.let(20)
@@ -440,7 +444,7 @@ def test_a_prompt_that_does_not_fit_into_memory_is_refused_alone(counted):
 def test_many_visitors_who_come_stay_and_go_at_will_leave_every_row_free(new_palm):
     palm = scoped(new_palm())
     alone = [written(palm_batch(palm, 1), palm, index) for index in range(len(REQUESTS))]
-    batch = ContinuousBatch(palm.new_cache, palm.extend, 32, BatchLimits(rows=3, waiting=100))
+    batch = ContinuousBatch(palm.new_cache, palm.decode_step, 32, BatchLimits(rows=3, waiting=100))
 
     def visit(number: int) -> bool:
         index = number % len(REQUESTS)
@@ -490,11 +494,11 @@ def test_closing_lets_texts_end_that_are_done_in_time(counted):
 def test_the_model_runs_without_gradients(new_palm):
     palm, seen = new_palm(), []
 
-    def extend(ids, cache):
+    def decode_step(ids, cache):
         seen.append(torch.is_grad_enabled())
-        return palm.extend(ids, cache)
+        return palm.decode_step(ids, cache)
 
-    with palm_batch(palm, 1, extend).join(row([5], new=3, eos=-1), palm.prefill) as ticket:
+    with palm_batch(palm, 1, decode_step).join(row([5], new=3, eos=-1), palm.prefill) as ticket:
         assert len(list(ticket.ids())) == 3
     assert seen == [False, False]
     assert torch.is_grad_enabled()

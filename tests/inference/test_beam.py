@@ -28,7 +28,7 @@ class Trie:
         cache = Texts([()])
         return self.logits(()).unsqueeze(0), cache
 
-    def extend(self, ids, cache):
+    def decode_step(self, ids, cache):
         cache.rows = [(*row, token) for row, token in zip(cache.rows, ids.tolist(), strict=True)]
         return torch.stack([self.logits(row) for row in cache.rows])
 
@@ -58,7 +58,7 @@ class Texts:
 
 
 def search(model: Trie, width: int, banned=()) -> dict[tuple, float]:
-    found = beam_search(model.prefill, model.extend, [1], width, LONGEST, EOS, banned, CPU)
+    found = beam_search(model.prefill, model.decode_step, [1], width, LONGEST, EOS, banned, CPU)
     return {tuple(ids): math.exp(score) for ids, score in found}
 
 
@@ -91,6 +91,6 @@ def test_banned_ids_never_come_out_and_leave_their_chance_to_others():
 
 
 def test_no_text_ends_before_it_has_so_many_tokens():
-    found = beam_search(Trie(0).prefill, Trie(0).extend, [9], 60, LONGEST, EOS, (), CPU, least_tokens=3)
+    found = beam_search(Trie(0).prefill, Trie(0).decode_step, [9], 60, LONGEST, EOS, (), CPU, least_tokens=3)
     assert {len(text) for text, _ in found} == {2, 3}  # behind a prompt of one
     assert sum(math.exp(score) for _, score in found) == pytest.approx(1)

@@ -6,13 +6,13 @@ from itertools import islice
 import pytest
 import torch
 
-from palm_demo.errors import TeachingError
+from palm_demo.errors import FinetuningError
 from palm_demo.inference import lora_finetuning
-from palm_demo.inference.lora_finetuning import parted, teach
-from palm_demo.inference.settings import TeachingSettings
+from palm_demo.inference.lora_finetuning import finetune, parted
+from palm_demo.inference.settings import FinetuningConfig
 from palm_demo.models import PaLM
 from palm_demo.models.layers import RLHF
-from palm_demo.models.transformer import Size
+from palm_demo.models.transformer import TransformerConfig
 
 CONTEXT = 32
 RHYME = "the little cat and the old dog went to the house in the wood, and "
@@ -22,7 +22,7 @@ QUICK = {"rank": 4, "steps": 40, "learning_rate": 0.03, "seconds": 600.0, "patie
 
 @pytest.fixture
 def palm(new_palm, tokenizer) -> PaLM:
-    palm = new_palm(RLHF, size=Size(32, 2, 2, len(tokenizer), dim_head=16))
+    palm = new_palm(RLHF, size=TransformerConfig(32, 2, 2, len(tokenizer), dim_head=16))
     palm.add_scope("carroll", 2)
     return palm
 
@@ -31,8 +31,8 @@ def palm(new_palm, tokenizer) -> PaLM:
 def taught(palm, tokenizer):
     """Teaches the rhyme with these settings instead of the quick ones."""
 
-    def teach_it(text: str = TEXT, stopped: threading.Event | None = None, **settings):
-        return teach(palm, tokenizer, text, CONTEXT, TeachingSettings(**QUICK | settings), stopped)
+    def teach_it(text: str = TEXT, cancelled: threading.Event | None = None, **settings):
+        return finetune(palm, tokenizer, text, CONTEXT, FinetuningConfig(**QUICK | settings), cancelled)
 
     return teach_it
 
@@ -90,11 +90,11 @@ def test_it_ends_when_nothing_is_gained_any_more(taught, monkeypatch):
 
 
 def test_it_ends_when_it_is_stopped_and_judges_once_more(taught):
-    stopped, seen = threading.Event(), []
-    for progress in taught(stopped=stopped):
+    cancelled, seen = threading.Event(), []
+    for progress in taught(cancelled=cancelled):
         seen.append(progress)
         if progress.step == 2:
-            stopped.set()
+            cancelled.set()
     assert seen[-1].step == 3 and seen[-1].bits_per_byte is not None
 
 
@@ -134,15 +134,15 @@ def test_the_last_tenth_is_kept_to_judge_by(tokenizer):
 
 
 def test_a_text_too_short_is_refused_at_once_with_what_is_needed(taught):
-    with pytest.raises(TeachingError, match=r"the text has about 3\d tokens and 1,000 are needed"):
+    with pytest.raises(FinetuningError, match=r"the text has about 3\d tokens and 1,000 are needed"):
         taught(text=RHYME * 2)
-    with pytest.raises(TeachingError, match="about 0 tokens"):
+    with pytest.raises(FinetuningError, match="about 0 tokens"):
         taught(text="")
 
 
 def test_a_teaching_that_goes_astray_says_so(taught, palm):
     palm.decoder.norm.gamma.data.fill_(float("inf"))
-    with pytest.raises(TeachingError, match=r"no number any more at step 1.*rate of 0.03; try 0.01"):
+    with pytest.raises(FinetuningError, match=r"no number any more at step 1.*rate of 0.03; try 0.01"):
         list(taught())
 
 
@@ -159,5 +159,5 @@ def test_a_teaching_that_goes_astray_says_so(taught, palm):
     ],
 )
 def test_settings_outside_their_ranges_are_refused(settings, said):
-    with pytest.raises(TeachingError, match=said):
-        TeachingSettings(**settings)
+    with pytest.raises(FinetuningError, match=said):
+        FinetuningConfig(**settings)

@@ -69,7 +69,7 @@ def test_mixes_stand_beside_others_in_a_batch_from_the_first_token_to_the_last(p
     logits, cache = palm.prefill(ids[:, :5], [5] * 5, 8, scopes)
     assert_close(logits, full[:, 4], atol=1e-4, rtol=1e-4)
     for n in range(5, 8):
-        assert_close(palm.extend(ids[:, n], cache), full[:, n], atol=1e-4, rtol=1e-4)
+        assert_close(palm.decode_step(ids[:, n], cache), full[:, n], atol=1e-4, rtol=1e-4)
 
 
 def test_mixing_changes_no_scope(palm, new_ids):

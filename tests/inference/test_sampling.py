@@ -8,12 +8,12 @@ import torch
 from torch.testing import assert_close
 
 from palm_demo.errors import SamplingError
-from palm_demo.inference.sampling import Sampler, Sampling, in_nucleus, keep_top_k, penalize_
+from palm_demo.inference.sampling import Sampler, SamplingParams, in_nucleus, keep_top_k, penalize_
 
 LOGITS = torch.tensor([1.0, 4.0, -2.0, 3.9, 0.0, 2.5, -7.0, 3.0])
 
 
-def drawn(sampling: Sampling, banned=(), count: int = 400, logits=LOGITS) -> Counter:
+def drawn(sampling: SamplingParams, banned=(), count: int = 400, logits=LOGITS) -> Counter:
     sampler = Sampler(sampling, banned)
     return Counter(sampler(logits, []) for _ in range(count))
 
@@ -35,24 +35,24 @@ def nucleus(logits: torch.Tensor, p: float) -> set[int]:
 
 
 def test_temperature_zero_takes_the_likeliest_id():
-    assert drawn(Sampling(temperature=0), count=5) == {1: 5}
+    assert drawn(SamplingParams(temperature=0), count=5) == {1: 5}
 
 
 def test_sampling_follows_the_probabilities_at_its_temperature():
     for temperature in (0.5, 1.0, 2.0):
-        found = drawn(Sampling(temperature=temperature, seed=0), count=3000)
+        found = drawn(SamplingParams(temperature=temperature, seed=0), count=3000)
         shares = torch.tensor([found[i] / 3000 for i in range(8)])
         assert_close(shares, (LOGITS / temperature).softmax(dim=-1), atol=0.03, rtol=0)
 
 
 def test_a_temperature_next_to_zero_is_greedy():
     for temperature in (1e-3, 1e-38, 1e-300):
-        assert drawn(Sampling(temperature=temperature, seed=0), count=20) == {1: 20}
+        assert drawn(SamplingParams(temperature=temperature, seed=0), count=20) == {1: 20}
 
 
 def test_the_same_seed_gives_the_same_ids_and_another_seed_others():
     def run(seed):
-        sampler = Sampler(Sampling(temperature=1.0, seed=seed), [])
+        sampler = Sampler(SamplingParams(temperature=1.0, seed=seed), [])
         return [sampler(torch.zeros(1000), []) for _ in range(8)]
 
     assert run(7) == run(7) != run(8)
@@ -62,7 +62,7 @@ def test_the_same_seed_gives_the_same_ids_and_another_seed_others():
 def test_other_randomness_does_not_disturb_a_seeded_row():
     runs = []
     for noise in (0, 5):
-        sampler, other = (Sampler(Sampling(temperature=1.0, seed=seed), []) for seed in (7, 8))
+        sampler, other = (Sampler(SamplingParams(temperature=1.0, seed=seed), []) for seed in (7, 8))
         torch.manual_seed(noise)
         runs.append([])
         for _ in range(8):
@@ -93,7 +93,7 @@ def test_the_nucleus_is_the_smallest_set_that_reaches_p(p):
 def test_sampling_follows_the_probabilities_within_the_nucleus(p, spread):
     logits = torch.randn(12) * spread
     inside = sorted(nucleus(logits, p))
-    found = drawn(Sampling(temperature=1.0, top_p=p, seed=0), count=3000, logits=logits)
+    found = drawn(SamplingParams(temperature=1.0, top_p=p, seed=0), count=3000, logits=logits)
     assert found.keys() <= set(inside)
     shares = torch.tensor([found[i] / 3000 for i in inside])
     assert_close(shares, logits[inside].softmax(dim=-1), atol=0.03, rtol=0)
@@ -106,28 +106,28 @@ def test_what_top_k_keeps_keeps_its_logits():
 
 
 def test_top_p_of_zero_keeps_one_id():
-    assert drawn(Sampling(temperature=1.0, top_p=0.0), count=20) == {1: 20}
+    assert drawn(SamplingParams(temperature=1.0, top_p=0.0), count=20) == {1: 20}
 
 
 def test_temperature_comes_before_top_p():
-    hot = Sampling(temperature=5.0, top_p=0.5, seed=0)
+    hot = SamplingParams(temperature=5.0, top_p=0.5, seed=0)
     assert set(drawn(hot)) == nucleus(LOGITS / 5.0, 0.5)
     assert len(nucleus(LOGITS / 5.0, 0.5)) > len(nucleus(LOGITS, 0.5))
 
 
 def test_top_k_and_top_p_hold_together():
-    assert set(drawn(Sampling(temperature=10.0, top_k=3, top_p=0.95, seed=0))) == {1, 3, 7}
-    assert set(drawn(Sampling(temperature=1.0, top_k=3, top_p=0.5, seed=0))) == {1, 3}
+    assert set(drawn(SamplingParams(temperature=10.0, top_k=3, top_p=0.95, seed=0))) == {1, 3, 7}
+    assert set(drawn(SamplingParams(temperature=1.0, top_k=3, top_p=0.5, seed=0))) == {1, 3}
 
 
 @pytest.mark.parametrize("settings", [{}, {"top_k": 4}, {"top_p": 0.5}, {"repetition_penalty": 0.1}], ids=str)
 def test_banned_ids_never_come_out_even_at_temperature_10(settings):
     banned = [1, 3, 4]
-    assert not drawn(Sampling(temperature=10, seed=0, **settings), banned).keys() & set(banned)
-    assert drawn(Sampling(temperature=0), banned, count=1) == {7: 1}
+    assert not drawn(SamplingParams(temperature=10, seed=0, **settings), banned).keys() & set(banned)
+    assert drawn(SamplingParams(temperature=0), banned, count=1) == {7: 1}
 
 
-@pytest.mark.parametrize("settings", [Sampling(), Sampling(temperature=10.0, seed=1)])
+@pytest.mark.parametrize("settings", [SamplingParams(), SamplingParams(temperature=10.0, seed=1)])
 def test_a_text_does_not_end_before_it_has_so_many_tokens(settings):
     end = int(LOGITS.argmax())
     sampler = Sampler(settings, (), end, least_tokens=3)
@@ -142,14 +142,14 @@ def test_a_repetition_penalty_makes_what_was_said_less_likely():
 
 
 def test_a_repetition_penalty_reads_the_history():
-    sampler = Sampler(Sampling(repetition_penalty=2.0), [])
+    sampler = Sampler(SamplingParams(repetition_penalty=2.0), [])
     assert [sampler(LOGITS, said) for said in ([], [1], [1, 3], [0])] == [1, 3, 7, 1]
-    assert Sampler(Sampling(), [])(LOGITS, [1]) == 1
+    assert Sampler(SamplingParams(), [])(LOGITS, [1]) == 1
 
 
 def test_the_logits_given_are_left_as_they_are():
     logits = LOGITS.clone()
-    Sampler(Sampling(temperature=1.0, top_k=2, top_p=0.5, repetition_penalty=2.0), [1])(logits, [3])
+    Sampler(SamplingParams(temperature=1.0, top_k=2, top_p=0.5, repetition_penalty=2.0), [1])(logits, [3])
     assert torch.equal(logits, LOGITS)
 
 
@@ -177,7 +177,7 @@ def test_the_logits_given_are_left_as_they_are():
 )
 def test_a_setting_outside_its_range_is_refused_by_name_with_value_and_range(name, value, limits):
     with pytest.raises(SamplingError) as caught:
-        Sampling(**{name: value})
+        SamplingParams(**{name: value})
     assert str(caught.value).startswith(f"{name} is {value!r}; it can be ")
     assert limits in str(caught.value)
 
@@ -188,4 +188,4 @@ def test_settings_at_the_ends_of_their_ranges_work():
         {"temperature": 0.01, "top_p": 0, "repetition_penalty": 0.1, "seed": 0},
         {"temperature": np.float32(1), "top_k": np.int64(2), "seed": np.int64(3)},
     ):
-        assert Sampler(Sampling(**settings), [])(LOGITS, [1, 2]) in range(8)
+        assert Sampler(SamplingParams(**settings), [])(LOGITS, [1, 2]) in range(8)

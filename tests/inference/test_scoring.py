@@ -10,7 +10,7 @@ from palm_demo.errors import ScopeError
 from palm_demo.inference.scoring import author_probabilities, bits_per_byte, token_probabilities
 from palm_demo.models.layers import RLHF, TOOLFORMER
 from palm_demo.models.palm import IGNORED
-from palm_demo.models.transformer import Size
+from palm_demo.models.transformer import TransformerConfig
 
 CONTEXT = 16
 LENGTHS = [1, 2, 15, 16, 17, 18, 31, 32, 33, 47, 90, 203]
@@ -18,7 +18,7 @@ LENGTHS = [1, 2, 15, 16, 17, 18, 31, 32, 33, 47, 90, 203]
 
 @pytest.fixture
 def palm(new_palm, tokenizer):
-    return new_palm(RLHF, size=Size(32, 2, 2, len(tokenizer), dim_head=16))
+    return new_palm(RLHF, size=TransformerConfig(32, 2, 2, len(tokenizer), dim_head=16))
 
 
 def text_of(tokenizer, length: int) -> str:
@@ -32,7 +32,7 @@ def text_of(tokenizer, length: int) -> str:
 @pytest.mark.parametrize("length", LENGTHS)
 def test_each_token_is_predicted_exactly_once(length, new_palm, tokenizer):
     """By a model that heeds nothing but its bias, the windows cannot matter."""
-    unigram = new_palm(TOOLFORMER, size=Size(32, 1, 2, len(tokenizer), dim_head=16))
+    unigram = new_palm(TOOLFORMER, size=TransformerConfig(32, 1, 2, len(tokenizer), dim_head=16))
     head = unigram.decoder.head.projection
     head.weight.data.zero_()
     head.bias.data.normal_(std=3)
@@ -77,7 +77,7 @@ def test_windows_hold_the_texts_own_past_and_at_least_half_of_it(length, palm, t
 
 
 def test_bytes_are_counted_not_characters(new_palm, tokenizer):
-    even = new_palm(TOOLFORMER, size=Size(32, 1, 2, len(tokenizer), dim_head=16))
+    even = new_palm(TOOLFORMER, size=TransformerConfig(32, 1, 2, len(tokenizer), dim_head=16))
     for weight in even.decoder.head.parameters():
         weight.data.zero_()
     text = "🦧"

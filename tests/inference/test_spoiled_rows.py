@@ -9,18 +9,18 @@ import torch
 from palm_demo.errors import NotFiniteError, PalmDemoError
 from palm_demo.inference.beam_search import beam_search
 from palm_demo.inference.continuous_batch import ContinuousBatch
-from palm_demo.inference.decoding import Row, stream_ids
+from palm_demo.inference.decoding import SequenceState, stream_ids
 from palm_demo.inference.sampling import Sampler
 from palm_demo.inference.scoring import bits_per_byte, token_probabilities
-from palm_demo.inference.settings import BatchLimits, Sampling
+from palm_demo.inference.settings import BatchLimits, SamplingParams
 
 PROMPTS = [[5, 9, 7], [6], [6, 8, 4, 30, 31, 40, 41, 9], [33, 12], [11] * 12, [20, 21, 22]]
 NEW = 12
 SPOILT = "not finite"
 
 
-def row(prompt, sampling: Sampling | None = None) -> Row:
-    return Row(prompt, Sampler(sampling or Sampling(), []), NEW, eos_id=-1)
+def row(prompt, sampling: SamplingParams | None = None) -> SequenceState:
+    return SequenceState(prompt, Sampler(sampling or SamplingParams(), []), NEW, eos_id=-1)
 
 
 def spoiling(palm, number: float):
@@ -35,7 +35,7 @@ def spoiling(palm, number: float):
 def batch(new_palm):
     palm = new_palm()
     limits = BatchLimits(rows=4, waiting=50)
-    made = ContinuousBatch(palm.new_cache, palm.extend, 32, limits)
+    made = ContinuousBatch(palm.new_cache, palm.decode_step, 32, limits)
     made.palm = palm
     return made
 
@@ -71,16 +71,16 @@ def test_a_spoiling_scope_changes_no_other_text_then_or_later(batch, number):
 @pytest.mark.parametrize("number", [float("inf"), float("-inf"), float("nan")], ids=str)
 def test_a_row_whose_logits_are_spoilt_midway_ends_alone(batch, number):
     alone = written(batch, PROMPTS[1])
-    steps, real = [], batch.extend
+    steps, real = [], batch.decode_step
 
-    def extend(ids, cache):
+    def decode_step(ids, cache):
         logits = real(ids, cache)
         steps.append(len(ids))
         if len(ids) > 1:
             logits[1, 7] = number
         return logits
 
-    batch.extend = extend
+    batch.decode_step = decode_step
     prefill = partial(batch.palm.prefill, scopes=[None])
     with batch.join(row(PROMPTS[1]), prefill) as good, batch.join(row(PROMPTS[2]), prefill) as bad:
         with pytest.raises(NotFiniteError, match="take another scope"):
@@ -90,7 +90,9 @@ def test_a_row_whose_logits_are_spoilt_midway_ends_alone(batch, number):
 
 
 @pytest.mark.parametrize(
-    "sampling", [Sampling(), Sampling(temperature=1.0, top_p=0.5, top_k=3)], ids=["greedy", "drawn"]
+    "sampling",
+    [SamplingParams(), SamplingParams(temperature=1.0, top_p=0.5, top_k=3)],
+    ids=["greedy", "drawn"],
 )
 @pytest.mark.parametrize("number", [float("inf"), float("nan")], ids=str)
 def test_nothing_is_drawn_from_logits_that_are_no_numbers(sampling, number):
@@ -105,23 +107,25 @@ def test_nothing_is_drawn_from_logits_that_are_no_numbers(sampling, number):
 def test_texts_that_begin_together_end_with_the_error(new_palm):
     palm = new_palm()
     prefill = partial(palm.prefill, scopes=[None, spoiling(palm, torch.inf)])
-    samplers = [Sampler(Sampling(), []) for _ in range(2)]
+    samplers = [Sampler(SamplingParams(), []) for _ in range(2)]
     with pytest.raises(NotFiniteError):
-        list(stream_ids(prefill, palm.extend, [[5, 9], [7]], samplers, 4, -1, torch.device("cpu")))
+        list(stream_ids(prefill, palm.decode_step, [[5, 9], [7]], samplers, 4, -1, torch.device("cpu")))
 
 
 def test_a_beam_of_no_numbers_ends_with_the_error(new_palm):
     palm = new_palm()
     prefill = partial(palm.prefill, scopes=[spoiling(palm, torch.nan)])
     with pytest.raises(NotFiniteError):
-        beam_search(prefill, palm.extend, [5, 9], 3, 4, 2, [], torch.device("cpu"))
+        beam_search(prefill, palm.decode_step, [5, 9], 3, 4, 2, [], torch.device("cpu"))
 
 
 @pytest.mark.parametrize("judge", [bits_per_byte, token_probabilities])
 def test_a_text_is_not_judged_by_what_is_no_number(judge, new_palm, tokenizer):
-    from palm_demo.models.transformer import Size
+    from palm_demo.models.transformer import TransformerConfig
 
-    palm = new_palm(size=Size(dim=32, depth=2, heads=2, vocab=len(tokenizer), dim_head=16, ff_mult=2))
+    palm = new_palm(
+        size=TransformerConfig(dim=32, depth=2, heads=2, vocab=len(tokenizer), dim_head=16, ff_mult=2)
+    )
     with pytest.raises(NotFiniteError, match=r"with this scope .* take another"):
         judge(palm, tokenizer, "Once upon a time", spoiling(palm, torch.inf), 64)
     judge(palm, tokenizer, "Once upon a time", None, 64)

@@ -8,14 +8,14 @@ import torch
 
 from palm_demo.inference.decoding import stream_ids
 from palm_demo.inference.sampling import Sampler
-from palm_demo.inference.settings import Sampling
+from palm_demo.inference.settings import SamplingParams
 
 EOS = 2
 CPU = torch.device("cpu")
 
 
 def greedy(count: int) -> list[Sampler]:
-    return [Sampler(Sampling(), []) for _ in range(count)]
+    return [Sampler(SamplingParams(), []) for _ in range(count)]
 
 
 def script(*rows: list[int]):
@@ -28,11 +28,11 @@ def script(*rows: list[int]):
     def prefill(ids, lengths, capacity):
         return logits(0), {"step": 0}
 
-    def extend(ids, cache):
+    def decode_step(ids, cache):
         cache["step"] += 1
         return logits(cache["step"])
 
-    return prefill, extend
+    return prefill, decode_step
 
 
 def rows_of(steps) -> list[list[int]]:
@@ -41,7 +41,7 @@ def rows_of(steps) -> list[list[int]]:
 
 def palm_rows(palm, prompts, samplers, new: int = 8, eos: int = EOS, scopes=None) -> list[list[int]]:
     prefill = partial(palm.prefill, scopes=scopes)
-    return rows_of(stream_ids(prefill, palm.extend, prompts, samplers, new, eos, CPU))
+    return rows_of(stream_ids(prefill, palm.decode_step, prompts, samplers, new, eos, CPU))
 
 
 def test_greedy_decoding_follows_the_full_forward_pass(new_palm):
@@ -80,7 +80,7 @@ def test_a_batch_gives_what_its_rows_give_alone(temperature, new_palm):
     prompts, scopes = [[5, 9, 7], [EOS], [6, 8, 4, 30, 31]], ["carroll", None, None]
 
     def sampler(row: int) -> Sampler:
-        return Sampler(Sampling(temperature, seed=row), [])
+        return Sampler(SamplingParams(temperature, seed=row), [])
 
     together = palm_rows(palm, prompts, [sampler(row) for row in range(3)], scopes=scopes)
     for row, prompt in enumerate(prompts):
@@ -115,7 +115,7 @@ def test_what_is_cancelled_beforehand_says_nothing():
 
 def test_whoever_reads_the_stream_keeps_gradients(new_palm):
     palm = new_palm()
-    steps = stream_ids(palm.prefill, palm.extend, [[5, 6]], greedy(1), 3, -1, CPU)
+    steps = stream_ids(palm.prefill, palm.decode_step, [[5, 6]], greedy(1), 3, -1, CPU)
     for _ in steps:
         assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
         weight = torch.ones(1, requires_grad=True)
@@ -131,11 +131,11 @@ def test_the_model_runs_without_gradients():
         seen.append(torch.is_grad_enabled())
         return torch.zeros(1, 8), None
 
-    def extend(ids, cache):
+    def decode_step(ids, cache):
         seen.append(torch.is_grad_enabled())
         return torch.zeros(1, 8)
 
-    list(stream_ids(prefill, extend, [[1]], greedy(1), 3, -1, CPU))
+    list(stream_ids(prefill, decode_step, [[1]], greedy(1), 3, -1, CPU))
     assert seen == [False, False, False]
 
 
@@ -143,8 +143,8 @@ def test_repetition_is_counted_in_prompt_and_answer_of_the_row_alone():
     def prefill(ids, lengths, capacity):
         return torch.tensor([[0.0, 4.0, 3.0, 2.5]] * 2), None
 
-    def extend(ids, cache):
+    def decode_step(ids, cache):
         return prefill(None, None, None)[0]
 
-    samplers = [Sampler(Sampling(repetition_penalty=2.0), []) for _ in range(2)]
-    assert rows_of(stream_ids(prefill, extend, [[1], [0]], samplers, 2, -1, CPU)) == [[2, 3], [1, 2]]
+    samplers = [Sampler(SamplingParams(repetition_penalty=2.0), []) for _ in range(2)]
+    assert rows_of(stream_ids(prefill, decode_step, [[1], [0]], samplers, 2, -1, CPU)) == [[2, 3], [1, 2]]

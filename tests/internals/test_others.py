@@ -12,7 +12,7 @@ from transformers.models.gpt_neox.modeling_gpt_neox import GPTNeoXModel, GPTNeoX
 from transformers.models.mpt.modeling_mpt import MptModel
 
 from palm_demo.internals.hub_client import HttpError, front_matter, matching
-from palm_demo.models.attention import Causal
+from palm_demo.models.attention import CausalMask
 from palm_demo.models.hf_language_models import Memory, NeoXTower
 from palm_demo.models.kv_cache import KVCache
 from palm_demo.serving.zerogpu import WORKER_GONE
@@ -45,7 +45,9 @@ def test_our_cache_takes_all_that_transformers_own_does(method):
 
 def test_a_caches_update_takes_whatever_comes_beside_keys_and_values():
     keys, values = torch.randn(2, 1, 2, 3, 4)
-    given = Memory(Causal()).update(keys, values, 0, {"cos": keys}, kwargs={}, cache_position=torch.arange(3))
+    given = Memory(CausalMask()).update(
+        keys, values, 0, {"cos": keys}, kwargs={}, cache_position=torch.arange(3)
+    )
     assert given[0] is keys and given[1] is values
 
 

@@ -11,9 +11,9 @@ import torch.distributed as dist
 from mammut_pytorch import MaMMUT as ReferenceMaMMUT
 from torch import nn
 
-from palm_demo.checkpoints.bundled import MaMMUTBlueprint
+from palm_demo.checkpoints.bundled import MaMMUTConfig
 from palm_demo.models.palm import IGNORED
-from palm_demo.models.transformer import Size
+from palm_demo.models.transformer import TransformerConfig
 
 SIZES = {1: (7,), 2: (5, 2), 3: (1, 4, 2)}
 """Processes -> the rows of each."""
@@ -31,8 +31,8 @@ class Patches(nn.Module):
 def step(start: int, rows: int) -> tuple[nn.Module, dict[str, torch.Tensor]]:
     """Some rows of the one batch -> the model with their gradients, and both losses."""
     torch.manual_seed(0)
-    blueprint = MaMMUTBlueprint(Size(32, 2, 2, 48, 16, 2), "multimodal", (0, 1), 20)
-    mammut = blueprint.build(Patches())
+    config = MaMMUTConfig(TransformerConfig(32, 2, 2, 48, 16, 2), "multimodal", (0, 1), 20)
+    mammut = config.build(Patches())
     pictures, ids = torch.randn(7, 4, 24), torch.randint(1, 48, (7, 9))
     labels = torch.randint(1, 48, (7, 9))
     labels[torch.arange(9) > torch.arange(7)[:, None] + 1] = IGNORED  # captions of many lengths

@@ -4,9 +4,9 @@ import torch
 from torch.testing import assert_close
 
 from palm_demo.models import attention
-from palm_demo.models.attention import Causal, Visible, attend_visible
+from palm_demo.models.attention import CausalMask, VisibleMask, attend_visible
 from palm_demo.models.layers import RLHF
-from palm_demo.models.transformer import Decoder, Size
+from palm_demo.models.transformer import Decoder, TransformerConfig
 
 
 def heads(n: int, count: int = 2) -> torch.Tensor:
@@ -39,9 +39,9 @@ def test_a_masked_query_averages_what_it_may_see():
 def test_causal_equals_visible_with_a_triangular_mask():
     queries, keys, values = heads(6), heads(6, count=1), heads(6, count=1)
     triangle = torch.ones(1, 6, 6, dtype=torch.bool).tril()
-    causal = Causal()(queries, keys, values, 0.3)
-    assert_close(causal, Visible(triangle)(queries, keys, values, 0.3))
-    assert not torch.allclose(causal, Visible(~torch.zeros_like(triangle))(queries, keys, values, 0.3))
+    causal = CausalMask()(queries, keys, values, 0.3)
+    assert_close(causal, VisibleMask(triangle)(queries, keys, values, 0.3))
+    assert not torch.allclose(causal, VisibleMask(~torch.zeros_like(triangle))(queries, keys, values, 0.3))
 
 
 def test_plain_products_attend_and_learn_as_the_fused_kernel(monkeypatch):
@@ -50,7 +50,7 @@ def test_plain_products_attend_and_learn_as_the_fused_kernel(monkeypatch):
         monkeypatch.setattr(attention, "PLAIN_TOKENS", plain_tokens)
         torch.manual_seed(0)
         parts = [t.bfloat16().requires_grad_() for t in (heads(9, 3), heads(9, 1), heads(9, 1))]
-        out = Causal()(*parts, 0.3)
+        out = CausalMask()(*parts, 0.3)
         out.float().square().sum().backward()
         grown.append([out, *(t.grad for t in parts)])
     for fused, plain in zip(*grown, strict=True):
@@ -58,7 +58,7 @@ def test_plain_products_attend_and_learn_as_the_fused_kernel(monkeypatch):
 
 
 def test_future_tokens_do_not_influence_the_past():
-    decoder = Decoder(Size(dim=32, depth=2, heads=2, vocab=8, dim_head=16), RLHF)
+    decoder = Decoder(TransformerConfig(dim=32, depth=2, heads=2, vocab=8, dim_head=16), RLHF)
     states = torch.randn(1, 8, 32)
     changed = torch.cat((states[:, :5], torch.randn(1, 3, 32)), dim=1)
     before, after = decoder(states), decoder(changed)
@@ -67,8 +67,8 @@ def test_future_tokens_do_not_influence_the_past():
 
 
 def test_keys_behind_a_mask_do_not_influence_anyone():
-    decoder = Decoder(Size(dim=32, depth=2, heads=2, vocab=8, dim_head=16), RLHF)
+    decoder = Decoder(TransformerConfig(dim=32, depth=2, heads=2, vocab=8, dim_head=16), RLHF)
     states = torch.randn(1, 8, 32)
     changed = torch.cat((states[:, :5], torch.randn(1, 3, 32)), dim=1)
-    pattern = Visible((torch.arange(8) < 5)[None, None])
+    pattern = VisibleMask((torch.arange(8) < 5)[None, None])
     assert_close(decoder(states, pattern)[:, :5], decoder(changed, pattern)[:, :5])

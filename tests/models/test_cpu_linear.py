@@ -250,15 +250,15 @@ def test_a_merge_into_a_packed_model_is_in_the_very_next_step(dtype, new_palm, n
     palm, ids = pack_(palm.to(dtype)), new_ids(1, 7)
     weights = {name: t.clone() for name, t in palm.decoder.state_dict().items()}
     _, cache = palm.prefill(ids[:, :6], [6], 9)
-    alone = palm.extend(ids[:, 6], cache)
+    alone = palm.decode_step(ids[:, 6], cache)
     for _ in range(3):
         _, cache = palm.prefill(ids[:, :6], [6], 9)
         palm.merge_scope("carroll")
-        merged = palm.extend(ids[:, 6], cache)
+        merged = palm.decode_step(ids[:, 6], cache)
         assert (merged - alone).abs().max() > 0.05
         palm.unmerge_scope("carroll")
         _, cache = palm.prefill(ids[:, :6], [6], 9)
-        assert torch.equal(palm.extend(ids[:, 6], cache), alone)
+        assert torch.equal(palm.decode_step(ids[:, 6], cache), alone)
     assert all(block.fused.packed for block in palm.decoder.blocks)
     assert all(torch.equal(t, weights[name]) for name, t in palm.decoder.state_dict().items())
 
@@ -275,12 +275,12 @@ def test_a_packed_model_gives_what_it_gave(dtype, style, new_palm, new_ids):
         weight.mul_(0.3)
     palm, ids = palm.to(dtype), new_ids(2, 7)
     first, cache = palm.prefill(ids[:, :6], [6, 4], 9)
-    then, marks = palm.extend(ids[:, 6], cache), fingerprint(Weights(palm.decoder))
+    then, marks = palm.decode_step(ids[:, 6], cache), fingerprint(Weights(palm.decoder))
     pack_(palm)
     again, cache = palm.prefill(ids[:, :6], [6, 4], 9)
     tolerance = 1e-5 if dtype == torch.float32 else 5e-2
     assert_close(again, first, atol=tolerance, rtol=0)
-    assert_close(palm.extend(ids[:, 6], cache), then, atol=tolerance, rtol=0)
+    assert_close(palm.decode_step(ids[:, 6], cache), then, atol=tolerance, rtol=0)
     assert again.dtype == torch.float32
     assert fingerprint(palm.decoder.state_dict()) == fingerprint(Weights(palm.decoder)) == marks
 
@@ -327,9 +327,9 @@ def resident():
 
 def write(palm):
     with torch.inference_mode():
-        _, cache = palm.prefill(torch.randint(palm.size.vocab, (2, 100)), [100, 80], 120)
+        _, cache = palm.prefill(torch.randint(palm.config.vocab, (2, 100)), [100, 80], 120)
         for _ in range(8):
-            palm.extend(torch.randint(palm.size.vocab, (2,)), cache)
+            palm.decode_step(torch.randint(palm.config.vocab, (2,)), cache)
 
 def random(size):
     with torch.device("meta"):

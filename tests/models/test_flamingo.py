@@ -6,13 +6,13 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from palm_demo.errors import PromptError
-from palm_demo.models.transformer import Size
+from palm_demo.models.transformer import TransformerConfig
 
 MEDIA = 3
 MARKS = torch.full((5, 1), MEDIA)
 """Texts of one media token each."""
 RULES = ("immediate", "all", "both")
-SHALLOW = Size(dim=32, depth=1, heads=2, vocab=48, dim_head=16, ff_mult=2)
+SHALLOW = TransformerConfig(dim=32, depth=1, heads=2, vocab=48, dim_head=16, ff_mult=2)
 close = {"atol": 1e-4, "rtol": 1e-4}
 every_rule = pytest.mark.parametrize("rule", RULES)
 
@@ -32,7 +32,7 @@ def text(new_ids, *marks: int, length: int = 10) -> Tensor:
 def decoded(flamingo, ids: Tensor, latents: Tensor | None, prompt: int) -> Tensor:
     """(b, n - prompt, vocab) logits of the tokens after a prompt, one by one through the cache."""
     _, cache = flamingo.prefill(ids[:, :prompt], [prompt] * len(ids), ids.shape[1], latents)
-    return torch.stack([flamingo.extend(ids[:, n], cache) for n in range(prompt, ids.shape[1])], dim=1)
+    return torch.stack([flamingo.decode_step(ids[:, n], cache) for n in range(prompt, ids.shape[1])], dim=1)
 
 
 def bare(flamingo, ids: Tensor) -> Tensor:
@@ -86,12 +86,12 @@ def test_a_later_picture_does_not_change_earlier_logits(rule, new_flamingo, new_
     [("immediate", [False] * 4), ("all", [True] * 4), ("both", [True, True, False, False])],
 )
 def test_a_head_sees_the_picture_before_the_last_where_the_rule_says_so(rule, heads, new_flamingo, new_ids):
-    flamingo = new_flamingo(rule, size=Size(dim=32, depth=2, heads=4, vocab=48, dim_head=8))
+    flamingo = new_flamingo(rule, size=TransformerConfig(dim=32, depth=2, heads=4, vocab=48, dim_head=8))
     ids = text(new_ids, 1, 5)
     weights = flamingo.weights(ids, flamingo.embed_media(media(1, 1), ids))
     first, latents = slice(2, 5), len(flamingo.encoder.resampler.latents)
-    for bridge in weights.values():
-        of_first, of_last = bridge[0].split(latents, dim=-1)
+    for cross_attn in weights.values():
+        of_first, of_last = cross_attn[0].split(latents, dim=-1)
         assert (of_first[:, first] > 0).all() and (of_last[:, first] == 0).all()
         assert (of_last[:, 5:] > 0).all()
         for head, of_all in enumerate(heads):
@@ -109,13 +109,13 @@ def test_text_alone_is_the_bare_language_model_whatever_was_learned(new_flamingo
     assert_close(decoded(flamingo, ids, None, prompt=3), bare(flamingo, ids)[:, 3:], **close)
 
 
-@pytest.mark.parametrize(("every", "bridges"), [(1, 4), (2, 2), (3, 2)])
-def test_a_bridge_stands_after_every_nth_block_from_the_first(every, bridges, new_flamingo, new_ids):
-    size = Size(dim=32, depth=4, heads=2, vocab=48, dim_head=16, ff_mult=2)
+@pytest.mark.parametrize(("every", "cross_attention"), [(1, 4), (2, 2), (3, 2)])
+def test_a_bridge_stands_after_every_nth_block_from_the_first(every, cross_attention, new_flamingo, new_ids):
+    size = TransformerConfig(dim=32, depth=4, heads=2, vocab=48, dim_head=16, ff_mult=2)
     flamingo, ids = new_flamingo(size=size, every=every), text(new_ids, 1)
-    assert len(flamingo.bridges) == bridges
+    assert len(flamingo.cross_attention) == cross_attention
     flamingo.logits(ids, flamingo.embed_media(media(1), ids)).sum().backward()
-    assert all(bridge.attention_gate.grad.any() for bridge in flamingo.bridges.values())
+    assert all(cross_attn.attention_gate.grad.any() for cross_attn in flamingo.cross_attention.values())
 
 
 # batches
@@ -143,7 +143,7 @@ def test_a_row_of_a_ragged_batch_decodes_as_the_row_alone(rule, new_flamingo, ne
         ids[row, : prompt.shape[1]] = prompt
     latents = flamingo.embed_media([*shown[0], *shown[2]], ids)
     logits, cache = flamingo.prefill(ids, [8, 6, 4], 11, latents)
-    together = torch.stack([logits, *(flamingo.extend(following[:, n], cache) for n in range(3))], dim=1)
+    together = torch.stack([logits, *(flamingo.decode_step(following[:, n], cache) for n in range(3))], dim=1)
     for row, (prompt, some) in enumerate(zip(prompts, shown, strict=True)):
         whole = torch.cat((prompt, following[row : row + 1]), dim=1)
         alone = flamingo.logits(whole, flamingo.embed_media(some, whole) if some else None)
@@ -208,7 +208,7 @@ def test_only_what_stands_between_text_and_pictures_learns(new_flamingo, new_ids
     assert learning == everything - frozen
     assert {name.removeprefix("encoder.").split(".")[0] for name in learning} == {
         "resampler",
-        "bridges",
+        "cross_attention",
         "frame_positions",
         "places",
         "media_embedding",
@@ -222,7 +222,7 @@ def test_the_tower_stays_in_eval_mode_after_train(new_flamingo):
     flamingo, some = new_flamingo(), media(1, 2)
     before = flamingo.embed_media(some, MARKS[:2])
     flamingo.train()
-    assert flamingo.bridges.training
+    assert flamingo.cross_attention.training
     assert not any(module.training for module in flamingo.encoder.tower.modules())
     assert torch.equal(flamingo.embed_media(some, MARKS[:2]), before)
     assert not any(

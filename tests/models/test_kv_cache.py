@@ -7,7 +7,7 @@ from torch.testing import assert_close
 from palm_demo.errors import CapacityError
 from palm_demo.models.kv_cache import KVCache
 from palm_demo.models.layers import RLHF, STYLES
-from palm_demo.models.transformer import Size
+from palm_demo.models.transformer import TransformerConfig
 
 every_style = pytest.mark.parametrize("style", STYLES.values(), ids=STYLES)
 close = {"atol": 1e-4, "rtol": 1e-4}
@@ -20,7 +20,7 @@ def test_cached_logits_match_full_forward(style, new_palm, new_ids):
     logits, cache = palm.prefill(ids[:, :5], [5, 5], capacity=12)
     assert_close(logits, full[:, 4], **close)
     for n in range(5, 12):
-        assert_close(palm.extend(ids[:, n], cache), full[:, n], **close)
+        assert_close(palm.decode_step(ids[:, n], cache), full[:, n], **close)
 
 
 def test_cached_logits_match_full_forward_far_from_the_start(new_palm, new_ids):
@@ -28,7 +28,7 @@ def test_cached_logits_match_full_forward_far_from_the_start(new_palm, new_ids):
     full = palm(ids)
     _, cache = palm.prefill(ids[:, :690], [690], capacity=700)
     for n in range(690, 700):
-        assert_close(palm.extend(ids[:, n], cache), full[:, n], **close)
+        assert_close(palm.decode_step(ids[:, n], cache), full[:, n], **close)
 
 
 @every_style
@@ -36,7 +36,7 @@ def test_a_ragged_batch_gives_what_each_row_gives_alone(style, new_palm, new_ids
     palm, ids, following = new_palm(style), new_ids(3, 7), new_ids(3, 5)
     lengths = [3, 7, 5]
     logits, cache = palm.prefill(ids, lengths, capacity=12)
-    together = torch.stack([logits, *(palm.extend(following[:, n], cache) for n in range(5))], dim=1)
+    together = torch.stack([logits, *(palm.decode_step(following[:, n], cache) for n in range(5))], dim=1)
     for row, length in enumerate(lengths):
         whole = torch.cat((ids[row, :length], following[row]))[None]
         assert_close(together[row], palm(whole)[0, length - 1 :], **close)
@@ -49,7 +49,7 @@ def test_what_stands_in_the_padding_does_not_matter(new_palm, new_ids):
     runs = []
     for padded in (ids, other):
         logits, cache = palm.prefill(padded, [3, 7], capacity=10)
-        runs.append(torch.stack([logits, *(palm.extend(ids[:, n], cache) for n in range(3))]))
+        runs.append(torch.stack([logits, *(palm.decode_step(ids[:, n], cache) for n in range(3))]))
     assert_close(runs[0], runs[1])
 
 
@@ -81,15 +81,15 @@ def test_requests_taken_in_turns_do_not_disturb_each_other(new_palm, new_ids):
     caches = [palm.prefill(ids[row : row + 1, :4], [4], capacity=8)[1] for row in range(2)]
     for n in range(4, 8):
         for row, cache in enumerate(caches):
-            assert_close(palm.extend(ids[row, n : n + 1], cache)[0], full[row, n], **close)
+            assert_close(palm.decode_step(ids[row, n : n + 1], cache)[0], full[row, n], **close)
 
 
 def test_a_cache_holds_as_many_tokens_as_it_was_made_for_and_no_more(new_palm, new_ids):
     palm, ids = new_palm(), new_ids(1, 6)
     _, cache = palm.prefill(ids[:, :5], [5], capacity=6)
-    palm.extend(ids[:, 5], cache)
+    palm.decode_step(ids[:, 5], cache)
     with pytest.raises(CapacityError, match=r"holds 7 tokens .* made for 6"):
-        palm.extend(ids[:, 5], cache)
+        palm.decode_step(ids[:, 5], cache)
     with pytest.raises(CapacityError, match=r"holds 6 tokens .* made for 5"):
         palm.prefill(ids, [6], capacity=5)
 
@@ -97,13 +97,13 @@ def test_a_cache_holds_as_many_tokens_as_it_was_made_for_and_no_more(new_palm, n
 def test_the_longest_row_of_a_batch_decides_what_fits(new_palm, new_ids):
     palm, ids = new_palm(), new_ids(2, 6)
     _, cache = palm.prefill(ids, [2, 6], capacity=7)
-    palm.extend(ids[:, 0], cache)
+    palm.decode_step(ids[:, 0], cache)
     with pytest.raises(CapacityError, match="holds 8 tokens"):
-        palm.extend(ids[:, 0], cache)
+        palm.decode_step(ids[:, 0], cache)
 
 
 def test_a_cache_holds_one_head_of_keys_and_values(new_palm, new_ids):
-    palm = new_palm(size=Size(dim=32, depth=3, heads=4, vocab=48, dim_head=16))
+    palm = new_palm(size=TransformerConfig(dim=32, depth=3, heads=4, vocab=48, dim_head=16))
     _, cache = palm.prefill(new_ids(2, 4), [4, 4], capacity=10)
     keys_and_values, bytes_per_number = 2, 4
     assert cache.tokens.size_bytes == keys_and_values * bytes_per_number * 3 * 2 * 10 * 16
@@ -116,7 +116,9 @@ def test_a_bfloat16_model_has_a_bfloat16_cache_and_fp32_logits(new_palm, new_ids
     assert cache.tokens.keys.dtype == torch.bfloat16
     assert logits.dtype == full.dtype == torch.float32
     assert_close(logits[0], full[0, 5], atol=0.3, rtol=0.1)
-    assert_close(palm.extend(torch.stack((ids[0, 6], ids[1, 4])), cache)[1], full[1, 4], atol=0.3, rtol=0.1)
+    assert_close(
+        palm.decode_step(torch.stack((ids[0, 6], ids[1, 4])), cache)[1], full[1, 4], atol=0.3, rtol=0.1
+    )
 
 
 # rows that are given back
@@ -158,7 +160,7 @@ def test_a_step_that_failed_leaves_nothing_either(new_palm, new_ids):
     for row, length in enumerate((3, 6)):
         cache.put(palm.prefill(ids[row : row + 1, :length], [length], length)[1])
     half_done = cache.tokens.extend_by(1)
-    half_done.remember(0, torch.full((2, 1, 1, 16), torch.inf), torch.full((2, 1, 1, 16), torch.nan))
+    half_done.update(0, torch.full((2, 1, 1, 16), torch.inf), torch.full((2, 1, 1, 16), torch.nan))
     cache.drop(1)
     cache.drop(0)
     assert not cache.tokens.keys.any() and not cache.tokens.values.any()
@@ -186,10 +188,10 @@ def test_whoever_gets_a_row_next_and_its_neighbours_do_not_see_who_had_it(number
     cache.tokens.values[:, 1, :, :8] = number
     cache.drop(1)
     join(2, 4)
-    logits = palm.extend(torch.stack((ids[0, 3], ids[2, 4])), cache)
+    logits = palm.decode_step(torch.stack((ids[0, 3], ids[2, 4])), cache)
     assert_close(logits, torch.stack((full[0, 3], full[2, 4])), **close)
     join(1, 8)
-    logits = palm.extend(torch.stack((ids[0, 4], ids[2, 5], ids[1, 8])), cache)
+    logits = palm.decode_step(torch.stack((ids[0, 4], ids[2, 5], ids[1, 8])), cache)
     assert_close(logits, torch.stack((full[0, 4], full[2, 5], full[1, 8])), **close)
 
 
@@ -213,5 +215,5 @@ def test_media_of_a_row_that_is_given_back_leave_nothing(number, new_flamingo, n
         store[:, 1] = number
     cache.drop(1)
     join(2)
-    logits = flamingo.extend(torch.stack((ids[0, 5], ids[2, 5])), cache)
+    logits = flamingo.decode_step(torch.stack((ids[0, 5], ids[2, 5])), cache)
     assert_close(logits, torch.stack((full[0][5], full[2][5])), **close)

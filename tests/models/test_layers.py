@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from palm_demo.models.attention import Causal
+from palm_demo.models.attention import CausalMask
 from palm_demo.models.layers import (
     MULTIMODAL,
     RLHF,
@@ -19,9 +19,9 @@ from palm_demo.models.layers import (
     SwiGLU,
     XPos,
 )
-from palm_demo.models.transformer import Decoder, ParallelBlock, Size
+from palm_demo.models.transformer import Decoder, ParallelBlock, TransformerConfig
 
-SIZE = Size(dim=32, depth=2, heads=2, vocab=48, dim_head=16, ff_mult=2)
+SIZE = TransformerConfig(dim=32, depth=2, heads=2, vocab=48, dim_head=16, ff_mult=2)
 every_style = pytest.mark.parametrize("style", STYLES.values(), ids=STYLES)
 
 
@@ -121,7 +121,7 @@ def test_a_block_is_attention_and_feed_forward_side_by_side(style):
         scores = scores.masked_fill(torch.ones(5, 5).triu(1).bool(), -torch.inf)
         heads.append((scores.softmax(dim=-1) @ parts[2])[0])
     wanted = block.attention_out(torch.cat(heads, dim=-1)) + block.ff_out(block.activation(parts[3]))
-    assert_close(block(states, rotation, Causal(), None), wanted, atol=1e-5, rtol=1e-4)
+    assert_close(block(states, rotation, CausalMask(), None), wanted, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("style", [RLHF_QK_NORM, RLHF], ids=["qk-norm", "plain"])
@@ -165,7 +165,7 @@ def test_states_seen_between_blocks_are_not_overwritten_by_later_blocks(style):
         return states
 
     with torch.no_grad():
-        Decoder(SIZE, style)(torch.randn(1, 4, 32), bridges={0: look, 1: look})
+        Decoder(SIZE, style)(torch.randn(1, 4, 32), cross_attention={0: look, 1: look})
     assert len(seen) == 2
     assert all(torch.equal(a, b) for a, b in zip(seen, kept, strict=True))
 

@@ -11,7 +11,7 @@ from palm_demo.checkpoints import files, fingerprint, load_adapter, load_scope, 
 from palm_demo.errors import CheckpointError, ScopeError
 from palm_demo.models import PaLM
 from palm_demo.models.layers import MULTIMODAL, RLHF, STYLES
-from palm_demo.models.transformer import Size
+from palm_demo.models.transformer import TransformerConfig
 
 close = {"atol": 1e-4, "rtol": 1e-4}
 
@@ -104,7 +104,7 @@ def test_scopes_of_a_batch_hold_from_the_first_token_to_the_last(palm, new_ids):
     logits, cache = palm.prefill(ids[:, :5], [5, 5, 5], 8, scopes)
     assert_close(logits, full[:, 4], **close)
     for n in range(5, 8):
-        assert_close(palm.extend(ids[:, n], cache), full[:, n], **close)
+        assert_close(palm.decode_step(ids[:, n], cache), full[:, n], **close)
 
 
 def test_with_the_model_frozen_a_new_scope_alone_learns(new_palm, new_ids):
@@ -148,7 +148,7 @@ def test_an_adapter_is_a_scope_for_whoever_has_it(palm, new_ids):
 
 
 def test_an_adapter_of_another_model_is_refused(palm, new_palm, new_ids):
-    other = new_palm(size=Size(dim=48, depth=2, heads=2, vocab=48, dim_head=16)).new_adapter(2)
+    other = new_palm(size=TransformerConfig(dim=48, depth=2, heads=2, vocab=48, dim_head=16)).new_adapter(2)
     with pytest.raises(ScopeError, match="teach it here again"):
         palm(new_ids(1, 6), scopes=[other])
 
@@ -242,9 +242,9 @@ def test_saving_an_unknown_scope_is_refused(palm, tmp_path):
 @pytest.mark.parametrize(
     "size",
     [
-        Size(dim=48, depth=2, heads=2, vocab=48, dim_head=16, ff_mult=2),
-        Size(dim=32, depth=3, heads=2, vocab=48, dim_head=16, ff_mult=2),
-        Size(dim=32, depth=2, heads=4, vocab=48, dim_head=16, ff_mult=2),
+        TransformerConfig(dim=48, depth=2, heads=2, vocab=48, dim_head=16, ff_mult=2),
+        TransformerConfig(dim=32, depth=3, heads=2, vocab=48, dim_head=16, ff_mult=2),
+        TransformerConfig(dim=32, depth=2, heads=4, vocab=48, dim_head=16, ff_mult=2),
     ],
     ids=["wider", "deeper", "more heads"],
 )

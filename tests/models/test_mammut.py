@@ -43,7 +43,7 @@ def test_cached_logits_match_full_forward(mammut, new_ids):
     logits, cache = mammut.prefill(ids[:, :4], [4, 4], 9, memory)
     assert_close(logits, full[:, 3], **close)
     for n in range(4, 9):
-        assert_close(mammut.extend(ids[:, n], cache), full[:, n], **close)
+        assert_close(mammut.decode_step(ids[:, n], cache), full[:, n], **close)
 
 
 def test_every_word_of_a_caption_looks_at_the_picture(mammut, new_ids):
@@ -51,7 +51,7 @@ def test_every_word_of_a_caption_looks_at_the_picture(mammut, new_ids):
     runs = []
     for _ in range(2):
         logits, cache = mammut.prefill(ids[:, :4], [4], 9, mammut.encode_images(pixels(1)).memory)
-        runs.append(torch.stack([logits, *(mammut.extend(ids[:, n], cache) for n in range(4, 9))]))
+        runs.append(torch.stack([logits, *(mammut.decode_step(ids[:, n], cache) for n in range(4, 9))]))
     assert ((runs[0] - runs[1]).abs().amax(dim=-1) > 1e-3).all()
 
 
@@ -65,7 +65,7 @@ def test_a_caption_in_a_ragged_batch_is_the_caption_alone(mammut, new_ids):
     shown, ids, following = pixels(2), new_ids(2, 5), new_ids(2, 3)
     memory = mammut.encode_images(shown).memory
     logits, cache = mammut.prefill(ids, [2, 5], 8, memory)
-    together = torch.stack([logits, *(mammut.extend(following[:, n], cache) for n in range(3))], dim=1)
+    together = torch.stack([logits, *(mammut.decode_step(following[:, n], cache) for n in range(3))], dim=1)
     for row, length in enumerate((2, 5)):
         whole = torch.cat((ids[row, :length], following[row]))[None]
         alone = mammut.logits(whole, mammut.encode_images(shown[row : row + 1]).memory)

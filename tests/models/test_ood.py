@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from palm_demo.checkpoints import load_familiarity, save_familiarity
-from palm_demo.models.ood import DEGREES, Familiarity, Gaussian
+from palm_demo.models.ood import DEGREES, Gaussian, OODDetector
 
 WIDTH = 6
 
@@ -16,8 +16,8 @@ def known(count: int) -> torch.Tensor:
 
 
 @pytest.fixture
-def familiarity() -> Familiarity:
-    made = Familiarity(WIDTH)
+def familiarity() -> OODDetector:
+    made = OODDetector(WIDTH)
     made.fit_(known(4_000))
     return made
 

@@ -90,10 +90,10 @@ def test_a_forward_pass_changes_nothing(style, new_palm, new_ids):
 def test_toolformers_head_learns_apart_from_its_embedding(new_palm, new_ids):
     ids, labels = new_ids(1, 4), torch.full((1, 4), 5)
     unused = sorted({*range(48)} - {*ids.flatten().tolist()})
-    for style, apart in ((TOOLFORMER, True), (MULTIMODAL, False)):
+    for style, run_in_thread in ((TOOLFORMER, True), (MULTIMODAL, False)):
         palm = new_palm(style)
         palm.loss(ids, labels).backward()
-        assert (not palm.decoder.embedding.weight.grad[unused].any()) == apart
+        assert (not palm.decoder.embedding.weight.grad[unused].any()) == run_in_thread
 
 
 def test_a_frozen_model_gets_no_gradients(new_palm, new_ids):

@@ -8,7 +8,13 @@ import tokenizers
 from palm_demo import world
 from palm_demo.errors import CheckpointError
 from palm_demo.inference.prompts import encode_interleaved
-from palm_demo.models.tokenizers import SPECIAL_TOKENS, NeoXTokenizer, OpenFlamingoTokenizer, Tokenizer, plain
+from palm_demo.models.tokenizers import (
+    SPECIAL_TOKENS,
+    BundledTokenizer,
+    NeoXTokenizer,
+    OpenFlamingoTokenizer,
+    plain,
+)
 
 TEXTS = [
     "a cat left of a dog on a blue background",
@@ -21,7 +27,7 @@ TEXTS = [
 ]
 
 
-def specials(tokenizer: Tokenizer) -> set[int]:
+def specials(tokenizer: BundledTokenizer) -> set[int]:
     return {tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id, tokenizer.media_id}
 
 
@@ -71,24 +77,24 @@ def test_a_batch_is_encoded_as_its_members(tokenizer):
 
 
 def test_what_is_never_sampled_is_every_special_token_but_the_end(tokenizer):
-    assert set(tokenizer.never_sampled()) == specials(tokenizer) - {tokenizer.eos_id}
+    assert set(tokenizer.suppress_ids()) == specials(tokenizer) - {tokenizer.eos_id}
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"no tokenizer at .*gone.json"):
-        Tokenizer.load(tmp_path / "gone.json")
+        BundledTokenizer.load(tmp_path / "gone.json")
 
 
 def test_a_file_that_is_no_tokenizer_is_named(tmp_path):
     (tmp_path / "odd.json").write_text('{"hello": 1}')
     with pytest.raises(CheckpointError, match=r"odd.json is no tokenizer"):
-        Tokenizer.load(tmp_path / "odd.json")
+        BundledTokenizer.load(tmp_path / "odd.json")
 
 
 def test_a_tokenizer_without_our_special_tokens_is_refused(tmp_path):
     tokenizers.Tokenizer(tokenizers.models.BPE()).save(str(tmp_path / "bare.json"))
     with pytest.raises(CheckpointError, match="<pad>, <bos>, <eos>, <media>"):
-        Tokenizer.load(tmp_path / "bare.json")
+        BundledTokenizer.load(tmp_path / "bare.json")
 
 
 def test_nearly_every_word_of_a_noun_is_one_id(session):

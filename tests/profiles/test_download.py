@@ -8,7 +8,7 @@ import huggingface_hub
 import pytest
 
 from palm_demo.errors import ProfileError
-from palm_demo.profiles import File, download, in_cache, untold
+from palm_demo.profiles import File, download, in_cache, no_op
 from tests.hub import Refused
 
 REPO = "someone/weights"
@@ -25,7 +25,7 @@ def filled(hub):
 
 def refused() -> str:
     with pytest.raises(ProfileError) as caught:
-        download([FILE], untold)
+        download([FILE], no_op)
     return str(caught.value)
 
 
@@ -36,13 +36,13 @@ def test_a_file_is_fetched_once_and_its_progress_told(filled):
     parts = [step.part for step in steps if step.part is not None]
     assert parts == sorted(parts) and parts[-1] == 1 and REPO in steps[-1].what
     assert len(filled.asked("GET", FILE.file)) == 1
-    assert download([FILE], untold) == {FILE: path}
+    assert download([FILE], no_op) == {FILE: path}
     assert len(filled.asked("GET", FILE.file)) == 1
 
 
 def test_a_revision_is_asked_for_by_its_name(filled):
     commit = "c" * 40
-    assert download([File(REPO, FILE.file, commit)], untold)
+    assert download([File(REPO, FILE.file, commit)], no_op)
     assert filled.asked("GET", f"/resolve/{commit}/{FILE.file}")
 
 
@@ -53,7 +53,7 @@ def test_the_shards_of_an_index_come_to_its_side(hub):
         "parts/one.safetensors": b"1",
         "parts/two.safetensors": b"2",
     }
-    path = download([index], untold)[index]
+    path = download([index], no_op)[index]
     assert sorted(file.name for file in path.parent.iterdir()) == [
         "model.safetensors.index.json",
         "one.safetensors",
@@ -61,13 +61,13 @@ def test_the_shards_of_an_index_come_to_its_side(hub):
     ]
     hub.models[REPO]["other.safetensors.index.json"] = b"[]"
     with pytest.raises(ProfileError, match="is no index of weights"):
-        download([File(REPO, "other.safetensors.index.json")], untold)
+        download([File(REPO, "other.safetensors.index.json")], no_op)
 
 
 def test_what_the_cache_has_needs_no_hub(filled, monkeypatch):
-    path = download([FILE], untold)[FILE]
+    path = download([FILE], no_op)[FILE]
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    assert download([FILE], untold)[FILE] == path
+    assert download([FILE], no_op)[FILE] == path
 
 
 def test_a_file_repository_or_revision_that_is_not_there_is_named(filled):
@@ -77,7 +77,7 @@ def test_a_file_repository_or_revision_that_is_not_there_is_named(filled):
         (File(REPO, FILE.file, "v2"), "has no revision 'v2'; name another"),
     ):
         with pytest.raises(ProfileError, match=told):
-            download([file], untold)
+            download([file], no_op)
 
 
 SECOND = File(REPO, FILE.file)
@@ -86,14 +86,14 @@ WRONG = (File(REPO, "other.bin", otherwise=SECOND), File("no/such", "a.bin", oth
 
 @pytest.mark.parametrize("wrong", [*WRONG, File(REPO, FILE.file, "v2", otherwise=SECOND)])
 def test_a_wrong_name_repository_or_commit_is_replaced_by_the_next(wrong, filled):
-    assert download([wrong], untold)[wrong].read_bytes() == CONTENT
+    assert download([wrong], no_op)[wrong].read_bytes() == CONTENT
     assert not filled.asked("GET", "other.bin")
 
 
 def test_when_no_name_is_right_all_are_told(filled):
     both = File(REPO, "other.bin", otherwise=File("no/such", "a.bin"))
     with pytest.raises(ProfileError) as caught:
-        download([both], untold)
+        download([both], no_op)
     assert str(caught.value) == (
         f"{REPO} has no file other.bin at main, and the Hub has no repository no/such, or does not show it "
         "without a token; name another"
@@ -103,10 +103,10 @@ def test_when_no_name_is_right_all_are_told(filled):
 def test_a_hub_that_refuses_is_not_taken_for_a_wrong_name(filled):
     filled.refusals["HEAD", f"/{REPO}/resolve/main/other.bin"] = Refused(503, "Service unavailable")
     with pytest.raises(ProfileError, match=r"answered 503 about other\.bin"):
-        download([WRONG[0]], untold)
+        download([WRONG[0]], no_op)
     filled.refusals["HEAD", f"/{REPO}/resolve/main/other.bin"] = Refused(403, "restricted", "GatedRepo")
     with pytest.raises(ProfileError, match="accept its terms"):
-        download([WRONG[0]], untold)
+        download([WRONG[0]], no_op)
 
 
 def as_safetensors(pickle: Path) -> Path:
@@ -137,27 +137,27 @@ def test_a_pickle_that_was_fetched_does_not_stay_once_it_is_converted(hub, monke
     assert blobs == [hub.models[REPO][index.file]]
     assert f"Rewriting a.pt of {REPO} as safetensors" in [step.what for step in steps]
     # neither is fetched again, nor with a Hub that nobody reaches
-    assert download([pickle, index], untold, as_safetensors) == found
+    assert download([pickle, index], no_op, as_safetensors) == found
     assert len(hub.asked("GET", "a.pt")) == len(hub.asked("GET", "b-2.bin")) == 1
     assert in_cache(pickle) and in_cache(index) and not in_cache(File(REPO, "c.pt"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    assert download([pickle, index], untold, as_safetensors) == found
+    assert download([pickle, index], no_op, as_safetensors) == found
 
 
 def test_a_pickle_that_was_there_before_stays(hub, tmp_path):
     pickle = File(REPO, "a.pt")
     hub.models[REPO] = {"a.pt": b"weights"}
-    path = download([pickle], untold)[pickle]
-    assert download([pickle], untold, as_safetensors)[pickle] == path and path.read_bytes() == b"weights"
+    path = download([pickle], no_op)[pickle]
+    assert download([pickle], no_op, as_safetensors)[pickle] == path and path.read_bytes() == b"weights"
 
 
 def test_a_new_commit_is_fetched_although_an_older_pickle_was_converted(hub, monkeypatch):
     pickle = File(REPO, "a.pt")
     hub.models[REPO] = {"a.pt": b"weights"}
-    download([pickle], untold, as_safetensors)
+    download([pickle], no_op, as_safetensors)
     monkeypatch.setattr("tests.hub.models.COMMIT", "d" * 40)
     hub.models[REPO] = {"a.pt": b"others"}
-    assert download([pickle], untold, as_safetensors)[pickle].read_bytes() == b"of others"
+    assert download([pickle], no_op, as_safetensors)[pickle].read_bytes() == b"of others"
 
 
 def test_a_refusal_comes_with_its_remedy(filled):
@@ -168,7 +168,7 @@ def test_a_refusal_comes_with_its_remedy(filled):
     ):
         filled.refusals["HEAD", PATH] = refusal
         with pytest.raises(ProfileError, match=told):
-            download([FILE], untold)
+            download([FILE], no_op)
 
 
 def test_a_file_that_is_cut_short_is_told_and_not_kept(filled, tmp_path):
@@ -176,7 +176,7 @@ def test_a_file_that_is_cut_short_is_told_and_not_kept(filled, tmp_path):
     assert "did not come whole" in refused()
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.name.endswith("incomplete")]
     filled.cut_bytes = None
-    assert download([FILE], untold)[FILE].read_bytes() == CONTENT
+    assert download([FILE], no_op)[FILE].read_bytes() == CONTENT
 
 
 def test_a_file_that_stalls_is_given_up(filled):

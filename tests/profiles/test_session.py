@@ -55,7 +55,7 @@ def test_palm_writes_what_its_logits_say_and_never_ends_by_itself(session):
     ids = [tokenizer.eos_id, *tokenizer.encode(TEXT)]  # what stood between the texts it learned from
     for _ in range(8):
         logits = palm(torch.tensor([ids]))[0, -1]
-        logits[[*tokenizer.never_sampled(), *range(len(tokenizer), len(logits))]] = -torch.inf
+        logits[[*tokenizer.suppress_ids(), *range(len(tokenizer), len(logits))]] = -torch.inf
         ids.append(int(logits.argmax()))
     settings = {"max_new_tokens": 8, "temperature": 0, "repetition_penalty": 1.0}
     wanted = "".join(tokenizer.decode_stream(ids[-8:]))  # bytes that are no text yet wait
@@ -72,7 +72,7 @@ def test_palm_is_judged_and_taught_without_bundled_scopes(session):
         session.who_wrote(TEXT)
     assert session.bits_per_byte(TEXT) > 0
     assert "".join(token.text for token in session.token_probabilities(TEXT)) == TEXT
-    *_, last = session.teach("the cat and the dog and the hat. " * 200, steps=2, window=16, rank=2)
+    *_, last = session.finetune("the cat and the dog and the hat. " * 200, steps=2, window=16, rank=2)
     assert last.step == 2
     assert session.generate(TEXT, scope=last.adapter, max_new_tokens=9, seed=1)
 
@@ -107,7 +107,7 @@ def test_flamingo_answers_what_the_layout_says_in_its_own_form(
     ids = list(shown)
     while len(ids) < len(shown) + 6:
         logits = plain_flamingo.logits(ids, patches)[-1]
-        logits[tokenizer.never_sampled()] = -torch.inf
+        logits[tokenizer.suppress_ids()] = -torch.inf
         if (best := int(logits.argmax())) == end:
             break
         ids.append(best)
@@ -179,7 +179,7 @@ def test_mammut_captions_and_compares_as_the_layout_says(session, pictures):
     ids = [words.bos_id]
     while len(ids) <= 5:
         logits = plain.logits(ids, pixels)[-1]
-        logits[words.never_sampled()] = -torch.inf
+        logits[words.suppress_ids()] = -torch.inf
         if (best := int(logits.argmax())) == words.eos_id:
             break
         ids.append(best)

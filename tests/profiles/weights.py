@@ -11,8 +11,8 @@ from torch import Tensor
 
 from palm_demo.models.clip_captioners import new_coca
 from palm_demo.models.tokenizers import ClipTokenizer
-from palm_demo.models.transformer import Size
-from palm_demo.models.vision import ViTSize
+from palm_demo.models.transformer import TransformerConfig
+from palm_demo.models.vision import ViTConfig
 from tests.checkpoints.released import plain_openflamingo, plain_openmammut, test_palm
 from tests.hub import Hub
 
@@ -162,8 +162,8 @@ def mammut() -> dict[str, Tensor]:
 
 
 def coca() -> dict[str, Tensor]:
-    vit = ViTSize(image_size=8, patch_size=4, dim=32, depth=2, heads=4, ff_mult=4, dim_latents=24)
-    text = Size(dim=24, depth=2, heads=2, vocab=len(ClipTokenizer()), dim_head=12)
+    vit = ViTConfig(image_size=8, patch_size=4, dim=32, depth=2, heads=4, ff_mult=4, dim_latents=24)
+    text = TransformerConfig(dim=24, depth=2, heads=2, vocab=len(ClipTokenizer()), dim_head=12)
     made = new_coca(vit, 5, COCA_HEADS["pool_heads"], text, context=40, decoder_depth=2)
     torch.nn.init.normal_(made.text_decoder.text_projection, std=0.1)  # open_clip leaves what memory held
     return made.state_dict()

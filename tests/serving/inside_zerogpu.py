@@ -54,8 +54,8 @@ class Gate:
     def open(self) -> None:
         os.write(self.leave, b"!")
 
-    def wait(self, stopped: threading.Event) -> None:
-        while not stopped.is_set():
+    def wait(self, cancelled: threading.Event) -> None:
+        while not cancelled.is_set():
             if select.select([self.asked], [], [], 0.02)[0]:
                 os.read(self.asked, 1)
                 return
@@ -68,9 +68,9 @@ class Gated(Session):
         deltas = super().stream(prompt, scope, cancelled=cancelled, **settings)
         return self._held(deltas, cancelled) if prompt.startswith(HELD) else deltas
 
-    def _held(self, deltas: Iterator[str], stopped: threading.Event) -> Iterator[str]:
+    def _held(self, deltas: Iterator[str], cancelled: threading.Event) -> Iterator[str]:
         yield from islice(deltas, 1)
-        self.gate.wait(stopped)
+        self.gate.wait(cancelled)
         yield from deltas
 
 
@@ -208,11 +208,11 @@ def test_errors_of_a_worker_are_the_sessions(zero):
 
 def test_who_stops_ends_the_text_and_the_next_request_is_answered(zero, session, gpus):
     """The gate stays shut: the text can only end by being stopped."""
-    stopped = threading.Event()
-    deltas = zero.stream(HELD, cancelled=stopped, seed=5, max_new_tokens=200)
+    cancelled = threading.Event()
+    deltas = zero.stream(HELD, cancelled=cancelled, seed=5, max_new_tokens=200)
     next(deltas)
     workers = dict(gpus.workers)
-    stopped.set()
+    cancelled.set()
     assert len(list(deltas)) < 10
     assert gpus.lent == 0
     assert zero.bits_per_byte(PROMPT) == pytest.approx(session.bits_per_byte(PROMPT), rel=1e-4)
@@ -272,12 +272,12 @@ def test_who_stops_in_line_does_not_wait_for_a_gpu(zero, gpus):
     held = [zero.stream(HELD, seed=7, max_new_tokens=100) for _ in range(2)]
     for deltas in held:
         next(deltas)
-    stopped = threading.Event()
+    cancelled = threading.Event()
     with ThreadPoolExecutor(2) as visitors:
-        text = visitors.submit(list, zero.stream(PROMPT, cancelled=stopped))
-        taught = visitors.submit(list, zero.teach(LESSON.read_text(encoding="utf-8"), stopped=stopped))
+        text = visitors.submit(list, zero.stream(PROMPT, cancelled=cancelled))
+        taught = visitors.submit(list, zero.finetune(LESSON.read_text(encoding="utf-8"), cancelled=cancelled))
         gpus.until(lambda: gpus.in_line == 2)
-        stopped.set()
+        cancelled.set()
         assert text.result() == []
         with pytest.raises(GpuError, match=r"^the teaching was stopped before a GPU was there"):
             taught.result()
@@ -324,7 +324,7 @@ def test_the_longer_a_request_the_longer_the_gpu_is_asked_for(zero, gpus, pictur
     zero.embed_images(pictures[:1] * 8)
     assert seconds(gpus) > short
     for asked, within in ((20.0, range(21, LONGEST)), (1000.0, [LONGEST])):
-        progress = zero.teach(LESSON.read_text(encoding="utf-8"), seconds=asked)
+        progress = zero.finetune(LESSON.read_text(encoding="utf-8"), seconds=asked)
         next(progress)
         progress.close()
         assert seconds(gpus) in within

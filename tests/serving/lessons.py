@@ -9,10 +9,10 @@ from palm_demo.session import Session
 
 def taught_until_stopped(session: Session, text: str) -> list[Progress]:
     """A scope of rank 4, judged at every step and stopped after a few."""
-    stopped = threading.Event()
-    progress = session.teach(text, stopped=stopped, judge_steps=1, rank=4)
+    cancelled = threading.Event()
+    progress = session.finetune(text, cancelled=cancelled, judge_steps=1, rank=4)
     seen = list(islice(progress, 3))
-    stopped.set()
+    cancelled.set()
     seen += progress
     assert [step.step for step in seen] == list(range(len(seen))) and len(seen) < 1000
     assert seen[-1].bits_per_byte is not None  # it was judged once more, and the best kept

@@ -12,7 +12,7 @@ from PIL import Image
 
 from palm_demo.errors import ArgumentError, CheckpointError, MediaError, PromptError, ScopeError
 from palm_demo.models.lora import Adapter
-from palm_demo.serving.elsewhere import Elsewhere
+from palm_demo.serving.elsewhere import SessionProxy
 from palm_demo.serving.remote import RemoteSession
 from palm_demo.session import Session
 from palm_demo.ui.palm.finetune import PROVERBS
@@ -51,7 +51,7 @@ def adapter(session):
 
 def test_nothing_that_a_session_can_do_is_left_out():
     public = {name for name in dir(Session) if not name.startswith("_")}
-    assert public - vars(Elsewhere).keys() - vars(RemoteSession).keys() == BUILT_ON_OTHERS | MODELS
+    assert public - vars(SessionProxy).keys() - vars(RemoteSession).keys() == BUILT_ON_OTHERS | MODELS
 
 
 def test_what_the_page_reads_is_the_sessions(remote, session):
@@ -113,12 +113,12 @@ def test_words_come_while_the_rest_is_still_written(remote, session, gate):
 def test_who_stops_ends_the_text_where_it_is_written(remote, gate):
     """The gate stays shut: the text can only end by being stopped."""
     gate.shut()
-    stopped = threading.Event()
-    deltas = remote.stream("It was a dark night", cancelled=stopped, seed=5, max_new_tokens=200)
+    cancelled = threading.Event()
+    deltas = remote.stream("It was a dark night", cancelled=cancelled, seed=5, max_new_tokens=200)
     with ThreadPoolExecutor(1) as reader:
         read = reader.submit(list, deltas)
         until(gate.writers)
-        stopped.set()
+        cancelled.set()
         assert len(read.result()) < 10
 
 

@@ -49,8 +49,8 @@ def test_a_trailing_space_in_the_prompt_changes_nothing_but_the_space(session: S
 def test_a_stop_string_ends_the_text_before_it(session: Session):
     whole = session.generate(STORY, max_new_tokens=40, seed=3)
     word = whole.split()[4]
-    stopped = session.generate(STORY, max_new_tokens=40, seed=3, stop=[word])
-    assert stopped == whole[: whole.index(word)]
+    cancelled = session.generate(STORY, max_new_tokens=40, seed=3, stop=[word])
+    assert cancelled == whole[: whole.index(word)]
 
 
 def test_a_cancelled_stream_ends(session: Session):
@@ -229,7 +229,7 @@ def test_a_fingerprint_is_of_the_weights_that_embed(new_mammut):
     before = fingerprint(mammut.latent_weights())
     assert len(before) == 16
     with torch.no_grad():
-        for weight in (*mammut.bridges.parameters(), *mammut.memory.parameters(), mammut.log_scale):
+        for weight in (*mammut.cross_attention.parameters(), *mammut.memory.parameters(), mammut.log_scale):
             weight.add_(1)  # captions and temperatures are no part of a latent
     assert fingerprint(mammut.latent_weights()) == before
     with torch.no_grad():

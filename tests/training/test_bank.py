@@ -33,8 +33,8 @@ def scenes():
 
 def test_a_bank_holds_what_the_tower_sees_in_each_scene(scenes):
     tower = Thumbnail()
-    bank = look_at(scenes, tower, "seed")
-    again, video, picture = bank.seen(torch.tensor([2, 1, 0]))
+    feature_cache = look_at(scenes, tower, "seed")
+    again, video, picture = feature_cache.seen(torch.tensor([2, 1, 0]))
     assert again.shape == picture.shape == (16, 3)
     frames = normalized(torch.stack([as_tensor(frame) for frame in world.frames(scenes[1], FRAMES)]))
     assert_close(video, tower(frames), atol=0, rtol=0)

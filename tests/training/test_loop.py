@@ -12,13 +12,13 @@ from palm_demo import world
 from palm_demo.models import PaLM
 from palm_demo.models.layers import RLHF
 from palm_demo.models.palm import IGNORED
-from palm_demo.models.tokenizers import Tokenizer
-from palm_demo.models.transformer import Size
+from palm_demo.models.tokenizers import BundledTokenizer
+from palm_demo.models.transformer import TransformerConfig
 from palm_demo.training import prose
 from palm_demo.training.loop import Intervals, Schedule, train
 from palm_demo.training.muon import Muon
 from palm_demo.training.palm import next_token_batch
-from palm_demo.training.paths import Workplace
+from palm_demo.training.paths import RunPaths
 from palm_demo.training.pictures import mammut_batch, padded
 from palm_demo.training.tokenizer import TokenizerRecipe, train_tokenizer
 
@@ -39,7 +39,7 @@ def batch_at(step: int) -> dict[str, torch.Tensor]:
 def run(folder, stop_before: int = STEPS, schedule: Schedule = SCHEDULE, intervals: Intervals = ALWAYS):
     """A model trained in a folder, from a start of its own or from what the folder holds."""
     torch.manual_seed(1)
-    palm = PaLM(Size(dim=32, depth=2, heads=2, vocab=48, dim_head=16, ff_mult=2), RLHF)
+    palm = PaLM(TransformerConfig(dim=32, depth=2, heads=2, vocab=48, dim_head=16, ff_mult=2), RLHF)
     steps = []
 
     def losses_of(batch):
@@ -201,7 +201,7 @@ def test_training_moves_the_weights_and_reports_the_last_figures(tmp_path):
 
 def test_what_is_frozen_stays_as_it_was(tmp_path):
     torch.manual_seed(1)
-    palm = PaLM(Size(dim=32, depth=2, heads=2, vocab=48, dim_head=16, ff_mult=2), RLHF).freeze_()
+    palm = PaLM(TransformerConfig(dim=32, depth=2, heads=2, vocab=48, dim_head=16, ff_mult=2), RLHF).freeze_()
     palm.add_scope("carroll", 2)
     before = weights(palm)
     train(
@@ -311,9 +311,9 @@ def test_books_are_learned_from_or_held_out_and_none_is_both(corpus):
 
 
 def test_the_tokenizer_learns_nothing_from_held_out_books(corpus, tmp_path):
-    place = Workplace(tmp_path / "assets", tmp_path / "run", ALWAYS, corpus)
+    place = RunPaths(tmp_path / "assets", tmp_path / "run", ALWAYS, corpus)
     train_tokenizer(TokenizerRecipe(vocabulary=400, sentences=0), place)
-    learned = Tokenizer.load(place.tokenizer)
+    learned = BundledTokenizer.load(place.tokenizer)
     assert len(learned.encode(" rabbit")) == 1
     assert len(learned.encode(f" {SECRET}")) > len(SECRET) // 2
 
@@ -376,9 +376,9 @@ def test_a_book_is_cut_at_headings_that_stand_far_apart():
 
 
 def test_words_of_the_world_are_single_ids(corpus, tmp_path):
-    place = Workplace(tmp_path / "assets", tmp_path / "run", ALWAYS, corpus)
+    place = RunPaths(tmp_path / "assets", tmp_path / "run", ALWAYS, corpus)
     figures = train_tokenizer(TokenizerRecipe(vocabulary=400, sentences=2000), place)
-    learned = Tokenizer.load(place.tokenizer)
+    learned = BundledTokenizer.load(place.tokenizer)
     assert len(learned) == figures["vocabulary"] > 400
     names = [*world.concepts(), *world.unseen(), *world.photo_nouns(), *world.everyday_words()]
     words = {word for name in names for word in name.split() if word.isalpha()}

@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from palm_demo import world
-from palm_demo.models.transformer import Size
+from palm_demo.models.transformer import TransformerConfig
 from palm_demo.training.objectives import matching_loss, noun_states, shown_nouns
 
 
@@ -15,7 +15,9 @@ from palm_demo.training.objectives import matching_loss, noun_states, shown_noun
 def flamingo(new_flamingo, tokenizer):
     """One whose PaLM reads the real tokenizer's ids."""
     torch.manual_seed(0)
-    model = new_flamingo(size=Size(dim=32, depth=2, heads=2, vocab=len(tokenizer), dim_head=16, ff_mult=2))
+    model = new_flamingo(
+        size=TransformerConfig(dim=32, depth=2, heads=2, vocab=len(tokenizer), dim_head=16, ff_mult=2)
+    )
     model.media_token_id = tokenizer.media_id
     return model
 
@@ -29,7 +31,8 @@ def test_each_noun_has_the_states_of_its_own_words(flamingo, tokenizer):
         ids = [tokenizer.bos_id, tokenizer.media_id, *tokenizer.encode(question)]
         first = {}
         decoder(
-            decoder.embedding(torch.tensor([ids])), bridges={0: lambda s, first=first: first.setdefault(0, s)}
+            decoder.embedding(torch.tensor([ids])),
+            cross_attention={0: lambda s, first=first: first.setdefault(0, s)},
         )
         words = len(tokenizer.encode(f" {name}"))
         assert_close(asked.states[asked.nouns == noun], first[0][0, -words:])
@@ -46,16 +49,16 @@ def test_the_loss_is_that_of_a_plain_loop_over_pictures_shown_nouns_words_and_he
     asked, latents = noun_states(flamingo, tokenizer), torch.randn(2, 3, 24)
     shown = torch.zeros(2, len(world.concepts()), dtype=torch.bool)
     shown[0, 3] = shown[1, 5] = shown[1, 90] = True
-    bridge = flamingo.bridges["0"]
-    keys, _ = bridge.keys_values(latents)
+    cross_attn = flamingo.cross_attention["0"]
+    keys, _ = cross_attn.keys_values(latents)
     which, found, missing = [], [], []
     shown_somewhere = [3, 5, 90]
     for picture in range(2):
         margins = []
         for noun in shown_somewhere:
-            queries = bridge.attention.to_q(bridge.norm(asked.states[asked.nouns == noun]))
+            queries = cross_attn.attention.to_q(cross_attn.norm(asked.states[asked.nouns == noun]))
             scores = (
-                queries.unflatten(-1, (2, -1)).transpose(0, 1) @ keys[picture].mT * bridge.attention.scale
+                queries.unflatten(-1, (2, -1)).transpose(0, 1) @ keys[picture].mT * cross_attn.attention.scale
             )
             margins.append((scores[..., 1:].exp().sum(dim=-1).log() - scores[..., 0]).mean())
         margins, here = torch.stack(margins), shown[picture, shown_somewhere]
@@ -69,7 +72,7 @@ def test_the_loss_is_that_of_a_plain_loop_over_pictures_shown_nouns_words_and_he
 def test_the_loss_teaches_attention_to_find(flamingo, tokenizer):
     asked, latents = noun_states(flamingo, tokenizer), torch.randn(4, 3, 24)
     shown = torch.eye(len(world.concepts()), dtype=torch.bool)[:4]
-    learned = torch.optim.Adam(flamingo.bridges["0"].attention.parameters(), lr=1e-2)
+    learned = torch.optim.Adam(flamingo.cross_attention["0"].attention.parameters(), lr=1e-2)
     before = matching_loss(flamingo, asked, latents, shown).item()
     for _ in range(20):
         learned.zero_grad()

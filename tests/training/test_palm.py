@@ -9,7 +9,7 @@ from palm_demo.training.__main__ import make_parser
 from palm_demo.training.card import write_card
 from palm_demo.training.loop import Intervals
 from palm_demo.training.palm import PalmRecipe, train_palm
-from palm_demo.training.paths import Workplace
+from palm_demo.training.paths import RunPaths
 from palm_demo.training.prose import HELD_OUT
 
 TINY = PalmRecipe(steps=2, dim=64, depth=3, batch=1, world_batch=1, accumulate=2)
@@ -28,12 +28,12 @@ def corpus(tmp_path):
     return folder
 
 
-def place(tmp_path, assets, corpus) -> Workplace:
+def place(tmp_path, assets, corpus) -> RunPaths:
     (tmp_path / "assets").mkdir(exist_ok=True)
     link = tmp_path / "assets/tokenizer.json"
     if not link.is_symlink():
         link.symlink_to(assets / "tokenizer.json")
-    return Workplace(tmp_path / "assets", tmp_path / "run", Intervals(1e9, 1), corpus)
+    return RunPaths(tmp_path / "assets", tmp_path / "run", Intervals(1e9, 1), corpus)
 
 
 def test_the_recipe_trains_measures_and_writes_weights_and_a_card(tmp_path, assets, corpus):

@@ -9,10 +9,16 @@ from torch.testing import assert_close
 
 from palm_demo import world
 from palm_demo.models.palm import IGNORED
-from palm_demo.models.transformer import Size
-from palm_demo.training.feature_cache import Bank
-from palm_demo.training.flamingo import all_right, answer_loss, answers
-from palm_demo.training.questions import ABOUT_ONE, ABOUT_SEVERAL, MOST_SHOWN, Examiner, questions_batch
+from palm_demo.models.transformer import TransformerConfig
+from palm_demo.training.feature_cache import FeatureCache
+from palm_demo.training.flamingo import answer_loss, answers, exact_match
+from palm_demo.training.questions import (
+    ABOUT_ONE,
+    ABOUT_SEVERAL,
+    MOST_SHOWN,
+    QuestionSampler,
+    questions_batch,
+)
 
 NOUNS = ("cat", "dog", "pear", "horse", "key")
 
@@ -26,40 +32,42 @@ def media():
 
 
 @pytest.fixture(scope="module")
-def examiner(media, tokenizer):
-    return Examiner(media, tokenizer)
+def question_sampler(media, tokenizer):
+    return QuestionSampler(media, tokenizer)
 
 
 @pytest.fixture
 def flamingo(new_flamingo, tokenizer):
     """One whose PaLM reads the real tokenizer's ids."""
-    model = new_flamingo(size=Size(dim=32, depth=2, heads=2, vocab=len(tokenizer), dim_head=16, ff_mult=2))
+    model = new_flamingo(
+        size=TransformerConfig(dim=32, depth=2, heads=2, vocab=len(tokenizer), dim_head=16, ff_mult=2)
+    )
     model.media_token_id = tokenizer.media_id
     return model
 
 
 @pytest.mark.parametrize(
-    "topic", [*ABOUT_ONE, *ABOUT_SEVERAL, Examiner.name], ids=lambda topic: topic.__name__
+    "topic", [*ABOUT_ONE, *ABOUT_SEVERAL, QuestionSampler.name], ids=lambda topic: topic.__name__
 )
-def test_texts_have_a_mark_for_each_of_their_media(topic, examiner, tokenizer):
+def test_texts_have_a_mark_for_each_of_their_media(topic, question_sampler, tokenizer):
     rng = random.Random(1)
     for _ in range(20):
-        asked = topic(examiner, rng)
+        asked = topic(question_sampler, rng)
         assert {text.ids.count(tokenizer.media_id) for text in asked.texts} == {len(asked.places)}
 
 
-def test_a_noun_that_is_asked_for_is_shown(examiner, media, tokenizer):
+def test_a_noun_that_is_asked_for_is_shown(question_sampler, media, tokenizer):
     rng = random.Random(1)
     for _ in range(20):
-        asked = examiner.way(rng)
+        asked = question_sampler.way(rng)
         (moving,) = (media[place] for place in asked.places)
         assert f"does the {moving.names[0]} move" in tokenizer.decode(asked.texts[0].ids)
 
 
-def test_few_shot_naming_shows_other_pictures_of_what_was_taught(examiner, media, tokenizer):
+def test_few_shot_naming_shows_other_pictures_of_what_was_taught(question_sampler, media, tokenizer):
     rng = random.Random(2)
     for _ in range(20):
-        asked = examiner.few_shot_naming(rng)
+        asked = question_sampler.few_shot_naming(rng)
         (text,) = asked.texts
         words = [said.split(".")[0] for said in tokenizer.decode(text.ids).split(" this is a ")[1:]]
         nouns = [media[place].names[0] for place in asked.places]
@@ -70,9 +78,12 @@ def test_few_shot_naming_shows_other_pictures_of_what_was_taught(examiner, media
         assert not set(taught) & set(asked.places[len(named) :])
 
 
-def test_a_batch_has_what_is_learned_as_labels_and_each_medium_once(examiner, tokenizer):
+def test_a_batch_has_what_is_learned_as_labels_and_each_medium_once(question_sampler, tokenizer):
     rng = random.Random(3)
-    asked = [topic(examiner, rng) for topic in (Examiner.facts, Examiner.which_picture, Examiner.way)]
+    asked = [
+        topic(question_sampler, rng)
+        for topic in (QuestionSampler.facts, QuestionSampler.which_picture, QuestionSampler.way)
+    ]
     batch = questions_batch(asked, tokenizer)
     texts = [text for group in asked for text in group.texts]
     assert batch["media"].tolist() == [place for group in asked for place in group.places]
@@ -87,33 +98,38 @@ def test_a_batch_has_what_is_learned_as_labels_and_each_medium_once(examiner, to
     assert batch["media"][first] == asked[1].places[0]
 
 
-def test_the_loss_is_the_mean_over_questions_of_each_answers_mean(examiner, flamingo, tokenizer):
+def test_the_loss_is_the_mean_over_questions_of_each_answers_mean(question_sampler, flamingo, tokenizer):
     rng = random.Random(4)
-    asked = [topic(examiner, rng) for topic in (Examiner.names, Examiner.facts, Examiner.few_shot_naming)]
+    asked = [
+        topic(question_sampler, rng)
+        for topic in (QuestionSampler.names, QuestionSampler.facts, QuestionSampler.few_shot_naming)
+    ]
     batch = questions_batch(asked, tokenizer)
-    bank = Bank(examiner.media, *made_up_patches(examiner.media))
-    latents = flamingo.embed_patches(bank.seen(batch["media"]), batch["ids"][batch["firsts"]])
+    feature_cache = FeatureCache(question_sampler.media, *made_up_patches(question_sampler.media))
+    latents = flamingo.embed_patches(feature_cache.seen(batch["media"]), batch["ids"][batch["firsts"]])
     logits = flamingo.logits(batch["ids"], latents[batch["shown"]])
     expected = [
         F.cross_entropy(row[labels != IGNORED], labels[labels != IGNORED])
         for row, labels in zip(logits, batch["labels"], strict=True)
     ]
-    assert_close(answer_loss(flamingo, bank, batch), torch.stack(expected).mean())
+    assert_close(answer_loss(flamingo, feature_cache, batch), torch.stack(expected).mean())
 
 
-def test_an_answer_is_right_when_all_of_its_ids_are(examiner, flamingo, tokenizer):
+def test_an_answer_is_right_when_all_of_its_ids_are(question_sampler, flamingo, tokenizer):
     rng = random.Random(5)
-    batch = questions_batch([examiner.names(rng) for _ in range(6)], tokenizer)
-    bank = Bank(examiner.media, *made_up_patches(examiner.media))
-    assert all_right(flamingo, bank, batch) == 0
-    logits, _, questions = answers(flamingo, bank, batch)
+    batch = questions_batch([question_sampler.names(rng) for _ in range(6)], tokenizer)
+    feature_cache = FeatureCache(question_sampler.media, *made_up_patches(question_sampler.media))
+    assert exact_match(flamingo, feature_cache, batch) == 0
+    logits, _, questions = answers(flamingo, feature_cache, batch)
     labels = batch["labels"].clone()
     labels[labels != IGNORED] = logits.argmax(dim=-1)
-    assert all_right(flamingo, bank, batch | {"labels": labels}) == 1
+    assert exact_match(flamingo, feature_cache, batch | {"labels": labels}) == 1
     last_of_first = (questions == 0).sum() - 1
     at = (labels[0] != IGNORED).nonzero()[last_of_first]
     labels[0, at] = (labels[0, at] + 1) % len(tokenizer)
-    assert all_right(flamingo, bank, batch | {"labels": labels}) == pytest.approx(1 - 1 / len(labels))
+    assert exact_match(flamingo, feature_cache, batch | {"labels": labels}) == pytest.approx(
+        1 - 1 / len(labels)
+    )
 
 
 def made_up_patches(media) -> tuple[torch.Tensor, torch.Tensor]:

@@ -4,19 +4,19 @@ import pytest
 import torch
 
 from palm_demo.checkpoints import load_adapter, load_palm, save_palm
-from palm_demo.checkpoints.bundled import PaLMBlueprint
-from palm_demo.models.transformer import Size
+from palm_demo.checkpoints.bundled import PaLMConfig
+from palm_demo.models.transformer import TransformerConfig
 from palm_demo.training.loop import Intervals
-from palm_demo.training.paths import Workplace
+from palm_demo.training.paths import RunPaths
 from palm_demo.training.scope import ScopeRecipe, train_scope
 
 RHYME = "the little cat and the old dog went to the house in the wood, and "
 
 
 @pytest.fixture
-def place(new_palm, tokenizer, assets, tmp_path) -> Workplace:
+def place(new_palm, tokenizer, assets, tmp_path) -> RunPaths:
     """A tiny PaLM, two books of an author, and one of them never read (Gutenberg's 946)."""
-    made = PaLMBlueprint(Size(32, 2, 2, len(tokenizer), dim_head=16), "rlhf", context=32)
+    made = PaLMConfig(TransformerConfig(32, 2, 2, len(tokenizer), dim_head=16), "rlhf", context=32)
     save_palm(tmp_path / "assets/weights/palm.safetensors", new_palm(size=made.size), made)
     (tmp_path / "assets/tokenizer.json").symlink_to(assets / "tokenizer.json")
     corpus = tmp_path / "corpus"
@@ -25,7 +25,7 @@ def place(new_palm, tokenizer, assets, tmp_path) -> Workplace:
     (corpus / "index.csv").write_text("\n".join(rows))
     for name in ("1", "946", "3"):
         (corpus / f"{name}.txt").write_text(RHYME * 100)
-    return Workplace(tmp_path / "assets", tmp_path / "run", Intervals(), corpus)
+    return RunPaths(tmp_path / "assets", tmp_path / "run", Intervals(), corpus)
 
 
 def test_a_scope_is_taught_and_written(place):

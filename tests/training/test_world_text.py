@@ -7,9 +7,9 @@ import torch
 
 from palm_demo import world
 from palm_demo.models.palm import IGNORED
-from palm_demo.models.transformer import Size
+from palm_demo.models.transformer import TransformerConfig
 from palm_demo.training.objectives import Meanings, meaning
-from palm_demo.training.palm import all_right, told, world_batch
+from palm_demo.training.palm import exact_match, told, world_batch
 from palm_demo.training.world_text import naming_reading, question_reading, shown_again, world_window
 
 
@@ -75,7 +75,10 @@ def test_what_is_not_to_be_learned_is_ignored(tokenizer, new_palm):
 
 
 def test_a_meaning_is_heard_by_its_text_and_by_what_sees_that(new_palm):
-    palm, meanings = new_palm(size=Size(dim=32, depth=4, heads=2, vocab=48, dim_head=16)), Meanings(32).eval()
+    palm, meanings = (
+        new_palm(size=TransformerConfig(dim=32, depth=4, heads=2, vocab=48, dim_head=16)),
+        Meanings(32).eval(),
+    )
     batch = {
         "world_ids": torch.randint(4, 48, (2, 6)),
         "words": torch.tensor([[7, 9, -1]]),
@@ -97,4 +100,4 @@ def test_meanings_do_not_depend_on_the_order_of_words_or_what_fills_them_up():
 def test_a_row_is_right_when_each_learned_token_is_the_likeliest():
     labels = torch.tensor([[IGNORED, 1, 2], [0, 1, IGNORED]])
     logits = torch.nn.functional.one_hot(torch.tensor([[0, 1, 2], [0, 0, 0]]), 3).float()
-    assert all_right(logits, labels) == 0.5
+    assert exact_match(logits, labels) == 0.5

@@ -137,16 +137,24 @@ def uploads(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("order", "caption", "question"),
     [
-        (world.Order("cat", color="red"), "a cat on a red background", "What color is the background?"),
+        (world.SceneSpec("cat", color="red"), "a cat on a red background", "What color is the background?"),
         (
-            world.Order("cat", count=3, color="red"),
+            world.SceneSpec("cat", count=3, color="red"),
             "three cats on a red background",
             "How many cats are there?",
         ),
-        (world.Order("cat", way="up", color="red"), "a cat that moves up on", "Which way does the cat move?"),
-        (world.Order("cat", way="grows", color="red"), "a cat that grows", "Does the cat grow or shrink?"),
         (
-            world.Order("cat", other="bone", relation="below"),
+            world.SceneSpec("cat", way="up", color="red"),
+            "a cat that moves up on",
+            "Which way does the cat move?",
+        ),
+        (
+            world.SceneSpec("cat", way="grows", color="red"),
+            "a cat that grows",
+            "Does the cat grow or shrink?",
+        ),
+        (
+            world.SceneSpec("cat", other="bone", relation="below"),
             "a cat below a bone",
             "What is (above|below) the ",
         ),
@@ -161,7 +169,7 @@ def test_a_made_scene_is_a_file_with_a_caption_and_a_question(uploads, order, ca
 
 def test_a_scene_that_cannot_be_made_is_the_visitors_to_mend(uploads):
     with pytest.raises(PromptError, match="choose one of them"):
-        make(world.Order("cat", count=2, way="up"), Random(1))
+        make(world.SceneSpec("cat", count=2, way="up"), Random(1))
     assert not any(uploads.iterdir())
 
 

@@ -20,12 +20,12 @@ DONE = 120_000
 def taught_at_once(session, monkeypatch):
     """Teachings of two steps that compute nothing."""
 
-    def teach(text, *, stopped, **settings):
+    def finetune(text, *, cancelled, **settings):
         adapters = [session.palm.new_adapter(2) for _ in range(2)]
         yield Progress(0, 0.0, None, 2.0, 2.0, 2.0, adapters[0])
         yield Progress(1, 1.0, 4.0, 1.9, 2.0, 1.9, adapters[1])
 
-    monkeypatch.setattr(session, "teach", teach)
+    monkeypatch.setattr(session, "finetune", finetune)
 
 
 def press(page: Page, name: str) -> None:

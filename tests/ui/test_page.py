@@ -258,14 +258,14 @@ def test_stream_ends_when_its_visitor_leaves(visit, held):
 def one_row(session, monkeypatch):
     """PaLM with one row and one place in line, whose steps wait for the event."""
     batch, go_on = session.systems.palm.writer.batch, threading.Event()
-    real = batch.extend
+    real = batch.decode_step
 
-    def extend(ids, cache):
+    def decode_step(ids, cache):
         assert go_on.wait(60), "nobody let the batch go on"
         return real(ids, cache)
 
     monkeypatch.setattr(batch, "limits", BatchLimits(rows=1, waiting=1))
-    monkeypatch.setattr(batch, "extend", extend)
+    monkeypatch.setattr(batch, "decode_step", decode_step)
     yield go_on
     go_on.set()
     with batch._changed:

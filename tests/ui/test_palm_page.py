@@ -40,12 +40,12 @@ def options_of(page: Page, label: str) -> list[str]:
 @pytest.fixture
 def quick(session, monkeypatch):
     """Teachings of four steps, judged at each, as the library does them."""
-    real = session.teach
+    real = session.finetune
 
-    def teach(text, *, stopped, **settings):
-        return real(text, stopped=stopped, **settings | {"steps": 4, "judge_steps": 1, "seconds": 600.0})
+    def finetune(text, *, cancelled, **settings):
+        return real(text, cancelled=cancelled, **settings | {"steps": 4, "judge_steps": 1, "seconds": 600.0})
 
-    monkeypatch.setattr(session, "teach", teach)
+    monkeypatch.setattr(session, "finetune", finetune)
 
 
 def fill(page: Page, label: str, text: str) -> None:
@@ -57,7 +57,7 @@ def fill(page: Page, label: str, text: str) -> None:
     expect(box).to_have_value(text)
 
 
-def teach(page: Page, name: str) -> None:
+def finetune(page: Page, name: str) -> None:
     open_tab(page, "Teach a scope")
     fill(page, "Text to learn from", LESSON)
     fill(page, "Name of the scope", name)
@@ -156,7 +156,7 @@ def test_an_example_says_who_wrote_it_in_one_click(visit, session):
 
 def test_a_taught_scope_writes_at_once_in_every_part(visit, session, quick, media):
     page = visit("PaLM")
-    teach(page, "letters")
+    finetune(page, "letters")
     expect(page.locator("#palm-teaching-curve canvas, #palm-teaching-curve svg").first).to_be_visible()
     press(page, "Write with it")
     expect(page.get_by_label("Scope", exact=True)).to_have_value("letters (yours)")
@@ -174,7 +174,7 @@ def test_a_taught_scope_writes_at_once_in_every_part(visit, session, quick, medi
 
 def test_a_scope_is_downloaded_removed_and_uploaded_again(visit, session, quick, tmp_path):
     page = visit("PaLM")
-    teach(page, "letters")
+    finetune(page, "letters")
     with page.expect_download() as download:
         page.locator("#palm-teaching-download").click()
     assert download.value.suggested_filename == "letters.safetensors"
@@ -197,7 +197,7 @@ def upload_scope(page: Page, path: Path) -> None:
 
 def test_a_removed_scope_is_no_longer_chosen_anywhere(visit, quick):
     page = visit("PaLM")
-    teach(page, "letters")
+    finetune(page, "letters")
     press(page, "Write with it")
     open_tab(page, "Teach a scope")
     press(page, "Remove")
@@ -208,8 +208,8 @@ def test_a_removed_scope_is_no_longer_chosen_anywhere(visit, quick):
 
 def test_two_visitors_see_nothing_of_each_others_scopes(visit, quick):
     me, you = visit("PaLM"), visit("PaLM")
-    teach(me, "letters")
-    teach(you, "verses")
+    finetune(me, "letters")
+    finetune(you, "verses")
     for page, own, foreign in ((me, "letters", "verses"), (you, "verses", "letters")):
         open_tab(page, "Write")
         options = options_of(page, "Scope")
@@ -229,7 +229,7 @@ def test_a_scope_goes_with_its_visitor(visit, quick, session):
         left(scope)
         gone.set()
 
-    teach(page, "letters")
+    finetune(page, "letters")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(user_adapters, "_delete", noted)
         page.close()
@@ -241,15 +241,15 @@ def unhurried(session, monkeypatch):
     """A teaching that goes on until it is stopped, better with each step."""
     ended = threading.Event()
 
-    def teach(text, *, stopped, **settings):
+    def finetune(text, *, cancelled, **settings):
         adapters = [session.palm.new_adapter(2) for _ in range(3)]
         yield Progress(0, 0.0, None, 2.0, 2.0, 2.0, adapters[0])
         yield Progress(1, 1.0, 4.0, 1.9, 2.0, 1.9, adapters[1])
-        assert stopped.wait(60), "nobody stopped the teaching"
+        assert cancelled.wait(60), "nobody stopped the teaching"
         ended.set()
         yield Progress(2, 2.0, 4.0, 1.8, 2.0, 1.8, adapters[2])
 
-    monkeypatch.setattr(session, "teach", teach)
+    monkeypatch.setattr(session, "finetune", finetune)
     return ended
 
 
@@ -312,7 +312,7 @@ def test_bad_lessons_are_explained_and_nothing_is_lost(visit, quick):
     expect(page.get_by_label("Text to learn from")).to_have_value("too short")
     press(page, "Remove")
     expect_warning(page, "no scope of yours yet")
-    teach(page, "letters")
+    finetune(page, "letters")
     press(page, "Teach")
     expect_warning(page, "already have a scope 'letters'")
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from palm_demo.checkpoints import load_adapter, save_adapter
-from palm_demo.errors import BusyError, CheckpointError, PromptError, ScopeError, TeachingError
+from palm_demo.errors import BusyError, CheckpointError, FinetuningError, PromptError, ScopeError
 from palm_demo.inference.scoring import TokenProbability
 from palm_demo.settings import load_settings
 
@@ -22,16 +22,16 @@ def clock():
 def own(new_palm, clock, tmp_path, monkeypatch):
     """A store of visitors' scopes on a tiny PaLM with one scope for everybody."""
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    from palm_demo.ui.palm.user_adapters import OwnScopes
+    from palm_demo.ui.palm.user_adapters import UserAdapters
 
     palm = new_palm()
     palm.add_scope("doyle", 2)
     session = SimpleNamespace(
         palm=palm, scopes=["doyle"], save_adapter=lambda adapter, path: save_adapter(path, palm, adapter)
     )
-    limits = replace(load_settings().limits, own_scopes=2, own_scopes_of_all=3, own_scope_minutes=1)
+    limits = replace(load_settings().limits, user_adapters=2, own_scopes_of_all=3, own_scope_minutes=1)
     limits = replace(limits, own_scopes_of_address=2)
-    return OwnScopes(session, limits, clock=lambda: clock[0])
+    return UserAdapters(session, limits, clock=lambda: clock[0])
 
 
 def adapter_of(own, rank: int = 2):
@@ -211,21 +211,21 @@ def test_every_token_can_be_seen(text, among, alone):
 
 
 def test_lessons_are_checked(tmp_path):
-    from palm_demo.ui.palm.finetune import check_lesson, read_lesson, teaching_settings
+    from palm_demo.ui.palm.finetune import check_lesson, finetuning_config, read_lesson
 
     limits = replace(load_settings().limits, lesson_bytes=10, teaching_seconds=60, teaching_rank=8)
     assert check_lesson("ten bytes!", limits) == "ten bytes!"
-    with pytest.raises(TeachingError, match="has 12 bytes and at most 10"):
+    with pytest.raises(FinetuningError, match="has 12 bytes and at most 10"):
         check_lesson("é" * 6, limits)
     (tmp_path / "long.txt").write_text("x" * 11)
-    with pytest.raises(TeachingError, match=r"long.txt has 11 bytes and at most 10"):
+    with pytest.raises(FinetuningError, match=r"long.txt has 11 bytes and at most 10"):
         read_lesson(tmp_path / "long.txt", limits)
     (tmp_path / "odd.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(TeachingError, match=r"odd.txt is no text in UTF-8; save it"):
+    with pytest.raises(FinetuningError, match=r"odd.txt is no text in UTF-8; save it"):
         read_lesson(tmp_path / "odd.txt", limits)
     for settings, said in (((61, 4, 0.003, 0), "seconds is 61"), ((60, 9, 0.003, 0), "rank is 9")):
-        with pytest.raises(TeachingError, match=said):
-            teaching_settings(limits, *settings)
+        with pytest.raises(FinetuningError, match=said):
+            finetuning_config(limits, *settings)
 
 
 # two at once

@@ -37,12 +37,12 @@ def test_a_bar_is_shown_until_the_page_takes_its_place_with_a_banner_where_that_
     monkeypatch.setattr(loading, "_bundled", lambda limits: session.systems)
     going, asked = threading.Event(), threading.Event()
 
-    def stops(files, tell, converted):
-        tell(Step("Downloading them/palm, of 2.0 GB in all", 0.37))
+    def stops(files, on_progress, converted):
+        on_progress(Step("Downloading them/palm, of 2.0 GB in all", 0.37))
         asked.set()
         going.wait()
         filled_hub.models["them/palm"] = {}
-        return real(files, tell, converted)
+        return real(files, on_progress, converted)
 
     real = loading.download
     monkeypatch.setattr(loading, "download", stops)

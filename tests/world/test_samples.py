@@ -32,7 +32,7 @@ def test_they_are_files_that_are_written_once(tmp_path, samples):
 
 def test_models_know_what_they_show(session, samples):
     for name in ("cat", "cat-and-apple", "foxes"):
-        drawn = world.made_to_order(Random(name), DRAWN[name])
+        drawn = world.scene_of_spec(Random(name), DRAWN[name])
         assert world.is_exact(session.caption(samples / f"{name}.png"), drawn)
     way = session.answer("<media> question: which way does the car move? answer:", [samples / "car.mp4"])
     assert way == "to the left"
@@ -53,7 +53,7 @@ def test_the_command_line_writes_them(tmp_path, capsys):
 
 
 def test_what_the_verbs_return_can_be_read_in_a_console(session, samples):
-    *_, taught = session.teach((samples / TEXT).read_text(encoding="utf-8"), steps=1, judge_steps=1)
+    *_, taught = session.finetune((samples / TEXT).read_text(encoding="utf-8"), steps=1, judge_steps=1)
     (hit,) = session.search("a fox on a blue background", k=1)
     looked = session.looked_at("<media> question: is there a cat? answer:", [samples / "cat.png"], "yes")
     for shown in (taught, hit, looked):

@@ -6,13 +6,13 @@ from random import Random
 import pytest
 
 from palm_demo import world
-from palm_demo.world import MovingScene, Order, made_to_order, sample_order, spoken
+from palm_demo.world import MovingScene, SceneSpec, describe_spec, sample_spec, scene_of_spec
 
-CAT = Order("cat")
+CAT = SceneSpec("cat")
 
 
-def made(order: Order, seed: int = 0):
-    return made_to_order(Random(f"orders/{seed}"), order)
+def made(order: SceneSpec, seed: int = 0):
+    return scene_of_spec(Random(f"orders/{seed}"), order)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -28,8 +28,8 @@ def test_a_thing_stands_where_it_was_ordered(relation, seed):
         "below": cat.y > bone.y,
     }
     assert (cat.name, bone.name) == ("cat", "bone") and stands[relation]
-    assert spoken(order, scene) == f"a cat {world.RELATIONS[relation]} a bone on a blue background"
-    assert world.is_exact(spoken(order, scene), scene)
+    assert describe_spec(order, scene) == f"a cat {world.RELATIONS[relation]} a bone on a blue background"
+    assert world.is_exact(describe_spec(order, scene), scene)
 
 
 @pytest.mark.parametrize("count", range(1, world.MOST + 1))
@@ -37,7 +37,7 @@ def test_as_many_are_shown_as_were_ordered(count):
     scene = made(replace(CAT, count=count, style="noto", color="white"))
     assert scene.names == ("cat",) * count
     assert {thing.style for thing in scene.things} == {"noto"} and scene.background.color == "white"
-    assert world.is_exact(spoken(CAT, scene), scene)
+    assert world.is_exact(describe_spec(CAT, scene), scene)
 
 
 @pytest.mark.parametrize("way", world.WAYS)
@@ -45,17 +45,19 @@ def test_a_thing_moves_as_it_was_ordered(way):
     order = replace(CAT, way=way, color="red")
     moving = made(order)
     assert isinstance(moving, MovingScene) and (moving.way, moving.names) == (way, ("cat",))
-    assert way in spoken(order, moving) and spoken(order, moving).endswith("on a red background")
+    assert way in describe_spec(order, moving) and describe_spec(order, moving).endswith(
+        "on a red background"
+    )
 
 
 def test_orders_at_random_can_all_be_drawn_and_told():
     for seed in range(40):
-        order = sample_order(Random(seed))
+        order = sample_spec(Random(seed))
         drawn = made(order, seed)
         still = drawn.scene if isinstance(drawn, MovingScene) else drawn
         assert still.background.color == order.color
         assert set(still.names) == {order.name} | ({order.other} if order.other else set())
-        assert spoken(order, drawn).startswith(("a ", "an ", "two ", "three ", "four ", "five "))
+        assert describe_spec(order, drawn).startswith(("a ", "an ", "two ", "three ", "four ", "five "))
 
 
 @pytest.mark.parametrize(
@@ -84,4 +86,4 @@ def test_a_style_without_the_thing_names_those_that_have_it():
     with pytest.raises(
         ValueError, match=f"no drawing of '{name}'; choose any style, or {atlas.styles_of(name)[0]}"
     ):
-        made(Order(name, style=style))
+        made(SceneSpec(name, style=style))

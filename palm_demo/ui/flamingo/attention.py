@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from palm_demo.errors import PromptError
-from palm_demo.inference.attention_maps import LookedAt, Seen
+from palm_demo.inference.attention_maps import AttentionMaps, Seen
 from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.ui.flamingo.conversation import KEPT_SECONDS, Exchange, names
@@ -148,7 +148,7 @@ class LookingView:
         )
 
     def _show(
-        self, exchange: Exchange | None, looked: LookedAt | None, word: int, layer: int
+        self, exchange: Exchange | None, looked: AttentionMaps | None, word: int, layer: int
     ) -> tuple[str, str]:
         if exchange is None or looked is None:
             raise PromptError("there is no answer to look into any more; ask again")
@@ -184,7 +184,7 @@ def words(tokens: Sequence[str]) -> list[tuple[str, range]]:
     ]
 
 
-def _heats(looked: LookedAt, tokens: Iterable[int], layer: int | None = None) -> list[np.ndarray]:
+def _heats(looked: AttentionMaps, tokens: Iterable[int], layer: int | None = None) -> list[np.ndarray]:
     """Of each medium the mean map of some tokens, (frames, rows, columns)."""
     return [
         np.mean([looked.map(token, medium, layer) for token in tokens], axis=0)

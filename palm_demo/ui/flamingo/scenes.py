@@ -29,17 +29,17 @@ class Made(NamedTuple):
     question: str
 
 
-def make(order: world.Order, rng: Random) -> Made:
+def make(order: world.SceneSpec, rng: Random) -> Made:
     """Draws an order into a file of the page's upload folder, which is cleared as uploads are.
 
     Raises PromptError for what the world does not have or cannot show together.
     """
     try:
-        drawn = world.made_to_order(rng, order)
+        drawn = world.scene_of_spec(rng, order)
     except ValueError as error:
         raise PromptError(str(error)) from error
     path, _ = world.write_scene(new_folder() / order.name.replace(" ", "-"), drawn)
-    return Made(str(path), world.spoken(order, drawn), _question(order, drawn, rng))
+    return Made(str(path), world.describe_spec(order, drawn), _question(order, drawn, rng))
 
 
 def kept(made: Made | None) -> Made:
@@ -92,14 +92,14 @@ class SceneMaker:
             self.caption = gr.HTML(elem_id="scene-caption", elem_classes="hint")
             with gr.Row():
                 self.use = gr.Button("Use it in the question", size="sm")
-                self.teach = gr.Button("Add it to the examples", size="sm")
+                self.finetune = gr.Button("Add it to the examples", size="sm")
         outputs = [self.made, self.shown, self.picture, self.video, self.caption]
         busy = {"show_progress": "minimal", "concurrency_limit": 2, "api_visibility": "private"}
         draw.click(on_page(self._draw), self.controls, outputs, **busy)
         surprise.click(on_page(self._surprise), None, [*self.controls, *outputs], **busy)
 
     def _draw(self, name: str, count: int, other: str, place: str, way: str, color: str, style: str) -> tuple:
-        order = world.Order(
+        order = world.SceneSpec(
             name or "",
             int(count),
             None if other in (NOTHING, None) else other,
@@ -112,7 +112,7 @@ class SceneMaker:
 
     def _surprise(self) -> tuple:
         rng = Random()
-        order = world.sample_order(rng)
+        order = world.sample_spec(rng)
         place = next(words for words, relation in PLACES.items() if relation == order.relation)
         controls = (
             order.name,
@@ -142,7 +142,7 @@ def _shown(made: Made) -> tuple:
     )
 
 
-def _question(order: world.Order, drawn: world.Scene | world.MovingScene, rng: Random) -> str:
+def _question(order: world.SceneSpec, drawn: world.Scene | world.MovingScene, rng: Random) -> str:
     if isinstance(drawn, world.MovingScene):
         kind = "grows_or_shrinks" if drawn.way in world.CHANGES else "way"
     else:

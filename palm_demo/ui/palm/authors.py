@@ -10,7 +10,7 @@ from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.palm.complete import NO_SCOPES
-from palm_demo.ui.palm.user_adapters import BASE, OwnScopes
+from palm_demo.ui.palm.user_adapters import BASE, UserAdapters
 from palm_demo.ui.streaming import Stops, StreamingTab
 from palm_demo.ui.uploads import check_prompt
 
@@ -44,7 +44,7 @@ EXAMPLES = (
 COLORS = {"the best guess": "#0f766e", "the others": "#94a3b8"}
 
 
-def authors_tab(session: Session, limits: Limits, stops: Stops, own: OwnScopes) -> None:
+def authors_tab(session: Session, limits: Limits, stops: Stops, own: UserAdapters) -> None:
     """Builds the sub-tab inside the current Blocks."""
     text = gr.Textbox(
         label="A text by somebody",

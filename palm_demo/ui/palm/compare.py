@@ -9,14 +9,14 @@ from queue import SimpleQueue
 import gradio as gr
 
 from palm_demo.errors import ScopeError
-from palm_demo.inference.decoding import Waiting
+from palm_demo.inference.decoding import QueuePosition
 from palm_demo.session import CONTINUED, Session
 from palm_demo.settings import Limits
 from palm_demo.ui.components import sampling_controls, sampling_settings, shared_sampling
 from palm_demo.ui.deep_links import SettingsLinks
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.palm.complete import NO_SCOPES
-from palm_demo.ui.palm.user_adapters import BASE, OwnScopes
+from palm_demo.ui.palm.user_adapters import BASE, UserAdapters
 from palm_demo.ui.streaming import Stops, StreamingTab, in_line, line_shown
 from palm_demo.ui.uploads import check_prompt
 
@@ -67,7 +67,7 @@ PROMPT = "It was a dark and stormy night, and"
 
 
 def columns_tab(
-    session: Session, limits: Limits, stops: Stops, links: SettingsLinks, own: OwnScopes
+    session: Session, limits: Limits, stops: Stops, links: SettingsLinks, own: UserAdapters
 ) -> gr.Dropdown:
     """Builds the sub-tab inside the current Blocks; the picker of its scopes comes back."""
     prompt = gr.Textbox(PROMPT, label="One beginning for all", lines=2, max_lines=8, elem_id=f"{TAB}-prompt")
@@ -122,7 +122,7 @@ def columns_tab(
             for come in merged(streams, cancelled):
                 for place, delta in come:
                     written[place] += delta
-                waiting = [delta for _, delta in come if isinstance(delta, Waiting)]
+                waiting = [delta for _, delta in come if isinstance(delta, QueuePosition)]
                 yield [*written, in_line(waiting[-1] if waiting else "")]
 
     StreamingTab(TAB, stops, run, stop).wire(run.click, stream, [prompt, picked, *sampling], [*texts, line])

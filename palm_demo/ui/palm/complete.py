@@ -9,7 +9,7 @@ from palm_demo.settings import Limits
 from palm_demo.ui.components import sampling_controls, sampling_settings, shared_sampling
 from palm_demo.ui.deep_links import SettingsLinks
 from palm_demo.ui.messages import on_page
-from palm_demo.ui.palm.user_adapters import BASE, OwnScopes
+from palm_demo.ui.palm.user_adapters import BASE, UserAdapters
 from palm_demo.ui.streaming import Stops, StreamingTab, in_line, line_shown
 from palm_demo.ui.uploads import check_prompt
 
@@ -44,7 +44,7 @@ class Writing:
 
 
 def writing_tab(
-    session: Session, limits: Limits, stops: Stops, links: SettingsLinks, own: OwnScopes
+    session: Session, limits: Limits, stops: Stops, links: SettingsLinks, own: UserAdapters
 ) -> Writing:
     """Builds the sub-tab inside the current Blocks."""
     with gr.Row():

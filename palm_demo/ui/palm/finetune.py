@@ -5,7 +5,7 @@ from pathlib import Path
 import gradio as gr
 import pandas
 
-from palm_demo.errors import CheckpointError, ScopeError, TeachingError
+from palm_demo.errors import CheckpointError, FinetuningError, ScopeError
 from palm_demo.inference.lora_finetuning import FEWEST_TOKENS, Progress
 from palm_demo.installation import ASSETS
 from palm_demo.session import Session
@@ -13,12 +13,12 @@ from palm_demo.settings import Limits
 from palm_demo.ui.boundary.visitors import address_of, owner_of
 from palm_demo.ui.deep_links import SettingsLinks
 from palm_demo.ui.messages import on_page
-from palm_demo.ui.palm.user_adapters import BASE, OWN, OwnScopes
+from palm_demo.ui.palm.user_adapters import BASE, OWN, UserAdapters
 from palm_demo.ui.streaming import Stops, StreamingTab
 
 
-def teaching_controls(limits: Limits) -> list:
-    """An accordion; its components in the order of `teaching_settings`' arguments."""
+def finetuning_controls(limits: Limits) -> list:
+    """An accordion; its components in the order of `finetuning_config`' arguments."""
     with gr.Accordion("Teaching settings", open=False, elem_id="palm-teaching-settings"):
         with gr.Row():
             seconds = gr.Slider(
@@ -50,22 +50,22 @@ def teaching_controls(limits: Limits) -> list:
     return [seconds, rank, rate, seed]
 
 
-def teaching_settings(limits: Limits, seconds: float, rank: int, rate: float, seed: int | None) -> dict:
+def finetuning_config(limits: Limits, seconds: float, rank: int, rate: float, seed: int | None) -> dict:
     """The session's keyword arguments. Raises TeachingError beyond what this page allows."""
     for name, value, most in (
         ("seconds", seconds, limits.teaching_seconds),
         ("rank", rank, limits.teaching_rank),
     ):
         if value > most:
-            raise TeachingError(f"{name} is {value} and at most {most} are allowed here; ask for fewer")
+            raise FinetuningError(f"{name} is {value} and at most {most} are allowed here; ask for fewer")
     return {"seconds": seconds, "rank": int(rank), "learning_rate": rate, "seed": int(seed or 0)}
 
 
 def check_lesson(text: str, limits: Limits) -> str:
-    """The text to learn from, if it is not too long; whether it is too short is for `teach` to say."""
+    """The text to learn from, if it is not too long; whether it is too short is for `finetune` to say."""
     size_bytes = len(text.encode("utf-8", "replace")) if isinstance(text, str) else 0
     if size_bytes > limits.lesson_bytes:
-        raise TeachingError(
+        raise FinetuningError(
             f"the text has {size_bytes:,} bytes and at most {limits.lesson_bytes:,} can be taught here; "
             "give a part of it"
         )
@@ -75,14 +75,14 @@ def check_lesson(text: str, limits: Limits) -> str:
 def read_lesson(path: Path, limits: Limits) -> str:
     """The text of a file. Raises TeachingError where it is too long, or no text in UTF-8."""
     if (size_bytes := path.stat().st_size) > limits.lesson_bytes:
-        raise TeachingError(
+        raise FinetuningError(
             f"{path.name} has {size_bytes:,} bytes and at most {limits.lesson_bytes:,} can be taught here; "
             "give a part of it"
         )
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise TeachingError(
+        raise FinetuningError(
             f"{path.name} is no text in UTF-8; save it as UTF-8 and upload it again"
         ) from error
 
@@ -145,12 +145,12 @@ QUIET = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility":
 PROVERBS = ASSETS / "proverbs.txt"
 
 
-def teaching_tab(
+def finetune_tab(
     session: Session,
     limits: Limits,
     stops: Stops,
     links: SettingsLinks,
-    own: OwnScopes,
+    own: UserAdapters,
     pickers: list[gr.Dropdown],
     tabs: gr.Tabs,
     write: str,
@@ -186,7 +186,7 @@ def teaching_tab(
                 stop = gr.Button(
                     "Stop and keep the best", variant="stop", interactive=False, elem_id=f"{TAB}-stop"
                 )
-            settings = teaching_controls(limits)
+            settings = finetuning_controls(limits)
             links.button(dict(zip(("seconds", "rank", "rate", "seed"), settings, strict=True)))
         with gr.Column(scale=6, min_width=280):
             said = gr.Markdown(
@@ -231,14 +231,16 @@ def teaching_tab(
     def stream(request: gr.Request, text: str, name: str, *settings):
         visitor, text = request.session_hash, check_lesson(text, limits)
         to_keep = own.place(owner_of(request), name, address_of(request))
-        with stops.running(visitor, TAB) as stopped, to_keep as place:
+        with stops.running(visitor, TAB) as cancelled, to_keep as place:
             name = place.name
             curves, kept, unchanged = [], None, [gr.skip()] * (2 + len(pickers))
-            for progress in session.teach(text, stopped=stopped, **teaching_settings(limits, *settings)):
+            for progress in session.finetune(
+                text, cancelled=cancelled, **finetuning_config(limits, *settings)
+            ):
                 shown, drawn = unchanged, gr.skip()
                 better = kept is not None and progress.adapter is not kept
                 kept = progress.adapter  # at first one that changes nothing yet
-                if better and stops.wanted(visitor, TAB, stopped):
+                if better and stops.wanted(visitor, TAB, cancelled):
                     place.keep(kept)
                     shown = shelf(visitor, name)
                 if progress.bits_per_byte is not None:

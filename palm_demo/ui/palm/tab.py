@@ -12,9 +12,9 @@ from palm_demo.ui.deep_links import SettingsLinks
 from palm_demo.ui.palm.authors import authors_tab
 from palm_demo.ui.palm.compare import columns_tab
 from palm_demo.ui.palm.complete import writing_tab
-from palm_demo.ui.palm.finetune import teaching_tab
+from palm_demo.ui.palm.finetune import finetune_tab
 from palm_demo.ui.palm.tokens import tokens_tab
-from palm_demo.ui.palm.user_adapters import OwnScopes
+from palm_demo.ui.palm.user_adapters import UserAdapters
 from palm_demo.ui.streaming import Stops
 
 PAPER = Paper(
@@ -26,10 +26,10 @@ CODE = (ParallelBlock, LoRA, token_probabilities)
 WRITE = "palm-write"
 
 
-def palm_tab(session: Session, limits: Limits, stops: Stops, links: SettingsLinks) -> OwnScopes:
+def palm_tab(session: Session, limits: Limits, stops: Stops, links: SettingsLinks) -> UserAdapters:
     """Builds the tab inside the current Blocks; the visitors' scopes come back, to be forgotten when
     they leave."""
-    own = OwnScopes(session, limits)
+    own = UserAdapters(session, limits)
     with gr.Tabs(elem_id="palm-tabs") as tabs:
         with gr.Tab("Write", id=WRITE):
             writing = writing_tab(session, limits, stops, links, own)
@@ -40,5 +40,5 @@ def palm_tab(session: Session, limits: Limits, stops: Stops, links: SettingsLink
         with gr.Tab("Who wrote this?", id="palm-authors"):
             authors_tab(session, limits, stops, own)
         with gr.Tab("Teach a scope", id="palm-teaching"):
-            teaching_tab(session, limits, stops, links, own, [writing.scope, columns, tokens], tabs, WRITE)
+            finetune_tab(session, limits, stops, links, own, [writing.scope, columns, tokens], tabs, WRITE)
     return own

@@ -11,7 +11,7 @@ from palm_demo.settings import Limits
 from palm_demo.ui.deep_links import SettingsLinks
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.palm.complete import Writing
-from palm_demo.ui.palm.user_adapters import BASE, OwnScopes
+from palm_demo.ui.palm.user_adapters import BASE, UserAdapters
 from palm_demo.ui.uploads import check_prompt
 
 TAB = "palm-tokens"
@@ -28,7 +28,7 @@ VISIBLE = str.maketrans({" ": "␣", "\n": "↵", "\t": "⇥", "\r": "⇤"})
 
 
 def tokens_tab(
-    session: Session, limits: Limits, links: SettingsLinks, own: OwnScopes, writing: Writing, tabs: gr.Tabs
+    session: Session, limits: Limits, links: SettingsLinks, own: UserAdapters, writing: Writing, tabs: gr.Tabs
 ) -> gr.Dropdown:
     """Builds the sub-tab inside the current Blocks; the picker of its scope comes back."""
     tokens = gr.State([], time_to_live=3600)

@@ -21,7 +21,7 @@ OWN = "own/"
 
 
 @dataclass(frozen=True)
-class OwnScope:
+class UserAdapter:
     """file: what its owner can download. kept_at: seconds on the store's clock."""
 
     adapter: Adapter
@@ -29,7 +29,7 @@ class OwnScope:
     kept_at: float
 
 
-class OwnScopes:
+class UserAdapters:
     """Visitor (session hash) -> name -> scope. Capped by visitor, by address, in all, and by age.
 
     What is being taught or uploaded has its place from the beginning: caps are checked and taken in one step.
@@ -37,7 +37,7 @@ class OwnScopes:
 
     def __init__(self, session: Session, limits: Limits, clock: Callable[[], float] = time.monotonic):
         self.session, self.limits, self.clock = session, limits, clock
-        self._kept: dict[str, dict[str, OwnScope]] = {}
+        self._kept: dict[str, dict[str, UserAdapter]] = {}
         self._reserved: dict[str, set[str]] = {}
         self._addresses: dict[str, str] = {}
         self._lock = threading.RLock()
@@ -64,7 +64,7 @@ class OwnScopes:
             )
         return choice
 
-    def find(self, visitor: str, name: str) -> OwnScope:
+    def find(self, visitor: str, name: str) -> UserAdapter:
         with self._lock:
             self._forget_the_old()
             try:
@@ -94,7 +94,7 @@ class OwnScopes:
             own = {*self._kept.get(visitor, ()), *self._reserved.get(visitor, ())}
             if name in own:
                 raise ScopeError(f"you already have a scope {name!r}; remove it first or choose a new name")
-            if len(own) >= self.limits.own_scopes:
+            if len(own) >= self.limits.user_adapters:
                 raise ScopeError(
                     f"you have {len(own)} scopes and {self.limits.own_scopes} fit; remove one first"
                 )
@@ -140,7 +140,7 @@ class OwnScopes:
     def _keep(self, visitor: str, name: str, adapter: Adapter, check: Callable[[], None]) -> None:
         """check: is called, and may raise, in one step with what follows."""
         file = upload_folder() / secrets.token_hex(16) / f"{name}.safetensors"
-        kept = OwnScope(adapter, file, self.clock())
+        kept = UserAdapter(adapter, file, self.clock())
         try:
             self.session.save_adapter(adapter, file)
             with self._lock:
@@ -191,7 +191,7 @@ class OwnScopes:
 class Place:
     """Where one visitor's scope goes when it is made."""
 
-    scopes: OwnScopes
+    scopes: UserAdapters
     visitor: str
     name: str
     reserved: set[str]
@@ -207,5 +207,5 @@ class Place:
             )
 
 
-def _delete(scope: OwnScope) -> None:
+def _delete(scope: UserAdapter) -> None:
     shutil.rmtree(scope.file.parent, ignore_errors=True)

@@ -100,7 +100,7 @@ def test_cached_logits_are_those_of_flamingo_pytorch(immediate, flamingos, text)
     logits, cache = ours.prefill(ids[:, :8], [8], 13, latents)
     assert_close(logits, wanted[:, 7], **equal)
     for n in range(8, 13):
-        assert_close(ours.extend(ids[:, n], cache), wanted[:, n], **equal)
+        assert_close(ours.decode_step(ids[:, n], cache), wanted[:, n], **equal)
 
 
 @torch.no_grad()

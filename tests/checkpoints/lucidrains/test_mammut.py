@@ -92,4 +92,4 @@ def test_cached_logits_are_those_of_mammut_pytorch(mammuts, pairs):
     logits, cache = ours.prefill(ids[:, :4], [4] * 3, 11, ours.encode_images(images).memory)
     assert_close(logits, wanted[:, 3], **equal)
     for n in range(4, 11):
-        assert_close(ours.extend(ids[:, n], cache), wanted[:, n], **equal)
+        assert_close(ours.decode_step(ids[:, n], cache), wanted[:, n], **equal)

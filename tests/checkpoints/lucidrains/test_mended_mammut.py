@@ -85,10 +85,10 @@ def test_the_temperature_starts_as_clips_and_is_bounded(mammuts, new_mammut):
 
 
 def test_an_unstirred_model_starts_at_clips_temperature(new_tower):
-    from palm_demo.checkpoints.bundled import MaMMUTBlueprint
-    from palm_demo.models.transformer import Size
+    from palm_demo.checkpoints.bundled import MaMMUTConfig
+    from palm_demo.models.transformer import TransformerConfig
 
-    built = MaMMUTBlueprint(Size(32, 1, 2, 48, 16), "multimodal", (0,), 20).build(new_tower())
+    built = MaMMUTConfig(TransformerConfig(32, 1, 2, 48, 16), "multimodal", (0,), 20).build(new_tower())
     assert built.scale.item() == pytest.approx(1 / 0.07)
 
 

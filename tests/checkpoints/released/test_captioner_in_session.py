@@ -10,8 +10,8 @@ from palm_demo.inference.settings import BatchLimits
 from palm_demo.media import MediaLimits
 from palm_demo.models.clip_captioners import new_coca
 from palm_demo.models.tokenizers import ClipTokenizer
-from palm_demo.models.transformer import Size
-from palm_demo.models.vision import ViTSize
+from palm_demo.models.transformer import TransformerConfig
+from palm_demo.models.vision import ViTConfig
 from palm_demo.session.mammut import MammutVerbs
 from palm_demo.session.systems import System, Systems
 
@@ -45,7 +45,7 @@ def plain_caption(plain: Plain, pixels: torch.Tensor, count: int) -> str:
     ids = [WORDS.bos_id]
     while len(ids) <= count:
         logits = plain.logits(ids, pixels)[-1]
-        logits[WORDS.never_sampled()] = -torch.inf
+        logits[WORDS.suppress_ids()] = -torch.inf
         if (best := int(logits.argmax())) == WORDS.eos_id:
             break
         ids.append(best)
@@ -82,8 +82,8 @@ def test_texts_are_compared_with_their_marks_and_in_lower_case(session, weights,
 
 
 def test_cocas_captions_have_five_tokens_with_their_mark_and_openmammuts_may_be_empty(picture):
-    vit = ViTSize(image_size=8, patch_size=4, dim=32, depth=1, heads=4, ff_mult=4, dim_latents=24)
-    text = Size(dim=24, depth=1, heads=2, vocab=len(WORDS), dim_head=12)
+    vit = ViTConfig(image_size=8, patch_size=4, dim=32, depth=1, heads=4, ff_mult=4, dim_latents=24)
+    text = TransformerConfig(dim=24, depth=1, heads=2, vocab=len(WORDS), dim_head=12)
     coca = new_coca(vit, 5, 3, text, context=20, decoder_depth=1).state_dict()
     wants_to_end = torch.zeros(24, len(WORDS))
     wants_to_end[:, WORDS.eos_id] = 1

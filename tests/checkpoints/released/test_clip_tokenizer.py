@@ -65,4 +65,4 @@ def test_a_special_tokens_name_typed_in_a_text_is_text(name, words):
 
 
 def test_padding_and_the_beginning_never_come_out_of_a_model(words):
-    assert set(words.never_sampled()) == {0, words.bos_id}
+    assert set(words.suppress_ids()) == {0, words.bos_id}

@@ -9,15 +9,15 @@ from palm_demo.checkpoints import from_reference
 from palm_demo.errors import CheckpointError
 from palm_demo.inference.decoding import stream_ids
 from palm_demo.inference.sampling import Sampler
-from palm_demo.inference.settings import Sampling
+from palm_demo.inference.settings import SamplingParams
 from palm_demo.models.clip_captioners import new_coca
-from palm_demo.models.transformer import Size
-from palm_demo.models.vision import ViTSize
+from palm_demo.models.transformer import TransformerConfig
+from palm_demo.models.vision import ViTConfig
 
 from .captioners import check_cached_logits_match_full_forward_in_a_ragged_batch, equal
 
-VIT = ViTSize(image_size=8, patch_size=4, dim=32, depth=2, heads=4, ff_mult=4, dim_latents=24)
-TEXT = Size(dim=24, depth=2, heads=2, vocab=64, dim_head=12)
+VIT = ViTConfig(image_size=8, patch_size=4, dim=32, depth=2, heads=4, ff_mult=4, dim_latents=24)
+TEXT = TransformerConfig(dim=24, depth=2, heads=2, vocab=64, dim_head=12)
 HEADS = {"heads": 4, "text_heads": 2, "pool_heads": 3}
 START, END = 62, 63
 
@@ -67,8 +67,8 @@ def test_greedy_captions_are_open_clips_forward_in_a_loop(ours, theirs, pixels):
     prefill = lambda ids, lengths, capacity: ours.prefill(  # noqa: E731
         ids, lengths, capacity, ours.encode_images(pixels).memory
     )
-    samplers = [Sampler(Sampling(), banned=()) for _ in pixels]
-    steps = stream_ids(prefill, ours.extend, [[START]] * 2, samplers, 8, eos_id=-1, device=pixels.device)
+    samplers = [Sampler(SamplingParams(), banned=()) for _ in pixels]
+    steps = stream_ids(prefill, ours.decode_step, [[START]] * 2, samplers, 8, eos_id=-1, device=pixels.device)
     said = torch.tensor(list(steps)).T
     ids = torch.full((2, 1), START)
     for _ in range(8):
@@ -112,5 +112,5 @@ def test_the_shapes_of_open_clips_own_configuration_are_read():
     ours = from_reference("coca", theirs.state_dict(), heads=16, text_heads=12, pool_heads=8)
     shapes = {name.removeprefix("tower."): t.shape for name, t in ours.state_dict().items()}
     assert shapes == {name: t.shape for name, t in theirs.state_dict().items()}
-    assert (ours.tower.image_size, ours.context, ours.size.depth) == (224, 76, 24)
-    assert ours.size.vocab == 49408
+    assert (ours.tower.image_size, ours.context, ours.config.depth) == (224, 76, 24)
+    assert ours.config.vocab == 49408

@@ -11,7 +11,7 @@ from palm_demo.checkpoints import from_reference
 from palm_demo.errors import CheckpointError, PromptError
 from palm_demo.inference.decoding import stream_ids
 from palm_demo.inference.sampling import Sampler
-from palm_demo.inference.settings import Sampling
+from palm_demo.inference.settings import SamplingParams
 
 from .plain_openflamingo import (
     BRIDGES,
@@ -123,7 +123,7 @@ def test_rows_of_unequal_length_decode_as_each_does_whole_and_alone(ours):
     ids, lengths = padded(PROMPTS), [len(prompt) for prompt in PROMPTS]
     together = ours.embed_patches([medium for some in media for medium in some], ids)
     first, cache = ours.prefill(ids, lengths, max(lengths) + 4, together)
-    steps = torch.stack([first, *(ours.extend(following[:, n], cache) for n in range(4))], dim=1)
+    steps = torch.stack([first, *(ours.decode_step(following[:, n], cache) for n in range(4))], dim=1)
     for row, prompt in enumerate(PROMPTS):
         alone = logits(ours, [*prompt, *following[row].tolist()], media[row])
         assert_close(steps[row], alone[len(prompt) - 1 :], **of_the_whole)
@@ -149,7 +149,7 @@ def test_rows_that_come_and_go_decode_as_each_does_whole_and_alone(ours):
             cache.put(row)
             live.append(joins)
             fed[joins] = 0
-        step = ours.extend(torch.stack([following[row, fed[row]] for row in live]), cache)
+        step = ours.decode_step(torch.stack([following[row, fed[row]] for row in live]), cache)
         for row, given in zip(live, step, strict=True):
             assert_close(given, wanted[row][fed[row]], **of_the_whole)
             fed[row] += 1
@@ -161,9 +161,9 @@ def test_our_decode_loop_says_what_an_argmax_loop_over_the_layout_says(ours, pla
     looked = ours.embed_patches([medium for some in media for medium in some], padded(PROMPTS))
     steps = stream_ids(
         partial(ours.prefill, latents=looked),
-        ours.extend,
+        ours.decode_step,
         PROMPTS,
-        [Sampler(Sampling(), [MEDIA]) for _ in PROMPTS],
+        [Sampler(SamplingParams(), [MEDIA]) for _ in PROMPTS],
         5,
         -1,
         torch.device("cpu"),
@@ -314,8 +314,8 @@ def test_the_model_comes_in_the_dtype_asked_for_and_learns_only_between_text_and
         ours(torch.tensor([PROMPTS[2]]), embeds=torch.randn(1, 1, 4, DIM_MEDIA).bfloat16())
     ).all()
     learning = {name.split(".")[0] for name, weight in ours.named_parameters() if weight.requires_grad}
-    assert learning == {"encoder", "bridges", "media_embedding"}
-    assert tuple(map(int, ours.bridges)) == BRIDGES
+    assert learning == {"encoder", "cross_attention", "media_embedding"}
+    assert tuple(map(int, ours.cross_attention)) == BRIDGES
 
 
 # the released shapes
@@ -377,9 +377,9 @@ def released_on_meta(kind: str, dim: int, rows: int, every: int, **others):
         big.hidden_size, big.num_attention_heads, big.num_hidden_layers = dim, 32, 32
         big.intermediate_size, big.rope_parameters["partial_rotary_factor"] = 4 * dim, 1.0
     shapes = released(kind, dim, rows, every)
-    outlines = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    meta_tensors = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
     arguments = {"media_token_id": rows - 2, "every": every} | others
-    return from_reference("openflamingo", outlines, lm_config=big, **arguments)
+    return from_reference("openflamingo", meta_tensors, lm_config=big, **arguments)
 
 
 @pytest.mark.parametrize(
@@ -390,8 +390,10 @@ def released_on_meta(kind: str, dim: int, rows: int, every: int, **others):
 @pytest.mark.slow
 def test_the_released_shapes_fit_and_give_logits_of_the_right_shape(kind, dim, rows, every, billions):
     ours = released_on_meta(kind, dim, rows, every)
-    assert [int(layer) for layer in ours.bridges] == list(range(every - 1, 32, every))
-    assert ours.size.dim_head == dim // 32 and ours.bridges[str(every - 1)].attention.scale == 64**-0.5
+    assert [int(layer) for layer in ours.cross_attention] == list(range(every - 1, 32, every))
+    assert (
+        ours.config.dim_head == dim // 32 and ours.cross_attention[str(every - 1)].attention.scale == 64**-0.5
+    )
     weights = sum(weight.numel() for weight in ours.parameters())
     assert weights / 1e9 == pytest.approx(billions, abs=0.01)
     ids, pictures = torch.empty(2, 12, dtype=torch.long, device="meta"), (2, 3, 256, 1024)

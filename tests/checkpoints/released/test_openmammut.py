@@ -9,7 +9,7 @@ from palm_demo.errors import CapacityError, CheckpointError, PromptError
 from palm_demo.inference.beam_search import beam_search
 from palm_demo.inference.decoding import stream_ids
 from palm_demo.inference.sampling import Sampler
-from palm_demo.inference.settings import Sampling
+from palm_demo.inference.settings import SamplingParams
 from palm_demo.media import to_rgb
 
 from .captioners import check_cached_logits_match_full_forward_in_a_ragged_batch, equal
@@ -97,10 +97,10 @@ def test_rows_that_join_and_leave_a_batch_keep_their_text(ours, pixels):
     batch = ours.new_cache(4, 12)
     for cache in alone:
         batch.put(cache)
-    both = ours.extend(torch.tensor([5, 6]), batch)
+    both = ours.decode_step(torch.tensor([5, 6]), batch)
     assert_close(both[0], ours.logits(torch.tensor([[START, 7, 3, 5]]), memory[:1])[0, -1], **equal)
     batch.drop(0)
-    (left,) = ours.extend(torch.tensor([8]), batch)
+    (left,) = ours.decode_step(torch.tensor([8]), batch)
     assert_close(left, ours.logits(torch.tensor([[START, 9, 4, 6, 8]]), memory[1:])[0, -1], **equal)
 
 
@@ -109,9 +109,9 @@ def test_greedy_captions_are_the_plain_forwards(ours, plain, pixels):
     prefill = lambda ids, lengths, capacity: ours.prefill(  # noqa: E731
         ids, lengths, capacity, ours.encode_images(pixels).memory
     )
-    samplers = [Sampler(Sampling(), banned=()) for _ in pixels]
+    samplers = [Sampler(SamplingParams(), banned=()) for _ in pixels]
     steps = list(
-        stream_ids(prefill, ours.extend, [[START]] * 2, samplers, 9, eos_id=-1, device=pixels.device)
+        stream_ids(prefill, ours.decode_step, [[START]] * 2, samplers, 9, eos_id=-1, device=pixels.device)
     )
     for row, picture in enumerate(pixels):
         assert [step[row] for step in steps] == plain.greedy(picture, 9)
@@ -121,7 +121,7 @@ def test_greedy_captions_are_the_plain_forwards(ours, plain, pixels):
 def test_beams_are_scored_as_the_plain_forward_scores_them(ours, plain, pixels):
     memory = ours.encode_images(pixels[:1]).memory
     prefill = lambda ids, lengths, capacity: ours.prefill(ids, lengths, capacity, memory)  # noqa: E731
-    found = beam_search(prefill, ours.extend, [START], 4, 4, END, [0, START], pixels.device)
+    found = beam_search(prefill, ours.decode_step, [START], 4, 4, END, [0, START], pixels.device)
     assert len(found) == 4
     for ids, score in found:
         logits = plain.logits([START, *ids], pixels[0])
@@ -136,7 +136,7 @@ def test_a_caption_beyond_the_context_is_refused(ours, pixels):
     memory = ours.encode_images(pixels).memory
     _, cache = ours.prefill(torch.ones(2, 12, dtype=torch.long), [12, 12], 40, memory)
     with pytest.raises(CapacityError, match="13 tokens but its cache was made for 12"):
-        ours.extend(torch.tensor([1, 1]), cache)
+        ours.decode_step(torch.tensor([1, 1]), cache)
 
 
 @torch.no_grad()

@@ -10,8 +10,8 @@ from torch.testing import assert_close
 from palm_demo.checkpoints import from_reference
 from palm_demo.checkpoints.palm_8k import CONTEXT
 from palm_demo.errors import CheckpointError
-from palm_demo.inference.engine import Writer
-from palm_demo.inference.settings import BatchLimits, TextSettings
+from palm_demo.inference.engine import Engine
+from palm_demo.inference.settings import BatchLimits, GenerationConfig
 from palm_demo.models.tokenizers import NeoXTokenizer
 
 ROWS = {  # model -> dim, depth, millions of parameters, tensors
@@ -87,7 +87,7 @@ def test_the_released_shapes_are_those_of_the_table(row):
     assert len(released) == count
     palm = from_reference("palm-8k", released)
     assert sum(p.numel() for p in palm.parameters()) / 1e6 == pytest.approx(millions, abs=0.05)
-    size = palm.size
+    size = palm.config
     assert (size.dim, size.depth, size.heads, size.dim_head, size.ff_mult) == (dim, depth, 8, 128, 4)
     assert size.vocab == 50304
 
@@ -129,7 +129,7 @@ def test_bfloat16_holds_at_the_end_of_the_context(weights):
     for model in (palm, exact):
         _, cache = model.prefill(ids, [4], CONTEXT)
         cache.tokens.lengths = [CONTEXT - 4]  # zeros stand for all that is between
-        made.append(torch.stack([model.extend(ids[:, n], cache) for n in range(4)]).float())
+        made.append(torch.stack([model.decode_step(ids[:, n], cache) for n in range(4)]).float())
     assert made[0].isfinite().all()
     assert (made[0] - made[1]).norm() < 0.05 * made[1].norm()
 
@@ -139,13 +139,13 @@ def tempted(weights, neox):
     """A writer whose model wants, most of all, what it must not say: ends, padding, ids without a token."""
     weights["token_emb.weight"][unlearned(neox)] *= 40
     palm = from_reference("palm-8k", weights)
-    writer = Writer(palm, neox, CONTEXT, BatchLimits(rows=2))
+    writer = Engine(palm, neox, CONTEXT, BatchLimits(rows=2))
     yield writer
     writer.batch.close()
 
 
 def unlearned(neox) -> list[int]:
-    return [*neox.never_sampled(), *range(len(neox), 320)]
+    return [*neox.suppress_ids(), *range(len(neox), 320)]
 
 
 def test_ends_padding_and_ids_without_a_token_are_never_said(tempted, neox, monkeypatch):
@@ -154,7 +154,7 @@ def test_ends_padding_and_ids_without_a_token_are_never_said(tempted, neox, monk
         assert int(tempted.model(torch.tensor([prompt]))[0, -1].argmax()) in unlearned(neox)
     monkeypatch.setattr(neox, "decode", lambda ids: said.extend(ids) or "")
     for temperature in (0.0, 1.0):
-        settings = TextSettings(temperature, seed=3, max_new_tokens=12)
+        settings = GenerationConfig(temperature, seed=3, max_new_tokens=12)
         tempted.texts([prompt], tempted.model.prefill, settings)
     assert len(said) == 24 and not set(said) & set(unlearned(neox))
 
@@ -163,7 +163,7 @@ def test_texts_end_at_a_limit_or_before_a_stop_string(tempted, neox):
     prompt = neox.opening + neox.encode("the cat")
 
     def written(*stop: str) -> str:
-        settings = TextSettings(temperature=1.0, seed=3, max_new_tokens=12, stop=stop)
+        settings = GenerationConfig(temperature=1.0, seed=3, max_new_tokens=12, stop=stop)
         return "".join(tempted.stream(prompt, tempted.model.prefill, settings))
 
     whole = written()

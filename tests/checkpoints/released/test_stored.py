@@ -68,14 +68,14 @@ def test_a_model_is_read_from_any_kind_of_file(kind, weights, request):
 
 
 def test_outlines_tell_shapes_and_dtypes_without_memory(whole, weights):
-    outlines = open_weights(whole).outlines
-    assert all(t.is_meta and t.shape == weights[name].shape for name, t in outlines.items())
-    assert {t.dtype for t in outlines.values()} == {torch.float32}
+    meta_tensors = open_weights(whole).meta_tensors
+    assert all(t.is_meta and t.shape == weights[name].shape for name, t in meta_tensors.items())
+    assert {t.dtype for t in meta_tensors.values()} == {torch.float32}
 
 
 def test_what_does_not_fit_is_told_before_a_tensor_is_read(whole, monkeypatch):
     stored = open_weights(whole)
-    del stored.files["logit_scale"], stored.outlines["logit_scale"]
+    del stored.files["logit_scale"], stored.meta_tensors["logit_scale"]
     monkeypatch.setattr(StoredTensors, "__getitem__", lambda self, name: pytest.fail(f"{name} was read"))
     with pytest.raises(CheckpointError, match="missing: logit_scale"):
         from_reference("openmammut", stored, **HEADS_OF)
