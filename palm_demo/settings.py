@@ -118,7 +118,7 @@ class Limits:
     teaching_seconds: Count
     teaching_rank: Count
     teachers: Count
-    user_adapters: Count
+    own_scopes: Count
     own_scopes_of_address: Count
     own_scopes_of_all: Count
     own_scope_minutes: Count

@@ -274,7 +274,7 @@ def _cross_attention(
         raise CheckpointError(f"every is {every}; it can be 1 to {size.depth}, the blocks there are")
     cross_attention = {}
     for layer in range(every - 1, size.depth, every):
-        name = f"{family.bridge(layer)}attn.to_q.weight"
+        name = f"{family.cross_attn(layer)}attn.to_q.weight"
         inner, _ = sizes.shape(name, 2)
         dim_head = sizes.multiple(name, inner, heads, "heads")
         cross_attention[layer] = GatedCrossAttention(size.dim, dim_media, heads, dim_head)

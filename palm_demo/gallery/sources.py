@@ -107,7 +107,7 @@ class _WithAnyNames(io.FileIO):
         self._wrong += [listed[member].header_offset + 7 for member in self._members]
 
     def read(self, size: int = -1) -> bytes:
-        start = self.on_progress()
+        start = self.tell()
         data = super().read(size)
         inside = [at - start for at in self._wrong if start <= at < start + len(data)]
         if inside:

@@ -57,7 +57,7 @@ class TransformersTower(nn.Module, ABC):
     def __init__(self, config, embedding: nn.Embedding, blocks: nn.ModuleList, norm: nn.Module):
         """config: transformers' own. A head of its own only where it is not tied to the embedding."""
         super().__init__()
-        self.config = config
+        self.hf_config = config
         dim, heads = config.hidden_size, config.num_attention_heads
         self.config = TransformerConfig(dim, config.num_hidden_layers, heads, config.vocab_size, dim // heads)
         self.embedding, self.blocks, self.norm = embedding, blocks, norm
@@ -118,7 +118,9 @@ class NeoXTower(TransformersTower):
 
     def _rotation(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """(n,) or (b, n) -> cosines and sines, (b or 1, n, d)."""
-        frequencies, _ = GPTNeoXRotaryEmbedding.compute_default_rope_parameters(self.config, positions.device)
+        frequencies, _ = GPTNeoXRotaryEmbedding.compute_default_rope_parameters(
+            self.hf_config, positions.device
+        )
         positions = positions if positions.ndim == 2 else positions[None]
         angles = positions[..., None].float() * frequencies
         angles = torch.cat((angles, angles), dim=-1)

@@ -187,7 +187,7 @@ class MaMMUT(nn.Module):
     def latent_weights(self) -> Mapping[str, Tensor]:
         """Those that latents depend on, by their names: two models that have the same embed alike,
         whatever their captions."""
-        others = ("bridges.", "memory.", "log_scale")
+        others = ("cross_attention.", "memory.", "log_scale")
         return Weights(self, without=others)
 
     def similarity(self, texts: Tensor, images: Tensor) -> Tensor:

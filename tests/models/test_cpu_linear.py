@@ -311,7 +311,7 @@ def test_a_scope_is_taught_through_packed_weights_as_through_plain_ones(new_palm
 MEMORY = """
 import ctypes, gc, sys
 import torch
-from palm_demo.models.transformer import Size
+from palm_demo.models.transformer import TransformerConfig
 from palm_demo.models import PaLM
 from palm_demo.models.layers import RLHF
 from palm_demo.models.cpu_linear import pack_
@@ -342,9 +342,9 @@ def filled(palm):
             some.copy_(0.02 * torch.randn(len(some)))
     return palm
 
-write(pack_(filled(random(Size(64, 1, 2, 100, 32)))))  # what libraries claim once
+write(pack_(filled(random(TransformerConfig(64, 1, 2, 100, 32)))))  # what libraries claim once
 before = resident()
-palm = filled(random(Size(1024, 4 if dtype == torch.bfloat16 else 2, 8, vocab, 64)))
+palm = filled(random(TransformerConfig(1024, 4 if dtype == torch.bfloat16 else 2, 8, vocab, 64)))
 weights = sum(p.nbytes for p in palm.parameters())
 write(pack_(palm))
 print(weights, resident() - before)

@@ -85,4 +85,4 @@ def test_no_other_file_calls_private_operators_of_torch(assets):
     modules = (assets.parent / "palm_demo").rglob("*.py")
     private = re.compile(r"torch\.(ops\.|_C\b|backends\.(mkldnn|quantized))")
     calling = {path.name for path in modules if private.search(path.read_text("utf-8"))}
-    assert calling == {"packing.py"}
+    assert calling == {"packed_weights.py"}

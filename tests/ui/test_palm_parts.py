@@ -29,7 +29,7 @@ def own(new_palm, clock, tmp_path, monkeypatch):
     session = SimpleNamespace(
         palm=palm, scopes=["doyle"], save_adapter=lambda adapter, path: save_adapter(path, palm, adapter)
     )
-    limits = replace(load_settings().limits, user_adapters=2, own_scopes_of_all=3, own_scope_minutes=1)
+    limits = replace(load_settings().limits, own_scopes=2, own_scopes_of_all=3, own_scope_minutes=1)
     limits = replace(limits, own_scopes_of_address=2)
     return UserAdapters(session, limits, clock=lambda: clock[0])
 
