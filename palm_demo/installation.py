@@ -13,6 +13,9 @@ from platformdirs import user_data_path
 NAME = "palm-demo"
 """What pip calls it."""
 
+PROFILE_VARIABLE, GALLERY_VARIABLE = "PALM_DEMO_PROFILE", "PALM_DEMO_GALLERY"
+"""Of the environment: which weights, and the gallery of every profile, a folder or s3://…"""
+
 _PACKAGE = Path(__file__).resolve().parent
 _PACKAGED = _PACKAGE / "data"
 

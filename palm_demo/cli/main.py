@@ -1,40 +1,62 @@
-"""The command line: `palm-demo VERB …`, and `python -m palm_demo VERB …` in a checkout."""
+"""The command line: `palm-demo VERB …`, and `python -m palm_demo VERB …` in a checkout.
 
-import argparse
+torch and the other large libraries are imported by the verbs that need them, when they run, so that `--help`
+and shell completion come at once.
+"""
+
 import logging
-import sys
-from collections.abc import Sequence
+from typing import Annotated
+
+import typer
 
 import palm_demo
-from palm_demo.cli import gallery, pictures, serving, texts
-from palm_demo.errors import PalmDemoError
-from palm_demo.installation import COMMAND, NAME
+from palm_demo import commands
+from palm_demo.cli import gallery, models, serving
+from palm_demo.installation import NAME
 
-GROUPS = (texts, pictures, gallery, serving)
-"""Each adds its verbs to the parser, and says of each what it runs."""
+PANELS = {
+    "PaLM: texts": (
+        models.generate,
+        models.bits_per_byte,
+        models.who_wrote,
+        models.tokens,
+        models.finetune,
+        models.scopes,
+    ),
+    "Flamingo and MaMMUT: pictures": (
+        models.answer,
+        models.caption,
+        models.embed,
+        models.classify,
+        gallery.search,
+        models.samples,
+    ),
+    "The page": (serving.serve,),
+}
+"""The verbs, as --help shows them."""
+
+app = commands.new_app("PaLM, Flamingo and MaMMUT from the command line.")
+for panel, verbs in PANELS.items():
+    for verb in verbs:
+        app.command(rich_help_panel=panel)(verb)
+app.add_typer(gallery.app, name="gallery", rich_help_panel="The gallery")
 
 
-def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=COMMAND, description="PaLM, Flamingo and MaMMUT from the command line."
-    )
-    parser.add_argument("--version", action="version", version=f"{NAME} {palm_demo.__version__}")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for group in GROUPS:
-        group.add_verbs(verbs)
-    return parser
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"{NAME} {palm_demo.__version__}")
+        raise typer.Exit
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command. 0 when all is done, 1 when it is but for items that were left out and are named, 2
-    for an error of the user's, which is told on stderr without a traceback."""
-    given = make_parser().parse_args(arguments)
+@app.callback()
+def _begin(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s: %(message)s")
-    try:
-        return given.run(given) or 0
-    except PalmDemoError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; what was done is kept", file=sys.stderr)
-        return 130
+
+
+def main() -> None:
+    """Runs the command that this process was started with; `palm_demo.commands` has its statuses."""
+    commands.run(app)

@@ -1,87 +1,146 @@
-"""What commands have in common, and what they print: lines for people, or one JSON document for programs."""
+"""What the verbs have in common: their options, the session that they open, and what they print."""
 
-import argparse
 import json
-import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 import palm_demo
 from palm_demo.errors import GalleryError
-from palm_demo.gallery import has_gallery, no_gallery
-from palm_demo.profiles import TINY, Step, profile_names
-from palm_demo.session import Session
-from palm_demo.session.place import VARIABLE, default_place, gallery_place, named_place
-from palm_demo.session.session import check_count
+from palm_demo.installation import GALLERY_VARIABLE, PROFILE_VARIABLE
 
-LEFT_OUT = 1
-"""The exit status of a command that has done its work, but for items that it names; 2 is a command that was
-refused, 130 one that was interrupted."""
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
+    from palm_demo.gallery import Report
+    from palm_demo.profiles import Step
+    from palm_demo.session import Session
 
-def add_command(verbs, name: str, run, described: str) -> argparse.ArgumentParser:
-    """A verb's parser, whose `run` is called with what was given."""
-    parser = verbs.add_parser(name, help=described, description=described[0].upper() + described[1:] + ".")
-    parser.add_argument(
-        "--profile",
-        default=os.environ.get("PALM_DEMO_PROFILE") or TINY,
-        help=f"which weights: {', '.join(profile_names())}, or a YAML file (PALM_DEMO_PROFILE or {TINY})",
-    )
-    parser.set_defaults(run=run)
-    return parser
+TINY = "tiny"
+"""The profile of the bundled weights."""
+LISTED = 20
+"""Files that are named one by one; `--json` names all."""
 
 
-def add_verb(verbs, name: str, run, described: str) -> argparse.ArgumentParser:
-    """The same of a verb that prints what it found."""
-    parser = add_command(verbs, name, run, described)
-    parser.add_argument("--json", action="store_true", help="print one JSON document instead of lines")
-    return parser
+def _profiles() -> list[str]:
+    from palm_demo.profiles import profile_names
+
+    return profile_names()
 
 
-def opened(given: argparse.Namespace, **settings) -> Session:
-    """The session of the profile that was asked for."""
+Profile = Annotated[
+    str,
+    typer.Option(
+        envvar=PROFILE_VARIABLE,
+        metavar="NAME",
+        help="Which weights: tiny, small, hub, or a YAML file.",
+        autocompletion=_profiles,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")]
+Place = Annotated[
+    str | None,
+    typer.Option(
+        "--gallery",
+        envvar=GALLERY_VARIABLE,
+        metavar="PLACE",
+        help="A folder or s3://…; by default the gallery that the profile's page has.",
+    ),
+]
+
+
+def open_session(profile: str, **settings) -> "Session":
+    """The session of a profile. What takes time is told on a line of its own, where somebody looks."""
     try:
-        return palm_demo.load(given.profile, on_progress=_told, **settings)
+        return palm_demo.load(profile, on_progress=_told, **settings)
     finally:
         if sys.stderr.isatty():
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
-def add_gallery_option(parser: argparse.ArgumentParser) -> None:
-    """Which gallery a verb reads or writes."""
-    parser.add_argument(
-        "--gallery",
-        help=f"a folder or s3://… ({VARIABLE}, or else {default_place()}, with a profile's name)",
-    )
-
-
-def opened_to_search(given: argparse.Namespace) -> Session:
-    """The session of the profile, with the gallery that was named or lies at the default place. Where nobody
-    has named one and there is none yet, it is in memory and has the scenes that a page begins with.
-
-    Raises GalleryError where there is no gallery at a place that was named.
-    """
-    check_count(given.k)  # before models are loaded
-    place = gallery_place(given.profile, given.gallery)
-    if has_gallery(place):
-        return opened(given, gallery_place=place)
-    if named_place(given.gallery):
-        raise GalleryError(no_gallery(place))
-    print(f"{no_gallery(place)}; these are the scenes that a new page begins with", file=sys.stderr)
-    return opened(given)
-
-
-def _told(step: Step) -> None:
-    """One line, which the next one takes the place of; nothing where nobody looks."""
+def _told(step: "Step") -> None:
     if sys.stderr.isatty():
         part = "" if step.part is None else f" {step.part:.0%}"
         print(f"\r\033[K{step.what}{part}", end="", file=sys.stderr, flush=True)
 
 
-def show(given: argparse.Namespace, document: object, lines: Iterable[str]) -> None:
-    """The document with `--json`, the lines otherwise."""
-    if given.json:
+def open_to_search(profile: str, named: str | None) -> "Session":
+    """The session of a profile, with the gallery that was named or lies at the default place. Where nobody
+    has named one and there is none yet, it is in memory and has the scenes that a page begins with.
+
+    Raises GalleryError where there is no gallery at a place that was named.
+    """
+    from palm_demo.gallery import has_gallery, no_gallery
+    from palm_demo.session.place import gallery_place, named_place
+
+    place = gallery_place(profile, named)
+    if has_gallery(place):
+        return open_session(profile, gallery_place=place)
+    if named_place(named):
+        raise GalleryError(no_gallery(place))
+    typer.echo(f"{no_gallery(place)}; these are the scenes that a new page begins with", err=True)
+    return open_session(profile)
+
+
+def show(as_json: bool, document: object, lines: Iterable[str]) -> None:
+    """Prints the document with `--json`, the lines otherwise."""
+    if as_json:
         print(json.dumps(document, ensure_ascii=False))
     else:
         for line in lines:
             print(line)
+
+
+@contextmanager
+def progress(total: int, unit: str) -> Iterator["tqdm"]:
+    """A bar on stderr, where somebody looks."""
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit=f" {unit}", disable=None) as bar:
+        yield bar
+
+
+def listed(what: str, entries: list[str]) -> list[str]:
+    """A line that counts the entries, and one for each of the first of them; none where there are none."""
+    if not entries:
+        return []
+    rest = [f"  and {len(entries) - LISTED} more"] if len(entries) > LISTED else []
+    return [f"{len(entries)} {what}:", *(f"  {entry}" for entry in entries[:LISTED]), *rest]
+
+
+def left_out(report: "Report") -> dict:
+    """What a JSON document says of files that could not be read, or were used in another way."""
+    return {
+        "unreadable": [{"name": name, "why": why} for name, why in report.unreadable],
+        "noted": [{"name": name, "what": what} for name, what in report.noted],
+    }
+
+
+def lines_of(report: "Report") -> list[str]:
+    """The same in lines."""
+    unreadable = listed("could not be read", [f"{name}: {why}" for name, why in report.unreadable])
+    return unreadable + listed("noted", [f"{name}: {what}" for name, what in report.noted])
+
+
+def counted(pictures: int) -> str:
+    return "1 picture" if pictures == 1 else f"{pictures:,} pictures"
+
+
+def read_text(file: Path) -> str:
+    """The text of a file, or of standard input for `-`. Raises PromptError where there is none, or it is not
+    UTF-8."""
+    from palm_demo.errors import PromptError
+
+    try:
+        if str(file) == "-":
+            sys.stdin.reconfigure(encoding="utf-8-sig")
+            return sys.stdin.read()
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PromptError(
+            f"{file} cannot be read as a text in UTF-8 ({error}); save it as one, or name another file"
+        ) from error

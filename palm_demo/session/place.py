@@ -5,13 +5,10 @@ import os
 from pathlib import Path
 
 from palm_demo.gallery import MEMORY
-from palm_demo.installation import data_folder
+from palm_demo.installation import GALLERY_VARIABLE, data_folder
 from palm_demo.profiles import TINY, own_name
 
 logger = logging.getLogger(__name__)
-
-VARIABLE = "PALM_DEMO_GALLERY"
-"""Of the environment: names the gallery of every profile, a folder or s3://…"""
 
 
 def default_place(profile: str | Path = TINY) -> str:
@@ -23,7 +20,7 @@ def default_place(profile: str | Path = TINY) -> str:
 
 def named_place(named: str | None = None) -> str | None:
     """The place that was named, by the caller or else by the environment."""
-    return named or os.environ.get(VARIABLE) or None
+    return named or os.environ.get(GALLERY_VARIABLE) or None
 
 
 def gallery_place(profile: str | Path = TINY, named: str | None = None) -> str:

@@ -9,8 +9,7 @@ from PIL import Image
 
 import palm_demo
 from palm_demo import world
-from palm_demo.cli.main import main
-from palm_demo.cli.output import LEFT_OUT
+from palm_demo.commands import LEFT_OUT
 from palm_demo.gallery import open_gallery
 from palm_demo.session import place
 
@@ -18,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def run(session, tmp_path, monkeypatch, capsys):
+def run_any(invoke, session, tmp_path, monkeypatch):
     """Runs a command on a gallery of its own, with weights that are loaded already."""
 
     def load(profile, on_progress, gallery_place="memory://"):
@@ -31,12 +30,16 @@ def run(session, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PALM_DEMO_GALLERY", str(tmp_path / "gallery"))
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        code = main(["gallery", *arguments])
-        told = capsys.readouterr()
-        return code, told.out, told.err
+        ended = invoke(*arguments)
+        return ended.exit_code, ended.stdout, ended.stderr
 
     yield run
     session.__dict__["gallery"] = kept
+
+
+@pytest.fixture
+def run(run_any):
+    return lambda *arguments: run_any("gallery", *arguments)
 
 
 @pytest.fixture
@@ -121,24 +124,23 @@ def test_reading_where_there_is_no_gallery_says_so_and_makes_none(run, tmp_path,
 
 
 @pytest.mark.parametrize("verb", [["gallery", "search"], ["search"]])
-def test_both_searches_look_into_the_gallery_that_is_there(run, folder, tmp_path, capsys, verb, monkeypatch):
-    run("add", str(folder))
+def test_both_searches_look_into_the_gallery_that_is_there(run_any, folder, tmp_path, verb):
+    run_any("gallery", "add", str(folder))
     for named in ([], ["--gallery", str(tmp_path / "gallery")]):
-        assert main([*verb, "--image", str(folder / "0.png"), "--k", "1", *named, "--json"]) == 0
-        assert json.loads(capsys.readouterr().out)[0]["caption"] == "my own words"
-    assert main([*verb, "a cat", "--gallery", str(tmp_path / "mistyped")]) == 2
-    assert "there is no gallery" in capsys.readouterr().err and not (tmp_path / "mistyped").exists()
+        code, out, _ = run_any(*verb, "--image", str(folder / "0.png"), "--k", "1", *named, "--json")
+        assert code == 0 and json.loads(out)[0]["caption"] == "my own words"
+    code, _, err = run_any(*verb, "a cat", "--gallery", str(tmp_path / "mistyped"))
+    assert code == 2 and "there is no gallery" in err and not (tmp_path / "mistyped").exists()
 
 
 @pytest.mark.parametrize("verb", [["gallery", "search"], ["search"]])
 def test_where_nobody_has_made_or_named_a_gallery_the_scenes_are_searched_in_memory(
-    run, tmp_path, monkeypatch, capsys, verb
+    run_any, tmp_path, monkeypatch, verb
 ):
     monkeypatch.delenv("PALM_DEMO_GALLERY")
     monkeypatch.setattr(place, "data_folder", lambda: tmp_path / "data")
-    assert main([*verb, "a goose", "--k", "1"]) == 0
-    told = capsys.readouterr()
-    assert "a goose" in told.out and "the scenes that a new page begins with" in told.err
+    code, out, err = run_any(*verb, "a goose", "--k", "1")
+    assert code == 0 and "a goose" in out and "the scenes that a new page begins with" in err
     assert [*tmp_path.iterdir()] == []
 
 
@@ -174,22 +176,3 @@ def test_a_folder_without_pictures_says_what_is_there(run, tmp_path):
     assert "there are no files in" in run("add", str(tmp_path / "none"))[1]
     (tmp_path / "none" / "notes.md").write_text("words")
     assert "none of the 1 files in" in run("add", str(tmp_path / "none"))[1]
-
-
-def test_several_captions_go_on_after_a_picture_that_fails(run, folder, session, capsys, monkeypatch):
-    files = [folder / "1.png", folder / "text.png", folder, folder / "gone.png", folder / "2.png"]
-    assert main(["caption", *map(str, files)]) == LEFT_OUT
-    told = capsys.readouterr()
-    assert told.out.splitlines() == [f"{file}: {session.caption(file)}" for file in (files[0], files[4])]
-    assert told.err.count("left out: ") == 3 and "Traceback" not in told.err
-    assert main(["caption", *map(str, files), "--json"]) == LEFT_OUT
-    document = json.loads(capsys.readouterr().out)
-    assert ["error" in one for one in document] == [False, True, True, True, False]
-    assert main(["caption", *map(str, files[:1]), str(files[4]), "--max-new-tokens", "9999"]) == 2
-
-
-def test_one_caption_of_what_is_no_picture_is_a_mistake(run, folder, capsys):
-    for file in (folder, folder / "gone.png", folder / "text.png"):
-        assert main(["caption", str(file)]) == 2
-        told = capsys.readouterr()
-        assert told.out == "" and told.err.startswith("error: ") and "Traceback" not in told.err

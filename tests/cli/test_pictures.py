@@ -55,7 +55,7 @@ def test_search_finds_by_words_and_by_a_picture(run, run_json, session, files, t
     [
         (("answer", "<media> caption:"), "1 <media> mark but 0 media"),
         (("caption", "gone.png"), "gone.png"),
-        (("search",), "give either words"),
+        (("search",), "nothing to search for"),
         (("search", "a cat", "--k", 0), "k is 0"),
     ],
 )

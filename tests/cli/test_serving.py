@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from palm_demo.cli.main import main
 from palm_demo.errors import ClusterError
 from palm_demo.gallery import MEMORY
 from palm_demo.serving import local
@@ -18,29 +17,29 @@ def no_gallery(monkeypatch):
     monkeypatch.setenv("PALM_DEMO_GALLERY", MEMORY)
 
 
-def test_without_an_engine_it_is_the_page_of_app(monkeypatch):
+def test_without_an_engine_it_is_the_page_of_app(run, monkeypatch):
     served = []
     monkeypatch.setattr(local, "serve", lambda *given: served.append(given))
-    assert main(["serve", "--profile", "hub"]) == 0 and served == [("hub", SPACEFILE)]
+    run("serve", "--profile", "hub")
+    assert served == [("hub", SPACEFILE)]
 
 
-def test_a_spacefile_of_ones_own_is_read_before_anything_is_served(tmp_path, capsys):
+def test_a_spacefile_of_ones_own_is_read_before_anything_is_served(invoke, tmp_path):
     own = tmp_path / "own"
     own.write_text(SPACEFILE.read_text(encoding="utf-8").replace("hits: 24", "hits: many"), encoding="utf-8")
     for engine in ("local", "ray"):
-        assert main(["serve", "--engine", engine, "--spacefile", str(own)]) == 2
-        assert "own:" in (said := capsys.readouterr().err) and "limits.hits" in said
+        ended = invoke("serve", "--engine", engine, "--spacefile", own)
+        assert ended.exit_code == 2 and "own:" in ended.stderr and "limits.hits" in ended.stderr
 
 
-def test_without_ray_the_remedy_is_told(monkeypatch, capsys):
+def test_without_ray_the_remedy_is_told(invoke, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    assert main(["serve", "--engine", "ray"]) == 2
-    assert 'pip install -e ".[ray]" in the checkout' in capsys.readouterr().err
+    assert 'pip install -e ".[ray]" in the checkout' in invoke("serve", "--engine", "ray").stderr
 
 
-def test_no_replicas_are_refused(capsys):
-    assert main(["serve", "--engine", "ray", "--replicas", "0"]) == 2
-    assert "0 replicas of 1 cores answer nobody; ask for 1 or more" in capsys.readouterr().err
+def test_no_replicas_are_refused(invoke):
+    ended = invoke("serve", "--engine", "ray", "--replicas", "0")
+    assert "0 replicas of 1 cores answer nobody; ask for 1 or more" in ended.stderr and ended.exit_code == 2
 
 
 def test_a_cluster_that_is_too_small_is_refused(monkeypatch):

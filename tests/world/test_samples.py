@@ -4,9 +4,10 @@ import json
 from random import Random
 
 import pytest
+from typer.testing import CliRunner
 
 from palm_demo import world
-from palm_demo.cli.main import main
+from palm_demo.cli.main import app
 from palm_demo.world.scene_specs import DRAWN, TEXT
 
 LEGIBLE = 1_000
@@ -42,14 +43,15 @@ def test_models_know_what_they_show(session, samples):
     assert {DRAWN["dax"].name, DRAWN["wug"].name} <= set(world.unseen())
 
 
-def test_the_command_line_writes_them(tmp_path, capsys):
-    assert main(["samples", str(tmp_path / "new"), "--json"]) == 0
-    paths = json.loads(capsys.readouterr().out)
+def test_the_command_line_writes_them(tmp_path):
+    ended = CliRunner().invoke(app, ["samples", str(tmp_path / "new"), "--json"])
+    assert ended.exit_code == 0
+    paths = json.loads(ended.stdout)
     assert len(paths) == len(DRAWN) + 1 and paths[-1] == str(tmp_path / "new" / TEXT)
     (tmp_path / "file").write_text("no folder")
-    assert main(["samples", str(tmp_path / "file")]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: no samples can be written into") and said.count("\n") == 1
+    ended = CliRunner().invoke(app, ["samples", str(tmp_path / "file")])
+    assert ended.exit_code == 2 and ended.stderr.count("\n") == 1
+    assert ended.stderr.startswith("error: no samples can be written into")
 
 
 def test_what_the_verbs_return_can_be_read_in_a_console(session, samples):

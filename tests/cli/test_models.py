@@ -1,14 +1,11 @@
 """PaLM's verbs on the command line."""
 
-import io
-import subprocess
-import sys
 from itertools import islice
 
 import pytest
 
 import palm_demo
-from palm_demo.cli.main import main
+from palm_demo.session import load
 
 TEXT = "It was a dark night, and the old man went down to the sea."
 GREEDY = {"max_new_tokens": 8, "temperature": 0.0}
@@ -32,9 +29,15 @@ def test_generate_prints_the_prompt_and_what_follows(run, run_json, session):
     assert found == {"prompt": "The night", "scope": scope, "text": text}
 
 
-def test_a_prompt_comes_from_standard_input(run, session, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", io.StringIO("The night\n"))
-    assert run("generate", "-", *OPTIONS).startswith("The night" + session.generate("The night", **GREEDY))
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "with a byte order mark"])
+def test_a_prompt_comes_from_standard_input(run, session, mark):
+    told = run("generate", "-", *OPTIONS, input=f"{mark}The night\n".encode())
+    assert told == "The night" + session.generate("The night", **GREEDY) + "\n"
+
+
+def test_a_text_from_standard_input_that_is_no_utf8_is_refused(invoke):
+    ended = invoke("who-wrote", "-", input=b"caf\xe9")
+    assert ended.exit_code == 2 and "cannot be read as a text in UTF-8" in ended.stderr
 
 
 def test_bits_per_byte_and_who_wrote_are_the_sessions(run, run_json, session, file):
@@ -94,33 +97,35 @@ def test_a_mistake_is_one_line_and_status_2(refused, words, said):
     assert said in refused(*words)
 
 
+def test_where_a_scope_cannot_be_written_nothing_is_taught(refused, file, tmp_path, monkeypatch):
+    monkeypatch.setattr(palm_demo, "load", lambda *_, **__: pytest.fail("weights were loaded"))
+    (tmp_path / "folder.safetensors").mkdir()
+    for out in (tmp_path / "nowhere" / "cats.safetensors", tmp_path / "folder.safetensors"):
+        assert f"{out} cannot be written" in refused("finetune", file, "--out", out)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.safetensors", "text.txt"]
+
+
 def test_too_short_a_lesson_is_refused_and_nothing_written(refused, file, tmp_path):
     assert "1,000 are needed" in refused("finetune", file, "--out", tmp_path / "x.safetensors")
     assert not (tmp_path / "x.safetensors").exists()
 
 
-@pytest.mark.slow
-def test_the_module_lists_its_verbs():
-    shown = subprocess.run([sys.executable, "-m", "palm_demo", "--help"], capture_output=True, text=True)
-    assert shown.returncode == 0
-    for verb in ("generate", "answer", "caption", "classify", "search", "who-wrote", "finetune"):
-        assert verb in shown.stdout
-
-
-def test_a_profile_is_named_by_an_option_or_else_by_the_environment(session, monkeypatch, capsys):
+def test_a_profile_is_named_by_an_option_or_else_by_the_environment(run, session, monkeypatch):
     asked = []
     monkeypatch.setattr(palm_demo, "load", lambda profile, **_: asked.append(profile) or session)
-    assert main(["scopes", "--profile", "hub,palm=1b"]) == 0
+    run("scopes", "--profile", "hub,palm=1b")
     monkeypatch.setenv("PALM_DEMO_PROFILE", "mine.yaml")
-    assert main(["scopes"]) == 0
+    run("scopes")
     monkeypatch.delenv("PALM_DEMO_PROFILE")
-    assert main(["scopes"]) == 0
+    run("scopes")
     assert asked == ["hub,palm=1b", "mine.yaml", "tiny"]
 
 
-def test_a_profile_that_is_none_is_told_in_one_line(capsys):
-    assert main(["scopes", "--profile", "nowhere.yaml"]) == 2
-    assert capsys.readouterr().err.startswith("error: there is no profile 'nowhere.yaml'; take tiny, hub")
+def test_a_profile_that_is_none_is_told_in_one_line(invoke, monkeypatch):
+    monkeypatch.setattr(palm_demo, "load", load)
+    ended = invoke("scopes", "--profile", "nowhere.yaml")
+    assert ended.exit_code == 2
+    assert ended.stderr.startswith("error: there is no profile 'nowhere.yaml'; take tiny, hub")
 
 
 def test_scopes_are_mixed_with_their_strengths(run_json, session):

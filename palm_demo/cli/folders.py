@@ -1,0 +1,285 @@
+"""Many pictures at once: captions into a CSV table, embeddings into a Parquet one.
+
+A picture that fails is a line of the report, and never the end of the run. A run that was interrupted goes on
+where it stopped when it is given again.
+"""
+
+import csv
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from palm_demo.cli.output import counted, left_out, lines_of, progress, show
+from palm_demo.commands import LEFT_OUT
+from palm_demo.errors import PromptError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from palm_demo.gallery import Report
+    from palm_demo.gallery.sources import Source
+    from palm_demo.session import Session
+
+TOGETHER = 16
+"""Pictures that are decoded and looked at in one pass."""
+PART = 512
+"""Embeddings that are written at a time: what a killed run loses at most."""
+COLUMNS = ["path", "caption", "error", "fingerprint"]
+
+
+def is_collection(path: Path) -> bool:
+    """Whether many pictures are there: a folder, or a ZIP archive."""
+    return path.is_dir() or path.suffix.lower() == ".zip"
+
+
+def files_of(images: Sequence[Path]) -> list["Source"]:
+    """The picture files that were named, and those of folders and archives, each once. Raises GalleryError
+    for a folder or an archive that cannot be read, PromptError where there are no pictures in them."""
+    from palm_demo.gallery.sources import Source, find_files, pictures_of
+
+    files: list[Source] = []
+    for image in images:
+        files += (
+            pictures_of(find_files(image)) if is_collection(image) else [Source(image.parent, image.name)]
+        )
+    if not files:
+        raise PromptError(
+            f"there are no pictures in {', '.join(map(str, images))}; name a folder that has some, or files"
+        )
+    return list(dict.fromkeys(files))
+
+
+def why(path: str, error: Exception) -> str:
+    """The reason and the remedy, of a picture that failed. Raises an error that is no picture's fault."""
+    from palm_demo.gallery.report import why
+
+    return why(path, error)
+
+
+def captions(
+    session: "Session", files: Sequence["Source"], max_new_tokens: int
+) -> Iterator[tuple[str, str, str | Exception]]:
+    """(path, id, caption, or why there is none) of each picture."""
+    return _looked_at(session, files, lambda some: session.captions(some, max_new_tokens=max_new_tokens))
+
+
+def _looked_at(
+    session: "Session", files: Sequence["Source"], compute: Callable[[list], Sequence]
+) -> Iterator[tuple[str, str, Any]]:
+    from palm_demo.gallery.pictures import MAX_SIDE, content_id
+    from palm_demo.gallery.report import batched, each
+    from palm_demo.media import decode_image
+
+    def look(some: Sequence["Source"]) -> list[tuple[str, Any]]:
+        read = [file.read() for file in some]
+        images = [
+            decode_image(data, file.name, session.media_limits, MAX_SIDE)
+            for data, file in zip(read, some, strict=True)
+        ]
+        return list(zip(map(content_id, read), compute(images), strict=True))
+
+    for some in batched(files, TOGETHER):
+        for file, found in zip(some, each(look, some), strict=True):
+            yield (path_of(file), "", found) if isinstance(found, Exception) else (path_of(file), *found)
+
+
+def path_of(file: "Source") -> str:
+    """What a table calls a file: its path, or that of its archive with its place there."""
+    from palm_demo.gallery.report import shown
+
+    return shown(str(file.container / file.name))
+
+
+def check_writable(file: Path) -> None:
+    """Raises PromptError where a file cannot be written, before any work is done for it."""
+    try:
+        if file.is_dir():
+            raise IsADirectoryError(21, "it is a folder")
+        with NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}-"):
+            pass
+        if file.exists() and not os.access(file, os.W_OK):
+            raise PermissionError(13, "it may not be changed")
+    except OSError as error:
+        raise PromptError(f"{file} cannot be written ({error.strerror}); name another file") from error
+
+
+def tell(as_json: bool, table: Path, done: int, kept: int, report: "Report") -> None:
+    """Says what became of a run; ends with LEFT_OUT where pictures were."""
+    there = [f"{kept:,} were there already"] if kept else []
+    show(
+        as_json,
+        {"table": str(table), "done": done, "kept": kept, **left_out(report)},
+        [f"{counted(done)} done; {table} has {done + kept:,}", *there, *lines_of(report)],
+    )
+    if report.unreadable:
+        raise typer.Exit(LEFT_OUT)
+
+
+def _refuse_others(table: Path, theirs: set[str], session: "Session") -> None:
+    if others := theirs - {session.fingerprint}:
+        raise PromptError(
+            f"{table} was made by other weights ({others.pop()}) than these ({session.fingerprint}); name "
+            "another file, or the profile that made it"
+        )
+
+
+class CaptionTable:
+    """A CSV file of captions, which grows as they are written. Failed pictures stand in it with the reason,
+    and are tried again by the next run.
+
+    kept: captions that it has from earlier runs. done: those of this one.
+    """
+
+    def __init__(self, file: Path):
+        """Raises PromptError where the file is another table, or cannot be written."""
+        check_writable(file)
+        self.file, self.done = file, 0
+        self._rows = self._read()
+
+    @property
+    def kept(self) -> int:
+        return len(self._rows)
+
+    def fill(self, session: "Session", files: Sequence["Source"], max_new_tokens: int) -> "Report":
+        """Captions the pictures that have none. Raises PromptError where other weights wrote the rest."""
+        from palm_demo.gallery import Report
+
+        _refuse_others(self.file, {row[3] for row in self._rows}, session)
+        report, there = Report(), {row[0] for row in self._rows}
+        missing = [file for file in files if path_of(file) not in there]
+        growing = self.file.with_name(f".{self.file.name}.new")
+        with open(growing, "w", encoding="utf-8", newline="") as target:
+            csv.writer(target).writerows([COLUMNS, *self._rows])
+        os.replace(growing, self.file)  # a half written row of a killed run is gone
+        with (
+            open(self.file, "a", encoding="utf-8", newline="") as target,
+            progress(len(missing), "pictures") as bar,
+        ):
+            writer = csv.writer(target)
+            for path, _, said in captions(session, missing, max_new_tokens):
+                if isinstance(said, Exception):
+                    report.leave_out(path, said)
+                    writer.writerow([path, "", report.unreadable[-1][1], session.fingerprint])
+                else:
+                    writer.writerow([path, said, "", session.fingerprint])
+                    self.done += 1
+                target.flush()
+                bar.update()
+        return report
+
+    def _read(self) -> list[list[str]]:
+        """Rows with a caption."""
+        try:
+            with open(self.file, encoding="utf-8", newline="") as source:
+                header, *rows = [*csv.reader(source)] or [COLUMNS]
+        except FileNotFoundError:
+            return []
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise PromptError(
+                f"{self.file} cannot be read as a CSV table ({error}); name another file"
+            ) from error
+        if header != COLUMNS:
+            raise PromptError(
+                f"{self.file} is another table, with the columns {', '.join(header)}; name another file"
+            )
+        return [row for row in rows if len(row) == len(COLUMNS) and row[1] and row[3]]
+
+
+class EmbeddingTable:
+    """A Parquet file of embeddings, which is there when it is whole. What a run that is interrupted has done
+    lies in a folder beside it until the next one ends.
+
+    kept: embeddings that are there from earlier runs. done: those of this one.
+    """
+
+    def __init__(self, file: Path):
+        """Raises PromptError where the file is another table, or cannot be written."""
+        check_writable(file)
+        self.file, self.parts = file, file.with_name(f".{file.name}.parts")
+        self.done = 0
+        self._earlier = [*([file] if file.exists() else []), *sorted(self.parts.glob("*.parquet"))]
+        self._there, self._weights = set(), set()
+        for earlier in self._earlier:
+            found = self._read(earlier)
+            self._there |= {*found["path"].to_pylist()}
+            self._weights |= {*found["fingerprint"].to_pylist()}
+        self.kept = len(self._there)
+
+    def fill(self, session: "Session", files: Sequence["Source"]) -> "Report":
+        """Embeds the pictures that are not there. Raises PromptError where other weights made the rest."""
+        import pyarrow as pa
+
+        from palm_demo.gallery import Report
+
+        _refuse_others(self.file, self._weights, session)
+        form = pa.schema(
+            [
+                pa.field("id", pa.string(), nullable=False),
+                pa.field("path", pa.string(), nullable=False),
+                pa.field("embedding", pa.list_(pa.float32(), session.dim_latents), nullable=False),
+                pa.field("fingerprint", pa.string(), nullable=False),
+            ]
+        )
+        report, fingerprint = Report(), session.fingerprint
+        missing = [file for file in files if path_of(file) not in self._there]
+        self.parts.mkdir(exist_ok=True)
+        rows: list[dict] = []
+        try:
+            with progress(len(missing), "pictures") as bar:
+                for path, id, found in _looked_at(session, missing, session.embed_images):
+                    bar.update()
+                    if isinstance(found, Exception):
+                        report.leave_out(path, found)
+                        continue
+                    rows.append({"id": id, "path": path, "embedding": found, "fingerprint": fingerprint})
+                    if len(rows) == PART:
+                        self._keep(pa.Table.from_pylist(rows, form))
+                        rows = []
+        finally:
+            if rows:
+                self._keep(pa.Table.from_pylist(rows, form))
+        self._join(form)
+        return report
+
+    def _keep(self, table: "pa.Table") -> None:
+        """Writes a part, which is there when it is whole."""
+        import pyarrow.parquet as pq
+
+        growing = self.parts / "growing"
+        pq.write_table(table, growing)
+        taken = len([*self.parts.glob("*.parquet")])
+        part = self.parts / f"{taken:06}.parquet"
+        os.replace(growing, part)
+        self._earlier.append(part)
+        self.done += len(table)
+
+    def _join(self, form: "pa.Schema") -> None:
+        import pyarrow.parquet as pq
+
+        growing = self.parts / "joined"
+        with pq.ParquetWriter(growing, form) as writer:
+            for earlier in self._earlier:
+                with pq.ParquetFile(earlier) as source:
+                    for rows in source.iter_batches():
+                        writer.write_batch(rows.cast(form))
+        os.replace(growing, self.file)
+        with suppress(OSError):
+            shutil.rmtree(self.parts)
+
+    def _read(self, file: Path) -> "pa.Table":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            return pq.read_table(file, columns=["path", "fingerprint"])
+        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+            said = str(error).partition("\n")[0]
+            raise PromptError(
+                f"{file} is no table of embeddings that `embed` wrote ({said:.200}); name another file"
+            ) from error

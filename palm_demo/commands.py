@@ -1,0 +1,47 @@
+"""What the command lines of the project have in common: how they end, and what they say then."""
+
+import sys
+
+import typer
+from typer.core import TyperGroup
+
+from palm_demo.errors import PalmDemoError
+
+LEFT_OUT, REFUSED, INTERRUPTED = 1, 2, 130
+"""Statuses beside 0. LEFT_OUT: the work is done, but for items that were named. REFUSED: a mistake of the
+user's, told in one line on stderr. INTERRUPTED: by Ctrl-C."""
+
+
+class Commands(TyperGroup):
+    """The commands of one program. An error that its user can mend ends it with a line and a status, and not
+    with a traceback."""
+
+    interrupted = "stopped; what was done is kept"
+
+    def invoke(self, ctx: typer.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except PalmDemoError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(REFUSED) from error
+        except KeyboardInterrupt as error:
+            typer.echo(self.interrupted, err=True)
+            raise typer.Exit(INTERRUPTED) from error
+
+
+def new_app(description: str, commands: type[Commands] = Commands) -> typer.Typer:
+    """A program without commands yet; its tracebacks show no values, which may be a visitor's."""
+    return typer.Typer(
+        cls=commands,
+        help=description,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+def run(app: typer.Typer) -> None:
+    """Runs the command of this process and ends it. What the terminal cannot show is escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")
+    app()
