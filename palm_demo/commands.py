@@ -16,6 +16,7 @@ class Commands(TyperGroup):
     """The commands of one program. An error that its user can mend ends it with a line and a status, and not
     with a traceback."""
 
+    refused = REFUSED
     interrupted = "stopped; what was done is kept"
 
     def invoke(self, ctx: typer.Context) -> object:
@@ -23,7 +24,7 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except PalmDemoError as error:
             typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(REFUSED) from error
+            raise typer.Exit(self.refused) from error
         except KeyboardInterrupt as error:
             typer.echo(self.interrupted, err=True)
             raise typer.Exit(INTERRUPTED) from error

@@ -31,8 +31,8 @@ Scopes = Annotated[
     typer.Option(
         "--scope",
         metavar="NAME[=STRENGTH]",
-        help=f"A scope's name, or a {SUFFIX} file that `finetune` wrote; else the base. Given several times, a "
-        "mix; a strength of 1 is as it was taught, below 0 is the other way.",
+        help=f"A scope's name, or a {SUFFIX} file that `finetune` wrote; else the base. Given several times, "
+        "a mix; a strength of 1 is as it was taught, below 0 is the other way.",
     ),
 ]
 TextFile = Annotated[

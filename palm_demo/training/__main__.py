@@ -1,9 +1,13 @@
 """`python -m palm_demo.training {tokenizer,mammut,familiarity,palm,flamingo,scope}`: the recipes."""
 
-import argparse
 from dataclasses import fields
+from inspect import Parameter, Signature
 from pathlib import Path
+from typing import Annotated, Any
 
+import typer
+
+from palm_demo import commands
 from palm_demo.installation import ASSETS, INSTALLED
 from palm_demo.training.card import write_card
 from palm_demo.training.flamingo import FlamingoRecipe, train_flamingo
@@ -28,44 +32,53 @@ CARRY_BOOKS = ("palm",)
 """These keep their books in the run's folder, and need no corpus where they find them there."""
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """A verb per recipe, with an option for each of its settings."""
-    parser = argparse.ArgumentParser(prog="python -m palm_demo.training", description=__doc__)
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    for verb, (recipe, train) in RECIPES.items():
-        made = verbs.add_parser(verb, help=train.__doc__.splitlines()[0])
-        made.set_defaults(corpus=None)
-        if verb in READ_BOOKS:
-            needed = verb not in CARRY_BOOKS
-            made.add_argument("--corpus", type=Path, required=needed, help="folder of .txt files")
+app = commands.new_app("The recipes that the weights were trained with.")
+
+
+def _add_verb(verb: str) -> None:
+    """A verb for a recipe, with an option for each of its settings."""
+    recipe, train = RECIPES[verb]
+
+    def command(
+        assets: Path, run: Path | None, checkpoint_seconds: float, measure_steps: int, **settings: Any
+    ) -> None:
+        _train(verb, settings, assets, run, Intervals(checkpoint_seconds, measure_steps))
+
+    options = [
         # what pip installed is not to be written over
-        made.add_argument("--assets", type=Path, default=ASSETS, required=INSTALLED, help="where results go")
-        made.add_argument("--run", type=Path, help="checkpoints and log; default runs/NAME")
-        made.add_argument("--checkpoint-seconds", type=float, default=Intervals.checkpoint_seconds)
-        made.add_argument("--measure-steps", type=int, default=Intervals.measure_steps)
-        for field in fields(recipe):
-            flag = f"--{field.name.replace('_', '-')}"
-            if hasattr(recipe, field.name):
-                made.add_argument(flag, type=field.type, default=field.default)
-            else:
-                made.add_argument(flag, type=field.type, required=True)
-    return parser
+        _option("assets", Path, Parameter.empty if INSTALLED else ASSETS, "Where results go."),
+        _option("run", Path | None, None, "Checkpoints and log; by default runs/NAME."),
+        _option("checkpoint_seconds", float, Intervals.checkpoint_seconds, "Between two checkpoints."),
+        _option("measure_steps", int, Intervals.measure_steps, "Between two measurements."),
+        *(
+            _option(field.name, field.type, getattr(recipe, field.name, Parameter.empty))
+            for field in fields(recipe)
+        ),
+    ]
+    if verb in READ_BOOKS:
+        needed = (Path | None, None) if verb in CARRY_BOOKS else (Path, Parameter.empty)
+        options.append(_option("corpus", *needed, "A folder of .txt files."))
+    command.__signature__ = Signature(options)
+    app.command(verb, help=train.__doc__)(command)
 
 
-def main() -> None:
-    given = make_parser().parse_args()
-    recipe_class, train = RECIPES[given.verb]
-    recipe = recipe_class(**{f.name: getattr(given, f.name) for f in fields(recipe_class)})
-    name = getattr(recipe, "author", given.verb)
-    paths = RunPaths(
-        given.assets,
-        given.run or Path("runs") / name,
-        Intervals(given.checkpoint_seconds, given.measure_steps),
-        given.corpus,
-    )
+def _option(name: str, kind: Any, default: Any, described: str | None = None) -> Parameter:
+    option = Annotated[kind, typer.Option(help=described)]
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=option)
+
+
+def _train(verb: str, settings: dict[str, Any], assets: Path, run: Path | None, intervals: Intervals) -> None:
+    corpus = settings.pop("corpus", None)
+    recipe_class, train = RECIPES[verb]
+    recipe = recipe_class(**settings)
+    name = getattr(recipe, "author", verb)
+    paths = RunPaths(assets, run or Path("runs") / name, intervals, corpus)
     figures = train(recipe, paths)
-    print(f"{name}: {figures}\ncard: {write_card(given.verb, name, recipe, figures, paths)}")
+    print(f"{name}: {figures}\ncard: {write_card(verb, name, recipe, figures, paths)}")
 
+
+for _verb in RECIPES:
+    _add_verb(_verb)
 
 if __name__ == "__main__":
-    main()
+    commands.run(app)

@@ -9,7 +9,7 @@ import pytest
 
 from palm_demo.settings import SPACEFILE
 from palm_demo.space import waiting
-from palm_demo.space.__main__ import main
+from palm_demo.space.__main__ import app
 from tests.hub import TOKEN, Hub, serve
 
 APP = """from package import thing
@@ -54,7 +54,7 @@ class Folder:
         self.write(name, text.replace(old, new))
 
     def run(self, *arguments: str) -> int:
-        return main(arguments, self.root)
+        return app(arguments, obj=self.root, standalone_mode=False) or 0
 
 
 @pytest.fixture

@@ -55,5 +55,5 @@ def test_new_front_matter_takes_the_place_of_the_old(folder):
 def test_an_installed_package_is_no_space(monkeypatch, capsys):
     monkeypatch.setattr(space_command, "INSTALLED", True)
     for verb in ("render", "check", "deploy"):
-        assert space_command.main([verb]) == 1
+        assert space_command.app([verb], standalone_mode=False) == 1
         assert "go into a clone and give the command there" in capsys.readouterr().err

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from palm_demo.checkpoints import load_palm
-from palm_demo.training.__main__ import make_parser
 from palm_demo.training.card import write_card
 from palm_demo.training.loop import Intervals
 from palm_demo.training.palm import PalmRecipe, train_palm
@@ -53,4 +52,3 @@ def test_it_goes_on_where_there_is_no_corpus(tmp_path, assets, corpus):
     for file in corpus.iterdir():
         file.unlink()
     train_palm(PalmRecipe(**{**vars(TINY), "steps": 3}), place(tmp_path, assets, None))
-    assert make_parser().parse_args(["palm"]).corpus is None
