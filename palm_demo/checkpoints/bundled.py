@@ -127,7 +127,7 @@ def load_tower(path: Path, config_folder: Path) -> VisionTower:
     tensors, _ = files.read(path, "tower")
     tower = VisionTower.from_folder(config_folder)
     files.load_into(tower.visual, tensors, path)
-    return tower.eval()
+    return tower.finish_()
 
 
 def save_palm(path: Path, palm: PaLM, config: PaLMConfig) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import open_clip
 import torch
+import torch.nn.functional as F
 from einops import rearrange, repeat
 from PIL import Image
 from torch import Tensor, nn
@@ -23,7 +24,15 @@ from palm_demo.internals.open_clip_parts import (
     raw_tokens_,
     stage_of_folder,
 )
+from palm_demo.internals.timm_parts import (
+    first_stages,
+    fold_norms_,
+    last_stages,
+    trunk_of_folder,
+    twin_stages,
+)
 from palm_demo.media import to_rgb
+from palm_demo.models.layers import LayerNorm
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "quick_gelu": QuickGELU}
 """What CLIPs were trained with; OpenAI's with the second."""
@@ -65,6 +74,63 @@ class TokensOfStage(nn.Module):
         _, channels, rows, columns = features.shape
         places = sines_of_places(rows, columns, channels).to(features)
         return rearrange(features, "b c h w -> b (h w) c") + places
+
+
+class Twin(nn.Module):
+    """The last stages of a trunk once more, beside the ones that were released, with tokens of their own.
+
+    The trunk keeps what it knows, and its classifier's answer becomes a vector; the twin learns what the
+    trunk does not know from the same early features. count: stages that both share. width: of the twin's
+    tokens. width_answers: of the vector, whose rows `fill_answers_` makes.
+    """
+
+    def __init__(self, trunk: nn.Module, count: int, width: int, width_answers: int):
+        super().__init__()
+        self.count = count
+        self.stages = twin_stages(trunk, count)
+        fine, coarse = (trunk.feature_info[place]["num_chs"] for place in (-2, -1))
+        self.norm_fine, self.norm_coarse = LayerNorm(fine), LayerNorm(coarse)
+        self.projection = nn.Linear(4 * fine + coarse, width, bias=False)
+        self.norm = LayerNorm(width)
+        self.register_buffer("answers", torch.zeros(trunk.num_classes, width_answers))
+
+    def forward(self, states: Tensor) -> Tensor:
+        """(b, channels, rows, columns) shared features -> (b, rows / 2, columns / 2, width) tokens, each of
+        the coarse features of its place and the four finer ones there."""
+        fine = self.stages[0](states)
+        coarse = fine
+        for stage in self.stages[1:]:
+            coarse = stage(coarse)
+        fine = self.norm_fine(rearrange(fine, "b c h w -> b h w c"))
+        fine = F.pad(fine, (0, 0, 0, fine.shape[2] % 2, 0, fine.shape[1] % 2))
+        fine = rearrange(fine, "b (h y) (w x) c -> b h w (y x c)", y=2, x=2)
+        coarse = self.norm_coarse(rearrange(coarse, "b c h w -> b h w c"))
+        return self.norm(self.projection(torch.cat((coarse, fine), dim=-1)))
+
+    @torch.no_grad()
+    def fill_answers_(self, classifier: Tensor) -> None:
+        """classifier: (classes, channels). Classes whose rows lie near each other there do so here, in the
+        directions in which rows differ most; each row has the size of a token."""
+        rows = classifier - classifier.mean(dim=0)
+        left, sizes, _ = torch.linalg.svd(rows, full_matrices=False)
+        width = self.answers.shape[1]
+        self.answers.copy_(F.normalize(left[:, :width] * sizes[:width].sqrt(), dim=1) * width**0.5)
+
+
+class TokensOfTwin(nn.Module):
+    """A token per place: what the twin sees there, with its row and column, and what the trunk's classifier
+    answers about the whole picture."""
+
+    def forward(self, visual: nn.Module, pixels: Tensor) -> Tensor:
+        """(b, 3, size, size) -> (b, rows x columns, width + width_answers)."""
+        trunk, twin = visual.trunk, visual.twin
+        shared = first_stages(trunk, pixels.to(memory_format=torch.channels_last), twin.count)
+        drawn = twin(shared)
+        answer = last_stages(trunk, shared, twin.count).float().softmax(dim=1).to(drawn) @ twin.answers
+        _, rows, columns, width = drawn.shape
+        places = sines_of_places(rows, columns, width).to(drawn)
+        tokens = rearrange(drawn, "b h w d -> b (h w) d") + places
+        return torch.cat((tokens, repeat(answer, "b d -> b n d", n=tokens.shape[1])), dim=2)
 
 
 def sines_of_places(rows: int, columns: int, dim: int) -> Tensor:
@@ -132,12 +198,17 @@ class VisionTower(nn.Module):
     def from_folder(cls, folder: Path) -> "VisionTower":
         """A tower of our own, random until its weights are loaded.
 
-        folder: holds an `open_clip_config.json`, which also names the stage that is read; later
-        ones, and the text half that open_clip builds beside the tower, are thrown away.
+        folder: holds an `open_clip_config.json`, which also names the stage that is read, or how many stages
+        a twin shares with the trunk; the text half that open_clip builds beside the tower, and later stages
+        than the one that is read, are thrown away.
         """
-        stage = json.loads((folder / "open_clip_config.json").read_text())["tokens"]["stage"]
-        visual = stage_of_folder(folder, stage)
-        return cls(visual.to(memory_format=torch.channels_last), TokensOfStage(stage))
+        settings = json.loads((folder / "open_clip_config.json").read_text())["tokens"]
+        if "twin" in settings:
+            visual, tokens = trunk_of_folder(folder), TokensOfTwin()
+            visual.twin = Twin(visual.trunk, **settings["twin"])
+        else:
+            visual, tokens = stage_of_folder(folder, settings["stage"]), TokensOfStage(settings["stage"])
+        return cls(visual.to(memory_format=torch.channels_last), tokens)
 
     @classmethod
     def with_raw_tokens(cls, size: ViTConfig) -> "VisionTower":
@@ -155,6 +226,12 @@ class VisionTower(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """(b, 3, size, size) normalised pixels -> (b, patches, width)."""
         return self.tokens(self.visual, pixels.to(next(self.visual.parameters()).dtype))
+
+    def finish_(self) -> "VisionTower":
+        """Makes a tower faster that is not to be trained any more; what it sees stays."""
+        if isinstance(self.tokens, TokensOfTwin):
+            fold_norms_(self.visual)
+        return self.eval()
 
     def preprocess(self, images: Sequence[Image.Image]) -> Tensor:
         """Pictures of any size and mode -> (len(images), 3, size, size), on white."""

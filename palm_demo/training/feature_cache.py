@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from palm_demo import world
 from palm_demo.concurrency import made_once
+from palm_demo.training.muon import fastest_precision
 from palm_demo.training.pictures import as_tensor, draw, normalized
 
 FRAMES = 8
@@ -51,15 +52,17 @@ class FeatureCache:
 
 
 def look_at(media: Sequence[Medium], tower: nn.Module, seed: str, loaders: int = 0) -> FeatureCache:
-    """A bank of these scenes, each drawn with alterations that its number and the seed decide.
+    """What a tower sees in these scenes, each drawn as large as it takes pictures, with alterations that its
+    number and the seed decide.
 
     loaders: processes that draw; 0 draws in this one.
     """
     device = next(tower.parameters()).device
-    chunks = DataLoader(_Drawn(media, seed), batch_size=None, num_workers=loaders)
+    mixed = device.type == "cuda" or fastest_precision() == torch.bfloat16
+    chunks = DataLoader(_Drawn(media, seed, tower.image_size), batch_size=None, num_workers=loaders)
     seen = []
     for pixels in tqdm(chunks, desc="looking", mininterval=5, disable=len(media) <= AT_ONCE):
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=mixed):
             seen.append(tower(normalized(pixels.to(device))).to("cpu", torch.bfloat16))
     return FeatureCache(media, torch.cat(seen), _frame_counts(media))
 
@@ -85,8 +88,8 @@ def kept(path: Path, media: Sequence[Medium], tower: nn.Module, seed: str) -> Fe
 class _Drawn(Dataset):
     """Chunks of scenes -> (frames, size, size, 3) uint8."""
 
-    def __init__(self, media: Sequence[Medium], seed: str):
-        self.media, self.seed = media, seed
+    def __init__(self, media: Sequence[Medium], seed: str, size: int):
+        self.media, self.seed, self.size = media, seed, size
 
     def __len__(self) -> int:
         return -(-len(self.media) // AT_ONCE)
@@ -98,9 +101,9 @@ class _Drawn(Dataset):
         frames = []
         for medium in self.media[chunk * AT_ONCE : (chunk + 1) * AT_ONCE]:
             if isinstance(medium, world.Scene):
-                frames.append(draw(medium, rng))
+                frames.append(draw(medium, rng, self.size))
             else:
-                frames += [as_tensor(frame) for frame in world.frames(medium, FRAMES)]
+                frames += [as_tensor(frame) for frame in world.frames(medium, FRAMES, self.size)]
         return torch.stack(frames)
 
 

@@ -15,6 +15,8 @@ from palm_demo.training.pictures import as_tensor, normalized
 class Thumbnail(nn.Module):
     """A tower that sees 4 x 4 pixels, exact in bf16."""
 
+    image_size = 32
+
     def __init__(self):
         super().__init__()
         self.unused = nn.Parameter(torch.zeros(1))
@@ -36,7 +38,9 @@ def test_a_bank_holds_what_the_tower_sees_in_each_scene(scenes):
     feature_cache = look_at(scenes, tower, "seed")
     again, video, picture = feature_cache.seen(torch.tensor([2, 1, 0]))
     assert again.shape == picture.shape == (16, 3)
-    frames = normalized(torch.stack([as_tensor(frame) for frame in world.frames(scenes[1], FRAMES)]))
+    frames = normalized(
+        torch.stack([as_tensor(frame) for frame in world.frames(scenes[1], FRAMES, tower.image_size)])
+    )
     assert_close(video, tower(frames), atol=0, rtol=0)
 
 

@@ -19,7 +19,7 @@ from palm_demo.training.loop import Intervals, Schedule, train
 from palm_demo.training.muon import Muon
 from palm_demo.training.palm import next_token_batch
 from palm_demo.training.paths import RunPaths
-from palm_demo.training.pictures import mammut_batch, padded
+from palm_demo.training.pictures import padded
 from palm_demo.training.tokenizer import TokenizerRecipe, train_tokenizer
 
 STEPS = 6
@@ -249,26 +249,6 @@ def test_ids_that_no_model_may_say_are_read_and_not_learned():
 
 def test_rows_are_padded_on_the_right():
     assert padded([[1, 2, 3], [4]], fill=9).tolist() == [[1, 2, 3], [4, 9, 9]]
-
-
-def test_a_batch_of_scenes_depends_on_its_seed_alone(tokenizer):
-    def batch(seed, noise):
-        random.seed(noise)
-        torch.manual_seed(noise)
-        return mammut_batch(random.Random(seed), 3, 0.4, 0.2, tokenizer)
-
-    one, again, other = batch("0/1", 5), batch("0/1", 6), batch("0/2", 5)
-    assert same(one, again)
-    assert not torch.equal(one["pixels"], other["pixels"])
-
-
-def test_captions_end_and_are_shifted_by_one(tokenizer):
-    batch = mammut_batch(random.Random(0), 3, 0.4, 0.2, tokenizer)
-    for ids, labels in zip(batch["caption_ids"].tolist(), batch["caption_labels"].tolist(), strict=True):
-        said = [label for label in labels if label != IGNORED]
-        assert ids[: len(said)] == [tokenizer.bos_id, *said[:-1]]
-        assert said[-1] == tokenizer.eos_id
-        assert set(ids[len(said) :]) <= {tokenizer.pad_id}
 
 
 # books

@@ -1,0 +1,79 @@
+"""What is said of drawn scenes and of photographs, and photographs that are imagined."""
+
+import random
+
+import pytest
+import torch
+
+from palm_demo import world
+from palm_demo.models.palm import IGNORED
+from palm_demo.training.photo_words import (
+    CERTAIN,
+    NAMES,
+    Photographed,
+    all_names,
+    certain_names,
+    definitions,
+    text_of,
+    words_batch,
+)
+
+
+@pytest.fixture
+def pictures():
+    rng = random.Random(0)
+    names = ("tabby cat", "zebra", "siamese cat")
+    return [world.single_scene(rng, names=["cat"]), world.count_scene(rng), *map(world.Photograph, names)]
+
+
+def test_captions_end_and_are_shifted_by_one(pictures, tokenizer):
+    batch = words_batch(pictures, random.Random(0), tokenizer)
+    for ids, labels in zip(batch["caption_ids"].tolist(), batch["caption_labels"].tolist(), strict=True):
+        said = [label for label in labels if label != IGNORED]
+        assert ids[: len(said)] == [tokenizer.bos_id, *said[:-1]]
+        assert said[-1] == tokenizer.eos_id
+        assert set(ids[len(said) :]) <= {tokenizer.pad_id}
+
+
+def test_what_is_true_of_another_picture_too_is_not_held_against_it(pictures, tokenizer):
+    for seed in range(20):
+        batch = words_batch(pictures, random.Random(seed), tokenizer)
+        assert batch["name_ids"].shape[0] == NAMES
+        assert not batch["also_named"].gather(1, batch["nouns"]).any()
+        texts = [tokenizer.decode(ids).strip() for ids in batch["text_ids"].tolist()]
+        for place, text in enumerate(texts):
+            if text in ("a cat", "a photo of a cat"):
+                assert batch["also_true"][place].nonzero().flatten().tolist() == [
+                    p for p in (0, 2, 4) if p != place
+                ]
+
+
+def test_a_word_above_a_name_says_that_word(pictures):
+    said = {text_of(pictures[2], random.Random(seed)) for seed in range(500)}
+    assert ("a photo of a cat", "cat") in said and ("a photo of a tabby cat", "tabby cat") in said
+    assert any(text == definitions()["tabby cat"] for text, _ in said)
+
+
+def test_names_are_those_of_both_worlds_once():
+    assert len(set(all_names())) == len(all_names())
+    assert {*world.concepts(), *world.photo_nouns()} == set(all_names())
+
+
+def test_a_real_photograph_has_a_name_where_the_classifier_is_certain():
+    probabilities = torch.full((2, 1000), 1e-4)
+    probabilities[0, 281], probabilities[1, 281] = CERTAIN + 0.1, CERTAIN - 0.1
+    assert certain_names(probabilities) == [world.photo_classes()[281].name, None]
+
+
+def test_an_imagined_photograph_is_a_crop_with_another_answer():
+    torch.manual_seed(0)
+    rows = torch.nn.functional.normalize(torch.randn(1000, 64), dim=1) * 8
+    seen = Photographed(torch.randn(3, 4, 80), rows, [None] * 3)
+    classes = torch.arange(0, 1000, 10)
+    made = seen.imagined(classes, torch.Generator().manual_seed(1))
+    assert made.shape == (100, 4, 80)
+    assert all(any(torch.equal(one[:, :16], crop[:, :16]) for crop in seen.patches) for one in made)
+    nearest = (made[:, 0, 16:] @ rows.T).argmax(dim=1)
+    assert (nearest == classes).float().mean() > 0.7
+    again = seen.imagined(classes, torch.Generator().manual_seed(1))
+    assert torch.equal(made, again)
