@@ -33,8 +33,10 @@ PHOTOGRAPHS = (
 DATA = {
     "tower": f"{RELEASED} {SPRITES} {PHOTOGRAPHS}",
     "tokenizer": f"{BASE} {WORDS}",
-    "mammut": f"{SPRITES} {PHOTOGRAPHS} What the tower's classifier would answer about photographs of a thing "
-    "is imagined; names and definitions of ImageNet's classes are WordNet's.",
+    "mammut": (
+        f"{SPRITES} {PHOTOGRAPHS} What the tower's classifier would answer about photographs of a thing is "
+        "imagined; names and definitions of ImageNet's classes are WordNet's."
+    ),
     "familiarity": SPRITES,
     "palm": f"{BASE} {WORDS}",
     "flamingo": f"{SPRITES} The language model and the vision tower stay as they are.",
