@@ -8,7 +8,6 @@ it can be instead.
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache, wraps
 from io import IOBase
 from numbers import Integral
@@ -21,6 +20,7 @@ from pydantic import AfterValidator, BeforeValidator, Strict, TypeAdapter, Valid
 from torch import Tensor
 
 from palm_demo.errors import ArgumentError, shown
+from palm_demo.validation import did_you_mean
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -117,8 +117,7 @@ def bind(verb: Callable, arguments: tuple, settings: dict) -> inspect.BoundArgum
     names = [name for name in signature.parameters if name != "self"]
     for name in settings:
         if name not in names:
-            near = get_close_matches(str(name), names, 1)
-            meant = f"did you mean {near[0]!r}? " if near else ""
+            meant = did_you_mean(name, names)
             raise ArgumentError(
                 f"{verb.__name__} takes no {name!r}; {meant}It takes {', '.join(names) or 'nothing'}"
             )

@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Sequence
+from dataclasses import dataclass
 from numbers import Integral, Real
 
 SHOWN_CHARACTERS = 60
@@ -64,12 +65,24 @@ class MissingExtraError(PalmDemoError):
     """Something was asked for that needs a package which is not installed."""
 
 
-class FileError(PalmDemoError):
-    """A file of settings with mistakes in it, each of which is one of `findings`."""
+@dataclass(frozen=True)
+class Diagnostic:
+    """What is wrong, where, and what to do about it. place: such as Spacefile:12."""
 
-    def __init__(self, name: str, findings: Sequence[object]):
-        self.findings = findings
-        super().__init__("\n".join([f"{name} cannot be used as it is:", *map(str, findings)]))
+    place: str
+    wrong: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.wrong}; {self.remedy}"
+
+
+class FileError(PalmDemoError):
+    """A file of settings with mistakes in it, each of which is one of `diagnostics`."""
+
+    def __init__(self, name: str, diagnostics: Sequence[Diagnostic]):
+        self.diagnostics = diagnostics
+        super().__init__("\n".join([f"{name} cannot be used as it is:", *map(str, diagnostics)]))
 
 
 class ProfileError(PalmDemoError):

@@ -31,14 +31,14 @@ def line_of(text: str) -> int:
 def findings(path: Path) -> list[str]:
     with pytest.raises(FileError) as caught:
         load_settings(path)
-    return [str(finding) for finding in caught.value.findings]
+    return [str(finding) for finding in caught.value.diagnostics]
 
 
 def test_every_section_is_read():
     settings = load_settings()
     assert isinstance(settings, Settings)
-    assert settings.limits.of_media.pixels == settings.limits.megapixels * 1_000_000
-    assert settings.limits.of_batch.rows == settings.limits.rows
+    assert settings.limits.media_limits.pixels == settings.limits.megapixels * 1_000_000
+    assert settings.limits.batch_limits.rows == settings.limits.rows
     assert settings.env.variables["GRADIO_ANALYTICS_ENABLED"] == "False"
     assert settings.files.allow and settings.space.title and settings.hardware.request
 
@@ -57,7 +57,18 @@ def test_every_section_is_read():
         ("sdk_version: 6.31.0", "sdk_version: 6.31", "runtime.sdk_version is 6.31; give a text; in quotes"),
         ("startup_timeout: 30m", "startup_timeout: soon", "give seconds, minutes or hours such as 30m"),
         ('"False"', "False", "env.variables.GRADIO_ANALYTICS_ENABLED is False; give a text; in quotes"),
-        ("secrets: []", "secrets: [no-name]", "env.secrets is ('no-name',); name them with letters"),
+        ("secrets: []", "secrets: [no-name]", "env.secrets[0] is 'no-name'; name it with letters"),
+        (
+            "    HF_HUB_DIS",
+            "    1_HF_HUB_DIS",
+            "env.variables has the key '1_HF_HUB_DISABLE_TELEMETRY'; n",
+        ),
+        ("megapixels: 25", "megapixels: .inf", "limits.megapixels is inf; give a number"),
+        ("megapixels: 25", "megapixels: .nan", "limits.megapixels is nan; give a number"),
+        ("version: 1", "version: true", "version is True; give a whole number"),
+        ("  emoji: 🌴", "  emoji: 🌴\n  tile: x", "space.tile is unknown; did you mean title?"),
+        ("  emoji: 🌴", "  emoji: 🌴\n  hue: x", "space.hue is unknown; known are id, title, emoji,"),
+        ("  emoji: 🌴", "  emoji: 🌴\n  ? [a]", "space.? is unknown; known are id, title, emoji,"),
         ("secrets: []", "secrets: HF_TOKEN", "env.secrets is no list; write each entry after a dash, or []"),
         ("  license: mit", "  license: mit\n  repository: code", "space.repository is 'code'; give an"),
         ("  license: mit", "  license: mit\n  license: gpl", "space.license is there twice; keep one"),
@@ -79,6 +90,13 @@ def test_all_mistakes_are_told_at_once(changed):
     ]
 
 
+def test_a_list_that_contains_itself_is_refused(changed):
+    assert (
+        "limits.queue[0] contains itself; write its values out"
+        in findings(changed(("  queue: 32", "  queue: &q [*q]")))[0]
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
@@ -86,6 +104,7 @@ def test_all_mistakes_are_told_at_once(changed):
         ("space: [", "Spacefile:1: this is no YAML"),
         ("- one", "Spacefile:1: the file has no keys"),
         ("version: !!python/name:os.system", "this is no YAML"),
+        ("[" * 9999, "Spacefile:1: this is no YAML: it is nested too deeply"),
     ],
 )
 def test_a_file_that_is_none_is_refused(tmp_path, text, wrong):

@@ -42,7 +42,8 @@ def serve(
     from palm_demo.settings import load_settings
 
     settings, place = load_settings(spacefile), page_place(profile)
-    new_session = partial(palm_demo.load, profile, settings.limits.of_media, settings.limits.of_batch)
+    limits = settings.limits.media_limits, settings.limits.batch_limits
+    new_session = partial(palm_demo.load, profile, *limits)
     print(f"starting {replicas} replicas …", flush=True)
     with running(new_session, settings, place, replicas, cpus) as address:
         print(f"the page is at {address}; Ctrl-C ends it", flush=True)

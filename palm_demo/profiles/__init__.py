@@ -1,6 +1,14 @@
 """Profiles: which weights each system gets, from where, and whether they fit: known before any is loaded."""
 
-from palm_demo.profiles.choosing import Chosen, choose
+from palm_demo.profiles.choosing import (
+    GB,
+    Chosen,
+    choose,
+    computes_in_bfloat16,
+    free_disk,
+    free_memory,
+    on_zerogpu,
+)
 from palm_demo.profiles.description import (
     Choice,
     File,
@@ -10,13 +18,11 @@ from palm_demo.profiles.description import (
     Profile,
     Tower,
 )
-from palm_demo.profiles.disk import free_disk, in_cache
-from palm_demo.profiles.downloading import download
-from palm_demo.profiles.memory import computes_in_bfloat16, free_memory, on_zerogpu
+from palm_demo.profiles.downloading import OnProgress, Step, download, in_cache, no_op
 from palm_demo.profiles.reading import TINY, own_name, profile_names, read_profile
-from palm_demo.profiles.steps import OnProgress, Step, no_op
 
 __all__ = [
+    "GB",
     "TINY",
     "Choice",
     "Chosen",

@@ -1,15 +1,40 @@
 """Which of a profile's choices fit into the memory and onto the disk that there are."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
+
+import psutil
+from huggingface_hub import constants
 
 from palm_demo.errors import ProfileError
-from palm_demo.profiles.description import Choice, File, FlamingoChoice, MammutChoice, PalmChoice, Profile
-from palm_demo.profiles.disk import disk_needed
-from palm_demo.profiles.memory import GB
+from palm_demo.profiles.description import (
+    INDEX,
+    PICKLES,
+    Choice,
+    File,
+    FlamingoChoice,
+    MammutChoice,
+    PalmChoice,
+    Profile,
+)
 
 WHERE = {"cuda": "GPU memory", "cpu": "memory"}
+GB = 1_000_000_000
+CGROUP = Path("/sys/fs/cgroup")
+LIMITS = (
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
+)
+"""Of the two kinds of control groups: what a container may have, what it has, and what of that are files that
+were read and can go."""
+
+ZERO_GB = 45
+"""What fits on the smaller half of a GPU that ZeroGPU lends: more takes a whole one, as the package `spaces`
+has it (`xlarge_threshold`), and costs visitors twice the quota."""
 
 
 @dataclass(frozen=True)
@@ -165,3 +190,77 @@ def _too_little_disk(
 
 def _files(picked: Mapping[str, Choice]) -> list[File]:
     return [file for choice in picked.values() for file in choice.files]
+
+
+def on_zerogpu() -> bool:
+    """Whether this is a Space with ZeroGPU, read as the package `spaces` reads it."""
+    return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+
+
+def free_memory() -> dict[str, int]:
+    """Device -> bytes that are free there: "cpu", and "cuda" where there is a GPU.
+
+    With ZeroGPU weights are in this process's memory, and workers move them to a GPU: it is "cpu", with
+    room for what fits on both.
+    """
+    free = {"cpu": min(psutil.virtual_memory().available, *_left_to_container(CGROUP))}
+    if on_zerogpu():
+        return {"cpu": min(free["cpu"], ZERO_GB * GB)}
+    import torch
+
+    if torch.cuda.is_available():
+        free["cuda"], _ = torch.cuda.mem_get_info()
+    return free
+
+
+def computes_in_bfloat16() -> bool:
+    """Whether the GPU does, rather than emulating it as a T4 would; true where there is none."""
+    import torch
+
+    return on_zerogpu() or not torch.cuda.is_available() or torch.cuda.is_bf16_supported(False)
+
+
+def _left_to_container(root: Path) -> list[int]:
+    """What a container's limit leaves, which may be less than the machine has; nothing without a limit."""
+    left = [2**63 - 1]
+    for most, used, files in LIMITS:
+        try:
+            limit, taken = (root / most).read_text().strip(), int((root / used).read_text())
+            told = (root / used).with_name("memory.stat").read_text().split()
+        except (OSError, ValueError):
+            continue
+        kept = dict(zip(told[::2], told[1::2], strict=False)).get(files, 0)
+        if limit.isdigit():
+            left.append(max(0, int(limit) - taken + int(kept)))
+    return left
+
+
+def free_disk() -> int:
+    """Bytes that are free where the Hub's client keeps what it downloads."""
+    folder = Path(constants.HF_HUB_CACHE)
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return shutil.disk_usage(there).free
+
+
+def disk_needed(files: Iterable[File], downloaded: Callable[[File], bool] = lambda file: False) -> int:
+    """Bytes that a profile's files take while they are downloaded, as far as it says their sizes.
+
+    downloaded: says of a file that it is there, and takes no more room.
+    """
+    missing = [file for file in dict.fromkeys(files) if not any(map(downloaded, file.names))]
+    return room_needed([(int(GB * (file.gb or 0)), _of_pickles(file)) for file in missing])
+
+
+def _of_pickles(file: File) -> bool:
+    """Also of an index of pickles, which counts as if all of them were one."""
+    return file.file.removesuffix(INDEX).endswith(PICKLES)
+
+
+def room_needed(sizes: Sequence[tuple[int, bool]]) -> int:
+    """Bytes for files of so many bytes, pickles or not. Pickles come first, the largest of them before the
+    others, and each is written once more, as safetensors, and removed then."""
+    done = most = 0
+    for size_bytes in sorted((size for size, is_pickle in sizes if is_pickle), reverse=True):
+        most = max(most, done + 2 * size_bytes)
+        done += size_bytes
+    return max(most, done + sum(size for size, is_pickle in sizes if not is_pickle))

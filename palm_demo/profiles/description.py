@@ -1,16 +1,21 @@
 """What a profile says: for each of the three systems one or more choices, with files and what they take.
 
-A profile is a YAML file that `read_typed` reads into these classes; `hub.yaml` beside this file is one.
+A profile is a YAML file that `read_yaml` reads into these classes; `hub.yaml` beside this file is one.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
-from typing import Annotated
+from dataclasses import fields, replace
+from re import fullmatch
+from typing import Annotated, Literal
 
-from palm_demo.typed_yaml import Amount, Count, Rule, Text, like, one_of
+from pydantic import AfterValidator, model_validator
+from pydantic.dataclasses import dataclass
+
+from palm_demo.validation import SECTION, Amount, Count, Many, String, Text, Version, matches, mistake, rule
 
 WEIGHTS = r".+\.(safetensors|safetensors\.index\.json|bin\.index\.json|pt|pth|bin)"
 PICKLES = (".pt", ".pth", ".bin")
+INDEX = ".index.json"
 PALM_CONTEXT, FLAMINGO_CONTEXT = 8192, 2048
 """Tokens that the released ones were trained for."""
 
@@ -20,11 +25,11 @@ CPU_LAYOUT = 0.15
 ITEM_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 
 
-def _up_to(most: int) -> Rule:
-    return Rule(lambda value: 1 <= value <= most, f"give 1 to {most}")
+def _up_to(most: int) -> AfterValidator:
+    return rule(lambda value: value <= most, f"give 1 to {most}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=SECTION)
 class File:
     """A file of a repository on the Hub.
 
@@ -34,11 +39,11 @@ class File:
     what is taken where the Hub does not have this one.
     """
 
-    repo: Annotated[str, like(r"[\w.-]+/[\w.-]+", "write OWNER/NAME")]
-    file: Annotated[str, like(r"[^/\s][^\s]*", "write a path within the repository")]
+    repo: Annotated[String, matches(r"[\w.-]+/[\w.-]+", "write OWNER/NAME")]
+    file: Annotated[String, matches(r"[^/\s][^\s]*", "write a path within the repository")]
     revision: Text = "main"
     gb: Amount | None = None
-    unverified: tuple[Text, ...] = ()
+    unverified: Many[Text] = ()
     otherwise: "File | None" = None
 
     @property
@@ -57,15 +62,21 @@ class File:
         return File(self.repo, f"{folder}/{name}".lstrip("/"), self.revision)
 
 
-def _file_like(pattern: str, remedy: str) -> Rule:
-    return Rule(lambda file: all(like(pattern, remedy).holds(name.file) for name in file.names), remedy)
+def _file_like(pattern: str, remedy: str) -> AfterValidator:
+    def check(file: File) -> File:
+        for name in file.names:
+            if not fullmatch(pattern, name.file):
+                raise mistake(remedy, f"names {name.file!r}")
+        return file
+
+    return AfterValidator(check)
 
 
 Weights = Annotated[File, _file_like(WEIGHTS, "name safetensors, their .index.json, or a pickle (.pt, .bin)")]
 Document = Annotated[File, _file_like(r".+\.json", "name a .json file")]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=SECTION)
 class Choice:
     """What one system can be.
 
@@ -82,9 +93,9 @@ class Choice:
     knows: Text
     licence: Text = "not named in its profile"
     weights: Weights
-    dtype: Annotated[str, one_of("bfloat16", "float16", "float32")]
-    without_bfloat16: Annotated[str, one_of("float16", "float32")] | None = None
-    device: Annotated[str, one_of("auto", "cuda", "cpu")] = "auto"
+    dtype: Literal["bfloat16", "float16", "float32"]
+    without_bfloat16: Literal["float16", "float32"] | None = None
+    device: Literal["auto", "cuda", "cpu"] = "auto"
     rows: Count
     memory_gb: Amount
     packed_gb: Amount | None = None
@@ -111,34 +122,34 @@ class Choice:
                 yield value
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=SECTION)
 class PalmChoice(Choice):
     """A PaLM. In float16 its positions would outgrow the numbers. context: tokens of prompt and answer."""
 
-    layout: Annotated[str, one_of("palm-8k")]
-    dtype: Annotated[str, one_of("bfloat16", "float32")]
-    without_bfloat16: Annotated[str, one_of("float32")] | None = None
+    layout: Literal["palm-8k"]
+    dtype: Literal["bfloat16", "float32"]
+    without_bfloat16: Literal["float32"] | None = None
     tokenizer: Document
-    context: Annotated[int, _up_to(PALM_CONTEXT)]
+    context: Annotated[Count, _up_to(PALM_CONTEXT)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=SECTION)
 class Tower:
     """A CLIP of which the picture half is used. activation: what its blocks learned with; no tensor tells it,
     nor how many heads they have."""
 
     weights: Weights
     heads: Count
-    activation: Annotated[str, one_of("gelu", "quick_gelu")]
+    activation: Literal["gelu", "quick_gelu"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=SECTION)
 class FlamingoChoice(Choice):
     """An OpenFlamingo on a language model of its own. every: a bridge before every n-th block. heads: of
     resampler and bridges. frames: pictures that a video is shown as: 1 is the frame in its middle, more stand
     in a chunk each, as examples do."""
 
-    layout: Annotated[str, one_of("openflamingo")]
+    layout: Literal["openflamingo"]
     language_model: Weights
     config: Document
     tokenizer: Document
@@ -146,28 +157,46 @@ class FlamingoChoice(Choice):
     every: Count
     heads: Count = 8
     frames: Count = 1
-    context: Annotated[int, _up_to(FLAMINGO_CONTEXT)]
+    context: Annotated[Count, _up_to(FLAMINGO_CONTEXT)]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=SECTION)
 class MammutChoice(Choice):
     """openMaMMUT, or open_clip's CoCa. heads, text_heads, pool_heads: of the picture's attention, the text's,
     and that which pools the picture, which only CoCa has. Their words are CLIP's, which open_clip brings."""
 
-    layout: Annotated[str, one_of("openmammut", "coca")]
+    layout: Literal["openmammut", "coca"]
     heads: Count
     text_heads: Count
     pool_heads: Count | None = None
 
+    @model_validator(mode="after")
+    def _only_coca_pools(self) -> "MammutChoice":
+        if self.layout == "coca" and self.pool_heads is None:
+            raise mistake("name it: CoCa pools with attention", "is missing", field="pool_heads")
+        if self.layout == "openmammut" and self.pool_heads is not None:
+            wrong = f"is {self.pool_heads}"
+            raise mistake("leave it out: only CoCa has them", wrong, field="pool_heads")
+        return self
 
-@dataclass(frozen=True)
+
+NOT_EMPTY = rule(bool, "name one, or leave the section out", "has no choices")
+
+
+@dataclass(frozen=True, config=SECTION)
 class Profile:
     """Choices by their names, the best first; a system that is left out gets the bundled weights."""
 
-    version: Annotated[int, one_of(1)]
-    palm: dict[str, PalmChoice] | None = None
-    flamingo: dict[str, FlamingoChoice] | None = None
-    mammut: dict[str, MammutChoice] | None = None
+    version: Version
+    palm: Annotated[dict[str, PalmChoice], NOT_EMPTY] | None = None
+    flamingo: Annotated[dict[str, FlamingoChoice], NOT_EMPTY] | None = None
+    mammut: Annotated[dict[str, MammutChoice], NOT_EMPTY] | None = None
+
+    @model_validator(mode="after")
+    def _names_a_system(self) -> "Profile":
+        if not self.systems:
+            raise mistake("name palm, flamingo or mammut", "names no system")
+        return self
 
     @property
     def systems(self) -> dict[str, dict[str, Choice]]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import constants, hf_hub_download
+from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -23,10 +23,8 @@ from tqdm.auto import tqdm
 
 from palm_demo.errors import ProfileError
 from palm_demo.internals.hub_client import HttpError
-from palm_demo.profiles.description import File
-from palm_demo.profiles.disk import INDEX, cached, converted, free_disk, room_needed
-from palm_demo.profiles.memory import GB
-from palm_demo.profiles.steps import OnProgress, Step
+from palm_demo.profiles.choosing import GB, free_disk, room_needed
+from palm_demo.profiles.description import INDEX, File
 
 logger = logging.getLogger(__name__)
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -34,6 +32,21 @@ NOT_THERE = (RepositoryNotFoundError, RevisionNotFoundError, RemoteEntryNotFound
 
 Convert = Callable[[Path], Path]
 """Writes a pickle once more as safetensors, beside it; gives that file."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """what: is being done. part: how much of it is done, 0 to 1; None where nobody can say."""
+
+    what: str
+    part: float | None = None
+
+
+OnProgress = Callable[[Step], object]
+
+
+def no_op(step: Step) -> None:
+    """For a loading that nobody watches."""
 
 
 def download(
@@ -125,6 +138,35 @@ def _shards(index: _There) -> list[File]:
         return [file.beside(name) for name in names]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ProfileError(f"{file.file} of {file.repo} is no index of weights; name another file") from error
+
+
+def in_cache(file: File) -> bool:
+    """Whether a file is in the Hub's cache, with its shards where it is an index, or what it was converted
+    to. Asks nobody."""
+    path = cached(file)
+    if path is None or not file.file.endswith(INDEX):
+        return path is not None
+    try:
+        shards = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
+        return all(cached(file.beside(shard)) for shard in shards)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def converted(file: File) -> File:
+    """What a pickle becomes, beside it."""
+    return File(file.repo, f"{file.file}.safetensors", file.revision)
+
+
+def cached(file: File) -> Path | None:
+    """Where the cache has a file, or what it was converted to."""
+    for one in (file, converted(file)):
+        found = try_to_load_from_cache(
+            one.repo, one.file, cache_dir=constants.HF_HUB_CACHE, revision=one.revision
+        )
+        if isinstance(found, str):
+            return Path(found)
+    return None
 
 
 def _pickles_first(there: _There) -> tuple[bool, int]:

@@ -1,13 +1,13 @@
 """A profile by its name or its file, checked as a whole."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from palm_demo.errors import FileError, ProfileError
+from palm_demo.errors import ProfileError
 from palm_demo.profiles.description import Profile
-from palm_demo.typed_yaml import Finding, lines_of, read_typed
+from palm_demo.yaml_files import read_yaml
 
 FOLDER = Path(__file__).parent
 TINY = "tiny"
@@ -43,10 +43,7 @@ def read_profile(profile: str | Path) -> Profile:
     Raises ProfileError where there is no such profile or choice, FileError with every mistake in its file.
     """
     path, (_, picks) = profile_file(profile), _parted(profile)
-    read = read_typed(path, Profile)
-    if findings := list(_contradictions(read, path)):
-        raise FileError(path.name, findings)
-    return _picked(read, picks, path.name)
+    return _picked(read_yaml(path, Profile), picks, path.name)
 
 
 def _parted(profile: str | Path) -> tuple[str, list[str]]:
@@ -65,24 +62,3 @@ def _picked(profile: Profile, picks: list[str], file: str) -> Profile:
             raise ProfileError(f"{file} has no choice {pick!r}; it has {', '.join(known)}")
         profile = replace(profile, **{system: {name: choices[name]}})
     return profile
-
-
-def _contradictions(profile: Profile, path: Path) -> Iterator[Finding]:
-    """What no field is wrong by itself."""
-    lines = lines_of(path)
-
-    def place(key: str) -> str:
-        return f"{path.name}:{lines.get(key, 1)}"
-
-    if not profile.systems:
-        yield Finding(place(""), "it names no system", "name palm, flamingo or mammut")
-    for system, choices in profile.systems.items():
-        if not choices:
-            yield Finding(place(system), f"{system} has no choices", "name one, or leave the section out")
-    for name, choice in (profile.mammut or {}).items():
-        key = f"mammut.{name}"
-        if choice.layout == "coca" and choice.pool_heads is None:
-            yield Finding(place(key), f"{key}.pool_heads is missing", "name it: CoCa pools with attention")
-        if choice.layout != "coca" and choice.pool_heads is not None:
-            wrong = f"{key}.pool_heads is {choice.pool_heads}"
-            yield Finding(place(f"{key}.pool_heads"), wrong, "leave it out: only CoCa has them")

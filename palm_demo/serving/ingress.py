@@ -74,5 +74,5 @@ def application(
 
 def _times(replicas: int, limits: Limits) -> Limits:
     """What many replicas do at once; each has the limits as they are."""
-    shared = ("rows", "waiting", "queue", "teachers")
+    shared = ("rows", "waiting", "queue", "finetunings_at_once")
     return replace(limits, **{name: replicas * getattr(limits, name) for name in shared})

@@ -45,7 +45,7 @@ def start(
     None. answering: gives the session that the page asks, from the one that has the weights. options: of
     gradio's `launch`.
     """
-    limits = settings.limits.of_media, settings.limits.of_batch
+    limits = settings.limits.media_limits, settings.limits.batch_limits
     if (profile or TINY) == TINY:
         session = answering(load(TINY, *limits, page_place(TINY, gallery)))
         return _served(session, page.build(session, settings, examples), settings, options)

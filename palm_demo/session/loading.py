@@ -18,6 +18,7 @@ from palm_demo.installation import pip_install
 from palm_demo.media import MediaLimits
 from palm_demo.models.cpu_linear import pack_
 from palm_demo.profiles import (
+    GB,
     TINY,
     Choice,
     Chosen,
@@ -34,7 +35,6 @@ from palm_demo.profiles import (
     on_zerogpu,
     read_profile,
 )
-from palm_demo.profiles.memory import GB
 from palm_demo.session.session import Session
 from palm_demo.session.systems import Bundled, Systems, flamingo_system, mammut_system, palm_system
 

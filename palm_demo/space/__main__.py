@@ -58,11 +58,11 @@ def check(context: typer.Context) -> None:
 def _check(checkout: "Checkout") -> None:
     from palm_demo.space.checking import check
 
-    findings = check(checkout.root)
-    for finding in findings:
-        print(finding)
-    print(f"{len(findings)} to mend" if findings else "nothing to mend")
-    if findings:
+    diagnostics = check(checkout.root)
+    for diagnostic in diagnostics:
+        print(diagnostic)
+    print(f"{len(diagnostics)} to mend" if diagnostics else "nothing to mend")
+    if diagnostics:
         raise typer.Exit(1)
 
 
@@ -80,16 +80,16 @@ def deploy(
     ] = False,
 ) -> None:
     """Make the Space or bring it up to date, and wait until it runs."""
-    from palm_demo.space.deploying import deploy, described, make_plan
+    from palm_demo.space.deploying import deploy, describe, make_plan
 
     checkout = _checkout(context)
     _check(checkout)
     plan = make_plan(checkout, repo, renew_secrets)
     if dry_run:
-        for line in described(plan):
+        for line in describe(plan):
             print(line)
         return
-    patience_seconds = BUILD_SECONDS + plan.settings.runtime.startup_seconds
+    patience_seconds = BUILD_SECONDS + plan.settings.runtime.startup_timeout_seconds
     address = deploy(plan, lambda line: print(line, flush=True), patience_seconds)
     print(f"it runs: {address}")
 

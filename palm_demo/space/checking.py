@@ -5,34 +5,40 @@ from pathlib import Path
 
 import yaml
 from huggingface_hub import SpaceHardware
+from packaging.requirements import Requirement
 
-from palm_demo.errors import FileError
+from palm_demo.errors import Diagnostic, FileError, ProfileError
 from palm_demo.internals.hub_client import front_matter
+from palm_demo.profiles import TINY, Profile, read_profile
 from palm_demo.space.card import card_data, read_exactly, with_front_matter
 from palm_demo.space.checkout import Checkout
-from palm_demo.space.lock import lock_findings
-from palm_demo.space.profiles import profile_findings
-from palm_demo.space.requirements import lines, required
-from palm_demo.space.zerogpu import ZERO, zerogpu_findings
-from palm_demo.typed_yaml import Finding
+from palm_demo.space.lock import REQUIREMENTS, check_lock, requirement_lines, requirements
+from palm_demo.space.machines import (
+    FIXED_SLEEP,
+    FIXED_SLEEP_SECONDS,
+    VARIABLE,
+    ZERO,
+    ZERO_PYTHONS,
+    ZERO_TORCHES,
+    chosen_on,
+    profile_of,
+    profile_source,
+)
 
-FREE = "cpu-basic"
-FIXED_SLEEP, FIXED_SLEEP_SECONDS = (FREE, ZERO), 48 * 3600
-"""Machines whose sleep nobody can change."""
 RENDER = "run python -m palm_demo.space render"
 
 
-def check(root: Path) -> list[Finding]:
-    """All findings about the checkout in a folder. Raises SpaceError where git knows no files."""
+def check(root: Path) -> list[Diagnostic]:
+    """All that is wrong with the checkout in a folder. Raises SpaceError where git knows no files."""
     checkout = Checkout(root)
     try:
         _ = checkout.settings
     except FileError as error:
-        return list(error.findings)
-    return [finding for one in CHECKS for finding in one(checkout)]
+        return list(error.diagnostics)
+    return [diagnostic for one in CHECKS for diagnostic in one(checkout)]
 
 
-def _drift(checkout: Checkout) -> Iterator[Finding]:
+def _drift(checkout: Checkout) -> Iterator[Diagnostic]:
     """The README's front matter is what `render` writes."""
     path, settings = checkout.root / "README.md", checkout.settings
     if not path.is_file():
@@ -42,90 +48,176 @@ def _drift(checkout: Checkout) -> Iterator[Finding]:
         return
     block, wanted = front_matter(text), card_data(settings).to_dict()
     if block is None:
-        yield Finding("README.md:1", "it has no front matter", RENDER)
+        yield Diagnostic("README.md:1", "it has no front matter", RENDER)
         return
     try:
         said = yaml.safe_load(block.group(2))
     except yaml.YAMLError:
         said = None
     if not isinstance(said, dict):
-        yield Finding("README.md:1", "its front matter is no YAML of keys and values", RENDER)
+        yield Diagnostic("README.md:1", "its front matter is no YAML of keys and values", RENDER)
         return
     differing = [key for key in {**wanted, **said} if said.get(key) != wanted.get(key)]
     for key in differing:
         wrong = f"its front matter has {key} {said.get(key)!r}, the Spacefile {wanted.get(key)!r}"
-        yield Finding("README.md:1", wrong, RENDER)
+        yield Diagnostic("README.md:1", wrong, RENDER)
     if not differing:
-        yield Finding("README.md:1", "its front matter is written in another way", RENDER)
+        yield Diagnostic("README.md:1", "its front matter is written in another way", RENDER)
 
 
-def _hardware(checkout: Checkout) -> Iterator[Finding]:
+def _hardware(checkout: Checkout) -> Iterator[Diagnostic]:
     """Machines that the Hub has, and a sleep time that it keeps."""
     names, hardware = [one.value for one in SpaceHardware], checkout.settings.hardware
     for key in ("suggested", "request"):
         name = getattr(hardware, key)
         if name not in names:
             remedy = f"take one of {', '.join(names)}"
-            yield Finding(checkout.line_of(f"hardware.{key}"), f"hardware.{key} is {name!r}", remedy)
+            yield Diagnostic(checkout.line_of(f"hardware.{key}"), f"hardware.{key} is {name!r}", remedy)
     machine, seconds = hardware.request, hardware.sleep_seconds
     if machine in FIXED_SLEEP and seconds != FIXED_SLEEP_SECONDS:
-        yield Finding(
+        yield Diagnostic(
             checkout.line_of("hardware.sleep_seconds"),
             f"hardware.sleep_seconds is {seconds}, and {machine} always sleeps after 48 hours",
             f"write {FIXED_SLEEP_SECONDS}, or request other hardware",
         )
 
 
-def _environment(checkout: Checkout) -> Iterator[Finding]:
+def _environment(checkout: Checkout) -> Iterator[Diagnostic]:
     """No name is both a variable and a secret, and no token is a variable."""
     env = checkout.settings.env
     for name, value in env.variables.items():
         place = checkout.line_of(f"env.variables.{name}")
         if name in env.secrets:
-            yield Finding(place, f"{name} is a variable and a secret", "keep it in one of the two lists")
+            yield Diagnostic(place, f"{name} is a variable and a secret", "keep it in one of the two lists")
         if value.startswith("hf_"):
             wrong = f"{name} looks like a token, and everybody sees variables"
-            yield Finding(place, wrong, "name it under env.secrets")
+            yield Diagnostic(place, wrong, "name it under env.secrets")
 
 
-def _files(checkout: Checkout) -> Iterator[Finding]:
+def _files(checkout: Checkout) -> Iterator[Diagnostic]:
     """Everything that goes to the Space fits, and nothing that it needs stays behind."""
     allow, most_mb = checkout.settings.files.allow, checkout.settings.files.max_mb
     place = checkout.line_of("files.allow")
     for pattern in allow:
         if not checkout.matching((pattern,)):
             wrong = f"files.allow has {pattern!r}, which no file of git's matches"
-            yield Finding(place, wrong, "take it out")
+            yield Diagnostic(place, wrong, "take it out")
     for name in checkout.allowed:
         mb = checkout.bytes_of(name) / 1e6
         if mb > most_mb:
             remedy = f"make it smaller, or raise files.max_mb, {most_mb:g} now"
-            yield Finding(name, f"it has {mb:.1f} MB", remedy)
+            yield Diagnostic(name, f"it has {mb:.1f} MB", remedy)
     for name in sorted(checkout.needed - set(checkout.allowed)):
         if name in checkout.tracked:
-            yield Finding(name, "the app needs it and files.allow leaves it out", f"allow it at {place}")
+            yield Diagnostic(name, "the app needs it and files.allow leaves it out", f"allow it at {place}")
         else:
-            yield Finding(name, "the app needs it and git does not know it", f"write it, and git add {name}")
+            yield Diagnostic(
+                name, "the app needs it and git does not know it", f"write it, and git add {name}"
+            )
 
 
-def _requirements(checkout: Checkout) -> Iterator[Finding]:
+def _requirements(checkout: Checkout) -> Iterator[Diagnostic]:
     """What is no requirement would end the Hub's build."""
-    readable = {place for place, _ in required(checkout)}
-    for place, wanted in lines(checkout):
+    readable = {place for place, _ in requirements(checkout)}
+    for place, wanted in requirement_lines(checkout):
         if place not in readable:
-            yield Finding(place, f"{wanted!r} is no requirement", "mend the line")
+            yield Diagnostic(place, f"{wanted!r} is no requirement", "mend the line")
 
 
-def _gradio(checkout: Checkout) -> Iterator[Finding]:
+def _gradio(checkout: Checkout) -> Iterator[Diagnostic]:
     """The Hub installs sdk_version beside requirements.txt: both have to agree."""
     version = checkout.settings.runtime.sdk_version
-    for place, requirement in required(checkout):
+    for place, requirement in requirements(checkout):
         if requirement.name == "gradio" and not requirement.specifier.contains(version, prereleases=True):
-            yield Finding(
+            yield Diagnostic(
                 checkout.line_of("runtime.sdk_version"),
                 f"runtime.sdk_version is {version} and {place} wants {requirement}",
                 "change one of the two",
             )
+
+
+def _profile(checkout: Checkout) -> Iterator[Diagnostic]:
+    """The profile has to be there, fit the machine, and have what it needs to be downloaded and run."""
+    name = profile_of(checkout)
+    if name == TINY:
+        return
+    place = checkout.line_of(f"env.variables.{VARIABLE}")
+    try:
+        profile = read_profile(profile_source(checkout, name))
+    except FileError as error:
+        yield from error.diagnostics
+        return
+    except ProfileError as error:
+        wrong, _, remedy = str(error).partition("; ")
+        yield Diagnostic(place, wrong, remedy)
+        return
+    yield from _left_behind(checkout, name, place)
+    yield from _fits(checkout, profile)
+    yield from _transformers(checkout, profile)
+    yield from _offline(checkout, profile)
+
+
+def _left_behind(checkout: Checkout, name: str, place: str) -> Iterator[Diagnostic]:
+    if (checkout.root / name).is_file() and name not in checkout.allowed:
+        yield Diagnostic(place, f"{VARIABLE} is {name}, which does not go along", "git add it, and allow it")
+
+
+def _fits(checkout: Checkout, profile: Profile) -> Iterator[Diagnostic]:
+    try:
+        chosen_on(checkout)
+    except ProfileError as error:
+        wrong, _, remedy = str(error).partition("; ")
+        hardware = checkout.settings.hardware.request
+        yield Diagnostic(checkout.line_of("hardware.request"), f"on {hardware} {wrong}", remedy)
+
+
+def _transformers(checkout: Checkout, profile: Profile) -> Iterator[Diagnostic]:
+    """The Hub installs requirements.txt and no extras."""
+    there = {requirement.name for _, requirement in requirements(checkout)}
+    if profile.flamingo and (checkout.root / REQUIREMENTS).is_file() and "transformers" not in there:
+        wrong = f"it lacks transformers, on which the OpenFlamingo of {profile_of(checkout)} stands"
+        yield Diagnostic(f"{REQUIREMENTS}:1", wrong, "add transformers>=5.20,<5.25")
+
+
+def _offline(checkout: Checkout, profile: Profile) -> Iterator[Diagnostic]:
+    offline = checkout.settings.env.variables.get("HF_HUB_OFFLINE", "0")
+    if offline.lower() in ("", "0", "false", "no", "off"):
+        return
+    preloaded = {entry.split()[0] for entry in checkout.settings.hub.preload if entry.strip()}
+    repos = {f.repo for some in profile.systems.values() for one in some.values() for f in one.files}
+    if missing := sorted(repos - preloaded):
+        yield Diagnostic(
+            checkout.line_of("env.variables.HF_HUB_OFFLINE"),
+            f"HF_HUB_OFFLINE keeps {profile_of(checkout)} from downloading {missing[0]} and "
+            f"{len(missing) - 1} more",
+            "take it out, or name them under hub.preload",
+        )
+
+
+def _zerogpu(checkout: Checkout) -> Iterator[Diagnostic]:
+    """Its Pythons and torches; `spaces` the Hub installs itself, as it does gradio."""
+    settings = checkout.settings
+    if settings.hardware.request != ZERO:
+        return
+    if settings.runtime.python not in ZERO_PYTHONS:
+        yield Diagnostic(
+            checkout.line_of("runtime.python"),
+            f"runtime.python is {settings.runtime.python}, which ZeroGPU does not have",
+            f"write {ZERO_PYTHONS[0]}",
+        )
+    for place, requirement in requirements(checkout):
+        yield from _zerogpu_torch(place, requirement)
+        if requirement.name == "spaces":
+            yield Diagnostic(
+                place, "it wants spaces, of which ZeroGPU brings the version that it needs", "take it out"
+            )
+
+
+def _zerogpu_torch(place: str, requirement: Requirement) -> Iterator[Diagnostic]:
+    if requirement.name == "torch" and not [*requirement.specifier.filter(ZERO_TORCHES)]:
+        yield Diagnostic(
+            place, f"it wants {requirement}, and ZeroGPU has {', '.join(ZERO_TORCHES)}", "let one of these in"
+        )
 
 
 CHECKS = (
@@ -135,7 +227,7 @@ CHECKS = (
     _files,
     _requirements,
     _gradio,
-    lock_findings,
-    profile_findings,
-    zerogpu_findings,
+    check_lock,
+    _profile,
+    _zerogpu,
 )

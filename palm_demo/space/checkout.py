@@ -10,7 +10,7 @@ from palm_demo.concurrency import made_once
 from palm_demo.errors import SpaceError
 from palm_demo.internals.hub_client import matching
 from palm_demo.settings import Settings, load_settings
-from palm_demo.typed_yaml import lines_of
+from palm_demo.yaml_files import lines_of
 
 ALWAYS = ("Spacefile", "README.md", "requirements.txt")
 DATA = "assets/"

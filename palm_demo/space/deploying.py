@@ -3,27 +3,55 @@
 import os
 import re
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub import HfApi, SpaceStage
+from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from palm_demo.errors import SpaceError
+from palm_demo.internals.hub_client import HttpError
 from palm_demo.settings import Settings
-from palm_demo.space.checking import FIXED_SLEEP, FREE
 from palm_demo.space.checkout import Checkout
-from palm_demo.space.lock import LOCK, resolved
-from palm_demo.space.profiles import chosen_on, emulated_on
-from palm_demo.space.refusals import explained
-from palm_demo.space.requirements import FILE
-from palm_demo.space.waiting import wait_until_it_runs
+from palm_demo.space.lock import LOCK, REQUIREMENTS, resolved
+from palm_demo.space.machines import FIXED_SLEEP, FREE, chosen_on, emulated_on
 
 Say = Callable[[str], None]
+
+REMEDIES_OF_STATUSES = {
+    401: "log in with `hf auth login`, or set HF_TOKEN to a token that may write",
+    402: "it asks for payment: choose other hardware, or add credits to the account",
+    403: "use a token of the owner's that may write",
+    404: "look at the owner and the name, and whether the token may see them",
+    429: "these were too many requests; try again in a few minutes",
+}
+
+UNDER_WAY = (
+    SpaceStage.BUILDING,
+    SpaceStage.RUNNING_BUILDING,
+    SpaceStage.APP_STARTING,
+    SpaceStage.RUNNING_APP_STARTING,
+)
+ASLEEP = "SLEEPING"  # the Hub says it, its client does not list it
+REMEDIES_OF_STAGES = {
+    SpaceStage.NO_APP_FILE: "look at runtime.app_file and files.allow in the Spacefile",
+    SpaceStage.CONFIG_ERROR: "look at the Spacefile, and render it",
+    SpaceStage.BUILD_ERROR: "mend what the log tells and deploy again",
+    SpaceStage.RUNTIME_ERROR: "mend what the log tells and deploy again",
+    SpaceStage.PAUSED: "restart it on its page",
+    SpaceStage.STOPPED: "restart it on its page",
+    SpaceStage.DELETING: "deploy again when it is gone",
+}
+POLL_SECONDS = 3.0
+SETTLE_SECONDS = 30.0
+"""How long after an upload the Hub may still tell how the Space was before."""
+TAIL_LINES = 40
 
 
 @dataclass(frozen=True)
@@ -65,7 +93,7 @@ def make_plan(
     return Plan(checkout, name, secrets, renew_secrets)
 
 
-def described(plan: Plan) -> Iterator[str]:
+def describe(plan: Plan) -> Iterator[str]:
     """What `deploy` would do, in lines without a secret's value."""
     settings, names = plan.settings, plan.checkout.allowed
     owner = "" if "/" in plan.repo else "OWNER/"
@@ -88,7 +116,7 @@ def described(plan: Plan) -> Iterator[str]:
         yield f"upload {folder}: {f'{count} files, ' if count > 1 else ''}{sizes[folder] / 1e6:.2f} MB"
     yield f"in all {len(names)} files, {sum(sizes.values()) / 1e6:.1f} MB"
     versions = [line for line in resolved(plan.checkout).splitlines() if not line.startswith("#")]
-    yield f"{FILE} there: {len(versions)} versions of {LOCK}, and {_torch(versions)}"
+    yield f"{REQUIREMENTS} there: {len(versions)} versions of {LOCK}, and {_torch(versions)}"
     yield from _warnings(plan)
 
 
@@ -160,7 +188,7 @@ def _upload(api: HfApi, repo: str, plan: Plan, say: Say) -> str:
             copy = Path(folder, name)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(plan.checkout.root / name, copy)
-        Path(folder, FILE).write_text(resolved(plan.checkout), encoding="utf-8")
+        Path(folder, REQUIREMENTS).write_text(resolved(plan.checkout), encoding="utf-8")
         try:
             commit = api.upload_folder(
                 repo_id=repo,
@@ -181,6 +209,70 @@ def _upload(api: HfApi, repo: str, plan: Plan, say: Say) -> str:
     for line in _warnings(plan):
         say(line)
     return commit.oid
+
+
+def wait_until_it_runs(api: HfApi, repo: str, revision: str, patience_seconds: float, say: Say) -> None:
+    """Returns when the Space runs this commit, or sleeps until somebody visits it.
+
+    patience_seconds: how long building and starting may take. say: gets every change of stage. Raises
+    SpaceError with the end of the log when it ends otherwise, or is not there in time.
+    """
+    begun, shown, moved = time.monotonic(), None, False
+    while True:
+        runtime = api.get_space_runtime(repo)
+        stage, seconds = runtime.stage, time.monotonic() - begun
+        if stage != shown:
+            say(f"{stage} after {seconds:.0f} seconds")
+            shown = stage
+        moved = moved or stage in UNDER_WAY
+        # While the new build has not begun yet, the Hub still tells of the one before.
+        news, running = moved or seconds >= SETTLE_SECONDS, runtime.raw.get("sha")
+        if stage in (SpaceStage.RUNNING, ASLEEP) and (running == revision if running else news):
+            return
+        if stage in REMEDIES_OF_STAGES and news:
+            raise SpaceError(_ended(api, repo, stage, runtime.raw.get("errorMessage")))
+        if seconds >= patience_seconds:
+            raise SpaceError(
+                f"{repo} is {stage} after {seconds / 60:.0f} minutes; look at its page, or go on waiting by "
+                "deploying again"
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def _ended(api: HfApi, repo: str, stage: str, message: str | None) -> str:
+    told = f": {message}" if message else ""
+    head = f"{repo} ended in {stage}{told}; {REMEDIES_OF_STAGES[stage]}"
+    if stage in (SpaceStage.BUILD_ERROR, SpaceStage.RUNTIME_ERROR):
+        return f"{head}\n{_log_tail(api, repo, build=stage == SpaceStage.BUILD_ERROR)}"
+    return head
+
+
+def _log_tail(api: HfApi, repo: str, build: bool) -> str:
+    try:
+        lines = [line.rstrip("\n") for line in api.fetch_space_logs(repo, build=build)]
+    except HfHubHTTPError as error:
+        return f"(its log cannot be read: the Hub answered {error.response.status_code})"
+    return "\n".join(lines[-TAIL_LINES:]) or "(its log is empty)"
+
+
+@contextmanager
+def explained(repo: str) -> Iterator[None]:
+    """Turns what goes wrong between us and the Hub into a SpaceError, which names no token."""
+    try:
+        yield
+    except LocalTokenNotFoundError as error:
+        raise SpaceError(f"there is no token for the Hub; {REMEDIES_OF_STATUSES[401]}") from error
+    except OfflineModeIsEnabled as error:
+        raise SpaceError("HF_HUB_OFFLINE keeps the Hub's client offline; unset it to deploy") from error
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        said = f": {error.server_message}" if error.server_message else ""
+        remedy = REMEDIES_OF_STATUSES.get(status, "try again; what was done is not done twice")
+        raise SpaceError(f"the Hub answered {status} about {repo}{said}; {remedy}") from error
+    except HttpError as error:
+        raise SpaceError(
+            f"the Hub does not answer ({type(error).__name__}); try again, what was done is not done twice"
+        ) from error
 
 
 def _warnings(plan: Plan) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The versions that a Space installs: those of constraints.txt, which were tested together.
+"""The versions that a Space installs: what requirements.txt asks for, as constraints.txt has it.
 
 The Hub's build sees requirements.txt alone, so the one that goes there names a version of everything, also
 of what our requirements bring. torch and torchvision are not in the lock, since their builds differ by
@@ -12,13 +12,11 @@ from packaging.markers import default_environment
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from palm_demo.errors import SpaceError
+from palm_demo.errors import Diagnostic, SpaceError
 from palm_demo.space.checkout import Checkout
-from palm_demo.space.requirements import required
-from palm_demo.space.zerogpu import TORCHES, ZERO
-from palm_demo.typed_yaml import Finding
+from palm_demo.space.machines import ZERO, ZERO_TORCHES
 
-LOCK = "constraints.txt"
+REQUIREMENTS, LOCK = "requirements.txt", "constraints.txt"
 UNLOCKED = ("torch", "torchvision")
 REMEDY = "run `make lock`"
 ASKED_BY = "via "
@@ -34,6 +32,27 @@ LINUX = {
 }
 LATEST_PATCH = ".99"
 """Of a Python that the Spacefile names by two numbers, in comparisons."""
+
+
+def requirement_lines(checkout: Checkout) -> Iterator[tuple[str, str]]:
+    """Place, such as requirements.txt:12, and text of each requirement; comments and options are left out.
+    Without the file there are none: that it is missing is found elsewhere."""
+    path = checkout.root / REQUIREMENTS
+    if not path.is_file():
+        return
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        wanted = line.partition("#")[0].strip()
+        if wanted and not wanted.startswith("-"):
+            yield f"{REQUIREMENTS}:{number}", wanted
+
+
+def requirements(checkout: Checkout) -> Iterator[tuple[str, Requirement]]:
+    """Those lines of requirements.txt that can be read."""
+    for place, wanted in requirement_lines(checkout):
+        try:
+            yield place, Requirement(wanted)
+        except InvalidRequirement:
+            continue
 
 
 @dataclass(frozen=True)
@@ -69,9 +88,9 @@ def pins(checkout: Checkout) -> dict[str, Pin]:
 
 
 def resolved(checkout: Checkout) -> str:
-    """The requirements.txt that goes to the Space. Raises SpaceError for what `lock_findings` finds."""
-    if findings := list(lock_findings(checkout)):
-        raise SpaceError(str(findings[0]))
+    """The requirements.txt that goes to the Space. Raises SpaceError for what `check_lock` finds."""
+    if found_wrong := list(check_lock(checkout)):
+        raise SpaceError(str(found_wrong[0]))
     locked, wanted = pins(checkout), list(_wanted(checkout))
     names = [canonicalize_name(requirement.name) for _, requirement in wanted]
     python = checkout.settings.runtime.python
@@ -86,30 +105,30 @@ def resolved(checkout: Checkout) -> str:
     return "\n".join(lines) + "\n"
 
 
-def lock_findings(checkout: Checkout) -> Iterator[Finding]:
+def check_lock(checkout: Checkout) -> Iterator[Diagnostic]:
     """The lock has a version of all that requirements.txt asks for, within its range, and the gradio that
     the Hub installs."""
     try:
         locked = pins(checkout)
     except SpaceError as error:
         wrong, _, remedy = str(error).partition("; ")
-        yield Finding(LOCK, wrong, remedy)
+        yield Diagnostic(LOCK, wrong, remedy)
         return
     for name in UNLOCKED:
         if name in locked:
-            yield Finding(locked[name].place, f"it locks {name}, whose builds differ by machine", REMEDY)
+            yield Diagnostic(locked[name].place, f"it locks {name}, whose builds differ by machine", REMEDY)
     for place, requirement in _wanted(checkout):
         pin = locked.get(canonicalize_name(requirement.name))
         if requirement.name in UNLOCKED:
             continue
         if pin is None:
-            yield Finding(place, f"it wants {requirement}, of which {LOCK} has no version", REMEDY)
+            yield Diagnostic(place, f"it wants {requirement}, of which {LOCK} has no version", REMEDY)
         elif not requirement.specifier.contains(pin.version, prereleases=True):
             wrong = f"it wants {requirement} and {pin.place} has {pin.version}"
-            yield Finding(place, wrong, f"{REMEDY}, or change the range")
+            yield Diagnostic(place, wrong, f"{REMEDY}, or change the range")
     sdk, gradio = checkout.settings.runtime.sdk_version, locked.get("gradio")
     if gradio is not None and gradio.version != sdk:
-        yield Finding(
+        yield Diagnostic(
             checkout.line_of("runtime.sdk_version"),
             f"runtime.sdk_version is {sdk} and {gradio.place} has gradio {gradio.version}",
             f"write {gradio.version}",
@@ -128,7 +147,7 @@ def _exact(place: str, wanted: str) -> Requirement:
 
 def _wanted(checkout: Checkout) -> Iterator[tuple[str, Requirement]]:
     environment = _environment(checkout)
-    for place, requirement in required(checkout):
+    for place, requirement in requirements(checkout):
         if requirement.marker is None or requirement.marker.evaluate(environment):
             yield place, requirement
 
@@ -143,7 +162,7 @@ def _environment(checkout: Checkout) -> dict[str, str]:
 
 def _torch(checkout: Checkout, requirement: Requirement) -> str:
     """The range, narrowed to one version on ZeroGPU: a torch that it does not have finds no GPU there."""
-    admitted = [*requirement.specifier.filter(TORCHES)]
+    admitted = [*requirement.specifier.filter(ZERO_TORCHES)]
     if requirement.name == "torch" and checkout.settings.hardware.request == ZERO and admitted:
         return f"=={admitted[-1]}"
     return str(requirement.specifier)

@@ -14,8 +14,15 @@ from palm_demo.checkpoints import from_reference
 from palm_demo.errors import ProfileError
 from palm_demo.models.cpu_linear import Projection
 from palm_demo.profiles import choose, read_profile
-from palm_demo.profiles.disk import disk_needed, room_needed
-from palm_demo.profiles.memory import CGROUP, GB, ZERO_GB, _left_to_container, free_memory
+from palm_demo.profiles.choosing import (
+    CGROUP,
+    GB,
+    ZERO_GB,
+    _left_to_container,
+    disk_needed,
+    free_memory,
+    room_needed,
+)
 from palm_demo.session import loading
 from tests.checkpoints.released import plain_openmammut, test_openflamingo, test_palm
 

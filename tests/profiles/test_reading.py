@@ -29,7 +29,7 @@ def changed(tmp_path):
 def findings(path: Path) -> list[str]:
     with pytest.raises(FileError) as caught:
         read_profile(path)
-    return [str(finding) for finding in caught.value.findings]
+    return [str(finding) for finding in caught.value.diagnostics]
 
 
 def test_the_profile_of_the_hub_names_all_three_systems():

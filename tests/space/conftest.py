@@ -8,7 +8,7 @@ import huggingface_hub
 import pytest
 
 from palm_demo.settings import SPACEFILE
-from palm_demo.space import waiting
+from palm_demo.space import deploying
 from palm_demo.space.__main__ import app
 from tests.hub import TOKEN, Hub, serve
 
@@ -88,7 +88,7 @@ def hub(monkeypatch) -> Iterator[Hub]:
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setenv("HF_TOKEN", TOKEN)
-        monkeypatch.setattr(waiting, "POLL_SECONDS", 0.01)
+        monkeypatch.setattr(deploying, "POLL_SECONDS", 0.01)
         yield hub
 
 

@@ -51,7 +51,7 @@ def settings() -> Settings:
 
 @pytest.fixture(scope="session")
 def session(settings) -> Session:
-    return palm_demo.load("tiny", settings.limits.of_media, settings.limits.of_batch)
+    return palm_demo.load("tiny", settings.limits.media_limits, settings.limits.batch_limits)
 
 
 @pytest.fixture(scope="session")

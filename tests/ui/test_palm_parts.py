@@ -29,8 +29,8 @@ def own(new_palm, clock, tmp_path, monkeypatch):
     session = SimpleNamespace(
         palm=palm, scopes=["doyle"], save_adapter=lambda adapter, path: save_adapter(path, palm, adapter)
     )
-    limits = replace(load_settings().limits, own_scopes=2, own_scopes_of_all=3, own_scope_minutes=1)
-    limits = replace(limits, own_scopes_of_address=2)
+    limits = replace(load_settings().limits, user_adapters=2, user_adapters_of_all=3, user_adapter_minutes=1)
+    limits = replace(limits, user_adapters_of_address=2)
     return UserAdapters(session, limits, clock=lambda: clock[0])
 
 
@@ -213,7 +213,7 @@ def test_every_token_can_be_seen(text, among, alone):
 def test_lessons_are_checked(tmp_path):
     from palm_demo.ui.palm.finetune import check_lesson, finetuning_config, read_lesson
 
-    limits = replace(load_settings().limits, lesson_bytes=10, teaching_seconds=60, teaching_rank=8)
+    limits = replace(load_settings().limits, finetuning_bytes=10, finetuning_seconds=60, adapter_rank=8)
     assert check_lesson("ten bytes!", limits) == "ten bytes!"
     with pytest.raises(FinetuningError, match="has 12 bytes and at most 10"):
         check_lesson("é" * 6, limits)

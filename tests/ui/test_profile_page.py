@@ -74,7 +74,7 @@ def test_a_page_of_released_weights_says_what_they_are_and_what_they_lack(
     filled_hub, profile, serve, settings, visit
 ):
     publish(filled_hub)
-    session = loading.load(str(profile), settings.limits.of_media, settings.limits.of_batch)
+    session = loading.load(str(profile), settings.limits.media_limits, settings.limits.batch_limits)
     page = visit("PaLM", serve(session, settings))
     expect(page.locator("#header")).to_contain_text("PaLM small, OpenFlamingo small, openMaMMUT small")
     expect(page.locator("#fell-back")).to_have_count(0)

@@ -23,16 +23,16 @@ def finetuning_controls(limits: Limits) -> list:
         with gr.Row():
             seconds = gr.Slider(
                 5,
-                limits.teaching_seconds,
-                min(60, limits.teaching_seconds),
+                limits.finetuning_seconds,
+                min(60, limits.finetuning_seconds),
                 step=5,
                 label="Seconds, at most",
                 info="It ends earlier when nothing is gained any more",
             )
             rank = gr.Slider(
                 1,
-                limits.teaching_rank,
-                min(16, limits.teaching_rank),
+                limits.adapter_rank,
+                min(16, limits.adapter_rank),
                 step=1,
                 label="Rank",
                 info="How many directions it may learn in each layer",
@@ -53,8 +53,8 @@ def finetuning_controls(limits: Limits) -> list:
 def finetuning_config(limits: Limits, seconds: float, rank: int, rate: float, seed: int | None) -> dict:
     """The session's keyword arguments. Raises TeachingError beyond what this page allows."""
     for name, value, most in (
-        ("seconds", seconds, limits.teaching_seconds),
-        ("rank", rank, limits.teaching_rank),
+        ("seconds", seconds, limits.finetuning_seconds),
+        ("rank", rank, limits.adapter_rank),
     ):
         if value > most:
             raise FinetuningError(f"{name} is {value} and at most {most} are allowed here; ask for fewer")
@@ -64,9 +64,9 @@ def finetuning_config(limits: Limits, seconds: float, rank: int, rate: float, se
 def check_lesson(text: str, limits: Limits) -> str:
     """The text to learn from, if it is not too long; whether it is too short is for `finetune` to say."""
     size_bytes = len(text.encode("utf-8", "replace")) if isinstance(text, str) else 0
-    if size_bytes > limits.lesson_bytes:
+    if size_bytes > limits.finetuning_bytes:
         raise FinetuningError(
-            f"the text has {size_bytes:,} bytes and at most {limits.lesson_bytes:,} can be taught here; "
+            f"the text has {size_bytes:,} bytes and at most {limits.finetuning_bytes:,} can be taught here; "
             "give a part of it"
         )
     return text if isinstance(text, str) else ""
@@ -74,10 +74,10 @@ def check_lesson(text: str, limits: Limits) -> str:
 
 def read_lesson(path: Path, limits: Limits) -> str:
     """The text of a file. Raises TeachingError where it is too long, or no text in UTF-8."""
-    if (size_bytes := path.stat().st_size) > limits.lesson_bytes:
+    if (size_bytes := path.stat().st_size) > limits.finetuning_bytes:
         raise FinetuningError(
-            f"{path.name} has {size_bytes:,} bytes and at most {limits.lesson_bytes:,} can be taught here; "
-            "give a part of it"
+            f"{path.name} has {size_bytes:,} bytes and at most {limits.finetuning_bytes:,} can be taught "
+            "here; give a part of it"
         )
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -165,7 +165,7 @@ def finetune_tab(
                 "kept to judge by",
                 lines=8,
                 max_lines=12,
-                max_length=limits.lesson_bytes,
+                max_length=limits.finetuning_bytes,
                 placeholder="Paste letters, poems, a diary … or upload a file, or take the proverbs.",
                 elem_id=f"{TAB}-text",
             )
@@ -198,7 +198,9 @@ def finetune_tab(
             mine = gr.Dropdown(
                 [],
                 label="Yours",
-                info=f"Up to {limits.own_scopes}, for {limits.own_scope_minutes} minutes; download to keep",
+                info=(
+                    f"Up to {limits.user_adapters}, for {limits.user_adapter_minutes} minutes; download to keep"
+                ),
                 interactive=True,
                 elem_id=f"{TAB}-mine",
             )
@@ -258,7 +260,7 @@ def finetune_tab(
         visitor, path = request.session_hash, Path(path)
         with own.place(owner_of(request), path.stem, address_of(request)) as place:
             try:
-                adapter = session.load_adapter(path, limits.teaching_rank)
+                adapter = session.load_adapter(path, limits.adapter_rank)
             except CheckpointError as error:  # of the whole path, only the name is the visitor's business
                 raise CheckpointError(str(error).replace(str(path), path.name)) from error
             place.keep(adapter)
@@ -286,7 +288,7 @@ def finetune_tab(
 
     shown = [mine, download, *pickers]
     tab = StreamingTab(TAB, stops, run, stop)
-    line = {"concurrency_id": "teaching", "concurrency_limit": limits.teachers}
+    line = {"concurrency_id": "teaching", "concurrency_limit": limits.finetunings_at_once}
     tab.wire(run.click, stream, [text, name, *settings], [said, curve, *shown], **line)
     sample.click(lambda: (PROVERBS.read_text(encoding="utf-8"), "proverbs"), None, [text, name], **QUIET)
     file.upload(take_file, file, [text, name], **QUIET)

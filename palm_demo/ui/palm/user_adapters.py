@@ -72,7 +72,7 @@ class UserAdapters:
             except KeyError:
                 raise ScopeError(
                     f"you have no scope {name!r}; teach one, or upload it: the page forgets scopes when you "
-                    f"leave and after {self.limits.own_scope_minutes} minutes"
+                    f"leave and after {self.limits.user_adapter_minutes} minutes"
                 ) from None
 
     def check_room(self, visitor: str | None, name: str, address: str = "") -> str:
@@ -96,16 +96,16 @@ class UserAdapters:
                 raise ScopeError(f"you already have a scope {name!r}; remove it first or choose a new name")
             if len(own) >= self.limits.user_adapters:
                 raise ScopeError(
-                    f"you have {len(own)} scopes and {self.limits.own_scopes} fit; remove one first"
+                    f"you have {len(own)} scopes and {self.limits.user_adapters} fit; remove one first"
                 )
-            if address and self._places_taken(address) >= self.limits.own_scopes_of_address:
+            if address and self._places_taken(address) >= self.limits.user_adapters_of_address:
                 raise BusyError(
-                    f"the page keeps {self.limits.own_scopes_of_address} scopes of visitors from your "
+                    f"the page keeps {self.limits.user_adapters_of_address} scopes of visitors from your "
                     "address, and no more fit; remove one, or try again later"
                 )
-            if self._places_taken() >= self.limits.own_scopes_of_all:
+            if self._places_taken() >= self.limits.user_adapters_of_all:
                 raise BusyError(
-                    f"the page keeps {self.limits.own_scopes_of_all} scopes of its visitors, and no more "
+                    f"the page keeps {self.limits.user_adapters_of_all} scopes of its visitors, and no more "
                     "fit; try again later"
                 )
         return name
@@ -176,7 +176,7 @@ class UserAdapters:
         return sum(len({*self._kept.get(v, ()), *self._reserved.get(v, ())}) for v in visitors)
 
     def _forget_the_old(self) -> None:
-        oldest = self.clock() - 60 * self.limits.own_scope_minutes
+        oldest = self.clock() - 60 * self.limits.user_adapter_minutes
         for visitor, own in list(self._kept.items()):
             for name, scope in list(own.items()):
                 if scope.kept_at < oldest:

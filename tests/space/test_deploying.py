@@ -9,7 +9,7 @@ import huggingface_hub
 import pytest
 
 from palm_demo.settings import SPACEFILE
-from palm_demo.space import waiting
+from palm_demo.space import deploying
 from palm_demo.space.checkout import Checkout
 from tests.hub import OWNER, TOKEN, Refused
 
@@ -152,7 +152,7 @@ def test_a_space_that_does_not_run_ends_with_its_log(folder, hub, lines, stage, 
     told = lines()
     assert any(line.startswith(f"error: {REPO} ended in {stage}; ") for line in told)
     if kind == "build":
-        assert told[-waiting.TAIL_LINES :] == hub.logs["build"][-waiting.TAIL_LINES :]
+        assert told[-deploying.TAIL_LINES :] == hub.logs["build"][-deploying.TAIL_LINES :]
         assert "build line 59" not in told
     elif kind == "run":
         assert told[-1] == "run line"
@@ -163,7 +163,7 @@ def test_an_error_from_before_does_not_count_until_the_hub_has_had_its_time(fold
     assert folder.run("deploy") == 0
     hub.stages = ("BUILD_ERROR",)
     folder.write("app.py", "import nothing\n")
-    monkeypatch.setattr(waiting, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(deploying, "SETTLE_SECONDS", 0.0)
     assert folder.run("deploy") == 1
     assert "ended in BUILD_ERROR" in "\n".join(lines())
 

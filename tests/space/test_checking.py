@@ -7,7 +7,7 @@ import pytest
 from palm_demo.profiles import choose, read_profile
 from palm_demo.settings import SPACEFILE
 from palm_demo.space.checking import check
-from palm_demo.space.profiles import INSTALLED_GB, MACHINES
+from palm_demo.space.machines import INSTALLED_GB, MACHINES
 
 
 def test_this_repository_has_nothing_to_mend():
