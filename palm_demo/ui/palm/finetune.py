@@ -199,7 +199,8 @@ def finetune_tab(
                 [],
                 label="Yours",
                 info=(
-                    f"Up to {limits.user_adapters}, for {limits.user_adapter_minutes} minutes; download to keep"
+                    f"Up to {limits.user_adapters}, for {limits.user_adapter_minutes} minutes; "
+                    "download to keep"
                 ),
                 interactive=True,
                 elem_id=f"{TAB}-mine",
