@@ -39,7 +39,7 @@ def running(
         _check_room(ray, replicas, cpus)
         from ray import serve
 
-        from palm_demo.serving.ingress import application
+        from palm_demo.serving.ray_app import application
 
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         serve.start(http_options={"host": host, "port": port, "keep_alive_timeout_s": KEEP_ALIVE_SECONDS})

@@ -34,8 +34,8 @@ from palm_demo.inference.lora_finetuning import Progress
 from palm_demo.inference.settings import FinetuningConfig
 from palm_demo.models.lora import Adapter, with_adapters
 from palm_demo.serving.answering import Failed, SessionInfo, each_adapter_once, failed
-from palm_demo.serving.durations import longest_finetuning, seconds_for
-from palm_demo.serving.elsewhere import SessionProxy
+from palm_demo.serving.session_proxy import SessionProxy
+from palm_demo.serving.zerogpu_quota import longest_finetuning, seconds_for
 from palm_demo.session import Session
 
 P = ParamSpec("P")

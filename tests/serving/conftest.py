@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from palm_demo.gallery import MEMORY
-from palm_demo.serving.remote import RemoteSession
+from palm_demo.serving.ray_session import RemoteSession
 from palm_demo.serving.replicated import NAME, running
 from palm_demo.settings import load_settings
 from tests.ports import free_port

@@ -31,7 +31,7 @@ import palm_demo
 from palm_demo.errors import CheckpointError, GpuError, MediaError, PromptError, ScopeError
 from palm_demo.gallery import MEMORY
 from palm_demo.installation import ASSETS
-from palm_demo.serving.durations import LONGEST
+from palm_demo.serving.zerogpu_quota import LONGEST
 from palm_demo.session import Session
 from palm_demo.settings import load_settings
 from tests.serving.device_api import Gpus, lending

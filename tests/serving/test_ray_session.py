@@ -12,8 +12,8 @@ from PIL import Image
 
 from palm_demo.errors import ArgumentError, CheckpointError, MediaError, PromptError, ScopeError
 from palm_demo.models.lora import Adapter
-from palm_demo.serving.elsewhere import SessionProxy
-from palm_demo.serving.remote import RemoteSession
+from palm_demo.serving.ray_session import RemoteSession
+from palm_demo.serving.session_proxy import SessionProxy
 from palm_demo.session import Session
 from palm_demo.ui.palm.finetune import PROVERBS
 from tests.serving.conftest import until

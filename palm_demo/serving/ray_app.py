@@ -15,7 +15,7 @@ from ray.serve import Application
 from starlette.types import ASGIApp
 
 from palm_demo.concurrency import run_in_thread
-from palm_demo.serving.remote import RemoteSession
+from palm_demo.serving.ray_session import RemoteSession
 from palm_demo.serving.replica import Replica
 from palm_demo.serving.surroundings import surround
 from palm_demo.session import Session

@@ -18,8 +18,8 @@ from palm_demo.errors import CheckpointError, ClusterError
 from palm_demo.gallery import MEMORY
 from palm_demo.models.lora import Adapter
 from palm_demo.serving.answering import Failed
-from palm_demo.serving.elsewhere import SessionProxy
 from palm_demo.serving.replica import AdapterRef, Mark
+from palm_demo.serving.session_proxy import SessionProxy
 
 
 class RemoteSession(SessionProxy):
