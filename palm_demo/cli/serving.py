@@ -37,7 +37,7 @@ def serve(
 
     import threading
 
-    from palm_demo.serving.replicated import running
+    from palm_demo.serving.ray_app import running
     from palm_demo.session.place import page_place
     from palm_demo.settings import load_settings
 

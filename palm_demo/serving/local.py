@@ -3,15 +3,21 @@
 import logging
 import os
 import signal
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from palm_demo.profiles import on_zerogpu
-from palm_demo.serving.surroundings import page_folder, surround
-from palm_demo.session import Session
-from palm_demo.settings import SPACEFILE, load_settings
+from palm_demo.profiles import TINY, Step, on_zerogpu
+from palm_demo.session import Session, load, load_or_tiny
+from palm_demo.session.place import default_place, page_place, writable_or_memory
+from palm_demo.settings import SPACEFILE, Settings, load_settings
+
+if TYPE_CHECKING:  # Gradio reads the environment when it is imported, which `surround` sets first
+    import gradio as gr
 
 logger = logging.getLogger(__name__)
 GRACE_SECONDS, LAST_WORD_SECONDS = 10.0, 10.0
@@ -30,16 +36,90 @@ def serve(profile: str | None, spacefile: Path = SPACEFILE) -> None:
     settings = load_settings(spacefile)
     with suppress(KeyboardInterrupt), terminated_as_interrupted(), page_folder() as folder:
         examples = surround(settings, folder)
-        around = {"answering": _on_zerogpu()} if on_zerogpu() else {}
-
-        from palm_demo.serving.starting import start
-
+        around = {"answering": _zerogpu_session()} if on_zerogpu() else {}
         page = start(settings, examples, profile, os.environ.get("PALM_DEMO_GALLERY"), **around)
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
             logger.info("ending; requests that go on have %g seconds", GRACE_SECONDS)
             page.close(GRACE_SECONDS, LAST_WORD_SECONDS)
+
+
+@dataclass(frozen=True)
+class ServedPage:
+    """A page that is being served, and the session that it asks."""
+
+    session: Session
+    blocks: "gr.Blocks"
+    address: str
+
+    def close(self, grace_seconds: float, last_word_seconds: float) -> None:
+        """Takes no more requests, lets those that go on end within the grace, lets what is still to be said
+        reach who listens within the time for last words, then closes the server."""
+        self.session.close(grace_seconds)
+        self.blocks.listeners.wait(last_word_seconds)
+        self.blocks.close(verbose=False)
+
+
+def start(
+    settings: Settings,
+    examples: Path,
+    profile: str | None,
+    gallery: str | None,
+    answering: Callable[[Session], Session] = lambda session: session,
+    **options,
+) -> ServedPage:
+    """Serves the page of a profile, or of the bundled weights with a banner that says why, in threads of its
+    own.
+
+    examples: an empty folder that outlives the page. profile, gallery: as the environment names them, or
+    None. answering: gives the session that the page asks, from the one that has the weights. options: of
+    gradio's `launch`.
+    """
+    from palm_demo.ui import page
+    from palm_demo.ui.loading_page import opening
+
+    limits = settings.limits.media_limits, settings.limits.batch_limits
+    if (profile or TINY) == TINY:
+        session = answering(load(TINY, *limits, page_place(TINY, gallery)))
+        return _served(session, page.build(session, settings, examples), settings, options)
+    place = page_place(profile, gallery)
+    with opening(settings.space.title, options.get("server_name"), options.get("server_port")) as door:
+        loaded, fell_back = load_or_tiny(profile, *limits, place, _own_place, door.on_progress)
+        door.on_progress(Step("Drawing the page"))
+        session = answering(loaded)
+        blocks = page.build(session, settings, examples, fell_back)
+    return _served(session, blocks, settings, {**options, "server_port": door.port})
+
+
+def _served(session: Session, blocks: "gr.Blocks", settings: Settings, options: dict) -> ServedPage:
+    from palm_demo.ui import page
+
+    _, address, _ = page.launch(blocks, settings, **{"prevent_thread_lock": True, **options})
+    return ServedPage(session, blocks, address)
+
+
+def _own_place() -> str:
+    """The bundled weights' gallery, whichever was named for those whose place they take."""
+    return writable_or_memory(default_place())
+
+
+@contextmanager
+def page_folder() -> Iterator[Path]:
+    """For uploads and examples, which go with the page."""
+    with tempfile.TemporaryDirectory(prefix="palm-demo-") as folder:
+        yield Path(folder)
+
+
+def surround(settings: Settings, folder: Path) -> Path:
+    """Sets the environment that Gradio reads when it is imported; the place for the page's examples comes
+    back. folder: this page's alone."""
+    settings.apply_environment()
+    # two processes that share this folder delete each other's files
+    os.environ.setdefault("GRADIO_TEMP_DIR", str(folder / "uploads"))
+    examples = folder / "examples"
+    examples.mkdir(exist_ok=True)
+    return examples
 
 
 @contextmanager
@@ -52,8 +132,9 @@ def terminated_as_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _on_zerogpu() -> type[Session]:
-    """Imported before anything asks torch for a GPU: CUDA that was begun here would be broken in workers."""
+def _zerogpu_session() -> type[Session]:
+    """The session class for ZeroGPU. It is imported before anything asks torch for a GPU: CUDA that was begun
+    in this process would be broken in workers."""
     from palm_demo.serving.zerogpu import ZeroSession
 
     return ZeroSession

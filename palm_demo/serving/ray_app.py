@@ -1,32 +1,85 @@
-"""One page in front of replicated models: a Ray Serve application.
+"""The page in front of models on Ray's replicas: started on this machine or on a cluster, and ended.
 
 There is one page process, for a visitor's queue, uploads, scopes and history are its own: two behind one
 port would lose calls. It computes nothing, so the models are what has to be many.
 """
 
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
-import ray
-from ray import serve
-from ray.serve import Application
 from starlette.types import ASGIApp
 
 from palm_demo.concurrency import run_in_thread
-from palm_demo.serving.ray_session import RemoteSession
-from palm_demo.serving.replica import Replica
-from palm_demo.serving.surroundings import surround
+from palm_demo.errors import ClusterError
+from palm_demo.internals.ray_cluster import connected
+from palm_demo.serving.local import page_folder, surround
 from palm_demo.session import Session
 from palm_demo.settings import Limits, Settings
 
+if TYPE_CHECKING:  # an extra
+    from ray.serve import Application
+
+NAME = "palm-demo"
+ALONE = "serve with --engine local"
+KEEP_ALIVE_SECONDS = 75
+"""Longer than clients keep a connection that they may use again."""
 MODELS = "models"
 VISITORS = 1000
 """Requests that the page has at once; most are browsers that listen for what comes."""
 
 GOODBYE_SECONDS = 2.0
 """For browsers that go on listening, when the page ends."""
+
+
+@contextmanager
+def running(
+    new_session: Callable[[], Session],
+    settings: Settings,
+    gallery_place: str,
+    replicas: int = 2,
+    cpus: int = 1,
+) -> Iterator[str]:
+    """The page's address while it is served, where PORT and GRADIO_SERVER_NAME say.
+
+    new_session: called once on each replica. gallery_place: as the page sees it, which is on this machine.
+    cpus: cores of each replica. Raises MissingExtraError or ClusterError as `connected` does, ClusterError
+    too where there are fewer cores or the page does not start.
+    """
+    if replicas < 1 or cpus < 1:
+        raise ClusterError(f"{replicas} replicas of {cpus} cores answer nobody; ask for 1 or more of each")
+    host, port = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), int(os.environ.get("PORT", "7860"))
+    with page_folder() as folder, connected(replicas * cpus, ALONE) as ray:
+        _check_room(ray, replicas, cpus)
+        from ray import serve
+
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
+        serve.start(http_options={"host": host, "port": port, "keep_alive_timeout_s": KEEP_ALIVE_SECONDS})
+        try:
+            page = application(new_session, settings, gallery_place, folder, replicas, cpus)
+            try:
+                serve.run(page, name=NAME)
+            except Exception as error:  # no kind of its own: Ray raises a bare one
+                raise ClusterError(
+                    f"the page does not start ({str(error)[:500]}); see that every machine has the package "
+                    f"and its weights and that nothing else is served there, or {ALONE}"
+                ) from error
+            yield f"http://{host}:{port}"
+        finally:
+            serve.delete(NAME)
+
+
+def _check_room(ray: ModuleType, replicas: int, cpus: int) -> None:
+    if (there := ray.cluster_resources().get("CPU", 0)) < replicas * cpus:
+        raise ClusterError(
+            f"{replicas} replicas of {cpus} cores need {replicas * cpus} and the cluster has {there:g}; ask "
+            "for fewer --replicas or --cpus"
+        )
 
 
 def application(
@@ -36,9 +89,14 @@ def application(
     folder: Path,
     replicas: int,
     cpus: int,
-) -> Application:
+) -> "Application":
     """The page, which stays on the machine that calls this, and the replicas, wherever there are cores.
     folder: of this machine, for what the page keeps as long as it is there."""
+
+    import ray
+    from ray import serve
+
+    from palm_demo.serving.ray_session import RaySession, Replica
 
     host = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
 
@@ -48,7 +106,7 @@ def application(
 
         from palm_demo.ui import page
 
-        session = RemoteSession(serve.get_deployment_handle(MODELS), gallery_place)
+        session = RaySession(serve.get_deployment_handle(MODELS), gallery_place)
         of_all = replace(settings, limits=_times(replicas, settings.limits))
         return page.mount(page.build(session, of_all, examples), of_all, host)
 
@@ -73,6 +131,6 @@ def application(
 
 
 def _times(replicas: int, limits: Limits) -> Limits:
-    """What many replicas do at once; each has the limits as they are."""
+    """The limits of all replicas together; each of them has the limits as they are."""
     shared = ("rows", "waiting", "queue", "finetunings_at_once")
     return replace(limits, **{name: replicas * getattr(limits, name) for name in shared})

@@ -1,31 +1,94 @@
-"""A session whose models are in other processes: the page is given it in place of one of its own."""
+"""A session whose models are in other processes: the page is given it in place of one of its own.
 
+What crosses between the processes is here too: what the page knows of the session, answers, and errors.
+"""
+
+import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import partial, wraps
 from operator import attrgetter
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from palm_demo.arguments import bind
+from palm_demo.errors import PalmDemoError, places
 from palm_demo.gallery import MEMORY
 from palm_demo.inference.lora_finetuning import Progress
-from palm_demo.media import DecodingBudget, Medium, Picture, open_image, open_medium
+from palm_demo.inference.prompts import PromptForm
+from palm_demo.media import DecodingBudget, MediaLimits, Medium, Picture, open_image, open_medium
 from palm_demo.models.lora import Adapter, with_adapters
-from palm_demo.serving.answering import SessionInfo
 from palm_demo.session import READ_SIDE, SeenPicture, Session
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+logger = logging.getLogger(__name__)
+
 PICTURES, MEDIA = ("image", "images"), ("medium", "media")
 """What verbs call arguments that are pictures or videos, files of this machine among them."""
 
 
+@dataclass(frozen=True)
+class SessionInfo:
+    """What the page wants to know of a session without asking each time, as the session has it.
+    frames: that Flamingo sees of a video."""
+
+    about: dict[str, dict[str, str | int]]
+    scopes: list[str]
+    context: int
+    dim_latents: int
+    fingerprint: str
+    media_limits: MediaLimits
+    bundled: bool
+    form: PromptForm
+    pictures_of_video: int | None
+    frames: int
+
+    @classmethod
+    def of(cls, session: Session) -> "SessionInfo":
+        own = {field.name: getattr(session, field.name) for field in fields(cls) if field.name != "frames"}
+        return cls(**own, frames=session.systems.frames)
+
+
+@dataclass(frozen=True)
+class Failed:
+    """An error as an answer. Whoever carries it would wrap it, and write what it says, a visitor's words,
+    to a log."""
+
+    error: Exception
+
+
+def failed(error: Exception) -> Failed:
+    """The error as an answer. The log says where an unforeseen one came from, not what it says."""
+    if isinstance(error, PalmDemoError):
+        return Failed(error)
+    logger.error("unforeseen %s\n%s", type(error).__name__, places(error))
+    return Failed(RuntimeError(f"{type(error).__name__} where the models are; the log says where"))
+
+
+def answered(function: Callable, *arguments, **settings) -> object:
+    """What the function returns, or Failed."""
+    try:
+        return function(*arguments, **settings)
+    except Exception as error:
+        return failed(error)
+
+
+def each_adapter_once(items: Iterable[object]) -> Iterator[object]:
+    """Progress without its adapter where that is the one before: it is what takes long to send."""
+    sent = None
+    for item in items:
+        if isinstance(item, Progress):
+            adapter = item.adapter
+            item, sent = (replace(item, adapter=None) if adapter is sent else item), adapter
+        yield item
+
+
 def unary(verb: Callable[P, T]) -> Callable[P, T]:
-    """The verb, answered elsewhere."""
+    """A verb that another process answers as a whole."""
 
     @wraps(verb)
     def ask(self: "SessionProxy", *arguments, **settings):
@@ -35,7 +98,7 @@ def unary(verb: Callable[P, T]) -> Callable[P, T]:
 
 
 def streaming(verb: Callable[P, T], stop: str = "cancelled") -> Callable[P, T]:
-    """The same of a verb that gives its answer piece by piece. stop: what it calls the event that ends it."""
+    """A verb that another process answers piece by piece. stop: what it calls the event that ends it."""
 
     @wraps(verb)
     def begin(self: "SessionProxy", *arguments, **settings):
@@ -46,21 +109,21 @@ def streaming(verb: Callable[P, T], stop: str = "cancelled") -> Callable[P, T]:
 
 
 class SessionProxy(Session, ABC):
-    """A session for the page, whose verbs are answered in other processes.
+    """A session for the page, whose verbs other processes answer.
 
     Files are opened here, where visitors' uploads lie, and decoded pictures go out. The gallery is here
-    too: the others only see what comes into it. What is no verb (models, tokenizer, writers) is not here.
+    too: the others only see what comes into it. What is no verb (models, tokenizers, engines) is not here.
     """
 
-    about = property(attrgetter("_facts.about"))
-    scopes = property(attrgetter("_facts.scopes"))
-    context = property(attrgetter("_facts.context"))
-    dim_latents = property(attrgetter("_facts.dim_latents"))
-    fingerprint = property(attrgetter("_facts.fingerprint"))
-    media_limits = property(attrgetter("_facts.media_limits"))
-    bundled = property(attrgetter("_facts.bundled"))
-    form = property(attrgetter("_facts.form"))
-    pictures_of_video = property(attrgetter("_facts.pictures_of_video"))
+    about = property(attrgetter("_info.about"))
+    scopes = property(attrgetter("_info.scopes"))
+    context = property(attrgetter("_info.context"))
+    dim_latents = property(attrgetter("_info.dim_latents"))
+    fingerprint = property(attrgetter("_info.fingerprint"))
+    media_limits = property(attrgetter("_info.media_limits"))
+    bundled = property(attrgetter("_info.bundled"))
+    form = property(attrgetter("_info.form"))
+    pictures_of_video = property(attrgetter("_info.pictures_of_video"))
 
     stream = streaming(Session.stream)
     bits_per_byte = unary(Session.bits_per_byte)
@@ -81,9 +144,9 @@ class SessionProxy(Session, ABC):
     familiarity = unary(Session.familiarity)
     _teach = streaming(Session.finetune, "cancelled")
 
-    def __init__(self, facts: SessionInfo, gallery_place: str | Path = MEMORY):
+    def __init__(self, info: SessionInfo, gallery_place: str | Path = MEMORY):
         """gallery_place: as in `palm_demo.load`."""
-        self._facts, self.gallery_place = facts, gallery_place
+        self._info, self.gallery_place = info, gallery_place
 
     @abstractmethod
     def _ask(self, verb: str, arguments: tuple, settings: dict) -> object:
@@ -96,8 +159,8 @@ class SessionProxy(Session, ABC):
         """The items of a verb until `cancelled`, which it calls `stop`, is set. Raises at once what the verb
         raises at once. Of Progress each adapter may come once."""
 
-    def _lend(self, adapter: Adapter) -> object:
-        """A visitor's own scope as it is sent."""
+    def _ref(self, adapter: Adapter) -> object:
+        """What is sent in place of a user adapter."""
         return adapter
 
     def close(self, grace_seconds: float = 0.0) -> None:
@@ -119,7 +182,7 @@ class SessionProxy(Session, ABC):
                 budget = DecodingBudget(self.media_limits)
                 bound.arguments[name] = _opened(value, partial(self._open_medium, budget=budget))
             elif isinstance(value, (Adapter, dict)):
-                bound.arguments[name] = with_adapters(value, self._lend)
+                bound.arguments[name] = with_adapters(value, self._ref)
         return bound.args[1:], bound.kwargs
 
     def opened(self, media: Sequence[Medium]) -> list[Medium]:
@@ -130,7 +193,7 @@ class SessionProxy(Session, ABC):
         return open_image(source, self.media_limits, READ_SIDE)
 
     def _open_medium(self, source: Medium, budget: DecodingBudget | None = None) -> Medium:
-        frames = open_medium(source, self._facts.frames, self.media_limits, budget, READ_SIDE)
+        frames = open_medium(source, self._info.frames, self.media_limits, budget, READ_SIDE)
         return frames if len(frames) > 1 else frames[0]
 
 

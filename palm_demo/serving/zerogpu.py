@@ -33,8 +33,7 @@ from palm_demo.errors import GpuError, places
 from palm_demo.inference.lora_finetuning import Progress
 from palm_demo.inference.settings import FinetuningConfig
 from palm_demo.models.lora import Adapter, with_adapters
-from palm_demo.serving.answering import Failed, SessionInfo, each_adapter_once, failed
-from palm_demo.serving.session_proxy import SessionProxy
+from palm_demo.serving.session_proxy import Failed, SessionInfo, SessionProxy, each_adapter_once, failed
 from palm_demo.serving.zerogpu_quota import longest_finetuning, seconds_for
 from palm_demo.session import Session
 
@@ -159,14 +158,14 @@ class ZeroSession(SessionProxy):
     def _read(
         self, pump: Callable[[SharedEvent, SimpleQueue], None], cancelled: threading.Event
     ) -> Iterator[object]:
-        said, sign = SimpleQueue(), self._sign()
-        pumping = threading.Thread(target=pump, args=(sign, said), daemon=True)
+        said, stop_event = SimpleQueue(), self._stop_event()
+        pumping = threading.Thread(target=pump, args=(stop_event, said), daemon=True)
         pumping.start()
         item = None
         try:
             while item is not ENDED:
                 if cancelled.is_set():
-                    sign.set()
+                    stop_event.set()
                     if item is None:
                         return
                 try:
@@ -178,22 +177,24 @@ class ZeroSession(SessionProxy):
                 if item is not BEGUN and item is not ENDED:
                     yield item
         finally:
-            sign.set()
+            stop_event.set()
             if item is not None:
                 pumping.join()
 
-    def _sign(self) -> SharedEvent:
+    def _stop_event(self) -> SharedEvent:
         """One that no other request has, until neither its reader nor its pump has it any more."""
-        sign = SharedEvent(self._shared, self._free.get())
-        weakref.finalize(sign, self._free.put, sign.place)
-        sign.clear()
-        return sign
+        stop_event = SharedEvent(self._shared, self._free.get())
+        weakref.finalize(stop_event, self._free.put, stop_event.place)
+        stop_event.clear()
+        return stop_event
 
-    def _pump(self, borrow: Callable[..., Iterator[bytes]], sign: SharedEvent, said: SimpleQueue) -> None:
+    def _pump(
+        self, borrow: Callable[..., Iterator[bytes]], stop_event: SharedEvent, said: SimpleQueue
+    ) -> None:
         """All that a worker says, as it comes, whether somebody reads it or not: the worker of a stream that
         is dropped half read could be another visitor's by then."""
         try:
-            for item in borrow(place=sign.place):
+            for item in borrow(place=stop_event.place):
                 said.put(pickle.loads(item) if item else BEGUN)
         except gr.Error as error:
             said.put(Failed(_refused(error)))
@@ -213,14 +214,14 @@ class ZeroSession(SessionProxy):
         except Exception as error:
             yield pickle.dumps(failed(error))
 
-    def _items(self, request: Request, sign: SharedEvent) -> Iterator[object]:
+    def _items(self, request: Request, stop_event: SharedEvent) -> Iterator[object]:
         self._move()
         verb = getattr(self._session, request.verb)
         given = [with_adapters(one, self._beside) for one in request.arguments]
         if request.stop is None:
             yield verb(*given, **request.settings)
             return
-        for item in each_adapter_once(verb(*given, **request.settings, **{request.stop: sign})):
+        for item in each_adapter_once(verb(*given, **request.settings, **{request.stop: stop_event})):
             if isinstance(item, Progress) and item.adapter is not None:
                 item = replace(item, adapter=deepcopy(item.adapter).cpu())
             yield item

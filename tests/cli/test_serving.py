@@ -8,7 +8,7 @@ import pytest
 from palm_demo.errors import ClusterError
 from palm_demo.gallery import MEMORY
 from palm_demo.serving import local
-from palm_demo.serving.replicated import running
+from palm_demo.serving.ray_app import running
 from palm_demo.settings import SPACEFILE, load_settings
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from palm_demo.gallery import MEMORY
-from palm_demo.serving.ray_session import RemoteSession
-from palm_demo.serving.replicated import NAME, running
+from palm_demo.serving.ray_app import NAME, running
+from palm_demo.serving.ray_session import RaySession
 from palm_demo.settings import load_settings
 from tests.ports import free_port
 from tests.serving.gated import Gated
@@ -64,11 +64,11 @@ def address(folder) -> Iterator[str]:
 
 
 @pytest.fixture(scope="package")
-def remote(address) -> RemoteSession:
+def remote(address) -> RaySession:
     """The session that the page has, had here too."""
     from ray import serve
 
-    return RemoteSession(serve.get_deployment_handle("models", NAME))
+    return RaySession(serve.get_deployment_handle("models", NAME))
 
 
 @pytest.fixture

@@ -333,7 +333,7 @@ def test_the_longer_a_request_the_longer_the_gpu_is_asked_for(zero, gpus, pictur
 @pytest.fixture(scope="module")
 def address(zero, gpus, tmp_path_factory) -> str:
     """Where a page of it is served."""
-    from palm_demo.serving.starting import start
+    from palm_demo.serving.local import start
 
     place = {"prevent_thread_lock": True, "quiet": True, "server_name": "127.0.0.1"}
     folder = tmp_path_factory.mktemp("examples")
@@ -406,7 +406,7 @@ def test_texts_side_by_side_wait_for_a_gpu_and_a_held_one_is_stopped(page, token
 
 
 def test_the_app_takes_zerogpu_where_it_is(gpus, monkeypatch):
-    from palm_demo.serving import local, starting
+    from palm_demo.serving import local
     from palm_demo.serving.zerogpu import ZeroSession
 
     given = []
@@ -415,7 +415,7 @@ def test_the_app_takes_zerogpu_where_it_is(gpus, monkeypatch):
         given.append(around)
         raise KeyboardInterrupt  # whoever began it ends it before it is up
 
-    monkeypatch.setattr(starting, "start", started)
+    monkeypatch.setattr(local, "start", started)
     local.serve("tiny")
     monkeypatch.delenv("SPACES_ZERO_GPU")
     local.serve("tiny")

@@ -12,7 +12,7 @@ from PIL import Image
 
 from palm_demo.errors import ArgumentError, CheckpointError, MediaError, PromptError, ScopeError
 from palm_demo.models.lora import Adapter
-from palm_demo.serving.ray_session import RemoteSession
+from palm_demo.serving.ray_session import RaySession
 from palm_demo.serving.session_proxy import SessionProxy
 from palm_demo.session import Session
 from palm_demo.ui.palm.finetune import PROVERBS
@@ -51,7 +51,7 @@ def adapter(session):
 
 def test_nothing_that_a_session_can_do_is_left_out():
     public = {name for name in dir(Session) if not name.startswith("_")}
-    assert public - vars(SessionProxy).keys() - vars(RemoteSession).keys() == BUILT_ON_OTHERS | MODELS
+    assert public - vars(SessionProxy).keys() - vars(RaySession).keys() == BUILT_ON_OTHERS | MODELS
 
 
 def test_what_the_page_reads_is_the_sessions(remote, session):

@@ -16,16 +16,16 @@ from tests.profiles.weights import publish
 @pytest.fixture
 def started(serve, settings, tmp_path, monkeypatch):
     """Starts the page of a profile as app.py does; its address."""
-    from palm_demo.serving import starting
+    from palm_demo.serving import local
 
-    monkeypatch.setattr(starting, "page_place", lambda *_: MEMORY)
-    monkeypatch.setattr(starting, "writable_or_memory", lambda _: MEMORY)
+    monkeypatch.setattr(local, "page_place", lambda *_: MEMORY)
+    monkeypatch.setattr(local, "writable_or_memory", lambda _: MEMORY)
 
     def begin(profile: str, port: int) -> str:
         place = {"server_name": "127.0.0.1", "server_port": port}
         (tmp_path / "examples").mkdir()
         served = {"prevent_thread_lock": True, "quiet": True}
-        return starting.start(settings, tmp_path / "examples", profile, None, **place, **served).address
+        return local.start(settings, tmp_path / "examples", profile, None, **place, **served).address
 
     return begin
 
