@@ -5,15 +5,19 @@ PALM_DEMO_GALLERY names the folder of the gallery, `gallery/` beside this file o
 """
 
 import logging
-import os
+import sys
 
+from palm_demo.errors import PalmDemoError
 from palm_demo.serving import local
 
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    local.serve(os.environ.get("PALM_DEMO_PROFILE"))
+    try:
+        local.serve()
+    except PalmDemoError as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,33 @@
-"""What the Spacefile says, typed: how the Space is described and run, and what a visitor may ask for."""
+"""What the Spacefile says, typed: how the Space is described and run, and what a visitor may ask for.
+
+`ServeOptions` is what may change from start to start: options of `serve` and variables of the environment.
+"""
 
 import os
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Strict
+from pydantic import Strict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from palm_demo.errors import ArgumentError
 from palm_demo.inference.settings import BatchLimits
 from palm_demo.installation import SPACEFILE
-from palm_demo.validation import SECTION, Amount, Count, Flag, Many, String, Text, Version, matches, rule
+from palm_demo.validation import (
+    SECTION,
+    Amount,
+    Count,
+    Flag,
+    Many,
+    String,
+    Text,
+    Version,
+    described,
+    matches,
+    rule,
+)
 from palm_demo.yaml_files import read_yaml
 
 if TYPE_CHECKING:  # it brings torch, which a command's --help does not need
@@ -188,6 +206,84 @@ class Settings:
         """Sets the variables that are not set yet: whoever starts the page has the last word."""
         for name, value in self.env.variables.items():
             os.environ.setdefault(name, value)
+
+
+class FromOutside:
+    """How an option is described, and which variables of the environment set it, the first before others."""
+
+    def __init__(self, help: str, *variables: str):
+        self.help, self.variables = help, variables
+
+
+Port = Annotated[int, rule(lambda port: 1 <= port <= 65535, "give 1 to 65535")]
+
+
+@dataclass(frozen=True, config=SECTION)
+class ServeOptions:
+    """How the page is started, each with its default. Every field is an option of `serve`; those with a
+    variable may also be set in the environment, or in the Spacefile under env.variables.
+
+    port: None for the first free one from 7860 on. gallery: None for the place of the profile's own.
+    replicas, cpus: processes of the engine "ray" that answer, and the cores of each.
+    """
+
+    profile: Annotated[
+        Text, FromOutside("Which weights: tiny, small, hub, or a YAML file.", "PALM_DEMO_PROFILE")
+    ] = "tiny"
+    gallery: Annotated[
+        Text | None,
+        FromOutside(
+            "A folder or s3://…; by default the gallery that the profile's page has.", "PALM_DEMO_GALLERY"
+        ),
+    ] = None
+    host: Annotated[Text, FromOutside("Address at which the page listens.", "GRADIO_SERVER_NAME")] = (
+        "127.0.0.1"
+    )
+    port: Annotated[
+        Port | None,
+        FromOutside("Its port; by default the first free one from 7860 on.", "PORT", "GRADIO_SERVER_PORT"),
+    ] = None
+    mcp: Annotated[bool, FromOutside("Offers the endpoints as tools of assistants.", "PALM_DEMO_MCP")] = False
+    engine: Annotated[Literal["local", "ray"], FromOutside("ray: the models on replicas of their own.")] = (
+        "local"
+    )
+    replicas: Annotated[Count, FromOutside("Processes of --engine ray that answer.")] = 2
+    cpus: Annotated[Count, FromOutside("Cores of each of them.")] = 1
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] = os.environ, **given: object) -> "ServeOptions":
+        """The options that were given, then those of the environment, then the defaults. given: by field;
+        None counts as not given. Raises ArgumentError with every mistake, by its option or variable."""
+        values, places = {}, {}
+        for field in fields(cls):
+            for variable in cls.outside(field.name).variables:
+                if environment.get(variable) and field.name not in values:
+                    values[field.name], places[field.name] = environment[variable], variable
+            if given.get(field.name) is not None:
+                values[field.name], places[field.name] = str(given[field.name]), f"--{field.name}"
+        try:
+            return TypeAdapter(cls).validate_strings(values)
+        except ValidationError as error:
+            mistakes = [(places[str(one["loc"][0])], *described(one, cls)) for one in error.errors()]
+            raise ArgumentError(
+                "\n".join(f"{place} {wrong.partition(' ')[2]}; {remedy}" for place, wrong, remedy in mistakes)
+            ) from error
+
+    @classmethod
+    def apply(cls, **given: object) -> "ServeOptions":
+        """Reads the options, and sets the variables of those that were given, for what reads them later, in
+        this process or in one that it starts. Raises ArgumentError as `read` does."""
+        options = cls.read(**given)
+        for name, value in given.items():
+            if value is not None and (variables := cls.outside(name).variables):
+                os.environ[variables[0]] = str(value)
+        return options
+
+    @classmethod
+    def outside(cls, field: str) -> FromOutside:
+        """How a field is given."""
+        metadata = cls.__pydantic_fields__[field].metadata
+        return next(one for one in metadata if isinstance(one, FromOutside))
 
 
 def load_settings(path: Path = SPACEFILE) -> Settings:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from palm_demo.errors import FileError
-from palm_demo.settings import SPACEFILE, Settings, load_settings
+from palm_demo.errors import ArgumentError, FileError
+from palm_demo.settings import SPACEFILE, ServeOptions, Settings, load_settings
 
 
 @pytest.fixture
@@ -123,3 +123,34 @@ def test_the_repository_is_an_address_or_none(changed):
     for line, read in (("https://example.org/code", "https://example.org/code"), ("", None)):
         path = changed(("  license:", f"  repository: {line}\n  license:"))
         assert load_settings(path).space.repository == read
+
+
+def test_options_are_those_given_then_the_environments_then_the_defaults():
+    environment = {"PALM_DEMO_PROFILE": "hub", "PORT": "80", "GRADIO_SERVER_PORT": "81", "PALM_DEMO_MCP": "1"}
+    options = ServeOptions.read(environment, profile="small", replicas=3, gallery=None)
+    assert (options.profile, options.replicas, options.gallery) == ("small", 3, None)
+    assert options.port == 80 and options.mcp is True and options.cpus == ServeOptions.cpus
+    assert ServeOptions.read({"GRADIO_SERVER_PORT": "81", "PALM_DEMO_GALLERY": ""}).port == 81
+    assert ServeOptions.read({}) == ServeOptions()
+
+
+def test_mistakes_in_options_are_told_at_once_by_their_variable_or_option():
+    environment = {"PORT": "abc", "PALM_DEMO_MCP": "maybe", "GRADIO_SERVER_NAME": " "}
+    with pytest.raises(ArgumentError) as caught:
+        ServeOptions.read(environment, engine="dask", replicas=0)
+    assert str(caught.value).splitlines() == [
+        "GRADIO_SERVER_NAME is ' '; write something",
+        "PORT is 'abc'; give a whole number",
+        "PALM_DEMO_MCP is 'maybe'; give true or false",
+        "--engine is 'dask'; take local or ray",
+        "--replicas is '0'; give a number above 0",
+    ]
+    with pytest.raises(ArgumentError, match="PORT is '65536'; give 1 to 65535"):
+        ServeOptions.read({"PORT": "65536"})
+
+
+def test_options_that_are_given_reach_what_reads_the_environment_later(monkeypatch):
+    for name in ("PORT", "PALM_DEMO_PROFILE"):
+        monkeypatch.setenv(name, "1")
+    ServeOptions.apply(port=8000, profile=None)
+    assert (ServeOptions.read().port, ServeOptions.read().profile) == (8000, "1")

@@ -113,7 +113,7 @@ def _serve() -> None:
 
     Session.__init__ = noted
     threading.Thread(target=_tell, args=(sessions,), daemon=True).start()
-    local.serve(None)
+    local.serve()
 
 
 def _tell(sessions: list) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from palm_demo.profiles import TINY, Step, on_zerogpu
 from palm_demo.session import Session, load, load_or_tiny
 from palm_demo.session.place import default_place, page_place, writable_or_memory
-from palm_demo.settings import SPACEFILE, Settings, load_settings
+from palm_demo.settings import SPACEFILE, ServeOptions, Settings, load_settings
 
 if TYPE_CHECKING:  # Gradio reads the environment when it is imported, which `surround` sets first
     import gradio as gr
@@ -25,19 +25,21 @@ GRACE_SECONDS, LAST_WORD_SECONDS = 10.0, 10.0
 to reach those who listen."""
 
 
-def serve(profile: str | None, spacefile: Path = SPACEFILE) -> None:
-    """Serves the page of a profile, by default of the bundled weights, where PORT and GRADIO_SERVER_NAME
-    say, by default on http://127.0.0.1:7860. PALM_DEMO_GALLERY names the folder of its gallery.
+def serve(spacefile: Path = SPACEFILE, **given: object) -> None:
+    """Serves the page, by default of the bundled weights on http://127.0.0.1:7860.
 
     SIGINT or SIGTERM ends it: no new requests, GRACE_SECONDS for those that go on, and a last word to those
-    that are not done by then. A second one ends it at once. spacefile: what it allows a visitor. Raises
-    FileError as `load_settings` does.
+    that are not done by then. A second one ends it at once.
+
+    spacefile: what it allows a visitor. given: fields of `ServeOptions`, before the environment's. Raises
+    FileError as `load_settings` does, ArgumentError as `ServeOptions.read` does.
     """
     settings = load_settings(spacefile)
     with suppress(KeyboardInterrupt), terminated_as_interrupted(), page_folder() as folder:
         examples = surround(settings, folder)
+        options = ServeOptions.apply(**given)
         around = {"answering": _zerogpu_session()} if on_zerogpu() else {}
-        page = start(settings, examples, profile, os.environ.get("PALM_DEMO_GALLERY"), **around)
+        page = start(settings, examples, options.profile, options.gallery, **around)
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
@@ -64,7 +66,7 @@ class ServedPage:
 def start(
     settings: Settings,
     examples: Path,
-    profile: str | None,
+    profile: str,
     gallery: str | None,
     answering: Callable[[Session], Session] = lambda session: session,
     **options,
@@ -72,15 +74,15 @@ def start(
     """Serves the page of a profile, or of the bundled weights with a banner that says why, in threads of its
     own.
 
-    examples: an empty folder that outlives the page. profile, gallery: as the environment names them, or
-    None. answering: gives the session that the page asks, from the one that has the weights. options: of
+    examples: an empty folder that outlives the page. gallery: None for the place of the profile's own.
+    answering: gives the session that the page asks, from the one that has the weights. options: of
     gradio's `launch`.
     """
     from palm_demo.ui import page
     from palm_demo.ui.loading_page import opening
 
     limits = settings.limits.media_limits, settings.limits.batch_limits
-    if (profile or TINY) == TINY:
+    if profile == TINY:
         session = answering(load(TINY, *limits, page_place(TINY, gallery)))
         return _served(session, page.build(session, settings, examples), settings, options)
     place = page_place(profile, gallery)

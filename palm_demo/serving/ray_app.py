@@ -5,7 +5,6 @@ port would lose calls. It computes nothing, so the models are what has to be man
 """
 
 import logging
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,12 +19,13 @@ from palm_demo.errors import ClusterError
 from palm_demo.internals.ray_cluster import connected
 from palm_demo.serving.local import page_folder, surround
 from palm_demo.session import Session
-from palm_demo.settings import Limits, Settings
+from palm_demo.settings import Limits, ServeOptions, Settings
 
 if TYPE_CHECKING:  # an extra
     from ray.serve import Application
 
 NAME = "palm-demo"
+PORT = 7860
 ALONE = "serve with --engine local"
 KEEP_ALIVE_SECONDS = 75
 """Longer than clients keep a connection that they may use again."""
@@ -45,7 +45,7 @@ def running(
     replicas: int = 2,
     cpus: int = 1,
 ) -> Iterator[str]:
-    """The page's address while it is served, where PORT and GRADIO_SERVER_NAME say.
+    """The page's address while it is served, where `ServeOptions` say.
 
     new_session: called once on each replica. gallery_place: as the page sees it, which is on this machine.
     cpus: cores of each replica. Raises MissingExtraError or ClusterError as `connected` does, ClusterError
@@ -53,7 +53,8 @@ def running(
     """
     if replicas < 1 or cpus < 1:
         raise ClusterError(f"{replicas} replicas of {cpus} cores answer nobody; ask for 1 or more of each")
-    host, port = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), int(os.environ.get("PORT", "7860"))
+    options = ServeOptions.read()
+    host, port = options.host, options.port or PORT
     with page_folder() as folder, connected(replicas * cpus, ALONE) as ray:
         _check_room(ray, replicas, cpus)
         from ray import serve
@@ -98,7 +99,7 @@ def application(
 
     from palm_demo.serving.ray_session import RaySession, Replica
 
-    host = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
+    host = ServeOptions.read().host
 
     @run_in_thread  # Serve calls it in its event loop, where waiting for the replicas would be an error
     def build() -> ASGIApp:

@@ -1,7 +1,6 @@
 """The page while its weights are on their way: a bar, until the page itself takes its place."""
 
 import html
-import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
 from palm_demo.profiles import Step
+from palm_demo.settings import ServeOptions
 from palm_demo.ui.boundary.answers import Plain
 from palm_demo.ui.boundary.network import Network
 from palm_demo.ui.boundary.patience import PatientProtocol
@@ -88,11 +88,11 @@ async def _not_yet(request: Request, error: Exception) -> PlainTextResponse:
 def opening(title: str, host: str | None = None, port: int | None = None) -> Iterator[Door]:
     """Answers where the page will be, for as long as the `with` lasts.
 
-    host, port: by default those that Gradio would take, from PORT or GRADIO_SERVER_PORT and
-    GRADIO_SERVER_NAME. Raises OSError where no port is free.
+    host, port: by default those of `ServeOptions`. Raises OSError where no port is free.
     """
-    host = host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
-    listening = _listening(host, port)
+    options = ServeOptions.read()
+    host = host or options.host
+    listening = _listening(host, port or options.port)
     door = Door(title, listening.getsockname()[1])
     routes = [
         Route("/", door.page),
@@ -121,8 +121,7 @@ def opening(title: str, host: str | None = None, port: int | None = None) -> Ite
 
 
 def _listening(host: str, port: int | None) -> socket.socket:
-    named = port or os.environ.get("PORT") or os.environ.get("GRADIO_SERVER_PORT")
-    ports = [int(named)] if named else range(FIRST_PORT, FIRST_PORT + PORTS)
+    ports = [port] if port else range(FIRST_PORT, FIRST_PORT + PORTS)
     for tried in ports:
         listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

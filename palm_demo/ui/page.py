@@ -2,7 +2,6 @@
 
 import html
 import importlib.util
-import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from palm_demo.errors import MissingExtraError, PalmDemoError
 from palm_demo.installation import pip_install
 from palm_demo.internals.gradio_files import upload_folder
 from palm_demo.session import Session
-from palm_demo.settings import Settings
+from palm_demo.settings import ServeOptions, Settings
 from palm_demo.ui import flamingo, mammut, palm
 from palm_demo.ui.api import add_endpoints, add_gallery_endpoints
 from palm_demo.ui.boundary import guarded
@@ -80,8 +79,7 @@ def build(
 
 def launch(page: GuardedBlocks, settings: Settings, **options):
     """Serves the page; options go on to gradio's `launch`, whose return value comes back."""
-    port = os.environ.get("PORT")
-    options = {"server_port": int(port) if port else None} | options
+    options = {"server_port": ServeOptions.read().port} | options  # the address Gradio reads itself
     served = _served(page, settings)
     with served_behind(partial(guarded, page, settings.limits)):
         return page.launch(share=False, max_threads=page.max_threads, **served, **options)
@@ -118,8 +116,8 @@ def _served(page: GuardedBlocks, settings: Settings) -> dict:
 
 
 def _wants_mcp() -> bool:
-    """Whether PALM_DEMO_MCP=1 asks for an MCP server, without which Gradio would go on in silence."""
-    wanted = os.environ.get("PALM_DEMO_MCP") == "1"
+    """Whether the options of `serve` ask for an MCP server, without which Gradio would go on in silence."""
+    wanted = ServeOptions.read().mcp
     if wanted and importlib.util.find_spec("mcp") is None:
         raise MissingExtraError(f"PALM_DEMO_MCP is 1 but mcp is not installed; {pip_install('mcp')}")
     return wanted

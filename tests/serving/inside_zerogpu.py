@@ -416,7 +416,7 @@ def test_the_app_takes_zerogpu_where_it_is(gpus, monkeypatch):
         raise KeyboardInterrupt  # whoever began it ends it before it is up
 
     monkeypatch.setattr(local, "start", started)
-    local.serve("tiny")
+    local.serve(profile="tiny")
     monkeypatch.delenv("SPACES_ZERO_GPU")
-    local.serve("tiny")
+    local.serve(profile="tiny")
     assert given == [{"answering": ZeroSession}, {}]

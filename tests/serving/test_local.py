@@ -17,7 +17,7 @@ PATIENCE_SECONDS = 180
 SERVE = """
 from palm_demo.serving import local
 local.GRACE_SECONDS, local.LAST_WORD_SECONDS = {grace}, 120
-local.serve(None)
+local.serve()
 """
 
 
