@@ -92,7 +92,7 @@ class SceneMaker:
             self.caption = gr.HTML(elem_id="scene-caption", elem_classes="hint")
             with gr.Row():
                 self.use = gr.Button("Use it in the question", size="sm")
-                self.finetune = gr.Button("Add it to the examples", size="sm")
+                self.teach = gr.Button("Add it to the examples", size="sm")
         outputs = [self.made, self.shown, self.picture, self.video, self.caption]
         busy = {"show_progress": "minimal", "concurrency_limit": 2, "api_visibility": "private"}
         draw.click(on_page(self._draw), self.controls, outputs, **busy)
