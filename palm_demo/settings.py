@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from palm_demo.errors import ArgumentError
 from palm_demo.inference.settings import BatchLimits
-from palm_demo.installation import SPACEFILE
+from palm_demo.installation import GALLERY_VARIABLE, PROFILE_VARIABLE, SPACEFILE
 from palm_demo.validation import (
     SECTION,
     Amount,
@@ -228,12 +228,12 @@ class ServeOptions:
     """
 
     profile: Annotated[
-        Text, FromOutside("Which weights: tiny, small, hub, or a YAML file.", "PALM_DEMO_PROFILE")
+        Text, FromOutside("Which weights: tiny, small, hub, or a YAML file.", PROFILE_VARIABLE)
     ] = "tiny"
     gallery: Annotated[
         Text | None,
         FromOutside(
-            "A folder or s3://…; by default the gallery that the profile's page has.", "PALM_DEMO_GALLERY"
+            "A folder or s3://…; by default the gallery that the profile's page has.", GALLERY_VARIABLE
         ),
     ] = None
     host: Annotated[Text, FromOutside("Address at which the page listens.", "GRADIO_SERVER_NAME")] = (

@@ -26,7 +26,8 @@ LISTED = 20
 """Files that are named one by one; `--json` names all."""
 
 
-def _profiles() -> list[str]:
+def complete_profile() -> list[str]:
+    """Names that a shell offers for --profile."""
     from palm_demo.profiles import profile_names
 
     return profile_names()
@@ -38,7 +39,7 @@ Profile = Annotated[
         envvar=PROFILE_VARIABLE,
         metavar="NAME",
         help="Which weights: tiny, small, hub, or a YAML file.",
-        autocompletion=_profiles,
+        autocompletion=complete_profile,
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")]

@@ -7,33 +7,44 @@ from typing import Annotated, Literal
 import typer
 
 import palm_demo
-from palm_demo.cli.output import TINY, Profile
+from palm_demo.cli.output import complete_profile
 from palm_demo.installation import SPACEFILE
+from palm_demo.settings import ServeOptions
+
+
+def _option(field: str, **settings) -> typer.models.OptionInfo:
+    """The option of a field of `ServeOptions`, which also checks it and knows its variable and default."""
+    outside, default = ServeOptions.outside(field), getattr(ServeOptions(), field)
+    variables = f" Variable: {' or '.join(outside.variables)}." if outside.variables else ""
+    shown = False if default in (None, False) else str(default)
+    return typer.Option(help=f"{outside.help}{variables}", show_default=shown, **settings)
 
 
 def serve(
-    engine: Annotated[
-        Literal["local", "ray"], typer.Option(help="ray: the models on replicas of their own.")
-    ] = "local",
-    replicas: Annotated[int, typer.Option(help="Processes of --engine ray that answer.")] = 2,
-    cpus: Annotated[int, typer.Option(help="Cores of each of them.")] = 1,
+    profile: Annotated[
+        str | None, _option("profile", metavar="NAME", autocompletion=complete_profile)
+    ] = None,
+    gallery: Annotated[str | None, _option("gallery", metavar="PLACE")] = None,
+    host: Annotated[str | None, _option("host")] = None,
+    port: Annotated[int | None, _option("port")] = None,
+    mcp: Annotated[bool | None, _option("mcp")] = None,
+    engine: Annotated[Literal["local", "ray"] | None, _option("engine")] = None,
+    replicas: Annotated[int | None, _option("replicas")] = None,
+    cpus: Annotated[int | None, _option("cpus")] = None,
     spacefile: Annotated[
         Path,
         typer.Option(
             metavar="FILE", help="Title, limits and rules of the page: a copy of the Spacefile, changed."
         ),
     ] = SPACEFILE,
-    profile: Profile = TINY,
 ) -> None:
-    """Open the page in the browser's reach, as app.py does.
-
-    PORT and GRADIO_SERVER_NAME say where the page is, by default http://127.0.0.1:7860. PALM_DEMO_GALLERY
-    names the folder of its gallery.
-    """
-    if engine == "local":
+    """Open the page in the browser's reach, as app.py does."""
+    given = {"profile": profile, "gallery": gallery, "host": host, "port": port, "mcp": mcp}
+    given |= {"engine": engine, "replicas": replicas, "cpus": cpus}
+    if ServeOptions.read(**given).engine == "local":
         from palm_demo.serving import local
 
-        return local.serve(profile, spacefile)
+        return local.serve(spacefile, **given)
 
     import threading
 
@@ -41,10 +52,13 @@ def serve(
     from palm_demo.session.place import page_place
     from palm_demo.settings import load_settings
 
-    settings, place = load_settings(spacefile), page_place(profile)
+    settings = load_settings(spacefile)
+    settings.apply_environment()
+    options = ServeOptions.apply(**given)
     limits = settings.limits.media_limits, settings.limits.batch_limits
-    new_session = partial(palm_demo.load, profile, *limits)
-    print(f"starting {replicas} replicas …", flush=True)
-    with running(new_session, settings, place, replicas, cpus) as address:
+    new_session = partial(palm_demo.load, options.profile, *limits)
+    place = page_place(options.profile, options.gallery)
+    print(f"starting {options.replicas} replicas …", flush=True)
+    with running(new_session, settings, place, options.replicas, options.cpus) as address:
         print(f"the page is at {address}; Ctrl-C ends it", flush=True)
         threading.Event().wait()

@@ -1,6 +1,7 @@
 """What `serve` says where it cannot serve. What it serves is tested in tests/serving."""
 
 import sys
+from dataclasses import fields
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +10,7 @@ from palm_demo.errors import ClusterError
 from palm_demo.gallery import MEMORY
 from palm_demo.serving import local
 from palm_demo.serving.ray_app import running
-from palm_demo.settings import SPACEFILE, load_settings
+from palm_demo.settings import SPACEFILE, ServeOptions, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -19,9 +20,25 @@ def no_gallery(monkeypatch):
 
 def test_without_an_engine_it_is_the_page_of_app(run, monkeypatch):
     served = []
-    monkeypatch.setattr(local, "serve", lambda *given: served.append(given))
-    run("serve", "--profile", "hub")
-    assert served == [("hub", SPACEFILE)]
+    monkeypatch.setattr(local, "serve", lambda spacefile, **given: served.append((spacefile, given)))
+    run("serve", "--profile", "hub", "--port", "8000", "--mcp")
+    ((spacefile, given),) = served
+    assert spacefile == SPACEFILE
+    chosen = {name: value for name, value in given.items() if value is not None}
+    assert chosen == {"profile": "hub", "port": 8000, "mcp": True}
+
+
+def test_every_option_of_the_page_is_one_of_the_command(run):
+    told = run("serve", "--help")
+    for field in fields(ServeOptions):
+        assert f"--{field.name}" in told
+    assert "Variable: PORT" in told and "PALM_DEMO_PROFILE" in told
+
+
+def test_a_port_that_is_none_is_refused_before_anything_is_read(invoke, monkeypatch):
+    monkeypatch.setenv("PORT", "soon")
+    ended = invoke("serve", "--spacefile", "nowhere")
+    assert ended.exit_code == 2 and "PORT is 'soon'; give a whole number" in ended.stderr
 
 
 def test_a_spacefile_of_ones_own_is_read_before_anything_is_served(invoke, tmp_path):
@@ -39,7 +56,7 @@ def test_without_ray_the_remedy_is_told(invoke, monkeypatch):
 
 def test_no_replicas_are_refused(invoke):
     ended = invoke("serve", "--engine", "ray", "--replicas", "0")
-    assert "0 replicas of 1 cores answer nobody; ask for 1 or more" in ended.stderr and ended.exit_code == 2
+    assert "--replicas is '0'; give a number above 0" in ended.stderr and ended.exit_code == 2
 
 
 def test_a_cluster_that_is_too_small_is_refused(monkeypatch):
