@@ -65,13 +65,13 @@ class Originals:
 
     def __init__(self, session: palm_demo.Session, scenes: list[world.Scene]):
         self.session, self.scenes = session, scenes
-        self.hashes, self.latents = self._read([world.render(scene, SIDE) for scene in scenes])
+        self.hashes, self.embeddings = self._read([world.render(scene, SIDE) for scene in scenes])
 
     def passing(self, altered: Altered) -> list[float]:
         """The parts whose hash is near enough, then those of them that each of COSINES lets through."""
-        hashes, latents = self._read([altered(scene) for scene in self.scenes])
+        hashes, embeddings = self._read([altered(scene) for scene in self.scenes])
         near = np.bitwise_count(hashes ^ self.hashes) <= PHASH_BITS
-        cosines = (latents * self.latents).sum(axis=1)
+        cosines = (embeddings * self.embeddings).sum(axis=1)
         return [float(near.mean()), *(float(np.mean(near & (cosines >= least))) for least in COSINES)]
 
     def _read(self, images: list[Image.Image]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,6 @@
 """How fast a gallery finds pictures as it grows, beside faiss-cpu's exact and HNSW search.
 
-Each size and each side has a process of its own, so that its memory is its own too; latents are
+Each size and each side has a process of its own, so that its memory is its own too; embeddings are
 synthetic clusters of the bundled width, the same for all sides.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 DIM = 256
 PER_CLUSTER, SPREAD = 200, 0.6
 """Pictures of a kind, and how far they lie from its middle: two of one kind have a cosine of about 0.74,
-as latents of scenes with the same noun have."""
+as embeddings of scenes with the same noun have."""
 K = 10
 LINKS, BUILDING, SEARCHING = 32, 80, 128
 """faiss HNSW: neighbours of a node; candidates while building; while searching, for recall beside ours."""
@@ -35,8 +35,8 @@ def clusters(count: int) -> np.ndarray:
     return unit(random.standard_normal((max(1, count // PER_CLUSTER), DIM), dtype=np.float32))
 
 
-def latents(count: int, start: int, stop: int) -> np.ndarray:
-    """Rows start to stop of `count` unit latents; the queries are rows beyond."""
+def embeddings(count: int, start: int, stop: int) -> np.ndarray:
+    """Rows start to stop of `count` unit embeddings; the queries are rows beyond."""
     random, middles = np.random.default_rng([1, start]), clusters(count)
     near = middles[random.integers(len(middles), size=stop - start)]
     noise = random.standard_normal((stop - start, DIM), dtype=np.float32)
@@ -49,11 +49,11 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 def parts(count: int):
     for start in range(0, count, PART):
-        yield start, latents(count, start, min(start + PART, count))
+        yield start, embeddings(count, start, min(start + PART, count))
 
 
 def queries(count: int, how_many: int) -> np.ndarray:
-    return latents(count, count, count + how_many)
+    return embeddings(count, count, count + how_many)
 
 
 def exact(count: int, how_many: int) -> list[list[int]]:
@@ -91,7 +91,7 @@ def build_gallery(count: int, folder: Path) -> None:
                     caption=f"picture {place}",
                     phash=place,
                     added=now + timedelta(milliseconds=ADDING_MS * place),
-                    latent=row,
+                    embedding=row,
                 )
                 for place, row in enumerate(rows, start)
             ]
@@ -103,7 +103,7 @@ def open_built_gallery(folder: Path) -> Callable[[np.ndarray], list[int]]:
     from palm_demo.gallery import open_gallery
 
     gallery = open_gallery(folder, "benchmark", DIM)
-    return lambda latent: [int(hit.id) for hit in gallery.nearest(latent, K)]
+    return lambda embedding: [int(hit.id) for hit in gallery.nearest(embedding, K)]
 
 
 def _thumbnail(thumbnail) -> bytes:
@@ -138,7 +138,7 @@ def open_faiss(folder: Path) -> Callable[[np.ndarray], list[int]]:
     import faiss
 
     index = faiss.read_index(str(folder / "index"))
-    return lambda latent: index.search(latent[None], K)[1][0].tolist()
+    return lambda embedding: index.search(embedding[None], K)[1][0].tolist()
 
 
 SIDES = {

@@ -27,7 +27,7 @@ def said(session: Session, pictures: list) -> dict:
     """What each verb answers."""
     media = [pictures[0], pictures]
     scope = session.palm.new_adapter(2)
-    latents = torch.ones(1, session.dim_latents, device=session.systems.mammut.device)
+    latents = torch.ones(1, session.embedding_dim, device=session.systems.mammut.device)
     return {
         "generate": session.generate(TEXT, max_new_tokens=8, seed=1),
         "with a scope": session.generate(TEXT, max_new_tokens=8, seed=1, scope=scope),

@@ -222,7 +222,7 @@ class EmbeddingTable:
             [
                 pa.field("id", pa.string(), nullable=False),
                 pa.field("path", pa.string(), nullable=False),
-                pa.field("embedding", pa.list_(pa.float32(), session.dim_latents), nullable=False),
+                pa.field("embedding", pa.list_(pa.float32(), session.embedding_dim), nullable=False),
                 pa.field("fingerprint", pa.string(), nullable=False),
             ]
         )

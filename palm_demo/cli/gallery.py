@@ -44,9 +44,9 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Add the pictures of a folder or a ZIP archive."""
-    from palm_demo.gallery import Report, add_pictures, open_gallery
+    from palm_demo.gallery import Report, ingest_pictures, open_gallery
     from palm_demo.gallery.captions import captions_beside
-    from palm_demo.gallery.ingest_ray import add_with_ray
+    from palm_demo.gallery.ingest_ray import ingest_with_ray
     from palm_demo.gallery.opening import check_writable
     from palm_demo.gallery.sources import find_files, pictures_of
     from palm_demo.session.place import gallery_place
@@ -56,13 +56,13 @@ def add(
     pictures, captions = pictures_of(files), captions_beside(files, report)
     check_writable(place)  # before models are loaded
     session = open_session(profile)
-    table = open_gallery(place, session.fingerprint, session.dim_latents)
+    table = open_gallery(place, session.fingerprint, session.embedding_dim)
     with progress(len(pictures), "pictures") as bar:
         if engine == "ray":
             new_session = partial(palm_demo.load, profile)
-            added = add_with_ray(table, new_session, pictures, captions, link, bar.update, workers)
+            added = ingest_with_ray(table, new_session, pictures, captions, link, bar.update, workers)
         else:
-            added = add_pictures(table, session, pictures, captions, link, bar.update)
+            added = ingest_pictures(table, session, pictures, captions, link, bar.update)
     report.extend(added)
     names = table.names([id for _, id in report.near])
     document = {
@@ -208,7 +208,7 @@ def info(gallery: Place = None, profile: Profile = TINY, as_json: AsJson = False
         "place": place,
         "pictures": max(map(len, lying)),
         "weights": ", ".join(table.fingerprint for table in lying),
-        "dim_latents": lying[0].dim_latents,
+        "embedding_dim": lying[0].embedding_dim,
         "indexed": lying[0].indexed,
     }
     if len(lying) > 1:

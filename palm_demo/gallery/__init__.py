@@ -1,6 +1,6 @@
-"""Pictures that last: a LanceDB table of pictures, captions and unit latents, searched by cosine."""
+"""Pictures that last: a LanceDB table of pictures, captions and unit embeddings, searched by cosine."""
 
-from palm_demo.gallery.ingest import Encoder, add_pictures
+from palm_demo.gallery.ingest import Encoder, ingest_pictures
 from palm_demo.gallery.lance import MEMORY
 from palm_demo.gallery.opening import (
     find_gallery,
@@ -23,10 +23,10 @@ __all__ = [
     "Hit",
     "Item",
     "Report",
-    "add_pictures",
     "find_gallery",
     "galleries_in",
     "has_gallery",
+    "ingest_pictures",
     "no_gallery",
     "open_gallery",
     "open_with_scenes",

@@ -1,4 +1,4 @@
-"""Indices of a gallery (full text and ids from the start, latents later), and when it is tidied."""
+"""Indices of a gallery (full text and ids from the start, embeddings later), and when it is tidied."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lancedb.table import Table
 
 INDEXED_FROM = 20_000
-"""Pictures from which on latents get an index; below, all of them are compared."""
+"""Pictures from which on embeddings get an index; below, all of them are compared."""
 RETRAINED_AT = 4
 """The index is trained anew when the gallery has grown to so many times what it was trained on."""
 PART = 2048
@@ -32,8 +32,8 @@ WASTE = 10_000_000
 """Bytes of earlier versions that lie beside a small table before it is tidied."""
 KEPT = timedelta(milliseconds=200)
 """How long earlier versions stay. Whoever reads one that goes, or writes after it, looks again."""
-LATENTS = "latents_of_"
-"""The name of the latents' index ends with how many it was trained on."""
+EMBEDDINGS = "embeddings_of_"
+"""The name of the embeddings' index ends with how many it was trained on."""
 LOCK = ".tidying"
 
 
@@ -64,16 +64,16 @@ def untidy(table: Table, folder: Path | None) -> bool:
 
 
 def tidy(table: Table) -> None:
-    """Brings small files together and new rows into the indices, trains the latents' index when it is
+    """Brings small files together and new rows into the indices, trains the embeddings' index when it is
     time, and lets go of what was removed."""
     from lancedb.index import IvfSq
 
     count, trained_on = table.count_rows(), _trained_on(table)
     if count >= INDEXED_FROM and count >= RETRAINED_AT * trained_on:
         config = IvfSq("cosine", target_partition_size=PART, sample_rate=SAMPLED, max_iterations=ROUNDS)
-        table.create_index("latent", config=config, name=f"{LATENTS}{count}", replace=True)
+        table.create_index("embedding", config=config, name=f"{EMBEDDINGS}{count}", replace=True)
         for index in table.list_indices():
-            if index.columns == ["latent"] and index.name != f"{LATENTS}{count}":
+            if index.columns == ["embedding"] and index.name != f"{EMBEDDINGS}{count}":
                 table.drop_index(index.name)
     table.optimize(cleanup_older_than=KEPT)
 
@@ -97,13 +97,13 @@ def alone(folder: Path | None) -> Iterator[bool]:
         lock.release()
 
 
-def has_latents(table: Table) -> bool:
+def has_embedding_index(table: Table) -> bool:
     return _trained_on(table) > 0
 
 
 def _trained_on(table: Table) -> int:
-    names = [index.name for index in table.list_indices() if index.name.startswith(LATENTS)]
-    return max((int(name.removeprefix(LATENTS)) for name in names), default=0)
+    names = [index.name for index in table.list_indices() if index.name.startswith(EMBEDDINGS)]
+    return max((int(name.removeprefix(EMBEDDINGS)) for name in names), default=0)
 
 
 def _size(folder: Path) -> int:

@@ -42,9 +42,11 @@ class Deduplicator:
         """The id of a picture that looks the same; `fresh` are those that are not in the gallery yet."""
         apart = np.bitwise_count(self.hashes ^ np.uint64(row.phash))
         alike = [self.names[place] for place in np.flatnonzero(apart <= PHASH_BITS)]
-        latents = self.gallery.latents([id for id in alike if id not in fresh])
-        latents |= {id: fresh[id].latent for id in alike if id in fresh}
-        return next((id for id in alike if id in latents and latents[id] @ row.latent >= COSINE), None)
+        embeddings = self.gallery.embeddings([id for id in alike if id not in fresh])
+        embeddings |= {id: fresh[id].embedding for id in alike if id in fresh}
+        return next(
+            (id for id in alike if id in embeddings and embeddings[id] @ row.embedding >= COSINE), None
+        )
 
     def without(self, rows: Sequence[Row]) -> tuple[list[Row], list[Row], list[tuple[Row, str]]]:
         """Rows apart: the new ones, which count as there from now on; those whose file is there
@@ -78,10 +80,10 @@ class Encoder(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Which weights make the latents."""
+        """Which weights make the embeddings."""
 
     @property
-    def dim_latents(self) -> int: ...
+    def embedding_dim(self) -> int: ...
 
     def embed_images(self, images: Sequence[Image.Image]) -> np.ndarray:
         """(n, d) float32 unit rows."""
@@ -103,7 +105,7 @@ class PictureFile(Protocol):
 
 
 @dataclass(frozen=True)
-class Looked:
+class Ingested:
     """What a look at one file gave: a row; or known, of a file that the gallery has; or why there is none."""
 
     name: str
@@ -120,11 +122,11 @@ class Ingestor:
         self.copies = Deduplicator(gallery)
         self._new: set[str] = set()
 
-    def take(self, looked: Sequence[Looked]) -> None:
+    def take(self, ingested: Sequence[Ingested]) -> None:
         """Writes the rows that are no copies, all of them in one commit."""
-        self.report.known += [one.name for one in looked if one.known]
-        self.report.unreadable += [(one.name, one.why) for one in looked if one.why is not None]
-        fresh, same, near = self.copies.without([one.row for one in looked if one.row is not None])
+        self.report.known += [one.name for one in ingested if one.known]
+        self.report.unreadable += [(one.name, one.why) for one in ingested if one.why is not None]
+        fresh, same, near = self.copies.without([one.row for one in ingested if one.row is not None])
         self.report.known += [row.name for row in same]
         self.report.near += [(row.name, other) for row, other in near]
         self._new.clear()
@@ -156,7 +158,7 @@ class Ingestor:
         return self.report
 
 
-def add_pictures(
+def ingest_pictures(
     gallery: Gallery,
     encoder: Encoder,
     files: Iterable[PictureFile],
@@ -178,19 +180,19 @@ def add_pictures(
     """
     intake = Ingestor(gallery)
     for some in batched(files, BATCH):
-        intake.take(look(some, encoder, intake.copies.ids, captions, link))
+        intake.take(embed_files(some, encoder, intake.copies.ids, captions, link))
         on_progress(len(some))
     return intake.finish()
 
 
-def look(
+def embed_files(
     files: Sequence[PictureFile],
     encoder: Encoder,
     known: set[str],
     captions: Mapping[str, str] = {},
     link: bool = False,
-) -> list[Looked]:
-    """Files read and looked at, what each gave in their order. known: ids that need no look."""
+) -> list[Ingested]:
+    """What each file gave, in their order: a row, or why there is none. known: ids that need no embedding."""
     read = [_read(file, encoder.media_limits, known) for file in files]
     seen = [
         (file, pixels) for file, pixels in zip(files, read, strict=True) if isinstance(pixels, DecodedImage)
@@ -199,56 +201,56 @@ def look(
     bare = [place for place, (file, _) in enumerate(seen) if not captions.get(file.name)]
     given = [place for place, (file, _) in enumerate(seen) if captions.get(file.name)]
     for places, compute in ((bare, _embedded_and_described(encoder)), (given, _embedded(encoder))):
-        looked = each(compute, [seen[place][1] for place in places])
-        for place, result in zip(places, looked, strict=True):
+        results = each(compute, [seen[place][1] for place in places])
+        for place, result in zip(places, results, strict=True):
             rows[place] = result
     made = iter(zip(seen, rows, strict=True))
     return [
-        _looked_at(*next(made), captions, link) if isinstance(pixels, DecodedImage) else pixels
+        _ingested(*next(made), captions, link) if isinstance(pixels, DecodedImage) else pixels
         for pixels in read
     ]
 
 
-def _read(file: PictureFile, limits: MediaLimits, known: set[str]) -> DecodedImage | Looked:
+def _read(file: PictureFile, limits: MediaLimits, known: set[str]) -> DecodedImage | Ingested:
     """The pixels, or what there is to say where none are needed or to be had."""
     name = shown(file.name)
     try:
         data = file.read()
-        return Looked(name, known=True) if content_id(data) in known else decode(data, name, limits)
+        return Ingested(name, known=True) if content_id(data) in known else decode(data, name, limits)
     except Exception as error:  # whatever kind it is, it is told
-        return Looked(name, why=why(name, error))
+        return Ingested(name, why=why(name, error))
 
 
 def _embedded(encoder: Encoder):
-    """Pixels -> (latent, None) of each."""
-    return lambda some: [(latent, None) for latent in encoder.embed_images([one.image for one in some])]
+    """Pixels -> (embedding, None) of each."""
+    return lambda some: [(embedding, None) for embedding in encoder.embed_images([one.image for one in some])]
 
 
 def _embedded_and_described(encoder: Encoder):
-    """Pixels -> (latent, caption) of each."""
+    """Pixels -> (embedding, caption) of each."""
     return lambda some: zip(*encoder.embed_and_caption([one.image for one in some]), strict=True)
 
 
-def _looked_at(
+def _ingested(
     seen: tuple[PictureFile, DecodedImage],
     result: tuple[np.ndarray, str | None] | Exception,
     captions: Mapping[str, str],
     link: bool,
-) -> Looked:
+) -> Ingested:
     file, pixels = seen
     try:
         if isinstance(result, Exception):
             raise result
-        latent, caption = result
-        if not np.isfinite(latent).all():
+        embedding, caption = result
+        if not np.isfinite(embedding).all():
             raise MediaError(f"{pixels.name} has an embedding that is not finite; leave it out")
         caption = captions[file.name] if caption is None else caption
-        return Looked(pixels.name, as_row(pixels, latent, caption, file.path if link else None))
+        return Ingested(pixels.name, as_row(pixels, embedding, caption, file.path if link else None))
     except Exception as error:  # whatever kind it is, it is told
-        return Looked(pixels.name, why=why(pixels.name, error))
+        return Ingested(pixels.name, why=why(pixels.name, error))
 
 
-def as_row(pixels: DecodedImage, latent: np.ndarray, caption: str, path: Path | None = None) -> Row:
+def as_row(pixels: DecodedImage, embedding: np.ndarray, caption: str, path: Path | None = None) -> Row:
     """What is written of a picture, added now. path: where its file lies, if the gallery is to keep
     that instead of the bytes. Raises MediaError for a path that no row can hold."""
     place = None if path is None else str(path.resolve())
@@ -263,5 +265,5 @@ def as_row(pixels: DecodedImage, latent: np.ndarray, caption: str, path: Path | 
         caption=shown(caption),
         phash=pixels.phash,
         added=datetime.now(timezone.utc),
-        latent=latent,
+        embedding=embedding,
     )

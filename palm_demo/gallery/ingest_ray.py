@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from palm_demo.errors import ClusterError
-from palm_demo.gallery.ingest import BATCH, Encoder, Ingestor, Looked, look
+from palm_demo.gallery.ingest import BATCH, Encoder, Ingested, Ingestor, embed_files
 from palm_demo.gallery.report import Report
 from palm_demo.gallery.rows import Row, as_table, schema
 from palm_demo.gallery.sources import Source
@@ -23,7 +23,7 @@ OUTCOMES = [pa.field("file", pa.string()), pa.field("known", pa.bool_()), pa.fie
 """What became of a file, beside the columns of its row, which are empty where there is none."""
 
 
-def add_with_ray(
+def ingest_with_ray(
     gallery: Gallery,
     new_encoder: Callable[[], Encoder],
     files: Sequence[Source],
@@ -32,7 +32,7 @@ def add_with_ray(
     on_progress: Callable[[int], object] = lambda count: None,
     workers: int = 2,
 ) -> Report:
-    """As `add_pictures`, with the same rows. new_encoder: called once in each worker, which keeps what
+    """As `ingest_pictures`, with the same rows. new_encoder: called once in each worker, which keeps what
     comes; every machine has to see the files at the same place.
 
     Pictures come back in the order of the files, so that of two copies the same one stays. Raises
@@ -50,16 +50,16 @@ def add_with_ray(
         # no UTF-8, which Arrow's texts are
         places = [{"file": pickle.dumps(file.absolute())} for file in files]
         blocks = max(1, ceil(len(files) / BATCH))
-        looked = ray.data.from_items(places, override_num_blocks=blocks)
-        looked = looked.map_batches(
-            Looker,
+        ingested = ray.data.from_items(places, override_num_blocks=blocks)
+        ingested = ingested.map_batches(
+            EmbeddingWorker,
             fn_constructor_args=(new_encoder, ray.put(intake.copies.ids), dict(captions), link),
             batch_size=BATCH,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(size=min(workers, blocks)),
         )
-        for part in looked.iter_batches(batch_size=BATCH, batch_format="pyarrow"):
-            intake.take(_looked(part))
+        for part in ingested.iter_batches(batch_size=BATCH, batch_format="pyarrow"):
+            intake.take(_from_table(part))
             on_progress(len(part))
         return intake.finish()
 
@@ -78,7 +78,7 @@ def _workers_that_may_fail() -> Iterator[None]:
         ) from error
 
 
-class Looker:
+class EmbeddingWorker:
     """One worker: files in, rows out."""
 
     def __init__(self, new_encoder: Callable[[], Encoder], known, captions: Mapping[str, str], link: bool):
@@ -90,18 +90,20 @@ class Looker:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         files = [pickle.loads(data) for data in batch["file"].to_pylist()]
-        looked = look(files, self.encoder, self.known, self.captions, self.link)
-        return _as_table(looked, self.encoder.dim_latents)
+        ingested = embed_files(files, self.encoder, self.known, self.captions, self.link)
+        return _as_table(ingested, self.encoder.embedding_dim)
 
 
-def _as_table(looked: Sequence[Looked], dim_latents: int) -> pa.Table:
+def _as_table(ingested: Sequence[Ingested], embedding_dim: int) -> pa.Table:
     """One line per file, in their order."""
-    rows = [one.row for one in looked if one.row is not None]
-    form = schema(dim_latents)
+    rows = [one.row for one in ingested if one.row is not None]
+    form = schema(embedding_dim)
     written = as_table(rows, form) if rows else form.empty_table()
     places = iter(range(len(rows)))
-    taken = written.take(pa.array([None if one.row is None else next(places) for one in looked], pa.int64()))
-    columns = [[one.name for one in looked], [one.known for one in looked], [one.why for one in looked]]
+    taken = written.take(
+        pa.array([None if one.row is None else next(places) for one in ingested], pa.int64())
+    )
+    columns = [[one.name for one in ingested], [one.known for one in ingested], [one.why for one in ingested]]
     # a row that is not there has no id: no column of these may promise values
     lines = {name: taken[name] for name in form.names}
     lines |= {
@@ -110,12 +112,12 @@ def _as_table(looked: Sequence[Looked], dim_latents: int) -> pa.Table:
     return pa.table(lines)
 
 
-def _looked(part: pa.Table) -> list[Looked]:
-    looked = []
+def _from_table(part: pa.Table) -> list[Ingested]:
+    ingested = []
     for line in part.to_pylist():
         name, known, why = (line.pop(field.name) for field in OUTCOMES)
         row = None
         if line["id"] is not None:
-            row = Row(**{**line, "latent": np.array(line["latent"], np.float32)})
-        looked.append(Looked(name, row, known, why))
-    return looked
+            row = Row(**{**line, "embedding": np.array(line["embedding"], np.float32)})
+        ingested.append(Ingested(name, row, known, why))
+    return ingested

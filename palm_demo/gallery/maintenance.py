@@ -37,18 +37,18 @@ from palm_demo.media.kinds import HEAD_BYTES, kind_of
 if TYPE_CHECKING:
     from lancedb.db import DBConnection
 
-KEPT = [field.name for field in fields(Row) if field.name != "latent"]
+KEPT = [field.name for field in fields(Row) if field.name != "embedding"]
 LEFT_OUT_TABLE = "left_out"
 """The table of pictures that could not be looked at again: they are in no gallery, and each rebuild tries
 them once more."""
 
 
 def outdated(place: str, fingerprint: str) -> int:
-    """How many pictures there have no latents of these weights. Nothing is written."""
+    """How many pictures there have no embeddings of these weights. Nothing is written."""
     if (database := connect(place)) is None:
         return 0
     with explained(place, ValueError):
-        return sum(database.open_table(name).count_rows() for name in _olds(database, fingerprint))
+        return sum(database.open_table(name).count_rows() for name in _older_tables(database, fingerprint))
 
 
 def rebuild(place: str, encoder: Encoder, report: Report | None = None) -> Iterator[int]:
@@ -66,17 +66,17 @@ def rebuild(place: str, encoder: Encoder, report: Report | None = None) -> Itera
         raise GalleryError(no_gallery(place))
     database = connect_to_write(place)
     with explained(place, ValueError):
-        olds = _olds(database, encoder.fingerprint)
+        olds = _older_tables(database, encoder.fingerprint)
     if not olds:
         return
-    new = begin(place, database, encoder.fingerprint, encoder.dim_latents)
+    new = begin(place, database, encoder.fingerprint, encoder.embedding_dim)
     there = set(new.whole(["id"])["id"].to_pylist())
     for name in olds:
         with explained(place, ValueError):
             old = Gallery(place, name, database.open_table(name))
         for part in old.batches(KEPT, BATCH):
             rows = [row for row in part.to_pylist() if row["id"] not in there]
-            made, failed = _looked_at_again(rows, encoder, report)
+            made, failed = _embedded_again(rows, encoder, report)
             new.add(made)
             if name == LEFT_OUT_TABLE:
                 old.remove([row["id"] for row in part.to_pylist() if row["id"] not in failed])
@@ -90,24 +90,24 @@ def rebuild(place: str, encoder: Encoder, report: Report | None = None) -> Itera
     new.tidy()
 
 
-def _olds(database: DBConnection, fingerprint: str) -> list[str]:
+def _older_tables(database: DBConnection, fingerprint: str) -> list[str]:
     names = table_names(database)
     return [name for name in names if name == LEFT_OUT_TABLE] + other_tables(names, fingerprint)
 
 
-def _looked_at_again(rows: list[dict], encoder: Encoder, report: Report) -> tuple[list[Row], set[str]]:
-    """The rows with new latents, and the ids of those that failed."""
+def _embedded_again(rows: list[dict], encoder: Encoder, report: Report) -> tuple[list[Row], set[str]]:
+    """The rows with new embeddings, and the ids of those that failed."""
     pixels = each(lambda some: [_pixels(row, encoder, report) for row in some], rows)
     seen = [(row, one) for row, one in zip(rows, pixels, strict=True) if isinstance(one, DecodedImage)]
     results = iter(each(lambda some: [*encoder.embed_images([one.image for _, one in some])], seen))
     made, failed = [], set()
     for row, one in zip(rows, pixels, strict=True):
-        latent = next(results) if isinstance(one, DecodedImage) else one
-        if isinstance(latent, np.ndarray) and np.isfinite(latent).all():
-            made.append(Row(**row, latent=latent))
+        embedding = next(results) if isinstance(one, DecodedImage) else one
+        if isinstance(embedding, np.ndarray) and np.isfinite(embedding).all():
+            made.append(Row(**row, embedding=embedding))
         else:
             error = MediaError(f"{row['name']} has an embedding that is not finite; take other weights")
-            report.leave_out(row["name"], latent if isinstance(latent, Exception) else error)
+            report.leave_out(row["name"], embedding if isinstance(embedding, Exception) else error)
             failed.add(row["id"])
     return made, failed
 
@@ -130,8 +130,8 @@ def _keep_aside(place: str, database: DBConnection, rows: list[dict]) -> None:
 TABLE, PICTURES = "metadata.parquet", "pictures"
 """Names that the datasets library's ImageFolder reads, and `gallery add` too."""
 LEFT_OUT_FILE = "left_out.txt"
-COLUMNS = ["id", "name", "path", "original", "thumbnail", "caption", "added", "latent"]
-WRITTEN = ["file_name", "caption", "id", "name", "added", "latent"]
+COLUMNS = ["id", "name", "path", "original", "thumbnail", "caption", "added", "embedding"]
+WRITTEN = ["file_name", "caption", "id", "name", "added", "embedding"]
 
 
 def export(
@@ -194,7 +194,7 @@ def _write(
     gallery: Gallery, growing: Path, folder: Path, ids: Sequence[str] | None, report: Report
 ) -> Iterator[int]:
     """folder: what messages call it."""
-    form = schema(gallery.dim_latents)
+    form = schema(gallery.embedding_dim)
     written = [pa.field("file_name", pa.string()), *(form.field(name) for name in WRITTEN[1:])]
     with _told(folder), pa.parquet.ParquetWriter(growing / TABLE, pa.schema(written)) as writer:
         for part in gallery.batches(COLUMNS, ids=ids):

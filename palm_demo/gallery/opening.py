@@ -22,33 +22,35 @@ if TYPE_CHECKING:
     from lancedb.db import DBConnection
 
 NAME = "pictures_"
-"""A table is called after the weights that made its latents, so that those of two never meet in one."""
+"""A table is called after the weights that made its embeddings, so that those of two never meet in one."""
 SIDE = 192
 """Pixels of a scene that a gallery begins with."""
 
 
-def open_gallery(place: str | Path, fingerprint: str, dim_latents: int, rows: Sequence[Row] = ()) -> Gallery:
+def open_gallery(
+    place: str | Path, fingerprint: str, embedding_dim: int, rows: Sequence[Row] = ()
+) -> Gallery:
     """A gallery to write to, begun where there is none.
 
     Args:
         place: a folder, `s3://bucket/folder`, or MEMORY.
-        fingerprint: which weights make the latents, of dim_latents numbers each.
+        fingerprint: which weights make the embeddings, of embedding_dim numbers each.
         rows: what a new gallery begins with, in one commit with it: it has them all, or is not there.
 
     Raises GalleryError where the place cannot be written, and where the gallery is of other weights, whose
-    latents mean something else.
+    embeddings mean something else.
     """
     place = str(place)
     database = connect_to_write(place)
     refuse_others(place, database, fingerprint)
-    return begin(place, database, fingerprint, dim_latents, rows)
+    return begin(place, database, fingerprint, embedding_dim, rows)
 
 
 def begin(
-    place: str, database: DBConnection, fingerprint: str, dim_latents: int, rows: Sequence[Row] = ()
+    place: str, database: DBConnection, fingerprint: str, embedding_dim: int, rows: Sequence[Row] = ()
 ) -> Gallery:
     """The gallery of these weights, with its indices, made where there is none."""
-    form = schema(dim_latents)
+    form = schema(embedding_dim)
     with explained(place, ValueError):
         table = create(database, NAME + fingerprint, form, as_table(rows, form) if rows else None)
     steadily(place, table, index.prepare)
@@ -110,17 +112,17 @@ def open_with_scenes(place: str | Path, encoder: Encoder) -> Gallery:
         with suppress(GalleryError):  # one that cannot be written is there to be read
             steadily(gallery.place, gallery.table, index.prepare)  # of one that was killed as it began
         return gallery
-    return open_gallery(place, encoder.fingerprint, encoder.dim_latents, first_rows(encoder))
+    return open_gallery(place, encoder.fingerprint, encoder.embedding_dim, first_rows(encoder))
 
 
 def first_rows(encoder: Encoder) -> list[Row]:
     """The scenes, looked at."""
     scenes = world.start_gallery()
     pixels = [_drawn(place, scene, encoder) for place, (scene, _) in enumerate(scenes, 1)]
-    latents = encoder.embed_images([each.image for each in pixels])
+    embeddings = encoder.embed_images([each.image for each in pixels])
     return [
-        as_row(each, latent, caption)
-        for each, latent, (_, caption) in zip(pixels, latents, scenes, strict=True)
+        as_row(each, embedding, caption)
+        for each, embedding, (_, caption) in zip(pixels, embeddings, scenes, strict=True)
     ]
 
 

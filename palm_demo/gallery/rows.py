@@ -101,7 +101,7 @@ class Row:
     caption: str
     phash: int
     added: datetime
-    latent: np.ndarray = field(repr=False)
+    embedding: np.ndarray = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Hit(Item):
     score: float
 
 
-def schema(dim_latents: int) -> pa.Schema:
+def schema(embedding_dim: int) -> pa.Schema:
     """The table's columns."""
     columns = [
         pa.field(KEY, pa.string(), nullable=False, metadata={KEY_MARK: b"true"}),
@@ -140,16 +140,18 @@ def schema(dim_latents: int) -> pa.Schema:
         pa.field("caption", pa.string(), nullable=False),
         pa.field("phash", pa.uint64(), nullable=False),
         pa.field("added", pa.timestamp("us", "UTC"), nullable=False),
-        pa.field("latent", pa.list_(pa.float32(), dim_latents), nullable=False),
+        pa.field("embedding", pa.list_(pa.float32(), embedding_dim), nullable=False),
     ]
     return pa.schema(columns)
 
 
 def as_table(rows: Sequence[Row], of: pa.Schema) -> pa.Table:
     """Rows as Arrow."""
-    columns = {name: [getattr(row, name) for row in rows] for name in of.names if name != "latent"}
-    latents = np.stack([row.latent for row in rows]).astype(np.float32)
-    columns["latent"] = pa.FixedSizeListArray.from_arrays(pa.array(latents.ravel()), latents.shape[1])
+    columns = {name: [getattr(row, name) for row in rows] for name in of.names if name != "embedding"}
+    embeddings = np.stack([row.embedding for row in rows]).astype(np.float32)
+    columns["embedding"] = pa.FixedSizeListArray.from_arrays(
+        pa.array(embeddings.ravel()), embeddings.shape[1]
+    )
     return pa.table(columns, of)
 
 
@@ -161,8 +163,8 @@ def as_item(row: Mapping) -> Item:
     return Item(**{name: row[name] for name in SHOWN})
 
 
-def as_hits(found: pa.Table, latent: np.ndarray) -> list[Hit]:
-    """Found rows with their cosines to a unit latent: exact, however coarse the index that found them."""
-    latents = found["latent"].combine_chunks().flatten().to_numpy().reshape(-1, len(latent))
+def as_hits(found: pa.Table, embedding: np.ndarray) -> list[Hit]:
+    """Found rows with their cosines to a unit embedding: exact, however coarse the index that found them."""
+    embeddings = found["embedding"].combine_chunks().flatten().to_numpy().reshape(-1, len(embedding))
     rows = found.select(SHOWN).to_pylist()
-    return [Hit(**row, score=float(score)) for row, score in zip(rows, latents @ latent, strict=True)]
+    return [Hit(**row, score=float(score)) for row, score in zip(rows, embeddings @ embedding, strict=True)]

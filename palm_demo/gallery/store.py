@@ -30,7 +30,7 @@ LOOKED_AFTER = 8
 
 
 class Gallery:
-    """Pictures, what is said of them, and their unit latents, searched by cosine.
+    """Pictures, what is said of them, and their unit embeddings, searched by cosine.
 
     Every write is whole or not there at all, and other processes see it at once. Many threads and processes
     may use one gallery: a write that loses a race is made again. What a write did is never told as failed
@@ -52,13 +52,13 @@ class Gallery:
 
     @property
     def indexed(self) -> bool:
-        """Whether it has grown so much that its latents have an index."""
-        return self._now(index.has_latents)
+        """Whether it has grown so much that its embeddings have an index."""
+        return self._now(index.has_embedding_index)
 
     @property
-    def dim_latents(self) -> int:
-        """Numbers of a latent."""
-        return self._table.schema.field("latent").type.list_size
+    def embedding_dim(self) -> int:
+        """Numbers of an embedding."""
+        return self._table.schema.field("embedding").type.list_size
 
     def add(self, rows: Sequence[Row]) -> list[str]:
         """Writes rows, all at once, but for those whose id is there already; the ids that were new.
@@ -120,27 +120,29 @@ class Gallery:
         if self._writes % LOOKED_AFTER == 0:
             self.tidy_when_due()
 
-    def nearest(self, latent: np.ndarray, k: int, filters: Filters = EVERYTHING) -> list[Hit]:
-        """The k pictures nearest to a unit latent (d,), best first; all of them if k is more."""
+    def nearest(self, embedding: np.ndarray, k: int, filters: Filters = EVERYTHING) -> list[Hit]:
+        """The k pictures nearest to a unit embedding (d,), best first; all of them if k is more."""
 
         def find(table: Table) -> pa.Table:
-            query = table.search(latent, "latent", "vector")
+            query = table.search(embedding, "embedding", "vector")
             return _found(query, index.REFINED * k, filters, "_distance")
 
-        # LanceDB's own refining reads the latents once more, which takes a good part of a search
-        return sorted(as_hits(self._now(find), latent), key=lambda hit: -hit.score)[:k]
+        # LanceDB's own refining reads the embeddings once more, which takes a good part of a search
+        return sorted(as_hits(self._now(find), embedding), key=lambda hit: -hit.score)[:k]
 
-    def matching(self, latent: np.ndarray, words: str, k: int, filters: Filters = EVERYTHING) -> list[Hit]:
-        """The k best pictures by two rankings, nearness to a latent and full text search of the
+    def hybrid_search(
+        self, embedding: np.ndarray, words: str, k: int, filters: Filters = EVERYTHING
+    ) -> list[Hit]:
+        """The k best pictures by two rankings, nearness to an embedding and full text search of the
         captions, joined by reciprocal ranks (Cormack et al. 2009). Their scores are cosines still."""
         from lancedb.query import MatchQuery
 
         def find(table: Table) -> pa.Table:
-            query = table.search(vector_column_name="latent", query_type="hybrid")
-            query = query.vector(latent).text(MatchQuery(words, "caption")).refine_factor(index.REFINED)
+            query = table.search(vector_column_name="embedding", query_type="hybrid")
+            query = query.vector(embedding).text(MatchQuery(words, "caption")).refine_factor(index.REFINED)
             return _found(query, k, filters)
 
-        return as_hits(self._now(find), latent)
+        return as_hits(self._now(find), embedding)
 
     def sample(self, count: int, seed: int | None = None) -> list[Item]:
         """Some pictures of the gallery, all of them if there are no more."""
@@ -165,12 +167,12 @@ class Gallery:
         found = self._rows(ids, ["id", "name"])
         return dict(zip(found["id"].to_pylist(), found["name"].to_pylist(), strict=True))
 
-    def latents(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
-        """Id -> unit latent (d,), of those that are there."""
+    def embeddings(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
+        """Id -> unit embedding (d,), of those that are there."""
         if not ids:
             return {}
-        found = self._rows(ids, ["id", "latent"]).to_pylist()
-        return {row["id"]: np.array(row["latent"], np.float32) for row in found}
+        found = self._rows(ids, ["id", "embedding"]).to_pylist()
+        return {row["id"]: np.array(row["embedding"], np.float32) for row in found}
 
     def whole(self, columns: Sequence[str]) -> pa.Table:
         """Small columns of all rows at once."""
@@ -214,4 +216,4 @@ def _found(query, count: int, filters: Filters, *ranked: str) -> pa.Table:
     query = query.distance_type("cosine").nprobes(index.PROBES)
     wanted = filters.expression()
     query = query if wanted is None else query.where(wanted)
-    return query.select([*SHOWN, "latent", *ranked]).limit(count).to_arrow()
+    return query.select([*SHOWN, "embedding", *ranked]).limit(count).to_arrow()

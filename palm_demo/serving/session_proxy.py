@@ -39,7 +39,7 @@ class SessionInfo:
     about: dict[str, dict[str, str | int]]
     scopes: list[str]
     context: int
-    dim_latents: int
+    embedding_dim: int
     fingerprint: str
     media_limits: MediaLimits
     bundled: bool
@@ -118,7 +118,7 @@ class SessionProxy(Session, ABC):
     about = property(attrgetter("_info.about"))
     scopes = property(attrgetter("_info.scopes"))
     context = property(attrgetter("_info.context"))
-    dim_latents = property(attrgetter("_info.dim_latents"))
+    embedding_dim = property(attrgetter("_info.embedding_dim"))
     fingerprint = property(attrgetter("_info.fingerprint"))
     media_limits = property(attrgetter("_info.media_limits"))
     bundled = property(attrgetter("_info.bundled"))

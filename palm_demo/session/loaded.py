@@ -69,8 +69,8 @@ class Loaded:
         return all(system.bundled for system in self.systems.by_name.values())
 
     @property
-    def dim_latents(self) -> int:
-        """Numbers of a latent."""
+    def embedding_dim(self) -> int:
+        """Numbers of an embedding."""
         return self.mammut.dim_latents
 
     @checked

@@ -99,7 +99,7 @@ def load_or_tiny(
 @checked
 @run_in_thread
 def picture_weights(profile: File = TINY, on_progress: OnProgress = no_op) -> tuple[str, int]:
-    """The `fingerprint` and `dim_latents` of a profile's session, for who only looks after its gallery.
+    """The `fingerprint` and `embedding_dim` of a profile's session, for who only looks after its gallery.
 
     Of released weights MaMMUT's alone are downloaded and read, into the processor's memory, and let go then.
     Raises what `load` does.

@@ -148,7 +148,7 @@ class MammutVerbs(Loaded):
         def embed(some: Sequence[Picture]) -> np.ndarray:
             return self.mammut.encode_images(self._pixels(some)).latents.float().numpy(force=True)
 
-        none = np.zeros((0, self.dim_latents), np.float32)
+        none = np.zeros((0, self.embedding_dim), np.float32)
         return np.concatenate([none, *in_parts(embed, images)])
 
     @checked
@@ -168,7 +168,7 @@ class MammutVerbs(Loaded):
             return features.latents.float().numpy(force=True), texts
 
         parts = [*in_parts(see, images)]
-        none = np.zeros((0, self.dim_latents), np.float32)
+        none = np.zeros((0, self.embedding_dim), np.float32)
         latents = np.concatenate([none, *(latents for latents, _ in parts)])
         return latents, [*chain.from_iterable(texts for _, texts in parts)]
 
@@ -178,7 +178,7 @@ class MammutVerbs(Loaded):
     def embed_texts(self, texts: Texts) -> np.ndarray:
         """(n, d) float32 unit rows. Raises PromptError on an empty text or one too long."""
         if not texts:
-            return np.zeros((0, self.dim_latents), np.float32)
+            return np.zeros((0, self.embedding_dim), np.float32)
         texts = [text.strip().lower() for text in texts]
         if not all(texts):
             raise PromptError("a text to search for is empty; write a word or two")

@@ -44,5 +44,5 @@ class Session(PalmVerbs, FlamingoVerbs, MammutVerbs):
             raise PromptError(f"filters is {shown(filters)}; give palm_demo.gallery.Filters")
         (latent,) = self.embed_texts([query]) if isinstance(query, str) else self.embed_images([query])
         if words.strip():
-            return self.gallery.matching(latent, words, k, filters)
+            return self.gallery.hybrid_search(latent, words, k, filters)
         return self.gallery.nearest(latent, k, filters)

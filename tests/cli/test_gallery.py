@@ -152,7 +152,7 @@ def test_what_needs_no_model_loads_none(run, eye_gallery, monkeypatch, tmp_path,
     assert err == "" and json.loads(out)
     if verb == ["info"]:
         about = json.loads(out)
-        assert (about["weights"], about["dim_latents"], about["pictures"]) == ("others", 8, 0)
+        assert (about["weights"], about["embedding_dim"], about["pictures"]) == ("others", 8, 0)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from palm_demo.gallery import MEMORY, Gallery, Report, add_pictures, open_gallery
+from palm_demo.gallery import MEMORY, Gallery, Report, ingest_pictures, open_gallery
 from palm_demo.gallery.captions import captions_beside
 from palm_demo.gallery.sources import find_files, pictures_of
 from palm_demo.media import MediaLimits
@@ -17,7 +17,7 @@ from palm_demo.media import MediaLimits
 class Eye:
     """Latents that are an 8 x 8 thumbnail's colours, captions that are a picture's mean colour."""
 
-    fingerprint, dim_latents, media_limits = "eye1", 192, MediaLimits()
+    fingerprint, embedding_dim, media_limits = "eye1", 192, MediaLimits()
 
     def embed_images(self, images) -> np.ndarray:
         rows = np.stack([np.asarray(image.convert("RGB").resize((8, 8)), np.float32) for image in images])
@@ -45,7 +45,7 @@ def eye() -> Eye:
 
 @pytest.fixture
 def new_gallery(eye) -> Callable[..., Gallery]:
-    return lambda place=MEMORY: open_gallery(place, eye.fingerprint, eye.dim_latents)
+    return lambda place=MEMORY: open_gallery(place, eye.fingerprint, eye.embedding_dim)
 
 
 @pytest.fixture
@@ -69,5 +69,5 @@ def add(gallery: Gallery, eye: Eye, place: Path, **options) -> Report:
     """Adds a folder or an archive as the command does, with the captions that lie there."""
     report, files = Report(), find_files(place)
     captions = captions_beside(files, report)
-    report.extend(add_pictures(gallery, eye, pictures_of(files), captions, **options))
+    report.extend(ingest_pictures(gallery, eye, pictures_of(files), captions, **options))
     return report

@@ -81,7 +81,7 @@ def test_a_copy_of_what_went_in_earlier_is_skipped_too(new_gallery, eye, folder,
 
 
 def test_drawings_that_differ_in_colour_or_place_are_no_copies(session, tmp_path):
-    """With the bundled weights, on whose latents the limits were measured."""
+    """With the bundled weights, on whose embeddings the limits were measured."""
     scene = world.single_scene(random.Random(3), color="blue")
     thing = scene.things[0]
     other = world.single_scene(random.Random(4), color="yellow").background
@@ -93,7 +93,7 @@ def test_drawings_that_differ_in_colour_or_place_are_no_copies(session, tmp_path
     }
     for name, picture in pictures.items():
         picture.save(tmp_path / f"{name}.png")
-    gallery = open_gallery(MEMORY, session.fingerprint, session.dim_latents)
+    gallery = open_gallery(MEMORY, session.fingerprint, session.embedding_dim)
     report = add(gallery, session, tmp_path)
     assert [name for name, _ in report.near] == ["d.png"]
     assert len(report.added) == 3

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from palm_demo.errors import GalleryError, MediaError
-from palm_demo.gallery import add_pictures, sources
+from palm_demo.gallery import ingest_pictures, sources
 from palm_demo.gallery.sources import find_files
 from tests.gallery.conftest import add, png
 
@@ -124,7 +124,7 @@ def test_an_archive_that_is_cut_or_goes_while_it_is_read_is_a_line_each(
     def cut(count):
         next(steps)()
 
-    report = add_pictures(gallery, eye, find_files(place), on_progress=cut)
+    report = ingest_pictures(gallery, eye, find_files(place), on_progress=cut)
     assert (len(report.added), len(report.unreadable)) == (1, 3)
     place.write_bytes(whole)
     again = add(gallery, eye, place)

@@ -1,4 +1,4 @@
-"""Once a gallery has grown its latents have an index, and what is found stays what is nearest."""
+"""Once a gallery has grown its embeddings have an index, and what is found stays what is nearest."""
 
 from datetime import datetime, timezone
 
@@ -15,7 +15,7 @@ NOW = datetime(2026, 5, 1, tzinfo=timezone.utc)
 THUMBNAIL = thumbnail(Image.new("RGB", (8, 8)))
 
 
-def latents(start: int, stop: int) -> np.ndarray:
+def embeddings(start: int, stop: int) -> np.ndarray:
     rows = np.random.default_rng(0).standard_normal((stop, DIM), dtype=np.float32)[start:]
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
@@ -23,8 +23,8 @@ def latents(start: int, stop: int) -> np.ndarray:
 def grow(gallery: Gallery, start: int, stop: int) -> None:
     gallery.add(
         [
-            Row(str(place), f"{place}.png", None, b"", THUMBNAIL, f"picture {place}", place, NOW, latent)
-            for place, latent in enumerate(latents(start, stop), start)
+            Row(str(place), f"{place}.png", None, b"", THUMBNAIL, f"picture {place}", place, NOW, embedding)
+            for place, embedding in enumerate(embeddings(start, stop), start)
         ]
     )
     gallery.tidy()
@@ -35,7 +35,7 @@ def found(gallery: Gallery, query: np.ndarray) -> list[int]:
 
 
 def nearest(count: int, query: np.ndarray) -> list[int]:
-    return np.argsort(-latents(0, count) @ query)[:5].tolist()
+    return np.argsort(-embeddings(0, count) @ query)[:5].tolist()
 
 
 @pytest.fixture
@@ -53,25 +53,25 @@ def test_a_small_gallery_compares_all_and_a_grown_one_has_an_index(gallery):
 
 def test_an_index_finds_what_is_nearest_best_first_with_exact_cosines(gallery):
     grow(gallery, 0, 600)
-    for query in latents(600, 620):
+    for query in embeddings(600, 620):
         hits = gallery.nearest(query, 5)
         assert [int(hit.id) for hit in hits] == nearest(600, query)
-        cosines = [float(latents(0, 600)[int(hit.id)] @ query) for hit in hits]
+        cosines = [float(embeddings(0, 600)[int(hit.id)] @ query) for hit in hits]
         assert [hit.score for hit in hits] == pytest.approx(cosines, abs=1e-6)
 
 
 def test_pictures_that_came_after_the_index_are_found(gallery):
     grow(gallery, 0, 400)
-    query = latents(450, 451)[0]
+    query = embeddings(450, 451)[0]
     gallery.add([Row("450", "", None, b"", THUMBNAIL, "late", 0, NOW, query)])
     assert gallery.nearest(query, 1)[0].caption == "late"
-    assert "450" in [hit.id for hit in gallery.matching(query, "late", 3)]
+    assert "450" in [hit.id for hit in gallery.hybrid_search(query, "late", 3)]
 
 
 def test_an_index_is_trained_anew_when_the_gallery_has_grown_fourfold(gallery):
     for start, stop in ((0, 300), (300, 1100), (1100, 1200)):
         grow(gallery, start, stop)
-        trained_on = [i.name for i in gallery.table.list_indices() if i.columns == ["latent"]]
-        assert trained_on == [f"{index.LATENTS}{1200 if stop == 1200 else 300}"]
-    query = latents(1200, 1201)[0]
+        trained_on = [i.name for i in gallery.table.list_indices() if i.columns == ["embedding"]]
+        assert trained_on == [f"{index.EMBEDDINGS}{1200 if stop == 1200 else 300}"]
+    query = embeddings(1200, 1201)[0]
     assert found(gallery, query) == nearest(1200, query)

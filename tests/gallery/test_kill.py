@@ -21,11 +21,11 @@ THUMBNAIL = thumbnail(Image.new("RGB", (8, 8)))
 
 
 def row_of(number: int) -> Row:
-    latent = np.random.default_rng(number).standard_normal(DIM).astype(np.float32)
-    latent /= np.linalg.norm(latent)
+    embedding = np.random.default_rng(number).standard_normal(DIM).astype(np.float32)
+    embedding /= np.linalg.norm(embedding)
     name = f"{number:064}"
     now = datetime.now(timezone.utc)
-    return Row(name, name, None, bytes(2000), THUMBNAIL, f"picture {number}", number, now, latent)
+    return Row(name, name, None, bytes(2000), THUMBNAIL, f"picture {number}", number, now, embedding)
 
 
 def add_forever(place: str, told) -> None:
@@ -68,8 +68,11 @@ def test_a_write_killed_at_any_moment_leaves_every_committed_row(processes, tmp_
         assert there >= set(range(last)), f"rows are missing after kill {kill}"
         assert there in (set(range(last)), set(range(last + BATCH))), "half a batch is there"
         asked = chance.randrange(last)
-        assert int(gallery.nearest(row_of(asked).latent, 1)[0].id) == asked
-        assert gallery.matching(row_of(asked).latent, f"picture {asked}", 1)[0].caption == f"picture {asked}"
+        assert int(gallery.nearest(row_of(asked).embedding, 1)[0].id) == asked
+        assert (
+            gallery.hybrid_search(row_of(asked).embedding, f"picture {asked}", 1)[0].caption
+            == f"picture {asked}"
+        )
 
 
 def _spin(part: float) -> None:

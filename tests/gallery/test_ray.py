@@ -8,8 +8,8 @@ import ray.data
 from PIL import Image
 
 from palm_demo.errors import ClusterError
-from palm_demo.gallery import add_pictures
-from palm_demo.gallery.ingest_ray import add_with_ray
+from palm_demo.gallery import ingest_pictures
+from palm_demo.gallery.ingest_ray import ingest_with_ray
 from palm_demo.gallery.sources import find_files, pictures_of
 
 pytestmark = pytest.mark.ray
@@ -27,7 +27,7 @@ def mixed(folder):
 
 
 def rows(gallery):
-    columns = ("id", "name", "path", "original", "thumbnail", "caption", "phash", "latent")
+    columns = ("id", "name", "path", "original", "thumbnail", "caption", "phash", "embedding")
     return sorted(
         (row for part in gallery.batches(columns) for row in part.to_pylist()), key=lambda r: r["id"]
     )
@@ -49,9 +49,11 @@ def test_ray_writes_the_rows_that_the_local_engine_writes(new_gallery, eye, mixe
                 raise KeyError("of this picture alone")
             return super().embed_and_caption(images)
 
-    expected = add_pictures(local, Particular(), files, captions)
+    expected = ingest_pictures(local, Particular(), files, captions)
     assert [name for name, _ in expected.unreadable] == ["07.png", "text.png"]
-    found = add_with_ray(parallel, lambda: Particular(), files, captions, on_progress=told.append, workers=2)
+    found = ingest_with_ray(
+        parallel, lambda: Particular(), files, captions, on_progress=told.append, workers=2
+    )
     assert (found.added, found.known, found.near) == (expected.added, expected.known, expected.near)
     assert found.unreadable == expected.unreadable
     assert rows(parallel) == rows(local)
@@ -74,7 +76,7 @@ def started(monkeypatch):
 def test_ray_that_does_not_start_is_an_error_with_a_remedy(new_gallery, eye, mixed, started, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with pytest.raises(ClusterError, match=r"timed out during startup.*--engine local"):
-        add_with_ray(new_gallery(), type(eye), pictures_of(find_files(mixed)), {}, workers=3)
+        ingest_with_ray(new_gallery(), type(eye), pictures_of(find_files(mixed)), {}, workers=3)
     assert (started[0]["address"], started[0]["num_cpus"]) == ("local", 3)
 
 
@@ -82,16 +84,16 @@ def test_a_cluster_that_is_named_is_joined_and_none_is_started(new_gallery, eye,
     """Ray refuses to be told of processes where it joins a cluster."""
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     with pytest.raises(ClusterError, match="RAY_ADDRESS"):
-        add_with_ray(new_gallery(), type(eye), pictures_of(find_files(mixed)), {})
+        ingest_with_ray(new_gallery(), type(eye), pictures_of(find_files(mixed)), {})
     assert not {"address", "num_cpus"} & started[0].keys()
 
 
 def test_a_worker_that_fails_is_an_error_with_a_remedy(new_gallery, eye, mixed, monkeypatch):
     def fail(*given, **settings):
-        raise ray.exceptions.RayError("ray::Looker\npalm_demo.errors.CheckpointError: no weights")
+        raise ray.exceptions.RayError("ray::EmbeddingWorker\npalm_demo.errors.CheckpointError: no weights")
 
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
     monkeypatch.setattr(ray, "put", lambda known: known)
     monkeypatch.setattr(ray.data, "from_items", fail)
     with pytest.raises(ClusterError, match=r"CheckpointError: no weights.*run it again"):
-        add_with_ray(new_gallery(), type(eye), pictures_of(find_files(mixed)), {})
+        ingest_with_ray(new_gallery(), type(eye), pictures_of(find_files(mixed)), {})

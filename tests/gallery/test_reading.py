@@ -5,10 +5,10 @@ import pytest
 from palm_demo.errors import GalleryError
 from palm_demo.gallery import (
     MEMORY,
-    add_pictures,
     find_gallery,
     galleries_in,
     has_gallery,
+    ingest_pictures,
     open_gallery,
     open_with_scenes,
 )
@@ -38,21 +38,21 @@ def test_a_place_without_a_gallery_stays_one(eye, tmp_path, there):
 
 def test_what_is_read_stays_as_it_is(new_gallery, eye, folder, tmp_path):
     gallery = new_gallery(tmp_path / "gallery")
-    add_pictures(gallery, eye, pictures_of(find_files(folder)))
+    ingest_pictures(gallery, eye, pictures_of(find_files(folder)))
     gallery.wait()
     before = state_of(tmp_path / "gallery")
     (found,) = galleries_in(tmp_path / "gallery")
-    assert (found.fingerprint, found.dim_latents, len(found), found.indexed) == ("eye1", 192, 12, False)
+    assert (found.fingerprint, found.embedding_dim, len(found), found.indexed) == ("eye1", 192, 12, False)
     opened = open_with_scenes(tmp_path / "gallery", eye)
     query = eye.embed_images([opened.sample(1)[0].image])[0]
-    assert len(opened.nearest(query, 3)) == len(opened.matching(query, "seen", 3)) == 3
+    assert len(opened.nearest(query, 3)) == len(opened.hybrid_search(query, "seen", 3)) == 3
     assert sum(map(len, opened.batches(["original"]))) == 12
     assert state_of(tmp_path / "gallery") == before
 
 
 def test_a_gallery_begins_with_scenes_where_that_is_wanted_and_empty_where_pictures_are_added(eye, tmp_path):
     assert len(open_with_scenes(MEMORY, eye)) == len(open_with_scenes(tmp_path / "page", eye)) == 240
-    assert len(open_gallery(tmp_path / "added", eye.fingerprint, eye.dim_latents)) == 0
+    assert len(open_gallery(tmp_path / "added", eye.fingerprint, eye.embedding_dim)) == 0
     assert len(open_with_scenes(tmp_path / "added", eye)) == 0
 
 
@@ -75,4 +75,4 @@ def test_a_gallery_whose_making_was_killed_before_its_indices_is_searched_by_wor
             open_with_scenes(tmp_path, eye)
     gallery = open_with_scenes(tmp_path, eye)
     assert len(gallery) == 240
-    assert gallery.matching(gallery.latents([gallery.sample(1)[0].id]).popitem()[1], "goose", 3)
+    assert gallery.hybrid_search(gallery.embeddings([gallery.sample(1)[0].id]).popitem()[1], "goose", 3)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from palm_demo.errors import GalleryError
-from palm_demo.gallery import Report, add_pictures, open_gallery
+from palm_demo.gallery import Report, ingest_pictures, open_gallery
 from palm_demo.gallery.captions import captions_beside
 from palm_demo.gallery.lance import connect
 from palm_demo.gallery.maintenance import LEFT_OUT_TABLE, export, export_zip, outdated, rebuild
@@ -21,8 +21,8 @@ def place(new_gallery, eye, folder, tmp_path) -> str:
     """A gallery that the first weights made, one of its files linked and gone since."""
     gallery = new_gallery(tmp_path / "gallery")
     files = pictures_of(find_files(folder))
-    add_pictures(gallery, eye, files[1:])
-    add_pictures(gallery, eye, files[:1], link=True)
+    ingest_pictures(gallery, eye, files[1:])
+    ingest_pictures(gallery, eye, files[:1], link=True)
     (folder / files[0].name).unlink()
     return str(tmp_path / "gallery")
 
@@ -32,7 +32,7 @@ def other(eye):
     """Weights that see the same upside down, and one number less."""
 
     class Other(type(eye)):
-        fingerprint, dim_latents = "eye2", 191
+        fingerprint, embedding_dim = "eye2", 191
 
         def embed_images(self, images):
             rows = super().embed_images(images)[:, :0:-1]
@@ -47,15 +47,15 @@ def rows(gallery, *columns):
 
 def test_a_rebuilt_gallery_has_the_same_pictures_and_new_latents(place, eye, other):
     kept = ("id", "name", "caption", "added", "path", "original", "phash")
-    before = rows(open_gallery(place, eye.fingerprint, eye.dim_latents), *kept)
+    before = rows(open_gallery(place, eye.fingerprint, eye.embedding_dim), *kept)
     assert outdated(place, other.fingerprint) == 12
     assert sum(rebuild(place, other)) == 12
-    gallery = open_gallery(place, other.fingerprint, other.dim_latents)
+    gallery = open_gallery(place, other.fingerprint, other.embedding_dim)
     assert rows(gallery, *kept) == before
     hit = gallery.nearest(other.embed_images([gallery.sample(1)[0].image])[0], 1)[0]
     assert hit.score > 0.9
     with pytest.raises(GalleryError, match="other weights"):
-        open_gallery(place, eye.fingerprint, eye.dim_latents)
+        open_gallery(place, eye.fingerprint, eye.embedding_dim)
     assert outdated(place, other.fingerprint) == 0
     assert list(rebuild(place, other)) == []
 
@@ -66,13 +66,13 @@ def test_a_stopped_rebuild_is_refused_and_goes_on(place, other, monkeypatch):
     next(begun)
     begun.close()
     with pytest.raises(GalleryError, match="gallery rebuild"):
-        open_gallery(place, other.fingerprint, other.dim_latents)
+        open_gallery(place, other.fingerprint, other.embedding_dim)
     seen = []
     embed = other.embed_images
     monkeypatch.setattr(other, "embed_images", lambda images: seen.append(len(images)) or embed(images))
     assert sum(rebuild(place, other)) == 12
     assert sum(seen) == 7
-    assert len(open_gallery(place, other.fingerprint, other.dim_latents)) == 12
+    assert len(open_gallery(place, other.fingerprint, other.embedding_dim)) == 12
 
 
 def test_an_export_has_the_files_and_can_be_added_again(place, new_gallery, eye, folder, tmp_path):
@@ -84,7 +84,7 @@ def test_an_export_has_the_files_and_can_be_added_again(place, new_gallery, eye,
     assert [path.suffix for path in written].count(".webp") == 1  # of a file that has gone: its thumbnail
     assert all(Image.open(path).size for path in written)
     again, files = new_gallery(), find_files(tmp_path / "out")
-    add_pictures(again, eye, pictures_of(files), captions_beside(files))
+    ingest_pictures(again, eye, pictures_of(files), captions_beside(files))
     assert [caption for (caption,) in rows(again, "caption")] == [
         caption for (caption,) in rows(gallery, "caption")
     ]
@@ -115,7 +115,7 @@ def test_a_linked_picture_that_no_longer_decodes_is_looked_at_as_its_thumbnail(
     new_gallery, eye, other, folder, tmp_path
 ):
     gallery = new_gallery(tmp_path / "gallery")
-    add_pictures(gallery, eye, pictures_of(find_files(folder)), link=True)
+    ingest_pictures(gallery, eye, pictures_of(find_files(folder)), link=True)
     (folder / "01.png").write_text("words")
     (folder / "02.png").write_bytes((folder / "03.png").read_bytes())
     report = Report()
@@ -124,7 +124,7 @@ def test_a_linked_picture_that_no_longer_decodes_is_looked_at_as_its_thumbnail(
     told = dict(report.noted)
     assert set(told) == {"01.png", "02.png"}
     assert all("not the file any more" in what and "thumbnail" in what for what in told.values())
-    rebuilt = open_gallery(tmp_path / "gallery", other.fingerprint, other.dim_latents)
+    rebuilt = open_gallery(tmp_path / "gallery", other.fingerprint, other.embedding_dim)
     assert len(rebuilt) == 12
     for name in told:
         (id,) = (id for id, found in rows(rebuilt, "id", "name") if found == name)
@@ -134,14 +134,14 @@ def test_a_linked_picture_that_no_longer_decodes_is_looked_at_as_its_thumbnail(
 
 
 def test_a_picture_that_fails_altogether_is_kept_aside_and_tried_again(place, eye, other):
-    gallery = open_gallery(place, eye.fingerprint, eye.dim_latents)
+    gallery = open_gallery(place, eye.fingerprint, eye.embedding_dim)
     id = spoil(gallery, "05.png", thumbnail=b"none", original=b"none")
     before = rows(gallery, "id", "caption", "added")
     for _ in range(2):
         report = Report()
         list(rebuild(place, other, report))
         assert [name for name, _ in report.unreadable] == ["05.png"]
-        rebuilt = open_gallery(place, other.fingerprint, other.dim_latents)
+        rebuilt = open_gallery(place, other.fingerprint, other.embedding_dim)
         assert len(rebuilt) == 11 and rebuilt.remove(["nobody's"]) == 0
         assert outdated(place, other.fingerprint) == 1
     aside = connect(place).open_table(LEFT_OUT_TABLE)
@@ -170,7 +170,7 @@ def test_a_picture_that_the_model_fails_on_stops_no_rebuild(place, other, monkey
     report = Report()
     assert sum(rebuild(place, other, report)) == 12
     assert len(report.unreadable) == 1
-    assert len(open_gallery(place, other.fingerprint, other.dim_latents)) == 11
+    assert len(open_gallery(place, other.fingerprint, other.embedding_dim)) == 11
 
 
 def test_an_export_leaves_out_what_cannot_be_written_and_says_so(place, new_gallery, tmp_path):

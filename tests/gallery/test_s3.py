@@ -5,7 +5,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from palm_demo.errors import GalleryError
-from palm_demo.gallery import add_pictures, open_gallery
+from palm_demo.gallery import ingest_pictures, open_gallery
 from palm_demo.gallery.sources import find_files, pictures_of
 
 
@@ -32,13 +32,13 @@ def bucket(monkeypatch):
 
 
 def test_a_gallery_lives_in_a_bucket(bucket, new_gallery, eye, folder):
-    add_pictures(new_gallery(bucket), eye, pictures_of(find_files(folder)))
+    ingest_pictures(new_gallery(bucket), eye, pictures_of(find_files(folder)))
     gallery = new_gallery(bucket)
     assert len(gallery) == 12
     item = gallery.sample(1, seed=0)[0]
     hit = gallery.nearest(eye.embed_images([item.image])[0], 1)[0]
     assert hit.id == item.id
-    assert gallery.matching(eye.embed_images([item.image])[0], "seen", 3)
+    assert gallery.hybrid_search(eye.embed_images([item.image])[0], "seen", 3)
     assert gallery.remove([item.id]) == 1
     assert len(new_gallery(bucket)) == 11
     with pytest.raises(GalleryError, match="other weights"):

@@ -69,7 +69,7 @@ def test_more_hits_than_pictures_gives_all_pictures(gallery):
 
 def test_words_in_captions_lift_a_picture_and_scores_stay_cosines(gallery):
     assert "a bird" not in captions(gallery.nearest(-unit(4), 2))
-    hits = gallery.matching(-unit(4), "bird", 2)
+    hits = gallery.hybrid_search(-unit(4), "bird", 2)
     assert "a bird" in captions(hits)
     scores = {hit.caption: hit.score for hit in hits}
     assert scores["a bird"] == pytest.approx(-1, abs=1e-6)
@@ -77,7 +77,7 @@ def test_words_in_captions_lift_a_picture_and_scores_stay_cosines(gallery):
 
 def test_words_may_be_anything_a_visitor_types(gallery):
     for words in ("'; DROP TABLE", 'cat" OR (1', "*", "cat AND", "\\", "猫", "%"):
-        assert len(gallery.matching(unit(0), words, 5)) == 5
+        assert len(gallery.hybrid_search(unit(0), words, 5)) == 5
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_words_may_be_anything_a_visitor_types(gallery):
 )
 def test_filters_keep_what_they_say(gallery, wanted, found):
     assert set(captions(gallery.nearest(unit(0), 5, wanted))) == found
-    assert set(captions(gallery.matching(unit(0), "a cat", 5, wanted))) == found
+    assert set(captions(gallery.hybrid_search(unit(0), "a cat", 5, wanted))) == found
 
 
 def test_dates_are_read_as_people_write_them():

@@ -18,10 +18,10 @@ THUMBNAIL = thumbnail(Image.effect_noise((192, 192), 60).convert("RGB"))
 
 def row_of(number: int, size: int = BYTES) -> Row:
     """An upload: a file that no compression shrinks, with its thumbnail and embedding."""
-    latent = np.random.default_rng(number).standard_normal(DIM).astype(np.float32)
-    latent /= np.linalg.norm(latent)
+    embedding = np.random.default_rng(number).standard_normal(DIM).astype(np.float32)
+    embedding /= np.linalg.norm(embedding)
     name, now = f"{number:064}", datetime.now(timezone.utc)
-    return Row(name, name, None, os.urandom(size), THUMBNAIL, f"picture {number}", number, now, latent)
+    return Row(name, name, None, os.urandom(size), THUMBNAIL, f"picture {number}", number, now, embedding)
 
 
 def size(folder: Path) -> int:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from palm_demo.errors import GalleryError
-from palm_demo.gallery import add_pictures, open_gallery, open_with_scenes, opening
+from palm_demo.gallery import ingest_pictures, open_gallery, open_with_scenes, opening
 from palm_demo.gallery import lance as ways
 from palm_demo.gallery.lance import connect
 from palm_demo.gallery.pictures import thumbnail
@@ -25,11 +25,11 @@ THUMBNAIL = thumbnail(Image.new("RGB", (8, 8)))
 
 
 def row_of(number: int) -> Row:
-    latent = np.random.default_rng(number).standard_normal(DIM).astype(np.float32)
-    latent /= np.linalg.norm(latent)
+    embedding = np.random.default_rng(number).standard_normal(DIM).astype(np.float32)
+    embedding /= np.linalg.norm(embedding)
     name = f"{number:064}"
     now = datetime.now(timezone.utc)
-    return Row(name, name, None, bytes(2000), THUMBNAIL, f"picture {number}", number, now, latent)
+    return Row(name, name, None, bytes(2000), THUMBNAIL, f"picture {number}", number, now, embedding)
 
 
 def add_all(place: str, ready, told) -> None:
@@ -111,7 +111,7 @@ def test_six_that_open_a_new_gallery_at_once_find_the_same_scenes(eye, tmp_path)
     def search():
         ready.wait()
         gallery = open_with_scenes(tmp_path, eye)
-        found.append(gallery.nearest(np.full(eye.dim_latents, 0.07, np.float32), 3))
+        found.append(gallery.nearest(np.full(eye.embedding_dim, 0.07, np.float32), 3))
 
     threads = [threading.Thread(target=search) for _ in range(6)]
     for thread in threads:
@@ -147,7 +147,7 @@ def test_tidying_that_fails_is_not_the_failure_of_what_was_written(new_gallery, 
     for seed in range(10):
         noise(seed).save(tmp_path / "pictures" / f"{seed}.png")
     for file in pictures_of(find_files(tmp_path / "pictures")):
-        assert len(add_pictures(gallery, eye, [file]).added) == 1
+        assert len(ingest_pictures(gallery, eye, [file]).added) == 1
     gallery.wait()
     ids = gallery.whole(["id"])["id"].to_pylist()
     assert [gallery.remove([id]) for id in ids] == [1] * 10
@@ -166,7 +166,7 @@ def test_a_commit_whose_answer_is_lost_is_told_as_done(new_gallery, eye, tmp_pat
 
     monkeypatch.setattr("palm_demo.gallery.store.insert_new", break_off)
     noise(1).save(tmp_path / "1.png")
-    report = add_pictures(gallery, eye, [f for f in find_files(tmp_path) if f.name == "1.png"])
+    report = ingest_pictures(gallery, eye, [f for f in find_files(tmp_path) if f.name == "1.png"])
     assert len(report.added) == len(gallery) == 1
 
 
@@ -182,7 +182,7 @@ def test_a_run_that_ends_says_how_many_went_in_before(new_gallery, eye, folder, 
 
     monkeypatch.setattr("palm_demo.gallery.store.insert_new", fill_up)
     with pytest.raises(GalleryError, match=r"^5 pictures of this run are in the gallery.*free some"):
-        add_pictures(gallery, eye, pictures_of(find_files(folder)))
+        ingest_pictures(gallery, eye, pictures_of(find_files(folder)))
     assert len(gallery) == 5
 
 
@@ -190,7 +190,7 @@ def fill_the_disk(place: str, told) -> None:
     """A disk that takes no more than small files, until it does again."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     eye = Eye()
-    gallery = open_gallery(place, eye.fingerprint, eye.dim_latents)
+    gallery = open_gallery(place, eye.fingerprint, eye.embedding_dim)
     files = pictures_of(find_files(f"{place}/../pictures"))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     added, failed = [], []
@@ -198,7 +198,7 @@ def fill_the_disk(place: str, told) -> None:
         full = number in (2, 3)
         resource.setrlimit(resource.RLIMIT_FSIZE, (3000 if full else limits[0], limits[1]))
         try:
-            added += add_pictures(gallery, eye, [file]).added
+            added += ingest_pictures(gallery, eye, [file]).added
         except GalleryError as error:
             failed.append(str(error))
     told.put((added, failed, len(gallery)))
@@ -221,7 +221,7 @@ def test_a_gallery_that_is_moved_away_under_a_handle_is_told_and_found_again_whe
     new_gallery, eye, folder, tmp_path
 ):
     gallery = new_gallery(tmp_path / "gallery")
-    add_pictures(gallery, eye, pictures_of(find_files(folder)))
+    ingest_pictures(gallery, eye, pictures_of(find_files(folder)))
     query = eye.embed_images([noise(3)])[0]
     before = gallery.nearest(query, 3)
     (tmp_path / "gallery").rename(tmp_path / "away")
@@ -233,7 +233,7 @@ def test_a_gallery_that_is_moved_away_under_a_handle_is_told_and_found_again_whe
         with pytest.raises(GalleryError, match="cannot be read or written"):
             ask()
     with pytest.raises(GalleryError, match="cannot be read or written"):
-        add_pictures(gallery, eye, pictures_of(find_files(folder))[:1])
+        ingest_pictures(gallery, eye, pictures_of(find_files(folder))[:1])
     (tmp_path / "away").rename(tmp_path / "gallery")
     assert gallery.nearest(query, 3) == before
     assert connect(str(tmp_path / "gallery")) is not None

@@ -209,7 +209,7 @@ def test_which_weights_make_latents_is_known_from_mammuts_files_alone(
     choice, filled_hub, profile, monkeypatch
 ):
     whole = palm_demo.load(f"{profile}{choice}")
-    wanted = whole.fingerprint, whole.dim_latents
+    wanted = whole.fingerprint, whole.embedding_dim
     whole.close()
     read = []
     monkeypatch.setattr(

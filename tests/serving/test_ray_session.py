@@ -24,7 +24,7 @@ pytestmark = pytest.mark.ray
 BUILT_ON_OTHERS = {"generate", "answer", "similarity", "search", "gallery"}
 MODELS = {"palm", "flamingo", "mammut"}
 FACTS = (
-    *("about", "scopes", "context", "dim_latents", "fingerprint", "media_limits"),
+    *("about", "scopes", "context", "embedding_dim", "fingerprint", "media_limits"),
     *("bundled", "form", "pictures_of_video"),
 )
 

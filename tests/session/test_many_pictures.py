@@ -8,7 +8,7 @@ import torch
 
 from palm_demo import world
 from palm_demo.errors import DeviceMemoryError
-from palm_demo.gallery import MEMORY, add_pictures, open_gallery
+from palm_demo.gallery import MEMORY, ingest_pictures, open_gallery
 from palm_demo.gallery.sources import find_files
 from palm_demo.session import mammut
 from palm_demo.session.mammut import in_parts
@@ -67,11 +67,11 @@ def test_a_picture_that_is_added_to_a_gallery_passes_the_tower_once(session, tmp
     for seed in range(3):
         world.render(world.single_scene(random.Random(seed))).save(tmp_path / f"{seed}.png")
     (tmp_path / "2.txt").write_text("mine")
-    gallery = open_gallery(MEMORY, session.fingerprint, session.dim_latents)
+    gallery = open_gallery(MEMORY, session.fingerprint, session.embedding_dim)
     passed = []
     hook = session.mammut.tower.register_forward_hook(lambda _, given, __: passed.append(len(given[0])))
     try:
-        report = add_pictures(gallery, session, find_files(tmp_path)[::-1], {"2.png": "mine"})
+        report = ingest_pictures(gallery, session, find_files(tmp_path)[::-1], {"2.png": "mine"})
     finally:
         hook.remove()
     assert len(report.added) == 3 and [name for name, _ in report.unreadable] == ["2.txt"]

@@ -302,7 +302,7 @@ def test_ids_that_are_not_text_never_come_out(session: Session):
 
 
 def test_which_bundled_weights_make_latents_is_what_the_session_says(session):
-    assert picture_weights() == (session.fingerprint, session.dim_latents)
+    assert picture_weights() == (session.fingerprint, session.embedding_dim)
 
 
 @pytest.mark.parametrize("number", [1e6, 1e30, float("inf"), float("nan")], ids=str)

@@ -16,7 +16,7 @@ LIMITS = SimpleNamespace(media=8)
 
 @pytest.fixture
 def gallery(tmp_path):
-    return open_gallery(tmp_path / "gallery", Eye.fingerprint, Eye.dim_latents)
+    return open_gallery(tmp_path / "gallery", Eye.fingerprint, Eye.embedding_dim)
 
 
 @pytest.fixture

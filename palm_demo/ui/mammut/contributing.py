@@ -12,7 +12,7 @@ from pathlib import Path
 import gradio as gr
 
 from palm_demo.errors import GalleryError, MediaError, PalmDemoError
-from palm_demo.gallery import Report, add_pictures
+from palm_demo.gallery import Report, ingest_pictures
 from palm_demo.gallery.maintenance import export_zip
 from palm_demo.internals.gradio_files import new_folder
 from palm_demo.session import Session
@@ -84,7 +84,7 @@ class Contributions:
     def _add(self, visitor: str | None, upload: Upload) -> Report:
         with self._writing:
             self._check_room(1)
-            report = add_pictures(self.session.gallery, self.session, [upload])
+            report = ingest_pictures(self.session.gallery, self.session, [upload])
             if visitor is not None:
                 self._ids[visitor] |= set(report.added)
         return report
