@@ -4,7 +4,6 @@ Nothing is read before it is asked for, and nothing is kept: whoever asks for on
 and puts each where it belongs, on any device and in any dtype, has the weights in memory once.
 """
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -18,8 +17,8 @@ from palm_demo.checkpoints.files import mismatch
 from palm_demo.checkpoints.numeric_checks import check_tensor
 from palm_demo.checkpoints.pickles import converted, is_there
 from palm_demo.errors import CheckpointError
+from palm_demo.weight_files import SAFETENSORS, is_index, read_index
 
-INDEX = ".index.json"
 HEADS = ("lm_head.weight",)
 """What transformers calls a language model's head. An index names it also where it is the embedding by
 another name, which no shard holds a second time."""
@@ -100,7 +99,7 @@ def open_weights(path: Path) -> StoredTensors:
     path = Path(path)
     if not is_there(path):
         raise CheckpointError(f"there is no weights file at {path}")
-    if path.name.endswith(INDEX):
+    if is_index(path.name):
         return StoredTensors(_shards(path))
     file = _open(path)
     return StoredTensors({name: file for name in file.names()})
@@ -124,21 +123,19 @@ def source_of(tensors: Mapping[str, Tensor], name: str) -> str:
 
 
 def _open(path: Path) -> SafetensorsFile:
-    return SafetensorsFile(path if path.suffix == ".safetensors" else converted(path))
+    return SafetensorsFile(path if path.suffix == SAFETENSORS else converted(path))
 
 
 def _shards(index: Path) -> dict[str, SafetensorsFile]:
     """Name -> the file that the index says has it."""
     try:
-        places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        shards = {shard: index.parent / shard for shard in sorted(set(places.values()))}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        places = read_index(index)
+    except ValueError as error:
         raise CheckpointError(
-            f"{index} is no index of weights ({error!r}); delete it and download it again"
+            f"{index} is no index of weights ({error}); delete it and download it again"
         ) from error
+    shards = {shard: index.parent / shard for shard in sorted(set(places.values()))}
     for shard, path in shards.items():
-        if Path(shard).name != shard:
-            raise CheckpointError(f"{index} names {shard!r}; shards have to lie beside their index")
         if not is_there(path):
             raise CheckpointError(f"{index} names {shard}, which is not beside it; download it too")
     opened = {shard: _open(path) for shard, path in shards.items()}

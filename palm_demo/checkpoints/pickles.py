@@ -12,9 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from palm_demo.errors import CheckpointError
-
-SUFFIXES = (".pt", ".pth", ".bin")
-"""Endings of the names of pickles."""
+from palm_demo.weight_files import converted_name, is_pickle
 
 SOURCE = "converted_from"
 NESTED = ("model_state_dict", "state_dict")
@@ -23,12 +21,12 @@ NESTED = ("model_state_dict", "state_dict")
 
 def beside(path: Path) -> Path:
     """Where a pickle's weights are as safetensors once it was converted."""
-    return path.with_name(f"{path.name}.safetensors")
+    return path.with_name(converted_name(path.name))
 
 
 def is_there(path: Path) -> bool:
     """Whether a file of weights can be read: it is there, or it was a pickle and what it became is."""
-    return path.is_file() or (path.suffix in SUFFIXES and beside(path).is_file())
+    return path.is_file() or (is_pickle(path.name) and beside(path).is_file())
 
 
 def converted(path: Path) -> Path:

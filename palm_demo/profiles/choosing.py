@@ -12,8 +12,6 @@ from huggingface_hub import constants
 
 from palm_demo.errors import ProfileError
 from palm_demo.profiles.description import (
-    INDEX,
-    PICKLES,
     Choice,
     File,
     FlamingoChoice,
@@ -21,6 +19,7 @@ from palm_demo.profiles.description import (
     PalmChoice,
     Profile,
 )
+from palm_demo.weight_files import holds_pickles
 
 WHERE = {"cuda": "GPU memory", "cpu": "memory"}
 GB = 1_000_000_000
@@ -243,17 +242,13 @@ def free_disk() -> int:
 
 
 def disk_needed(files: Iterable[File], downloaded: Callable[[File], bool] = lambda file: False) -> int:
-    """Bytes that a profile's files take while they are downloaded, as far as it says their sizes.
+    """Bytes that a profile's files take while they are downloaded, as far as it says their sizes. An index
+    of pickles counts as if all of them were one.
 
     downloaded: says of a file that it is there, and takes no more room.
     """
     missing = [file for file in dict.fromkeys(files) if not any(map(downloaded, file.names))]
-    return room_needed([(int(GB * (file.gb or 0)), _of_pickles(file)) for file in missing])
-
-
-def _of_pickles(file: File) -> bool:
-    """Also of an index of pickles, which counts as if all of them were one."""
-    return file.file.removesuffix(INDEX).endswith(PICKLES)
+    return room_needed([(int(GB * (file.gb or 0)), holds_pickles(file.file)) for file in missing])
 
 
 def room_needed(sizes: Sequence[tuple[int, bool]]) -> int:

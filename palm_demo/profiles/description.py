@@ -3,6 +3,7 @@
 A profile is a YAML file that `read_yaml` reads into these classes; `hub.yaml` beside this file is one.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from re import fullmatch
@@ -12,10 +13,8 @@ from pydantic import AfterValidator, model_validator
 from pydantic.dataclasses import dataclass
 
 from palm_demo.validation import SECTION, Amount, Count, Many, String, Text, Version, matches, mistake, rule
+from palm_demo.weight_files import WEIGHTS, is_pickle
 
-WEIGHTS = r".+\.(safetensors|safetensors\.index\.json|bin\.index\.json|pt|pth|bin)"
-PICKLES = (".pt", ".pth", ".bin")
-INDEX = ".index.json"
 PALM_CONTEXT, FLAMINGO_CONTEXT = 8192, 2048
 """Tokens that the released ones were trained for."""
 
@@ -54,7 +53,7 @@ class File:
     @property
     def is_pickle(self) -> bool:
         """Whether its weights are written once more, as safetensors, before they are read."""
-        return self.file.endswith(PICKLES)
+        return is_pickle(self.file)
 
     def beside(self, name: str) -> "File":
         """Another file in the same folder."""
@@ -72,7 +71,8 @@ def _file_like(pattern: str, remedy: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-Weights = Annotated[File, _file_like(WEIGHTS, "name safetensors, their .index.json, or a pickle (.pt, .bin)")]
+READ = f".+({'|'.join(map(re.escape, WEIGHTS))})"
+Weights = Annotated[File, _file_like(READ, "name safetensors, their .index.json, or a pickle (.pt, .bin)")]
 Document = Annotated[File, _file_like(r".+\.json", "name a .json file")]
 
 

@@ -1,7 +1,6 @@
 """A profile's files from the Hub into its client's cache, and what can go wrong on the way."""
 
 import errno
-import json
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +23,8 @@ from tqdm.auto import tqdm
 from palm_demo.errors import ProfileError
 from palm_demo.internals.hub_client import HttpError
 from palm_demo.profiles.choosing import GB, free_disk, room_needed
-from palm_demo.profiles.description import INDEX, File
+from palm_demo.profiles.description import File
+from palm_demo.weight_files import converted_name, is_index, read_index
 
 logger = logging.getLogger(__name__)
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -65,7 +65,7 @@ def download(
     found = {file: _first_there(file) for file in dict.fromkeys(files)}
     wanted = {there.file: there for there in found.values()}
     for there in list(wanted.values()):
-        if there.file.file.endswith(INDEX):
+        if is_index(there.file.file):
             wanted |= {shard: _asked(shard) for shard in _shards(there)}
     missing = sorted((there for there in wanted.values() if there.missing_bytes), key=_pickles_first)
     _check_room(missing)
@@ -134,28 +134,29 @@ def _shards(index: _There) -> list[File]:
     with explained(file):
         path = Path(_fetch(file))
     try:
-        names = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
-        return [file.beside(name) for name in names]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ProfileError(f"{file.file} of {file.repo} is no index of weights; name another file") from error
+        return [file.beside(name) for name in sorted(set(read_index(path).values()))]
+    except ValueError as error:
+        raise ProfileError(
+            f"{file.file} of {file.repo} is no index of weights ({error}); name another file"
+        ) from error
 
 
 def in_cache(file: File) -> bool:
     """Whether a file is in the Hub's cache, with its shards where it is an index, or what it was converted
     to. Asks nobody."""
     path = cached(file)
-    if path is None or not file.file.endswith(INDEX):
+    if path is None or not is_index(file.file):
         return path is not None
     try:
-        shards = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
-        return all(cached(file.beside(shard)) for shard in shards)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        shards = set(read_index(path).values())
+    except (OSError, ValueError):
         return False
+    return all(cached(file.beside(shard)) for shard in shards)
 
 
 def converted(file: File) -> File:
     """What a pickle becomes, beside it."""
-    return File(file.repo, f"{file.file}.safetensors", file.revision)
+    return File(file.repo, converted_name(file.file), file.revision)
 
 
 def cached(file: File) -> Path | None:

@@ -64,6 +64,14 @@ def test_the_shards_of_an_index_come_to_its_side(hub):
         download([File(REPO, "other.safetensors.index.json")], no_op)
 
 
+def test_an_index_that_points_out_of_its_folder_is_refused_before_its_shards_are_asked_for(hub):
+    index = File(REPO, "parts/model.safetensors.index.json")
+    hub.models[REPO] = {index.file: b'{"weight_map": {"a": "../one.safetensors"}}', "one.safetensors": b"1"}
+    with pytest.raises(ProfileError, match="shards have to lie beside their index"):
+        download([index], untold)
+    assert not hub.asked("HEAD", "one.safetensors")
+
+
 def test_what_the_cache_has_needs_no_hub(filled, monkeypatch):
     path = download([FILE], no_op)[FILE]
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
