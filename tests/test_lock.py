@@ -1,10 +1,12 @@
-"""The lock has one version of everything, within the ranges, for each Python and system that it is for."""
+"""The lock has one version of everything, within the ranges, for each Python and system that it is for, and
+the workflows try it there."""
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -14,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PYTHONS = ("3.10.13", "3.11.7", "3.12.12", "3.13.0")
 SYSTEMS = {"linux": "Linux", "darwin": "Darwin", "win32": "Windows"}
 UNLOCKED = {"torch", "torchvision"}
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 INSIDES = ("torch", "transformers", "gradio", "lancedb", "open-clip-torch", "spaces", "huggingface-hub")
 """Libraries of which we use more than they document."""
 
@@ -86,3 +89,43 @@ def test_texts_ask_for_transformers_as_the_extra_does():
     for name in ("README.md", "palm_demo/space/checking.py"):
         told = re.findall(r"transformers([<>=][\d.<>=,]*\d)", (ROOT / name).read_text(encoding="utf-8"))
         assert told and {SpecifierSet(one) for one in told} == {asked}
+
+
+def workflow(name: str) -> dict:
+    """By its file; `on` is YAML 1.1's word for true."""
+    found = yaml.safe_load((ROOT / ".github" / "workflows" / name).read_text(encoding="utf-8"))
+    return {"on" if key is True else key: value for key, value in found.items()}
+
+
+def test_all_tests_run_on_pull_requests_on_each_python():
+    told = workflow("tests.yml")
+    assert "pull_request" in told["on"]
+    (job,) = told["jobs"].values()
+    assert job["strategy"]["matrix"]["python"] == [python.rpartition(".")[0] for python in PYTHONS]
+    assert job["steps"][-1]["run"] == "make test"
+
+
+def test_both_ends_of_the_ranges_run_weekly_on_each_python():
+    told = workflow("newest.yml")
+    ((minute, hour, day, month, weekday),) = (one["cron"].split() for one in told["on"]["schedule"])
+    assert day == month == "*" and minute.isdigit() and hour.isdigit() and weekday.isdigit()
+    ends = told["jobs"]["ends"]
+    assert ends["strategy"]["matrix"]["python"] == [python.rpartition(".")[0] for python in PYTHONS]
+    assert ends["strategy"]["matrix"]["end"] == ["newest", "oldest"]
+    assert ends["steps"][-1]["run"] == "make ${{ matrix.end }}"
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_whatever_a_workflow_makes_is_in_the_makefile(path):
+    targets = set(
+        re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)[1].split()
+    )
+    jobs = workflow(path.name)["jobs"].values()
+    made = [
+        word
+        for job in jobs
+        for step in job["steps"]
+        for word in re.findall(r"make (\w+)", step.get("run", ""))
+    ]
+    made += [end for job in jobs for end in job.get("strategy", {}).get("matrix", {}).get("end", ())]
+    assert made and set(made) <= targets

@@ -1,17 +1,26 @@
 """What we use of gradio beyond what it documents: where it keeps files, how it tells of one, which tabs a
-block stands in."""
+block stands in, of what a conversation's message is made."""
 
 from pathlib import Path
 from uuid import uuid4
 
 import gradio as gr
 from gradio.blocks import Block
+from gradio.components.chatbot import ComponentMessage
 from gradio.data_classes import FileData
 from gradio.processing_utils import save_pil_to_cache
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-__all__ = ["Block", "new_folder", "tabs_around", "told_of", "told_of_picture", "upload_folder"]
+__all__ = [
+    "Block",
+    "ComponentMessage",
+    "new_folder",
+    "tabs_around",
+    "told_of",
+    "told_of_picture",
+    "upload_folder",
+]
 
 
 def upload_folder() -> Path:

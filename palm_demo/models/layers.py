@@ -193,7 +193,7 @@ class TiedHead(nn.Module):
 
     def forward(self, states: Tensor, embedding: nn.Embedding) -> Tensor:
         weight, packed = embedding.weight, self._packed
-        if packed is not None and packed[0] == _version(weight) and decodes(states, weight):
+        if packed is not None and packed[0] == packed_weights.state_of(weight) and decodes(states, weight):
             return multiply_packed(states, packed[1], dtype=torch.float32)
         if states.dtype != torch.bfloat16:
             return linear(states, weight)
@@ -202,22 +202,17 @@ class TiedHead(nn.Module):
     def pack_embedding_(self, embedding: nn.Embedding) -> None:
         """Packs the embedding for products beside the table for lookups, where a processor gains by it."""
         weight = embedding.weight
-        if self._packed is not None and self._packed[0] == _version(weight):
+        if self._packed is not None and self._packed[0] == packed_weights.state_of(weight):
             return
         half = weight.dtype == torch.bfloat16
         packed = packed_weights.pack_for_fp32_sums(weight) if half else packed_weights.pack(weight)
         if packed is not None:
             weight.requires_grad_(False).data = packed_weights.mapped(weight)
-        self._packed = packed and (_version(weight), packed)
+        self._packed = packed and (packed_weights.state_of(weight), packed)
 
     def __getstate__(self) -> dict:
         """For copies and pickles: a plain one."""
         return {name: value for name, value in self.__dict__.items() if name != "_packed"}
-
-
-def _version(weight: Tensor) -> tuple:
-    """Which numbers a weight holds: that of another differs, and its own once it was changed."""
-    return weight.data_ptr(), weight.dtype, weight.device, None if weight.is_inference() else weight._version
 
 
 class BiasedHead(nn.Module):

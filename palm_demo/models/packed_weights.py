@@ -1,5 +1,5 @@
 """Weights in the forms that a CPU multiplies fastest, each in place of the weight and turned back into it bit
-for bit. The only file that calls private operators of torch.
+for bit. The only file that calls private parts of torch.
 
 For a few rows, torch's own `linear` reads fp32 weights with one thread, and bf16 ones slower than memory
 gives them. Two libraries that come with torch come nearer to it (`python -m benchmarks.decoding` says how
@@ -82,6 +82,11 @@ class FbgemmWeight:
         weight = torch.ops.quantized.linear_unpack_fp16(self._panels)[0].to(self.dtype)
         weight.view(-1)[self._places] = self._values
         return weight
+
+
+def state_of(weight: Tensor) -> tuple:
+    """Which numbers a weight holds: that of another differs, and its own once it was changed."""
+    return weight.data_ptr(), weight.dtype, weight.device, None if weight.is_inference() else weight._version
 
 
 def pack(weight: Tensor) -> PackedWeight | None:

@@ -161,7 +161,8 @@ class Average:
         self.updates += 1
         stays = min(self.stays, self.updates / (self.updates + 10))
         trained = _trained(model)
-        torch._foreach_lerp_(list(self.weights.values()), list(trained.values()), 1 - stays)
+        for name, average in self.weights.items():
+            average.lerp_(trained[name], 1 - stays)
 
     @torch.no_grad()
     def put_into(self, model: nn.Module) -> None:

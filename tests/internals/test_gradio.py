@@ -6,7 +6,14 @@ import gradio as gr
 import pytest
 from PIL import Image
 
-from palm_demo.internals.gradio_files import new_folder, tabs_around, told_of, told_of_picture, upload_folder
+from palm_demo.internals.gradio_files import (
+    ComponentMessage,
+    new_folder,
+    tabs_around,
+    told_of,
+    told_of_picture,
+    upload_folder,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -40,3 +47,10 @@ def test_blocks_know_the_tabs_that_they_stand_in():
         beside = gr.Button()
     assert tabs_around(button) == [inner, outer] and tabs_around(beside) == [outer]
     assert [tab.id for tab in tabs_around(button)] == ["inner", "outer"]
+
+
+def test_a_conversation_with_a_component_comes_as_its_name_and_value():
+    given = {"role": "user", "content": gr.Image("cat.png")}
+    (message,) = gr.Chatbot().postprocess([given]).root
+    (told,) = message.content
+    assert isinstance(told, ComponentMessage) and told.component == "image"

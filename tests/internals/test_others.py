@@ -15,6 +15,7 @@ from palm_demo.internals.hub_client import HttpError, front_matter, matching
 from palm_demo.models.attention import CausalMask
 from palm_demo.models.hf_language_models import Memory, NeoXTower
 from palm_demo.models.kv_cache import KVCache
+from palm_demo.models.packed_weights import state_of
 from palm_demo.serving.zerogpu import WORKER_GONE
 
 
@@ -119,3 +120,13 @@ def test_torchs_operators_for_cpus_give_what_linear_gives():
     half = torch.ops.quantized.linear_dynamic_fp16(rows, panels)
     torch.testing.assert_close(half, F.linear(rows, weight.half().float()), atol=1e-3, rtol=1e-3)
     assert torch.ops.mkldnn._is_mkldnn_bf16_supported() in (True, False)
+
+
+def test_torch_counts_the_changes_of_a_weight():
+    weight = torch.zeros(2, 3)
+    before = state_of(weight)
+    assert state_of(weight) == before != state_of(weight.clone())
+    weight[0].add_(1)  # through a view of it
+    assert state_of(weight) != before
+    with torch.inference_mode():
+        assert state_of(torch.zeros(2))[-1] is None

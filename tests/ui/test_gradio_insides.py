@@ -89,6 +89,7 @@ def test_events_are_found_by_number_and_public_ones_by_name(page):
     assert not insides.named("shout").queue and insides.event(0).queue
     for number in (-1, 2, True, 0.0, "0", None, [0]):
         assert insides.event(number) is None
+    assert [gradio_insides.number_of(insides.event(number)) for number in (0, 1)] == [0, 1]
     assert insides.named(insides.event(0).api_name) is None and insides.named("upload") is None
 
 

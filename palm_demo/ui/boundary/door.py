@@ -5,7 +5,6 @@ import logging
 import re
 
 import anyio
-from gradio.route_utils import API_PREFIX as API
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
@@ -17,7 +16,7 @@ from palm_demo.settings import Limits
 from palm_demo.ui.boundary.answers import Answer, file_answer, refused
 from palm_demo.ui.boundary.asked import Asked, Handler, Refusal, Way, Whole
 from palm_demo.ui.boundary.files import Files, ForeignFile, without_files
-from palm_demo.ui.boundary.gradio_insides import OUR_FAULT, Insides
+from palm_demo.ui.boundary.gradio_insides import API, OUR_FAULT, Insides, number_of
 from palm_demo.ui.boundary.network import Network
 from palm_demo.ui.boundary.patience import TooSlow, punctual, taken
 from palm_demo.ui.boundary.shares import WINDOW_SECONDS, Counted, UploadShares
@@ -212,7 +211,7 @@ class Door:
                 raise
             # gradio_client shows its user an event's error, and of a refused call the status alone
             asked.scope[REFUSED] = _sentence(error)
-            admitted = {"fn_index": event._id, "data": [None] * len(event.inputs)}
+            admitted = {"fn_index": number_of(event), "data": [None] * len(event.inputs)}
         asked.replace_body(admitted | {"session_hash": session})
         await self._pass(asked)
 
@@ -264,7 +263,7 @@ class Door:
             raise Refusal(400, "A text stands where a file belongs; upload the file first.")
         return {
             "data": self.files.admit(data, asked.visitor),
-            "fn_index": event._id,
+            "fn_index": number_of(event),
             "trigger_id": trigger if isinstance(trigger, int) else None,
             "event_data": without_files(body.get("event_data")),
         }

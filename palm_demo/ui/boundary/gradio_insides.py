@@ -17,6 +17,7 @@ import gradio as gr
 import uvicorn
 from gradio import http_server, processing_utils, route_utils, routes
 from gradio.blocks import BlockFunction
+from gradio.route_utils import API_PREFIX as API
 from gradio.state_holder import SessionState
 from starlette.types import ASGIApp
 
@@ -26,6 +27,17 @@ from palm_demo.ui.boundary.files import NO_LINKS, Files
 from palm_demo.ui.boundary.patience import KEEP_ALIVE_SECONDS, Listeners, PatientProtocol
 from palm_demo.ui.boundary.visitors import REFUSED, Visitor, told_by_the_door, visitor_of
 
+__all__ = [
+    "API",
+    "OUR_FAULT",
+    "GuardedBlocks",
+    "Insides",
+    "fetch_nothing",
+    "keep_little_of_a_session",
+    "leave_files_where_they_are",
+    "number_of",
+    "served_behind",
+]
 logger = logging.getLogger(__name__)
 
 UNFIT = "The values that came do not fit this event; see what it takes under “Use via API”."
@@ -138,7 +150,7 @@ class Insides:
         """Whether a component that takes files is given a text instead, which may be a path."""
         return any(
             takes and not isinstance(value, dict | list | None)
-            for takes, value in zip(self._file_inputs[event._id], data, strict=False)
+            for takes, value in zip(self._file_inputs[number_of(event)], data, strict=False)
         )
 
     def session_of(self, event: str) -> str | None:
@@ -161,6 +173,11 @@ class Insides:
     def share(self, files: Files) -> None:
         """Tells which files everybody is shown, when the page's configuration is there."""
         files.share(self.page.config)
+
+
+def number_of(event: BlockFunction) -> int:
+    """By which a call names an event."""
+    return event._id
 
 
 def _takes_files(component: object) -> bool:

@@ -8,10 +8,9 @@ from typing import NamedTuple
 from uuid import uuid4
 
 import gradio as gr
-from gradio.components.chatbot import ComponentMessage
 
 from palm_demo.inference.prompts import OURS, PromptForm, check_media_count
-from palm_demo.internals.gradio_files import upload_folder
+from palm_demo.internals.gradio_files import ComponentMessage, upload_folder
 from palm_demo.media import Medium, as_shown, is_video
 from palm_demo.models.tokenizers import MEDIA
 from palm_demo.session import Session
