@@ -41,6 +41,7 @@ def test_labels_come_best_first(run, run_json, session, files):
     )
 
 
+@pytest.mark.slow
 def test_search_finds_by_words_and_by_a_picture(run, run_json, session, files, tmp_path, monkeypatch):
     monkeypatch.delenv("PALM_DEMO_GALLERY", raising=False)
     monkeypatch.setattr(place, "data_folder", lambda: tmp_path / "nowhere")

@@ -50,12 +50,14 @@ def test_what_is_read_stays_as_it_is(new_gallery, eye, folder, tmp_path):
     assert state_of(tmp_path / "gallery") == before
 
 
+@pytest.mark.slow
 def test_a_gallery_begins_with_scenes_where_that_is_wanted_and_empty_where_pictures_are_added(eye, tmp_path):
     assert len(open_with_scenes(MEMORY, eye)) == len(open_with_scenes(tmp_path / "page", eye)) == 240
     assert len(open_gallery(tmp_path / "added", eye.fingerprint, eye.embedding_dim)) == 0
     assert len(open_with_scenes(tmp_path / "added", eye)) == 0
 
 
+@pytest.mark.slow
 def test_scenes_that_were_removed_do_not_come_back(eye, tmp_path):
     gallery = open_with_scenes(tmp_path, eye)
     assert gallery.remove(gallery.whole(["id"])["id"].to_pylist()) == 240

@@ -50,6 +50,7 @@ def on_disk(monkeypatch):
     return watch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [20, 100])
 def test_a_visitors_picture_costs_at_most_three_times_its_bytes(eye, tmp_path, on_disk, count):
     """Added to a gallery as the page begins it, one after another, each a commit of its own."""
@@ -64,6 +65,7 @@ def test_a_visitors_picture_costs_at_most_three_times_its_bytes(eye, tmp_path, o
     assert max(seen) - begun <= 3 * BYTES * count
 
 
+@pytest.mark.slow
 def test_pictures_that_come_and_go_leave_nothing(eye, tmp_path):
     gallery = open_with_scenes(tmp_path, eye)
     begun = size(tmp_path)

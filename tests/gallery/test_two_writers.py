@@ -105,6 +105,7 @@ def test_two_that_add_remove_and_tidy_never_hear_of_a_lost_race(processes, tmp_p
     assert ids == {*range(0, 20, 2), *range(1000, 1020, 2)}
 
 
+@pytest.mark.slow
 def test_six_that_open_a_new_gallery_at_once_find_the_same_scenes(eye, tmp_path):
     ready, found = threading.Barrier(6), []
 

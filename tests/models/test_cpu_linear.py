@@ -351,6 +351,7 @@ print(weights, resident() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's resident memory")
 @pytest.mark.parametrize(
     ("dtype", "vocab", "counted"),

@@ -12,6 +12,7 @@ import pytest
 
 from tests.ports import free_port
 
+pytestmark = pytest.mark.slow  # each starts the page in a process of its own
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 180
 SERVE = """
