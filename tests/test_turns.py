@@ -106,6 +106,7 @@ def test_the_asker_is_the_request_s_and_gone_after_it():
     assert asker.get() is None
 
 
+@pytest.mark.slow
 def test_a_long_scoring_lets_a_short_request_in_between(monkeypatch):
     """The search is asked for while the first window of the long text is read, and done before its last."""
     session = palm_demo.load()

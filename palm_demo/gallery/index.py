@@ -30,11 +30,15 @@ FEW, MANY = 16, 256
 search opens them all."""
 WASTE = 10_000_000
 """Bytes of earlier versions that lie beside a small table before it is tidied."""
-KEPT = timedelta(milliseconds=200)
-"""How long earlier versions stay. Whoever reads one that goes, or writes after it, looks again."""
+KEPT, KEPT_IN_BUCKETS = timedelta(milliseconds=200), timedelta(minutes=10)
+"""How long earlier versions stay. Whoever reads one that goes looks again. A write is checked against the
+versions that came since it began, so none goes while a write is on its way: on a disk a lock sees to that,
+in a bucket nobody tells, and they stay for longer than any write takes."""
 EMBEDDINGS = "embeddings_of_"
 """The name of the embeddings' index ends with how many it was trained on."""
-LOCK = ".tidying"
+LOCK, WRITING = ".tidying", ".writing"
+PATIENCE_SECONDS = 60
+"""For another process that writes, or lets versions go."""
 
 
 def prepare(table: Table) -> None:
@@ -64,8 +68,8 @@ def untidy(table: Table, folder: Path | None) -> bool:
 
 
 def tidy(table: Table) -> None:
-    """Brings small files together and new rows into the indices, trains the embeddings' index when it is
-    time, and lets go of what was removed."""
+    """Brings small files together and new rows into the indices, and trains the embeddings' index when it is
+    time."""
     from lancedb.index import IvfSq
 
     count, trained_on = table.count_rows(), _trained_on(table)
@@ -75,7 +79,28 @@ def tidy(table: Table) -> None:
         for index in table.list_indices():
             if index.columns == ["embedding"] and index.name != f"{EMBEDDINGS}{count}":
                 table.drop_index(index.name)
-    table.optimize(cleanup_older_than=KEPT)
+    table.optimize()
+
+
+def let_go(table: Table, kept: timedelta) -> None:
+    """Removes versions that are older, with what was removed from the gallery. Not to be called while
+    anybody inserts: the versions that go are what an insertion is checked against."""
+    table.optimize(cleanup_older_than=kept)
+
+
+@contextmanager
+def writing(folder: Path | None) -> Iterator[None]:
+    """Until the block ends, no other process inserts into the gallery of this folder or lets versions of it
+    go. Raises OSError where another does not come to an end."""
+    if folder is None:
+        yield
+        return
+    try:
+        lock = FileLock(folder / WRITING).acquire(timeout=PATIENCE_SECONDS)
+    except Timeout as error:
+        raise OSError("too many concurrent writers") from error
+    with lock:
+        yield
 
 
 @contextmanager

@@ -18,12 +18,14 @@ import pyarrow.parquet
 
 from palm_demo.errors import GalleryError, MediaError
 from palm_demo.gallery.ingest import BATCH, Encoder
+from palm_demo.gallery.index import writing
 from palm_demo.gallery.lance import (
     connect,
     connect_to_write,
     create,
     explained,
     insert_new,
+    local_folder,
     steadily,
     table_names,
 )
@@ -124,7 +126,8 @@ def _keep_aside(place: str, database: DBConnection, rows: list[dict]) -> None:
     with explained(place, ValueError):
         table = create(database, LEFT_OUT_TABLE, form)
     batch = pa.Table.from_pylist(rows, form)
-    steadily(place, table, lambda table: insert_new(table, batch))
+    with explained(place), writing(local_folder(place)):
+        steadily(place, table, lambda table: insert_new(table, batch))
 
 
 TABLE, PICTURES = "metadata.parquet", "pictures"

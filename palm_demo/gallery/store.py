@@ -6,6 +6,7 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,7 +15,7 @@ import pyarrow as pa
 
 from palm_demo.errors import GalleryError
 from palm_demo.gallery import index
-from palm_demo.gallery.lance import insert_new, local_folder, one_of, steadily
+from palm_demo.gallery.lance import MEMORY, explained, insert_new, local_folder, one_of, steadily
 from palm_demo.gallery.pictures import original_of
 from palm_demo.gallery.rows import EVERYTHING, SHOWN, Filters, Hit, Item, Row, as_hits, as_item, as_table
 
@@ -40,7 +41,7 @@ class Gallery:
     def __init__(self, place: str, fingerprint: str, table: Table):
         """See `palm_demo.gallery.opening`."""
         self.place, self.fingerprint, self._table = place, fingerprint, table
-        self._writes, self._tidying = 0, threading.Lock()
+        self._writes, self._tidying, self._inserting = 0, threading.Lock(), threading.Lock()
 
     @property
     def table(self) -> Table:
@@ -69,7 +70,8 @@ class Gallery:
             return []
         batch = as_table(rows, self._table.schema)
         try:
-            count = self._now(lambda table: insert_new(table, batch))
+            with self._writing():
+                count = self._now(lambda table: insert_new(table, batch))
         except GalleryError:
             # a commit whose answer got lost: what the table has decides, not the error
             if not (written := self._written(rows)):
@@ -91,9 +93,14 @@ class Gallery:
     def tidy(self) -> None:
         """Brings the indices up to date and small files together, lets go of earlier versions; nothing
         where another process is about it. Raises GalleryError where the place cannot be written."""
-        with index.alone(local_folder(self.place)) as alone:
-            if alone:
-                self._now(index.tidy)
+        with index.alone(self._folder) as alone:
+            if not alone:
+                return
+            self._now(index.tidy)
+            in_bucket = self._folder is None and self.place != MEMORY
+            kept = index.KEPT_IN_BUCKETS if in_bucket else index.KEPT
+            with self._writing():
+                self._now(lambda table: index.let_go(table, kept))
 
     def tidy_when_due(self) -> None:
         """Begins to tidy in the background, where it is time and nobody is about it. The process ends after
@@ -204,10 +211,19 @@ class Gallery:
     def _now(self, operation: Callable[[Table], T]) -> T:
         return steadily(self.place, self._table, operation)
 
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """No other thread or process inserts or lets versions go meanwhile."""
+        with self._inserting, explained(self.place), index.writing(self._folder):
+            yield
+
+    @property
+    def _folder(self) -> Path | None:
+        return local_folder(self.place)
+
     @property
     def _files(self) -> Path | None:
-        folder = local_folder(self.place)
-        return None if folder is None else folder / f"{self._table.name}.lance"
+        return None if self._folder is None else self._folder / f"{self._table.name}.lance"
 
 
 def _found(query, count: int, filters: Filters, *ranked: str) -> pa.Table:

@@ -159,6 +159,7 @@ def test_norms_are_those_of_packed_weights_too(new_palm):
     assert attention_norms(pack_(palm).decoder.blocks) == norms
 
 
+@pytest.mark.slow
 def test_scopes_that_come_along_and_that_are_taught_are_far_from_the_limit(session, tmp_path):
     norms = session._norms
     for name in session.scopes:

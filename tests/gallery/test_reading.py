@@ -65,6 +65,7 @@ def test_scenes_that_were_removed_do_not_come_back(eye, tmp_path):
     assert len(open_with_scenes(tmp_path, eye)) == 0
 
 
+@pytest.mark.slow
 def test_a_gallery_whose_making_was_killed_before_its_indices_is_searched_by_words(
     eye, tmp_path, monkeypatch
 ):

@@ -33,18 +33,19 @@ def on_disk(monkeypatch):
     """The most bytes that the gallery's files took, looked at before and after each step of tidying."""
 
     def watch(gallery: Gallery) -> list[int]:
-        seen, real = [], index.tidy
+        seen = []
 
-        def tidy(table):
-            seen.append(size(Path(gallery.place)))
-            monkeypatch.setattr(index, "KEPT", timedelta(days=1))  # what is let go at the end counts too
-            real(table)
-            seen.append(size(Path(gallery.place)))
-            monkeypatch.setattr(index, "KEPT", timedelta(milliseconds=1))
-            real(table)
-            seen.append(size(Path(gallery.place)))
+        def watched(step):
+            def run(table, *rest):
+                seen.append(size(Path(gallery.place)))
+                step(table, *rest)
+                seen.append(size(Path(gallery.place)))
 
-        monkeypatch.setattr(index, "tidy", tidy)
+            return run
+
+        monkeypatch.setattr(index, "KEPT", timedelta(milliseconds=1))
+        for name in ("tidy", "let_go"):
+            monkeypatch.setattr(index, name, watched(getattr(index, name)))
         return seen
 
     return watch

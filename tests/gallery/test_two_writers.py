@@ -5,6 +5,7 @@ import multiprocessing
 import resource
 import signal
 import threading
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 from palm_demo.errors import GalleryError
-from palm_demo.gallery import ingest_pictures, open_gallery, open_with_scenes, opening
+from palm_demo.gallery import index, ingest_pictures, open_gallery, open_with_scenes, opening
 from palm_demo.gallery import lance as ways
 from palm_demo.gallery.lance import connect
 from palm_demo.gallery.pictures import thumbnail
@@ -83,6 +84,46 @@ def test_two_that_add_the_same_leave_no_picture_twice_and_each_is_told_as_added_
     ids = sorted(gallery.whole(["id"])["id"].to_pylist())
     assert ids == [f"{number:064}" for number in range(COUNT)]
     assert sorted(first + second) == ids
+
+
+def test_what_an_insertion_is_checked_against_stays_until_it_is_done(tmp_path, monkeypatch):
+    """While one is on its way, another inserts the same row and tidies all earlier versions away."""
+    monkeypatch.setattr(index, "KEPT", timedelta(0))
+    slow = open_gallery(tmp_path, "f", DIM)
+    slow.add([row_of(0)])
+    quick = open_gallery(tmp_path, "f", DIM)
+    moved, real_insert, real_writing = threading.Event(), ways.insert_new, index.writing
+    added: list[str] = []
+
+    @contextmanager
+    def writing(folder):
+        if threading.current_thread() is other:
+            moved.set()
+        with real_writing(folder):
+            yield
+
+    def add_and_tidy():
+        try:
+            added.extend(quick.add([row_of(1)]))
+            quick.add([row_of(2)])
+            quick.tidy()
+        finally:
+            moved.set()
+
+    def insert(table, rows):
+        if other.ident is None:
+            other.start()
+            moved.wait()
+        return real_insert(table, rows)
+
+    other = threading.Thread(target=add_and_tidy)
+    monkeypatch.setattr(index, "writing", writing)
+    monkeypatch.setattr("palm_demo.gallery.store.insert_new", insert)
+    mine = slow.add([row_of(1)])
+    other.join()
+    ids = sorted(slow.whole(["id"])["id"].to_pylist())
+    assert ids == [f"{number:064}" for number in range(3)]
+    assert sorted(mine + added) == [f"{1:064}"]
 
 
 def test_a_gallery_of_an_earlier_version_gets_its_key_with_the_first_write(processes, tmp_path, monkeypatch):

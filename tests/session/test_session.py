@@ -305,6 +305,7 @@ def test_which_bundled_weights_make_latents_is_what_the_session_says(session):
     assert picture_weights() == (session.fingerprint, session.embedding_dim)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [1e6, 1e30, float("inf"), float("nan")], ids=str)
 def test_a_visitor_with_an_absurd_scope_spoils_nobody_elses_texts(session: Session, number):
     """As on the page: others write before, beside and after."""

@@ -68,6 +68,7 @@ def same(one: dict, other: dict) -> bool:
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [1, 3, 5])
 def test_an_interrupted_and_resumed_run_gives_the_weights_of_an_unbroken_one(stop, tmp_path):
     unbroken = run(tmp_path / "unbroken")
@@ -78,6 +79,7 @@ def test_an_interrupted_and_resumed_run_gives_the_weights_of_an_unbroken_one(sto
     assert same(weights(resumed), weights(unbroken))
 
 
+@pytest.mark.slow
 def test_a_resumed_run_remembers_what_batch_norm_has_seen(tmp_path):
     def run_until(steps: int, folder):
         torch.manual_seed(1)
@@ -122,6 +124,7 @@ def run_noisily(folder, stop_before: int = STEPS, steps: int = STEPS, average: f
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [1, 4])
 def test_a_resumed_run_draws_the_noise_of_an_unbroken_one(stop, tmp_path):
     unbroken = run_noisily(tmp_path / "unbroken")
@@ -131,6 +134,7 @@ def test_a_resumed_run_draws_the_noise_of_an_unbroken_one(stop, tmp_path):
     assert same(weights(resumed), weights(unbroken))
 
 
+@pytest.mark.slow
 def test_a_run_may_be_lengthened_before_its_rate_falls(tmp_path):
     long = run_noisily(tmp_path / "long", stop_before=2 * STEPS, steps=2 * STEPS)
     run_noisily(tmp_path / "lengthened", stop_before=3)
@@ -179,6 +183,7 @@ def test_muon_agrees_with_torchs_own_in_bf16():
     torch.testing.assert_close(ours, theirs, rtol=0.02, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_work_since_the_last_checkpoint_is_done_again_alike(tmp_path):
     unbroken = run(tmp_path / "unbroken")
     rare = Intervals(checkpoint_seconds=1e9, measure_steps=100)

@@ -35,6 +35,7 @@ def place(tmp_path, assets, corpus) -> RunPaths:
     return RunPaths(tmp_path / "assets", tmp_path / "run", Intervals(1e9, 1), corpus)
 
 
+@pytest.mark.slow
 def test_the_recipe_trains_measures_and_writes_weights_and_a_card(tmp_path, assets, corpus):
     here = place(tmp_path, assets, corpus)
     figures = train_palm(TINY, here)
@@ -47,6 +48,7 @@ def test_the_recipe_trains_measures_and_writes_weights_and_a_card(tmp_path, asse
     assert "Books read, by Gutenberg number: 7." in card and "carroll" in card
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_there_is_no_corpus(tmp_path, assets, corpus):
     train_palm(TINY, place(tmp_path, assets, corpus))
     for file in corpus.iterdir():

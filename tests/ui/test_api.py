@@ -20,6 +20,7 @@ NAMED = {
 }
 
 
+@pytest.mark.slow
 def test_only_the_named_endpoints_are_public(client):
     described = client.view_api(return_format="dict", print_info=False)
     assert set(described["named_endpoints"]) == NAMED

@@ -64,6 +64,7 @@ def ended_well(messages: list[dict]) -> bool:
     return len(ended) == 1 and ended[0]["success"] and bool(ended[0]["output"]["data"][0])
 
 
+@pytest.mark.slow
 def test_anothers_session_is_neither_heard_nor_stopped(visitor, other, config, address):
     event = write(visitor, config, "victim")
     number = number_of(config, "generate")
@@ -193,6 +194,7 @@ def test_nonsense_is_the_clients_fault_and_leaves_no_traceback(visitor, path, bo
     assert "Traceback" not in answer.text + caplog.text + out + err
 
 
+@pytest.mark.slow
 def test_values_that_fit_no_event_leave_no_traceback(visitor, config, capfd):
     """Of the events without a queue each is sent values that its handler does not expect."""
     quick = [event for event in config["dependencies"] if not event["queue"] and event["backend_fn"]]

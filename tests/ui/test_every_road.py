@@ -70,6 +70,7 @@ def events(road: httpx.Client) -> list[dict]:
     return config["dependencies"]
 
 
+@pytest.mark.slow
 def test_no_event_takes_a_file_that_is_not_the_visitors_by_any_call(road, paths, untouched):
     """Each private event is sent all of it, and every event one of each kind by every road."""
     shapes, files = cycle(SHAPES), hostile_files(paths)
@@ -116,6 +117,7 @@ def test_no_tool_takes_a_file_that_is_not_the_visitors(road, paths, untouched):
             assert answer.json()["result"]["isError"], (tool["name"], file, answer.text)
 
 
+@pytest.mark.slow
 def test_words_do_not_stand_where_a_file_belongs(road, paths, untouched):
     components = {part["id"]: part["type"] for part in road.get("config").json()["components"]}
     taking = ("image", "file", "uploadbutton", "multimodaltextbox", "video", "gallery")

@@ -309,6 +309,7 @@ def test_axe_finds_nothing_serious_where_pictures_are_added(visit, open_page, dr
     assert serious(page) == []
 
 
+@pytest.mark.slow
 def test_programs_add_and_remove_their_own(open_page, own_gallery, drawn):
     first, second = Client(open_page, verbose=False), Client(open_page, verbose=False)
     given = first.predict(
