@@ -8,7 +8,7 @@ TORCH ?=
 BIN := .venv/bin
 ENVIRONMENTS := .environments
 INSTALL := -m pip install --quiet --disable-pip-version-check
-QUICK := -m "not slow and not browser and not ray"
+QUICK := -m "not slow and not browser and not ray" -n logical --maxprocesses 4 --dist loadfile
 
 .PHONY: demo test quick lint browser lock oldest newest upgrade clean
 
