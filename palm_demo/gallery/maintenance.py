@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from palm_demo.errors import GalleryError, MediaError
-from palm_demo.gallery.ingest import BATCH, Encoder
 from palm_demo.gallery.index import writing
+from palm_demo.gallery.ingest import BATCH, Encoder
 from palm_demo.gallery.lance import (
     connect,
     connect_to_write,
