@@ -2,8 +2,8 @@
 
 import pytest
 
-from palm_demo.profiles.description import File
 from palm_demo.profiles.choosing import disk_needed
+from palm_demo.profiles.description import File
 from palm_demo.weight_files import WEIGHTS, converted_name, holds_pickles, is_index, is_pickle, read_index
 
 
