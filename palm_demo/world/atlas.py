@@ -186,7 +186,8 @@ def parse_noun(line: str, category: str) -> Noun:
         raise ValueError(
             f"nouns.txt names {len(icons)} icons for {name!r}; keep one and give the others as set=icon"
         )
-    spelled = tuple(tuple(word.split("=", 1)) for word in words if "=" in word)
+    parts = (word.partition("=") for word in words)
+    spelled = tuple((chosen, icon) for chosen, equals, icon in parts if equals)
     return Noun(name, category, not line.startswith("*"), icons[0], spelled)
 
 

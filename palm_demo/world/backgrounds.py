@@ -50,11 +50,11 @@ def sample_background(rng: Random, color: str | None = None) -> Background:
     if color not in SHADES:
         raise ValueError(f"unknown background colour {color!r}; choose one of: {', '.join(COLORS)}")
     hue, saturation, value = (rng.uniform(*limits) for limits in SHADES[color])
-    rgb = colorsys.hsv_to_rgb(hue % 360 / 360, saturation / 100, value / 100)
+    red, green, blue = colorsys.hsv_to_rgb(hue % 360 / 360, saturation / 100, value / 100)
     texture = rng.choices(TEXTURES, _WEIGHTS)[0]
     return Background(
         color,
-        tuple(round(255 * part) for part in rgb),
+        (round(255 * red), round(255 * green), round(255 * blue)),
         texture,
         # a white that swings far is gray, a black that swings far as well
         rng.uniform(0.03, 0.05 if color in ("white", "black") else 0.10),

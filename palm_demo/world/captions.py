@@ -47,7 +47,7 @@ def is_exact(text: str, scene: Scene, atlas: Atlas | None = None) -> bool:
 
 def _describe(scene: Scene, relation: str | None, names: tuple[str, ...], atlas: Atlas | None) -> str:
     where = f"on {backdrop(scene.background.color)}"
-    if scene.kind == "pair":
+    if relation is not None:
         first, second = (with_article(name, atlas) for name in names)
         return f"{first} {RELATIONS[relation]} {second} {where}"
     if scene.kind == "count":

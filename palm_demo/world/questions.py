@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Generic, TypeVar
 
 from palm_demo.world.atlas import Atlas
 from palm_demo.world.captions import NUMBERS, OPPOSITE, RELATIONS, caption, with_article
@@ -29,7 +30,11 @@ ORDINALS = ("first", "second", "third")
 DIRECTION_ANSWERS = {"left": "to the left", "right": "to the right", "up": "up", "down": "down"}
 CHANGE_ANSWERS = {"grows": "it grows", "shrinks": "it shrinks"}
 
-Media = tuple[Scene | MovingScene | Photograph, ...]
+Scenes = tuple[Scene, ...]
+Videos = tuple[MovingScene, ...]
+Media = Scenes | Videos | tuple[Photograph, ...]
+
+M = TypeVar("M", Scenes, Videos)
 
 
 @dataclass(frozen=True)
@@ -70,30 +75,30 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Kind:
+class Kind(Generic[M]):
     """How a kind of question gets its media, and what it asks about them."""
 
-    draw: Callable[[Random, Limits], Media]
-    ask: Callable[[Random, Media, Limits], Question]
+    draw: Callable[[Random, Limits], M]
+    ask: Callable[[Random, M, Limits], Question]
 
 
-def any_scene(rng: Random, limits: Limits) -> Media:
+def any_scene(rng: Random, limits: Limits) -> Scenes:
     if rng.random() < 0.2:
         return counted(rng, limits)
     return _one_or_two(rng, limits)
 
 
-def pair(rng: Random, limits: Limits) -> Media:
+def pair(rng: Random, limits: Limits) -> Scenes:
     return (pair_scene(rng, held_out=limits.held_out, **limits.drawing),)
 
 
-def counted(rng: Random, limits: Limits) -> Media:
+def counted(rng: Random, limits: Limits) -> Scenes:
     if limits.plain and rng.random() < 0.2:
         return (single_scene(rng, **limits.drawing),)
     return (count_scene(rng, **limits.drawing),)
 
 
-def pictures(rng: Random, limits: Limits) -> Media:
+def pictures(rng: Random, limits: Limits) -> Scenes:
     """Two or three pictures, one of which at least has a thing that no other has."""
     while True:
         drawn = tuple(scene for _ in range(rng.choice((2, 3))) for scene in _one_or_two(rng, limits))
@@ -101,23 +106,23 @@ def pictures(rng: Random, limits: Limits) -> Media:
             return drawn
 
 
-def shots(rng: Random, limits: Limits) -> Media:
+def shots(rng: Random, limits: Limits) -> Scenes:
     """Two to four things, then one of them again."""
     count = min(rng.randint(2, 4), len(limits.names))
     names = rng.sample(list(limits.names), count)
     shown = (*names, rng.choice(names))
-    return tuple(single_scene(rng, **{**limits.drawing, "names": [name]}) for name in shown)
+    return tuple(single_scene(rng, names=[name], styles=limits.styles, atlas=limits.atlas) for name in shown)
 
 
-def travelling(rng: Random, limits: Limits) -> Media:
+def travelling(rng: Random, limits: Limits) -> Videos:
     return (moving_scene(rng, rng.choice(tuple(DIRECTIONS)), **limits.drawing),)
 
 
-def changing(rng: Random, limits: Limits) -> Media:
+def changing(rng: Random, limits: Limits) -> Videos:
     return (moving_scene(rng, rng.choice(CHANGES), **limits.drawing),)
 
 
-def caption_question(rng: Random, media: Media, limits: Limits) -> Question:
+def caption_question(rng: Random, media: Scenes, limits: Limits) -> Question:
     said = caption(media[0], limits.atlas)
     asked = limits.worded(rng, "", *DESCRIBE, *NAME)
     if not asked:
@@ -134,8 +139,9 @@ def listed(scene: Scene, atlas: Atlas) -> str:
     return " and ".join(with_article(name, atlas) for name in scene.names)
 
 
-def what_is_where(rng: Random, media: Media, limits: Limits) -> Question:
+def what_is_where(rng: Random, media: Scenes, limits: Limits) -> Question:
     (scene,) = media
+    assert scene.relation is not None, "drawn as a pair"
     # the answer is the first or the second thing; the other one is named in the question
     answer, known, relation = rng.choice(
         ((*scene.names, scene.relation), (*scene.names[::-1], OPPOSITE[scene.relation]))
@@ -147,13 +153,13 @@ def what_is_where(rng: Random, media: Media, limits: Limits) -> Question:
     return _question(question, with_article(answer, limits.atlas), media, "what_is_where")
 
 
-def background_color(rng: Random, media: Media, limits: Limits) -> Question:
+def background_color(rng: Random, media: Scenes, limits: Limits) -> Question:
     color = media[0].background.color
     question = limits.worded(rng, "what color is the background?", *BACKGROUND)
     return _question(question, color, media, "background_color")
 
 
-def is_there(rng: Random, media: Media, limits: Limits) -> Question:
+def is_there(rng: Random, media: Scenes, limits: Limits) -> Question:
     names = media[0].names
     there = rng.random() < 0.5
     if limits.plain and rng.random() < 0.15:
@@ -165,14 +171,14 @@ def is_there(rng: Random, media: Media, limits: Limits) -> Question:
     return _question(question.format(thing), "yes" if there else "no", media, "is_there")
 
 
-def how_many(rng: Random, media: Media, limits: Limits) -> Question:
+def how_many(rng: Random, media: Scenes, limits: Limits) -> Question:
     things = media[0].things
     plural = limits.atlas.concept(things[0].name).plural
     question = limits.worded(rng, "how many {} are there?", *HOW_MANY).format(plural)
     return _question(question, NUMBERS[len(things)], media, "how_many")
 
 
-def which_picture(rng: Random, media: Media, limits: Limits) -> Question:
+def which_picture(rng: Random, media: Scenes, limits: Limits) -> Question:
     name, position = rng.choice(_only_once(media))
     marks = " ".join([MEDIA] * len(media))
     question = limits.worded(rng, "which picture has {}?", *WHICH).format(with_article(name, limits.atlas))
@@ -180,7 +186,7 @@ def which_picture(rng: Random, media: Media, limits: Limits) -> Question:
     return Question(prompt, f"the {ORDINALS[position]}", media, "which_picture")
 
 
-def few_shot_naming(rng: Random, media: Media, limits: Limits) -> Question:
+def few_shot_naming(rng: Random, media: Scenes, limits: Limits) -> Question:
     """All things but the last get made-up names; the last is one of them."""
     *named, last = (scene.names[0] for scene in media)
     words = made_up_words(rng, len(named), limits.atlas)
@@ -189,14 +195,14 @@ def few_shot_naming(rng: Random, media: Media, limits: Limits) -> Question:
     return Question(f"{taught} {MEDIA} this is a", answer, media, "few_shot_naming")
 
 
-def way(rng: Random, media: Media, limits: Limits) -> Question:
+def way(rng: Random, media: Videos, limits: Limits) -> Question:
     (moving,) = media
     answer = DIRECTION_ANSWERS[moving.way]
     question = limits.worded(rng, "which way does the {} move?", *WAY).format(moving.names[0])
     return _question(question, answer, media, "way")
 
 
-def grows_or_shrinks(rng: Random, media: Media, limits: Limits) -> Question:
+def grows_or_shrinks(rng: Random, media: Videos, limits: Limits) -> Question:
     (moving,) = media
     answer = CHANGE_ANSWERS[moving.way]
     question = limits.worded(rng, "does the {} grow or shrink?", *GROWS).format(moving.names[0])
@@ -275,13 +281,13 @@ def _question(question: str, answer: str, media: Media, kind: str) -> Question:
     return Question(f"{MEDIA} question: {question} answer:", answer, media, kind)
 
 
-def _one_or_two(rng: Random, limits: Limits) -> Media:
+def _one_or_two(rng: Random, limits: Limits) -> Scenes:
     if rng.random() < 0.5:
         return (single_scene(rng, **limits.drawing),)
     return pair(rng, limits)
 
 
-def _only_once(media: Media) -> list[tuple[str, int]]:
+def _only_once(media: Scenes) -> list[tuple[str, int]]:
     """Names that one picture alone has, and which picture that is."""
     return [
         (name, position)
