@@ -7,9 +7,6 @@ from pathlib import Path
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
-NOT_PACKAGED = {"screenshots"}
-"""Of `assets/`: what the README alone shows."""
-
 
 class Dependencies(MetadataHookInterface):
     """Those of requirements.txt, which a Space installs too."""
@@ -26,6 +23,5 @@ class PackageData(BuildHookInterface):
     def initialize(self, version: str, build_data: dict) -> None:
         if version == "editable":
             return
-        names = [path.name for path in Path(self.root, "assets").iterdir() if path.name not in NOT_PACKAGED]
-        sources = ["Spacefile", *(f"assets/{name}" for name in sorted(names))]
-        build_data["force_include"].update({source: f"palm_demo/data/{source}" for source in sources})
+        for source in ("Spacefile", "assets"):
+            build_data["force_include"][source] = f"palm_demo/data/{source}"
