@@ -15,8 +15,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BENCHMARKS = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
 LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]+))?\)")
 NAMED = re.compile(r"`((?:palm_demo|tests|benchmarks|assets|docs|tools)/[\w./-]+)`")
-PACKAGES = "checkpoints cli gallery inference internals media models profiles serving session space training ui world"
-IN_THE_PACKAGE = re.compile(rf"`((?:{'|'.join(PACKAGES.split())})/[\w./]*|errors\.py|settings\.py)`")
+PACKAGES = "|".join(path.name for path in (ROOT / "palm_demo").iterdir() if path.is_dir())
+IN_THE_PACKAGE = re.compile(rf"`((?:{PACKAGES})/[\w./]*|errors\.py|settings\.py)`")
 
 
 def anchors(page: Path) -> set[str]:
