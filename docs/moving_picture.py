@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -146,7 +147,7 @@ def write_with_palm(film: Film) -> None:
 
 @contextmanager
 def served() -> Iterator[str]:
-    """The address of a page of its own, which keeps nothing."""
+    """The address of a page of its own, which keeps nothing, once it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -159,8 +160,13 @@ def served() -> Iterator[str]:
         page = subprocess.Popen(
             [sys.executable, "app.py"], cwd=ROOT, env=os.environ | own | {"PALM_DEMO_PROFILE": "tiny"}
         )
+        address = f"http://127.0.0.1:{port}"
         try:
-            yield f"http://127.0.0.1:{port}"
+            while not answers(address):
+                if page.poll() is not None:
+                    raise SystemExit("the page has ended before it answered")
+                time.sleep(0.5)
+            yield address
         finally:
             page.terminate()
             page.wait()
@@ -180,8 +186,6 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport=VIEW, reduced_motion="reduce")
         page.set_default_timeout(PATIENCE_MS)
-        while not answers(address):
-            page.wait_for_timeout(500)
         page.goto(address)
         page.get_by_role("tab", name="MaMMUT", exact=True).wait_for()
         page.evaluate(POINTER)

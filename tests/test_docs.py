@@ -14,7 +14,9 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "bench
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BENCHMARKS = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
 LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]+))?\)")
-NAMED = re.compile(r"`((?:palm_demo|tests|benchmarks|assets|docs|tools)/[\w./-]+)`")
+NAMED = re.compile(
+    r"`((?:palm_demo|tests|benchmarks|assets|docs|tools)/[\w./-]+(?:/|\.(?:py|md|yaml|json)))`"
+)
 PACKAGES = "|".join(path.name for path in (ROOT / "palm_demo").iterdir() if path.is_dir())
 IN_THE_PACKAGE = re.compile(rf"`((?:{PACKAGES})/[\w./]*|errors\.py|settings\.py)`")
 
