@@ -17,7 +17,6 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 NOT_RUN = {
     "make ": "downloads, or runs all tests",
     "pip install": "downloads",
-    "git ": "changes the checkout",
     "/ADDRESS/": "an address to fill in",
     r"Scripts\palm-demo": "Windows",
     "palm-demo serve": "tests/serving runs it",
