@@ -86,11 +86,7 @@ def test_a_range_ends_at_the_last_version_tried_where_insides_are_used(library):
 
 def test_texts_ask_for_transformers_as_the_extra_does():
     (asked,) = (one.specifier for one in wanted() if one.name == "transformers")
-<<<<<<< HEAD
-    for name in ("README.md", "palm_demo/space/checking.py"):
-=======
-    for name in ("docs/space.md", "palm_demo/space/profiles.py"):
->>>>>>> ddc539e (Lock import-linter and ty; moving picture of the page)
+    for name in ("docs/space.md", "palm_demo/space/checking.py"):
         told = re.findall(r"transformers([<>=][\d.<>=,]*\d)", (ROOT / name).read_text(encoding="utf-8"))
         assert told and {SpecifierSet(one) for one in told} == {asked}
 
