@@ -6,7 +6,7 @@ it can be instead.
 """
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, wraps
 from io import IOBase
@@ -59,7 +59,7 @@ def _unicode(text: str) -> str:
 
 
 Text = Annotated[str, Strict(), AfterValidator(_unicode), Takes("a text (str) of valid Unicode")]
-Texts = Annotated[list[Text], BeforeValidator(_listed((str,))), Takes("a text, or a list of texts")]
+Texts = Annotated[Sequence[Text], BeforeValidator(_listed((str,))), Takes("a text, or a list of texts")]
 """One text counts as a list of one."""
 
 Whole = Annotated[int, Strict(), BeforeValidator(_plain_number), Takes("a whole number")]
@@ -90,7 +90,7 @@ Medium = Annotated[
 ]
 
 Media = Annotated[
-    list[Medium],
+    Sequence[Medium],
     BeforeValidator(_listed(MEDIA)),
     Takes("a picture or video, or a list of them: paths, bytes, open files, PIL pictures or arrays"),
 ]

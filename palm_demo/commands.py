@@ -1,6 +1,8 @@
 """What the command lines of the project have in common: how they end, and what they say then."""
 
 import sys
+from io import TextIOWrapper
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
@@ -19,7 +21,7 @@ class Commands(TyperGroup):
     refused = REFUSED
     interrupted = "stopped; what was done is kept"
 
-    def invoke(self, ctx: typer.Context) -> object:
+    def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except PalmDemoError as error:
@@ -44,5 +46,6 @@ def new_app(description: str, commands: type[Commands] = Commands) -> typer.Type
 def run(app: typer.Typer) -> None:
     """Runs the command of this process and ends it. What the terminal cannot show is escaped."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app()

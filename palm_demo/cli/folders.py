@@ -7,7 +7,7 @@ where it stopped when it is given again.
 import csv
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -70,7 +70,7 @@ def captions(
 
 
 def _looked_at(
-    session: "Session", files: Sequence["Source"], compute: Callable[[list], Sequence]
+    session: "Session", files: Sequence["Source"], compute: Callable[[list], Iterable]
 ) -> Iterator[tuple[str, str, Any]]:
     from palm_demo.gallery.pictures import MAX_SIDE, content_id
     from palm_demo.gallery.report import batched, each

@@ -65,7 +65,7 @@ def generate(
         top_k=top_k,
         top_p=top_p,
         repetition_penalty=repetition_penalty,
-        stop=stop or (),
+        stop=stop or [],
         seed=seed,
     )
     if as_json:
@@ -188,7 +188,7 @@ def answer(
         top_k=top_k,
         top_p=top_p,
         repetition_penalty=repetition_penalty,
-        stop=stop or (),
+        stop=stop or [],
         seed=seed,
     )
     show(as_json, {"prompt": prompt, "answer": said}, [said])
@@ -322,14 +322,13 @@ def _named(mix: dict[str, float]) -> str | dict[str, float] | None:
 
 
 def _watched(learning: Iterator["Progress"], steps: int) -> "Progress":
-    """Where the teaching ended, by itself or by Ctrl-C."""
-    last = None
+    """Where it ended, by itself or by Ctrl-C; before its first step Ctrl-C ends the command."""
+    last = next(learning)
     with progress(steps, "steps") as bar:
         try:
             for last in learning:
                 bar.update(last.step - bar.n)
                 bar.set_postfix_str(f"{last.best:.4f} of {last.base:.4f} bits per byte")
         except KeyboardInterrupt:
-            if last is None:
-                raise
+            pass
     return last

@@ -2,8 +2,9 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -97,7 +98,7 @@ def show(as_json: bool, document: object, lines: Iterable[str]) -> None:
 
 
 @contextmanager
-def progress(total: int, unit: str) -> Iterator["tqdm"]:
+def progress(total: int, unit: str) -> Generator["tqdm"]:
     """A bar on stderr, where somebody looks."""
     from tqdm import tqdm
 
@@ -138,8 +139,7 @@ def read_text(file: Path) -> str:
 
     try:
         if str(file) == "-":
-            sys.stdin.reconfigure(encoding="utf-8-sig")
-            return sys.stdin.read()
+            return TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig").read()
         return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise PromptError(

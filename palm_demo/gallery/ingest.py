@@ -76,7 +76,9 @@ BATCH = 64
 class Encoder(Protocol):
     """What looks at pictures for a gallery; a Session is one."""
 
-    media_limits: MediaLimits
+    @property
+    def media_limits(self) -> MediaLimits:
+        """What pictures may be."""
 
     @property
     def fingerprint(self) -> str:
@@ -95,7 +97,8 @@ class Encoder(Protocol):
 class PictureFile(Protocol):
     """A picture file that may be added."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     @property
     def path(self) -> Path | None:

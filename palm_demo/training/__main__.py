@@ -1,5 +1,6 @@
 """`python -m palm_demo.training {tokenizer,tower,mammut,familiarity,palm,flamingo,scope}`: the recipes."""
 
+from collections.abc import Callable
 from dataclasses import fields
 from inspect import Parameter, Signature
 from pathlib import Path
@@ -20,7 +21,7 @@ from palm_demo.training.scope import ScopeRecipe, train_scope
 from palm_demo.training.tokenizer import TokenizerRecipe, train_tokenizer
 from palm_demo.training.tower import TowerRecipe, train_tower
 
-RECIPES = {
+RECIPES: dict[str, tuple[type[Any], Callable[[Any, RunPaths], dict[str, float]]]] = {
     "tokenizer": (TokenizerRecipe, train_tokenizer),
     "tower": (TowerRecipe, train_tower),
     "mammut": (MammutRecipe, train_mammut),
@@ -60,7 +61,7 @@ def _add_verb(verb: str) -> None:
     if verb in READ_BOOKS:
         needed = (Path | None, None) if verb in CARRY_BOOKS else (Path, Parameter.empty)
         options.append(_option("corpus", *needed, "A folder of .txt files."))
-    command.__signature__ = Signature(options)
+    vars(command)["__signature__"] = Signature(options)
     app.command(verb, help=train.__doc__)(command)
 
 
