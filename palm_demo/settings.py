@@ -92,8 +92,8 @@ class Hardware:
 
 @dataclass(frozen=True, config=SECTION)
 class Hub:
-    """models: repositories that the Space's page lists. preload: repositories, or a repository and files
-    of it with commas between, that are downloaded while the Space is built."""
+    """Models of the Hub. models: repositories that the Space's page lists. preload: repositories, or a
+    repository and files of it with commas between, that are downloaded while the Space is built."""
 
     models: Many[Text]
     preload: Many[Text]
@@ -101,7 +101,8 @@ class Hub:
 
 @dataclass(frozen=True, config=SECTION)
 class Environment:
-    """variables: seen by everybody. secrets: names alone; `deploy` takes the values from its environment."""
+    """Variables of the Space. variables: seen by everybody. secrets: names alone; `deploy` takes the values
+    from its environment."""
 
     variables: dict[VariableName, String]
     secrets: Many[VariableName]
@@ -109,7 +110,8 @@ class Environment:
 
 @dataclass(frozen=True, config=SECTION)
 class Files:
-    """allow: which files make up the Space; * matches / too. max_mb: of one file, in millions of bytes."""
+    """The Space's files. allow: which files make up the Space; * matches / too. max_mb: of one file, in
+    millions of bytes."""
 
     allow: Many[Text]
     max_mb: Amount
@@ -151,7 +153,7 @@ class Limits:
 
     @property
     def media_limits(self) -> "MediaLimits":
-        """The part that whoever decodes pictures and videos needs."""
+        """The limits that decoding pictures and videos keeps."""
         from palm_demo.media import MediaLimits
 
         return MediaLimits(
@@ -165,13 +167,13 @@ class Limits:
 
     @property
     def batch_limits(self) -> BatchLimits:
-        """The part that whoever writes many texts at once needs."""
+        """The limits of each model's batch of texts."""
         return BatchLimits(self.rows, self.waiting, self.rows_of_one, self.waiting_of_one, self.queue)
 
     @property
     def threads(self) -> int:
-        """For all who are served at once: whoever reads a text or waits for one has a thread, with each of
-        the models that write."""
+        """Threads for all who are served at once: whoever reads a text or waits for one has a thread, with
+        each of the models that write."""
         return WRITERS * (self.rows + self.waiting) + self.queue + OTHER_THREADS
 
     @property
@@ -181,8 +183,8 @@ class Limits:
 
 @dataclass(frozen=True, config=SECTION)
 class GalleryRules:
-    """visitors: whether they may add pictures, which all other visitors see then. pictures: how many the
-    gallery may have for a visitor to add one more."""
+    """Who may fill the gallery. visitors: whether they may add pictures, which all other visitors see then.
+    pictures: how many the gallery may have for a visitor to add one more."""
 
     visitors: Flag
     pictures: Count

@@ -64,7 +64,7 @@ def rule(holds: Callable[[Any], bool], remedy: str, wrong: str | None = None) ->
 
 
 def matches(pattern: str, remedy: str) -> AfterValidator:
-    """For texts that the whole pattern matches."""
+    """A rule for texts: the whole pattern matches."""
     return rule(lambda text: re.fullmatch(pattern, text) is not None, remedy)
 
 
@@ -84,7 +84,7 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
 
 
 def dotted(path: Iterable[str | int]) -> str:
-    """Such as `hub.models[0]`."""
+    """A path in one word, such as `hub.models[0]`."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
 
 

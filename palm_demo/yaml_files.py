@@ -104,7 +104,7 @@ class _Document:
         self._found.append((line, self.diagnostic(line, wrong, remedy)))
 
     def _line(self, path: KeyPath) -> int:
-        """Of a key, or of the innermost section around it that is there."""
+        """The line of a key, or of the innermost section around it that is there."""
         return next(self.lines[path[:end]] for end in range(len(path), -1, -1) if path[:end] in self.lines)
 
 

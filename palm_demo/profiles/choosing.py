@@ -50,18 +50,18 @@ class Chosen:
 
     @property
     def choices(self) -> dict[str, Choice]:
-        """By system, those that are not bundled."""
+        """The choices that are not bundled, by system."""
         every = {"palm": self.palm, "flamingo": self.flamingo, "mammut": self.mammut}
         return {system: choice for system, choice in every.items() if choice is not None}
 
     @property
-    def told(self) -> str:
-        """Such as "PaLM 1b, OpenFlamingo 4B": for logs."""
+    def summary(self) -> str:
+        """The names of the choices, such as "PaLM 1b, OpenFlamingo 4B"."""
         return ", ".join(choice.name for choice in self.choices.values())
 
     @property
     def files(self) -> list[File]:
-        """All that has to be there for it, each once."""
+        """The files that all choices need, each once."""
         return list(dict.fromkeys(_files(self.choices)))
 
     @property
@@ -108,13 +108,13 @@ def choose(
 
 @dataclass(frozen=True)
 class _Combination:
-    """picked: one choice for each system. devices: where each would be."""
+    """One choice for each system, and the device where each would be."""
 
     picked: Mapping[str, Choice]
     devices: Mapping[str, str]
 
     def taken(self, device: str) -> int:
-        """Bytes on one device."""
+        """Bytes that the choices take on one device."""
         on_it = (choice for system, choice in self.picked.items() if self.devices[system] == device)
         return int(GB * sum(choice.memory_on(device) for choice in on_it))
 
@@ -130,13 +130,13 @@ def _combinations(profile: Profile) -> Iterator[dict[str, Choice]]:
 
 
 def _rank(picked: Mapping[str, Choice], profile: Profile) -> tuple[int, float]:
-    """Smaller is better."""
+    """What combinations are sorted by, the best first."""
     places = [list(profile.systems[system].values()).index(choice) for system, choice in picked.items()]
     return sum(places), -sum(choice.memory_gb for choice in picked.values())
 
 
 def _placed(picked: Mapping[str, Choice], free: Mapping[str, int], bfloat16: bool) -> _Combination:
-    """On the devices that there are, in dtypes that these compute in."""
+    """The combination on the devices that there are, in dtypes in which these compute."""
     devices = {system: device_of(choice, free) for system, choice in picked.items()}
     if not bfloat16:
         picked = {
@@ -149,7 +149,7 @@ def _placed(picked: Mapping[str, Choice], free: Mapping[str, int], bfloat16: boo
 
 
 def device_of(choice: Choice, free: Mapping[str, int]) -> str:
-    """Raises ProfileError when it asks for a GPU and there is none."""
+    """The device that a choice gets. Raises ProfileError when it asks for a GPU and there is none."""
     if choice.device == "cuda" and "cuda" not in free:
         raise ProfileError(f"{choice.name} asks for a GPU and there is none; write device: auto, or cpu")
     if choice.device == "auto":
@@ -158,7 +158,7 @@ def device_of(choice: Choice, free: Mapping[str, int]) -> str:
 
 
 def _short_of_memory(one: _Combination, free: Mapping[str, int]) -> list[str]:
-    """What it takes and what there is, of each device that it does not fit on."""
+    """What a combination takes and what is free, for each device that it does not fit on."""
     return [
         f"{one.taken(device) / GB:.1f} GB of {WHERE[device]} where {free[device] / GB:.1f} GB are free"
         for device in sorted(set(one.devices.values()))
@@ -197,7 +197,7 @@ def on_zerogpu() -> bool:
 
 
 def free_memory() -> dict[str, int]:
-    """Device -> bytes that are free there: "cpu", and "cuda" where there is a GPU.
+    """Bytes that are free by device: "cpu", and "cuda" where there is a GPU.
 
     With ZeroGPU weights are in this process's memory, and workers move them to a GPU: it is "cpu", with
     room for what fits on both.
@@ -213,7 +213,8 @@ def free_memory() -> dict[str, int]:
 
 
 def computes_in_bfloat16() -> bool:
-    """Whether the GPU does, rather than emulating it as a T4 would; true where there is none."""
+    """Whether the GPU computes in bfloat16, rather than emulating it as a T4 does; true where there is
+    none."""
     import torch
 
     return on_zerogpu() or not torch.cuda.is_available() or torch.cuda.is_bf16_supported(False)

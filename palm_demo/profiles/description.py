@@ -47,12 +47,12 @@ class File:
 
     @property
     def names(self) -> tuple["File", ...]:
-        """This one and what is taken in its place, in the order in which they are tried."""
+        """The file and those that are taken in its place, in the order in which they are tried."""
         return (self, *(self.otherwise.names if self.otherwise else ()))
 
     @property
     def is_pickle(self) -> bool:
-        """Whether its weights are written once more, as safetensors, before they are read."""
+        """Whether the weights are written once more, as safetensors, before they are read."""
         return is_pickle(self.file)
 
     def beside(self, name: str) -> "File":
@@ -78,7 +78,7 @@ Document = Annotated[File, _file_like(r".+\.json", "name a .json file")]
 
 @dataclass(frozen=True, kw_only=True, config=SECTION)
 class Choice:
-    """What one system can be.
+    """One set of weights that a system can have.
 
     name, trained_on, knows, licence: for the page. weights, and what else is a File: where it comes from.
     dtype: of the weights in memory. without_bfloat16: the dtype instead, on a GPU that only emulates
@@ -101,7 +101,7 @@ class Choice:
     packed_gb: Amount | None = None
 
     def memory_on(self, device: str) -> float:
-        """Billions of bytes that it takes on a "cuda" or a "cpu" device."""
+        """Billions of bytes of memory that the choice takes on a "cuda" or a "cpu" device."""
         packed_gb = self.memory_gb if self.packed_gb is None else self.packed_gb
         return self.memory_gb + (CPU_LAYOUT * packed_gb if device == "cpu" else 0.0)
 
@@ -113,7 +113,7 @@ class Choice:
 
     @property
     def files(self) -> Iterator[File]:
-        """All that has to be downloaded for it."""
+        """The files that have to be downloaded for the choice."""
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, Tower):
@@ -145,9 +145,12 @@ class Tower:
 
 @dataclass(frozen=True, kw_only=True, config=SECTION)
 class FlamingoChoice(Choice):
-    """An OpenFlamingo on a language model of its own. every: a bridge before every n-th block. heads: of
-    resampler and bridges. frames: pictures that a video is shown as: 1 is the frame in its middle, more stand
-    in a chunk each, as examples do."""
+    """An OpenFlamingo on a language model of its own.
+
+    every: a cross-attention layer before every n-th block. heads: of resampler and cross-attention layers.
+    frames: pictures that a video is shown as: 1 is the frame in its middle, more stand in a chunk each, as
+    examples do.
+    """
 
     layout: Literal["openflamingo"]
     language_model: Weights
@@ -200,6 +203,6 @@ class Profile:
 
     @property
     def systems(self) -> dict[str, dict[str, Choice]]:
-        """Those that are named."""
+        """The systems that the profile names, with their choices."""
         named = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "version"}
         return {system: choices for system, choices in named.items() if choices is not None}

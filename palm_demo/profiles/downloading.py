@@ -36,7 +36,8 @@ Convert = Callable[[Path], Path]
 
 @dataclass(frozen=True)
 class Step:
-    """what: is being done. part: how much of it is done, 0 to 1; None where nobody can say."""
+    """A step of loading. what: is being done. part: how much of it is done, 0 to 1, None where nobody can
+    say."""
 
     what: str
     part: float | None = None
@@ -46,14 +47,16 @@ OnProgress = Callable[[Step], object]
 
 
 def no_op(step: Step) -> None:
-    """For a loading that nobody watches."""
+    """Ignores a step: for a loading that nobody watches."""
 
 
 def download(
     files: Sequence[File], on_progress: OnProgress, convert: Convert | None = None
 ) -> dict[File, Path]:
-    """Where each file lies now; those that the cache has are not fetched again. Of an index its shards come
-    too, to the same folder. Where the Hub does not have a file, the next of its names is taken.
+    """Downloads files and gives the path of each; those that the cache has are not fetched again.
+
+    With an index come its shards, to the same folder. Where the Hub does not have a file, the next of its
+    names is taken.
 
     convert: is done with each pickle that was fetched, which is removed then. One that the cache had before
     stays, for it may be another program's.
@@ -91,7 +94,7 @@ class _There:
 
 
 def _first_there(file: File) -> _There:
-    """By the first of its names that the Hub has. Raises ProfileError where it has none of them."""
+    """The file under the first of its names that the Hub has. Raises ProfileError where it has none."""
     refused = []
     for name in file.names:
         try:
@@ -109,7 +112,7 @@ def _first_there(file: File) -> _There:
 
 
 def _asked(file: File) -> _There:
-    """Of a pickle that was converted and removed, what it became."""
+    """A file as the Hub or the cache has it; for a pickle that was converted and removed, what it became."""
     with explained(file):
         try:
             told = _fetch(file, dry_run=True)
@@ -129,7 +132,7 @@ def _fetch(file: File, **options):
 
 
 def _shards(index: _There) -> list[File]:
-    """Fetches the index. Raises ProfileError where the file is none."""
+    """The shards that an index names, which is fetched. Raises ProfileError where the file is no index."""
     file = index.file
     with explained(file):
         path = Path(_fetch(file))
@@ -155,7 +158,7 @@ def in_cache(file: File) -> bool:
 
 
 def converted(file: File) -> File:
-    """What a pickle becomes, beside it."""
+    """The safetensors file that a pickle is converted to, beside it."""
     return File(file.repo, converted_name(file.file), file.revision)
 
 
@@ -171,12 +174,13 @@ def cached(file: File) -> Path | None:
 
 
 def _pickles_first(there: _There) -> tuple[bool, int]:
-    """And of these the largest: while it is converted it takes twice its size."""
+    """What files are sorted by: pickles first, and of these the largest, since converting one takes twice its
+    size."""
     return not there.file.is_pickle, -there.missing_bytes
 
 
 def _remove(pickle: Path) -> None:
-    """And what the cache's name of it leads to, for that is where the bytes are."""
+    """Removes a pickle, and what its name in the cache links to, where the bytes are."""
     content = pickle.resolve()
     pickle.unlink(missing_ok=True)
     content.unlink(missing_ok=True)
@@ -196,7 +200,7 @@ def _no_room(why: str) -> str:
 
 
 class _Progress:
-    """Bytes of all files together, told at each hundredth."""
+    """How much of all files has come, which is told at each hundredth."""
 
     def __init__(self, total: int, on_progress: OnProgress):
         self.total, self.on_progress = total, on_progress
@@ -204,7 +208,7 @@ class _Progress:
         self._lock = threading.Lock()
 
     def bar(self, file: File) -> type[tqdm]:
-        """What the Hub's client takes for a bar in a terminal."""
+        """A class that the Hub's client takes for a progress bar in a terminal."""
         progress = self
 
         class Bar(tqdm):

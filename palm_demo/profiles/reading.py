@@ -15,12 +15,12 @@ TINY = "tiny"
 
 
 def profile_names() -> list[str]:
-    """What `palm_demo.load` takes beside the path of a file."""
+    """The names of profiles that `palm_demo.load` knows."""
     return [TINY, *sorted(path.stem for path in FOLDER.glob("*.yaml"))]
 
 
 def own_name(profile: str | Path) -> str:
-    """A short one, of letters, digits, - and _: for what belongs to one profile, such as its gallery."""
+    """A short name of letters, digits, - and _, for what belongs to one profile, such as its gallery."""
     name, _ = _parted(profile)
     return re.sub(r"[^\w-]+", "-", Path(name).stem, flags=re.ASCII) or "profile"
 

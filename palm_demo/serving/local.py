@@ -108,14 +108,14 @@ def _own_place() -> str:
 
 @contextmanager
 def page_folder() -> Iterator[Path]:
-    """For uploads and examples, which go with the page."""
+    """A folder for uploads and examples, which is removed when the page ends."""
     with tempfile.TemporaryDirectory(prefix="palm-demo-") as folder:
         yield Path(folder)
 
 
 def surround(settings: Settings, folder: Path) -> Path:
-    """Sets the environment that Gradio reads when it is imported; the place for the page's examples comes
-    back. folder: this page's alone."""
+    """Sets the environment that Gradio reads when it is imported, and gives the folder for the page's
+    examples. folder: this page's alone."""
     settings.apply_environment()
     # two processes that share this folder delete each other's files
     os.environ.setdefault("GRADIO_TEMP_DIR", str(folder / "uploads"))

@@ -45,7 +45,7 @@ def running(
     replicas: int = 2,
     cpus: int = 1,
 ) -> Iterator[str]:
-    """The page's address while it is served, where `ServeOptions` say.
+    """Serves the page where `ServeOptions` say, and gives its address.
 
     new_session: called once on each replica. gallery_place: as the page sees it, which is on this machine.
     cpus: cores of each replica. Raises MissingExtraError or ClusterError as `connected` does, ClusterError
@@ -91,8 +91,8 @@ def application(
     replicas: int,
     cpus: int,
 ) -> "Application":
-    """The page, which stays on the machine that calls this, and the replicas, wherever there are cores.
-    folder: of this machine, for what the page keeps as long as it is there."""
+    """The Ray Serve application: the page, on the machine that calls this, and the replicas, wherever there
+    are cores. folder: of this machine, for what the page keeps as long as it is there."""
 
     import ray
     from ray import serve

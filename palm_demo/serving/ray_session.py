@@ -45,8 +45,8 @@ class AdapterRef:
 
 
 class Mark(Enum):
-    """Items of a stream that are none of its own. BEGUN: first, when all checks are passed. HEARTBEAT: in
-    place of what takes its time."""
+    """Items of a stream that a replica adds to those of the verb. BEGUN: first, when all checks are passed.
+    HEARTBEAT: in place of what takes its time."""
 
     BEGUN = auto()
     HEARTBEAT = auto()
@@ -103,8 +103,8 @@ class RaySession(SessionProxy):
     def _stream(
         self, verb: str, stop: str, cancelled: threading.Event | None, arguments: tuple, settings: dict
     ) -> Iterator[object]:
-        """None when it has begun, then the items. A replica is told to stop at the next item, one that
-        nobody reads any more at once."""
+        """Yields None when the verb has begun, then its items. A replica is told to stop at the next item,
+        one that nobody reads any more at once."""
         key, told = uuid.uuid4().hex, False
         models = self._nearest(arguments).options(stream=True)
         with _replicas_that_may_go():
@@ -130,7 +130,7 @@ class RaySession(SessionProxy):
         return self._refs[adapter]
 
     def _nearest(self, arguments: tuple) -> DeploymentHandle:
-        """The replicas, the one that has the user adapter, the first of a mix, before the others."""
+        """The replicas, of which the one that has the user adapter, the first of a mix, is asked first."""
         parts = [part for one in arguments for part in (one if isinstance(one, dict) else (one,))]
         scope = next((part for part in parts if isinstance(part, AdapterRef)), None)
         return self._models.options(multiplexed_model_id=scope.id) if scope else self._models
@@ -201,7 +201,7 @@ class Replica:
             self._stops[key].set()
 
     async def adapter_file(self, adapter: Adapter) -> bytes:
-        """What `save_adapter` writes."""
+        """The content of the file that `save_adapter` writes."""
 
         def written() -> bytes:
             with TemporaryDirectory() as folder:
@@ -212,7 +212,8 @@ class Replica:
         return await self._in_thread(written)
 
     async def adapter_of(self, content: bytes, name: str, highest_rank: int) -> Adapter:
-        """What `load_adapter` reads in a file of this content, which messages call by its name."""
+        """The adapter that `load_adapter` reads from a file of this content. name: of the file, for
+        messages."""
 
         def read() -> Adapter:
             with TemporaryDirectory() as folder:

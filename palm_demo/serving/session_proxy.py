@@ -33,8 +33,7 @@ PICTURES, MEDIA = ("image", "images"), ("medium", "media")
 
 @dataclass(frozen=True)
 class SessionInfo:
-    """What the page wants to know of a session without asking each time, as the session has it.
-    frames: that Flamingo sees of a video."""
+    """What the page knows of a session without asking each time. frames: that Flamingo sees of a video."""
 
     about: dict[str, dict[str, str | int]]
     scopes: list[str]
@@ -78,7 +77,8 @@ def answered(function: Callable, *arguments, **settings) -> object:
 
 
 def each_adapter_once(items: Iterable[object]) -> Iterator[object]:
-    """Progress without its adapter where that is the one before: it is what takes long to send."""
+    """The items, of which Progress comes without its adapter where that is the same as before: it takes long
+    to send."""
     sent = None
     for item in items:
         if isinstance(item, Progress):
@@ -142,7 +142,7 @@ class SessionProxy(Session, ABC):
     embed_texts = unary(Session.embed_texts)
     classify = unary(Session.classify)
     familiarity = unary(Session.familiarity)
-    _teach = streaming(Session.finetune, "cancelled")
+    _finetune = streaming(Session.finetune, "cancelled")
 
     def __init__(self, info: SessionInfo, gallery_place: str | Path = MEMORY):
         """gallery_place: as in `palm_demo.load`."""
@@ -164,14 +164,14 @@ class SessionProxy(Session, ABC):
         return adapter
 
     def close(self, grace_seconds: float = 0.0) -> None:
-        """Nothing: the other processes end by themselves."""
+        """Does nothing, since the other processes end by themselves."""
 
     @wraps(Session.finetune)
     def finetune(self, *arguments, **settings) -> Iterator[Progress]:
-        return _with_adapters(self._teach(*arguments, **settings))
+        return _with_adapters(self._finetune(*arguments, **settings))
 
     def _sent(self, verb: Callable, arguments: tuple, settings: dict) -> tuple[tuple, dict]:
-        """Arguments as another process can use them."""
+        """The arguments of a verb as another process can use them."""
         bound = bind(verb, (self, *arguments), settings)
         for name, value in bound.arguments.items():
             if isinstance(value, SeenPicture):
@@ -205,7 +205,7 @@ def _opened(source: Medium | Sequence, open_one: Callable[[Medium], Medium]) -> 
 
 
 def _with_adapters(progress: Iterator[Progress]) -> Iterator[Progress]:
-    """Each with the adapter that came last."""
+    """Progress, each with the adapter that came last."""
     adapter = None
     for step in progress:
         adapter = step.adapter or adapter

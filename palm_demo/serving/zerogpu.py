@@ -84,7 +84,7 @@ class Request:
 
 
 def here(verb: Callable[P, T]) -> Callable[P, T]:
-    """The verb, answered by this process: it takes no GPU, and no visitor's quota."""
+    """A verb that this process answers, without a GPU and without a visitor's quota."""
 
     @wraps(verb)
     def answer(self: "ZeroSession", *arguments, **settings):
@@ -129,7 +129,7 @@ class ZeroSession(SessionProxy):
         )
 
     def finetune(self, text: str, **settings) -> Iterator[Progress]:
-        """As `Session.teach`; it ends before the GPU has to go back."""
+        """Fine-tunes a scope, see `Session.finetune`; it ends before the GPU has to go back."""
         longest = longest_finetuning(self._weights_bytes)
         settings["seconds"] = min(settings.get("seconds", FinetuningConfig.seconds), longest)
         return _some(super().finetune(text, **settings))
@@ -182,7 +182,7 @@ class ZeroSession(SessionProxy):
                 pumping.join()
 
     def _stop_event(self) -> SharedEvent:
-        """One that no other request has, until neither its reader nor its pump has it any more."""
+        """An event that no other request has, until neither its reader nor its pump has it any more."""
         stop_event = SharedEvent(self._shared, self._free.get())
         weakref.finalize(stop_event, self._free.put, stop_event.place)
         stop_event.clear()
@@ -205,8 +205,8 @@ class ZeroSession(SessionProxy):
             said.put(ENDED)
 
     def _work(self, request: bytes, place: int, seconds: int) -> Iterator[bytes]:
-        """In a worker. Bytes are all that crosses, as torch would send tensors as memory that both share,
-        and only for as long as the worker lives."""
+        """The items of a verb, pickled, in a worker. Bytes are all that crosses, as torch would send tensors
+        as memory that both share, and only for as long as the worker lives."""
         yield b""
         try:
             for item in self._items(pickle.loads(request), SharedEvent(self._shared, place)):
@@ -230,7 +230,7 @@ class ZeroSession(SessionProxy):
         return adapter.to(self._device)
 
     def _move(self) -> None:
-        """The weights to the worker's GPU, with the first of its requests."""
+        """Moves the weights to the worker's GPU, with the first of its requests."""
         if not self._moved:
             for system in self._session.systems.by_name.values():
                 system.model.to(self._device)
@@ -242,23 +242,23 @@ def _asked_for(request: bytes, place: int, seconds: int) -> int:
 
 
 def _weights(session: Session) -> list[Tensor]:
-    """Of all models, those that several share once."""
+    """The weights of all models, those that several share once."""
     models = [system.model for system in session.systems.by_name.values()]
     return [*{id(weight): weight for model in models for weight in model.parameters()}.values()]
 
 
 def _some(progress: Iterator[Progress]) -> Iterator[Progress]:
-    """The same; GpuError where it is stopped in ZeroGPU's line, before the first."""
+    """The steps of a fine-tuning. Raises GpuError where it is stopped in ZeroGPU's line, before the first."""
     nothing = True
     for step in progress:
         nothing = False
         yield step
     if nothing:
-        raise GpuError("the teaching was stopped before a GPU was there; teach again, and wait for one")
+        raise GpuError("the fine-tuning was stopped before a GPU was there; start it again, and wait for one")
 
 
 def _refused(error: gr.Error) -> GpuError:
-    """What `spaces` says of a line that is full, a quota that is used up, or a worker that is gone."""
+    """The error for what `spaces` says of a full line, a used-up quota, or a worker that is gone."""
     said = f"{error.title}: {error.message!s}".strip(" .")
     if error.title == WORKER_GONE:
         return GpuError(

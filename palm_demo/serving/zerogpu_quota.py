@@ -58,7 +58,7 @@ def _work(verb: Callable, named: Mapping[str, object]) -> float:
 
 
 def _parts(value: object) -> Iterator[object]:
-    """What is in lists of any depth."""
+    """The items of nested lists."""
     if not isinstance(value, (list, tuple)):
         yield value
         return

@@ -133,7 +133,7 @@ def _released(profile: str | Path, limits: BatchLimits, on_progress: OnProgress)
             "or add transformers to requirements.txt"
         )
     chosen = _chosen(read)
-    logger.info("the profile %s is %s, on %s", profile, chosen.told, ", ".join({*chosen.devices.values()}))
+    logger.info("the profile %s is %s, on %s", profile, chosen.summary, ", ".join({*chosen.devices.values()}))
     return _read(chosen, limits, on_progress)
 
 

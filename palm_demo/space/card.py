@@ -38,7 +38,8 @@ def with_front_matter(readme: str, settings: Settings) -> str:
 
 
 def render(readme: Path, settings: Settings) -> bool:
-    """Brings a README up to date; whether anything had to be changed. Raises SpaceError without one."""
+    """Brings a README's front matter up to date; true where anything had to be changed. Raises SpaceError
+    without one."""
     if not readme.is_file():
         raise SpaceError(f"there is no {readme.name} in {readme.parent}; write one")
     text = read_exactly(readme)

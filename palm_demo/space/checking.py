@@ -195,7 +195,7 @@ def _offline(checkout: Checkout, profile: Profile) -> Iterator[Diagnostic]:
 
 
 def _zerogpu(checkout: Checkout) -> Iterator[Diagnostic]:
-    """Its Pythons and torches; `spaces` the Hub installs itself, as it does gradio."""
+    """ZeroGPU has only some Pythons and torches; `spaces` and gradio the Hub installs itself."""
     settings = checkout.settings
     if settings.hardware.request != ZERO:
         return

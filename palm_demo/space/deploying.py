@@ -100,7 +100,7 @@ def describe(plan: Plan) -> Iterator[str]:
     yield f"Space {owner}{plan.repo}: gradio {settings.runtime.sdk_version}, python {settings.runtime.python}"
     yield f"hardware {settings.hardware.request}, {_sleep(settings.hardware.sleep_seconds)}"
     if (chosen := chosen_on(plan.checkout)) is not None:
-        yield f"weights there: {chosen.told}"
+        yield f"weights there: {chosen.summary}"
         yield f"they are downloaded there: {chosen.downloads_gb:.1f} GB"
         if slow := emulated_on(plan.checkout, chosen):
             machine = settings.hardware.request
@@ -181,7 +181,8 @@ def _set_hardware(api: HfApi, repo: str, plan: Plan, say: Say) -> None:
 
 
 def _upload(api: HfApi, repo: str, plan: Plan, say: Say) -> str:
-    """The commit that the Space then has. What is the same already is not sent, and no commit is empty."""
+    """Uploads the files and gives the commit that the Space then has. What is the same already is not sent,
+    and no commit is empty."""
     before = api.space_info(repo).sha
     with TemporaryDirectory(prefix="palm-demo-space-") as folder:
         for name in plan.checkout.allowed:

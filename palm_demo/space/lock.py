@@ -47,7 +47,7 @@ def requirement_lines(checkout: Checkout) -> Iterator[tuple[str, str]]:
 
 
 def requirements(checkout: Checkout) -> Iterator[tuple[str, Requirement]]:
-    """Those lines of requirements.txt that can be read."""
+    """Place and requirement of the lines of requirements.txt that can be read."""
     for place, wanted in requirement_lines(checkout):
         try:
             yield place, Requirement(wanted)
@@ -66,8 +66,8 @@ class Pin:
 
 
 def pins(checkout: Checkout) -> dict[str, Pin]:
-    """By name, those that hold on the Space's Python. Raises SpaceError where there is no lock, or a line
-    of it is not one version of something."""
+    """The locked versions that hold on the Space's Python, by name. Raises SpaceError where there is no lock,
+    or a line of it is not one version of something."""
     path = checkout.root / LOCK
     if not path.is_file():
         raise SpaceError(f"there is no {LOCK}, which says what versions were tested; {REMEDY}")
@@ -169,7 +169,7 @@ def _torch(checkout: Checkout, requirement: Requirement) -> str:
 
 
 def _brought(names: list[str], locked: dict[str, Pin]) -> set[str]:
-    """The names and all locked ones that are there because of them, by whatever way."""
+    """The names, and all locked packages that are there because of them, directly or not."""
     found, ahead = set(), set(names)
     while ahead:
         found |= ahead

@@ -29,8 +29,11 @@ INSTALLED_GB = 8
 
 @dataclass(frozen=True)
 class Machine:
-    """One of the Hub's. memory_gb: the processor's. gpu_gb: the first GPU's, None without one. disk_gb: None
-    where the Hub does not tell it. bfloat16: whether the GPU computes in it, or only emulates it."""
+    """One of the Hub's machines.
+
+    memory_gb: the processor's. gpu_gb: the first GPU's, None without one. disk_gb: None where the Hub does
+    not tell it. bfloat16: whether the GPU computes in it, or only emulates it.
+    """
 
     memory_gb: float
     gpu_gb: float | None
@@ -39,7 +42,7 @@ class Machine:
 
     @property
     def free(self) -> dict[str, int]:
-        """Device -> bytes, as `free_memory` would say there."""
+        """Bytes that are free by device, as `free_memory` would say there."""
         free = {"cpu": int(GB * (self.memory_gb - PAGE_GB))}
         if self.gpu_gb is not None:
             free["cuda"] = int(GB * (self.gpu_gb - DRIVER_GB))
@@ -47,7 +50,7 @@ class Machine:
 
     @property
     def free_disk(self) -> int | None:
-        """Bytes, as `free_disk` would say there."""
+        """Bytes of disk that are free, as `free_disk` would say there."""
         return None if self.disk_gb is None else int(GB * (self.disk_gb - INSTALLED_GB))
 
 
@@ -95,5 +98,5 @@ def emulated_on(checkout: Checkout, chosen: Chosen) -> list[str]:
 
 
 def profile_source(checkout: Checkout, name: str) -> str | Path:
-    """A file of the checkout, or else a name that the package knows."""
+    """Where a profile is read from: a file of the checkout, or else a name that the package knows."""
     return checkout.root / name if (checkout.root / name).is_file() else name

@@ -57,7 +57,7 @@ def test_what_is_loaded_of_the_hub_fits_each_machine(machine, monkeypatch):
     monkeypatch.setattr(loading, "_read", note)
     palm_demo.load("hub")
     (chosen,) = read
-    assert chosen.told == taken
+    assert chosen.summary == taken
     device = "cpu" if gpu is None else "cuda"
     assert set(chosen.devices.values()) == {device}
     assert sum(choice.memory_on(device) for choice in chosen.choices.values()) * GB <= free[device]
@@ -69,7 +69,7 @@ def test_weights_that_are_packed_take_more_on_a_cpu_than_on_a_gpu():
         assert choice.memory_on("cpu") == pytest.approx(choice.memory_gb + 0.15 * choice.packed_gb)
         assert choice.memory_on("cuda") == choice.memory_gb
     free = 14_000_000_000
-    assert choose(HUB, {"cpu": GB, "cuda": free}).told == "PaLM 150m, OpenFlamingo 4B, openMaMMUT L/14"
+    assert choose(HUB, {"cpu": GB, "cuda": free}).summary == "PaLM 150m, OpenFlamingo 4B, openMaMMUT L/14"
     with pytest.raises(ProfileError, match="there is too little memory"):
         choose(HUB, {"cpu": free})
 
@@ -129,7 +129,7 @@ def test_pickles_are_converted_one_after_another_the_largest_first():
 def test_a_laptop_without_a_gpu_holds_the_small_profile():
     small = read_profile("small")
     chosen = choose(small, {"cpu": 5 * GB}, 4 * GB)
-    assert chosen.told == "PaLM 150m, CoCa B/32" and chosen.flamingo is None
+    assert chosen.summary == "PaLM 150m, CoCa B/32" and chosen.flamingo is None
     assert {choice.dtype for choice in chosen.choices.values()} == {"float32"}
     with pytest.raises(ProfileError, match=r"even PaLM 150m, CoCa B/32 takes 4\.4 GB of memory"):
         choose(small, {"cpu": 3 * GB})

@@ -279,7 +279,7 @@ def test_who_stops_in_line_does_not_wait_for_a_gpu(zero, gpus):
         gpus.until(lambda: gpus.in_line == 2)
         cancelled.set()
         assert text.result() == []
-        with pytest.raises(GpuError, match=r"^the teaching was stopped before a GPU was there"):
+        with pytest.raises(GpuError, match=r"^the fine-tuning was stopped before a GPU was there"):
             taught.result()
     assert gpus.lent == 2
     for deltas in held:
