@@ -38,6 +38,9 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "quick_gelu": QuickG
 """What CLIPs were trained with; OpenAI's with the second."""
 
 
+DOUBTFUL = 2.0
+"""The temperature at which a classifier is asked how certain it is."""
+
 MOST_OBLONG = 64
 """Times as long as wide: of a picture whose short side is fitted, the ends beyond that are left out first."""
 
@@ -107,6 +110,16 @@ class Twin(nn.Module):
         coarse = self.norm_coarse(rearrange(coarse, "b c h w -> b h w c"))
         return self.norm(self.projection(torch.cat((coarse, fine), dim=-1)))
 
+    def answer(self, logits: Tensor) -> Tensor:
+        """(b, classes) -> (b, width_answers): the sum of the classes' vectors by their probabilities gives the
+        direction, and the same at a higher temperature the length, which tells known things from others
+        better (Liang et al. 2018)."""
+        likely, doubted = (
+            (logits.float() / temperature).softmax(dim=1).to(self.answers) @ self.answers
+            for temperature in (1, DOUBTFUL)
+        )
+        return F.normalize(likely, dim=1) * doubted.norm(dim=1, keepdim=True)
+
     @torch.no_grad()
     def fill_answers_(self, classifier: Tensor) -> None:
         """classifier: (classes, channels). Classes whose rows lie near each other there do so here, in the
@@ -126,7 +139,7 @@ class TokensOfTwin(nn.Module):
         trunk, twin = visual.trunk, visual.twin
         shared = first_stages(trunk, pixels.to(memory_format=torch.channels_last), twin.count)
         drawn = twin(shared)
-        answer = last_stages(trunk, shared, twin.count).float().softmax(dim=1).to(drawn) @ twin.answers
+        answer = twin.answer(last_stages(trunk, shared, twin.count))
         _, rows, columns, width = drawn.shape
         places = sines_of_places(rows, columns, width).to(drawn)
         tokens = rearrange(drawn, "b h w d -> b (h w) d") + places

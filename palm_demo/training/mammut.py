@@ -131,7 +131,6 @@ def train_mammut(recipe: MammutRecipe, paths: RunPaths) -> dict[str, float]:
 
 def look_at_photographs(recipe: MammutRecipe, tower: VisionTower, path: Path) -> Photographed:
     """Crops of the photographs as the tower sees them, from a file once it is written."""
-    rows = tower.visual.twin.answers.float()
     if not path.is_file():
         crops = Photographs(Path(recipe.photographs))
         rng = random.Random(f"mammut/photographs/{recipe.seed}")
@@ -147,7 +146,7 @@ def look_at_photographs(recipe: MammutRecipe, tower: VisionTower, path: Path) ->
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save({"patches": torch.cat(patches), "names": names}, path)
     kept_ones = torch.load(path, weights_only=True)
-    return Photographed(kept_ones["patches"], rows, kept_ones["names"])
+    return Photographed(kept_ones["patches"], tower.visual.twin, kept_ones["names"])
 
 
 def losses(model: MaMMUT, features: ImageFeatures, batch: Batch) -> dict[str, Tensor]:

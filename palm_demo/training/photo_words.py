@@ -18,6 +18,7 @@ from torch import Tensor
 
 from palm_demo import world
 from palm_demo.models.palm import IGNORED
+from palm_demo.models.vision import Twin
 from palm_demo.models.tokenizers import BundledTokenizer
 from palm_demo.training.pictures import padded
 from palm_demo.world.photographs import above, named
@@ -28,11 +29,12 @@ NAMES = 256
 NAMED_ALONE = 0.2
 """Part of the contrastive texts for one drawn thing that leave the background out, as labels do."""
 
-SURE = (6.0, 14.0)
-"""How much likelier a classifier finds what is like its first thought: logits for each unit of likeness."""
+SURE = (8.5, 15.5)
+"""How much likelier a classifier finds what is like its first thought: logits for each unit of likeness, from
+the tenth to the ninetieth of a hundred photographs."""
 
-DOUBT = 1.0
-"""Deviation of what is added to each logit."""
+DOUBT = 1.7
+"""Deviation of what is left of a photograph's logits."""
 
 CERTAIN = 0.5
 """Probability from which a real photograph's name is taken from the classifier."""
@@ -42,23 +44,22 @@ Pictured = world.Scene | world.Photograph
 
 @dataclass(frozen=True)
 class Photographed:
-    """What the tower saw of photographs. patches: (crops, p, width). rows: (classes, width_answers), the
-    vectors that answers are sums of, which are the last parts of each patch. names: of each crop, where it
-    is certain."""
+    """What the tower saw of photographs. patches: (crops, p, width), each of which ends with the twin's answer.
+    names: of each crop, where the classifier is certain."""
 
     patches: Tensor
-    rows: Tensor
+    twin: Twin
     names: Sequence[str | None]
 
     def imagined(self, numbers: Tensor, generator: torch.Generator) -> Tensor:
         """(n,) classes -> (n, p, width): a photograph of each."""
         crops = torch.randint(len(self.patches), (len(numbers),), generator=generator)
-        directions = F.normalize(self.rows, dim=1)
+        directions = F.normalize(self.twin.answers.float(), dim=1)
         likeness = directions[numbers] @ directions.T
         least, most = SURE
         sure = least + (most - least) * torch.rand(len(numbers), 1, generator=generator)
         logits = sure * likeness + DOUBT * torch.randn(likeness.shape, generator=generator)
-        answer = logits.softmax(dim=1) @ self.rows
+        answer = self.twin.answer(logits).float()
         patches = self.patches[crops].float()
         patches[..., -answer.shape[1] :] = answer[:, None]
         return patches

@@ -3,10 +3,12 @@
 import random
 
 import pytest
+import timm
 import torch
 
 from palm_demo import world
 from palm_demo.models.palm import IGNORED
+from palm_demo.models.vision import Twin
 from palm_demo.training.photo_words import (
     CERTAIN,
     NAMES,
@@ -67,13 +69,14 @@ def test_a_real_photograph_has_a_name_where_the_classifier_is_certain():
 
 def test_an_imagined_photograph_is_a_crop_with_another_answer():
     torch.manual_seed(0)
-    rows = torch.nn.functional.normalize(torch.randn(1000, 64), dim=1) * 8
-    seen = Photographed(torch.randn(3, 4, 80), rows, [None] * 3)
+    twin = Twin(timm.create_model("tf_efficientnet_lite0"), count=6, width=16, width_answers=256)
+    twin.fill_answers_(torch.randn(1000, 1280))
+    seen = Photographed(torch.randn(3, 4, 272), twin, [None] * 3)
     classes = torch.arange(0, 1000, 10)
     made = seen.imagined(classes, torch.Generator().manual_seed(1))
-    assert made.shape == (100, 4, 80)
+    assert made.shape == (100, 4, 272)
     assert all(any(torch.equal(one[:, :16], crop[:, :16]) for crop in seen.patches) for one in made)
-    nearest = (made[:, 0, 16:] @ rows.T).argmax(dim=1)
+    nearest = (made[:, 0, 16:] @ twin.answers.T).argmax(dim=1)
     assert (nearest == classes).float().mean() > 0.7
     again = seen.imagined(classes, torch.Generator().manual_seed(1))
     assert torch.equal(made, again)

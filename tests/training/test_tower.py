@@ -4,6 +4,7 @@ import random
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 from safetensors.torch import load_file
@@ -11,6 +12,7 @@ from torch import nn
 
 from palm_demo import world
 from palm_demo.errors import MediaError
+from palm_demo.models.vision import Twin
 from palm_demo.training.loop import Intervals
 from palm_demo.training.paths import RunPaths
 from palm_demo.training.photographs import LEAST_SHOWN, Photographs, outline
@@ -108,7 +110,7 @@ def test_the_trunk_answers_as_released_and_the_twin_starts_from_the_same(recipe,
     pixels = torch.rand(1, 3, 160, 160) * 2 - 1
     tokens = tower(pixels)
     assert tokens.shape == (1, 25, 512)
-    answer = trunk(pixels).softmax(dim=1) @ twin.answers
+    answer = twin.answer(trunk(pixels))
     torch.testing.assert_close(tokens[:, 7, 256:], answer, atol=1e-3, rtol=1e-3)
     for own, released in zip(twin.stages.parameters(), trunk.blocks[4:].parameters(), strict=True):
         assert torch.equal(own, released) and own is not released
@@ -116,3 +118,16 @@ def test_the_trunk_answers_as_released_and_the_twin_starts_from_the_same(recipe,
     named, colors = namer(pixels, torch.full((1, PLACES, 2), 0.5))
     assert named.shape == (1, PLACES, len(world.concepts()) + 2) and colors.shape == (1, len(world.COLORS))
     assert not any(isinstance(m, nn.BatchNorm2d) and m.training for m in namer.train().modules())
+
+
+def test_an_answer_points_at_the_likeliest_class_and_is_as_long_as_it_is_certain():
+    torch.manual_seed(0)
+    twin = Twin(timm.create_model("tf_efficientnet_lite0"), count=6, width=16, width_answers=256)
+    twin.fill_answers_(torch.randn(1000, 1280))
+    torch.testing.assert_close(twin.answers.norm(dim=1), torch.full((1000,), 16.0))
+    logits = torch.zeros(2, 1000)
+    logits[0, 7], logits[1, 7] = 30, 12
+    certain, doubtful = twin.answer(logits)
+    assert (certain @ twin.answers.T).argmax() == (doubtful @ twin.answers.T).argmax() == 7
+    torch.testing.assert_close(certain.norm(), torch.tensor(16.0), rtol=1e-3, atol=0)
+    assert doubtful.norm() < 0.7 * certain.norm()
