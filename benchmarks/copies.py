@@ -18,6 +18,7 @@ from benchmarks.quality.rows import Cases
 from palm_demo import world
 from palm_demo.gallery.ingest import COSINE, PHASH_BITS
 from palm_demo.gallery.pictures import perceptual_hash
+from palm_demo.media import open_image
 
 SIDE = 192
 SHIFT = 0.03
@@ -31,7 +32,7 @@ Altered = Callable[[world.Scene], Image.Image]
 def saved_as_jpeg(scene: world.Scene) -> Image.Image:
     file = BytesIO()
     world.render(scene, SIDE).save(file, "JPEG", quality=60)
-    return Image.open(file).convert("RGB")
+    return open_image(file)
 
 
 def shrunk(scene: world.Scene) -> Image.Image:

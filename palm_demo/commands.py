@@ -23,7 +23,15 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            given = super().invoke(ctx)
+            sys.stdout.flush()
+            return given
+        except BrokenPipeError:  # whoever reads has read enough, as `head` does; click ends quietly then
+            raise
+        except OSError as error:
+            where = "" if error.filename is None else f" ({error.filename})"
+            typer.echo(f"error: {error.strerror or error}{where}; make room, or name another place", err=True)
+            raise typer.Exit(self.refused) from error
         except PalmDemoError as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(self.refused) from error

@@ -16,7 +16,7 @@ from functools import wraps
 from itertools import count
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from palm_demo.errors import BusyError, ClosingError
+from palm_demo.errors import BusyError, ClosingError, LeftError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -78,10 +78,28 @@ class made_once(Generic[T]):
                     del self._computing[id(instance)]
 
 
+gone: ContextVar[threading.Event | None] = ContextVar("gone", default=None)
+"""Set once whoever asked for what is computed has left. A server sets the variable for each request; None
+where nobody can leave."""
+
+
+def has_left() -> bool:
+    """Whether nobody waits any more for what is computed here."""
+    return (event := gone.get()) is not None and event.is_set()
+
+
+def check_still_there() -> None:
+    """Raises LeftError once nobody waits any more. To be called between pieces of long work."""
+    if has_left():
+        raise LeftError("whoever asked for this has left, so it was ended")
+
+
 asker: ContextVar[Hashable | None] = ContextVar("asker", default=None)
 """Whose request this is; None: nobody's in particular."""
 
 ASKERS_REMEMBERED = 10_000
+LOOK_SECONDS = 0.5
+"""Between two looks of who stands in line whether whoever asked is still there."""
 
 _nobody = count()
 _computing: ContextVar["Computation | None"] = ContextVar("computing", default=None)
@@ -171,8 +189,11 @@ class Turns:
         with self._changed:
             self._line.append(place)
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._over or (self._holder is None and self._next() is place))
+            while not self._changed.wait_for(lambda: self._is_next(place), LOOK_SECONDS) and not has_left():
+                continue
             self._line.remove(place)
+            self._changed.notify_all()
+            check_still_there()
             if self._over:
                 raise ClosingError("the page is being closed before this was done; ask again later")
             self._holder = place
@@ -180,6 +201,10 @@ class Turns:
             self._served[place.who] = next(self._arrivals)
             if len(self._served) > ASKERS_REMEMBERED:
                 del self._served[next(iter(self._served))]
+
+    def _is_next(self, place: "_Place") -> bool:
+        """Whether its wait is over: it can go on, or nothing does any more."""
+        return self._over or (self._holder is None and self._next() is place)
 
     def _give_back(self) -> None:
         with self._changed:

@@ -53,6 +53,10 @@ class ClosingError(PalmDemoError):
     """A request to models that are being closed, or one that was not done in time."""
 
 
+class LeftError(PalmDemoError):
+    """A request of somebody who is not there any more to hear what comes of it."""
+
+
 class CapacityError(PalmDemoError):
     """More tokens than the cache of a request was made for."""
 

@@ -37,6 +37,7 @@ NEEDED = {
     "load_adapter": {"path": "none.safetensors"},
     "looked_at": {"prompt": "<media> caption:", "media": [PICTURE], "answer": "a cat"},
     "opened": {"media": [PICTURE]},
+    "opened_image": {"image": PICTURE},
     "prompt_length": {"prompt": "Once"},
     "search": {"query": "a cat"},
     "see": {"image": PICTURE},

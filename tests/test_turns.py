@@ -2,12 +2,14 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
 import pytest
 
 import palm_demo
-from palm_demo.concurrency import Turns, asked_by, asker
-from palm_demo.errors import BusyError, ClosingError
+from palm_demo.concurrency import Turns, asked_by, asker, gone
+from palm_demo.errors import BusyError, ClosingError, LeftError
+from tests.test_arguments import NEEDED
 
 PATIENCE_SECONDS = 60
 
@@ -100,10 +102,41 @@ def test_a_piece_that_fails_gives_its_turn_back():
         pass
 
 
+def test_who_left_gives_up_their_place_and_has_nothing_more_computed():
+    line, left = Line(Turns()), threading.Event()
+
+    def leaving() -> None:
+        gone.set(left)
+        with asked_by("who leaves"), line.turns.computation() as computation, computation.turn():
+            line.ran.append("who leaves")
+
+    waits = line.pool.submit(copy_context().run, leaving)
+    with line.turns._changed:
+        assert line.turns._changed.wait_for(lambda: line.turns._line, PATIENCE_SECONDS)
+    left.set()
+    with pytest.raises(LeftError):
+        waits.result(PATIENCE_SECONDS)
+    line.add("who stays")
+    assert line.run() == [("who stays", 0)]
+
+
 def test_the_asker_is_the_request_s_and_gone_after_it():
     with asked_by("somebody"):
         assert asker.get() == "somebody"
     assert asker.get() is None
+
+
+@pytest.mark.parametrize(
+    "verb",
+    sorted({*NEEDED} - {"generate", "stream", "answer", "stream_answer"} - {"load_adapter", "finetune"}),
+)
+def test_whatever_passes_a_model_or_decodes_outside_a_batch_takes_turns(verb, session, monkeypatch):
+    """Texts are written in a batch; a scope's file is read, and one that is taught has a line of its own."""
+    turns, taken = Turns(), []
+    monkeypatch.setattr(session, "turns", turns)
+    monkeypatch.setattr(turns, "_take", taken.append)
+    getattr(session, verb)(**NEEDED[verb])
+    assert taken or verb in ("prompt_length", "caption")
 
 
 @pytest.mark.slow
@@ -132,7 +165,7 @@ def test_a_long_scoring_lets_a_short_request_in_between(monkeypatch):
     other = threading.Thread(target=search)
     other.start()
     with asked_by("long"):
-        session.bits_per_byte("It was a dark night, and the old man slept. " * 800)
+        session.bits_per_byte("It was a dark night, and the old man slept. " * 200)
     other.join()
     session.close()
     assert "search" in read[:3] and len(read) > 4

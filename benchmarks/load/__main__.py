@@ -1,22 +1,22 @@
-"""Load on the page: `python -m benchmarks.load`, Markdown out. `--short` takes two minutes."""
+"""Load on the page: `python -m benchmarks.load`, Markdown out. `--short` takes two minutes, `--memory` reads
+memory alone."""
 
 import argparse
 import asyncio
-import io
+import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from itertools import chain
-from random import Random
 
 import numpy as np
 
+from benchmarks.load import memory
 from benchmarks.load.served import Page, State, page
-from benchmarks.load.visitors import Seen, Visitor, stay
+from benchmarks.load.visitors import Seen, Visitor, picture, stay
 from benchmarks.measuring import table
-from palm_demo import world
 
 EVERYTHING = {
     "write": 3,
@@ -29,6 +29,8 @@ EVERYTHING = {
 WORST = ("write", "judge", "ask", "describe", "search")
 """What the one who does their worst asks for, all at once and again and again."""
 
+WARM_UP = 1_000
+"""Requests after which allocators and caches have what they need."""
 BUSY = ("try again", "wait for one", "Queue is full", "all that fit", "all that one visitor")
 """Words of a page that has no room: an explained error."""
 
@@ -48,13 +50,21 @@ LONG = Plan((16, 600.0), (64, 120.0), 200, 500, (40, 60.0))
 SHORT = Plan((8, 20.0), (16, 10.0), 20, 50, (16, 15.0))
 
 
+@dataclass(frozen=True)
+class Sample:
+    """The page's state after so many requests."""
+
+    requests: int
+    state: State
+
+
 @dataclass
 class Result:
-    """A phase: what its visitors met, and the page's state before, each minute, and at rest after."""
+    """A phase: what its visitors met, and samples before, each minute, and at rest after."""
 
     name: str
     seen: list[Seen]
-    states: list[State]
+    samples: list[Sample]
     rest_seconds: float
 
     @property
@@ -67,9 +77,11 @@ class Result:
 
     @property
     def slowest_to_fastest(self) -> float:
-        """Of the visitors' median seconds a request: the largest divided by the least."""
-        answered = [one.seconds.values() for one in self.seen if one.seconds]
-        medians = [np.median([*chain.from_iterable(seconds)]) for seconds in answered]
+        """Of the median seconds that visitors wait for what all ask for: the largest divided by the least."""
+        asked = [
+            [seconds for verb, seconds in one.seconds.items() if verb in EVERYTHING] for one in self.seen
+        ]
+        medians = [np.median([*chain.from_iterable(seconds)]) for seconds in asked if seconds]
         return float(max(medians) / min(medians)) if medians else float("nan")
 
 
@@ -80,10 +92,12 @@ def measure(plan: Plan) -> list[Result]:
 
 
 async def _phases(served: Page, plan: Plan) -> list[Result]:
-    picture = _picture()
+    uploaded, everybody = picture(), []
 
     def visitors(count: int, first: int = 0) -> list[Visitor]:
-        return [Visitor(served.address, first + number, picture) for number in range(count)]
+        came = [Visitor(served.address, first + number, uploaded) for number in range(count)]
+        everybody.extend(came)
+        return came
 
     async def steady(count: int, seconds: float) -> list[Seen]:
         return await _together(visitors(count), lambda one: stay(one, seconds, EVERYTHING))
@@ -107,23 +121,29 @@ async def _phases(served: Page, plan: Plan) -> list[Result]:
 
     async def worst(count: int, seconds: float) -> list[Seen]:
         """One address does its worst; what another gets meanwhile is what is shown."""
-        bad = [Visitor(served.address, n, picture, own_address="127.9.9.9") for n in range(count)]
-        (other,) = visitors(1, 4_000)
+        bad = [Visitor(served.address, n, uploaded, own_address="127.9.9.9") for n in range(count)]
+        everybody.extend(bad)
+        other, monitor = visitors(2, 4_000)
         doing = asyncio.gather(*(stay(one, seconds, {WORST[n % len(WORST)]: 1}) for n, one in enumerate(bad)))
-        async with other:
+        async with other, monitor:
             await asyncio.sleep(1)
+            watching = asyncio.create_task(stay(monitor, seconds - 2, {"healthz": 1}))
             await stay(other, seconds - 2, {"ten_tokens": 1, "search": 1})
+            await watching
             await doing
         for one in bad:
             await one.client.aclose()
-        return [other.seen]
+        return [other.seen, monitor.seen]
+
+    async def sample() -> Sample:
+        return Sample(sum(one.seen.requests for one in everybody), await asyncio.to_thread(served.state))
 
     return [
-        await _phase(served, "steady", lambda: steady(*plan.steady)),
-        await _phase(served, "crowd", lambda: steady(*plan.crowd)),
-        await _phase(served, "vanishing", vanish),
-        await _phase(served, "idle streams closed at once", idle),
-        await _phase(served, "beside one address at its worst", lambda: worst(*plan.worst)),
+        await _phase(sample, "steady", lambda: steady(*plan.steady)),
+        await _phase(sample, "crowd", lambda: steady(*plan.crowd)),
+        await _phase(sample, "vanishing", vanish),
+        await _phase(sample, "idle streams closed at once", idle),
+        await _phase(sample, "beside one address at its worst", lambda: worst(*plan.worst)),
     ]
 
 
@@ -135,24 +155,20 @@ async def _together(visitors: list[Visitor], do: Callable[[Visitor], Awaitable[N
     return [visitor.seen for visitor in visitors]
 
 
-async def _phase(served: Page, name: str, run: Callable[[], Awaitable[list[Seen]]]) -> Result:
-    states = [await asyncio.to_thread(served.state)]
+async def _phase(
+    sample: Callable[[], Awaitable[Sample]], name: str, run: Callable[[], Awaitable[list[Seen]]]
+) -> Result:
+    samples = [await sample()]
     running = asyncio.create_task(run())
     while not (await asyncio.wait({running}, timeout=60))[0]:
-        states.append(await asyncio.to_thread(served.state))
+        samples.append(await sample())
     seen, ended = await running, time.monotonic()
-    state = await asyncio.to_thread(served.state)
-    while not state.at_rest and time.monotonic() - ended < 60:
+    last = await sample()
+    while not last.state.at_rest and time.monotonic() - ended < 60:
         await asyncio.sleep(0.2)
-        state = await asyncio.to_thread(served.state)
-    return Result(name, seen, [*states, state], time.monotonic() - ended)
-
-
-def _picture() -> bytes:
-    file = io.BytesIO()
-    scene = world.single_scene(Random("load"))
-    world.render(scene).save(file, "PNG")
-    return file.getvalue()
+        last = await sample()
+    print(f"{name}: {last}", file=sys.stderr)
+    return Result(name, seen, [*samples, last], time.monotonic() - ended)
 
 
 def shown(results: Iterable[Result]) -> str:
@@ -167,8 +183,8 @@ def shown(results: Iterable[Result]) -> str:
             str(sum(one.errors.values()) - one.unexplained),
             f"{one.slowest_to_fastest:.1f}×",
             f"{one.rest_seconds:.1f}",
-            f"{one.states[0].threads} → {one.states[-1].threads}",
-            " ".join(f"{state.resident_mb:.0f}" for state in one.states),
+            f"{one.samples[0].state.threads} → {one.samples[-1].state.threads}",
+            " ".join(f"{sample.state.resident_mb:.0f}" for sample in one.samples),
         ]
         for one in results
     ]
@@ -179,18 +195,39 @@ def shown(results: Iterable[Result]) -> str:
         for verb in sorted({verb for seen in one.seen for verb in seen.seconds}):
             seconds = [*chain.from_iterable(seen.seconds.get(verb, []) for seen in one.seen)]
             p50, p95, p99 = np.percentile(seconds, [50, 95, 99])
-            verbs.append([one.name, verb, str(len(seconds)), f"{p50:.2f}", f"{p95:.2f}", f"{p99:.2f}"])
+            figures = [f"{value:.2f}" for value in (p50, p95, p99, max(seconds))]
+            verbs.append([one.name, verb, str(len(seconds)), *figures])
     errors = [[one.name, kind, str(n)] for one in results for kind, n in one.errors.most_common()]
-    parts = [table(header, phases), table(["phase", "verb", "answered", "p50 s", "p95 s", "p99 s"], verbs)]
+    of_verbs = ["phase", "verb", "answered", "p50 s", "p95 s", "p99 s", "longest s"]
+    parts = [table(header, phases), table(of_verbs, verbs)]
     if errors:
         parts.append(table(["phase", "what was told", "times"], errors))
+    samples = [sample for one in results for sample in one.samples]
+    warm = next((sample for sample in samples if sample.requests >= WARM_UP), samples[-1])
+    parts.append(
+        f"Resident memory: {warm.state.resident_mb:.0f} MB after the first {warm.requests:,} requests, "
+        f"{samples[-1].state.resident_mb:.0f} MB after {samples[-1].requests:,}, "
+        f"{samples[-1].state.resident_mb / warm.state.resident_mb - 1:+.1%}."
+    )
     return "\n\n".join(parts)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--short", action="store_true", help="fewer visitors for less time")
-    print(shown(measure(SHORT if parser.parse_args().short else LONG)))
+    parser.add_argument(
+        "--memory",
+        nargs="?",
+        type=int,
+        const=10_000,
+        metavar="CALLS",
+        help="memory alone, over so many calls by as many visitors (10,000)",
+    )
+    given = parser.parse_args()
+    if given.memory:
+        print(memory.shown(*memory.measure(given.memory)))
+    else:
+        print(shown(measure(SHORT if given.short else LONG)))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Visitors of the page, as its API's clients: what they ask for, how long it took, and what went wrong."""
 
 import asyncio
+import io
 import json
 import random
 import time
@@ -9,6 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import httpx
+
+from palm_demo import world
 
 PATIENCE_SECONDS = 300.0
 PROMPTS = (
@@ -42,13 +45,21 @@ class Seen:
 class Visitor:
     """One client with cookies and an address of its own on the loopback."""
 
-    def __init__(self, address: str, number: int, picture: bytes, own_address: str | None = None):
-        """address: of the page. picture: what it uploads. own_address: from where; 127.1.X.Y by number."""
+    def __init__(
+        self,
+        address: str,
+        number: int,
+        picture: bytes,
+        own_address: str | None = None,
+        seen: Seen | None = None,
+    ):
+        """address: of the page. picture: what it uploads. own_address: from where; 127.1.X.Y by number.
+        seen: where it is noted what it met."""
         local = own_address or f"127.1.{number // 250}.{number % 250 + 1}"
         transport = httpx.AsyncHTTPTransport(local_address=local, limits=httpx.Limits(max_connections=None))
         self.client = httpx.AsyncClient(base_url=address, transport=transport, timeout=PATIENCE_SECONDS)
         self.random = random.Random(f"load/{number}")
-        self.picture, self.seen = picture, Seen()
+        self.picture, self.seen = picture, seen or Seen()
 
     async def __aenter__(self) -> "Visitor":
         return self
@@ -68,6 +79,9 @@ class Visitor:
             self.seen.errors[kind] = self.seen.errors.get(kind, 0) + 1
         else:
             self.seen.seconds.setdefault(verb, []).append(time.monotonic() - begun)
+
+    async def healthz(self) -> None:
+        _check(await self.client.get("/healthz"))
 
     async def write(self, new_tokens: int = 40) -> None:
         await self._call("generate", self._text(new_tokens))
@@ -144,6 +158,13 @@ def _kind(message: str) -> str:
     if isinstance(message, dict):
         message = message.get("error") or message.get("detail") or ""
     return "".join("N" if letter.isdigit() else letter for letter in str(message))[:60].replace("NN", "N")
+
+
+def picture() -> bytes:
+    """A scene for visitors to upload."""
+    file = io.BytesIO()
+    world.render(world.single_scene(random.Random("load"))).save(file, "PNG")
+    return file.getvalue()
 
 
 async def stay(visitor: Visitor, seconds: float, verbs: dict[str, float]) -> None:

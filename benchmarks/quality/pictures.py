@@ -12,6 +12,7 @@ import palm_demo
 from benchmarks.quality.questions import answers
 from benchmarks.quality.rows import Cases, Row, chunks
 from palm_demo import world
+from palm_demo.media import open_image
 from palm_demo.session import STRANGE
 
 
@@ -71,7 +72,7 @@ def _names_it(text: str, scene: world.Scene, atlas: world.Atlas) -> bool:
 
 def familiarity(session: palm_demo.Session, cases: Cases, folder: Path) -> Iterator[Row]:
     """Whether scenes of the world are more familiar than parts of pictures that are no drawings."""
-    strange = [Image.open(path).convert("RGB") for path in sorted(folder.iterdir())]
+    strange = [open_image(path) for path in sorted(folder.iterdir())]
     scenes = cases.draw("familiarity/scenes", lambda rng: _any_scene(rng, cases.atlas))
     parts = cases.draw("familiarity/strange", lambda rng: _square(rng, rng.choice(strange)))
     known = [

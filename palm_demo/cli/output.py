@@ -91,7 +91,8 @@ def open_to_search(profile: str, named: str | None) -> "Session":
 def show(as_json: bool, document: object, lines: Iterable[str]) -> None:
     """Prints the document with `--json`, the lines otherwise."""
     if as_json:
-        print(json.dumps(document, ensure_ascii=False))
+        every_letter = (sys.stdout.encoding or "").lower().startswith("utf")
+        print(json.dumps(document, ensure_ascii=not every_letter))
     else:
         for line in lines:
             print(line)

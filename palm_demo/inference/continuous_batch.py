@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from palm_demo.concurrency import asker
+from palm_demo.concurrency import asker, gone
 from palm_demo.errors import BusyError, CapacityError, ClosingError, DeviceMemoryError
 from palm_demo.inference.decoding import DecodeStep, Prefill, SequenceState, in_inference_mode, to_cpu
 from palm_demo.inference.settings import BatchLimits
@@ -20,9 +20,10 @@ class Request:
     """A row that waits, is written or is over. One thread reads its ids, another makes them."""
 
     def __init__(self, row: SequenceState, prefill: Prefill, cancelled: threading.Event | None):
-        """Made in the context of whoever asks. cancelled: once set, the text ends before its next id."""
+        """Made in the context of whoever asks. cancelled: once set, the text ends before its next id, as it
+        does once whoever asks has left."""
         self.row, self.prefill = row, prefill
-        self.asker = asker.get()
+        self.asker, self._gone = asker.get(), gone.get() or threading.Event()
         self._cancelled = cancelled or threading.Event()
         self._left = False
         self._said: SimpleQueue[int | Exception | None] = SimpleQueue()
@@ -32,14 +33,18 @@ class Request:
         while (said := self._said.get()) is not None:
             if isinstance(said, Exception):
                 raise said
-            if self._cancelled.is_set():
+            if self._unwanted:
                 return
             yield said
 
     @property
     def over(self) -> bool:
         """Whether its row, or its place in line, can be given away."""
-        return self.row.ended or self._left or self._cancelled.is_set()
+        return self.row.ended or self._left or self._unwanted
+
+    @property
+    def _unwanted(self) -> bool:
+        return self._cancelled.is_set() or self._gone.is_set()
 
     def leave(self) -> None:
         self._left = True

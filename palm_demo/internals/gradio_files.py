@@ -1,6 +1,8 @@
 """What we use of gradio beyond what it documents: where it keeps files, how it tells of one, which tabs a
 block stands in, of what a conversation's message is made."""
 
+from collections.abc import Callable
+from contextvars import ContextVar
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,12 +17,24 @@ from PIL import Image
 __all__ = [
     "Block",
     "ComponentMessage",
+    "check_room",
     "new_folder",
+    "room",
     "tabs_around",
     "told_of",
     "told_of_picture",
     "upload_folder",
 ]
+
+
+room: ContextVar[Callable[[], None] | None] = ContextVar("room", default=None)
+"""Raises BusyError where no more files fit; a page sets it for each event."""
+
+
+def check_room() -> None:
+    """To be called before a file is made there."""
+    if (check := room.get()) is not None:
+        check()
 
 
 def upload_folder() -> Path:
@@ -29,7 +43,9 @@ def upload_folder() -> Path:
 
 
 def new_folder() -> Path:
-    """A fresh folder there, for a file that a visitor may download under its own name."""
+    """A fresh folder there, for a file that a visitor may download under its own name. Raises what `room`
+    does."""
+    check_room()
     folder = upload_folder() / uuid4().hex
     folder.mkdir(parents=True)
     return folder
@@ -41,7 +57,9 @@ def told_of(path: str | Path) -> dict:
 
 
 def told_of_picture(image: Image.Image) -> dict:
-    """A picture in an endpoint's answer, kept there as a PNG named by its content."""
+    """A picture in an endpoint's answer, kept there as a PNG named by its content. Raises what `room`
+    does."""
+    check_room()
     return told_of(save_pil_to_cache(image, str(upload_folder()), format="png"))
 
 

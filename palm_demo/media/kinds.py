@@ -12,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
+from palm_demo.concurrency import check_still_there
 from palm_demo.errors import MediaError
 
 FORMATS = (
@@ -91,7 +92,8 @@ class DecodingBudget:
         self.check_time(name)
 
     def check_time(self, name: str) -> None:
-        """Raises MediaError when the seconds are over."""
+        """Raises MediaError when the seconds are over, LeftError when nobody waits for the media any more."""
+        check_still_there()
         now = time.monotonic()
         if self._seconds + now - (now if self._began is None else self._began) > self.limits.decoding_seconds:
             raise MediaError(

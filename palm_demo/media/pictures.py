@@ -7,6 +7,7 @@ out the same. Beside `palm_demo.media.videos` the only module that knows Pillow'
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -30,7 +31,7 @@ from PIL import (
 )
 from pillow_heif import HeifImageFile
 
-from palm_demo.errors import MediaError
+from palm_demo.errors import MediaError, PalmDemoError
 from palm_demo.media.arrays import from_array, to_levels
 from palm_demo.media.kinds import STANDARD, Kind, MediaLimits, check_pixels, head_of, kind_of, opened, unread
 
@@ -56,6 +57,13 @@ SHRUNK_WHILE_DECODED = 4
 
 MOST_TAGS = 4096
 """Of a TIFF's page; cameras and microscopes write some hundred."""
+
+SCANS = 12
+"""Of a JPEG with as many pixels as may be decoded at once; smaller ones may have more in proportion. What
+stores pictures coarse to fine writes ten."""
+MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
+"""In a JPEG; none of those that stand within a scan."""
+START_OF_SCAN, END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
 
 PHOTOMETRIC = 262
 """The tag of a TIFF that is 0 where the least value is white."""
@@ -115,7 +123,7 @@ def damage(name: str) -> Iterator[None]:
     """Whatever a decoder raises inside is the file's fault: MediaError."""
     try:
         yield
-    except (MediaError, MemoryError):
+    except (PalmDemoError, MemoryError):
         raise
     except Exception as error:  # struct.error, KeyError, ZeroDivisionError and others, on damaged files
         why = str(error) or type(error).__name__
@@ -133,6 +141,26 @@ def _check_tags(file: BinaryIO, name: str) -> None:
     file.seek(0)
 
 
+def _check_scans(file: BinaryIO, size: tuple[int, int], name: str, limits: MediaLimits) -> None:
+    """Raises MediaError where a JPEG goes over its pixels very often: a scan of a few bytes costs a pass over
+    all of them."""
+    place = file.tell()
+    file.seek(0)
+    data, scans, at = file.read(), 0, 2
+    file.seek(place)
+    most = SCANS * limits.read_pixels // max(1, size[0] * size[1])
+    while (marker := MARKER.search(data, at)) is not None and marker[0] != END_OF_IMAGE:
+        scans += marker[0] == START_OF_SCAN
+        if scans > most:
+            raise MediaError(
+                f"{name} has {size[0] * size[1] / 1e6:.3g} megapixels in more than {most:,} scans, which "
+                "take too long to decode; save it anew"
+            )
+        at = marker.end()
+        if marker[0] != START_OF_SCAN:  # what a segment holds may look like markers
+            at += max(2, int.from_bytes(data[at : at + 2], "big"))
+
+
 def _decode(file: BinaryIO, name: str, limits: MediaLimits, max_side: int | None) -> Image.Image:
     head = head_of(file)
     kind = kind_of(head)
@@ -145,7 +173,9 @@ def _decode(file: BinaryIO, name: str, limits: MediaLimits, max_side: int | None
     image = parsed(file, name, kind)
     with damage(name):
         if kind.reader == "JPEG":
+            size = image.size
             _shrink_while_decoding(image, name, limits, max_side)
+            _check_scans(file, size, name, limits)
         check_pixels(name, *image.size, limits.read_pixels)
         image.load()
     return _shrunk(image, name, limits, max_side)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -19,8 +19,19 @@ CONTAINERS = {"h264": ".mp4", "av1": ".mp4", "vp8": ".webm", "vp9": ".webm"}
 CONTAINER_KINDS = {".mp4": "MP4", ".webm": "MKV"}
 """By codec: what every browser plays."""
 
+COPY = "copy"
+"""What copies are called."""
+
 SIDE, FRAMES = 480, 24
 """Of a copy whose pixels are decoded: pixels of its longer side, and pictures of a video."""
+
+
+def is_shown(path: str | Path) -> bool:
+    """Whether browsers show a picture's file as it is; also of files that are no pictures nothing else is
+    to be shown. Raises MediaError where there is no file to read."""
+    with opened(path) as (file, _):
+        kind = kind_of(head_of(file))
+    return kind is None or kind.moving or kind.reader in SHOWN_PICTURES
 
 
 def as_shown(
@@ -34,28 +45,43 @@ def as_shown(
     A video in another container is packed anew, bit by bit the same; one in another codec, HEVC for
     instance, becomes a moving picture of a few frames; other pictures become WebP.
 
-    folder: where copies go, made if need be. decoded: what `open_medium` gave, where that was done.
+    folder: where the copy goes, made if need be; of this one file, so that what is there already is given
+    back. decoded: what `open_medium` gave, where that was done.
     Raises MediaError where the file is no medium, or cannot be decoded.
     """
     path = Path(path)
     with opened(path) as (file, _):
         kind = kind_of(head_of(file))
-    copy = folder / uuid4().hex
+    if (made := next(folder.glob(f"{COPY}.*"), None)) is not None:
+        return made
     if kind is not None and kind.moving:
         suffix = CONTAINERS.get(_codec(path, kind))
         if suffix == path.suffix.lower() and kind.name == CONTAINER_KINDS[suffix]:
             return path
-        folder.mkdir(parents=True, exist_ok=True)
-        if suffix is not None and _packed_anew(path, kind, copy.with_suffix(suffix)):
-            return copy.with_suffix(suffix)
+        if suffix is not None:
+            packed = _kept(folder, suffix, lambda copy: _packed_anew(path, kind, copy))
+            if packed is not None:
+                return packed
         frames = decoded or open_medium(path, FRAMES, limits, max_side=SIDE)
-        return _moving_picture(frames, seconds_of(path), copy.with_suffix(".webp"))
+        seconds = seconds_of(path)
+        return _kept(folder, ".webp", lambda copy: _moving_picture(frames, seconds, copy))
     if kind is not None and kind.reader in SHOWN_PICTURES:
         return path
     image = open_image(decoded[0] if decoded else path, limits, SIDE)
+    return _kept(folder, ".webp", lambda copy: image.save(copy, "WEBP", quality=90))
+
+
+def _kept(folder: Path, suffix: str, write: Callable[[Path], bool | None]) -> Path | None:
+    """The copy in the folder, written whole or not at all; None where `write` says by False that it cannot
+    be."""
     folder.mkdir(parents=True, exist_ok=True)
-    image.save(copy.with_suffix(".webp"), "WEBP", quality=90)
-    return copy.with_suffix(".webp")
+    half = folder / f"{uuid4().hex}{suffix}"
+    try:
+        if write(half) is False:
+            return None
+        return half.replace(folder / f"{COPY}{suffix}")
+    finally:
+        half.unlink(missing_ok=True)
 
 
 def _codec(path: Path, kind: Kind) -> str:
@@ -101,7 +127,7 @@ def _in_time(packets: Sequence[av.Packet]) -> Sequence[av.Packet]:
     return packets
 
 
-def _moving_picture(frames: Sequence[Image.Image], seconds: float, copy: Path) -> Path:
+def _moving_picture(frames: Sequence[Image.Image], seconds: float, copy: Path) -> None:
     """A WebP of a video's frames, which are evenly spaced in time."""
     first, *others = (open_image(frame, max_side=SIDE) for frame in frames)
     first.save(
@@ -114,4 +140,3 @@ def _moving_picture(frames: Sequence[Image.Image], seconds: float, copy: Path) -
         quality=80,
         method=0,
     )
-    return copy

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # Gradio reads the environment when it is imported, which `su
     import gradio as gr
 
 logger = logging.getLogger(__name__)
+OPEN_FILES = 65_536
 GRACE_SECONDS, LAST_WORD_SECONDS = 10.0, 10.0
 """For texts that are being written when the page is told to end; then, at most, for what is still to be said
 to reach those who listen."""
@@ -35,6 +36,7 @@ def serve(spacefile: Path = SPACEFILE, **given: object) -> None:
     FileError as `load_settings` does, ArgumentError as `ServeOptions.read` does.
     """
     settings = load_settings(spacefile)
+    _allow_many_connections()
     with suppress(KeyboardInterrupt), terminated_as_interrupted(), page_folder() as folder:
         examples = surround(settings, folder)
         options = ServeOptions.apply(**given)
@@ -122,6 +124,18 @@ def surround(settings: Settings, folder: Path) -> Path:
     examples = folder / "examples"
     examples.mkdir(exist_ok=True)
     return examples
+
+
+def _allow_many_connections() -> None:
+    """As many open files as this machine lets the process have: each visitor's stream is one, and many a
+    shell allows 1,024 at first."""
+    with suppress(ImportError, ValueError, OSError):  # Windows has no such limit
+        import resource
+
+        now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
+        if now != resource.RLIM_INFINITY and now < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 @contextmanager

@@ -5,6 +5,7 @@ port would lose calls. It computes nothing, so the models are what has to be man
 """
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,6 +17,7 @@ from starlette.types import ASGIApp
 
 from palm_demo.concurrency import run_in_thread
 from palm_demo.errors import ClusterError
+from palm_demo.internals.http_protocol import IN_RAY, KEEP_ALIVE_SECONDS, RAY_CALLBACK
 from palm_demo.internals.ray_cluster import connected
 from palm_demo.serving.local import page_folder, surround
 from palm_demo.session import Session
@@ -27,8 +29,6 @@ if TYPE_CHECKING:  # an extra
 NAME = "palm-demo"
 PORT = 7860
 ALONE = "serve with --engine local"
-KEEP_ALIVE_SECONDS = 75
-"""Longer than clients keep a connection that they may use again."""
 MODELS = "models"
 VISITORS = 1000
 """Requests that the page has at once; most are browsers that listen for what comes."""
@@ -55,6 +55,7 @@ def running(
         raise ClusterError(f"{replicas} replicas of {cpus} cores answer nobody; ask for 1 or more of each")
     options = ServeOptions.read()
     host, port = options.host, options.port or PORT
+    os.environ.setdefault(RAY_CALLBACK, IN_RAY)  # read by the proxy's process, which inherits it
     with page_folder() as folder, connected(replicas * cpus, ALONE) as ray:
         _check_room(ray, replicas, cpus)
         from ray import serve

@@ -21,7 +21,7 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from palm_demo import checkpoints
-from palm_demo.concurrency import asker
+from palm_demo.concurrency import asker, gone
 from palm_demo.errors import CheckpointError, ClusterError
 from palm_demo.gallery import MEMORY
 from palm_demo.models.lora import Adapter
@@ -105,7 +105,7 @@ class RaySession(SessionProxy):
     ) -> Iterator[object]:
         """Yields None when the verb has begun, then its items. A replica is told to stop at the next item,
         one that nobody reads any more at once."""
-        key, told = uuid.uuid4().hex, False
+        key, told, left = uuid.uuid4().hex, False, gone.get() or threading.Event()
         models = self._nearest(arguments).options(stream=True)
         with _replicas_that_may_go():
             items = models.stream.remote(asker.get(), verb, stop, key, arguments, settings)
@@ -117,7 +117,8 @@ class RaySession(SessionProxy):
                         yield None
                     elif item is not Mark.HEARTBEAT:
                         yield item
-                    if cancelled is not None and cancelled.is_set() and not told:
+                    stops = left.is_set() or (cancelled is not None and cancelled.is_set())
+                    if stops and not told:
                         self._models.broadcast("stop", key).results(return_exceptions=True)
                         told = True
             except GeneratorExit:

@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from palm_demo.arguments import Media, checked
+from palm_demo.arguments import Media, Picture, checked
 from palm_demo.concurrency import Turns, in_line, piece, run_in_thread
 from palm_demo.gallery import MEMORY
 from palm_demo.inference.decoding import to_device
-from palm_demo.media import DecodingBudget, MediaLimits, Medium, Picture, open_image, open_medium
+from palm_demo.media import DecodingBudget, MediaLimits, Medium, open_image, open_medium
 from palm_demo.models import Flamingo, MaMMUT, PaLM
 from palm_demo.models.captioner import Captioner
 from palm_demo.models.vision import VisionTower
@@ -84,6 +84,13 @@ class Loaded:
                 frames = open_medium(medium, self.systems.frames, self.media_limits, budget, READ_SIDE)
             opened.append(frames if len(frames) > 1 else frames[0])
         return opened
+
+    @checked
+    @in_line
+    def opened_image(self, image: Picture) -> Image.Image:
+        """A picture as the models read it: upright, in sRGB, on white, at most READ_SIDE wide and high."""
+        with piece():
+            return open_image(image, self.media_limits, READ_SIDE)
 
     @in_line
     def _pixels(self, images: Sequence[Picture]) -> Tensor:

@@ -122,7 +122,7 @@ def add_endpoints(session: Session, limits: Limits) -> None:
         with in_api():
             wanted = [None if word is None else str(word) for word in (other, relation, way, color, style)]
             rng = Random() if seed is None else Random(str(seed))
-            made = make(world.SceneSpec(str(name), count, *wanted), rng)
+            made = make(world.SceneSpec(str(name), count, *wanted), rng, session.turns)
             file = told_of(made.path)
             return {"file": file, "caption": made.caption, "question": made.question}
 
@@ -271,10 +271,9 @@ def add_gallery_endpoints(session: Session, limits: Limits, contributions: Contr
         with in_api():
             return told_of(download_of(session, check_ids(ids, limits)))
 
-    for endpoint in (caption_alternatives, similarity, gallery_add):
+    of_pictures, of_gallery = (caption_alternatives, similarity), (gallery_info, gallery_add, gallery_remove)
+    for endpoint in (*of_pictures, *of_gallery, gallery_export):
         gr.api(endpoint, concurrency_limit=None)  # the session has the line
-    for endpoint in (gallery_info, gallery_remove, gallery_export):
-        gr.api(endpoint, concurrency_id="gallery", concurrency_limit=1)
 
 
 def check_ids(ids: list[str], limits: Limits) -> list[str]:

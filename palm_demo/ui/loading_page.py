@@ -13,11 +13,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
+from palm_demo.internals.http_protocol import PatientProtocol
 from palm_demo.profiles import Step
 from palm_demo.settings import ServeOptions
 from palm_demo.ui.boundary.answers import Plain
 from palm_demo.ui.boundary.network import Network
-from palm_demo.ui.boundary.patience import PatientProtocol
 
 FIRST_PORT, PORTS = 7860, 100
 """As Gradio's own: the first that is free, where none is named."""

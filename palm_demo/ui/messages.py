@@ -1,5 +1,6 @@
 """Errors as messages to a visitor. The only place that turns the one into the other."""
 
+import errno
 import html
 import inspect
 import logging
@@ -19,6 +20,9 @@ from palm_demo.internals.gradio_files import upload_folder
 logger = logging.getLogger(__name__)
 
 OUR_FAULT = "Something went wrong on our side. Please try again; the rest of the page still works."
+NO_ROOM = "The page cannot keep files now. Please try again later; what needs no file still works."
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
+"""Errors of a disk that is full, or may not be written to."""
 SECONDS = 20
 PLACE = r"(?<![\w:/.…])/(?:[^\s/'\"]+/)+[^\s/'\",;)]*"
 """A path of two names or more that stands alone; not the end of an address."""
@@ -64,9 +68,17 @@ def warn(message: str) -> None:
 
 
 def _tell(error: Exception) -> str:
-    """What to say. Of an unforeseen error the log says where, not what."""
+    """What to say of any error."""
     if isinstance(error, PalmDemoError):
         return sentence(str(error))
+    return unforeseen(error)
+
+
+def unforeseen(error: Exception) -> str:
+    """What to say of an error that is not the visitor's; the log says where it was, not what."""
+    if isinstance(error, OSError) and error.errno in DISK:
+        logger.error("a file cannot be kept: %s", error.strerror)
+        return NO_ROOM
     logger.error("unforeseen %s\n%s", type(error).__name__, places(error))
     return OUR_FAULT
 

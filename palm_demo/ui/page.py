@@ -23,8 +23,9 @@ from palm_demo.ui.api import add_endpoints, add_gallery_endpoints
 from palm_demo.ui.boundary import guarded
 from palm_demo.ui.boundary.answers import PathsHidden
 from palm_demo.ui.boundary.files import Files
-from palm_demo.ui.boundary.gradio_insides import GuardedBlocks, served_behind
+from palm_demo.ui.boundary.gradio_insides import GuardedBlocks, keep_little_of_a_session, served_behind
 from palm_demo.ui.boundary.patience import Listeners
+from palm_demo.ui.boundary.shares import UploadShares
 from palm_demo.ui.components import sources
 from palm_demo.ui.deep_links import SettingsLinks
 from palm_demo.ui.mammut.contributing import Contributions
@@ -41,6 +42,7 @@ def build(
 ) -> GuardedBlocks:
     """The page of a session. The files of the examples go into the folder, which must outlive it.
     fell_back: why other weights are not there, which a banner tells."""
+    keep_little_of_a_session()
     limits, stops, links = settings.limits, Stops(), SettingsLinks()
     contributions = Contributions(session, limits, settings.gallery)
     with GuardedBlocks(
@@ -74,6 +76,7 @@ def build(
     page.max_threads = limits.threads
     page.listeners = Listeners()
     page.files = Files(upload_folder(), limits.upload_bytes)
+    page.shares = UploadShares(limits, page.files.folder)
     return page.queue(max_size=limits.threads, api_open=False)
 
 

@@ -4,6 +4,7 @@ Gradio's own `cancels=` puts a red "Error" over chats with media about one time 
 """
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -11,12 +12,15 @@ import gradio as gr
 
 from palm_demo.inference.decoding import QueuePosition
 
+REMEMBERED = 10_000
+"""Streams that are about to begin, or run; the oldest go first, which began nothing."""
+
 
 class Stops:
     """The events of the streams that wait or run, by visitor (session hash) and tab."""
 
     def __init__(self):
-        self._events: dict[tuple[str, str], threading.Event] = {}
+        self._events: OrderedDict[tuple[str, str], threading.Event] = OrderedDict()
         self._lock = threading.Lock()
 
     def arm(self, visitor: str, tab: str) -> threading.Event:
@@ -25,6 +29,9 @@ class Stops:
         with self._lock:
             earlier = self._events.get((visitor, tab))
             self._events[visitor, tab] = fresh
+            self._events.move_to_end((visitor, tab))
+            while len(self._events) > REMEMBERED:
+                self._events.popitem(last=False)
         if earlier is not None:
             earlier.set()
         return fresh

@@ -10,10 +10,10 @@ def test_visitors_are_answered_and_leave_nothing_behind():
     results = measure(SHORT)
     print(shown(results))
     assert [one.unexplained for one in results] == [0] * len(results)
-    assert all(one.states[-1].at_rest for one in results), "a text or a computation went on"
+    assert all(one.samples[-1].state.at_rest for one in results), "a text or a computation went on"
     for one in results:
         assert sum(seen.requests for seen in one.seen) > 0
-    before, after = results[0].states[-1].threads, results[-1].states[-1].threads
+    before, after = results[0].samples[-1].state.threads, results[-1].samples[-1].state.threads
     assert after <= before + 32, f"threads did not come back: {before} and then {after}"
     beside = results[-1].seen[0]
     assert not beside.errors and {"ten_tokens", "search"} <= set(beside.seconds)

@@ -1,10 +1,17 @@
 """PaLM's verbs on the command line."""
 
+import io
+import json
+import os
+import subprocess
+import sys
 from itertools import islice
+from pathlib import Path
 
 import pytest
 
 import palm_demo
+from palm_demo.cli.output import show
 from palm_demo.session import load
 
 TEXT = "It was a dark night, and the old man went down to the sea."
@@ -38,6 +45,34 @@ def test_a_prompt_comes_from_standard_input(run, session, mark):
 def test_a_text_from_standard_input_that_is_no_utf8_is_refused(invoke):
     ended = invoke("who-wrote", "-", input=b"caf\xe9")
     assert ended.exit_code == 2 and "cannot be read as a text in UTF-8" in ended.stderr
+
+
+def ended_with(output, *words: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "palm_demo", *map(str, words)]
+    return subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True)
+
+
+def test_whoever_reads_no_further_ends_a_command_without_a_word(tmp_path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = ended_with(writing, "samples", tmp_path)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (1, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_output_that_cannot_be_written_is_one_line(tmp_path):
+    with open("/dev/full", "w") as full:
+        ended = ended_with(full, "samples", tmp_path)
+    assert ended.returncode == 2 and ended.stderr.startswith("error: No space left on device; make room")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_json_for_a_terminal_without_all_letters_stays_json(monkeypatch):
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding="cp1252", write_through=True))
+    show(True, {"text": "snow \u2603"}, [])
+    assert json.loads(printed.getvalue()) == {"text": "snow \u2603"}
 
 
 def test_bits_per_byte_and_who_wrote_are_the_sessions(run, run_json, session, file):

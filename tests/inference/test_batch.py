@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from palm_demo.concurrency import asked_by
+from palm_demo.concurrency import asked_by, gone
 from palm_demo.errors import BusyError, CapacityError, ClosingError, DeviceMemoryError
 from palm_demo.inference.continuous_batch import ContinuousBatch
 from palm_demo.inference.decoding import SequenceState
@@ -332,6 +332,20 @@ def test_cancelling_ends_who_waits(counted):
         model.let(1)
         assert list(places) == []
         assert list(waiting.ids()) == []
+
+
+def test_who_left_frees_row_and_place(counted):
+    model, left = counted(rows=1), threading.Event()
+    with ExitStack() as stack:
+        token = gone.set(left)
+        first, waiting = (stack.enter_context(model.join([number])) for number in (10, 30))
+        gone.reset(token)
+        stays = stack.enter_context(model.join([50], new=2))
+        assert next(first.ids()) == 11
+        left.set()
+        model.let(20)
+        assert list(first.ids()) == list(waiting.ids()) == []
+        assert list(stays.ids()) == [51, 52]
 
 
 def test_what_is_cancelled_beforehand_says_nothing(counted):

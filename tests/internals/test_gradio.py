@@ -6,9 +6,11 @@ import gradio as gr
 import pytest
 from PIL import Image
 
+from palm_demo.errors import BusyError
 from palm_demo.internals.gradio_files import (
     ComponentMessage,
     new_folder,
+    room,
     tabs_around,
     told_of,
     told_of_picture,
@@ -54,3 +56,17 @@ def test_a_conversation_with_a_component_comes_as_its_name_and_value():
     (message,) = gr.Chatbot().postprocess([given]).root
     (told,) = message.content
     assert isinstance(told, ComponentMessage) and told.component == "image"
+
+
+def test_no_file_is_made_where_a_page_has_no_room(uploads):
+    def full() -> None:
+        raise BusyError("the page is full")
+
+    token = room.set(full)
+    try:
+        for make in (new_folder, lambda: told_of_picture(Image.new("RGB", (4, 4)))):
+            with pytest.raises(BusyError, match="the page is full"):
+                make()
+    finally:
+        room.reset(token)
+    assert [*uploads.iterdir()] == []

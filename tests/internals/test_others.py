@@ -1,5 +1,5 @@
-"""What the Hub's client, transformers, spaces, lancedb and torch do not document and we use does what we take
-it to do."""
+"""What we use of the Hub's client, transformers, spaces, lancedb, uvicorn, Ray and torch beyond what they
+document does what we take it to do."""
 
 import inspect
 from pathlib import Path
@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+import uvicorn
 from transformers import Cache, DynamicCache, GPTNeoXConfig, MptConfig
 from transformers.models.gpt_neox.modeling_gpt_neox import GPTNeoXModel, GPTNeoXRotaryEmbedding
 from transformers.models.mpt.modeling_mpt import MptModel
 
+from palm_demo.internals.http_protocol import RAY_CALLBACK, PatientProtocol, make_servers_patient
 from palm_demo.internals.hub_client import HttpError, front_matter, matching
 from palm_demo.models.attention import CausalMask
 from palm_demo.models.hf_language_models import Memory, NeoXTower
@@ -130,3 +132,17 @@ def test_torch_counts_the_changes_of_a_weight():
     assert state_of(weight) != before
     with torch.inference_mode():
         assert state_of(torch.zeros(2))[-1] is None
+
+
+def test_a_server_whose_protocol_nobody_chooses_is_patient(monkeypatch):
+    """As Ray's proxy makes its own, after it has called what RAY_CALLBACK names."""
+    monkeypatch.setitem(uvicorn.config.HTTP_PROTOCOLS, "auto", uvicorn.config.HTTP_PROTOCOLS["auto"])
+    assert make_servers_patient() == []
+    config = uvicorn.Config(lambda: None, factory=True)
+    config.load()
+    assert config.http_protocol_class is PatientProtocol
+
+
+def test_ray_still_calls_what_its_variable_names():
+    constants = pytest.importorskip("ray.serve._private.constants")
+    assert hasattr(constants, RAY_CALLBACK)

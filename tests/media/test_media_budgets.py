@@ -1,7 +1,9 @@
 """Media that would be decoded without end, and names that are no files: a limit each, and a remedy."""
 
 import os
+import threading
 import time
+from contextvars import copy_context
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from palm_demo.errors import MediaError
+from palm_demo.concurrency import gone
+from palm_demo.errors import LeftError, MediaError
 from palm_demo.media import DecodingBudget, MediaLimits, is_video, open_image, open_medium, open_video
 from tests.media_files import shades, timed, video
 
@@ -65,6 +68,19 @@ def test_a_budget_of_frames_is_checked_while_it_is_spent(tmp_path, monkeypatch):
         open_video(path, 8, MediaLimits(decoded_pixels=20_000))
     with pytest.raises(MediaError, match="0 seconds of decoding"):
         open_video(path, 8, MediaLimits(decoding_seconds=0))
+
+
+def test_nothing_is_decoded_for_who_has_left(tmp_path):
+    path, left = video(tmp_path / "a.mp4", 48), threading.Event()
+
+    def decoded() -> list:
+        gone.set(left)
+        return open_video(path, 8, MediaLimits())
+
+    assert len(copy_context().run(decoded)) == 8
+    left.set()
+    with pytest.raises(LeftError):
+        copy_context().run(decoded)
 
 
 def test_many_cheap_frames_cost_what_lies_before_the_wanted_ones(tmp_path):

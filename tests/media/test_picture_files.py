@@ -125,6 +125,27 @@ def test_a_bomb_in_a_chunk_of_text_is_refused():
         open_image(plain[:33] + text + plain[33:])
 
 
+def test_a_jpeg_of_very_many_scans_is_refused_before_they_are_decoded():
+    """Each scan costs a pass over all pixels and takes some thirty bytes."""
+    once = encoded(Image.new("L", (64, 64), 128), "JPEG", progressive=True)
+    scan = once.rindex(b"\xff\xda")
+    often = once[:scan] + once[scan:-2] * 100 + once[-2:]
+    few = MediaLimits(read_pixels=64 * 64)
+    assert open_image(once, few).size == (64, 64)
+    with pytest.raises(MediaError, match="scans, which take too long"):
+        open_image(often, few)
+    assert open_image(often, MediaLimits(read_pixels=640 * 640)).size == (64, 64)
+
+
+@pytest.mark.parametrize("trailer", [b"\xff\xda" * 1000, b""])
+def test_what_stands_behind_a_jpeg_or_in_its_segments_is_no_scan(trailer):
+    """As phones put a film behind a photograph, and a smaller picture into its metadata."""
+    picture = red_over_blue()
+    data = encoded(picture, "JPEG", progressive=True, exif=b"Exif\0\0" + b"\xff\xda" * 1000)
+    limits = MediaLimits(read_pixels=picture.width * picture.height)
+    assert open_image(data + trailer, limits).size == picture.size
+
+
 def test_large_pictures_are_still_refused_as_bombs(tmp_path):
     with pytest.raises(MediaError, match=r"900 megapixels .* at most 64"):
         open_image(blank_png(tmp_path / "bomb.png", 30_000, 30_000))

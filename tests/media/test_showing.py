@@ -80,3 +80,21 @@ def test_what_is_no_medium_is_told(content, tmp_path):
         as_shown(tmp_path / "a.mp4", tmp_path / "copies")
     with pytest.raises(MediaError, match="there is no file"):
         as_shown(Path("gone.mp4"), tmp_path / "copies")
+
+
+def test_what_was_made_to_be_shown_is_made_once_and_whole(tmp_path, monkeypatch):
+    """A visitor may ask about one file again and again."""
+    red_over_blue().save(tmp_path / "a.tiff")
+    copy = as_shown(tmp_path / "a.tiff", tmp_path / "copies")
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "save", lambda *told, **settings: pytest.fail("it was made again"))
+        assert as_shown(tmp_path / "a.tiff", tmp_path / "copies") == copy
+
+    def half(image, path, *told, **settings) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Image.Image, "save", half)
+    with pytest.raises(OSError, match="no space"):
+        as_shown(tmp_path / "a.tiff", tmp_path / "others")
+    assert [*(tmp_path / "others").iterdir()] == []

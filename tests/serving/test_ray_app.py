@@ -3,14 +3,16 @@
 import json
 import os
 import signal
+import socket
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 import pytest
 from gradio_client import Client, handle_file
 from PIL import Image
 
-from tests.serving.conftest import until
+from tests.serving.conftest import PATIENCE_SECONDS, until
 
 pytestmark = pytest.mark.ray
 
@@ -41,6 +43,13 @@ def test_the_page_is_there(address, session):
     with urllib.request.urlopen(address) as answer:
         assert b"PaLM, Flamingo and MaMMUT" in answer.read()
     assert call(address, "scopes") == ("complete", [session.scopes])
+
+
+def test_half_a_request_to_rays_proxy_is_closed(address):
+    where = urlsplit(address)
+    with socket.create_connection((where.hostname, where.port), PATIENCE_SECONDS) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+        assert connection.recv(1000) == b""
 
 
 def test_an_upload_is_seen_by_a_replica(address, session, tmp_path):

@@ -1,13 +1,18 @@
 """Each bad input: a clear message, and the page lives on."""
 
+import errno
 import re
 import urllib.error
 import urllib.request
 
 import pytest
+from gradio import processing_utils
 from gradio_client import handle_file
 from gradio_client.exceptions import AppError
 from playwright.sync_api import Page, expect
+
+from palm_demo.internals import gradio_files
+from palm_demo.ui.flamingo import scenes
 
 BAD_FILES = {
     "text.png": "not a picture",
@@ -176,3 +181,24 @@ def test_a_file_beyond_the_limit_is_refused(address, settings):
     headers = {"Content-Type": "multipart/form-data; boundary=mark"}
     with pytest.raises(urllib.error.HTTPError, match="413"):
         urllib.request.urlopen(urllib.request.Request(f"{address}gradio_api/upload", body, headers))
+
+
+def test_a_full_disk_is_told_and_what_needs_no_file_goes_on(client, visit, monkeypatch):
+    """A hit's picture and a made scene are files, on the page and in answers of the API alike."""
+
+    def full(*told, **settings):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    page = visit("MaMMUT")
+    with monkeypatch.context() as patch:
+        for module in (processing_utils, gradio_files):
+            patch.setattr(module, "save_pil_to_cache", full)
+        patch.setattr(scenes, "new_folder", full)
+        for call in ({"query": "a cat", "api_name": "/search"}, {"name": "cat", "api_name": "/make_scene"}):
+            with pytest.raises(AppError, match="cannot keep files now"):
+                client.predict(**call)
+        page.get_by_label("Search with words").fill("a cat")
+        page.get_by_role("button", name="Search", exact=True).click()
+        expect_warning(page, "cannot keep files now")
+        assert client.predict("It was", max_new_tokens=4, api_name="/generate")
+    assert client.predict(query="a cat", api_name="/search")

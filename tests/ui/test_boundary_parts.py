@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +13,7 @@ from palm_demo.errors import ArgumentError, BusyError, MediaError
 from palm_demo.settings import load_settings
 from palm_demo.ui.boundary import patience
 from palm_demo.ui.boundary.answers import Plain
+from palm_demo.ui.boundary.asked import OneAtATime
 from palm_demo.ui.boundary.files import SHOWN, Files, without_files
 from palm_demo.ui.boundary.network import Network
 from palm_demo.ui.boundary.shares import Counted, UploadShares
@@ -298,14 +301,26 @@ def test_files_and_bytes_are_counted_by_address_for_a_minute(shares, clock):
 
 
 def test_the_page_keeps_so_many_bytes_and_no_more(shares, clock, tmp_path):
-    shares.check_room()
+    shares.check_room("a")
     (tmp_path / "large").write_bytes(b"x" * 2_100_000)
     clock[0] = 6.0
     with pytest.raises(BusyError, match="2 MB of files and 2 fit"):
-        shares.check_room()
+        shares.check_room("a")
     (tmp_path / "large").unlink()
     clock[0] = 12.0
-    shares.check_room()
+    shares.check_room("a")
+
+
+def test_of_what_the_page_keeps_one_address_has_a_share_alone(shares, clock):
+    """Uploads, and what is made for it: scenes, archives, copies that browsers show."""
+    for _ in range(6):
+        shares.keeps("a", 100_000)
+        clock[0] += 120
+    with pytest.raises(BusyError, match="1 MB of files that came from your address"):
+        shares.check_room("a")
+    shares.check_room("b")
+    clock[0] += 2 * 3600
+    shares.check_room("a")
 
 
 @pytest.mark.parametrize("piece", [1, 7, 100_000])
@@ -383,3 +398,37 @@ def test_the_loading_page_answers_its_own_hosts_with_headers():
     assert answered()["status"] == 200
     assert dict(answered()["headers"])[b"x-content-type-options"] == b"nosniff"
     assert answered(host="evil.example")["status"] == 403
+
+
+def test_pages_are_made_one_after_another_for_an_address_and_slow_takers_hold_up_nobody():
+    at_once, most, taken = Counter(), Counter(), []
+
+    async def app(scope, receive, send):
+        address = scope["address"]
+        at_once[address] += 1
+        most[address] = max(most[address], at_once[address])
+        await asyncio.sleep(0)
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"page"})
+        at_once[address] -= 1
+
+    async def main() -> None:
+        gate, go = OneAtATime(app), asyncio.Event()
+
+        def asked(address: str, slow: bool = False) -> SimpleNamespace:
+            async def send(message) -> None:
+                if slow:
+                    await go.wait()
+                taken.append((address, message["type"]))
+
+            visitor = SimpleNamespace(address=address)
+            return SimpleNamespace(visitor=visitor, scope={"address": address}, receive=None, send=send)
+
+        slow = asyncio.create_task(gate(asked("a", slow=True)))
+        await asyncio.gather(*(gate(asked(address)) for address in "aaabb"))
+        assert len(taken) == 10
+        go.set()
+        await slow
+
+    asyncio.run(main())
+    assert most == {"a": 1, "b": 1} and len(taken) == 12

@@ -1,14 +1,20 @@
 """The door of a page that is served: what visitors can reach of each other and of the server."""
 
+import errno
 import json
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from gradio.route_utils import GradioUploadFile
 
+from palm_demo.errors import LeftError
+from palm_demo.internals import http_protocol
+from palm_demo.internals.gradio_files import upload_folder
 from palm_demo.settings import load_settings
 from palm_demo.ui.boundary import patience
 from palm_demo.ui.boundary.files import SHOWN
@@ -81,6 +87,36 @@ def test_anothers_session_is_neither_heard_nor_stopped(visitor, other, config, a
             deep = stranger.get("gradio_api/deep_link", params={"session_hash": "victim"})
             assert deep.status_code == 404
     assert ended_well(heard(visitor, "victim"))
+
+
+@pytest.mark.parametrize("road", ["call", "queue"])
+def test_what_is_computed_for_who_leaves_ends(road, visitor, config, session, monkeypatch):
+    """A long scoring, of which the client stops to wait for the answer."""
+    ended, who_wrote = [], session.who_wrote
+
+    def noting(*told):
+        begun.set()
+        try:
+            return who_wrote(*told)
+        except Exception as error:
+            ended.append(type(error))
+            raise
+        finally:
+            over.set()
+
+    begun, over = threading.Event(), threading.Event()
+    monkeypatch.setattr(session, "who_wrote", noting)
+    text = "It was a dark night, and the old man went down to the sea. " * 250
+    if road == "call":
+        event = visitor.post("gradio_api/call/who_wrote", json={"data": [text]}).json()["event_id"]
+        stream = ("gradio_api/call/who_wrote/" + event, {})
+    else:
+        assert join(visitor, config, "leaver", "who_wrote", text).status_code == 200
+        stream = ("gradio_api/queue/data", {"session_hash": "leaver"})
+    with visitor.stream("GET", stream[0], params=stream[1]) as listening:
+        assert listening.status_code == 200 and begun.wait(60)
+    assert over.wait(60) and ended == [LeftError]
+    assert session.turns.inside == 0
 
 
 def test_a_visitor_cancels_an_event_of_their_own(visitor, config):
@@ -302,6 +338,24 @@ def test_a_form_without_a_file_is_no_server_error(visitor, files, capfd):
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
+def test_an_upload_that_a_full_disk_ends_is_told_and_leaves_nothing(visitor, monkeypatch, capfd):
+    async def half(file, data: bytes) -> None:
+        file.file.write(data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def there() -> set[Path]:
+        return {*upload_folder().rglob("*")}
+
+    before = there()
+    with monkeypatch.context() as full:
+        full.setattr(GradioUploadFile, "write", half)
+        answer = visitor.post("gradio_api/upload", files={"files": ("a.png", b"x" * 100_000)})
+    assert answer.status_code == 507 and "cannot keep files now" in answer.json()["error"]
+    assert answer.headers["retry-after"] and there() == before
+    assert "Traceback" not in "".join(capfd.readouterr())
+    assert visitor.post("gradio_api/upload", files={"files": ("a.png", b"x")}).status_code == 200
+
+
 def test_progress_of_an_upload_is_its_visitors_to_see(visitor, other):
     assert other.get("gradio_api/upload_progress", params={"upload_id": "../x"}).status_code == 400
     visitor.post("gradio_api/upload", params={"upload_id": "mine"}, files={"files": ("a.txt", b"x")})
@@ -319,7 +373,7 @@ def test_the_loopback_answers_no_other_site(visitor, headers):
 
 def test_a_request_that_never_ends_is_closed(address, monkeypatch):
     """Half a request, and a body of which one byte comes: the server ends both by itself."""
-    monkeypatch.setattr(patience, "HEADER_SECONDS", 0.2)
+    monkeypatch.setattr(http_protocol, "HEADER_SECONDS", 0.2)
     monkeypatch.setattr(patience, "BODY_SECONDS", 0.2)
     port = httpx.URL(address).port
     halves = (
@@ -341,6 +395,6 @@ def test_a_request_that_never_ends_is_closed(address, monkeypatch):
 
 
 def test_a_connection_that_was_used_may_be_used_again(address):
-    assert patience.KEEP_ALIVE_SECONDS == 75
+    assert http_protocol.KEEP_ALIVE_SECONDS == 75
     with httpx.Client(base_url=address) as client:
         assert {client.get("healthz").status_code for _ in range(3)} == {200}

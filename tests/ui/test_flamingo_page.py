@@ -107,9 +107,32 @@ def test_an_empty_question_and_a_row_too_many_are_explained(visit, settings):
 # what it looked at
 
 
+def look(page: Page) -> None:
+    """Asks for the maps of the last answer."""
+    press(page, "Show where it looked")
+    expect(page.locator("#flamingo-maps img").first).to_be_visible()
+
+
+def test_maps_are_computed_when_they_are_asked_for(visit, session, monkeypatch):
+    made, looked_at = [], session.looked_at
+    monkeypatch.setattr(session, "looked_at", lambda *told: made.append(told) or looked_at(*told))
+    page = visit("Flamingo")
+    page.locator("#flamingo-samples button").first.click()
+    expect(page.get_by_role("button", name="Show where it looked")).to_be_visible()
+    expect(page.get_by_role("button", name="Ask", exact=True)).to_be_enabled()
+    assert not made
+    look(page)
+    assert len(made) == 1
+    page.locator("#flamingo-samples button").nth(1).click()
+    expect(page.locator("#flamingo-chat .bot.message")).to_have_count(2)
+    expect(page.locator("#flamingo-maps")).to_be_hidden()
+    assert len(made) == 1
+
+
 def test_a_click_on_a_word_shows_where_it_looked(visit, session):
     page = visit("Flamingo")
     page.locator("#flamingo-samples button").first.click()
+    look(page)
     maps = page.locator("#flamingo-maps img")
     expect(maps).to_have_count(1)
     expect(maps.first).to_be_visible()
@@ -128,6 +151,7 @@ def test_a_click_on_a_word_shows_where_it_looked(visit, session):
 def test_of_several_pictures_each_says_how_much_it_was_looked_at(visit):
     page = visit("Flamingo")
     page.locator("#flamingo-samples button").nth(4).click()
+    look(page)
     expect(page.locator("#flamingo-maps img")).to_have_count(4)
     expect(page.locator("#flamingo-maps")).to_contain_text(re.compile(r"picture 1: \d+%.*picture 4: \d+%"))
 
@@ -135,6 +159,7 @@ def test_of_several_pictures_each_says_how_much_it_was_looked_at(visit):
 def test_one_layer_alone_looks_elsewhere_and_its_gates_are_told(visit, session):
     page = visit("Flamingo")
     page.locator("#flamingo-samples button").nth(5).click()
+    look(page)
     frames = page.locator("#flamingo-maps img")
     expect(frames).to_have_count(session.flamingo.encoder.max_frames)
     expect(page.locator("#flamingo-maps")).to_contain_text(f"frame {session.flamingo.encoder.max_frames}:")
@@ -152,6 +177,7 @@ def test_one_layer_alone_looks_elsewhere_and_its_gates_are_told(visit, session):
 def test_words_are_chosen_with_the_keyboard_alone(visit):
     page = visit("Flamingo")
     page.locator("#flamingo-samples button").last.click()
+    look(page)
     choices = page.locator("#flamingo-words input[type=radio]")
     expect(choices.nth(1)).to_be_visible()
     expect(page.locator("#flamingo-maps img")).to_be_visible()
@@ -208,6 +234,7 @@ def test_a_made_scene_is_asked_about(visit):
     expect(box.locator("textarea")).to_have_value(re.compile(r"^What is (above the bone|below the cat)\?$"))
     press(page, "Ask")
     expect(page.locator("#flamingo-chat .bot.message")).to_have_count(1)
+    look(page)
     expect(page.locator("#flamingo-maps img")).to_have_count(1)
 
 
@@ -241,7 +268,7 @@ def test_two_visitors_see_nothing_of_each_others_conversation(visit, taught):
     mine, other = visit("Flamingo"), visit("Flamingo")
     load_set(mine, taught)
     press(mine, "Ask after the examples")
-    expect(mine.locator("#flamingo-maps img").first).to_be_visible()
+    look(mine)
     open_way(other, "Teach by example")
     expect(text_of(other, 1)).to_have_value("")
     expect(shot(other, 2)).to_be_hidden()

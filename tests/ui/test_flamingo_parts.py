@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from palm_demo import world
+from palm_demo.concurrency import Turns
 from palm_demo.errors import MediaError, PromptError
 from palm_demo.inference.attention_maps import look
 from palm_demo.media import MediaLimits, is_video, open_medium
@@ -161,7 +162,7 @@ def uploads(tmp_path, monkeypatch):
     ],
 )
 def test_a_made_scene_is_a_file_with_a_caption_and_a_question(uploads, order, caption, question):
-    made = make(order, Random(1))
+    made = make(order, Random(1), Turns())
     assert made.caption.startswith(caption) and re.match(question, made.question)
     assert made.path.startswith(str(uploads)) and is_video(made.path) == (order.way is not None)
     assert open_medium(made.path, 8, MediaLimits())
@@ -169,7 +170,7 @@ def test_a_made_scene_is_a_file_with_a_caption_and_a_question(uploads, order, ca
 
 def test_a_scene_that_cannot_be_made_is_the_visitors_to_mend(uploads):
     with pytest.raises(PromptError, match="choose one of them"):
-        make(world.SceneSpec("cat", count=2, way="up"), Random(1))
+        make(world.SceneSpec("cat", count=2, way="up"), Random(1), Turns())
     assert not any(uploads.iterdir())
 
 

@@ -51,6 +51,7 @@ def unfold(page: Page) -> None:
 
 def flamingo(page: Page) -> Iterator[str]:
     page.locator("#flamingo-samples button").nth(5).click()
+    press(page, "Show where it looked")
     expect(page.locator("#flamingo-maps img").first).to_be_visible()
     expect(page.get_by_role("button", name="Ask", exact=True)).to_be_enabled()
     unfold(page)
@@ -155,6 +156,8 @@ def test_keys_alone_ask_flamingo_and_see_where_it_looked(visit):
     go_to(page, page.locator("#flamingo-samples button").first)
     page.keyboard.press("Enter")
     expect(page.locator("#flamingo-chat .bot.message")).to_have_count(1)
+    go_to(page, page.get_by_role("button", name="Show where it looked"))
+    page.keyboard.press("Enter")
     expect(page.locator("#flamingo-maps img")).to_be_visible()
 
 

@@ -11,6 +11,8 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from palm_demo.inference.settings import BatchLimits
+from palm_demo.media import open_image
+from tests.media_files import encoded
 from tests.ui.hands import open_settings
 
 PALM_PROMPT = "The night was"
@@ -188,6 +190,19 @@ def test_mammut_describes_an_uploaded_picture(visit, session, media):
     expect(page.locator("#mammut-picture img")).to_be_visible()
     press(page, "Describe")
     expect(page.get_by_label("MaMMUT sees")).to_have_value(session.caption(media / "blue.png"))
+
+
+@pytest.mark.parametrize("kind", ["HEIF", "TIFF"])
+def test_mammut_shows_what_browsers_cannot_as_it_was_read(kind, visit, session, tmp_path):
+    path = tmp_path / f"a.{kind.lower()}"
+    path.write_bytes(encoded(session.gallery.sample(1, 7)[0].image, kind))
+    page = visit("MaMMUT")
+    page.locator("#mammut-picture input[type=file]").set_input_files(path)
+    shown = page.locator("#mammut-picture img")
+    expect(shown).to_have_attribute("src", re.compile(r"\.png$"))
+    expect(shown).to_have_js_property("naturalWidth", open_image(path).width)
+    press(page, "Describe")
+    expect(page.get_by_label("MaMMUT sees")).to_have_value(session.caption(path))
 
 
 def test_mammut_says_when_a_picture_is_no_drawing(visit, media):

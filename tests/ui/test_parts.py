@@ -2,7 +2,9 @@
 
 import pytest
 
+from palm_demo.ui import streaming
 from palm_demo.ui.flamingo.conversation import assemble, labelled
+from palm_demo.ui.mammut.finding import listed
 from palm_demo.ui.streaming import Stops
 
 
@@ -61,3 +63,16 @@ def test_leaving_stops_all_of_a_visitor():
     events = [stops.arm("me", "palm"), stops.arm("me", "flamingo")]
     stops.leave("me")
     assert all(event.is_set() for event in events)
+
+
+def test_what_is_kept_of_pictures_that_are_shown_has_no_pixels(session):
+    kept = listed(session.gallery.sample(3, 7))
+    assert len(kept) == 3 and all(isinstance(value, str) for one in kept for value in one)
+
+
+def test_streams_that_never_begin_are_remembered_no_longer_than_others_need_to_begin(monkeypatch):
+    monkeypatch.setattr(streaming, "REMEMBERED", 3)
+    stops = Stops()
+    last = [stops.arm(f"visitor {number}", "palm") for number in range(9)][-1]
+    stops.stop("visitor 8", "palm")
+    assert last.is_set() and len(stops._events) == 3

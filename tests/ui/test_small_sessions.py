@@ -1,7 +1,9 @@
 """What the page keeps of a visitor, and that little of it is left."""
 
+from datetime import timedelta
+
 import gradio as gr
-from gradio import blocks, route_utils, state_holder
+from gradio import blocks, route_utils, routes, state_holder
 
 from palm_demo.ui.boundary import gradio_insides
 
@@ -14,15 +16,19 @@ def small_page() -> gr.Blocks:
     return page
 
 
+def holder_of(page: gr.Blocks) -> gradio_insides.ForgettingStateHolder:
+    page.state_session_capacity = 10
+    holder = gradio_insides.ForgettingStateHolder()
+    holder.set_blocks(page)
+    return holder
+
+
 def test_gradio_makes_sessions_of_the_class_that_its_modules_name():
     gradio_insides.keep_little_of_a_session()
     for module in (state_holder, blocks, route_utils):
         assert module.SessionState is gradio_insides.SmallSessionState
-    page = small_page()
-    page.state_session_capacity = 10
-    holder = state_holder.StateHolder()
-    holder.set_blocks(page)
-    assert type(holder["visitor"]) is gradio_insides.SmallSessionState
+    assert routes.StateHolder is gradio_insides.ForgettingStateHolder
+    assert type(holder_of(small_page())["visitor"]) is gradio_insides.SmallSessionState
 
 
 def test_a_session_holds_no_configuration_and_still_its_state():
@@ -37,3 +43,45 @@ def test_a_session_holds_no_configuration_and_still_its_state():
     assert state[kept._id] == ["a cat"] and state[text._id].value == "A CAT"
     assert list(state.components) == []
     assert gradio_insides.SmallSessionState(page)[kept._id] == []
+
+
+def test_a_session_has_no_table_of_all_blocks_and_another_does_not_see_its_own():
+    page = small_page()
+    (text,) = (block for block in page.blocks.values() if isinstance(block, gr.Textbox))
+    one, other = gradio_insides.SmallSessionState(page), gradio_insides.SmallSessionState(page)
+    one[text._id] = gr.Textbox("A CAT")
+    assert one[text._id].value == "A CAT" and other[text._id] is text and page.blocks[text._id] is text
+    assert [*one.blocks_config.blocks.maps[0]] == [text._id] and not other.blocks_config.blocks.maps[0]
+    assert one.blocks_config.fns is page.default_config.fns and not page.renderables
+
+
+def test_who_left_is_forgotten_after_an_hour_and_who_stays_is_not():
+    page = small_page()
+    holder = holder_of(page)
+    (kept,) = (block for block in page.blocks.values() if isinstance(block, gr.State))
+    for name in ("left", "stays", "asked", "just left"):
+        holder[name][kept._id] = [name]
+    holder["asked"].state_data.clear()  # a caller of the API's, for whom nothing is kept
+    for name in ("left", "just left"):
+        holder.session_data[name].is_closed = True
+    for name in ("left", "stays", "asked"):
+        holder.time_last_used[name] -= timedelta(hours=2)
+    holder.delete_all_expired_state()
+    assert {*holder.session_data} == {*holder.time_last_used} == {"stays", "just left"}
+
+
+def test_the_queue_remembers_so_many_sessions_and_no_more(monkeypatch):
+    monkeypatch.setattr(gradio_insides, "SESSIONS", 3)
+    page = gradio_insides.GuardedBlocks(analytics_enabled=False).queue()
+    remembered = page._queue.pending_event_ids_session
+    for number in range(5):
+        remembered[f"visitor {number}"] = set()
+    assert [*remembered] == ["visitor 2", "visitor 3", "visitor 4"]
+
+
+def test_the_queue_keeps_no_statistics_of_events():
+    page = gradio_insides.GuardedBlocks(analytics_enabled=False).queue()
+    page._queue.events_recorded = 100
+    record = {"time": 1.0, "status": "success", "process_time": 1.0, "function": "search"}
+    assert page._queue.compute_analytics_summary([record]) == {"functions": {}}
+    assert page._queue.ANALYTICS_MAX_EVENTS == 1

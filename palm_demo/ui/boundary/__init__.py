@@ -8,8 +8,8 @@ from palm_demo.ui.boundary.gradio_insides import (
     GuardedBlocks,
     Insides,
     fetch_nothing,
-    keep_little_of_a_session,
     leave_files_where_they_are,
+    leave_no_half_uploads,
 )
 from palm_demo.ui.boundary.network import Network
 
@@ -17,8 +17,8 @@ from palm_demo.ui.boundary.network import Network
 def guarded(page: GuardedBlocks, limits: Limits, app: ASGIApp, host: str, started: bool = False) -> Door:
     """The door before a page's application, which is served at a host."""
     fetch_nothing()
-    keep_little_of_a_session()
     leave_files_where_they_are(page)
+    leave_no_half_uploads()
     insides = Insides(page)
     insides.share(page.files)
     return Door(app, insides, page.files, limits, Network.of(host), started)

@@ -35,6 +35,12 @@ def refused(status: int, message: str, headers: dict[str, str] | None = None) ->
     return JSONResponse({"error": message, "detail": message}, status, headers)
 
 
+def tool_error(number: object, message: str) -> Response:
+    """An assistant's call that has failed, as MCP says it."""
+    content = [{"type": "text", "text": message}]
+    return JSONResponse({"jsonrpc": "2.0", "id": number, "result": {"content": content, "isError": True}})
+
+
 def file_answer(path: Path) -> ASGIApp:
     """A visitor's file. What a browser could run, or take for a page, is handed over as a download."""
     kind, _ = mimetypes.guess_type(path)

@@ -3,9 +3,11 @@
 import json
 from collections.abc import Awaitable, Callable
 from urllib.parse import parse_qsl, urlencode
+from weakref import WeakValueDictionary
 
+import anyio
 from starlette.datastructures import Headers
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from palm_demo.ui.boundary.patience import TooSlow
 from palm_demo.ui.boundary.visitors import KEY, Visitor
@@ -102,6 +104,21 @@ class Way:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.handler(Asked(scope, receive, send))
+
+
+class OneAtATime:
+    """Lets one request of each address through at a time, for what takes the event loop while it is made, and
+    hands the answer on when it is whole: a client that takes it slowly holds up nobody."""
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+        self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
+
+    async def __call__(self, asked: Asked) -> None:
+        whole = Whole(asked.send)
+        async with self._locks.setdefault(asked.visitor.address, anyio.Lock()):
+            await self.app(asked.scope, asked.receive, whole)
+        await whole.on()
 
 
 class Whole:

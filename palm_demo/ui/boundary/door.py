@@ -7,20 +7,20 @@ import re
 import anyio
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from palm_demo.errors import BusyError, MediaError, PalmDemoError, places
 from palm_demo.settings import Limits
-from palm_demo.ui.boundary.answers import Answer, file_answer, refused
-from palm_demo.ui.boundary.asked import Asked, Handler, Refusal, Way, Whole
+from palm_demo.ui.boundary.answers import Answer, file_answer, refused, tool_error
+from palm_demo.ui.boundary.asked import Asked, Handler, OneAtATime, Refusal, Way, Whole
 from palm_demo.ui.boundary.files import Files, ForeignFile, without_files
-from palm_demo.ui.boundary.gradio_insides import API, OUR_FAULT, Insides, number_of
+from palm_demo.ui.boundary.gradio_insides import API, Insides, number_of
 from palm_demo.ui.boundary.network import Network
 from palm_demo.ui.boundary.patience import TooSlow, punctual, taken
-from palm_demo.ui.boundary.shares import WINDOW_SECONDS, Counted, UploadShares
+from palm_demo.ui.boundary.shares import WINDOW_SECONDS, Counted
 from palm_demo.ui.boundary.visitors import CALLER, KEY, REFUSED, SESSION, Visitor, Visitors
+from palm_demo.ui.messages import NO_ROOM, OUR_FAULT
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Door:
         self, app: ASGIApp, insides: Insides, files: Files, limits: Limits, network: Network, started: bool
     ):
         self.app, self.insides, self.files, self.network = app, insides, files, network
-        self.visitors, self.shares = Visitors(network), UploadShares(limits, files.folder)
+        self.visitors, self.shares = Visitors(network), insides.page.shares
         self.limits, self._started = limits, started
         self.router = Router(self._routes(), redirect_slashes=False, default=_nothing)
 
@@ -82,7 +82,8 @@ class Door:
 
         slashed = [f"{API}/{kind}/{{api_name}}{end}" for kind in ("run", "api") for end in ("", "/")]
         return [
-            *(way(path, self._pass) for path in (*PAGE, *(f"{API}{path}" for path in READ), "/healthz")),
+            *(way(path, OneAtATime(self.app)) for path in PAGE),
+            *(way(path, self._pass) for path in (*(f"{API}{path}" for path in READ), "/healthz")),
             *(way(f"{folder}/{{path:path}}", self._folder) for folder in FOLDERS),
             *(way(path, self._account, method) for path in ACCOUNTS for method in ("GET", "POST")),
             way(f"{API}/startup-events", self._start),
@@ -134,11 +135,10 @@ class Door:
 
     async def _upload(self, asked: Asked) -> None:
         address, receive = asked.visitor.address, asked.receive
-        why: list[Refusal] = []
-        later = {"Retry-After": str(WINDOW_SECONDS)}
+        why, later = [], {"Retry-After": str(WINDOW_SECONDS)}
         try:
             self.shares.spend(address, 0, 0)
-            await anyio.to_thread.run_sync(self.shares.check_room)
+            await anyio.to_thread.run_sync(self.shares.check_room, address)
             counted = Counted(asked.headers.get("content-type", ""), self.limits)
         except BusyError as error:
             raise Refusal(429, _sentence(error), later) from None
@@ -171,13 +171,13 @@ class Door:
             raise Refusal(400, "What came in place of a file is none; send files.") from None
         except OSError as error:
             logger.error("an upload cannot be kept: %s", error.strerror)
-            raise Refusal(507, "The page cannot keep files now; try again later.", later) from None
+            raise Refusal(507, NO_ROOM, later) from None
         if why:
             raise why[0]
         if whole.status == 200:
-            names = {asked.visitor.name}
             for shown in json.loads(self.files.hide(whole.body)):
-                self.files.belongs(self.files.real(shown), names)
+                self.files.belongs(self.files.real(shown), [asked.visitor.name])
+            self.shares.keeps(address, counted.size_bytes)
         await whole.on()
 
     def _own_upload(self, visitor: Visitor, upload_id: str) -> str:
@@ -230,7 +230,8 @@ class Door:
         asked.replace_body(admitted | {"session_hash": session})
         whole = Whole(asked.send)
         await self.app(asked.scope, asked.receive, whole)
-        if whole.status == 500 and (why := json.loads(whole.body).get("error")) not in (None, OUR_FAULT):
+        ours = (None, OUR_FAULT, NO_ROOM)
+        if whole.status == 500 and (why := json.loads(whole.body).get("error")) not in ours:
             raise Refusal(400, why)  # an error of an event's is the caller's to mend
         await whole.on()
 
@@ -276,8 +277,7 @@ class Door:
         if not self.insides.listens(session):
             raise Refusal(404, GONE)
         asked.replace_query(session_hash=session)
-        with self.insides.listeners.one():
-            await self._pass(asked)
+        await self._follow(asked, session)
 
     async def _hear(self, asked: Asked) -> None:
         event = asked.path["event_id"]
@@ -285,8 +285,14 @@ class Door:
         # of a call without a session only its caller knows the event, which is its session
         if session is None or not (session == event or self._own(asked.visitor, session)):
             raise Refusal(404, GONE)
-        with self.insides.listeners.one():
-            await self._pass(asked)
+        await self._follow(asked, session)
+        if session == event:  # it has no other
+            self.insides.listeners.forget(session)
+
+    async def _follow(self, asked: Asked, session: str) -> None:
+        following = self.insides.listeners.following(session, asked.receive, asked.send)
+        async with following as (receive, send):
+            await self.app(asked.scope, receive, send)
 
     def _own(self, visitor: Visitor, session: str) -> bool:
         _, _, called = session.partition(".")
@@ -322,7 +328,7 @@ class Door:
             except MediaError as error:
                 if not isinstance(body, dict) or "id" not in body:
                     raise
-                return await _tool_error(body["id"], _sentence(error))(asked.scope, asked.receive, asked.send)
+                return await tool_error(body["id"], _sentence(error))(asked.scope, asked.receive, asked.send)
             asked.replace_body(body)
         hidden = (b"cookie", b"origin", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", CALLER)
         headers = [pair for pair in asked.scope["headers"] if pair[0] not in hidden]
@@ -332,11 +338,6 @@ class Door:
 
 async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
     raise Refusal(404, GONE)
-
-
-def _tool_error(number: object, message: str) -> Response:
-    content = [{"type": "text", "text": message}]
-    return JSONResponse({"jsonrpc": "2.0", "id": number, "result": {"content": content, "isError": True}})
 
 
 def _sentence(error: PalmDemoError) -> str:

@@ -8,8 +8,10 @@ import hashlib
 import os
 import stat
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -20,6 +22,8 @@ SHOWN = "/uploads-and-pictures"
 """What stands for the upload folder in all that a visitor sees."""
 REMEMBERED = 100_000
 """Pairs of file and visitor; the oldest go first."""
+NEW_SECONDS = 60
+"""A file that is older was made for an earlier answer, or by a visitor."""
 DEEPEST = 32
 """Levels of lists and objects in what a call sends."""
 NOT_YOURS = "what was named is not an uploaded file of yours, nor one that this page showed; upload it first"
@@ -117,10 +121,15 @@ class Files:
         for path in self._ours(values):
             self.belongs(path, [EVERYBODY])
 
-    def showed(self, values: object, visitor: Visitor) -> None:
-        """Files that the page made and gives to a visitor."""
+    def showed(self, values: object, visitor: Visitor) -> int:
+        """Files that the page made and gives to a visitor; the bytes of those that are new."""
+        made, now = 0, time.time()
         for path in self._ours(values):
             self.belongs(path, [visitor.name])
+            with suppress(OSError):
+                seen = os.lstat(path)
+                made += seen.st_size * (now - seen.st_mtime < NEW_SECONDS)
+        return made
 
     def _ours(self, values: object) -> Iterator[Path]:
         for file in files_in([values]):

@@ -8,9 +8,13 @@ import logging
 import socket
 import sys
 import traceback
+from collections import ChainMap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
@@ -18,18 +22,22 @@ import uvicorn
 from gradio import http_server, processing_utils, route_utils, routes
 from gradio.blocks import BlockFunction
 from gradio.route_utils import API_PREFIX as API
-from gradio.state_holder import SessionState
+from gradio.state_holder import SessionState, StateHolder
+from gradio.utils import LRUCache
 from starlette.types import ASGIApp
 
-from palm_demo.concurrency import asker, made_once
-from palm_demo.errors import MediaError, PalmDemoError, places
+from palm_demo.concurrency import asker, gone, made_once
+from palm_demo.errors import MediaError, PalmDemoError
+from palm_demo.internals.gradio_files import room
+from palm_demo.internals.http_protocol import KEEP_ALIVE_SECONDS, PatientProtocol
 from palm_demo.ui.boundary.files import NO_LINKS, Files
-from palm_demo.ui.boundary.patience import KEEP_ALIVE_SECONDS, Listeners, PatientProtocol
+from palm_demo.ui.boundary.patience import Listeners
+from palm_demo.ui.boundary.shares import UploadShares
 from palm_demo.ui.boundary.visitors import REFUSED, Visitor, told_by_the_door, visitor_of
+from palm_demo.ui.messages import unforeseen
 
 __all__ = [
     "API",
-    "OUR_FAULT",
     "GuardedBlocks",
     "Insides",
     "fetch_nothing",
@@ -41,20 +49,29 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 UNFIT = "The values that came do not fit this event; see what it takes under “Use via API”."
-OUR_FAULT = "Something went wrong on our side. Please try again; the rest of the page still works."
-
-
+SESSIONS = 10_000
+"""Whose events Gradio's queue remembers; it forgets none by itself. The oldest go first."""
+LOOK_AGAIN = timedelta(minutes=1)
 _served: ContextVar[Visitor | None] = ContextVar("whose event is processed", default=None)
 
 
 class GuardedBlocks(gr.Blocks):
     """Blocks whose events take no file that the door would not admit, by whatever road they are called.
 
-    files, listeners: set before the page is served.
+    files, listeners, shares: set before the page is served.
     """
 
     files: Files | None = None
     listeners: Listeners
+    shares: UploadShares
+
+    def queue(self, *arguments, **settings):
+        """As gr.Blocks does. Of who came and left, the names of so many sessions alone are kept. Statistics,
+        which Gradio would make anew at each event of the last 10,000, nobody sees."""
+        super().queue(*arguments, **settings)
+        self._queue.pending_event_ids_session = LRUCache(SESSIONS)
+        self._queue.ANALYTICS_MAX_EVENTS, self._queue.ANAYLTICS_CACHE_FREQUENCY = 1, sys.maxsize
+        return self
 
     async def process_api(self, block_fn, inputs, state=None, request=None, iterator=None, **rest):
         """As gr.Blocks does, after a look at what comes. An error tells no visitor more than a sentence."""
@@ -62,7 +79,11 @@ class GuardedBlocks(gr.Blocks):
         if self.files is None:
             return await super().process_api(block_fn, inputs, state, request, iterator, **rest)
         _served.set(visitor)
-        asker.set(None if visitor is None else visitor.address)
+        address = None if visitor is None else visitor.address
+        asker.set(address)
+        room.set(partial(self.shares.check_room, address or ""))
+        session = getattr(request, "session_hash", None)
+        gone.set(self.listeners.gone(session) if isinstance(session, str) else None)
         try:
             if (refusal := told_by_the_door(request, REFUSED)) is not None:
                 raise gr.Error(refusal, print_exception=False)
@@ -81,26 +102,30 @@ class GuardedBlocks(gr.Blocks):
                     "unfit values: %s at %s:%s", type(error).__name__, where.filename, where.lineno
                 )
                 raise gr.Error(UNFIT, print_exception=False) from error
-            logger.error("unforeseen %s\n%s", type(error).__name__, places(error))
-            raise gr.Error(OUR_FAULT, print_exception=False) from error
+            raise gr.Error(unforeseen(error), print_exception=False) from error
 
     async def postprocess_data(self, block_fn, predictions, state):
         """As gr.Blocks does; the files in what comes of it are this visitor's to name from now on. Later only
         what has changed of a stream's values is left of them."""
         shown = await super().postprocess_data(block_fn, predictions, state)
         if self.files is not None and (visitor := _served.get()) is not None:
-            self.files.showed(shown, visitor)
+            self.shares.keeps(visitor.address, self.files.showed(shown, visitor))
         return shown
 
 
 class SmallSessionState(SessionState):
-    """What Gradio keeps of a visitor, without the configuration of every block, which deep links alone need.
+    """What Gradio keeps of a visitor, without the configuration of every block, which deep links alone need,
+    and without tables of all blocks and events of one's own.
 
-    With it a visitor would cost 600 kB and 32 ms in which nobody else is answered, also on leaving.
+    The configuration would cost 600 kB and 32 ms in which nobody else is answered, also on leaving; the
+    tables 27 kB.
     """
 
     def __init__(self, blocks: gr.Blocks):
-        super().__init__(SimpleNamespace(default_config=blocks.default_config, blocks={}))
+        of_all = blocks.default_config
+        super().__init__(SimpleNamespace(default_config=of_all, blocks={}))
+        self.blocks_config.blocks = ChainMap({}, of_all.blocks)  # an update makes a block the visitor's own
+        self.blocks_config.fns = of_all.fns  # nothing is rendered anew, which alone would change them
 
     def __setitem__(self, key: int, value: object) -> None:
         super().__setitem__(key, value)
@@ -113,11 +138,55 @@ class SmallSessionState(SessionState):
         """There is none."""
 
 
+class ForgettingStateHolder(StateHolder):
+    """What Gradio keeps of all visitors. Whoever left, or has nothing that is kept, is forgotten after the
+    hour in which Gradio lets them come back; Gradio itself forgets no more than their values."""
+
+    def __init__(self):
+        super().__init__()
+        self._looked = datetime.min
+
+    def delete_all_expired_state(self) -> None:
+        """Looks once a minute: Gradio calls it each second, on the event loop."""
+        now = datetime.now()
+        if now - self._looked < LOOK_AGAIN:
+            return
+        self._looked = now
+        super().delete_all_expired_state()
+        with self.lock:
+            for name, session in [*self.session_data.items()]:
+                unused = now - self.time_last_used.get(name, now)
+                kept = timedelta(seconds=session.STATE_TTL_WHEN_CLOSED)
+                if unused > kept and (session.is_closed or not session.state_data):
+                    del self.session_data[name]
+                    self.time_last_used.pop(name, None)
+
+
 def keep_little_of_a_session() -> None:
-    """Makes all that Gradio keeps of sessions SmallSessionState."""
-    for name in ("state_holder", "blocks", "route_utils", "mcp"):
+    """Makes all that Gradio keeps of sessions SmallSessionState, in a ForgettingStateHolder. To be called
+    before a page is served."""
+    for name in ("state_holder", "blocks", "route_utils", "mcp", "routes"):
         if (module := sys.modules.get(f"gradio.{name}")) is not None:
-            module.SessionState = SmallSessionState
+            module.SessionState, module.StateHolder = SmallSessionState, ForgettingStateHolder
+
+
+class TidyParser(route_utils.GradioMultiPartParser):
+    """Gradio's parser of uploads, which lets no half of a file lie where the disk is full."""
+
+    async def parse(self):
+        try:
+            return await super().parse()
+        except OSError:
+            for file in self._files_to_close_on_error:
+                with suppress(OSError):  # what was not written yet cannot be now
+                    file.close()
+                Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+def leave_no_half_uploads() -> None:
+    """Makes Gradio's parser of uploads a TidyParser."""
+    route_utils.GradioMultiPartParser = TidyParser
 
 
 class Insides:

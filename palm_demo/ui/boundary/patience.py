@@ -1,58 +1,28 @@
-"""How long a client may take: to ask, to send what it has to, and to take what it gets."""
+"""How long a client may take to send what it has to, and to take what it gets.
+
+For its headers, `palm_demo.internals.http_protocol` minds the time.
+"""
 
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from starlette.types import Message, Receive, Send
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-KEEP_ALIVE_SECONDS = 75
-"""Longer than clients keep a connection that they may use again, or they use one that is being closed."""
-HEADER_SECONDS = 20
 BODY_SECONDS = 30
 SLOWEST_BYTES_PER_SECOND = 10_000
 """For what a body has beyond its first seconds."""
+SESSIONS = 10_000
+"""Remembered at once; the oldest go first."""
 TAKING_SECONDS = 60
 """For a client to take one piece of an answer."""
 
 
 class TooSlow(Exception):
     """A client that does not send or take in time."""
-
-
-class PatientProtocol(AutoHTTPProtocol):
-    """uvicorn's protocol, which closes a connection whose next request is not there in time.
-
-    uvicorn itself waits for ever for the rest of a request that has begun.
-    """
-
-    _closing: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport) -> None:
-        super().connection_made(transport)
-        self._watch()
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        self._watch()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._rest()
-        super().connection_lost(exc)
-
-    def _watch(self) -> None:
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._rest()  # the request is there; the door minds the time that its body takes
-        elif self._closing is None:
-            self._closing = self.loop.call_later(HEADER_SECONDS, self.transport.close)
-
-    def _rest(self) -> None:
-        if self._closing is not None:
-            self._closing.cancel()
-            self._closing = None
 
 
 def punctual(receive: Receive) -> Receive:
@@ -89,10 +59,55 @@ def taken(send: Send) -> Send:
 
 
 class Listeners:
-    """The streams of events that are open, so that whoever ends the page can let them come to their end."""
+    """The streams of events that are open: whoever ends the page lets them come to their end, and what is
+    computed for one that its client has left ends."""
 
     def __init__(self) -> None:
         self._changed, self._open = threading.Condition(), 0
+        self._gone: OrderedDict[str, threading.Event] = OrderedDict()
+
+    def gone(self, session: str) -> threading.Event:
+        """What is set when whoever listens to a session leaves."""
+        with self._changed:
+            event = self._gone.setdefault(session, threading.Event())
+            while len(self._gone) > SESSIONS:
+                self._gone.popitem(last=False)
+            return event
+
+    def leave(self, session: str) -> None:
+        """Ends what is computed for a session. What it asks for from now on is another matter."""
+        if (event := self.forget(session)) is not None:
+            event.set()
+
+    def forget(self, session: str) -> threading.Event | None:
+        """Nobody leaves a session any more."""
+        with self._changed:
+            return self._gone.pop(session, None)
+
+    @asynccontextmanager
+    async def following(
+        self, session: str, receive: Receive, send: Send
+    ) -> AsyncIterator[tuple[Receive, Send]]:
+        """A stream's receive and send, for as long as it is open. Whoever goes before its end has left."""
+        ended = False
+
+        async def received() -> Message:
+            message = await receive()
+            if message["type"] == "http.disconnect" and not ended:
+                self.leave(session)
+            return message
+
+        async def sent(message: Message) -> None:
+            nonlocal ended
+            await send(message)
+            ended = ended or (message["type"] == "http.response.body" and not message.get("more_body", False))
+
+        with self.one():
+            try:
+                yield received, sent
+            finally:
+                if not ended:
+                    self.leave(session)
 
     @contextmanager
     def one(self) -> Iterator[None]:

@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +15,10 @@ from palm_demo.settings import Limits
 WINDOW_SECONDS = 60
 ADDRESSES = 10_000
 """Remembered at once; the oldest go first."""
+SHARE_OF_ONE = 0.25
+"""Of the bytes that the page keeps, those of one address."""
+KEPT_SECONDS = 2 * 3600
+"""After which a file is deleted at the latest."""
 LOOK_AGAIN_SECONDS = 5
 """Between two looks at how much the upload folder holds."""
 
@@ -25,6 +29,7 @@ class UploadShares:
     def __init__(self, limits: Limits, folder: Path, clock: Callable[[], float] = time.monotonic):
         self.limits, self.folder, self.clock = limits, folder, clock
         self._sent: dict[str, deque[tuple[float, int, int]]] = {}
+        self._made: OrderedDict[str, deque[tuple[float, int]]] = OrderedDict()
         self._lock = threading.Lock()
         self._kept, self._looked = 0, float("-inf")
 
@@ -54,10 +59,34 @@ class UploadShares:
                 files, size_bytes = files + count, size_bytes + size
             sent.append((began, files, size_bytes))
 
-    def check_room(self) -> None:
-        """Raises BusyError while the page keeps as many bytes of uploads and pictures as it can."""
+    def keeps(self, address: str, size_bytes: int) -> None:
+        """Counts what lies in the folder because of an address, until the page deletes it."""
         now = self.clock()
         with self._lock:
+            made = self._made.setdefault(address, deque())
+            self._made.move_to_end(address)
+            while len(self._made) > ADDRESSES:
+                self._made.popitem(last=False)
+            if made and now - made[-1][0] < WINDOW_SECONDS:
+                began, before = made.pop()
+                made.append((began, before + size_bytes))
+            else:
+                made.append((now, size_bytes))
+
+    def check_room(self, address: str) -> None:
+        """Raises BusyError while the page keeps as many bytes of uploads and pictures as it can, of all or of
+        this address."""
+        now = self.clock()
+        with self._lock:
+            made = self._made.get(address, deque())
+            while made and now - made[0][0] > KEPT_SECONDS:
+                made.popleft()
+            own_mb = sum(size for _, size in made) / 1_000_000
+            if own_mb > self.limits.uploads_kept_mb * SHARE_OF_ONE:
+                raise BusyError(
+                    f"the page keeps {own_mb:,.0f} MB of files that came from your address or were made for "
+                    f"it, and {self.limits.uploads_kept_mb * SHARE_OF_ONE:,.0f} fit; try again later"
+                )
             if now - self._looked > LOOK_AGAIN_SECONDS:
                 self._kept, self._looked = _size_bytes(self.folder), now
             kept_mb = self._kept / 1_000_000

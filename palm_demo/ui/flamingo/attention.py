@@ -80,10 +80,12 @@ def _address(picture: Image.Image) -> str:
 
 EVERY_LAYER = -1
 MEANING = (
-    "<h2 class='heading'>What it looked at</h2>Choose a word of the answer: the glow shows "
-    "where in the pictures its attention went, followed through the resampler to the patches that the "
-    "vision tower sees. It tells where Flamingo looked, not what it made of it."
+    "<h2 class='heading'>What it looked at</h2>Each word of the answer has a map of where in the pictures "
+    "Flamingo's attention went, followed through the resampler to the patches that the vision tower sees. "
+    "It tells where Flamingo looked, not what it made of it."
 )
+CHOOSE = "Choose a word of the answer; its attention glows."
+GONE = "there is no answer to look into any more; ask again"
 GATES = (
     "What is seen reaches the language model through two gates at each layer, which training "
     "opened: 0 is shut, 1 wide open. Beside them, how the word shared its attention at that layer."
@@ -91,33 +93,49 @@ GATES = (
 
 
 class LookingView:
-    """A section of the page that follows an exchange: hidden until there is an answer about media."""
+    """A section of the page that follows an exchange: hidden until there is an answer about media.
+
+    The maps are a second pass over media, prompt and answer, so they are computed when they are asked for.
+    """
 
     def __init__(self, session: Session, limits: Limits, exchange: gr.State):
         self.session = session
         looked = gr.State(None, time_to_live=KEPT_SECONDS)
         with gr.Column(visible=False, elem_id="flamingo-looking") as self.section:
             gr.HTML(MEANING, elem_classes="hint")
-            with gr.Row(equal_height=True):
-                word = gr.Radio([], label="Word of the answer", elem_id="flamingo-words", scale=3)
-                layer = gr.Dropdown(
-                    [("all, each as open as its gate", EVERY_LAYER)],
-                    value=EVERY_LAYER,
-                    label="Layers",
-                    elem_id="flamingo-layer",
-                    scale=1,
-                    min_width=200,
-                )
-            maps = gr.HTML(elem_id="flamingo-maps", elem_classes="tight")
-            with gr.Accordion("Gates, layer by layer", open=False, elem_id="flamingo-gates"):
-                gr.HTML(GATES, elem_classes="hint")
-                gates = gr.HTML(elem_classes="tight")
+            look = gr.Button("Show where it looked", elem_id="flamingo-look")
+            with gr.Column(visible=False) as found:
+                with gr.Row(equal_height=True):
+                    word = gr.Radio(
+                        [], label="Word of the answer", info=CHOOSE, elem_id="flamingo-words", scale=3
+                    )
+                    layer = gr.Dropdown(
+                        [("all, each as open as its gate", EVERY_LAYER)],
+                        value=EVERY_LAYER,
+                        label="Layers",
+                        elem_id="flamingo-layer",
+                        scale=1,
+                        min_width=200,
+                    )
+                maps = gr.HTML(elem_id="flamingo-maps", elem_classes="tight")
+                with gr.Accordion("Gates, layer by layer", open=False, elem_id="flamingo-gates"):
+                    gr.HTML(GATES, elem_classes="hint")
+                    gates = gr.HTML(elem_classes="tight")
         shown = [maps, gates]
         exchange.change(
+            self._follow,
+            exchange,
+            [looked, self.section, found],
+            show_progress="hidden",
+            concurrency_limit=None,
+            api_visibility="private",
+        )
+        look.click(
             on_page(self._look),
             exchange,
-            [looked, self.section, word, layer, *shown],
-            show_progress="hidden",
+            [looked, found, word, layer, *shown],
+            show_progress="minimal",
+            show_progress_on=look,
             concurrency_limit=None,
             api_visibility="private",
         )
@@ -131,9 +149,14 @@ class LookingView:
             api_visibility="private",
         )
 
+    def _follow(self, exchange: Exchange | None):
+        """Offers to look where there is something to look at."""
+        is_about_media = bool(exchange and exchange.media and exchange.answer.strip())
+        return None, gr.update(visible=is_about_media), gr.update(visible=False)
+
     def _look(self, exchange: Exchange | None):
-        if not exchange or not exchange.media or not exchange.answer.strip():
-            return None, gr.update(visible=False), *[gr.skip()] * 4
+        if exchange is None:
+            raise PromptError(GONE)
         looked = self.session.looked_at(exchange.prompt, exchange.media, exchange.answer)
         spoken = words(looked.tokens)
         first = max(range(len(spoken)), key=lambda place: _peak(_heats(looked, spoken[place][1])))
@@ -151,7 +174,7 @@ class LookingView:
         self, exchange: Exchange | None, looked: AttentionMaps | None, word: int, layer: int
     ) -> tuple[str, str]:
         if exchange is None or looked is None:
-            raise PromptError("there is no answer to look into any more; ask again")
+            raise PromptError(GONE)
         _, tokens = words(looked.tokens)[word]
         heats = _heats(looked, tokens, None if layer == EVERY_LAYER else layer)
         most = _peak(heats)

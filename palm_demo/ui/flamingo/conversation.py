@@ -1,16 +1,16 @@
 """A visitor's conversation with Flamingo: text with media marks, shown as it is said, kept on the server."""
 
+import hashlib
 import html
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context
 from pathlib import Path
 from typing import NamedTuple
-from uuid import uuid4
 
 import gradio as gr
 
 from palm_demo.inference.prompts import OURS, PromptForm, check_media_count
-from palm_demo.internals.gradio_files import ComponentMessage, upload_folder
+from palm_demo.internals.gradio_files import ComponentMessage, check_room, upload_folder
 from palm_demo.media import Medium, as_shown, is_video
 from palm_demo.models.tokenizers import MEDIA
 from palm_demo.session import Session
@@ -79,7 +79,10 @@ def as_shown_media(media: Sequence[str | Path], decoded: Sequence[Medium]) -> li
 
 def _as_part(path: str | Path, name: str, decoded: Medium) -> ComponentMessage:
     frames = decoded if isinstance(decoded, list) else [decoded]
-    path = as_shown(path, upload_folder() / uuid4().hex, decoded=frames)
+    check_room()
+    # an upload's path names its content: what was converted once is not converted again
+    copies = upload_folder() / f"shown-{hashlib.sha256(str(path).encode()).hexdigest()[:32]}"
+    path = as_shown(path, copies, decoded=frames)
     component = (
         gr.Video(str(path), label=name, buttons=[], render=False)
         if path.suffix.lower() in (".mp4", ".webm")

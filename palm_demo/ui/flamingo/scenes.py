@@ -8,8 +8,10 @@ from typing import NamedTuple
 import gradio as gr
 
 from palm_demo import world
+from palm_demo.concurrency import Turns
 from palm_demo.errors import PromptError
 from palm_demo.internals.gradio_files import new_folder
+from palm_demo.session import Session
 from palm_demo.ui.flamingo.conversation import KEPT_SECONDS
 from palm_demo.ui.messages import on_page
 
@@ -29,16 +31,18 @@ class Made(NamedTuple):
     question: str
 
 
-def make(order: world.SceneSpec, rng: Random) -> Made:
-    """Draws an order into a file of the page's upload folder, which is cleared as uploads are.
+def make(order: world.SceneSpec, rng: Random, turns: Turns) -> Made:
+    """Draws an order into a file of the page's upload folder, which is cleared as uploads are, when its turn
+    has come.
 
-    Raises PromptError for what the world does not have or cannot show together.
+    Raises PromptError for what the world does not have or cannot show together, BusyError as `Turns` does.
     """
-    try:
-        drawn = world.scene_of_spec(rng, order)
-    except ValueError as error:
-        raise PromptError(str(error)) from error
-    path, _ = world.write_scene(new_folder() / order.name.replace(" ", "-"), drawn)
+    with turns.computation() as computation, computation.turn():
+        try:
+            drawn = world.scene_of_spec(rng, order)
+        except ValueError as error:
+            raise PromptError(str(error)) from error
+        path, _ = world.write_scene(new_folder() / order.name.replace(" ", "-"), drawn)
     return Made(str(path), world.describe_spec(order, drawn), _question(order, drawn, rng))
 
 
@@ -55,7 +59,8 @@ class SceneMaker:
     made: the last scene of the visitor, or None. use, teach: buttons that are shown beside it.
     """
 
-    def __init__(self):
+    def __init__(self, session: Session):
+        self.session = session
         self.made = gr.State(None, time_to_live=KEPT_SECONDS)
         names = world.concepts()
         gr.HTML(HINT, elem_classes="hint")
@@ -94,7 +99,7 @@ class SceneMaker:
                 self.use = gr.Button("Use it in the question", size="sm")
                 self.teach = gr.Button("Add it to the examples", size="sm")
         outputs = [self.made, self.shown, self.picture, self.video, self.caption]
-        busy = {"show_progress": "minimal", "concurrency_limit": 2, "api_visibility": "private"}
+        busy = {"show_progress": "minimal", "concurrency_limit": None, "api_visibility": "private"}
         draw.click(on_page(self._draw), self.controls, outputs, **busy)
         surprise.click(on_page(self._surprise), None, [*self.controls, *outputs], **busy)
 
@@ -108,7 +113,7 @@ class SceneMaker:
             None if color == ANY else color,
             None if style == ANY else style,
         )
-        return _shown(make(order, Random()))
+        return _shown(make(order, Random(), self.session.turns))
 
     def _surprise(self) -> tuple:
         rng = Random()
@@ -123,7 +128,7 @@ class SceneMaker:
             order.color,
             ANY,
         )
-        return *controls, *_shown(make(order, rng))
+        return *controls, *_shown(make(order, rng, self.session.turns))
 
 
 def _choice(label: str, info: str, choices: Iterable[str], value: str | None) -> gr.Dropdown:

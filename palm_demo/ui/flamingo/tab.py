@@ -53,7 +53,7 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: Settings
                         )
                         stop_taught = gr.Button("Stop", variant="stop", interactive=False)
                 with gr.Tab("Make a scene", id="scene"):
-                    maker = SceneMaker()
+                    maker = SceneMaker(session)
             sampling = sampling_controls(TAB, limits, ANSWERED)
             links.button({"earlier": earlier, **shared_sampling(sampling)})
         with gr.Column(scale=6):

@@ -12,8 +12,7 @@ import numpy as np
 from PIL import Image
 
 from palm_demo.gallery.pictures import thumbnail
-from palm_demo.media import decode_image, open_image
-from palm_demo.session import READ_SIDE, Session
+from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.ui.mammut.finding import Listed
 from palm_demo.ui.messages import on_page
@@ -49,10 +48,8 @@ def comparing(session: Session, limits: Limits, found: gr.State, computed: dict)
     def on_compare(files: list[dict] | None, written: str, items: list[Listed]):
         shown = items[:FROM_GALLERY]
         chosen = [Path(file["path"]) for file in check_media(files or [], limits)]
-        media_limits = session.media_limits
-        pictures = [open_image(path, media_limits, READ_SIDE) for path in chosen] or [
-            decode_image(session.gallery.original(item.id), item.name, media_limits, READ_SIDE)
-            for item in shown
+        pictures = [session.opened_image(path) for path in chosen] or [
+            session.opened_image(session.gallery.original(item.id)) for item in shown
         ]
         lines = written.splitlines() if written.strip() else [item.caption for item in shown]
         texts = check_texts(lines, limits)

@@ -117,9 +117,11 @@ class Contributions:
 
 
 def download_of(session: Session, ids: Sequence[str]) -> Path:
-    """A ZIP archive where Gradio serves files from and deletes them after a while."""
+    """A ZIP archive where Gradio serves files from and deletes them after a while, packed when its turn has
+    come."""
     folder = new_folder()
-    export_zip(session.gallery, folder / "pictures.zip", ids)
+    with session.turns.computation() as computation, computation.turn():
+        export_zip(session.gallery, folder / "pictures.zip", ids)
     return folder / "pictures.zip"
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from palm_demo.media import is_shown
 from palm_demo.session import SeenPicture, Session
 from palm_demo.settings import Limits
 from palm_demo.ui.components import warning_of, warning_shown
@@ -69,6 +70,12 @@ def describing(session: Session, limits: Limits, tab: str, computed: dict, writt
     seen = gr.State(None, time_to_live=SEEN_SECONDS)
 
     @on_page
+    def on_upload(file: dict | None):
+        """What browsers cannot show is shown as it was read."""
+        path = check_picture(file)
+        return gr.skip() if is_shown(path) else session.opened_image(path)
+
+    @on_page
     def on_describe(file: dict | None):
         seen = session.see(check_picture(file))
         return session.caption(seen), warning_of([seen.familiarity]), None, seen
@@ -85,6 +92,7 @@ def describing(session: Session, limits: Limits, tab: str, computed: dict, writt
         """The other captions come after the first."""
         return event.then(on_others, [seen, caption], others, **computed)
 
+    picture.upload(on_upload, picture, picture, show_progress="hidden", **computed, **AS_IT_CAME)
     follow(describe.click(on_describe, picture, [caption, warning, others, seen], **written, **AS_IT_CAME))
     classify.click(on_classify, [picture, labels], bars, **computed, **AS_IT_CAME)
     labels.submit(on_classify, [picture, labels], bars, **computed, **AS_IT_CAME)

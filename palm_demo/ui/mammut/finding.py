@@ -10,8 +10,7 @@ import gradio as gr
 
 from palm_demo.errors import GalleryError
 from palm_demo.gallery import Hit, Item
-from palm_demo.media import decode_image
-from palm_demo.session import READ_SIDE, Session
+from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.ui.components import no_warning
 from palm_demo.ui.deep_links import SettingsLinks
@@ -128,8 +127,7 @@ def finding(
     @on_page
     def on_pick(event: gr.SelectData, items: list[Listed]):
         item = items[event.index]
-        original = session.gallery.original(item.id)
-        image = decode_image(original, item.name, session.media_limits, READ_SIDE)
+        image = session.opened_image(session.gallery.original(item.id))
         seen = session.see(image)
         return image, session.caption(seen), no_warning(), item, seen
 
