@@ -74,10 +74,19 @@ def _tell(error: Exception) -> str:
     return unforeseen(error)
 
 
+def is_without_room(error: BaseException | None) -> bool:
+    """Whether an error, or what it came from, is that of a disk which takes no files."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in DISK:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def unforeseen(error: Exception) -> str:
     """What to say of an error that is not the visitor's; the log says where it was, not what."""
-    if isinstance(error, OSError) and error.errno in DISK:
-        logger.error("a file cannot be kept: %s", error.strerror)
+    if is_without_room(error):
+        logger.error("a file cannot be kept")
         return NO_ROOM
     logger.error("unforeseen %s\n%s", type(error).__name__, places(error))
     return OUR_FAULT

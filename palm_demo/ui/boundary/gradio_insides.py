@@ -34,7 +34,7 @@ from palm_demo.ui.boundary.files import NO_LINKS, Files
 from palm_demo.ui.boundary.patience import Listeners
 from palm_demo.ui.boundary.shares import UploadShares
 from palm_demo.ui.boundary.visitors import REFUSED, Visitor, told_by_the_door, visitor_of
-from palm_demo.ui.messages import unforeseen
+from palm_demo.ui.messages import is_without_room, unforeseen
 
 __all__ = [
     "API",
@@ -96,7 +96,8 @@ class GuardedBlocks(gr.Blocks):
         except PalmDemoError as error:
             raise gr.Error(f"{str(error)[:1].upper()}{str(error)[1:]}.", print_exception=False) from error
         except Exception as error:
-            if isinstance(error, TypeError | ValueError | LookupError | AttributeError):
+            is_unfit = isinstance(error, TypeError | ValueError | LookupError | AttributeError)
+            if is_unfit and not is_without_room(error):
                 where = traceback.extract_tb(error.__traceback__)[-1]
                 logger.warning(
                     "unfit values: %s at %s:%s", type(error).__name__, where.filename, where.lineno
