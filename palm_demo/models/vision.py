@@ -111,9 +111,11 @@ class Twin(nn.Module):
         return self.norm(self.projection(torch.cat((coarse, fine), dim=-1)))
 
     def answer(self, logits: Tensor) -> Tensor:
-        """(b, classes) -> (b, width_answers): the sum of the classes' vectors by their probabilities gives the
-        direction, and the same at a higher temperature the length, which tells known things from others
-        better (Liang et al. 2018)."""
+        """(b, classes) -> (b, width_answers): the classes' vectors summed by their probabilities.
+
+        That sum gives the direction; the same at a higher temperature gives the length, which tells known
+        things from others better (Liang et al. 2018).
+        """
         likely, doubted = (
             (logits.float() / temperature).softmax(dim=1).to(self.answers) @ self.answers
             for temperature in (1, DOUBTFUL)

@@ -44,8 +44,11 @@ Pictured = world.Scene | world.Photograph
 
 @dataclass(frozen=True)
 class Photographed:
-    """What the tower saw of photographs. patches: (crops, p, width), each of which ends with the twin's answer.
-    names: of each crop, where the classifier is certain."""
+    """What the tower saw of photographs.
+
+    patches: (crops, p, width), each of which ends with the twin's answer. names: of each crop, where the
+    classifier is certain.
+    """
 
     patches: Tensor
     twin: Twin
