@@ -6,7 +6,7 @@ it can be instead.
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, wraps
 from io import IOBase
@@ -109,6 +109,17 @@ def checked(verb: Callable[P, T]) -> Callable[P, T]:
 
     call.checks_arguments = True
     return call
+
+
+def joined(stream: Callable[P, Iterator[str]], name: str, doc: str) -> Callable[P, str]:
+    """A verb with the signature of a streaming one of its object, which gives all of its text at once."""
+
+    @wraps(stream)
+    def verb(self, *arguments, **settings) -> str:
+        return "".join(getattr(self, stream.__name__)(*arguments, **settings))
+
+    verb.__name__, verb.__doc__ = name, doc
+    return checked(verb)
 
 
 def bind(verb: Callable, arguments: tuple, settings: dict) -> inspect.BoundArguments:

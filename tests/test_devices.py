@@ -26,8 +26,8 @@ def pictures():
 def said(session: Session, pictures: list) -> dict:
     """What each verb answers."""
     media = [pictures[0], pictures]
-    scope = session.palm.new_adapter(2)
-    latents = torch.ones(1, session.embedding_dim, device=session.systems.mammut.device)
+    scope = session.palm.model.new_adapter(2)
+    latents = torch.ones(1, session.mammut.embedding_dim, device=session.mammut.device)
     return {
         "generate": session.generate(TEXT, max_new_tokens=8, seed=1),
         "with a scope": session.generate(TEXT, max_new_tokens=8, seed=1, scope=scope),
@@ -38,11 +38,11 @@ def said(session: Session, pictures: list) -> dict:
         "likeliest": list(session.caption_alternatives(pictures[0], 2, 6).values()),
         "bits": [session.bits_per_byte(TEXT)],
         "probabilities": [token.probability for token in session.token_probabilities(TEXT)],
-        "looks": session.looked_at(ASKED, media, "the cat").shares(0),
+        "looks": session.attention_maps(ASKED, media, "the cat").shares(0),
         "labels": list(session.classify(pictures[0], ["cat", "dog"]).values()),
         "texts": session.embed_texts(["a cat", "two dogs"]),
         "latents": session.embed_images(pictures),
-        "similarity": session.mammut.similarity(latents, latents).tolist(),
+        "similarity": session.mammut.model.similarity(latents, latents).tolist(),
     }
 
 
@@ -60,7 +60,7 @@ def test_all_verbs_say_the_same_there(both, pictures):
     here, there = both
     expected = said(here, pictures)
     with pretended_device():
-        for system in there.systems.by_name.values():
+        for system in there.parts.values():
             system.model.to(DEVICE)
             assert system.device == DEVICE
         found = said(there, pictures)
@@ -75,7 +75,7 @@ def test_all_verbs_say_the_same_there(both, pictures):
 def test_a_scope_is_taught_there(both):
     _, there = both
     with pretended_device():
-        there.palm.to(DEVICE)
+        there.palm.model.to(DEVICE)
         first, *_, last = there.finetune(f"{TEXT}. " * 200, steps=3, window=16, rank=2)
         assert all(isinstance(weight, Pretended) for weight in last.adapter.parameters())
         assert last.step == 3 and last.best < first.base

@@ -43,7 +43,7 @@ def test_a_session_computes_in_no_thread_of_its_callers(session, verb):
     def see(*_):
         seen.append(threading.current_thread())
 
-    decoder = session.mammut.decoder if verb == "embed_texts" else session.palm.decoder
+    decoder = session.mammut.model.decoder if verb == "embed_texts" else session.palm.model.decoder
     watch = decoder.register_forward_hook(see)
     try:
         getattr(session, verb)(["a cat"] if verb == "embed_texts" else "Once upon a time")
@@ -142,8 +142,8 @@ def test_six_first_searches_at_once_build_one_gallery(session, monkeypatch):
     from palm_demo.session import session as module
 
     opened = []
-    monkeypatch.setattr(module, "open_with_scenes", lambda *_: opened.append(1) or object())
-    fresh = module.Session(session.systems, session.media_limits)
+    monkeypatch.setattr(module, "open_or_begin", lambda *_: opened.append(1) or object())
+    fresh = module.Session(session.models, session.media_limits)
     galleries = at_once(lambda: fresh.gallery)
     assert len(opened) == 1 and len(set(map(id, galleries))) == 1
 

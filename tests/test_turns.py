@@ -144,7 +144,7 @@ def test_a_long_scoring_lets_a_short_request_in_between(monkeypatch):
     """The search is asked for while the first window of the long text is read, and done before its last."""
     session = palm_demo.load()
     read, asked = [], threading.Event()
-    loss = session.palm.loss
+    loss = session.palm.model.loss
     turns = session.turns
 
     def watched(*arguments, **settings):
@@ -161,7 +161,7 @@ def test_a_long_scoring_lets_a_short_request_in_between(monkeypatch):
             session.embed_texts(["a cat"])
         read.append("search")
 
-    monkeypatch.setattr(session.palm, "loss", watched)
+    monkeypatch.setattr(session.palm.model, "loss", watched)
     other = threading.Thread(target=search)
     other.start()
     with asked_by("long"):

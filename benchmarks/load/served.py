@@ -120,7 +120,7 @@ def _tell(sessions: list) -> None:
     process = psutil.Process()
     for _ in sys.stdin:
         session = sessions[0]
-        batches = {name: system.writer.batch for name, system in session.systems.by_name.items()}
+        batches = {name: part.engine.batch for name, part in session.parts.items()}
         state = {
             "texts": {name: batch.limits.rows - batch.free for name, batch in batches.items()},
             "computations": session.turns.inside,

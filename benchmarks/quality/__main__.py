@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import palm_demo
-from benchmarks.quality.pictures import captions, familiarity, retrieval
+from benchmarks.quality.pictures import captions, out_of_distribution, retrieval
 from benchmarks.quality.questions import questions
 from benchmarks.quality.rows import Cases, Row, keep, kept, table
 from benchmarks.quality.texts import by_the_hour, plot_training, text_rows
@@ -25,7 +25,7 @@ def seeing(session: palm_demo.Session, cases: Cases, strange: Path | None) -> It
     yield from captions(session, cases)
     yield from questions(session, cases)
     if strange:
-        yield from familiarity(session, cases, strange)
+        yield from out_of_distribution(session, cases, strange)
 
 
 def main() -> None:

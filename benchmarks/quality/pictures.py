@@ -1,4 +1,4 @@
-"""Search, captions and familiarity: what is read off a single picture."""
+"""Search, captions and OOD scores: what is read off a single picture."""
 
 import random
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from benchmarks.quality.questions import answers
 from benchmarks.quality.rows import Cases, Row, chunks
 from palm_demo import world
 from palm_demo.media import open_image
-from palm_demo.session import STRANGE
+from palm_demo.session import OUT_OF_DISTRIBUTION
 
 
 def retrieval(session: palm_demo.Session, cases: Cases) -> Iterator[Row]:
@@ -70,21 +70,24 @@ def _names_it(text: str, scene: world.Scene, atlas: world.Atlas) -> bool:
     return text.split(" on a")[0] == world.with_article(scene.names[0], atlas)
 
 
-def familiarity(session: palm_demo.Session, cases: Cases, folder: Path) -> Iterator[Row]:
-    """Whether scenes of the world are more familiar than parts of pictures that are no drawings."""
+def out_of_distribution(session: palm_demo.Session, cases: Cases, folder: Path) -> Iterator[Row]:
+    """Whether parts of pictures that are no drawings have higher OOD scores than scenes of the world."""
     strange = [open_image(path) for path in sorted(folder.iterdir())]
     scenes = cases.draw("familiarity/scenes", lambda rng: _any_scene(rng, cases.atlas))
     parts = cases.draw("familiarity/strange", lambda rng: _square(rng, rng.choice(strange)))
-    known = [
-        session.familiarity(world.render(scene, atlas=cases.atlas)) for scene in tqdm(scenes, leave=False)
-    ]
-    unknown = [session.familiarity(part) for part in tqdm(parts, leave=False)]
-    difference = np.subtract.outer(known, unknown)
+    known = [session.ood_score(world.render(scene, atlas=cases.atlas)) for scene in tqdm(scenes, leave=False)]
+    unknown = [session.ood_score(part) for part in tqdm(parts, leave=False)]
+    difference = np.subtract.outer(unknown, known)
     value = (difference > 0).mean() + (difference == 0).mean() / 2
-    what = f"familiarity, AUROC of scenes against squares of {len(strange)} pictures that are no drawings"
+    what = f"OOD score, AUROC of scenes against squares of {len(strange)} pictures that are no drawings"
     yield Row(what, value, "0.500", len(scenes))
     for whose, values in (("such squares", unknown), ("scenes", known)):
-        yield Row(f"{whose} that are called strange", np.mean(np.array(values) < STRANGE), "–", len(values))
+        yield Row(
+            f"{whose} that are called strange",
+            np.mean(np.array(values) > OUT_OF_DISTRIBUTION),
+            "–",
+            len(values),
+        )
 
 
 def _any_scene(rng: random.Random, atlas: world.Atlas) -> world.Scene:

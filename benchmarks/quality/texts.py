@@ -103,7 +103,7 @@ def _openings(unread: Unread) -> list[str]:
 
 def _passages(session: palm_demo.Session, unread: Unread) -> list[str]:
     """As long as the texts, of the books themselves."""
-    encode, decode = session.systems.palm.tokenizer.encode, session.systems.palm.tokenizer.decode
+    encode, decode = session.palm.tokenizer.encode, session.palm.tokenizer.decode
     return [decode(encode(text)[1000 : 1000 + NEW_TOKENS]) for text in unread.texts.values()]
 
 

@@ -122,10 +122,10 @@ def tell(as_json: bool, table: Path, done: int, kept: int, report: "Report") -> 
 
 
 def _refuse_others(table: Path, theirs: set[str], session: "Session") -> None:
-    if others := theirs - {session.fingerprint}:
+    if others := theirs - {session.mammut.fingerprint}:
         raise PromptError(
-            f"{table} was made by other weights ({others.pop()}) than these ({session.fingerprint}); name "
-            "another file, or the profile that made it"
+            f"{table} was made by other weights ({others.pop()}) than these ({session.mammut.fingerprint}); "
+            "name another file, or the profile that made it"
         )
 
 
@@ -165,9 +165,9 @@ class CaptionTable:
             for path, _, said in captions(session, missing, max_new_tokens):
                 if isinstance(said, Exception):
                     report.leave_out(path, said)
-                    writer.writerow([path, "", report.unreadable[-1][1], session.fingerprint])
+                    writer.writerow([path, "", report.unreadable[-1][1], session.mammut.fingerprint])
                 else:
-                    writer.writerow([path, said, "", session.fingerprint])
+                    writer.writerow([path, said, "", session.mammut.fingerprint])
                     self.done += 1
                 target.flush()
                 bar.update()
@@ -222,11 +222,11 @@ class EmbeddingTable:
             [
                 pa.field("id", pa.string(), nullable=False),
                 pa.field("path", pa.string(), nullable=False),
-                pa.field("embedding", pa.list_(pa.float32(), session.embedding_dim), nullable=False),
+                pa.field("embedding", pa.list_(pa.float32(), session.mammut.embedding_dim), nullable=False),
                 pa.field("fingerprint", pa.string(), nullable=False),
             ]
         )
-        report, fingerprint = Report(), session.fingerprint
+        report, fingerprint = Report(), session.mammut.fingerprint
         missing = [file for file in files if path_of(file) not in self._there]
         self.parts.mkdir(exist_ok=True)
         rows: list[dict] = []

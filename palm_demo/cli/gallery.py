@@ -49,20 +49,20 @@ def add(
     from palm_demo.gallery.ingest_ray import ingest_with_ray
     from palm_demo.gallery.opening import check_writable
     from palm_demo.gallery.sources import find_files, pictures_of
-    from palm_demo.session.place import gallery_place
+    from palm_demo.session.starter_gallery import gallery_place
 
     place = gallery_place(profile, gallery)
     files, report = find_files(source), Report()
     pictures, captions = pictures_of(files), captions_beside(files, report)
     check_writable(place)  # before models are loaded
     session = open_session(profile)
-    table = open_gallery(place, session.fingerprint, session.embedding_dim)
+    table = open_gallery(place, session.mammut.fingerprint, session.mammut.embedding_dim)
     with progress(len(pictures), "pictures") as bar:
         if engine == "ray":
             new_session = partial(palm_demo.load, profile)
             added = ingest_with_ray(table, new_session, pictures, captions, link, bar.update, workers)
         else:
-            added = ingest_pictures(table, session, pictures, captions, link, bar.update)
+            added = ingest_pictures(table, session.mammut, pictures, captions, link, bar.update)
     report.extend(added)
     names = table.names([id for _, id in report.near])
     document = {
@@ -103,7 +103,7 @@ def search(
 ) -> None:
     """Find pictures of the gallery by words, by a picture or by both."""
     from palm_demo.gallery import Filters, read_since
-    from palm_demo.session.session import check_count
+    from palm_demo.gallery.rows import check_count
 
     if not words.strip() and image is None:
         raise PromptError("there is nothing to search for; give words, or a picture with --image")
@@ -133,7 +133,7 @@ def remove(
 ) -> None:
     """Take pictures out."""
     from palm_demo.gallery import galleries_in
-    from palm_demo.session.place import gallery_place
+    from palm_demo.session.starter_gallery import gallery_place
 
     galleries = galleries_in(gallery_place(profile, gallery))
     ids = list(dict.fromkeys(ids))
@@ -161,7 +161,7 @@ def export(
     """Write all pictures and a Parquet table into a new folder."""
     from palm_demo.gallery import Report
     from palm_demo.gallery.maintenance import export
-    from palm_demo.session.place import gallery_place
+    from palm_demo.session.starter_gallery import gallery_place
 
     table, report = _only(gallery_place(profile, gallery)), Report()
     with progress(len(table), "pictures") as bar:
@@ -179,14 +179,14 @@ def rebuild(gallery: Place = None, profile: Profile = TINY, as_json: AsJson = Fa
     from palm_demo.gallery import Report
     from palm_demo.gallery.maintenance import outdated, rebuild
     from palm_demo.gallery.opening import check_writable
-    from palm_demo.session.place import gallery_place
+    from palm_demo.session.starter_gallery import gallery_place
 
     place, report = gallery_place(profile, gallery), Report()
     check_writable(place, make=False)
     session = open_session(profile)
-    count, seen = outdated(place, session.fingerprint), 0
+    count, seen = outdated(place, session.mammut.fingerprint), 0
     with progress(count, "pictures") as bar:
-        for done in rebuild(place, session, report):
+        for done in rebuild(place, session.mammut, report):
             bar.update(done)
             seen += done
     seen -= len(report.unreadable)
@@ -200,7 +200,7 @@ def rebuild(gallery: Place = None, profile: Profile = TINY, as_json: AsJson = Fa
 def info(gallery: Place = None, profile: Profile = TINY, as_json: AsJson = False) -> None:
     """Say what is in the gallery. No weights are loaded for it."""
     from palm_demo.gallery import galleries_in
-    from palm_demo.session.place import gallery_place
+    from palm_demo.session.starter_gallery import gallery_place
 
     place = gallery_place(profile, gallery)
     lying = galleries_in(place)

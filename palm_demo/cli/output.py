@@ -77,7 +77,7 @@ def open_to_search(profile: str, named: str | None) -> "Session":
     Raises GalleryError where there is no gallery at a place that was named.
     """
     from palm_demo.gallery import has_gallery, no_gallery
-    from palm_demo.session.place import gallery_place, named_place
+    from palm_demo.session.starter_gallery import gallery_place, named_place
 
     place = gallery_place(profile, named)
     if has_gallery(place):

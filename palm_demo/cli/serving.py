@@ -49,7 +49,7 @@ def serve(
     import threading
 
     from palm_demo.serving.ray_app import running
-    from palm_demo.session.place import page_place
+    from palm_demo.session.starter_gallery import page_place
     from palm_demo.settings import load_settings
 
     settings = load_settings(spacefile)

@@ -8,10 +8,9 @@ from palm_demo.gallery.opening import (
     has_gallery,
     no_gallery,
     open_gallery,
-    open_with_scenes,
 )
 from palm_demo.gallery.report import Report
-from palm_demo.gallery.rows import EVERYTHING, Filters, Hit, Item, read_since
+from palm_demo.gallery.rows import EVERYTHING, Filters, Hit, Item, check_count, read_since
 from palm_demo.gallery.store import Gallery
 
 __all__ = [
@@ -23,12 +22,12 @@ __all__ = [
     "Hit",
     "Item",
     "Report",
+    "check_count",
     "find_gallery",
     "galleries_in",
     "has_gallery",
     "ingest_pictures",
     "no_gallery",
     "open_gallery",
-    "open_with_scenes",
     "read_since",
 ]

@@ -1,19 +1,15 @@
-"""A gallery opened: to read what is there, to write to it, or to begin it with scenes."""
+"""Opening a gallery: to read what is there, or to write to it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from palm_demo import world
 from palm_demo.errors import GalleryError
 from palm_demo.gallery import index
-from palm_demo.gallery.ingest import Encoder, as_row
 from palm_demo.gallery.lance import connect, connect_to_write, create, explained, steadily, table_names
-from palm_demo.gallery.pictures import DecodedImage, as_png, decode
 from palm_demo.gallery.rows import Row, as_table, schema
 from palm_demo.gallery.store import Gallery
 from palm_demo.installation import COMMAND
@@ -23,8 +19,6 @@ if TYPE_CHECKING:
 
 NAME = "pictures_"
 """A table is called after the weights that made its embeddings, so that those of two never meet in one."""
-SIDE = 192
-"""Pixels of a scene that a gallery begins with."""
 
 
 def open_gallery(
@@ -103,31 +97,6 @@ def no_gallery(place: str) -> str:
         f"there is no gallery in {place}; `{COMMAND} gallery add FOLDER` makes one, or name another place "
         "with --gallery or PALM_DEMO_GALLERY"
     )
-
-
-def open_with_scenes(place: str | Path, encoder: Encoder) -> Gallery:
-    """The gallery of a place, as it is, or a new one that begins with scenes of the picture world that no
-    model was trained on. Raises GalleryError as `open_gallery`."""
-    if gallery := find_gallery(place, encoder.fingerprint):
-        with suppress(GalleryError):  # one that cannot be written is there to be read
-            steadily(gallery.place, gallery.table, index.prepare)  # of one that was killed as it began
-        return gallery
-    return open_gallery(place, encoder.fingerprint, encoder.embedding_dim, first_rows(encoder))
-
-
-def first_rows(encoder: Encoder) -> list[Row]:
-    """The scenes, looked at."""
-    scenes = world.start_gallery()
-    pixels = [_drawn(place, scene, encoder) for place, (scene, _) in enumerate(scenes, 1)]
-    embeddings = encoder.embed_images([each.image for each in pixels])
-    return [
-        as_row(each, embedding, caption)
-        for each, embedding, (_, caption) in zip(pixels, embeddings, scenes, strict=True)
-    ]
-
-
-def _drawn(place: int, scene: world.Scene, encoder: Encoder) -> DecodedImage:
-    return decode(as_png(world.render(scene, SIDE)), f"scene {place}.png", encoder.media_limits)
 
 
 def other_tables(names: Sequence[str], fingerprint: str) -> list[str]:

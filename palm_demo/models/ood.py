@@ -62,9 +62,9 @@ class OODDetector(nn.Module):
         return ((self._both(patches) - self.usual) / self.spread).sum(dim=1)
 
     def forward(self, patches: Tensor) -> Tensor:
-        """(b, p, width) -> (b,), the part of known pictures that lie farther from the middle: 0 to 1."""
-        nearer = torch.searchsorted(self.distances, self.distance(patches))
-        return 1 - nearer / DEGREES
+        """(b, p, width) -> (b,), the part of known pictures that lie nearer to the middle: 0 to 1, high for
+        pictures out of distribution."""
+        return torch.searchsorted(self.distances, self.distance(patches)) / DEGREES
 
     def _both(self, patches: Tensor) -> Tensor:
         """(b, p, width) -> (b, 2), the logarithms of the distances."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from palm_demo.profiles import TINY, Step, on_zerogpu
 from palm_demo.session import Session, load, load_or_tiny
-from palm_demo.session.place import default_place, page_place, writable_or_memory
+from palm_demo.session.starter_gallery import default_place, page_place, writable_or_memory
 from palm_demo.settings import SPACEFILE, ServeOptions, Settings, load_settings
 
 if TYPE_CHECKING:  # Gradio reads the environment when it is imported, which `surround` sets first

@@ -21,7 +21,8 @@ from palm_demo.inference.lora_finetuning import Progress
 from palm_demo.inference.prompts import PromptForm
 from palm_demo.media import DecodingBudget, MediaLimits, Medium, Picture, open_image, open_medium
 from palm_demo.models.lora import Adapter, with_adapters
-from palm_demo.session import READ_SIDE, SeenPicture, Session
+from palm_demo.session import READ_SIDE, EncodedImage, Session
+from palm_demo.session.part import Part
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,23 +35,47 @@ PICTURES, MEDIA = ("image", "images"), ("medium", "media")
 
 @dataclass(frozen=True)
 class SessionInfo:
-    """What the page knows of a session without asking each time. frames: that Flamingo sees of a video."""
+    """What the page wants to know of a session without asking each time, as the session has it."""
 
     about: dict[str, dict[str, str | int]]
     scopes: list[str]
-    context: int
-    embedding_dim: int
-    fingerprint: str
     media_limits: MediaLimits
     bundled: bool
-    form: PromptForm
-    pictures_of_video: int | None
-    frames: int
+    flamingo: "FlamingoInfo"
+    mammut: "MammutInfo"
 
     @classmethod
     def of(cls, session: Session) -> "SessionInfo":
-        own = {field.name: getattr(session, field.name) for field in fields(cls) if field.name != "frames"}
-        return cls(**own, frames=session.systems.frames)
+        return cls(
+            session.about,
+            session.scopes,
+            session.media_limits,
+            session.bundled,
+            _info_of(session.flamingo, FlamingoInfo),
+            _info_of(session.mammut, MammutInfo),
+        )
+
+
+@dataclass(frozen=True)
+class FlamingoInfo:
+    """What the page wants to know of Flamingo; each as FlamingoPart has it."""
+
+    context: int
+    form: PromptForm
+    frames: int
+    pictures_of_video: int | None
+
+
+@dataclass(frozen=True)
+class MammutInfo:
+    """What the page wants to know of MaMMUT; each as MammutPart has it."""
+
+    fingerprint: str
+    embedding_dim: int
+
+
+def _info_of(part: Part, info: type[T]) -> T:
+    return info(**{field.name: getattr(part, field.name) for field in fields(info)})
 
 
 @dataclass(frozen=True)
@@ -109,22 +134,29 @@ def streaming(verb: Callable[P, T], stop: str = "cancelled") -> Callable[P, T]:
     return begin
 
 
+class MammutProxy:
+    """What a gallery needs of MaMMUT in order to take pictures in, and asks other processes for."""
+
+    def __init__(self, session: "SessionProxy"):
+        info = session._info
+        self.fingerprint, self.embedding_dim = info.mammut.fingerprint, info.mammut.embedding_dim
+        self.media_limits = info.media_limits
+        self.embed_images, self.captions = session.embed_images, session.captions
+        self.embed_and_caption = session.embed_and_caption
+
+
 class SessionProxy(Session, ABC):
     """A session for the page, whose verbs other processes answer.
 
     Files are opened here, where visitors' uploads lie, and decoded pictures go out. The gallery is here
-    too: the others only see what comes into it. What is no verb (models, tokenizers, engines) is not here.
+    too: the others only see what comes into it. Models, tokenizers and engines are not here.
     """
 
     about = property(attrgetter("_info.about"))
     scopes = property(attrgetter("_info.scopes"))
-    context = property(attrgetter("_info.context"))
-    embedding_dim = property(attrgetter("_info.embedding_dim"))
-    fingerprint = property(attrgetter("_info.fingerprint"))
     media_limits = property(attrgetter("_info.media_limits"))
     bundled = property(attrgetter("_info.bundled"))
-    form = property(attrgetter("_info.form"))
-    pictures_of_video = property(attrgetter("_info.pictures_of_video"))
+    flamingo = property(attrgetter("_info.flamingo"))
 
     stream = streaming(Session.stream)
     bits_per_byte = unary(Session.bits_per_byte)
@@ -133,8 +165,8 @@ class SessionProxy(Session, ABC):
     stream_answer = streaming(Session.stream_answer)
     answers = unary(Session.answers)
     prompt_length = unary(Session.prompt_length)
-    looked_at = unary(Session.looked_at)
-    see = unary(Session.see)
+    attention_maps = unary(Session.attention_maps)
+    encode_image = unary(Session.encode_image)
     caption = unary(Session.caption)
     captions = unary(Session.captions)
     caption_alternatives = unary(Session.caption_alternatives)
@@ -142,13 +174,15 @@ class SessionProxy(Session, ABC):
     embed_and_caption = unary(Session.embed_and_caption)
     embed_texts = unary(Session.embed_texts)
     classify = unary(Session.classify)
-    familiarity = unary(Session.familiarity)
+    similarity = unary(Session.similarity)
+    ood_score = unary(Session.ood_score)
     _finetune = streaming(Session.finetune, "cancelled")
 
     def __init__(self, info: SessionInfo, gallery_place: str | Path = MEMORY):
         """gallery_place: as in `palm_demo.load`."""
         self._info, self.gallery_place = info, gallery_place
         self.turns = Turns()  # of what is decoded and drawn here
+        self.mammut = MammutProxy(self)
 
     @abstractmethod
     def _ask(self, verb: str, arguments: tuple, settings: dict) -> object:
@@ -177,7 +211,7 @@ class SessionProxy(Session, ABC):
         """The arguments of a verb as another process can use them."""
         bound = bind(verb, (self, *arguments), settings)
         for name, value in bound.arguments.items():
-            if isinstance(value, SeenPicture):
+            if isinstance(value, EncodedImage):
                 continue
             if name in PICTURES:
                 bound.arguments[name] = _opened(value, self._open_picture)
@@ -203,7 +237,7 @@ class SessionProxy(Session, ABC):
 
     def _open_medium(self, source: Medium, budget: DecodingBudget | None = None) -> Medium:
         with piece():
-            frames = open_medium(source, self._info.frames, self.media_limits, budget, READ_SIDE)
+            frames = open_medium(source, self.flamingo.frames, self.media_limits, budget, READ_SIDE)
         return frames if len(frames) > 1 else frames[0]
 
 

@@ -99,7 +99,7 @@ class ZeroSession(SessionProxy):
 
     A request has a worker to itself: visitors wait in ZeroGPU's line, not in a batch's. One function is lent
     to for all verbs, since each has workers of its own. What takes little is answered here: lengths, files,
-    the familiarity that only the small bundled tower has. So are the pictures of a new gallery, which the
+    the OOD score that only the small bundled tower has. So are the pictures of a new gallery, which the
     page asks for before it has visitors, whose quotas count.
 
     Raises GpuError where no GPU is to be had, or one is taken back.
@@ -107,7 +107,7 @@ class ZeroSession(SessionProxy):
 
     gallery = property(here(lambda session: session.gallery))
     prompt_length = here(Session.prompt_length)
-    familiarity = here(Session.familiarity)
+    ood_score = here(Session.ood_score)
     save_adapter = here(Session.save_adapter)
     load_adapter = here(Session.load_adapter)
 
@@ -232,8 +232,8 @@ class ZeroSession(SessionProxy):
     def _move(self) -> None:
         """Moves the weights to the worker's GPU, with the first of its requests."""
         if not self._moved:
-            for system in self._session.systems.by_name.values():
-                system.model.to(self._device)
+            for part in self._session.parts.values():
+                part.model.to(self._device)
             self._moved = True
 
 
@@ -243,7 +243,7 @@ def _asked_for(request: bytes, place: int, seconds: int) -> int:
 
 def _weights(session: Session) -> list[Tensor]:
     """The weights of all models, those that several share once."""
-    models = [system.model for system in session.systems.by_name.values()]
+    models = [part.model for part in session.parts.values()]
     return [*{id(weight): weight for model in models for weight in model.parameters()}.values()]
 
 

@@ -1,4 +1,4 @@
-"""What a session does with Flamingo: answers about pictures and videos, and where it looked."""
+"""Flamingo in a session: answers to prompts with pictures and videos between the words."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -9,182 +9,170 @@ import numpy as np
 from torch import Tensor
 
 from palm_demo.arguments import Media, Text, Texts, Whole, checked
-from palm_demo.concurrency import in_line, piece, run_in_thread
+from palm_demo.concurrency import Turns, in_line, piece, run_in_thread
 from palm_demo.errors import PromptError, shown
 from palm_demo.inference.attention_maps import AttentionMaps, Seen, look
 from palm_demo.inference.decoding import Prefill
 from palm_demo.inference.engine import without_leading_space
 from palm_demo.inference.prompts import PromptForm, check_length, check_media_count
 from palm_demo.inference.settings import ANSWERED, GenerationConfig
-from palm_demo.media import DecodingBudget, Medium, open_medium
-from palm_demo.session.loaded import READ_SIDE, Loaded, preprocessed
+from palm_demo.media import DecodingBudget, MediaLimits, Medium, open_medium
+from palm_demo.models import Flamingo
+from palm_demo.session.loaded_models import LoadedModel
+from palm_demo.session.part import READ_SIDE, Part, preprocess
 
 
-class FlamingoVerbs(Loaded):
-    """Pictures and videos between words."""
+class FlamingoPart(Part[Flamingo]):
+    """A language model that sees. The verbs are explained at those of Session that have their names.
 
-    @checked
-    def answer(
+    Attributes:
+        media_limits: what pictures and videos may be.
+        frames: pictures that it is shown of a video, or its frames where it learned videos.
+        form: how the texts look that it was trained on.
+    """
+
+    def __init__(
         self,
-        prompt: Text,
-        media: Media,
-        *,
-        max_new_tokens: Whole = ANSWERED.max_new_tokens,
-        temperature: float = ANSWERED.temperature,
-        top_k: Whole = ANSWERED.top_k,
-        top_p: float = ANSWERED.top_p,
-        repetition_penalty: float = ANSWERED.repetition_penalty,
-        stop: Texts = (),
-        seed: Whole | None = None,
-    ) -> str:
-        """What Flamingo says after a prompt with one `<media>` per picture or video; arguments and
-        errors as in `stream_answer`."""
-        deltas = self.stream_answer(
-            prompt,
-            media,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            repetition_penalty=repetition_penalty,
-            stop=stop,
-            seed=seed,
-        )
-        return "".join(deltas)
+        loaded: LoadedModel[Flamingo],
+        turns: Turns,
+        media_limits: MediaLimits,
+        frames: int,
+        form: PromptForm,
+    ):
+        super().__init__(loaded, turns)
+        self.media_limits, self.frames, self.form = media_limits, frames, form
+
+    @property
+    def knows_videos(self) -> bool:
+        """Whether it was trained on videos; otherwise their frames are pictures to it."""
+        return self.model.encoder.max_frames > 0
+
+    @property
+    def pictures_of_video(self) -> int | None:
+        """How many pictures it is shown in place of a video, None where it learned videos. 1 is the frame in
+        the middle; of more, each stands in a chunk of its own."""
+        return None if self.knows_videos else self.frames
 
     @checked
     def stream_answer(
         self,
         prompt: Text,
         media: Media,
-        *,
-        max_new_tokens: Whole = ANSWERED.max_new_tokens,
-        temperature: float = ANSWERED.temperature,
-        top_k: Whole = ANSWERED.top_k,
-        top_p: float = ANSWERED.top_p,
-        repetition_penalty: float = ANSWERED.repetition_penalty,
-        stop: Texts = (),
-        seed: Whole | None = None,
+        config: GenerationConfig = ANSWERED,
         cancelled: threading.Event | None = None,
     ) -> Iterator[str]:
-        """Text deltas of Flamingo's answer; greedy by default. media: pictures (PIL or paths) and
-        videos (paths, or their frames as PIL pictures) in the order of their marks. stop: the answer ends
-        before these, and before those of `form`. The rest as in `stream`.
+        """Text deltas of the answer, which ends before the stop strings of the config and of `form`.
 
-        Raises ArgumentError, PromptError, MediaError or SamplingError at once, BusyError as `stream` does.
+        Args:
+            prompt: a text with one `<media>` per picture or video.
+            media: pictures and videos, in the order of their `<media>`.
+            config: how ids are drawn, how many at most, and before which words the text stops.
+            cancelled: once set, the answer ends before its next token.
+
+        Raises:
+            PromptError: at once, where prompt and media do not fit together or the model.
+            MediaError: at once, where one of the media cannot be read.
+            BusyError: in place of the first delta, when the queue is full.
         """
-        wanted = GenerationConfig(
-            temperature, top_k, top_p, repetition_penalty, seed, max_new_tokens, (*stop, *self.form.stops)
-        )
-        ids, groups = self._interleaved(prompt, media, wanted)
-        prefill = self._look_and_prefill(list(chain.from_iterable(groups)))
-        return without_leading_space(self.systems.flamingo.writer.stream(ids, prefill, wanted, cancelled))
+        config = replace(config, stop=(*config.stop, *self.form.stops))
+        ids, groups = self._interleave(prompt, media, config)
+        prefill = self._encode_and_prefill(list(chain.from_iterable(groups)))
+        return without_leading_space(self.engine.stream(ids, prefill, config, cancelled))
 
     @checked
     @in_line
     def answers(
-        self, prompts: Texts, media: Sequence[Sequence[Medium]], max_new_tokens: Whole = 32
+        self,
+        prompts: Texts,
+        media: Sequence[Sequence[Medium]],
+        max_new_tokens: Whole = ANSWERED.max_new_tokens,
     ) -> list[str]:
-        """Greedy answers to many prompts, each with its own media, decoded together. They end before the
-        stops of `form`."""
+        """Greedy answers to many prompts, each with its own media, decoded together."""
         if not isinstance(media, Sequence) or len(prompts) != len(media):
             raise PromptError(
                 f"there are {len(prompts)} prompts and media is {shown(media)}; give a list with a list of "
                 "media for each prompt"
             )
-        wanted = replace(ANSWERED, max_new_tokens=max_new_tokens, stop=self.form.stops)
-        rows = [self._interleaved(prompt, some, wanted) for prompt, some in zip(prompts, media, strict=True)]
+        config = replace(ANSWERED, max_new_tokens=max_new_tokens, stop=self.form.stops)
+        rows = [self._interleave(prompt, some, config) for prompt, some in zip(prompts, media, strict=True)]
         if not rows:
             return []
-        prefill = self._look_and_prefill([medium for _, groups in rows for some in groups for medium in some])
-        prompt_ids = [ids for ids, _ in rows]
-        return self.systems.flamingo.writer.texts(prompt_ids, prefill, wanted)
-
-    @property
-    def context(self) -> int:
-        """Tokens that a Flamingo prompt and its answer may have together."""
-        return self.systems.flamingo.context
-
-    @property
-    def form(self) -> PromptForm:
-        """How the texts look that this Flamingo learned from."""
-        return self.systems.form
-
-    @property
-    def pictures_of_video(self) -> int | None:
-        """How many pictures it is shown in place of a video: 1 is the frame in its middle, of more each
-        stands in a chunk of its own. None where it learned videos."""
-        return None if self.systems.knows_videos else self.systems.frames
+        tensors = [medium for _, groups in rows for some in groups for medium in some]
+        return self.engine.texts([ids for ids, _ in rows], self._encode_and_prefill(tensors), config)
 
     @checked
     def prompt_length(self, prompt: Text) -> int:
-        """How many of the `context` tokens a Flamingo prompt takes, each `<media>` one of them; a video that
-        is shown as more than one picture takes more."""
+        """Tokens of a prompt, each `<media>` one of them."""
         return len(self._prompt_ids(prompt))
 
     @checked
     @in_line
     @run_in_thread
-    def looked_at(self, prompt: Text, media: Media, answer: Text) -> AttentionMaps:
-        """Where in the media Flamingo looks for each token of an answer to a prompt, and how far its
-        gates are open. media: as in `stream_answer`.
-
-        Raises PromptError or MediaError, also on an empty answer and without media.
-        """
+    def attention_maps(self, prompt: Text, media: Media, answer: Text) -> AttentionMaps:
+        """Where in the media the model attends for each token of an answer, and how open its gates are."""
         if not answer.strip():
             raise PromptError("the answer is empty; give the words that Flamingo said")
-        tokenizer, form = self.systems.flamingo.tokenizer, self.systems.form
-        said = tokenizer.encode(f"{form.gap}{answer.strip()}")
-        ids, groups = self._interleaved(prompt, media, replace(ANSWERED, max_new_tokens=len(said)))
+        answer_ids = self.tokenizer.encode(f"{self.form.gap}{answer.strip()}")
+        ids, groups = self._interleave(prompt, media, replace(ANSWERED, max_new_tokens=len(answer_ids)))
         with piece():
-            gates, maps = look(self.flamingo, ids, said, list(chain.from_iterable(groups)))
+            gates, maps = look(self.model, ids, answer_ids, list(chain.from_iterable(groups)))
         of_media = iter(maps)
         seen = [self._seen(group, list(islice(of_media, len(group)))) for group in groups]
-        return AttentionMaps(tuple(tokenizer.decode([token_id]) for token_id in said), gates, tuple(seen))
+        tokens = tuple(self.tokenizer.decode([token_id]) for token_id in answer_ids)
+        return AttentionMaps(tokens, gates, tuple(seen))
+
+    @checked
+    @in_line
+    def opened(self, media: Media) -> list[Medium]:
+        """Media decoded once for all verbs: each a picture, or a list of a video's frames."""
+        budget, opened = DecodingBudget(self.media_limits), []
+        for medium in media:
+            with piece():
+                frames = open_medium(medium, self.frames, self.media_limits, budget, READ_SIDE)
+            opened.append(frames if len(frames) > 1 else frames[0])
+        return opened
 
     def _seen(self, group: list[Tensor], maps: list[np.ndarray]) -> Seen:
-        """Of one medium, which may be shown as several pictures."""
-        shown = self.flamingo.encoder.tower.shown
+        """The maps of one medium, which may be shown as several pictures."""
+        shown = self.model.encoder.tower.shown
         frames = [frame for some in group for frame in shown(some if some.ndim == 4 else some[None])]
         return Seen(tuple(frames), np.concatenate(maps, axis=2))
 
     @in_line
-    def _interleaved(
-        self, prompt: str, media: Sequence[Medium], settings: GenerationConfig
+    def _interleave(
+        self, prompt: str, media: Sequence[Medium], config: GenerationConfig
     ) -> tuple[list[int], list[list[Tensor]]]:
-        """A Flamingo prompt's ids, and what each of its media is to the model, after all checks."""
+        """A prompt's ids, and for each of its media the tensors that it is to the model, after all checks."""
         if not prompt.strip():
             raise PromptError("the prompt is empty; write a question and a <media> per picture")
         check_media_count(prompt, len(media))
         ids = self._prompt_ids(prompt)
-        check_length(len(ids), settings.max_new_tokens, self.context)
+        check_length(len(ids), config.max_new_tokens, self.context)
         budget = DecodingBudget(self.media_limits)
-        groups = [self._as_media(medium, budget) for medium in media]
+        groups = [self._as_tensors(medium, budget) for medium in media]
         if any(len(group) > 1 for group in groups):  # videos that are shown as pictures need more marks
             ids = self._prompt_ids(prompt, [len(group) for group in groups])
-            check_length(len(ids), settings.max_new_tokens, self.context)
+            check_length(len(ids), config.max_new_tokens, self.context)
         return ids, groups
 
     def _prompt_ids(self, prompt: str, pictures: Sequence[int] = ()) -> list[int]:
-        tokenizer = self.systems.flamingo.tokenizer
-        return [*tokenizer.opening, *self.systems.form.encode(prompt.rstrip(), tokenizer, pictures)]
+        return [*self.tokenizer.opening, *self.form.encode(prompt.rstrip(), self.tokenizer, pictures)]
 
-    def _as_media(self, medium: Medium, budget: DecodingBudget) -> list[Tensor]:
-        """A picture (3, size, size), or a video (frames, 3, size, size); where Flamingo knows no videos,
-        the frame in its middle as a picture, or so many as `pictures_of_video` says."""
-        systems = self.systems
+    def _as_tensors(self, medium: Medium, budget: DecodingBudget) -> list[Tensor]:
+        """A picture (3, size, size), or a video (frames, 3, size, size); where Flamingo knows no videos, as
+        many of its frames as `pictures_of_video` says, each as a picture."""
         with piece():
-            frames = open_medium(medium, systems.frames, self.media_limits, budget, READ_SIDE)
-            pixels = preprocessed(frames, self.flamingo.encoder.tower, systems.flamingo.device)
-        if len(frames) > 1 and systems.knows_videos:
+            frames = open_medium(medium, self.frames, self.media_limits, budget, READ_SIDE)
+            pixels = preprocess(frames, self.model.encoder.tower, self.device)
+        if len(frames) > 1 and self.knows_videos:
             return [pixels]
         return list(pixels)
 
-    def _look_and_prefill(self, media: list[Tensor]) -> Prefill:
-        """Flamingo's prefill, with its media looked at when it is called."""
+    def _encode_and_prefill(self, media: list[Tensor]) -> Prefill:
+        """The prefill of a prompt, in which its media pass the tower when it is called."""
 
         def prefill(ids: Tensor, lengths: Sequence[int], capacity: int):
-            latents = self.flamingo.embed_media(media, ids) if media else None
-            return self.flamingo.prefill(ids, lengths, capacity, latents)
+            latents = self.model.embed_media(media, ids) if media else None
+            return self.model.prefill(ids, lengths, capacity, latents)
 
         return prefill

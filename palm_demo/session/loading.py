@@ -35,11 +35,17 @@ from palm_demo.profiles import (
     on_zerogpu,
     read_profile,
 )
+from palm_demo.session.loaded_models import (
+    Bundled,
+    LoadedModels,
+    read_flamingo,
+    read_mammut,
+    read_palm,
+)
 from palm_demo.session.session import Session
-from palm_demo.session.systems import Bundled, Systems, flamingo_system, mammut_system, palm_system
 
 logger = logging.getLogger(__name__)
-READERS = {"palm": palm_system, "flamingo": flamingo_system, "mammut": mammut_system}
+READERS = {"palm": read_palm, "flamingo": read_flamingo, "mammut": read_mammut}
 
 
 @checked
@@ -51,23 +57,29 @@ def load(
     gallery_place: str | Path = MEMORY,
     on_progress: OnProgress = no_op,
 ) -> Session:
-    """The session of a profile: "tiny" is the bundled weights, "hub" released ones, by the memory that there
-    is; or a YAML file (see `read_profile`).
+    """Opens the session of a profile.
 
-    media_limits: what pictures and videos may be. batch_limits: how many texts a model writes at
-    once. Both by default as their classes say. gallery_place: where the pictures that `search` finds
-    are kept; by default in memory, and gone with the process. tell: gets what is done, as it goes on.
+    Args:
+        profile: "tiny" is the bundled weights, "hub" released ones, by the memory that there is; or a YAML
+            file (see `read_profile`).
+        media_limits: what pictures and videos may be; by default as MediaLimits says.
+        batch_limits: how many texts a model writes at once; by default as BatchLimits says.
+        gallery_place: where the pictures that `search` finds are kept; by default in memory, and gone with
+            the process.
+        on_progress: gets what is done, as it goes on.
 
-    Raises FileError for mistakes in a profile's file, ProfileError where there is none, it does not fit or
-    cannot be downloaded, CheckpointError when weights are missing or damaged.
+    Raises:
+        FileError: for mistakes in a profile's file.
+        ProfileError: where there is no such profile, it does not fit or cannot be downloaded.
+        CheckpointError: where weights are missing or damaged.
     """
     limits = batch_limits or BatchLimits()
-    systems = _bundled(limits) if profile == TINY else _released(profile, limits, on_progress)
+    models = _bundled(limits) if profile == TINY else _released(profile, limits, on_progress)
     if not on_zerogpu():  # there a GPU computes
-        for system in systems.by_name.values():
-            pack_(system.model)
+        for loaded in models.all:
+            pack_(loaded.model)
     turns = Turns(limits.passes, limits.waiting_of_one)
-    return Session(systems, media_limits or MediaLimits(), gallery_place, turns)
+    return Session(models, media_limits or MediaLimits(), gallery_place, turns)
 
 
 def load_or_tiny(
@@ -78,8 +90,8 @@ def load_or_tiny(
     own_gallery_place: Callable[[], str | Path],
     on_progress: OnProgress = no_op,
 ) -> tuple[Session, PalmDemoError | None]:
-    """The session of a profile, or of the bundled weights and why. own_gallery_place: gives that of
-    the bundled weights, whose latents no other gallery can use."""
+    """Opens the session of a profile, or else of the bundled weights, and says why. own_gallery_place: gives
+    that of the bundled weights, whose embeddings no other gallery can use."""
     try:
         return load(profile, media_limits, batch_limits, gallery_place, on_progress), None
     except PalmDemoError as error:
@@ -110,20 +122,18 @@ def picture_weights(profile: File = TINY, on_progress: OnProgress = no_op) -> tu
         if (choice := chosen.mammut) is not None:
             files = download([*choice.files], on_progress, converted)
             _check_memory(choice, "cpu")
-            model = mammut_system(choice, files, "cpu", BatchLimits()).model
+            model = read_mammut(choice, files, "cpu", BatchLimits()).model
     model = model or Bundled(BatchLimits()).mammut.model
     return fingerprint(model.latent_weights()), model.dim_latents
 
 
-def _bundled(limits: BatchLimits) -> Systems:
+def _bundled(limits: BatchLimits) -> LoadedModels:
     bundled = Bundled(limits)
     frames = bundled.flamingo.model.encoder.max_frames
-    return Systems(
-        bundled.palm, bundled.flamingo, bundled.mammut, frames, OURS, familiarity=bundled.familiarity
-    )
+    return LoadedModels(bundled.palm, bundled.flamingo, bundled.mammut, frames, OURS, bundled.ood)
 
 
-def _released(profile: str | Path, limits: BatchLimits, on_progress: OnProgress) -> Systems:
+def _released(profile: str | Path, limits: BatchLimits, on_progress: OnProgress) -> LoadedModels:
     """All that can be known is checked before the first byte comes."""
     on_progress(Step("Reading the profile"))
     read = read_profile(profile)
@@ -153,20 +163,20 @@ def _check_memory(choice: Choice, device: str) -> None:
         )
 
 
-def _read(chosen: Chosen, limits: BatchLimits, on_progress: OnProgress) -> Systems:
+def _read(chosen: Chosen, limits: BatchLimits, on_progress: OnProgress) -> LoadedModels:
     choices = chosen.choices
     files = download(chosen.files, on_progress, converted)
-    bundled, systems = Bundled(limits), {}
+    bundled, models = Bundled(limits), {}
     for place, (name, choice) in enumerate(choices.items()):
         on_progress(Step(f"Reading {choice.name} into memory", place / len(choices)))
         _check_memory(choice, chosen.devices[name])
-        systems[name] = READERS[name](choice, files, chosen.devices[name], limits)
-    systems = {name: systems.get(name) or getattr(bundled, name) for name in READERS}
-    drawings = systems["flamingo"].bundled and systems["mammut"].bundled
+        models[name] = READERS[name](choice, files, chosen.devices[name], limits)
+    models = {name: models.get(name) or getattr(bundled, name) for name in READERS}
+    drawings = models["flamingo"].bundled and models["mammut"].bundled
     flamingo = chosen.flamingo
-    return Systems(
-        **systems,
-        frames=flamingo.frames if flamingo else systems["flamingo"].model.encoder.max_frames,
+    return LoadedModels(
+        **models,
+        frames=flamingo.frames if flamingo else models["flamingo"].model.encoder.max_frames,
         form=OPENFLAMINGO if flamingo else OURS,
-        familiarity=bundled.familiarity if drawings else None,
+        ood=bundled.ood if drawings else None,
     )

@@ -1,4 +1,4 @@
-"""What a session does with MaMMUT: captions, and embeddings that compare pictures with words."""
+"""MaMMUT in a session: captions of pictures, and embeddings that compare pictures with words."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -7,25 +7,275 @@ from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import torch
+from PIL import Image
 from pydantic import AfterValidator
 from torch import Tensor
 
 from palm_demo.arguments import Media, Medium, Picture, Takes, Texts, Whole, check_picture, checked
 from palm_demo.checkpoints import fingerprint
-from palm_demo.concurrency import in_line, made_once, piece, run_in_thread
+from palm_demo.concurrency import Turns, in_line, made_once, piece, run_in_thread
 from palm_demo.errors import DeviceMemoryError, PromptError
 from palm_demo.inference.decoding import Prefill
 from palm_demo.inference.prompts import check_length, label_text
 from palm_demo.inference.settings import ANSWERED
-from palm_demo.media import open_medium
+from palm_demo.media import MediaLimits, open_image, open_medium
 from palm_demo.models import MaMMUT
+from palm_demo.models.captioner import Captioner
 from palm_demo.models.mammut import ImageFeatures
-from palm_demo.session.loaded import READ_SIDE, Loaded, preprocessed
+from palm_demo.models.ood import OODDetector
+from palm_demo.session.loaded_models import LoadedModel
+from palm_demo.session.part import READ_SIDE, Part, preprocess
 
 R = TypeVar("R")
 
 AT_ONCE = 64
 """Pictures that are read in one pass where there is the memory for them."""
+MOST_ALTERNATIVES = 20
+"""Captions of one picture: a beam of twice as many is decoded side by side."""
+OUT_OF_DISTRIBUTION = 0.98
+"""The OOD score above which a picture is no drawing such as the models know. `python -m benchmarks.quality
+--strange PICTURES` says how many drawings, and how many pictures that are none, lie above it."""
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedImage:
+    """A picture that has passed MaMMUT's vision tower; verbs that take a picture take it in its place.
+
+    Attributes:
+        memory: (1, m, dim), what captions attend to, on the CPU.
+        embedding: (1, d), a row of `embed_images`.
+        ood_score: what the verb `ood_score` gives.
+    """
+
+    memory: Tensor
+    embedding: np.ndarray
+    ood_score: float | None
+
+
+def _encoded_or_picture(value: Any) -> Any:
+    return value if isinstance(value, EncodedImage) else check_picture(value)
+
+
+PictureOrEncoded = Annotated[
+    Any,
+    AfterValidator(_encoded_or_picture),
+    Takes("a path, bytes, an open file, a PIL picture or an array; or what `encode_image` gave"),
+]
+
+
+class MammutPart(Part[MaMMUT | Captioner]):
+    """A captioner with embeddings. The verbs are explained at those of Session that have their names.
+
+    Attributes:
+        media_limits: what pictures and videos may be.
+        ood: the detector for its training pictures; None where nobody has fitted one.
+        frames: those of a video whose OOD score is asked for.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel[MaMMUT | Captioner],
+        turns: Turns,
+        media_limits: MediaLimits,
+        ood: OODDetector | None = None,
+        frames: int = 1,
+    ):
+        least_tokens = loaded.model.least_tokens if isinstance(loaded.model, Captioner) else 0
+        super().__init__(loaded, turns, least_tokens)
+        self.media_limits, self.ood, self.frames = media_limits, ood, frames
+
+    @made_once
+    def fingerprint(self) -> str:
+        """Which weights make the embeddings: those of a gallery are of no use to others."""
+        return fingerprint(self.model.latent_weights())
+
+    @property
+    def embedding_dim(self) -> int:
+        """Numbers of an embedding."""
+        return self.model.dim_latents
+
+    @in_line
+    def opened_image(self, image: Picture) -> Image.Image:
+        """A picture as the model reads it: upright, in sRGB, on white, at most READ_SIDE wide and high."""
+        with piece():
+            return open_image(image, self.media_limits, READ_SIDE)
+
+    @checked
+    @in_line
+    @run_in_thread
+    def encode_image(self, image: Picture) -> EncodedImage:
+        """One pass of the vision tower for several verbs."""
+        pixels = self._pixels([image])
+        with piece(), torch.no_grad():
+            if isinstance(self.model, MaMMUT):
+                patches = self.model.tower(pixels)
+                features = self.model.encode_patches(patches)
+            else:
+                patches = None if self.ood is None else self.model.tower(pixels)
+                features = self.model.encode_images(pixels)
+            ood_score = None if self.ood is None else self.ood(patches).item()
+        embedding = features.latents.float().numpy(force=True)
+        return EncodedImage(features.memory.cpu(), embedding, ood_score)
+
+    @checked
+    def caption(self, image: PictureOrEncoded, max_new_tokens: Whole = ANSWERED.max_new_tokens) -> str:
+        """A caption, written in the batch beside those of others."""
+        config = replace(ANSWERED, max_new_tokens=max_new_tokens)
+        return "".join(self.engine.stream(self.tokenizer.opening, self._prefill_of(image), config)).strip()
+
+    @checked
+    @in_line
+    def captions(self, images: Media, max_new_tokens: Whole = ANSWERED.max_new_tokens) -> list[str]:
+        """One caption per picture, decoded together."""
+        config = replace(ANSWERED, max_new_tokens=max_new_tokens)
+        check_length(len(self.tokenizer.opening), max_new_tokens, self.context)
+
+        def write(some: Sequence[Picture]) -> list[str]:
+            prompts = [self.tokenizer.opening] * len(some)
+            return self.engine.texts(prompts, self._encode_and_prefill(self._pixels(some)), config)
+
+        return [*chain.from_iterable(in_parts(write, images))]
+
+    @checked
+    @in_line
+    def caption_alternatives(
+        self, image: PictureOrEncoded, count: Whole = 5, max_new_tokens: Whole = ANSWERED.max_new_tokens
+    ) -> dict[str, float]:
+        """The likeliest captions, by beam search, with their probabilities."""
+        if not 1 <= count <= MOST_ALTERNATIVES:
+            raise PromptError(f"count is {count!r}; ask for 1 to {MOST_ALTERNATIVES} captions")
+        config = replace(ANSWERED, max_new_tokens=max_new_tokens)
+        check_length(1, config.max_new_tokens, self.context)
+        prefill = self._prefill_of(image)
+        return self.engine.alternatives(self.tokenizer.opening, prefill, count, max_new_tokens)
+
+    @checked
+    @in_line
+    @run_in_thread
+    def embed_images(self, images: Media) -> np.ndarray:
+        """(n, d) float32 unit rows."""
+
+        @torch.no_grad()
+        def embed(some: Sequence[Picture]) -> np.ndarray:
+            return self.model.encode_images(self._pixels(some)).latents.float().numpy(force=True)
+
+        return np.concatenate([self._no_rows, *in_parts(embed, images)])
+
+    @checked
+    @in_line
+    def embed_and_caption(self, images: Media) -> tuple[np.ndarray, list[str]]:
+        """Rows of `embed_images` and `captions`, from one pass of the vision tower."""
+        check_length(len(self.tokenizer.opening), ANSWERED.max_new_tokens, self.context)
+
+        def encode_and_write(some: Sequence[Picture]) -> tuple[np.ndarray, list[str]]:
+            features = self._encode(self._pixels(some))
+
+            def prefill(ids: Tensor, lengths: Sequence[int], capacity: int):
+                return self.model.prefill(ids, lengths, capacity, features.memory)
+
+            texts = self.engine.texts([self.tokenizer.opening] * len(some), prefill, ANSWERED)
+            return features.latents.float().numpy(force=True), texts
+
+        parts = [*in_parts(encode_and_write, images)]
+        rows = np.concatenate([self._no_rows, *(rows for rows, _ in parts)])
+        return rows, [*chain.from_iterable(texts for _, texts in parts)]
+
+    @checked
+    @in_line
+    @run_in_thread
+    def embed_texts(self, texts: Texts) -> np.ndarray:
+        """(n, d) float32 unit rows."""
+        if not texts:
+            return self._no_rows
+        texts = [text.strip().lower() for text in texts]
+        if not all(texts):
+            raise PromptError("a text to search for is empty; write a word or two")
+        rows = self.tokenizer.encode_whole(texts)
+        for row in rows:
+            check_length(len(row), 0, self.context)
+
+        def embed(some: Sequence[list[int]]) -> np.ndarray:
+            ids = torch.nn.utils.rnn.pad_sequence(
+                [torch.tensor(row) for row in some], batch_first=True, padding_value=self.tokenizer.pad_id
+            )
+            lengths = torch.tensor([len(row) for row in some])
+            real = torch.arange(ids.shape[1]) < lengths[:, None]
+            with piece(), torch.no_grad():
+                embedded = self.model.embed_texts(ids.to(self.device), real.to(self.device))
+            return embedded.float().numpy(force=True)
+
+        return np.concatenate([*in_parts(embed, rows)])
+
+    @checked
+    @in_line
+    def classify(self, image: PictureOrEncoded, labels: Texts) -> dict[str, float]:
+        """Label -> probability that it names the picture; they sum to 1."""
+        labels = [label.strip() for label in labels]
+        if not labels or not all(labels):
+            raise PromptError("a label is empty or none was given; give at least one, each a noun")
+        if len(set(labels)) < len(labels):
+            twice = next(label for label in labels if labels.count(label) > 1)
+            raise PromptError(f"the label {twice!r} was given twice; give each label once")
+        (picture,) = image.embedding if isinstance(image, EncodedImage) else self.embed_images([image])
+        texts = self.embed_texts([label_text(label) for label in labels])
+        logits = torch.from_numpy(texts @ picture) * self.model.scale.item()
+        return dict(zip(labels, logits.softmax(dim=0).tolist(), strict=True))
+
+    @checked
+    @in_line
+    def similarity(self, texts: Texts, images: Media) -> np.ndarray:
+        """(texts, images) cosines of their embeddings."""
+        return self.embed_texts(texts) @ self.embed_images(images).T
+
+    @checked
+    @in_line
+    @run_in_thread
+    def ood_score(self, medium: Medium) -> float | None:
+        """How far a picture, or the usual frame of a video, lies from the training pictures: 0 to 1."""
+        if self.ood is None:
+            return None
+        with piece(), torch.no_grad():
+            frames = open_medium(medium, self.frames, self.media_limits, max_side=READ_SIDE)
+            patches = self.model.tower(preprocess(frames, self.model.tower, self.device))
+        return self.ood(patches).min().item()
+
+    @in_line
+    def _pixels(self, images: Sequence[Picture]) -> Tensor:
+        """(n, 3, size, size)."""
+        opened = []
+        for image in images:
+            with piece():
+                opened.append(open_image(image, self.media_limits, READ_SIDE))
+        return preprocess(opened, self.model.tower, self.device)
+
+    @property
+    def _no_rows(self) -> np.ndarray:
+        """(0, d)."""
+        return np.zeros((0, self.embedding_dim), np.float32)
+
+    def _prefill_of(self, image: Picture | EncodedImage) -> Prefill:
+        """The prefill of one picture's caption, which passes the tower where it has not yet."""
+        if not isinstance(image, EncodedImage):
+            return self._encode_and_prefill(self._pixels([image]))
+
+        def prefill(ids: Tensor, lengths: Sequence[int], capacity: int):
+            return self.model.prefill(ids, lengths, capacity, image.memory.to(ids.device))
+
+        return prefill
+
+    @run_in_thread
+    @torch.no_grad()
+    def _encode(self, pixels: Tensor) -> ImageFeatures:
+        return self.model.encode_images(pixels)
+
+    def _encode_and_prefill(self, pixels: Tensor) -> Prefill:
+        """The prefill of captions, in which the pictures pass the tower when it is called."""
+
+        def prefill(ids: Tensor, lengths: Sequence[int], capacity: int):
+            memory = self.model.encode_images(pixels).memory
+            return self.model.prefill(ids, lengths, capacity, memory)
+
+        return prefill
 
 
 def in_parts(compute: Callable[[Sequence[Picture]], R], images: Sequence[Picture]) -> Iterator[R]:
@@ -46,221 +296,3 @@ def in_parts(compute: Callable[[Sequence[Picture]], R], images: Sequence[Picture
             continue
         yield computed
         done += len(some)
-
-
-MOST_ALTERNATIVES = 20
-"""Captions of one picture: a beam of twice as many is decoded side by side."""
-
-STRANGE = 0.02
-"""`python -m benchmarks.quality --strange PICTURES` says how many drawings, and how many pictures that are
-none, are less familiar."""
-
-
-@dataclass(frozen=True, eq=False)
-class SeenPicture:
-    """What MaMMUT made of a picture: verbs that take one in place of the picture need not look again.
-
-    memory: (1, m, dim), what captions are written from, on the CPU. latents: (1, d), as `embed_images`
-    gives them. familiarity: as the verb of that name says.
-    """
-
-    memory: Tensor
-    latents: np.ndarray
-    familiarity: float | None
-
-
-def _seen_or_picture(value: Any) -> Any:
-    return value if isinstance(value, SeenPicture) else check_picture(value)
-
-
-Seeable = Annotated[
-    Any,
-    AfterValidator(_seen_or_picture),
-    Takes("a path, bytes, an open file, a PIL picture or an array; or what `see` gave"),
-]
-
-
-class MammutVerbs(Loaded):
-    """Pictures, and words about them."""
-
-    @checked
-    @in_line
-    @run_in_thread
-    def see(self, image: Picture) -> SeenPicture:
-        """A picture, looked at once for several verbs: `caption`, `caption_alternatives` and `classify`
-        take it in the picture's place."""
-        pixels = self._pixels([image])
-        known = self.systems.familiarity
-        with piece(), torch.no_grad():
-            if isinstance(self.mammut, MaMMUT):
-                patches = self.mammut.tower(pixels)
-                features = self.mammut.encode_patches(patches)
-            else:
-                patches = None if known is None else self.mammut.tower(pixels)
-                features = self.mammut.encode_images(pixels)
-            familiarity = None if known is None else known(patches).max().item()
-        latents = features.latents.float().numpy(force=True)
-        return SeenPicture(features.memory.cpu(), latents, familiarity)
-
-    @checked
-    def caption(self, image: Seeable, max_new_tokens: Whole = 32) -> str:
-        """What MaMMUT sees in a picture."""
-        wanted = replace(ANSWERED, max_new_tokens=max_new_tokens)
-        system = self.systems.mammut
-        deltas = system.writer.stream(system.tokenizer.opening, self._prefill_of(image), wanted)
-        return "".join(deltas).strip()
-
-    @checked
-    @in_line
-    def captions(self, images: Media, max_new_tokens: Whole = 32) -> list[str]:
-        """One caption per picture, decoded together."""
-        wanted = replace(ANSWERED, max_new_tokens=max_new_tokens)
-        system = self.systems.mammut
-        check_length(len(system.tokenizer.opening), max_new_tokens, system.context)
-
-        def write(some: Sequence[Picture]) -> list[str]:
-            prompts = [system.tokenizer.opening] * len(some)
-            return system.writer.texts(prompts, self._see_and_prefill(self._pixels(some)), wanted)
-
-        return [*chain.from_iterable(in_parts(write, images))]
-
-    @checked
-    @in_line
-    def caption_alternatives(
-        self, image: Seeable, count: Whole = 5, max_new_tokens: Whole = 32
-    ) -> dict[str, float]:
-        """The likeliest captions, best first -> how probable MaMMUT finds each among all there could be."""
-        if not 1 <= count <= MOST_ALTERNATIVES:
-            raise PromptError(f"count is {count!r}; ask for 1 to {MOST_ALTERNATIVES} captions")
-        system = self.systems.mammut
-        wanted = replace(ANSWERED, max_new_tokens=max_new_tokens)
-        check_length(1, wanted.max_new_tokens, system.context)
-        prefill = self._prefill_of(image)
-        return system.writer.alternatives(system.tokenizer.opening, prefill, count, max_new_tokens)
-
-    @checked
-    @in_line
-    @run_in_thread
-    def embed_images(self, images: Media) -> np.ndarray:
-        """(n, d) float32 unit rows, in one space with `embed_texts`."""
-
-        @torch.no_grad()
-        def embed(some: Sequence[Picture]) -> np.ndarray:
-            return self.mammut.encode_images(self._pixels(some)).latents.float().numpy(force=True)
-
-        none = np.zeros((0, self.embedding_dim), np.float32)
-        return np.concatenate([none, *in_parts(embed, images)])
-
-    @checked
-    @in_line
-    def embed_and_caption(self, images: Media) -> tuple[np.ndarray, list[str]]:
-        """What `embed_images` and `captions` give, from one pass of the vision tower."""
-        system = self.systems.mammut
-        check_length(len(system.tokenizer.opening), ANSWERED.max_new_tokens, system.context)
-
-        def see(some: Sequence[Picture]) -> tuple[np.ndarray, list[str]]:
-            features = self._see(self._pixels(some))
-
-            def prefill(ids: Tensor, lengths: Sequence[int], capacity: int):
-                return self.mammut.prefill(ids, lengths, capacity, features.memory)
-
-            texts = system.writer.texts([system.tokenizer.opening] * len(some), prefill, ANSWERED)
-            return features.latents.float().numpy(force=True), texts
-
-        parts = [*in_parts(see, images)]
-        none = np.zeros((0, self.embedding_dim), np.float32)
-        latents = np.concatenate([none, *(latents for latents, _ in parts)])
-        return latents, [*chain.from_iterable(texts for _, texts in parts)]
-
-    @checked
-    @in_line
-    @run_in_thread
-    def embed_texts(self, texts: Texts) -> np.ndarray:
-        """(n, d) float32 unit rows. Raises PromptError on an empty text or one too long."""
-        if not texts:
-            return np.zeros((0, self.embedding_dim), np.float32)
-        texts = [text.strip().lower() for text in texts]
-        if not all(texts):
-            raise PromptError("a text to search for is empty; write a word or two")
-        system = self.systems.mammut
-        rows = system.tokenizer.encode_whole(texts)
-        for row in rows:
-            check_length(len(row), 0, system.context)
-
-        def embed(some: Sequence[list[int]]) -> np.ndarray:
-            ids = torch.nn.utils.rnn.pad_sequence(
-                [torch.tensor(row) for row in some],
-                batch_first=True,
-                padding_value=system.tokenizer.pad_id,
-            )
-            lengths = torch.tensor([len(row) for row in some])
-            real = torch.arange(ids.shape[1]) < lengths[:, None]
-            with piece(), torch.no_grad():
-                latents = self.mammut.embed_texts(ids.to(system.device), real.to(system.device))
-            return latents.float().numpy(force=True)
-
-        return np.concatenate([*in_parts(embed, rows)])
-
-    @checked
-    @in_line
-    def classify(self, image: Seeable, labels: Texts) -> dict[str, float]:
-        """Label -> probability that it names the picture; they sum to 1."""
-        labels = [label.strip() for label in labels]
-        if not labels or not all(labels):
-            raise PromptError("a label is empty or none was given; give at least one, each a noun")
-        if len(set(labels)) < len(labels):
-            twice = next(label for label in labels if labels.count(label) > 1)
-            raise PromptError(f"the label {twice!r} was given twice; give each label once")
-        (picture,) = image.latents if isinstance(image, SeenPicture) else self.embed_images([image])
-        texts = self.embed_texts([label_text(label) for label in labels])
-        logits = torch.from_numpy(texts @ picture) * self.mammut.scale.item()
-        return dict(zip(labels, logits.softmax(dim=0).tolist(), strict=True))
-
-    @checked
-    @in_line
-    def similarity(self, texts: Texts, images: Media) -> np.ndarray:
-        """(texts, images) cosines of their latents, -1 to 1."""
-        return self.embed_texts(texts) @ self.embed_images(images).T
-
-    @checked
-    @in_line
-    @run_in_thread
-    def familiarity(self, medium: Medium) -> float | None:
-        """How much a picture, or the best frame of a video, looks like those the models were trained
-        on: the part of these, 0 to 1, that look stranger. Below STRANGE, what the models say about
-        it means little. None where nobody has measured what the models were trained on."""
-        if self.systems.familiarity is None:
-            return None
-        with piece(), torch.no_grad():
-            frames = open_medium(medium, self.systems.frames, self.media_limits, max_side=READ_SIDE)
-            patches = self.mammut.tower(preprocessed(frames, self.mammut.tower, self.systems.mammut.device))
-        return self.systems.familiarity(patches).max().item()
-
-    @made_once
-    def fingerprint(self) -> str:
-        """Which weights make the latents: those of a gallery are of no use to others."""
-        return fingerprint(self.mammut.latent_weights())
-
-    def _prefill_of(self, image: Picture | SeenPicture) -> Prefill:
-        """Of one picture, which is not looked at again where that was done."""
-        if not isinstance(image, SeenPicture):
-            return self._see_and_prefill(self._pixels([image]))
-
-        def prefill(ids: Tensor, lengths: Sequence[int], capacity: int):
-            return self.mammut.prefill(ids, lengths, capacity, image.memory.to(ids.device))
-
-        return prefill
-
-    @run_in_thread
-    @torch.no_grad()
-    def _see(self, pixels: Tensor) -> ImageFeatures:
-        return self.mammut.encode_images(pixels)
-
-    def _see_and_prefill(self, pixels: Tensor) -> Prefill:
-        """MaMMUT's prefill, with its pictures looked at when it is called."""
-
-        def prefill(ids: Tensor, lengths: Sequence[int], capacity: int):
-            memory = self.mammut.encode_images(pixels).memory
-            return self.mammut.prefill(ids, lengths, capacity, memory)
-
-        return prefill

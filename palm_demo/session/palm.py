@@ -1,4 +1,4 @@
-"""What a session does with PaLM: texts go on, are judged, and teach scopes."""
+"""PaLM in a session: it continues texts, judges them, and learns from them as LoRA adapters."""
 
 import threading
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from palm_demo import checkpoints
-from palm_demo.arguments import File, Text, Texts, Whole, checked
+from palm_demo.arguments import File, Text, Whole, checked
 from palm_demo.concurrency import in_line, made_once, run_in_thread
 from palm_demo.errors import PromptError, ScopeError
 from palm_demo.inference.engine import without_leading_space
@@ -18,103 +18,70 @@ from palm_demo.inference.scoring import (
     token_probabilities,
 )
 from palm_demo.inference.settings import CONTINUED, FinetuningConfig, GenerationConfig
+from palm_demo.models import PaLM
 from palm_demo.models.cpu_linear import Weights
 from palm_demo.models.lora import Adapter, Scope
 from palm_demo.models.tokenizers import plain, without_last_spaces
-from palm_demo.session.loaded import Loaded
+from palm_demo.session.part import Part
 
-JUDGED_AT_ONCE = 1024
+SCORED_AT_ONCE = 1024
+"""Tokens whose logits of the whole vocabulary are held at the same time."""
 
 
-class PalmVerbs(Loaded):
-    """Text alone."""
+class PalmPart(Part[PaLM]):
+    """A language model with LoRA scopes. Verbs of the same names on Session explain what these do."""
 
     @property
     def scopes(self) -> list[str]:
-        """Names of the LoRA scopes that `generate` can be asked to use."""
-        return self.palm.scopes.names
+        """Names of the scopes that the weights came with or that were registered since."""
+        return self.model.scopes.names
 
-    @checked
-    def generate(
-        self,
-        prompt: Text,
-        scope: Scope = None,
-        *,
-        max_new_tokens: Whole = CONTINUED.max_new_tokens,
-        temperature: float = CONTINUED.temperature,
-        top_k: Whole = CONTINUED.top_k,
-        top_p: float = CONTINUED.top_p,
-        repetition_penalty: float = CONTINUED.repetition_penalty,
-        stop: Texts = (),
-        seed: Whole | None = None,
-    ) -> str:
-        """The prompt's continuation by PaLM; arguments and errors as in `stream`."""
-        deltas = self.stream(
-            prompt,
-            scope,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            repetition_penalty=repetition_penalty,
-            stop=stop,
-            seed=seed,
-        )
-        return "".join(deltas)
+    @made_once
+    def fingerprint(self) -> str:
+        """Which base weights an adapter belongs to."""
+        return checkpoints.fingerprint(Weights(self.model.decoder))
 
     @checked
     def stream(
         self,
         prompt: Text,
         scope: Scope = None,
-        *,
-        max_new_tokens: Whole = CONTINUED.max_new_tokens,
-        temperature: float = CONTINUED.temperature,
-        top_k: Whole = CONTINUED.top_k,
-        top_p: float = CONTINUED.top_p,
-        repetition_penalty: float = CONTINUED.repetition_penalty,
-        stop: Texts = (),
-        seed: Whole | None = None,
+        config: GenerationConfig = CONTINUED,
         cancelled: threading.Event | None = None,
     ) -> Iterator[str]:
-        """Text deltas of the prompt's continuation, in a scope (its name, or an adapter that has none),
-        in a mix of them ({"carroll": 0.7, "poe": 0.5}; below 0 is the other way) or (None) by the base model.
+        """Text deltas of the prompt's continuation.
 
-        max_new_tokens to seed: as in TextSettings. cancelled: once set, the text ends before its next
-        token. A text that has to wait begins with empty deltas, `QueuePosition`, that tell its place in line.
+        Args:
+            prompt: the beginning of a text.
+            scope: a scope's name, an adapter, a mix {scope: strength}, or None for the base model.
+            config: how ids are drawn, how many at most, and before which words the text stops.
+            cancelled: once set, the text ends before its next token.
 
-        Raises ArgumentError, PromptError, ScopeError or SamplingError at once, BusyError instead of the
-        first delta when the line is full.
+        Raises:
+            PromptError: at once, where the prompt is empty or too long.
+            ScopeError: at once, where there is no such scope.
+            BusyError: in place of the first delta, when the queue is full.
         """
         if not plain(prompt).strip():
             raise PromptError("the prompt is empty; write the beginning of a text")
-        wanted = GenerationConfig(
-            temperature, top_k, top_p, repetition_penalty, seed, max_new_tokens, tuple(stop)
-        )
-        self.palm.scopes.find(scope)
-        begun, tokenizer = without_last_spaces(prompt), self.systems.palm.tokenizer
-        ids = [*tokenizer.opening, *tokenizer.encode(begun)]
-        prefill = partial(self.palm.prefill, scopes=[scope])
-        deltas = self.systems.palm.writer.stream(ids, prefill, wanted, cancelled)
+        self.model.scopes.find(scope)
+        begun = without_last_spaces(prompt)
+        ids = [*self.tokenizer.opening, *self.tokenizer.encode(begun)]
+        deltas = self.engine.stream(ids, partial(self.model.prefill, scopes=[scope]), config, cancelled)
         return deltas if begun == prompt else without_leading_space(deltas)
 
     @checked
     @in_line
     @run_in_thread
     def bits_per_byte(self, text: Text, scope: Scope = None) -> float:
-        """How well PaLM predicts a text of any length: bits over the UTF-8 bytes of its
-        plain form (curly quotes count as straight ones, — as --), lower is better."""
-        if not plain(text):
-            raise PromptError("the text is empty; give at least one character")
-        return bits_per_byte(self.palm, self.systems.palm.tokenizer, text, scope, self._window)
+        """Cross entropy of a text, in bits per byte of its plain form."""
+        _check_not_empty(text)
+        return bits_per_byte(self.model, self.tokenizer, text, scope, self._window)
 
     @checked
     @in_line
     def who_wrote(self, text: Text) -> dict[str, float]:
-        """Scope -> probability that its author wrote the text, if one of them did; they sum to 1.
-
-        Raises PromptError on an empty text, ScopeError where there are not two scopes to tell apart.
-        """
+        """Scope -> probability that its author wrote the text; they sum to 1."""
         if not plain(text).strip():
             raise PromptError("the text is empty; give a passage, best of 1,000 characters or more")
         if len(self.scopes) < 2:
@@ -125,63 +92,56 @@ class PalmVerbs(Loaded):
     @in_line
     @run_in_thread
     def token_probabilities(self, text: Text, scope: Scope = None) -> list[TokenProbability]:
-        """Each token of a text of any length: how probable PaLM found it after those before it, and
-        the five likeliest instead. Raises PromptError on an empty text, ScopeError."""
-        if not plain(text):
-            raise PromptError("the text is empty; give at least one character")
-        return token_probabilities(self.palm, self.systems.palm.tokenizer, text, scope, self._window)
+        """The probability of each token of a text after those before it."""
+        _check_not_empty(text)
+        return token_probabilities(self.model, self.tokenizer, text, scope, self._window)
 
     @checked
     def finetune(
         self,
         text: Text,
-        *,
-        rank: Whole = FinetuningConfig.rank,
-        steps: Whole = FinetuningConfig.steps,
-        seconds: float = FinetuningConfig.seconds,
-        learning_rate: float = FinetuningConfig.learning_rate,
-        batch: Whole = FinetuningConfig.batch,
-        window: Whole = FinetuningConfig.window,
-        judge_steps: Whole = FinetuningConfig.judge_steps,
-        patience: Whole = FinetuningConfig.patience,
-        seed: Whole = FinetuningConfig.seed,
+        config: FinetuningConfig = FinetuningConfig(),  # noqa: B008 - it is frozen
         cancelled: threading.Event | None = None,
     ) -> Iterator[Progress]:
-        """Teaches an adapter a text while texts go on being written: Progress after each step, the
-        first before any. Each has the best adapter so far, which is a scope for whoever has it.
+        """Trains an adapter on a text, a step at a time, in turns with other requests.
 
-        rank to seed: as in TeachingSettings. stopped: once set, the teaching ends. Raises ArgumentError
-        or TeachingError at once on a text too short or settings outside their ranges.
+        Args:
+            text: what it learns from; its end is held out to judge by.
+            config: rank, length and rate of the training.
+            cancelled: once set, the training ends.
+
+        Raises:
+            FinetuningError: at once, where the text is too short.
         """
-        wanted = FinetuningConfig(
-            rank, steps, seconds, learning_rate, batch, window, judge_steps, patience, seed
-        )
-        return finetune(
-            self.palm, self.systems.palm.tokenizer, text, self._window, wanted, cancelled, self.turns
-        )
-
-    @property
-    def _window(self) -> int:
-        """Tokens that a text is judged by at once: each needs logits of the whole vocabulary."""
-        return min(self.systems.palm.context, JUDGED_AT_ONCE)
+        return finetune(self.model, self.tokenizer, text, self._window, config, cancelled, self.turns)
 
     @checked
     def save_adapter(self, adapter: Adapter, path: File) -> None:
-        """Writes an adapter as a safetensors file that `load_adapter` takes."""
-        checkpoints.save_adapter(Path(path), self.palm, adapter, self._base)
+        """Writes an adapter as a safetensors file."""
+        checkpoints.save_adapter(Path(path), self.model, adapter, self.fingerprint)
 
     @checked
     def load_adapter(self, path: File, highest_rank: Whole = checkpoints.HIGHEST_RANK) -> Adapter:
-        """The adapter of a file, which may come from anywhere. Raises CheckpointError where it is none
-        of this PaLM's."""
-        return checkpoints.load_adapter(Path(path), self.palm, highest_rank, self._base, self._norms)
+        """Reads an adapter from a file, after checking that it belongs to this model."""
+        return checkpoints.load_adapter(
+            Path(path), self.model, highest_rank, self.fingerprint, self._attention_norms
+        )
 
     @made_once
-    def _norms(self) -> checkpoints.AttentionNorms:
-        """What the additions of a scope of this PaLM are compared with."""
-        return checkpoints.attention_norms(self.palm.decoder.blocks)
+    def _attention_norms(self) -> checkpoints.AttentionNorms:
+        """What the updates of an adapter are compared with."""
+        return checkpoints.attention_norms(self.model.decoder.blocks)
 
-    @made_once
-    def _base(self) -> str:
-        """Which weights a scope of this PaLM belongs to."""
-        return checkpoints.fingerprint(Weights(self.palm.decoder))
+    @property
+    def _window(self) -> int:
+        """Tokens that a text is scored by at once."""
+        return min(self.context, SCORED_AT_ONCE)
+
+    def _count_parameters(self) -> int:
+        """Those of the base model, without its scopes."""
+        return sum(weight.numel() for weight in self.model.decoder.parameters())
+
+
+def _check_not_empty(text: str) -> None:
+    if not plain(text):
+        raise PromptError("the text is empty; give at least one character")

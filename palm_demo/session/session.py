@@ -1,48 +1,350 @@
-"""All verbs on one object, and its gallery."""
+"""A session: PaLM, Flamingo, MaMMUT and a gallery, and the public verbs that delegate to them."""
 
-from palm_demo.arguments import Picture, Text, Whole, checked
-from palm_demo.concurrency import made_once
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from palm_demo.arguments import File, Media, Medium, Picture, Text, Texts, Whole, checked, joined
+from palm_demo.checkpoints import HIGHEST_RANK
+from palm_demo.concurrency import Turns, made_once
 from palm_demo.errors import PromptError, shown
-from palm_demo.gallery import EVERYTHING, Filters, Gallery, Hit, open_with_scenes
-from palm_demo.session.flamingo import FlamingoVerbs
-from palm_demo.session.mammut import MammutVerbs
-from palm_demo.session.palm import PalmVerbs
+from palm_demo.gallery import EVERYTHING, MEMORY, Filters, Gallery, Hit, check_count
+from palm_demo.inference.attention_maps import AttentionMaps
+from palm_demo.inference.lora_finetuning import Progress
+from palm_demo.inference.scoring import TokenProbability
+from palm_demo.inference.settings import ANSWERED, CONTINUED, FinetuningConfig, GenerationConfig
+from palm_demo.media import MediaLimits
+from palm_demo.models.lora import Adapter, Scope
+from palm_demo.session.flamingo import FlamingoPart
+from palm_demo.session.loaded_models import LoadedModels
+from palm_demo.session.mammut import EncodedImage, MammutPart, PictureOrEncoded
+from palm_demo.session.palm import PalmPart
+from palm_demo.session.part import Part, close
+from palm_demo.session.starter_gallery import open_or_begin
 
-MOST_HITS = 10_000
 
+class Session:
+    """Three models and a gallery.
 
-def check_count(k: int) -> None:
-    """Raises PromptError on a count of pictures that no search gives."""
-    if not 1 <= k <= MOST_HITS:
-        raise PromptError(f"k is {k}; ask for 1 to {MOST_HITS:,} pictures")
+    Everything a caller can do wrong raises a PalmDemoError. Many threads may use one session: their texts
+    are written side by side, in one batch for each model.
 
-
-class Session(PalmVerbs, FlamingoVerbs, MammutVerbs):
-    """Three systems and a gallery.
-
-    Everything a caller can do wrong raises a PalmDemoError. Many threads may use one session:
-    their texts are written side by side, in one batch for each model.
+    Attributes:
+        palm, flamingo, mammut: the parts, each with its model, tokenizer, context and limits.
     """
+
+    def __init__(
+        self,
+        models: LoadedModels,
+        media_limits: MediaLimits,
+        gallery_place: str | Path = MEMORY,
+        turns: Turns | None = None,
+    ):
+        """
+        Args:
+            models: what the parts are made of.
+            media_limits: what pictures and videos may be.
+            gallery_place: a folder, `s3://bucket/folder`, or MEMORY.
+            turns: the line of all passes of models, but those of texts that are written in a batch.
+        """
+        self.models, self.media_limits, self.gallery_place = models, media_limits, gallery_place
+        self.turns = turns or Turns()
+        self.palm = PalmPart(models.palm, self.turns)
+        self.flamingo = FlamingoPart(models.flamingo, self.turns, media_limits, models.frames, models.form)
+        self.mammut = MammutPart(models.mammut, self.turns, media_limits, models.ood, models.frames)
+
+    @property
+    def parts(self) -> dict[str, Part]:
+        """The parts by name."""
+        return {"palm": self.palm, "flamingo": self.flamingo, "mammut": self.mammut}
 
     @made_once
     def gallery(self) -> Gallery:
-        """The pictures that `search` finds, kept in `gallery_place`; a new gallery begins with scenes
-        of the picture world that no model was trained on. Raises GalleryError as `open_gallery` does."""
-        return open_with_scenes(self.gallery_place, self)
+        """The pictures that `search` finds; a new gallery begins with scenes of the picture world that no
+        model was trained on. Raises GalleryError where `gallery_place` cannot be used."""
+        return open_or_begin(self.gallery_place, self.mammut)
+
+    @property
+    def about(self) -> dict[str, dict[str, str | int]]:
+        """For each part its name, parameters, trained_on, knows and licence."""
+        return {name: part.about for name, part in self.parts.items()}
+
+    @property
+    def bundled(self) -> bool:
+        """Whether all weights are those that come with the package."""
+        return all(part.bundled for part in self.parts.values())
+
+    def close(self, grace_seconds: float = 0.0) -> None:
+        """Ends the session: it takes no more requests and returns when nothing is written any more.
+
+        Args:
+            grace_seconds: for the requests there are, together; those that take longer raise ClosingError.
+        """
+        close([*self.parts.values()], self.turns, grace_seconds)
+
+    @property
+    def scopes(self) -> list[str]:
+        """Names of the LoRA scopes that `generate` can be asked to use."""
+        return self.palm.scopes
+
+    @checked
+    def stream(
+        self,
+        prompt: Text,
+        scope: Scope = None,
+        *,
+        max_new_tokens: Whole = CONTINUED.max_new_tokens,
+        temperature: float = CONTINUED.temperature,
+        top_k: Whole = CONTINUED.top_k,
+        top_p: float = CONTINUED.top_p,
+        repetition_penalty: float = CONTINUED.repetition_penalty,
+        stop: Texts = (),
+        seed: Whole | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> Iterator[str]:
+        """Text deltas of the prompt's continuation by PaLM. Before the first, a text that has to wait gives
+        empty deltas, `QueuePosition`, that tell its place in the queue.
+
+        Args:
+            prompt: the beginning of a text.
+            scope: its name, an adapter that `load_adapter` or `finetune` gave, a mix of them such as
+                {"carroll": 0.7, "poe": 0.5} (below 0 is the other way), or None for the base model.
+            max_new_tokens: at most so many; prompt and answer have to fit `palm.context`.
+            temperature: 0 takes the likeliest token, 1 samples as learned.
+            top_k: samples among so many of the likeliest; 0 is all.
+            top_p: samples among the likeliest that have this probability together; 1 is all.
+            repetition_penalty: above 1 makes tokens that are there already less likely.
+            stop: the text ends before any of these.
+            seed: gives the same text each time; None is another each time.
+            cancelled: once set, the text ends before its next token.
+
+        Raises:
+            ArgumentError, PromptError, ScopeError, SamplingError: at once.
+            BusyError: in place of the first delta, when the queue is full.
+        """
+        config = GenerationConfig(
+            temperature, top_k, top_p, repetition_penalty, seed, max_new_tokens, tuple(stop)
+        )
+        return self.palm.stream(prompt, scope, config, cancelled)
+
+    generate = joined(stream, "generate", "The prompt's continuation by PaLM; arguments as in `stream`.")
+
+    @checked
+    def bits_per_byte(self, text: Text, scope: Scope = None) -> float:
+        """How well PaLM predicts a text of any length: bits over the UTF-8 bytes of its plain form (curly
+        quotes count as straight ones, — as --), lower is better. Raises PromptError, ScopeError."""
+        return self.palm.bits_per_byte(text, scope)
+
+    @checked
+    def who_wrote(self, text: Text) -> dict[str, float]:
+        """Scope -> probability that its author wrote the text, if one of them did; they sum to 1.
+
+        Raises PromptError on an empty text, ScopeError where there are not two scopes to tell apart.
+        """
+        return self.palm.who_wrote(text)
+
+    @checked
+    def token_probabilities(self, text: Text, scope: Scope = None) -> list[TokenProbability]:
+        """For each token of a text of any length, how probable PaLM found it after those before it, and the
+        five likeliest instead. Raises PromptError on an empty text, ScopeError."""
+        return self.palm.token_probabilities(text, scope)
+
+    @checked
+    def finetune(
+        self,
+        text: Text,
+        *,
+        rank: Whole = FinetuningConfig.rank,
+        steps: Whole = FinetuningConfig.steps,
+        seconds: float = FinetuningConfig.seconds,
+        learning_rate: float = FinetuningConfig.learning_rate,
+        batch: Whole = FinetuningConfig.batch,
+        window: Whole = FinetuningConfig.window,
+        judge_steps: Whole = FinetuningConfig.judge_steps,
+        patience: Whole = FinetuningConfig.patience,
+        seed: Whole = FinetuningConfig.seed,
+        cancelled: threading.Event | None = None,
+    ) -> Iterator[Progress]:
+        """Trains a LoRA adapter on a text while texts go on being written. Progress comes before the first
+        step and after each; each has the best adapter so far, which `stream` takes as a scope.
+
+        Args:
+            text: what it learns from.
+            rank: of the adapter.
+            steps, seconds: it ends after the first of both.
+            learning_rate: of Adam.
+            batch, window: windows of the text in a step, and their tokens.
+            judge_steps, patience: the held-out end of the text is judged every so many steps; the training
+                ends when it was judged so often without getting likelier.
+            seed: of the adapter and of the order of the windows.
+            cancelled: once set, the training ends.
+
+        Raises:
+            ArgumentError, FinetuningError: at once, on a text too short or settings outside their ranges.
+        """
+        config = FinetuningConfig(
+            rank, steps, seconds, learning_rate, batch, window, judge_steps, patience, seed
+        )
+        return self.palm.finetune(text, config, cancelled)
+
+    @checked
+    def save_adapter(self, adapter: Adapter, path: File) -> None:
+        """Writes an adapter as a safetensors file that `load_adapter` takes."""
+        self.palm.save_adapter(adapter, path)
+
+    @checked
+    def load_adapter(self, path: File, highest_rank: Whole = HIGHEST_RANK) -> Adapter:
+        """Reads an adapter from a file, which may come from anywhere. Raises CheckpointError where it does
+        not belong to this PaLM or its rank is higher."""
+        return self.palm.load_adapter(path, highest_rank)
+
+    @checked
+    def stream_answer(
+        self,
+        prompt: Text,
+        media: Media,
+        *,
+        max_new_tokens: Whole = ANSWERED.max_new_tokens,
+        temperature: float = ANSWERED.temperature,
+        top_k: Whole = ANSWERED.top_k,
+        top_p: float = ANSWERED.top_p,
+        repetition_penalty: float = ANSWERED.repetition_penalty,
+        stop: Texts = (),
+        seed: Whole | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> Iterator[str]:
+        """Text deltas of Flamingo's answer to a prompt, the likeliest tokens by default.
+
+        Args:
+            prompt: a text with one `<media>` per picture or video.
+            media: pictures (PIL or paths) and videos (paths, or their frames as PIL pictures), in the order
+                of their `<media>`.
+            max_new_tokens, temperature, top_k, top_p, repetition_penalty, seed, cancelled: as in `stream`.
+            stop: the answer ends before any of these, and before those of `flamingo.form`.
+
+        Raises:
+            ArgumentError, PromptError, MediaError, SamplingError: at once.
+            BusyError: in place of the first delta, when the queue is full.
+        """
+        config = GenerationConfig(
+            temperature, top_k, top_p, repetition_penalty, seed, max_new_tokens, tuple(stop)
+        )
+        return self.flamingo.stream_answer(prompt, media, config, cancelled)
+
+    answer = joined(stream_answer, "answer", "Flamingo's answer; arguments as in `stream_answer`.")
+
+    @checked
+    def answers(
+        self,
+        prompts: Texts,
+        media: Sequence[Sequence[Medium]],
+        max_new_tokens: Whole = ANSWERED.max_new_tokens,
+    ) -> list[str]:
+        """Flamingo's likeliest answers to many prompts, each with its own media, decoded together. Raises
+        PromptError, MediaError."""
+        return self.flamingo.answers(prompts, media, max_new_tokens)
+
+    @checked
+    def prompt_length(self, prompt: Text) -> int:
+        """Tokens of `flamingo.context` that a prompt takes, each `<media>` one of them; a video that is shown
+        as more than one picture takes more."""
+        return self.flamingo.prompt_length(prompt)
+
+    @checked
+    def attention_maps(self, prompt: Text, media: Media, answer: Text) -> AttentionMaps:
+        """Where in the media Flamingo attends for each token of an answer, and how far its gates are open.
+        Raises PromptError, also on an empty answer and without media, MediaError."""
+        return self.flamingo.attention_maps(prompt, media, answer)
+
+    @checked
+    def opened(self, media: Media) -> list[Medium]:
+        """The media of one request, decoded once for all verbs that take media: each a picture, or a list of
+        a video's frames. Raises MediaError for the first that cannot be read."""
+        return self.flamingo.opened(media)
+
+    @checked
+    def opened_image(self, image: Picture) -> Image.Image:
+        """A picture as the models read it: upright, in sRGB, on white, at most READ_SIDE wide and high."""
+        return self.mammut.opened_image(image)
+
+    @checked
+    def encode_image(self, image: Picture) -> EncodedImage:
+        """One pass of MaMMUT's vision tower for several verbs: `caption`, `caption_alternatives` and
+        `classify` take what it gives in the picture's place. Raises MediaError."""
+        return self.mammut.encode_image(image)
+
+    @checked
+    def caption(self, image: PictureOrEncoded, max_new_tokens: Whole = ANSWERED.max_new_tokens) -> str:
+        """What MaMMUT says about a picture. Raises MediaError, PromptError on too many tokens, BusyError."""
+        return self.mammut.caption(image, max_new_tokens)
+
+    @checked
+    def captions(self, images: Media, max_new_tokens: Whole = ANSWERED.max_new_tokens) -> list[str]:
+        """One caption per picture, decoded together. Raises MediaError, PromptError."""
+        return self.mammut.captions(images, max_new_tokens)
+
+    @checked
+    def caption_alternatives(
+        self, image: PictureOrEncoded, count: Whole = 5, max_new_tokens: Whole = ANSWERED.max_new_tokens
+    ) -> dict[str, float]:
+        """The likeliest captions, best first -> the probability of each among all there could be. Raises
+        MediaError, PromptError."""
+        return self.mammut.caption_alternatives(image, count, max_new_tokens)
+
+    @checked
+    def embed_images(self, images: Media) -> np.ndarray:
+        """(n, d) float32 unit rows, in one space with `embed_texts`. Raises MediaError."""
+        return self.mammut.embed_images(images)
+
+    @checked
+    def embed_and_caption(self, images: Media) -> tuple[np.ndarray, list[str]]:
+        """What `embed_images` and `captions` give, from one pass of the vision tower. Raises MediaError."""
+        return self.mammut.embed_and_caption(images)
+
+    @checked
+    def embed_texts(self, texts: Texts) -> np.ndarray:
+        """(n, d) float32 unit rows. Raises PromptError on an empty text or one too long."""
+        return self.mammut.embed_texts(texts)
+
+    @checked
+    def classify(self, image: PictureOrEncoded, labels: Texts) -> dict[str, float]:
+        """Label -> probability that it names the picture; they sum to 1. Raises MediaError, PromptError."""
+        return self.mammut.classify(image, labels)
+
+    @checked
+    def similarity(self, texts: Texts, images: Media) -> np.ndarray:
+        """(texts, images) cosines of their embeddings, -1 to 1. Raises MediaError, PromptError."""
+        return self.mammut.similarity(texts, images)
+
+    @checked
+    def ood_score(self, medium: Medium) -> float | None:
+        """Out-of-distribution score of a picture, or of the most usual frame of a video: the part of pictures
+        like those the models were trained on that look more usual, 0 to 1. Above OUT_OF_DISTRIBUTION, what
+        the models say about it means little. None where no detector was fitted. Raises MediaError."""
+        return self.mammut.ood_score(medium)
 
     @checked
     def search(
         self, query: Picture, k: Whole = 8, *, words: Text = "", filters: Filters = EVERYTHING
     ) -> list[Hit]:
-        """The k pictures of the gallery nearest to words (str) or to a picture (PIL, Path).
+        """The k pictures of the gallery nearest to a query.
 
-        words: looked for in the captions too, and both rankings joined. filters: which pictures may be
-        found at all.
+        Args:
+            query: words (str) or a picture (PIL, Path).
+            words: looked for in the captions too, and both rankings joined.
+            filters: which pictures may be found at all.
+
+        Raises:
+            PromptError, MediaError: on a query that is none.
+            GalleryError: where the gallery cannot be read.
         """
         check_count(k)
         if not isinstance(filters, Filters):
             raise PromptError(f"filters is {shown(filters)}; give palm_demo.gallery.Filters")
-        (latent,) = self.embed_texts([query]) if isinstance(query, str) else self.embed_images([query])
+        (embedding,) = self.embed_texts([query]) if isinstance(query, str) else self.embed_images([query])
         if words.strip():
-            return self.gallery.hybrid_search(latent, words, k, filters)
-        return self.gallery.nearest(latent, k, filters)
+            return self.gallery.hybrid_search(embedding, words, k, filters)
+        return self.gallery.nearest(embedding, k, filters)

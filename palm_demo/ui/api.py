@@ -91,7 +91,7 @@ def add_endpoints(session: Session, limits: Limits) -> None:
             )
             yield from accumulate(deltas)
 
-    def looked_at(prompt: str, media: list[dict], answer: str) -> dict:
+    def attention_maps(prompt: str, media: list[dict], answer: str) -> dict:
         """Where Flamingo looked when it gave an answer to a prompt with one <media> mark per file.
 
         tokens: of the answer. gates: layer, attention and feed_forward of each bridge, -1 to 1. media: of
@@ -101,7 +101,7 @@ def add_endpoints(session: Session, limits: Limits) -> None:
         with in_api():
             files = [uploaded(file) for file in check_media(media, limits)]
             check_prompt(f"{prompt} {answer}", limits)
-            return _told(session.looked_at(str(prompt), files, str(answer)))
+            return _told(session.attention_maps(str(prompt), files, str(answer)))
 
     def make_scene(
         name: str,
@@ -156,7 +156,7 @@ def add_endpoints(session: Session, limits: Limits) -> None:
         """Names of the scopes that `generate` takes."""
         return session.scopes
 
-    for endpoint in (generate, answer, caption, classify, search, looked_at, make_scene):
+    for endpoint in (generate, answer, caption, classify, search, attention_maps, make_scene):
         gr.api(endpoint, concurrency_limit=None)  # texts wait in their model's batch, passes in the session
     gr.api(scopes, queue=False)
     add_palm_endpoints(session, limits)
@@ -245,7 +245,7 @@ def add_gallery_endpoints(session: Session, limits: Limits, contributions: Contr
         with in_api():
             return {
                 "pictures": len(session.gallery),
-                "weights": session.fingerprint,
+                "weights": session.mammut.fingerprint,
                 "visitors_add": contributions.rules.visitors,
             }
 

@@ -1,4 +1,4 @@
-"""Controls that tabs share: sampling settings, sources, and the warning about unfamiliar pictures."""
+"""Controls that tabs share: sampling settings, sources, and the out-of-distribution warning."""
 
 import html
 import inspect
@@ -11,7 +11,7 @@ import gradio as gr
 import palm_demo
 from palm_demo.inference.settings import GenerationConfig
 from palm_demo.media import Medium
-from palm_demo.session import STRANGE, Session
+from palm_demo.session import OUT_OF_DISTRIBUTION, Session
 from palm_demo.settings import Limits
 
 ANEW = -1
@@ -147,15 +147,15 @@ def no_warning():
 
 
 def warning_about(session: Session, media: Sequence[Medium]):
-    """The update of `warning_shown` for these pictures and videos; none where familiarity is not known."""
-    return warning_of([session.familiarity(medium) for medium in media])
+    """The update of `warning_shown` for pictures and videos; none where the models give no OOD score."""
+    return warning_of([session.ood_score(medium) for medium in media])
 
 
-def warning_of(familiarities: Sequence[float | None]):
-    """The same for media whose familiarity has been asked for."""
-    strange = sum(value is not None and value < STRANGE for value in familiarities)
+def warning_of(ood_scores: Sequence[float | None]):
+    """The update of `warning_shown` for media with these OOD scores."""
+    strange = sum(score is not None and score > OUT_OF_DISTRIBUTION for score in ood_scores)
     if not strange:
         return no_warning()
     does, it = ("does", "it") if strange == 1 else ("do", "them")
-    what = f"This {does}" if len(familiarities) == 1 else f"{strange} of these {len(familiarities)} {does}"
+    what = f"This {does}" if len(ood_scores) == 1 else f"{strange} of these {len(ood_scores)} {does}"
     return gr.update(value=WARNING.format(what=what, it=it), visible=True)

@@ -161,9 +161,11 @@ def test_norms_are_those_of_packed_weights_too(new_palm):
 
 @pytest.mark.slow
 def test_scopes_that_come_along_and_that_are_taught_are_far_from_the_limit(session, tmp_path):
-    norms = session._norms
+    norms = session.palm._attention_norms
     for name in session.scopes:
-        check_update(session.palm.scopes[name], [{n: v / 100 for n, v in of.items()} for of in norms], name)
+        check_update(
+            session.palm.model.scopes[name], [{n: v / 100 for n, v in of.items()} for of in norms], name
+        )
     text = "It was a bright cold day and the clocks were striking thirteen times over. " * 120
     for settings in ({"learning_rate": 1.0}, {"learning_rate": 0.05, "rank": 64}, {}):
         *_, last = session.finetune(text, steps=6, judge_steps=2, seconds=600, **settings)

@@ -53,7 +53,7 @@ def test_captions_of_a_folder_go_into_a_table_with_what_failed(invoke, session, 
     assert said == {str(path): session.caption(path) for path in drawings}
     (failed,) = [row for row in rows if row["error"]]
     assert failed["path"] == str(folder / "text.png") and failed["caption"] == ""
-    assert {row["fingerprint"] for row in rows} == {session.fingerprint}
+    assert {row["fingerprint"] for row in rows} == {session.mammut.fingerprint}
 
 
 def test_captions_go_on_where_a_run_was_interrupted(invoke, session, folder, drawings, tmp_path, monkeypatch):
@@ -104,7 +104,7 @@ def test_embeddings_are_unit_rows_with_ids_paths_and_fingerprint(invoke, session
     assert found.column_names == ["id", "path", "embedding", "fingerprint"]
     assert found["path"].to_pylist() == [str(path) for path in drawings]
     assert found["id"].to_pylist() == [content_id(path.read_bytes()) for path in drawings]
-    assert {*found["fingerprint"].to_pylist()} == {session.fingerprint}
+    assert {*found["fingerprint"].to_pylist()} == {session.mammut.fingerprint}
     embeddings = np.stack(found["embedding"].to_numpy(zero_copy_only=False))
     assert embeddings.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)

@@ -83,7 +83,7 @@ def test_pictures_are_added_found_exported_and_removed(run, folder, tmp_path):
 
 
 def test_a_gallery_of_other_weights_is_refused_and_rebuilt(run, folder, session, monkeypatch):
-    now = session.fingerprint
+    now = session.mammut.fingerprint
     monkeypatch.setitem(session.__dict__, "fingerprint", "earlier0")
     run("add", str(folder))
     monkeypatch.setitem(session.__dict__, "fingerprint", now)

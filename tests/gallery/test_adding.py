@@ -93,7 +93,7 @@ def test_drawings_that_differ_in_colour_or_place_are_no_copies(session, tmp_path
     }
     for name, picture in pictures.items():
         picture.save(tmp_path / f"{name}.png")
-    gallery = open_gallery(MEMORY, session.fingerprint, session.embedding_dim)
+    gallery = open_gallery(MEMORY, session.mammut.fingerprint, session.mammut.embedding_dim)
     report = add(gallery, session, tmp_path)
     assert [name for name, _ in report.near] == ["d.png"]
     assert len(report.added) == 3

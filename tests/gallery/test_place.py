@@ -5,14 +5,14 @@ import logging
 import pytest
 
 from palm_demo.gallery import MEMORY
-from palm_demo.session import place
-from palm_demo.session.place import gallery_place, page_place
+from palm_demo.session import starter_gallery
+from palm_demo.session.starter_gallery import gallery_place, page_place
 
 
 @pytest.fixture(autouse=True)
 def nothing_named(monkeypatch, tmp_path):
     monkeypatch.delenv("PALM_DEMO_GALLERY", raising=False)
-    monkeypatch.setattr(place, "data_folder", lambda: tmp_path / "data")
+    monkeypatch.setattr(starter_gallery, "data_folder", lambda: tmp_path / "data")
 
 
 def test_what_was_named_is_the_place(tmp_path, monkeypatch):

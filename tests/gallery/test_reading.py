@@ -10,10 +10,10 @@ from palm_demo.gallery import (
     has_gallery,
     ingest_pictures,
     open_gallery,
-    open_with_scenes,
 )
 from palm_demo.gallery.maintenance import outdated, rebuild
 from palm_demo.gallery.sources import find_files, pictures_of
+from palm_demo.session.starter_gallery import open_or_begin
 
 
 def state_of(folder) -> dict:
@@ -43,7 +43,7 @@ def test_what_is_read_stays_as_it_is(new_gallery, eye, folder, tmp_path):
     before = state_of(tmp_path / "gallery")
     (found,) = galleries_in(tmp_path / "gallery")
     assert (found.fingerprint, found.embedding_dim, len(found), found.indexed) == ("eye1", 192, 12, False)
-    opened = open_with_scenes(tmp_path / "gallery", eye)
+    opened = open_or_begin(tmp_path / "gallery", eye)
     query = eye.embed_images([opened.sample(1)[0].image])[0]
     assert len(opened.nearest(query, 3)) == len(opened.hybrid_search(query, "seen", 3)) == 3
     assert sum(map(len, opened.batches(["original"]))) == 12
@@ -52,17 +52,17 @@ def test_what_is_read_stays_as_it_is(new_gallery, eye, folder, tmp_path):
 
 @pytest.mark.slow
 def test_a_gallery_begins_with_scenes_where_that_is_wanted_and_empty_where_pictures_are_added(eye, tmp_path):
-    assert len(open_with_scenes(MEMORY, eye)) == len(open_with_scenes(tmp_path / "page", eye)) == 240
+    assert len(open_or_begin(MEMORY, eye)) == len(open_or_begin(tmp_path / "page", eye)) == 240
     assert len(open_gallery(tmp_path / "added", eye.fingerprint, eye.embedding_dim)) == 0
-    assert len(open_with_scenes(tmp_path / "added", eye)) == 0
+    assert len(open_or_begin(tmp_path / "added", eye)) == 0
 
 
 @pytest.mark.slow
 def test_scenes_that_were_removed_do_not_come_back(eye, tmp_path):
-    gallery = open_with_scenes(tmp_path, eye)
+    gallery = open_or_begin(tmp_path, eye)
     assert gallery.remove(gallery.whole(["id"])["id"].to_pylist()) == 240
     gallery.wait()
-    assert len(open_with_scenes(tmp_path, eye)) == 0
+    assert len(open_or_begin(tmp_path, eye)) == 0
 
 
 @pytest.mark.slow
@@ -75,7 +75,7 @@ def test_a_gallery_whose_making_was_killed_before_its_indices_is_searched_by_wor
     with monkeypatch.context() as patch:
         patch.setattr("palm_demo.gallery.index.prepare", killed)
         with pytest.raises(KeyboardInterrupt):
-            open_with_scenes(tmp_path, eye)
-    gallery = open_with_scenes(tmp_path, eye)
+            open_or_begin(tmp_path, eye)
+    gallery = open_or_begin(tmp_path, eye)
     assert len(gallery) == 240
     assert gallery.hybrid_search(gallery.embeddings([gallery.sample(1)[0].id]).popitem()[1], "goose", 3)

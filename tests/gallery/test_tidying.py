@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from palm_demo.gallery import Gallery, index, open_gallery, open_with_scenes
+from palm_demo.gallery import Gallery, index, open_gallery
 from palm_demo.gallery.pictures import thumbnail
 from palm_demo.gallery.rows import Row
+from palm_demo.session.starter_gallery import open_or_begin
 
 DIM, BYTES = 192, 530_000
 THUMBNAIL = thumbnail(Image.effect_noise((192, 192), 60).convert("RGB"))
@@ -55,7 +56,7 @@ def on_disk(monkeypatch):
 @pytest.mark.parametrize("count", [20, 100])
 def test_a_visitors_picture_costs_at_most_three_times_its_bytes(eye, tmp_path, on_disk, count):
     """Added to a gallery as the page begins it, one after another, each a commit of its own."""
-    gallery = open_with_scenes(tmp_path, eye)
+    gallery = open_or_begin(tmp_path, eye)
     begun, seen = size(tmp_path), on_disk(gallery)
     for number in range(count):
         gallery.add([row_of(number)])
@@ -68,7 +69,7 @@ def test_a_visitors_picture_costs_at_most_three_times_its_bytes(eye, tmp_path, o
 
 @pytest.mark.slow
 def test_pictures_that_come_and_go_leave_nothing(eye, tmp_path):
-    gallery = open_with_scenes(tmp_path, eye)
+    gallery = open_or_begin(tmp_path, eye)
     begun = size(tmp_path)
     for number in range(60):
         gallery.add([row_of(number)])

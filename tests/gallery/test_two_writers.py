@@ -13,12 +13,13 @@ import pytest
 from PIL import Image
 
 from palm_demo.errors import GalleryError
-from palm_demo.gallery import index, ingest_pictures, open_gallery, open_with_scenes, opening
+from palm_demo.gallery import index, ingest_pictures, open_gallery, opening
 from palm_demo.gallery import lance as ways
 from palm_demo.gallery.lance import connect
 from palm_demo.gallery.pictures import thumbnail
 from palm_demo.gallery.rows import Row
 from palm_demo.gallery.sources import find_files, pictures_of
+from palm_demo.session.starter_gallery import open_or_begin
 from tests.gallery.conftest import Eye, noise
 
 DIM, COUNT, TOGETHER = 16, 100, 5
@@ -152,7 +153,7 @@ def test_six_that_open_a_new_gallery_at_once_find_the_same_scenes(eye, tmp_path)
 
     def search():
         ready.wait()
-        gallery = open_with_scenes(tmp_path, eye)
+        gallery = open_or_begin(tmp_path, eye)
         found.append(gallery.nearest(np.full(eye.embedding_dim, 0.07, np.float32), 3))
 
     threads = [threading.Thread(target=search) for _ in range(6)]
@@ -161,7 +162,7 @@ def test_six_that_open_a_new_gallery_at_once_find_the_same_scenes(eye, tmp_path)
     for thread in threads:
         thread.join()
     assert len(found) == 6 and all(hits == found[0] for hits in found)
-    assert len(open_with_scenes(tmp_path, eye)) == 240
+    assert len(open_or_begin(tmp_path, eye)) == 240
 
 
 def test_a_reader_whose_version_another_lets_go_looks_again(tmp_path):

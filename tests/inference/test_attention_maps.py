@@ -142,7 +142,7 @@ def test_looking_without_media_or_at_another_number_of_them_is_refused(new_flami
         look(new_flamingo(), PROMPT, ANSWER, media[:1])
 
 
-def looked_at(*opens: float) -> AttentionMaps:
+def maps_of(*opens: float) -> AttentionMaps:
     """Two tokens; the first looks up at the first layer and down at the second, the other only down."""
     up, down = np.array([[1.0], [0.0]]), np.array([[0.0], [1.0]])
     maps = np.stack([np.stack([up, down]), np.stack([down, down])])[:, :, None]
@@ -153,11 +153,11 @@ def looked_at(*opens: float) -> AttentionMaps:
 
 
 def test_over_all_layers_a_bridge_weighs_as_much_as_it_is_open():
-    looked = looked_at(0.3, -0.1)
+    looked = maps_of(0.3, -0.1)
     assert looked.map(0, 0)[0] == pytest.approx(np.array([[0.75], [0.25]]))
     assert looked.map(0, 0, layer=2)[0].tolist() == [[0.0], [1.0]]
     assert looked.shares(1) == pytest.approx([1.0])
-    assert looked_at(0.0, 0.0).map(0, 0)[0] == pytest.approx(np.array([[0.5], [0.5]]))
+    assert maps_of(0.0, 0.0).map(0, 0)[0] == pytest.approx(np.array([[0.5], [0.5]]))
 
 
 # the bundled weights
@@ -166,22 +166,24 @@ def test_over_all_layers_a_bridge_weighs_as_much_as_it_is_open():
 def test_a_session_tells_where_an_answer_looked(session):
     moving = world.moving_scene(Random("looking/moving"), "left")
     pictures = [world.render(world.single_scene(Random("looking/still")), 64), world.frames(moving, 16, 64)]
-    looked = session.looked_at(
+    looked = session.attention_maps(
         "<media> <media> question: which picture has a cat? answer:", pictures, "the first"
     )
     assert "".join(looked.tokens) == " the first"
-    assert [gate.layer for gate in looked.gates] == [int(layer) for layer in session.flamingo.cross_attention]
-    assert [len(seen.frames) for seen in looked.media] == [1, session.flamingo.encoder.max_frames]
+    assert [gate.layer for gate in looked.gates] == [
+        int(layer) for layer in session.flamingo.model.cross_attention
+    ]
+    assert [len(seen.frames) for seen in looked.media] == [1, session.flamingo.model.encoder.max_frames]
     for seen in looked.media:
         assert seen.maps.shape[:3] == (len(looked.gates), len(looked.tokens), len(seen.frames))
-        assert seen.frames[0].size == (session.flamingo.encoder.tower.image_size,) * 2
+        assert seen.frames[0].size == (session.flamingo.model.encoder.tower.image_size,) * 2
     for token in range(len(looked.tokens)):
         assert sum(looked.shares(token)) == pytest.approx(1, abs=1e-4)
 
 
 def test_frames_are_shown_as_the_tower_sees_them(session):
     wide = Image.new("RGB", (200, 100), "red")
-    (seen,) = session.looked_at("<media> caption:", [wide], "red").media
+    (seen,) = session.attention_maps("<media> caption:", [wide], "red").media
     middle, margin = (48, 48), (48, 4)
     assert seen.frames[0].getpixel(middle) == (255, 0, 0)
     assert seen.frames[0].getpixel(margin) == (255, 255, 255)
@@ -189,10 +191,10 @@ def test_frames_are_shown_as_the_tower_sees_them(session):
 
 def test_an_empty_answer_and_a_missing_medium_are_refused(session):
     with pytest.raises(PromptError, match="answer is empty"):
-        session.looked_at("<media> caption:", [Image.new("RGB", (9, 9))], " ")
+        session.attention_maps("<media> caption:", [Image.new("RGB", (9, 9))], " ")
     with pytest.raises(PromptError, match="1 <media> mark"):
-        session.looked_at("<media> caption:", [], "a cat")
+        session.attention_maps("<media> caption:", [], "a cat")
     with pytest.raises(PromptError, match="no picture or video"):
-        session.looked_at("caption:", [], "a cat")
+        session.attention_maps("caption:", [], "a cat")
     with pytest.raises(MediaError, match="no file"):
-        session.looked_at("<media> caption:", ["nowhere.png"], "a cat")
+        session.attention_maps("<media> caption:", ["nowhere.png"], "a cat")

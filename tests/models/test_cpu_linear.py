@@ -371,4 +371,4 @@ def test_a_model_that_writes_has_its_weights_in_memory_once(dtype, vocab, counte
 
 
 def test_a_session_on_a_cpu_has_its_weights_packed(session):
-    assert all(block.fused.packed for block in session.palm.decoder.blocks) == packed_weights.ON_X86
+    assert all(block.fused.packed for block in session.palm.model.decoder.blocks) == packed_weights.ON_X86

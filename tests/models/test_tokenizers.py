@@ -100,7 +100,7 @@ def test_a_tokenizer_without_our_special_tokens_is_refused(tmp_path):
 def test_nearly_every_word_of_a_noun_is_one_id(session):
     """So an answer is as many choices as it has words."""
     words = {f" {word}" for noun in world.concepts() for word in noun.split()}
-    whole = [word for word in words if len(session.systems.palm.tokenizer.encode(word)) == 1]
+    whole = [word for word in words if len(session.palm.tokenizer.encode(word)) == 1]
     assert len(whole) / len(words) >= 0.99
 
 

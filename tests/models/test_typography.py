@@ -41,7 +41,7 @@ def test_a_form_is_read_as_its_plain_one(written, read):
 
 def test_a_curly_text_is_read_and_scored_as_its_straight_form(session):
     assert plain(CURLY) == STRAIGHT
-    tokenizer = session.systems.palm.tokenizer
+    tokenizer = session.palm.tokenizer
     assert tokenizer.encode(CURLY) == tokenizer.encode(STRAIGHT)
     assert session.bits_per_byte(CURLY) == session.bits_per_byte(STRAIGHT)
     assert session.bits_per_byte(CURLY) < 2.5
@@ -68,7 +68,7 @@ def test_spaces_at_the_end_of_a_beginning_are_no_token(session, end):
 
 
 def test_a_word_is_searched_with_any_apostrophe(session):
-    tokenizer = session.systems.mammut.tokenizer
+    tokenizer = session.mammut.tokenizer
     assert tokenizer.encode_whole(["a cat’s bowl"]) == tokenizer.encode_whole(["a cat's bowl"])
 
 

@@ -27,13 +27,13 @@ def full_hub(hub):
 @pytest.fixture
 def opened(session, monkeypatch, caplog):
     """Opens a profile; gives why it fell back, after a look at the session and the log."""
-    monkeypatch.setattr(loading, "_bundled", lambda limits: session.systems)  # loaded once for all tests
+    monkeypatch.setattr(loading, "_bundled", lambda limits: session.models)  # loaded once for all tests
 
     def open_(profile) -> str:
         with caplog.at_level(logging.ERROR):
             made, why = load_or_tiny(profile, MediaLimits(), BatchLimits(), "no gallery", lambda: MEMORY)
         assert isinstance(made, Session) and isinstance(why, PalmDemoError)
-        assert made.systems is session.systems and made.gallery_place == MEMORY
+        assert made.models is session.models and made.gallery_place == MEMORY
         (record,) = [record for record in caplog.records if record.name == loading.__name__]
         assert "\n" not in record.getMessage() and "the bundled weights take its place" in record.getMessage()
         return str(why)

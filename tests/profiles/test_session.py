@@ -2,7 +2,6 @@
 
 import io
 import random
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -36,22 +35,22 @@ def pictures() -> list[Image.Image]:
 
 
 def test_each_system_has_its_own_words_context_and_rows(session):
-    systems = session.systems
-    assert [len(s.tokenizer) for s in systems.by_name.values()] == [weights.rows() - 3, weights.rows(), 49408]
-    assert [s.context for s in systems.by_name.values()] == [128, 64, 40]
-    assert {s.writer.batch.limits.rows for s in systems.by_name.values()} == {2}
+    parts = session.parts.values()
+    assert [len(s.tokenizer) for s in parts] == [weights.rows() - 3, weights.rows(), 49408]
+    assert [s.context for s in parts] == [128, 64, 40]
+    assert {s.engine.batch.limits.rows for s in parts} == {2}
     assert [part["name"] for part in session.about.values()] == [
         "PaLM small",
         "OpenFlamingo small",
         "openMaMMUT small",
     ]
     assert all(part["parameters"] > 1000 for part in session.about.values())
-    assert not any(s.bundled for s in systems.by_name.values())
+    assert not any(s.bundled for s in parts)
 
 
 @torch.no_grad()
 def test_palm_writes_what_its_logits_say_and_never_ends_by_itself(session):
-    palm, tokenizer = session.palm, session.systems.palm.tokenizer
+    palm, tokenizer = session.palm.model, session.palm.tokenizer
     ids = [tokenizer.eos_id, *tokenizer.encode(TEXT)]  # what stood between the texts it learned from
     for _ in range(8):
         logits = palm(torch.tensor([ids]))[0, -1]
@@ -99,7 +98,7 @@ def plain_flamingo(filled_hub) -> plain_openflamingo.Plain:
 def test_flamingo_answers_what_the_layout_says_in_its_own_form(
     session, plain_flamingo, pictures, monkeypatch
 ):
-    tokenizer, tower = session.systems.flamingo.tokenizer, session.flamingo.encoder.tower
+    tokenizer, tower = session.flamingo.tokenizer, session.flamingo.model.encoder.tower
     media, end = tokenizer.media_id, tokenizer.eos_id
     monkeypatch.setattr(plain_openflamingo, "MEDIA", media)
     shown = [media, *tokenizer.encode("Output:the hat"), end, media, *tokenizer.encode("Output:")]
@@ -125,7 +124,7 @@ def test_flamingo_answers_what_the_layout_says_in_its_own_form(
 
 @pytest.mark.parametrize("mark", ["Output:", "Question:", "Short answer:"])
 def test_an_answer_ends_where_the_next_example_would_begin(mark, session, pictures, monkeypatch):
-    tokenizer, written = session.systems.flamingo.tokenizer, ["a c", "at. ", mark[:3], f"{mark[3:]}a dog"]
+    tokenizer, written = session.flamingo.tokenizer, ["a c", "at. ", mark[:3], f"{mark[3:]}a dog"]
     monkeypatch.setattr(tokenizer, "decode_stream", lambda ids: iter(written))
     monkeypatch.setattr(tokenizer, "decode", lambda ids: "".join(written))
     for stop in ((), ("horse",)):
@@ -136,15 +135,15 @@ def test_an_answer_ends_where_the_next_example_would_begin(mark, session, pictur
 
 
 def test_of_a_video_the_frame_in_its_middle_is_shown(session, pictures, monkeypatch, tmp_path):
-    monkeypatch.setattr(session, "systems", replace(session.systems, frames=1))
-    assert session.pictures_of_video == 1
+    monkeypatch.setattr(session.flamingo, "frames", 1)
+    assert session.flamingo.pictures_of_video == 1
     colours = ["red", "red", "green", "green", "green", "blue", "blue"]
     frames = [Image.new("RGB", (32, 32), colour) for colour in colours]
     file = write_video(tmp_path / "video.mp4", frames)
     for video in (frames, frames[1::2], file):
-        ids, groups = session._interleaved("<media> Output:", [video], ANSWERED)
-        assert ids.count(session.systems.flamingo.tokenizer.media_id) == len(groups[0]) == 1
-        (seen,) = session.looked_at("<media> Output:", [video], "the cat").media
+        ids, groups = session.flamingo._interleave("<media> Output:", [video], ANSWERED)
+        assert ids.count(session.flamingo.tokenizer.media_id) == len(groups[0]) == 1
+        (seen,) = session.attention_maps("<media> Output:", [video], "the cat").media
         (shown,) = seen.frames
         red, green, blue = np.asarray(shown).reshape(-1, 3).mean(axis=0)
         assert green > red + 50 and green > blue + 50
@@ -160,11 +159,11 @@ def test_each_system_says_its_licence(session):
 
 def test_more_frames_of_a_video_are_shown_as_pictures_each_in_a_chunk_of_its_own(session, pictures):
     video = [picture.rotate(turn) for turn in (0, 90, 180) for picture in pictures]
-    ids, groups = session._interleaved("<media> <media> Output:", [pictures[0], video], ANSWERED)
+    ids, groups = session.flamingo._interleave("<media> <media> Output:", [pictures[0], video], ANSWERED)
     assert [len(group) for group in groups] == [1, 3] and all(one.ndim == 3 for one in groups[1])
-    media, end = (getattr(session.systems.flamingo.tokenizer, name) for name in ("media_id", "eos_id"))
+    media, end = (getattr(session.flamingo.tokenizer, name) for name in ("media_id", "eos_id"))
     assert ids[:6] == [media, media, end, media, end, media] and ids.count(media) == 4
-    looked = session.looked_at("<media> <media> Output:", [pictures[0], video], "the cat")
+    looked = session.attention_maps("<media> <media> Output:", [pictures[0], video], "the cat")
     assert [len(seen.frames) for seen in looked.media] == [1, 3]
     assert sum(looked.shares(0)) == pytest.approx(1, abs=1e-4)
     assert [gate.layer for gate in looked.gates] == [1, 3]
@@ -172,8 +171,10 @@ def test_more_frames_of_a_video_are_shown_as_pictures_each_in_a_chunk_of_its_own
 
 @torch.no_grad()
 def test_mammut_captions_and_compares_as_the_layout_says(session, pictures):
-    words, tower = session.systems.mammut.tokenizer, session.mammut.tower
-    named = {name.removeprefix("tower."): tensor for name, tensor in session.mammut.state_dict().items()}
+    words, tower = session.mammut.tokenizer, session.mammut.model.tower
+    named = {
+        name.removeprefix("tower."): tensor for name, tensor in session.mammut.model.state_dict().items()
+    }
     plain = plain_openmammut.Plain(named)
     (pixels,) = tower.preprocess(pictures[:1])
     ids = [words.bos_id]
@@ -209,7 +210,7 @@ def test_which_weights_make_latents_is_known_from_mammuts_files_alone(
     choice, filled_hub, profile, monkeypatch
 ):
     whole = palm_demo.load(f"{profile}{choice}")
-    wanted = whole.fingerprint, whole.embedding_dim
+    wanted = whole.mammut.fingerprint, whole.mammut.embedding_dim
     whole.close()
     read = []
     monkeypatch.setattr(
@@ -222,7 +223,7 @@ def test_which_weights_make_latents_is_known_from_mammuts_files_alone(
 
 
 def test_nobody_has_measured_what_these_weights_find_familiar(session, pictures):
-    assert session.familiarity(pictures[0]) is None
+    assert session.ood_score(pictures[0]) is None
 
 
 def test_another_choice_of_the_profile_is_taken_when_it_is_asked_for(filled_hub, profile, pictures):
@@ -237,13 +238,11 @@ def test_all_verbs_work_in_bfloat16(filled_hub, profile, pictures, tmp_path):
     path = tmp_path / "half.yaml"
     path.write_text(profile.read_text().replace("float32", "bfloat16"))
     session = palm_demo.load(path)
-    assert {next(iter(s.model.parameters())).dtype for s in session.systems.by_name.values()} == {
-        torch.bfloat16
-    }
+    assert {next(iter(s.model.parameters())).dtype for s in session.parts.values()} == {torch.bfloat16}
     assert session.generate(TEXT, max_new_tokens=4, seed=1)
     assert session.bits_per_byte(TEXT) > 0
     assert isinstance(session.answer("<media> Output:", pictures[:1], max_new_tokens=3), str)
-    assert session.looked_at("<media> Output:", pictures[:1], "the cat").tokens
+    assert session.attention_maps("<media> Output:", pictures[:1], "the cat").tokens
     assert isinstance(session.caption(pictures[0], max_new_tokens=3), str)
     assert session.caption_alternatives(pictures[0], 2, max_new_tokens=2)
     assert session.similarity(["a cat"], pictures).shape == (1, 3)
@@ -255,7 +254,7 @@ def test_a_system_that_is_left_out_is_the_bundled_one(filled_hub, profile, tmp_p
     path = tmp_path / "palm.yaml"
     path.write_text(text[: text.index("flamingo:")])
     session = palm_demo.load(path)
-    assert [system.bundled for system in session.systems.by_name.values()] == [False, True, True]
+    assert [system.bundled for system in session.parts.values()] == [False, True, True]
     assert session.generate(TEXT, max_new_tokens=3, seed=random.randrange(9))
-    assert session.familiarity(Image.new("RGB", (64, 64), "red")) is not None
+    assert session.ood_score(Image.new("RGB", (64, 64), "red")) is not None
     session.close()

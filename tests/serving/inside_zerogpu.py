@@ -103,7 +103,7 @@ def zero(gpus, gate):
     from palm_demo.serving.zerogpu import ZeroSession
 
     loaded = palm_demo.load()
-    gated = Gated(loaded.systems, loaded.media_limits)
+    gated = Gated(loaded.models, loaded.media_limits)
     gated.gate = gate
     return ZeroSession(gated, device="cpu")
 
@@ -147,9 +147,9 @@ def test_pictures_and_videos_of_this_machine_are_seen(zero, session, pictures):
     assert zero.answers([prompt], [media]) == session.answers([prompt], [media])
     assert zero.caption(pictures[0]) == session.caption(pictures[0])
     assert zero.captions(pictures) == session.captions(pictures)
-    seen = zero.see(pictures[0])
+    seen = zero.encode_image(pictures[0])
     assert zero.caption(seen) == session.caption(pictures[0])
-    assert seen.familiarity == pytest.approx(session.familiarity(pictures[0]), abs=1e-3)
+    assert seen.ood_score == pytest.approx(session.ood_score(pictures[0]), abs=1e-3)
     assert zero.caption_alternatives(pictures[0], 2).keys() == (
         session.caption_alternatives(pictures[0], 2).keys()
     )
@@ -158,15 +158,15 @@ def test_pictures_and_videos_of_this_machine_are_seen(zero, session, pictures):
     )
     np.testing.assert_allclose(zero.embed_images(pictures), session.embed_images(pictures), atol=1e-4)
     np.testing.assert_allclose(zero.embed_texts(["a cat"]), session.embed_texts(["a cat"]), atol=1e-4)
-    looked = zero.looked_at(prompt, media, "a cat")
-    assert looked.tokens == session.looked_at(prompt, media, "a cat").tokens and len(looked.media) == 2
+    looked = zero.attention_maps(prompt, media, "a cat")
+    assert looked.tokens == session.attention_maps(prompt, media, "a cat").tokens and len(looked.media) == 2
 
 
 def test_what_needs_no_gpu_asks_for_none(zero, session, gpus, pictures, tmp_path):
     before = len(gpus.asked)
     assert zero.prompt_length(PROMPT) == session.prompt_length(PROMPT)
-    assert zero.familiarity(pictures[0]) == pytest.approx(session.familiarity(pictures[0]), abs=1e-3)
-    zero.save_adapter(session.palm.scopes[session.scopes[0]], tmp_path / "mine.safetensors")
+    assert zero.ood_score(pictures[0]) == pytest.approx(session.ood_score(pictures[0]), abs=1e-3)
+    zero.save_adapter(session.palm.model.scopes[session.scopes[0]], tmp_path / "mine.safetensors")
     assert zero.load_adapter(tmp_path / "mine.safetensors").rank > 0
     assert len(zero.gallery) > 0
     assert len(gpus.asked) == before
@@ -175,7 +175,7 @@ def test_what_needs_no_gpu_asks_for_none(zero, session, gpus, pictures, tmp_path
 def test_this_process_writes_nothing_itself(zero):
     list(zero.stream(PROMPT, max_new_tokens=4, seed=1))
     assert "continuous batch" not in {thread.name for thread in threading.enumerate()}
-    assert {weight.device.type for weight in zero._session.palm.parameters()} == {"cpu"}
+    assert {weight.device.type for weight in zero._session.palm.model.parameters()} == {"cpu"}
 
 
 def test_one_worker_answers_one_request_after_another(zero, gpus):

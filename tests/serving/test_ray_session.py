@@ -42,7 +42,7 @@ def pictures(tmp_path):
 def adapter(session):
     """A scope that changes what is written."""
     torch.manual_seed(1)
-    adapter = session.palm.new_adapter(4).requires_grad_(False)
+    adapter = session.palm.model.new_adapter(4).requires_grad_(False)
     for layer in adapter.layers:
         for lora in layer.values():
             lora.up.normal_(std=2.0)
@@ -79,12 +79,12 @@ def test_pictures_and_videos_of_this_machine_are_seen(remote, session, pictures)
         session.classify(pictures[0], ["cat", "dog"]), rel=1e-3
     )
     np.testing.assert_allclose(remote.embed_images(pictures), session.embed_images(pictures), atol=1e-4)
-    assert remote.caption(remote.see(pictures[0])) == session.caption(pictures[0])
+    assert remote.caption(remote.encode_image(pictures[0])) == session.caption(pictures[0])
     assert remote.answer(prompt, remote.opened(media), max_new_tokens=8) == (
         session.answer(prompt, media, max_new_tokens=8)
     )
-    looked = remote.looked_at(prompt, media, "a cat")
-    assert looked.tokens == session.looked_at(prompt, media, "a cat").tokens
+    looked = remote.attention_maps(prompt, media, "a cat")
+    assert looked.tokens == session.attention_maps(prompt, media, "a cat").tokens
     assert len(looked.media) == 2
 
 

@@ -48,14 +48,14 @@ def test_pictures_are_embedded_and_captioned_alike_however_many_fit(session, mon
     scenes = [world.single_scene(random.Random(seed)) for seed in range(5)]
     pictures = [world.render(scene) for scene in scenes]
     rows, captions = session.embed_images(pictures), session.captions(pictures)
-    encode = session.mammut.encode_images
+    encode = session.mammut.model.encode_images
 
     def small(pixels: torch.Tensor):
         if len(pixels) > 2:
             raise torch.OutOfMemoryError("full")
         return encode(pixels)
 
-    monkeypatch.setattr(session.mammut, "encode_images", small)
+    monkeypatch.setattr(session.mammut.model, "encode_images", small)
     assert torch.allclose(torch.tensor(session.embed_images(pictures)), torch.tensor(rows), atol=1e-5)
     assert session.captions(pictures) == captions
     together = session.embed_and_caption(pictures)
@@ -67,11 +67,11 @@ def test_a_picture_that_is_added_to_a_gallery_passes_the_tower_once(session, tmp
     for seed in range(3):
         world.render(world.single_scene(random.Random(seed))).save(tmp_path / f"{seed}.png")
     (tmp_path / "2.txt").write_text("mine")
-    gallery = open_gallery(MEMORY, session.fingerprint, session.embedding_dim)
+    gallery = open_gallery(MEMORY, session.mammut.fingerprint, session.mammut.embedding_dim)
     passed = []
-    hook = session.mammut.tower.register_forward_hook(lambda _, given, __: passed.append(len(given[0])))
+    hook = session.mammut.model.tower.register_forward_hook(lambda _, given, __: passed.append(len(given[0])))
     try:
-        report = ingest_pictures(gallery, session, find_files(tmp_path)[::-1], {"2.png": "mine"})
+        report = ingest_pictures(gallery, session.mammut, find_files(tmp_path)[::-1], {"2.png": "mine"})
     finally:
         hook.remove()
     assert len(report.added) == 3 and [name for name, _ in report.unreadable] == ["2.txt"]

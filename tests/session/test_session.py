@@ -14,7 +14,8 @@ from palm_demo import world
 from palm_demo.checkpoints import fingerprint
 from palm_demo.errors import MediaError, NotFiniteError, PromptError, SamplingError, ScopeError
 from palm_demo.media import MediaLimits, decode_image
-from palm_demo.session import STRANGE, Session, picture_weights
+from palm_demo.session import OUT_OF_DISTRIBUTION, Session, picture_weights
+from palm_demo.session.palm import PalmPart
 
 STORY = "It was a dark night, and the old man"
 
@@ -107,18 +108,18 @@ def test_who_wrote_knows_verse_from_a_detective_story(session: Session):
 def test_who_wrote_needs_a_text_and_two_scopes(session: Session, monkeypatch):
     with pytest.raises(PromptError, match="empty"):
         session.who_wrote(" \n")
-    monkeypatch.setattr(Session, "scopes", ["doyle"])
+    monkeypatch.setattr(PalmPart, "scopes", ["doyle"])
     with pytest.raises(ScopeError, match="there are 1 scopes; load two"):
         session.who_wrote("Once upon a time")
 
 
-def test_scenes_are_familiar_and_what_is_no_drawing_is_not(session: Session, pictures):
+def test_what_is_no_drawing_is_out_of_distribution_and_scenes_are_not(session: Session, pictures):
     noise = np.random.default_rng(0).integers(0, 255, (96, 96, 3), dtype=np.uint8)
     strange = [Image.fromarray(noise), Image.new("RGB", (96, 96)), Image.radial_gradient("L")]
-    assert max(map(session.familiarity, strange)) < STRANGE
-    scenes = [session.familiarity(picture) for picture, _ in pictures]
-    assert sum(value > STRANGE for value in scenes) > 0.9 * len(scenes)
-    assert session.familiarity(world.frames(world.moving_scene(random.Random(0)))) > STRANGE
+    assert min(map(session.ood_score, strange)) > OUT_OF_DISTRIBUTION
+    scenes = [session.ood_score(picture) for picture, _ in pictures]
+    assert sum(score < OUT_OF_DISTRIBUTION for score in scenes) > 0.9 * len(scenes)
+    assert session.ood_score(world.frames(world.moving_scene(random.Random(0)))) < OUT_OF_DISTRIBUTION
 
 
 def test_captions_name_most_single_things(session: Session, pictures):
@@ -285,7 +286,7 @@ def test_marks_and_media_must_agree(session: Session, pictures):
 
 
 def test_a_picture_larger_than_can_be_shrunk_is_refused(session: Session, pictures, monkeypatch):
-    monkeypatch.setattr(session, "media_limits", MediaLimits(pixels=10, read_pixels=100))
+    monkeypatch.setattr(session.mammut, "media_limits", MediaLimits(pixels=10, read_pixels=100))
     with pytest.raises(MediaError, match="megapixels"):
         session.caption(pictures[0][0])
 
@@ -302,14 +303,14 @@ def test_ids_that_are_not_text_never_come_out(session: Session):
 
 
 def test_which_bundled_weights_make_latents_is_what_the_session_says(session):
-    assert picture_weights() == (session.fingerprint, session.embedding_dim)
+    assert picture_weights() == (session.mammut.fingerprint, session.mammut.embedding_dim)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [1e6, 1e30, float("inf"), float("nan")], ids=str)
 def test_a_visitor_with_an_absurd_scope_spoils_nobody_elses_texts(session: Session, number):
     """As on the page: others write before, beside and after."""
-    absurd = session.palm.new_adapter(4)
+    absurd = session.palm.model.new_adapter(4)
     for weight in absurd.parameters():
         weight.data.fill_(number)
     scopes = [None, "doyle", "carroll", "shakespeare"]

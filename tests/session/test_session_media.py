@@ -10,7 +10,7 @@ from PIL import Image
 from palm_demo import world
 from palm_demo.errors import MediaError, SamplingError
 from palm_demo.media import MediaLimits
-from palm_demo.session import Session, loaded, mammut
+from palm_demo.session import Session, mammut
 from tests.media_files import red_over_blue, video
 
 STORY = "It was a dark night, and the old man"
@@ -21,23 +21,23 @@ def picture() -> Image.Image:
     return world.render(world.single_scene(random.Random("session/0")))
 
 
-def test_what_was_seen_is_not_looked_at_again(session: Session, picture, monkeypatch):
+def test_an_encoded_image_does_not_pass_the_tower_again(session: Session, picture, monkeypatch):
     alone = (
         session.caption(picture),
         session.caption_alternatives(picture, 3),
         session.classify(picture, ["cat", "dog"]),
-        session.familiarity(picture),
+        session.ood_score(picture),
     )
     passes, opened = [], []
-    tower, read = session.mammut.tower, loaded.open_image
+    tower, read = session.mammut.model.tower, mammut.open_image
     hook = tower.register_forward_hook(lambda *_: passes.append(1))
-    monkeypatch.setattr(loaded, "open_image", lambda *args: (opened.append(1), read(*args))[1])
-    seen = session.see(picture)
+    monkeypatch.setattr(mammut, "open_image", lambda *args: (opened.append(1), read(*args))[1])
+    seen = session.encode_image(picture)
     found = (
         session.caption(seen),
         session.caption_alternatives(seen, 3),
         session.classify(seen, ["cat", "dog"]),
-        seen.familiarity,
+        seen.ood_score,
     )
     hook.remove()
     assert found[0] == alone[0] and list(found[1]) == list(alone[1])
@@ -55,12 +55,12 @@ def test_media_that_were_opened_once_serve_all_verbs(session: Session, tmp_path,
     assert [len(opened[0]), opened[1].size] == [8, (40, 60)]
     monkeypatch.setattr("palm_demo.media.frames.frames_of", lambda *_: pytest.fail("opened again"))
     assert session.answer(prompt, opened, max_new_tokens=4) == alone
-    assert session.familiarity(opened[0]) is not None
+    assert session.ood_score(opened[0]) is not None
 
 
 def test_the_videos_of_one_question_share_a_budget(session: Session, tmp_path, monkeypatch):
     path = video(tmp_path / "a.mp4", 16, side=64)
-    monkeypatch.setattr(session, "media_limits", MediaLimits(decoded_frames=12))
+    monkeypatch.setattr(session.flamingo, "media_limits", MediaLimits(decoded_frames=12))
     session.answer("<media> what is it?", [path], max_new_tokens=1)
     with pytest.raises(MediaError, match="more decoding than a request may have"):
         session.answer("<media> <media> what is it?", [path, path], max_new_tokens=1)
@@ -84,9 +84,9 @@ def test_many_texts_are_embedded_some_at_a_time(session: Session, monkeypatch):
     texts = [f"{number} cats" for number in range(9)]
     together = session.embed_texts(texts)
     monkeypatch.setattr(mammut, "AT_ONCE", 2)
-    sizes, embed = [], session.mammut.embed_texts
+    sizes, embed = [], session.mammut.model.embed_texts
     monkeypatch.setattr(
-        session.mammut, "embed_texts", lambda ids, real: (sizes.append(len(ids)), embed(ids, real))[1]
+        session.mammut.model, "embed_texts", lambda ids, real: (sizes.append(len(ids)), embed(ids, real))[1]
     )
     assert np.allclose(session.embed_texts(texts), together, atol=1e-5)
     assert sizes == [2, 2, 2, 2, 1]

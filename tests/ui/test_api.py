@@ -14,7 +14,7 @@ from palm_demo.media import is_video
 
 NAMED = {
     *("/generate", "/answer", "/caption", "/classify", "/search", "/scopes"),
-    *("/looked_at", "/make_scene", "/bits_per_byte", "/who_wrote", "/token_probabilities"),
+    *("/attention_maps", "/make_scene", "/bits_per_byte", "/who_wrote", "/token_probabilities"),
     *("/caption_alternatives", "/similarity"),
     *("/gallery_info", "/gallery_add", "/gallery_remove", "/gallery_export"),
 }
@@ -65,8 +65,10 @@ def test_answer_without_media_reads_text_alone(client, session):
 def test_looked_at_tells_tokens_gates_and_a_map_of_each_medium(client, session, media):
     prompt = "<media> <media> question: which picture has a cat? answer:"
     files = [media / "red.png", media / "short.mp4"]
-    given = client.predict(prompt, [handle_file(file) for file in files], "the first", api_name="/looked_at")
-    looked = session.looked_at(prompt, files, "the first")
+    given = client.predict(
+        prompt, [handle_file(file) for file in files], "the first", api_name="/attention_maps"
+    )
+    looked = session.attention_maps(prompt, files, "the first")
     assert given["tokens"] == list(looked.tokens)
     assert [gate["layer"] for gate in given["gates"]] == [gate.layer for gate in looked.gates]
     for place, medium in enumerate(given["media"]):

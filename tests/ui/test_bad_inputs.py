@@ -131,8 +131,11 @@ def test_api_explains_what_is_wrong_with_a_file(client, media, name, message):
         ({"prompt": "x", "temperature": -1.0, "api_name": "/generate"}, "temperature is -1"),
         ({"prompt": "<media>", "media": [], "api_name": "/answer"}, "1 <media> mark"),
         ({"prompt": "x", "media": None, "api_name": "/answer"}, "list of files"),
-        ({"prompt": "x", "media": [], "answer": "a cat", "api_name": "/looked_at"}, "no picture or video"),
-        ({"prompt": "x", "media": [], "answer": " ", "api_name": "/looked_at"}, "answer is empty"),
+        (
+            {"prompt": "x", "media": [], "answer": "a cat", "api_name": "/attention_maps"},
+            "no picture or video",
+        ),
+        ({"prompt": "x", "media": [], "answer": " ", "api_name": "/attention_maps"}, "answer is empty"),
         ({"name": "dax", "api_name": "/make_scene"}, "unknown concept 'dax'; choose"),
         ({"name": "cat", "count": 9, "api_name": "/make_scene"}, "1 to 5 of a thing, not 9"),
         ({"name": "cat", "count": "many", "api_name": "/make_scene"}, "1 to 5 of a thing, not 'many'"),

@@ -55,7 +55,7 @@ def test_a_loaded_set_shows_its_marks_and_its_length(visit, session, taught):
     load_set(page, taught)
     expect(shot(page, len(taught))).to_be_hidden()
     prompt = " ".join(f"<media> {example.text}" for example in taught)
-    length = f"{session.prompt_length(prompt)} of {session.context} tokens"
+    length = f"{session.prompt_length(prompt)} of {session.flamingo.context} tokens"
     expect(page.locator("#flamingo-prompt-length")).to_contain_text(length)
     reads = page.locator("#flamingo-prompt")
     expect(reads.get_by_text("<media>", exact=True)).to_have_count(len(taught))
@@ -114,8 +114,8 @@ def look(page: Page) -> None:
 
 
 def test_maps_are_computed_when_they_are_asked_for(visit, session, monkeypatch):
-    made, looked_at = [], session.looked_at
-    monkeypatch.setattr(session, "looked_at", lambda *told: made.append(told) or looked_at(*told))
+    made, attention_maps = [], session.attention_maps
+    monkeypatch.setattr(session, "attention_maps", lambda *told: made.append(told) or attention_maps(*told))
     page = visit("Flamingo")
     page.locator("#flamingo-samples button").first.click()
     expect(page.get_by_role("button", name="Show where it looked")).to_be_visible()
@@ -161,13 +161,15 @@ def test_one_layer_alone_looks_elsewhere_and_its_gates_are_told(visit, session):
     page.locator("#flamingo-samples button").nth(5).click()
     look(page)
     frames = page.locator("#flamingo-maps img")
-    expect(frames).to_have_count(session.flamingo.encoder.max_frames)
-    expect(page.locator("#flamingo-maps")).to_contain_text(f"frame {session.flamingo.encoder.max_frames}:")
+    expect(frames).to_have_count(session.flamingo.model.encoder.max_frames)
+    expect(page.locator("#flamingo-maps")).to_contain_text(
+        f"frame {session.flamingo.model.encoder.max_frames}:"
+    )
     together = frames.first.get_attribute("src")
     page.get_by_role("button", name="Gates, layer by layer").click()
     rows = page.locator("#flamingo-gates tbody tr")
-    expect(rows).to_have_count(len(session.flamingo.cross_attention))
-    gate = next(iter(session.flamingo.cross_attention.values())).attention_gate.tanh().item()
+    expect(rows).to_have_count(len(session.flamingo.model.cross_attention))
+    gate = next(iter(session.flamingo.model.cross_attention.values())).attention_gate.tanh().item()
     expect(rows.first).to_contain_text(f"{gate:.2f}")
     page.locator("#flamingo-layer input").click()
     page.get_by_role("option", name="after block 1", exact=True).click()

@@ -21,7 +21,7 @@ def taught_at_once(session, monkeypatch):
     """Teachings of two steps that compute nothing."""
 
     def finetune(text, *, cancelled, **settings):
-        adapters = [session.palm.new_adapter(2) for _ in range(2)]
+        adapters = [session.palm.model.new_adapter(2) for _ in range(2)]
         yield Progress(0, 0.0, None, 2.0, 2.0, 2.0, adapters[0])
         yield Progress(1, 1.0, 4.0, 1.9, 2.0, 1.9, adapters[1])
 

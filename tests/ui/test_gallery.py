@@ -13,8 +13,9 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from palm_demo.gallery import Filters, Gallery, open_with_scenes
+from palm_demo.gallery import Filters, Gallery
 from palm_demo.media.kinds import FORMATS
+from palm_demo.session.starter_gallery import open_or_begin
 from palm_demo.settings import GalleryRules
 from palm_demo.ui.mammut.finding import WORDS
 
@@ -198,7 +199,7 @@ def test_an_export_holds_the_pictures_asked_for(client, session):
 @pytest.fixture(scope="module")
 def own_gallery(session, tmp_path_factory) -> Gallery:
     """A gallery of its own on the disk, so that what these tests add stays here."""
-    return open_with_scenes(tmp_path_factory.mktemp("gallery"), session)
+    return open_or_begin(tmp_path_factory.mktemp("gallery"), session.mammut)
 
 
 @pytest.fixture(scope="module")

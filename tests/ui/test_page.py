@@ -272,7 +272,7 @@ def test_stream_ends_when_its_visitor_leaves(visit, held):
 @pytest.fixture
 def one_row(session, monkeypatch):
     """PaLM with one row and one place in line, whose steps wait for the event."""
-    batch, go_on = session.systems.palm.writer.batch, threading.Event()
+    batch, go_on = session.palm.engine.batch, threading.Event()
     real = batch.decode_step
 
     def decode_step(ids, cache):

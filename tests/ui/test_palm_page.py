@@ -242,7 +242,7 @@ def unhurried(session, monkeypatch):
     ended = threading.Event()
 
     def finetune(text, *, cancelled, **settings):
-        adapters = [session.palm.new_adapter(2) for _ in range(3)]
+        adapters = [session.palm.model.new_adapter(2) for _ in range(3)]
         yield Progress(0, 0.0, None, 2.0, 2.0, 2.0, adapters[0])
         yield Progress(1, 1.0, 4.0, 1.9, 2.0, 1.9, adapters[1])
         assert cancelled.wait(60), "nobody stopped the teaching"
@@ -322,7 +322,7 @@ def test_a_bad_scope_file_is_explained(visit, session, tmp_path, new_palm):
     (tmp_path / "words.safetensors").write_text("words, not weights")
     upload_scope(page, tmp_path / "words.safetensors")
     expect_warning(page, "words.safetensors is no readable safetensors file")
-    other = session.palm.new_adapter(2)
+    other = session.palm.model.new_adapter(2)
     for name in ("base", "rank"):
         session.save_adapter(other, tmp_path / f"{name}.safetensors")
     whole = (tmp_path / "base.safetensors").read_bytes()

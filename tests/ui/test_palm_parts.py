@@ -35,7 +35,7 @@ def own(new_palm, clock, tmp_path, monkeypatch):
 
 
 def adapter_of(own, rank: int = 2):
-    return own.session.palm.new_adapter(rank)
+    return own.session.palm.model.new_adapter(rank)
 
 
 def test_a_scope_is_seen_by_its_owner_alone(own):
@@ -61,7 +61,7 @@ def test_the_file_is_the_scope_and_goes_with_it(own):
     own.keep("me", "letters", adapter_of(own, rank=3))
     file = own.find("me", "letters").file
     assert file.name == "letters.safetensors"
-    assert load_adapter(file, own.session.palm).rank == 3
+    assert load_adapter(file, own.session.palm.model).rank == 3
     own.remove("me", "letters")
     assert not file.exists() and own.names("me") == []
 
@@ -299,7 +299,7 @@ def test_a_scope_with_absurd_weights_is_not_taken(own, tmp_path):
     absurd = adapter_of(own)
     for weight in absurd.parameters():
         weight.data.fill_(1e6)
-    save_adapter(tmp_path / "odd.safetensors", own.session.palm, absurd)
+    save_adapter(tmp_path / "odd.safetensors", own.session.palm.model, absurd)
     with pytest.raises(CheckpointError, match="times the weights"), own.place("me", "odd"):
-        load_adapter(tmp_path / "odd.safetensors", own.session.palm)
+        load_adapter(tmp_path / "odd.safetensors", own.session.palm.model)
     assert own.check_room("me", "odd") == "odd"

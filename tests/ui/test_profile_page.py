@@ -34,7 +34,7 @@ def test_a_bar_is_shown_until_the_page_takes_its_place_with_a_banner_where_that_
     filled_hub, profile, started, session, browser, strays, monkeypatch, serious
 ):
     """The Hub stops in the middle: whoever waited sees how far it came, and then the bundled weights."""
-    monkeypatch.setattr(loading, "_bundled", lambda limits: session.systems)
+    monkeypatch.setattr(loading, "_bundled", lambda limits: session.models)
     going, asked = threading.Event(), threading.Event()
 
     def stops(files, on_progress, converted):

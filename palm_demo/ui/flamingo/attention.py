@@ -157,7 +157,7 @@ class LookingView:
     def _look(self, exchange: Exchange | None):
         if exchange is None:
             raise PromptError(GONE)
-        looked = self.session.looked_at(exchange.prompt, exchange.media, exchange.answer)
+        looked = self.session.attention_maps(exchange.prompt, exchange.media, exchange.answer)
         spoken = words(looked.tokens)
         first = max(range(len(spoken)), key=lambda place: _peak(_heats(looked, spoken[place][1])))
         layers = [("all, each as open as its gate", EVERY_LAYER)]

@@ -160,7 +160,7 @@ class Conversation:
         """
         with self.stops.running(visitor, TAB) as cancelled:
             asked = question()
-            gap = self.session.form.gap
+            gap = self.session.flamingo.form.gap
             prompt, media = joined([*turns, Exchange(*asked, "")], gap) if earlier else asked
             check_prompt(prompt, self.limits)
             check_media(media, self.limits)
@@ -188,7 +188,7 @@ class Conversation:
 
 def told_length(session: Session, prompt: str) -> str:
     """How much of what Flamingo can read at once a prompt takes."""
-    return f"{session.prompt_length(prompt)} of {session.context} tokens, the answer not counted"
+    return f"{session.prompt_length(prompt)} of {session.flamingo.context} tokens, the answer not counted"
 
 
 def joined(turns: list[Exchange], gap: str = " ") -> tuple[str, list[str]]:

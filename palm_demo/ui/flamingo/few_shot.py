@@ -96,10 +96,10 @@ class ShotBuilder:
 
     def __init__(self, session: Session, limits: Limits, folder: Path):
         self.session, self.limits = session, limits
-        self.sets = shot_sets(folder, session.form)
+        self.sets = shot_sets(folder, session.flamingo.form)
         self.most = limits.media - 1  # the question has a picture too
         self.used = gr.State(1)
-        gr.HTML(HINT + (LEARNED if session.form == OURS else ""), elem_classes="hint")
+        gr.HTML(HINT + (LEARNED if session.flamingo.form == OURS else ""), elem_classes="hint")
         with gr.Row(elem_id="flamingo-sets", elem_classes="sets"):
             loads = [gr.Button(one.title, size="sm") for one in self.sets]
         self.rows, rows, ups, downs, removes = [], [], [], [], []
@@ -160,7 +160,7 @@ class ShotBuilder:
     def prompt(self, used: int, boxes: Sequence[dict]) -> tuple[str, list[str]]:
         """As `shot_prompt`, of the rows in use and the question."""
         *rows, question = boxes
-        return shot_prompt(rows[:used], question, self.limits, self.session.form)
+        return shot_prompt(rows[:used], question, self.limits, self.session.flamingo.form)
 
     def _box(self, label: str, placeholder: str, elem_id: str | None = None) -> gr.MultimodalTextbox:
         return gr.MultimodalTextbox(

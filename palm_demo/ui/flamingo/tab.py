@@ -32,7 +32,7 @@ CODE = (GatedCrossAttention, PerceiverResampler, look)
 
 def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: SettingsLinks, folder: Path) -> None:
     """Builds the tab inside the current Blocks; the examples' files go into the folder."""
-    samples = question_samples(folder, session.form)
+    samples = question_samples(folder, session.flamingo.form)
     with gr.Row():
         with gr.Column(scale=5):
             with gr.Tabs(elem_id="flamingo-ways") as ways:
@@ -76,7 +76,7 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: Settings
 
     @on_page
     def ask(request: gr.Request, asked: dict | None, turns: list, earlier: bool, *settings):
-        question = partial(_question, asked, limits, session.form)
+        question = partial(_question, asked, limits, session.flamingo.form)
         written = sampling_settings(*settings)
         yield from conversation.reply(request.session_hash, turns, earlier, question, written)
 
@@ -104,7 +104,7 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: Settings
     @on_page
     def teach(made: Made | None, used: int, *boxes: dict):
         path, caption, _ = kept(made)
-        shot = {"text": f"{session.form.caption}{caption}", "files": [path]}
+        shot = {"text": f"{session.flamingo.form.caption}{caption}", "files": [path]}
         return *builder.put(used, boxes, shot), gr.update(selected="teach")
 
     tab = StreamingTab(TAB, stops, run, stop)
@@ -126,7 +126,7 @@ AS_PICTURES = " It learned pictures alone: of a video it is shown {shown}."
 
 
 def _question_box(session: Session, limits: Limits) -> gr.MultimodalTextbox:
-    count = session.pictures_of_video
+    count = session.flamingo.pictures_of_video
     shown = "the frame in its middle" if count == 1 else f"{count}, one after the other"
     return gr.MultimodalTextbox(
         label="Ask about pictures and videos",

@@ -84,7 +84,7 @@ class Contributions:
     def _add(self, visitor: str | None, upload: Upload) -> Report:
         with self._writing:
             self._check_room(1)
-            report = ingest_pictures(self.session.gallery, self.session, [upload])
+            report = ingest_pictures(self.session.gallery, self.session.mammut, [upload])
             if visitor is not None:
                 self._ids[visitor] |= set(report.added)
         return report

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 from palm_demo.media import is_shown
-from palm_demo.session import SeenPicture, Session
+from palm_demo.session import EncodedImage, Session
 from palm_demo.settings import Limits
 from palm_demo.ui.components import warning_of, warning_shown
 from palm_demo.ui.messages import on_page
@@ -77,11 +77,11 @@ def describing(session: Session, limits: Limits, tab: str, computed: dict, writt
 
     @on_page
     def on_describe(file: dict | None):
-        seen = session.see(check_picture(file))
-        return session.caption(seen), warning_of([seen.familiarity]), None, seen
+        seen = session.encode_image(check_picture(file))
+        return session.caption(seen), warning_of([seen.ood_score]), None, seen
 
     @on_page
-    def on_others(seen: SeenPicture | None, said: str):
+    def on_others(seen: EncodedImage | None, said: str):
         return session.caption_alternatives(seen, SHOWN_CAPTIONS) if said and seen else None
 
     @on_page

@@ -128,7 +128,7 @@ def finding(
     def on_pick(event: gr.SelectData, items: list[Listed]):
         item = items[event.index]
         image = session.opened_image(session.gallery.original(item.id))
-        seen = session.see(image)
+        seen = session.encode_image(image)
         return image, session.caption(seen), no_warning(), item, seen
 
     outputs, asked = [gallery, found, heading], [count, contains, since]

@@ -182,7 +182,7 @@ def test_decoding_remembers_how_many_media_it_has_passed(flamingos, text):
 
 
 def test_the_media_token_is_never_written(session):
-    assert session.systems.flamingo.tokenizer.media_id in session.systems.flamingo.tokenizer.suppress_ids()
+    assert session.flamingo.tokenizer.media_id in session.flamingo.tokenizer.suppress_ids()
 
 
 def test_stirred_gates_are_open():

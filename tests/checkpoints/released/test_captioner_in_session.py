@@ -1,10 +1,11 @@
-"""The session's verbs about pictures, on a released captioner and CLIP's words."""
+"""MaMMUT's part of a session, on a released captioner and CLIP's words."""
 
 import numpy as np
 import pytest
 import torch
 
 from palm_demo.checkpoints import from_reference
+from palm_demo.concurrency import Turns
 from palm_demo.errors import PromptError
 from palm_demo.inference.settings import BatchLimits
 from palm_demo.media import MediaLimits
@@ -12,21 +13,19 @@ from palm_demo.models.clip_captioners import new_coca
 from palm_demo.models.tokenizers import ClipTokenizer
 from palm_demo.models.transformer import TransformerConfig
 from palm_demo.models.vision import ViTConfig
-from palm_demo.session.mammut import MammutVerbs
-from palm_demo.session.systems import System, Systems
+from palm_demo.session.loaded_models import LoadedModel
+from palm_demo.session.mammut import MammutPart
 
 from .plain_openmammut import HEADS, TEXT_HEADS, Plain, tensors
 
 WORDS = ClipTokenizer()
 
 
-class OnlyMammut(MammutVerbs):
-    """A session without the other two systems."""
-
-    def __init__(self, mammut):
-        told = {"name": "openMaMMUT", "trained_on": "nothing", "knows": "nothing"}
-        system = System(mammut, WORDS, mammut.context, BatchLimits(rows=2), told, bundled=False)
-        super().__init__(Systems(None, None, system, frames=1), MediaLimits())
+def part_of(captioner) -> MammutPart:
+    metadata = {"name": "openMaMMUT", "trained_on": "nothing", "knows": "nothing"}
+    limits = BatchLimits(rows=2)
+    loaded = LoadedModel(captioner, WORDS, captioner.context, limits, metadata, bundled=False)
+    return MammutPart(loaded, Turns(), MediaLimits())
 
 
 @pytest.fixture
@@ -35,10 +34,10 @@ def weights():
 
 
 @pytest.fixture
-def session(weights):
-    made = OnlyMammut(from_reference("openmammut", weights, heads=HEADS, text_heads=TEXT_HEADS))
+def mammut(weights):
+    made = part_of(from_reference("openmammut", weights, heads=HEADS, text_heads=TEXT_HEADS))
     yield made
-    made.systems.mammut.writer.batch.close()
+    made.engine.batch.close()
 
 
 def plain_caption(plain: Plain, pixels: torch.Tensor, count: int) -> str:
@@ -52,33 +51,33 @@ def plain_caption(plain: Plain, pixels: torch.Tensor, count: int) -> str:
     return WORDS.decode(ids).strip()
 
 
-def test_captions_alone_and_together_are_the_plain_forwards(session, weights, picture):
+def test_captions_alone_and_together_are_the_plain_forwards(mammut, weights, picture):
     other = picture.rotate(90)
-    (first, second) = session.mammut.tower.preprocess([picture, other])
+    (first, second) = mammut.model.tower.preprocess([picture, other])
     plain = Plain(weights)
     wanted = [plain_caption(plain, pixels, 6) for pixels in (first, second)]
-    assert session.captions([picture, other], max_new_tokens=6) == wanted
-    assert session.caption(picture, max_new_tokens=6) == wanted[0] != ""
+    assert mammut.captions([picture, other], max_new_tokens=6) == wanted
+    assert mammut.caption(picture, max_new_tokens=6) == wanted[0] != ""
 
 
-def test_likeliest_captions_come_best_first_and_one_longer_than_the_context_is_refused(session, picture):
-    chances = session.caption_alternatives(picture, count=3, max_new_tokens=2)
+def test_likeliest_captions_come_best_first_and_one_longer_than_the_context_is_refused(mammut, picture):
+    chances = mammut.caption_alternatives(picture, count=3, max_new_tokens=2)
     assert len(chances) == 3 and list(chances.values()) == sorted(chances.values(), reverse=True)
     with pytest.raises(PromptError, match="reads 20 in all"):
-        session.caption(picture, max_new_tokens=20)
+        mammut.caption(picture, max_new_tokens=20)
 
 
-def test_texts_are_compared_with_their_marks_and_in_lower_case(session, weights, picture):
-    latents = session.embed_texts(["A Cat! ", "two dogs, and a bird"])
+def test_texts_are_compared_with_their_marks_and_in_lower_case(mammut, weights, picture):
+    latents = mammut.embed_texts(["A Cat! ", "two dogs, and a bird"])
     plain = Plain(weights)
     for text, latent in zip(["a cat!", "two dogs, and a bird"], latents, strict=True):
         (ids,) = WORDS.encode_whole([text])
         np.testing.assert_allclose(latent, plain.text_latent(ids).numpy(), atol=1e-5)
-    chances = session.classify(picture, ["cat", "dog"])
+    chances = mammut.classify(picture, ["cat", "dog"])
     assert sum(chances.values()) == pytest.approx(1)
-    assert session.dim_latents == 24 == session.embed_images([picture]).shape[1]
+    assert mammut.dim_latents == 24 == mammut.embed_images([picture]).shape[1]
     with pytest.raises(PromptError, match="a text to search for is empty"):
-        session.embed_texts(["  "])
+        mammut.embed_texts(["  "])
 
 
 def test_cocas_captions_have_five_tokens_with_their_mark_and_openmammuts_may_be_empty(picture):
@@ -96,18 +95,18 @@ def test_cocas_captions_have_five_tokens_with_their_mark_and_openmammuts_may_be_
         captioner = from_reference(
             layout, weights | last | {f"{head}.text_projection": wants_to_end}, **heads
         )
-        session = OnlyMammut(captioner)
-        written = [*session.captions([picture], max_new_tokens=8), session.caption(picture, 8)]
+        mammut = part_of(captioner)
+        written = [*mammut.captions([picture], max_new_tokens=8), mammut.caption(picture, 8)]
         assert written == [WORDS.decode([1] * least)] * 2  # 1 is the first id that may be said
-        assert ("" in session.caption_alternatives(picture, 3, 6)) == (least == 0)
-        session.systems.mammut.writer.batch.close()
+        assert ("" in mammut.caption_alternatives(picture, 3, 6)) == (least == 0)
+        mammut.engine.batch.close()
 
 
-def test_the_fingerprint_is_of_what_makes_latents(session):
-    before = session.fingerprint
+def test_the_fingerprint_is_of_what_makes_latents(mammut):
+    before = mammut.fingerprint
     with torch.no_grad():
-        session.mammut.text.text_projection.add_(1)
-    assert OnlyMammut(session.mammut).fingerprint == before
+        mammut.model.text.text_projection.add_(1)
+    assert part_of(mammut.model).fingerprint == before
     with torch.no_grad():
-        session.mammut.text.positional_embedding.add_(1)
-    assert OnlyMammut(session.mammut).fingerprint != before
+        mammut.model.text.positional_embedding.add_(1)
+    assert part_of(mammut.model).fingerprint != before

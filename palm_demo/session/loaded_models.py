@@ -1,19 +1,17 @@
-"""A model as a session uses it, from the weights that come along or from released ones."""
+"""The models of a session, read from the bundled weights or from the released ones of a profile."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import torch
-from torch import nn
 
 from palm_demo import checkpoints, world
 from palm_demo.checkpoints import from_reference, open_weights
 from palm_demo.checkpoints.bundled import PaLMConfig
 from palm_demo.checkpoints.registry import embedding_rows, read_lm_config
 from palm_demo.concurrency import made_once
-from palm_demo.inference.engine import Engine
 from palm_demo.inference.prompts import OURS, PromptForm
 from palm_demo.inference.settings import BatchLimits
 from palm_demo.installation import ASSETS
@@ -33,63 +31,55 @@ from palm_demo.profiles import Choice, File, FlamingoChoice, MammutChoice, PalmC
 M = TypeVar("M")
 
 
-class System(Generic[M]):
-    """context: tokens that prompt and answer may have together. told: name, trained_on, knows and licence,
-    for the page. bundled: whether the weights are those that came along."""
+@dataclass(frozen=True, eq=False)
+class LoadedModel(Generic[M]):
+    """A model and what is known about it.
 
-    def __init__(
-        self,
-        model: M,
-        tokenizer: Tokenizer,
-        context: int,
-        limits: BatchLimits,
-        told: Mapping[str, str],
-        bundled: bool,
-    ):
-        self.model, self.tokenizer, self.context = model, tokenizer, context
-        self.told, self.bundled = told, bundled
-        least_tokens = model.least_tokens if isinstance(model, Captioner) else 0
-        self.writer = Engine(model, tokenizer, context, limits, least_tokens)
+    Attributes:
+        model: the network, ready to compute.
+        tokenizer: that it was trained with.
+        context: tokens that prompt and answer may have together.
+        limits: how many texts it writes at once, and how many wait.
+        metadata: name, trained_on, knows and licence, for the page.
+        bundled: whether the weights are those that come with the package.
+    """
 
-    @property
-    def device(self) -> torch.device:
-        return next(iter(self.model.parameters())).device
-
-    @property
-    def about(self) -> dict[str, str | int]:
-        """name, parameters, trained_on, knows, licence."""
-        counted = self.model.decoder if isinstance(self.model, PaLM) else self.model  # without scopes
-        return {**self.told, "parameters": parameters(counted)}
+    model: M
+    tokenizer: Tokenizer
+    context: int
+    limits: BatchLimits
+    metadata: Mapping[str, str]
+    bundled: bool
 
 
-@dataclass(frozen=True)
-class Systems:
-    """The three of a session. form: how the texts look that this Flamingo learned from. frames: pictures
-    that it is shown of a video, or its frames where it learned videos. familiarity: of the pictures that
-    Flamingo and MaMMUT learned from, where it was measured."""
+@dataclass(frozen=True, eq=False)
+class LoadedModels:
+    """What a session is made of.
 
-    palm: System[PaLM]
-    flamingo: System[Flamingo]
-    mammut: System[MaMMUT | Captioner]
+    Attributes:
+        frames: pictures that Flamingo is shown of a video, or its frames where it learned videos.
+        form: how the texts look that this Flamingo was trained on.
+        ood: the detector for the pictures that Flamingo and MaMMUT were trained on, where there is one.
+    """
+
+    palm: LoadedModel[PaLM]
+    flamingo: LoadedModel[Flamingo]
+    mammut: LoadedModel[MaMMUT | Captioner]
     frames: int
     form: PromptForm = OURS
-    familiarity: OODDetector | None = field(default=None)
+    ood: OODDetector | None = None
 
     @property
-    def by_name(self) -> dict[str, System]:
-        return {"palm": self.palm, "flamingo": self.flamingo, "mammut": self.mammut}
-
-    @property
-    def knows_videos(self) -> bool:
-        """Whether Flamingo learned videos; otherwise their frames are pictures to it."""
-        return self.flamingo.model.encoder.max_frames > 0
+    def all(self) -> tuple[LoadedModel, ...]:
+        """The three."""
+        return self.palm, self.flamingo, self.mammut
 
 
-def of_bundled(system: str) -> dict[str, str]:
-    """name, trained_on, knows, licence."""
+def bundled_metadata(name: str) -> dict[str, str]:
+    """Name, trained_on, knows and licence of a bundled model."""
     nouns = len(world.concepts())
     pictures = f"scenes drawn from {nouns} kinds of things in {len(world.STYLES)} drawing styles"
-    told = {
+    metadata = {
         "palm": {
             "name": "PaLM",
             "trained_on": "public-domain English books and sentences about the picture world",
@@ -109,12 +99,8 @@ def of_bundled(system: str) -> dict[str, str]:
             "trained_on": pictures,
             "knows": f"{nouns} everyday things as drawings, one or two at a time; not photographs",
         },
-    }[system]
-    return {**told, "licence": "MIT, with this package"}
-
-
-def parameters(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())
+    }[name]
+    return {**metadata, "licence": "MIT, with this package"}
 
 
 WEIGHTS = ASSETS / "weights"
@@ -128,20 +114,20 @@ class Bundled:
         self.limits = limits
 
     @made_once
-    def palm(self) -> System[PaLM]:
-        return self._system("palm", self._palm[0])
+    def palm(self) -> LoadedModel[PaLM]:
+        return self._loaded("palm", self._palm[0])
 
     @made_once
-    def flamingo(self) -> System[Flamingo]:
+    def flamingo(self) -> LoadedModel[Flamingo]:
         path = WEIGHTS / "flamingo.safetensors"
-        return self._system("flamingo", checkpoints.load_flamingo(path, self._palm[0], self._tower))
+        return self._loaded("flamingo", checkpoints.load_flamingo(path, self._palm[0], self._tower))
 
     @made_once
-    def mammut(self) -> System[MaMMUT]:
-        return self._system("mammut", checkpoints.load_mammut(WEIGHTS / "mammut.safetensors", self._tower))
+    def mammut(self) -> LoadedModel[MaMMUT]:
+        return self._loaded("mammut", checkpoints.load_mammut(WEIGHTS / "mammut.safetensors", self._tower))
 
     @made_once
-    def familiarity(self) -> OODDetector:
+    def ood(self) -> OODDetector:
         return checkpoints.load_familiarity(WEIGHTS / "familiarity.safetensors")
 
     @made_once
@@ -159,23 +145,25 @@ class Bundled:
             checkpoints.load_scope(path, palm, path.stem)
         return palm, config
 
-    def _system(self, name: str, model) -> System:
+    def _loaded(self, name: str, model) -> LoadedModel:
         _, config = self._palm
-        return System(model, self._tokenizer, config.context, self.limits, of_bundled(name), bundled=True)
+        return LoadedModel(
+            model, self._tokenizer, config.context, self.limits, bundled_metadata(name), bundled=True
+        )
 
 
 Files = Mapping[File, Path]
 
 
-def palm_system(choice: PalmChoice, files: Files, device: str, limits: BatchLimits) -> System[PaLM]:
+def read_palm(choice: PalmChoice, files: Files, device: str, limits: BatchLimits) -> LoadedModel[PaLM]:
     """Raises CheckpointError where a file is not what the profile says, as all of these do."""
-    palm = from_reference(choice.layout, open_weights(files[choice.weights]), **_place(choice, device))
-    return _system(choice, palm, NeoXTokenizer.load(files[choice.tokenizer]), choice.context, limits)
+    palm = from_reference(choice.layout, open_weights(files[choice.weights]), **_on_device(choice, device))
+    return _loaded(choice, palm, NeoXTokenizer.load(files[choice.tokenizer]), choice.context, limits)
 
 
-def flamingo_system(
+def read_flamingo(
     choice: FlamingoChoice, files: Files, device: str, limits: BatchLimits
-) -> System[Flamingo]:
+) -> LoadedModel[Flamingo]:
     """With the tower that it learned from."""
     weights, lm_config = open_weights(files[choice.weights]), read_lm_config(files[choice.config])
     rows = embedding_rows(weights, lm_config)
@@ -185,7 +173,7 @@ def flamingo_system(
         open_weights(files[choice.tower.weights]),
         heads=choice.tower.heads,
         activation=choice.tower.activation,
-        **_place(choice, device),
+        **_on_device(choice, device),
     )
     flamingo = from_reference(
         choice.layout,
@@ -196,26 +184,28 @@ def flamingo_system(
         every=choice.every,
         heads=choice.heads,
         tower=tower,
-        **_place(choice, device),
+        **_on_device(choice, device),
     )
-    return _system(choice, flamingo, tokenizer, choice.context, limits)
+    return _loaded(choice, flamingo, tokenizer, choice.context, limits)
 
 
-def mammut_system(choice: MammutChoice, files: Files, device: str, limits: BatchLimits) -> System[Captioner]:
+def read_mammut(
+    choice: MammutChoice, files: Files, device: str, limits: BatchLimits
+) -> LoadedModel[Captioner]:
     """As far as it has places for tokens."""
     heads = {"heads": choice.heads, "text_heads": choice.text_heads}
     if choice.pool_heads is not None:
         heads["pool_heads"] = choice.pool_heads
     tensors = open_weights(files[choice.weights])
-    captioner = from_reference(choice.layout, tensors, **heads, **_place(choice, device))
-    return _system(choice, captioner, ClipTokenizer(), captioner.context, limits)
+    captioner = from_reference(choice.layout, tensors, **heads, **_on_device(choice, device))
+    return _loaded(choice, captioner, ClipTokenizer(), captioner.context, limits)
 
 
-def _place(choice: Choice, device: str) -> dict:
+def _on_device(choice: Choice, device: str) -> dict:
     return {"device": device, "dtype": getattr(torch, choice.dtype)}
 
 
-def _system(choice: Choice, model, tokenizer: Tokenizer, context: int, limits: BatchLimits) -> System:
+def _loaded(choice: Choice, model, tokenizer: Tokenizer, context: int, limits: BatchLimits) -> LoadedModel:
     rows = replace(limits, rows=min(limits.rows, choice.rows))
-    told = {name: getattr(choice, name) for name in ("name", "trained_on", "knows", "licence")}
-    return System(model, tokenizer, context, rows, told, bundled=False)
+    metadata = {name: getattr(choice, name) for name in ("name", "trained_on", "knows", "licence")}
+    return LoadedModel(model, tokenizer, context, rows, metadata, bundled=False)
