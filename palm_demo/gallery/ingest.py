@@ -125,11 +125,11 @@ class Ingestor:
         self.copies = Deduplicator(gallery)
         self._new: set[str] = set()
 
-    def take(self, looked: Sequence[Ingested]) -> None:
+    def take(self, ingested: Sequence[Ingested]) -> None:
         """Writes the rows that are no copies, all of them in one commit."""
-        self.report.known += [one.name for one in looked if one.known]
-        self.report.unreadable += [(one.name, one.why) for one in looked if one.why is not None]
-        fresh, same, near = self.copies.without([one.row for one in looked if one.row is not None])
+        self.report.known += [one.name for one in ingested if one.known]
+        self.report.unreadable += [(one.name, one.why) for one in ingested if one.why is not None]
+        fresh, same, near = self.copies.without([one.row for one in ingested if one.row is not None])
         self.report.known += [row.name for row in same]
         self.report.near += [(row.name, other) for row, other in near]
         self._new.clear()
@@ -195,7 +195,7 @@ def embed_files(
     captions: Mapping[str, str] = {},
     link: bool = False,
 ) -> list[Ingested]:
-    """Files read and looked at, what each gave in their order. known: ids that need no look."""
+    """What each file gave, in their order: a row, or why there is none. known: ids that need no embedding."""
     read = [_read(file, encoder.media_limits, known) for file in files]
     seen = [
         (file, pixels) for file, pixels in zip(files, read, strict=True) if isinstance(pixels, DecodedImage)
@@ -204,8 +204,8 @@ def embed_files(
     bare = [place for place, (file, _) in enumerate(seen) if not captions.get(file.name)]
     given = [place for place, (file, _) in enumerate(seen) if captions.get(file.name)]
     for places, compute in ((bare, _embedded_and_described(encoder)), (given, _embedded(encoder))):
-        looked = each(compute, [seen[place][1] for place in places])
-        for place, result in zip(places, looked, strict=True):
+        results = each(compute, [seen[place][1] for place in places])
+        for place, result in zip(places, results, strict=True):
             rows[place] = result
     made = iter(zip(seen, rows, strict=True))
     return [

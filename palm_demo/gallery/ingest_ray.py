@@ -50,15 +50,15 @@ def ingest_with_ray(
         # no UTF-8, which Arrow's texts are
         places = [{"file": pickle.dumps(file.absolute())} for file in files]
         blocks = max(1, ceil(len(files) / BATCH))
-        looked = ray.data.from_items(places, override_num_blocks=blocks)
-        looked = looked.map_batches(
+        ingested = ray.data.from_items(places, override_num_blocks=blocks)
+        ingested = ingested.map_batches(
             EmbeddingWorker,
             fn_constructor_args=(new_encoder, ray.put(intake.copies.ids), dict(captions), link),
             batch_size=BATCH,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(size=min(workers, blocks)),
         )
-        for part in looked.iter_batches(batch_size=BATCH, batch_format="pyarrow"):
+        for part in ingested.iter_batches(batch_size=BATCH, batch_format="pyarrow"):
             intake.take(_from_table(part))
             on_progress(len(part))
         return intake.finish()
@@ -90,18 +90,20 @@ class EmbeddingWorker:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         files = [pickle.loads(data) for data in batch["file"].to_pylist()]
-        looked = embed_files(files, self.encoder, self.known, self.captions, self.link)
-        return _as_table(looked, self.encoder.embedding_dim)
+        ingested = embed_files(files, self.encoder, self.known, self.captions, self.link)
+        return _as_table(ingested, self.encoder.embedding_dim)
 
 
-def _as_table(looked: Sequence[Ingested], embedding_dim: int) -> pa.Table:
+def _as_table(ingested: Sequence[Ingested], embedding_dim: int) -> pa.Table:
     """One line per file, in their order."""
-    rows = [one.row for one in looked if one.row is not None]
+    rows = [one.row for one in ingested if one.row is not None]
     form = schema(embedding_dim)
     written = as_table(rows, form) if rows else form.empty_table()
     places = iter(range(len(rows)))
-    taken = written.take(pa.array([None if one.row is None else next(places) for one in looked], pa.int64()))
-    columns = [[one.name for one in looked], [one.known for one in looked], [one.why for one in looked]]
+    taken = written.take(
+        pa.array([None if one.row is None else next(places) for one in ingested], pa.int64())
+    )
+    columns = [[one.name for one in ingested], [one.known for one in ingested], [one.why for one in ingested]]
     # a row that is not there has no id: no column of these may promise values
     lines = {name: taken[name] for name in form.names}
     lines |= {
@@ -111,11 +113,11 @@ def _as_table(looked: Sequence[Ingested], embedding_dim: int) -> pa.Table:
 
 
 def _from_table(part: pa.Table) -> list[Ingested]:
-    looked = []
+    ingested = []
     for line in part.to_pylist():
         name, known, why = (line.pop(field.name) for field in OUTCOMES)
         row = None
         if line["id"] is not None:
             row = Row(**{**line, "embedding": np.array(line["embedding"], np.float32)})
-        looked.append(Ingested(name, row, known, why))
-    return looked
+        ingested.append(Ingested(name, row, known, why))
+    return ingested

@@ -14,7 +14,7 @@ from PIL import Image
 
 from palm_demo.arguments import is_unicode
 from palm_demo.concurrency import made_once
-from palm_demo.errors import GalleryError, shown
+from palm_demo.errors import GalleryError, PromptError, shown
 
 if TYPE_CHECKING:
     from lancedb.expr import Expr
@@ -168,3 +168,12 @@ def as_hits(found: pa.Table, embedding: np.ndarray) -> list[Hit]:
     embeddings = found["embedding"].combine_chunks().flatten().to_numpy().reshape(-1, len(embedding))
     rows = found.select(SHOWN).to_pylist()
     return [Hit(**row, score=float(score)) for row, score in zip(rows, embeddings @ embedding, strict=True)]
+
+
+MOST_HITS = 10_000
+
+
+def check_count(k: int) -> None:
+    """Raises PromptError for a number of pictures that no search is asked for."""
+    if not 1 <= k <= MOST_HITS:
+        raise PromptError(f"k is {k}; ask for 1 to {MOST_HITS:,} pictures")
