@@ -133,7 +133,8 @@ def test_the_asker_is_the_request_s_and_gone_after_it():
 def test_whatever_passes_a_model_or_decodes_outside_a_batch_takes_turns(verb, session, monkeypatch):
     """Texts are written in a batch; a scope's file is read, and one that is taught has a line of its own."""
     turns, taken = Turns(), []
-    monkeypatch.setattr(session, "turns", turns)
+    for part in (session, *session.parts.values()):
+        monkeypatch.setattr(part, "turns", turns)
     monkeypatch.setattr(turns, "_take", taken.append)
     getattr(session, verb)(**NEEDED[verb])
     assert taken or verb in ("prompt_length", "caption")
@@ -165,7 +166,7 @@ def test_a_long_scoring_lets_a_short_request_in_between(monkeypatch):
     other = threading.Thread(target=search)
     other.start()
     with asked_by("long"):
-        session.bits_per_byte("It was a dark night, and the old man slept. " * 200)
+        session.bits_per_byte("It was a dark night, and the old man slept. " * 400)
     other.join()
     session.close()
     assert "search" in read[:3] and len(read) > 4

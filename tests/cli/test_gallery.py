@@ -11,7 +11,7 @@ import palm_demo
 from palm_demo import world
 from palm_demo.commands import LEFT_OUT
 from palm_demo.gallery import open_gallery
-from palm_demo.session import place
+from palm_demo.session import starter_gallery
 
 pytestmark = pytest.mark.slow
 
@@ -84,9 +84,9 @@ def test_pictures_are_added_found_exported_and_removed(run, folder, tmp_path):
 
 def test_a_gallery_of_other_weights_is_refused_and_rebuilt(run, folder, session, monkeypatch):
     now = session.mammut.fingerprint
-    monkeypatch.setitem(session.__dict__, "fingerprint", "earlier0")
+    monkeypatch.setitem(vars(session.mammut), "fingerprint", "earlier0")
     run("add", str(folder))
-    monkeypatch.setitem(session.__dict__, "fingerprint", now)
+    monkeypatch.setitem(vars(session.mammut), "fingerprint", now)
     code, out, err = run("search", "a cat")
     assert (code, out) == (2, "")
     assert "made by other weights (earlier0)" in err and "gallery rebuild --gallery" in err
@@ -138,7 +138,7 @@ def test_where_nobody_has_made_or_named_a_gallery_the_scenes_are_searched_in_mem
     run_any, tmp_path, monkeypatch, verb
 ):
     monkeypatch.delenv("PALM_DEMO_GALLERY")
-    monkeypatch.setattr(place, "data_folder", lambda: tmp_path / "data")
+    monkeypatch.setattr(starter_gallery, "data_folder", lambda: tmp_path / "data")
     code, out, err = run_any(*verb, "a goose", "--k", "1")
     assert code == 0 and "a goose" in out and "the scenes that a new page begins with" in err
     assert [*tmp_path.iterdir()] == []

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from palm_demo import world
-from palm_demo.session import place
+from palm_demo.session import starter_gallery
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_labels_come_best_first(run, run_json, session, files):
 @pytest.mark.slow
 def test_search_finds_by_words_and_by_a_picture(run, run_json, session, files, tmp_path, monkeypatch):
     monkeypatch.delenv("PALM_DEMO_GALLERY", raising=False)
-    monkeypatch.setattr(place, "data_folder", lambda: tmp_path / "nowhere")
+    monkeypatch.setattr(starter_gallery, "data_folder", lambda: tmp_path / "nowhere")
     for query, words in ((files[0], ("--image", files[0])), ("a cat", ("a cat",))):
         found = run_json("search", *words, "--k", 3)
         assert [hit["caption"] for hit in found] == [hit.caption for hit in session.search(query, 3)]

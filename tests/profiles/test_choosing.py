@@ -52,9 +52,10 @@ def test_what_is_loaded_of_the_hub_fits_each_machine(machine, monkeypatch):
 
     def note(chosen, *_) -> SimpleNamespace:
         read.append(chosen)
-        return SimpleNamespace(by_name={})
+        return SimpleNamespace(all=())
 
     monkeypatch.setattr(loading, "_read", note)
+    monkeypatch.setattr(loading, "Session", lambda *made_of: made_of)
     palm_demo.load("hub")
     (chosen,) = read
     assert chosen.summary == taken

@@ -75,7 +75,7 @@ def test_texts_are_compared_with_their_marks_and_in_lower_case(mammut, weights, 
         np.testing.assert_allclose(latent, plain.text_latent(ids).numpy(), atol=1e-5)
     chances = mammut.classify(picture, ["cat", "dog"])
     assert sum(chances.values()) == pytest.approx(1)
-    assert mammut.dim_latents == 24 == mammut.embed_images([picture]).shape[1]
+    assert mammut.embedding_dim == 24 == mammut.embed_images([picture]).shape[1]
     with pytest.raises(PromptError, match="a text to search for is empty"):
         mammut.embed_texts(["  "])
 
