@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks import subjects
 from benchmarks.measuring import ReadMemory, Side, arguments, machine, medians, table, times
-from palm_demo.inference.decoding import generate_ids, in_inference_mode
+from palm_demo.inference.decoding import generate_ids, run_in_turn
 from palm_demo.models import PaLM
 from palm_demo.models.cpu_linear import pack_
 
@@ -90,11 +90,11 @@ def context(given: Subjects, rounds: int) -> list[str]:
 def _steps(palm: PaLM, prompt: Tensor, calls: int) -> Side:
     """STEPS further steps after a prompt, each time it is called."""
     tokens = prompt.shape[1]
-    _, cache = in_inference_mode(palm.prefill, prompt, [tokens], tokens + calls * STEPS)
+    _, cache = run_in_turn(palm.prefill, prompt, [tokens], tokens + calls * STEPS)
 
     def run() -> None:
         for _ in range(STEPS):
-            in_inference_mode(palm.decode_step, prompt[:, -1], cache)
+            run_in_turn(palm.decode_step, prompt[:, -1], cache)
 
     return run
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from benchmarks.measuring import Side, arguments, machine, medians, table, times
 from benchmarks.subjects import SHAPES
 from palm_demo.checkpoints import from_reference
-from palm_demo.inference.decoding import in_inference_mode
+from palm_demo.inference.decoding import run_in_turn
 from palm_demo.models import Flamingo, MaMMUT
 from palm_demo.models.vision import VisionTower
 
@@ -69,10 +69,8 @@ def flamingo(rounds: int, device: torch.device) -> list[list[str]]:
         return in_steps(lambda *prompt: ours.prefill(*prompt, latents), ours.decode_step, ids)
 
     sides = {
-        "ours": lambda: in_inference_mode(answer, ours),
-        "flamingo-pytorch": lambda: in_inference_mode(
-            again, lambda ids: reference(ids, images=images[None]), ids
-        ),
+        "ours": lambda: run_in_turn(answer, ours),
+        "flamingo-pytorch": lambda: run_in_turn(again, lambda ids: reference(ids, images=images[None]), ids),
     }
     return _rows(f"Flamingo: {IMAGES} pictures, {NEW} tokens", sides, rounds, device)
 
@@ -91,14 +89,14 @@ def mammut(rounds: int, device: torch.device) -> list[list[str]]:
         return again(lambda ids: reference(ids, image_tokens=patches), start)
 
     sides = {
-        "ours": lambda: in_inference_mode(caption, ours),
-        "MaMMUT-pytorch": lambda: in_inference_mode(again, lambda ids: reference(ids, images=image), start),
-        "MaMMUT-pytorch, patches kept": lambda: in_inference_mode(with_patches, reference.img_encoder, image),
+        "ours": lambda: run_in_turn(caption, ours),
+        "MaMMUT-pytorch": lambda: run_in_turn(again, lambda ids: reference(ids, images=image), start),
+        "MaMMUT-pytorch, patches kept": lambda: run_in_turn(with_patches, reference.img_encoder, image),
     }
     rows = _rows(f"MaMMUT: a caption of {NEW} tokens", sides, rounds, device)
     sides = {
-        "ours": lambda: in_inference_mode(ours.encode_images, pixels),
-        "MaMMUT-pytorch": lambda: in_inference_mode(reference.embed_image, pixels),
+        "ours": lambda: run_in_turn(ours.encode_images, pixels),
+        "MaMMUT-pytorch": lambda: run_in_turn(reference.embed_image, pixels),
     }
     return rows + _rows(f"MaMMUT: {MANY} pictures embedded", sides, rounds, device)
 

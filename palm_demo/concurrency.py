@@ -39,7 +39,7 @@ def run_in_thread(function: Callable[P, T]) -> Callable[P, T]:
     return call
 
 
-class made_once(Generic[T]):
+class locked_cached_property(Generic[T]):
     """A property that the first thread to ask for it computes, while the others who ask for it wait.
     Where that fails, the next one tries again.
 
@@ -94,10 +94,10 @@ def check_still_there() -> None:
         raise LeftError("whoever asked for this has left, so it was ended")
 
 
-asker: ContextVar[Hashable | None] = ContextVar("asker", default=None)
+client: ContextVar[Hashable | None] = ContextVar("client", default=None)
 """Whose request this is; None: nobody's in particular."""
 
-ASKERS_REMEMBERED = 10_000
+MAX_CLIENTS_REMEMBERED = 10_000
 LOOK_SECONDS = 0.5
 """Between two looks of who stands in line whether whoever asked is still there."""
 
@@ -106,29 +106,29 @@ _computing: ContextVar["Computation | None"] = ContextVar("computing", default=N
 
 
 @contextmanager
-def asked_by(who: Hashable | None) -> Iterator[None]:
+def as_client(who: Hashable | None) -> Iterator[None]:
     """What is computed in the `with` is theirs."""
-    token = asker.set(who)
+    token = client.set(who)
     try:
         yield
     finally:
-        asker.reset(token)
+        client.reset(token)
 
 
-def current_asker() -> Hashable:
+def current_client() -> Hashable:
     """Who asks now; a new stranger each time where nobody was named."""
-    return ("nobody", next(_nobody)) if (who := asker.get()) is None else who
+    return ("nobody", next(_nobody)) if (who := client.get()) is None else who
 
 
-class Turns:
+class FairQueue:
     """A lock that many threads wait for, each for one piece of work. Next is whose last turn is the longest
-    ago: a newcomer before all others, and of one asker's pieces the one that has waited the longest.
+    ago: a newcomer before all others, and of one client's pieces the one that has waited the longest.
 
     A long computation takes a turn for each of its pieces, so that short ones come in between.
     """
 
     def __init__(self, waiting: int | None = None, waiting_of_one: int | None = None):
-        """waiting: computations that may stand in line, waiting_of_one: those of one asker; None: any."""
+        """waiting: computations that may stand in line, waiting_of_one: those of one client; None: any."""
         self._waiting, self._waiting_of_one = waiting, waiting_of_one
         self._changed = threading.Condition()
         self._line: list[_Place] = []
@@ -142,7 +142,7 @@ class Turns:
     def computation(self) -> Iterator["Computation"]:
         """Stands in line for as long as the `with` lasts. Raises BusyError where too many do, ClosingError
         after `close`."""
-        who = current_asker()
+        who = current_client()
         with self._changed:
             self._check_open()
             own, everybody = self._inside.get(who, 0), sum(self._inside.values())
@@ -199,7 +199,7 @@ class Turns:
             self._holder = place
             self._served.pop(place.who, None)
             self._served[place.who] = next(self._arrivals)
-            if len(self._served) > ASKERS_REMEMBERED:
+            if len(self._served) > MAX_CLIENTS_REMEMBERED:
                 del self._served[next(iter(self._served))]
 
     def _is_next(self, place: "_Place") -> bool:
@@ -225,7 +225,7 @@ class _Place:
 class Computation:
     """What one request computes, piece by piece, in one thread at a time."""
 
-    def __init__(self, turns: Turns, who: Hashable):
+    def __init__(self, turns: FairQueue, who: Hashable):
         self._turns, self._who = turns, who
         self._has_turn = False
 
@@ -254,7 +254,7 @@ class Computation:
 
 
 @contextmanager
-def piece() -> Iterator[None]:
+def in_turn() -> Iterator[None]:
     """A pass of a model, which waits for its turn where it belongs to a computation."""
     computation = _computing.get()
     if computation is None:
@@ -264,7 +264,7 @@ def piece() -> Iterator[None]:
         yield
 
 
-def in_line(verb: Callable[P, T]) -> Callable[P, T]:
+def queued(verb: Callable[P, T]) -> Callable[P, T]:
     """A method whose call is a computation in its object's `turns`, or part of the one that calls it."""
 
     @wraps(verb)

@@ -14,7 +14,7 @@ from palm_demo.models.flamingo import cross_attention_at_every
 from palm_demo.models.layers import MULTIMODAL, RLHF, Style
 from palm_demo.models.mammut import PatchMemory, bidirectional_text_pass
 from palm_demo.models.media_encoder import MediaEncoder
-from palm_demo.models.resampler import AttentionPool, PerceiverResampler, PlacedLatents
+from palm_demo.models.resampler import AttentionPool, LatentPositions, PerceiverResampler
 from palm_demo.models.tokenizers import BundledTokenizer
 from palm_demo.models.transformer import Decoder, TransformerConfig
 from palm_demo.session import Session
@@ -116,7 +116,7 @@ def new_flamingo(new_tower) -> Callable[..., Flamingo]:
         encoder = MediaEncoder(
             stirred(new_tower()),
             PerceiverResampler(24, depth=1, heads=2, dim_head=8, num_latents=3),
-            PlacedLatents(8, 24),
+            LatentPositions(8, 24),
             max_frames=4,
         )
         cross_attention = cross_attention_at_every(every, size, encoder.dim)

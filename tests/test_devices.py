@@ -38,7 +38,7 @@ def said(session: Session, pictures: list) -> dict:
         "likeliest": list(session.caption_alternatives(pictures[0], 2, 6).values()),
         "bits": [session.bits_per_byte(TEXT)],
         "probabilities": [token.probability for token in session.token_probabilities(TEXT)],
-        "looks": session.attention_maps(ASKED, media, "the cat").shares(0),
+        "looks": session.attention_maps(ASKED, media, "the cat").media_shares(0),
         "labels": list(session.classify(pictures[0], ["cat", "dog"]).values()),
         "texts": session.embed_texts(["a cat", "two dogs"]),
         "latents": session.embed_images(pictures),

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from palm_demo.concurrency import made_once, run_in_thread
+from palm_demo.concurrency import locked_cached_property, run_in_thread
 
 VISITORS = 6
 
@@ -62,18 +62,18 @@ class Slow:
     def __init__(self):
         self.made, self.asked = [], threading.Event()
 
-    @made_once
+    @locked_cached_property
     def thing(self) -> object:
         """Documented."""
         self.made.append(threading.current_thread())
         self.asked.wait(0.05)
         return object()
 
-    @made_once
+    @locked_cached_property
     def other(self) -> object:
         return self.thing, self.third
 
-    @made_once
+    @locked_cached_property
     def third(self) -> int:
         return 3
 
@@ -82,7 +82,7 @@ class Plain:
     def __init__(self, fails: int):
         self.fails = fails
 
-    @made_once
+    @locked_cached_property
     def thing(self) -> int:
         self.fails -= 1
         if self.fails >= 0:

@@ -7,7 +7,7 @@ from contextvars import copy_context
 import pytest
 
 import palm_demo
-from palm_demo.concurrency import Turns, asked_by, asker, gone
+from palm_demo.concurrency import FairQueue, as_client, client, gone
 from palm_demo.errors import BusyError, ClosingError, LeftError
 from tests.test_arguments import NEEDED
 
@@ -17,13 +17,13 @@ PATIENCE_SECONDS = 60
 class Line:
     """Pieces of work that wait behind one that is let go by hand, and the order in which they then run."""
 
-    def __init__(self, turns: Turns):
+    def __init__(self, turns: FairQueue):
         self.turns, self.ran, self.go = turns, [], threading.Event()
         self.pool = ThreadPoolExecutor(32)
         self.held = self._in_line(self._hold, "first of all")
 
     def _hold(self) -> None:
-        with asked_by("first of all"), self.turns.computation() as computation, computation.turn():
+        with as_client("first of all"), self.turns.computation() as computation, computation.turn():
             self.held_now.set()
             assert self.go.wait(PATIENCE_SECONDS)
 
@@ -38,7 +38,7 @@ class Line:
         before = len(self.turns._line)
 
         def work() -> None:
-            with asked_by(who), self.turns.computation() as computation:
+            with as_client(who), self.turns.computation() as computation:
                 for number in range(pieces):
                     with computation.turn():
                         self.ran.append((who, number))
@@ -55,14 +55,14 @@ class Line:
 
 
 def test_a_newcomer_comes_before_the_next_piece_of_a_long_computation():
-    line = Line(Turns())
+    line = Line(FairQueue())
     line.add("long", pieces=3)
     line.add("short")
     assert line.run()[:2] == [("long", 0), ("short", 0)]
 
 
 def test_turns_go_round_by_asker_and_not_by_who_came_first():
-    line = Line(Turns())
+    line = Line(FairQueue())
     for _ in range(3):
         line.add("greedy")
     line.add("modest")
@@ -71,31 +71,31 @@ def test_turns_go_round_by_asker_and_not_by_who_came_first():
 
 
 def test_one_asker_may_have_no_more_than_a_share_of_the_line():
-    turns = Turns(waiting=4, waiting_of_one=2)
-    with asked_by("greedy"), turns.computation(), turns.computation():
+    turns = FairQueue(waiting=4, waiting_of_one=2)
+    with as_client("greedy"), turns.computation(), turns.computation():
         with pytest.raises(BusyError, match="2 of your requests"), turns.computation():
             pass
         with (
-            asked_by("modest"),
+            as_client("modest"),
             turns.computation(),
             turns.computation(),
-            asked_by("third"),
+            as_client("third"),
             pytest.raises(BusyError, match="4 requests"),
             turns.computation(),
         ):
             pass
-    with asked_by("greedy"), turns.computation(), turns.computation():
+    with as_client("greedy"), turns.computation(), turns.computation():
         pass
 
 
 def test_who_is_not_named_has_no_share_to_use_up():
-    turns = Turns(waiting_of_one=1)
+    turns = FairQueue(waiting_of_one=1)
     with turns.computation(), turns.computation():
         pass
 
 
 def test_a_piece_that_fails_gives_its_turn_back():
-    turns = Turns()
+    turns = FairQueue()
     with pytest.raises(ZeroDivisionError), turns.computation() as computation, computation.turn():
         raise ZeroDivisionError
     with turns.computation() as computation, computation.turn():
@@ -103,11 +103,11 @@ def test_a_piece_that_fails_gives_its_turn_back():
 
 
 def test_who_left_gives_up_their_place_and_has_nothing_more_computed():
-    line, left = Line(Turns()), threading.Event()
+    line, left = Line(FairQueue()), threading.Event()
 
     def leaving() -> None:
         gone.set(left)
-        with asked_by("who leaves"), line.turns.computation() as computation, computation.turn():
+        with as_client("who leaves"), line.turns.computation() as computation, computation.turn():
             line.ran.append("who leaves")
 
     waits = line.pool.submit(copy_context().run, leaving)
@@ -121,9 +121,9 @@ def test_who_left_gives_up_their_place_and_has_nothing_more_computed():
 
 
 def test_the_asker_is_the_request_s_and_gone_after_it():
-    with asked_by("somebody"):
-        assert asker.get() == "somebody"
-    assert asker.get() is None
+    with as_client("somebody"):
+        assert client.get() == "somebody"
+    assert client.get() is None
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_the_asker_is_the_request_s_and_gone_after_it():
 )
 def test_whatever_passes_a_model_or_decodes_outside_a_batch_takes_turns(verb, session, monkeypatch):
     """Texts are written in a batch; a scope's file is read, and one that is taught has a line of its own."""
-    turns, taken = Turns(), []
+    turns, taken = FairQueue(), []
     for part in (session, *session.parts.values()):
         monkeypatch.setattr(part, "turns", turns)
     monkeypatch.setattr(turns, "_take", taken.append)
@@ -158,14 +158,14 @@ def test_a_long_scoring_lets_a_short_request_in_between(monkeypatch):
 
     def search() -> None:
         assert asked.wait(PATIENCE_SECONDS)
-        with asked_by("short"):
+        with as_client("short"):
             session.embed_texts(["a cat"])
         read.append("search")
 
     monkeypatch.setattr(session.palm.model, "loss", watched)
     other = threading.Thread(target=search)
     other.start()
-    with asked_by("long"):
+    with as_client("long"):
         session.bits_per_byte("It was a dark night, and the old man slept. " * 400)
     other.join()
     session.close()
@@ -173,7 +173,7 @@ def test_a_long_scoring_lets_a_short_request_in_between(monkeypatch):
 
 
 def test_closing_ends_who_waits_and_takes_nobody_more():
-    turns = Turns()
+    turns = FairQueue()
     with turns.computation() as computation, computation.turn(), ThreadPoolExecutor(1) as other:
 
         def wait() -> None:

@@ -39,7 +39,7 @@ def load_adapter(
     the highest rank asks for, with the names and shapes of an adapter that was trained on these very
     weights, and with finite numbers that add no more to them than `check_update` lets by.
     """
-    fits = 4 * palm.scopes.shape.weights(highest_rank) + HEADER_BYTES
+    fits = 4 * palm.scopes.shape.num_weights(highest_rank) + HEADER_BYTES
     if path.is_file() and (size := path.stat().st_size) > fits:
         raise CheckpointError(
             f"{path} has {size:,} bytes and a scope of rank {highest_rank}, the highest, has {fits:,} at "

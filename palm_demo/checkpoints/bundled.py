@@ -15,7 +15,7 @@ from palm_demo.models.layers import STYLES
 from palm_demo.models.mammut import PatchMemory, bidirectional_text_pass
 from palm_demo.models.media_encoder import MediaEncoder
 from palm_demo.models.ood import OODDetector
-from palm_demo.models.resampler import AttentionPool, PerceiverResampler, PlacedLatents
+from palm_demo.models.resampler import AttentionPool, LatentPositions, PerceiverResampler
 from palm_demo.models.transformer import TransformerConfig
 from palm_demo.models.vision import VisionTower
 
@@ -81,7 +81,7 @@ class FlamingoConfig:
         resampler = PerceiverResampler(
             tower.width, self.resampler_depth, size.heads, size.dim_head, self.num_latents
         )
-        places = PlacedLatents(self.max_media, tower.width)
+        places = LatentPositions(self.max_media, tower.width)
         encoder = MediaEncoder(tower, resampler, places, self.max_frames)
         cross_attention = cross_attention_at_every(self.cross_attn_every, size, encoder.dim)
         return Flamingo(palm.decoder, encoder, self.media_token_id, self.media_rule, cross_attention)
@@ -164,12 +164,12 @@ def load_flamingo(path: Path, palm: PaLM, tower: VisionTower) -> Flamingo:
     return _load_own(flamingo, tensors, path, "encoder.tower.", "decoder.")
 
 
-def save_familiarity(path: Path, familiarity: OODDetector) -> None:
+def save_ood_detector(path: Path, familiarity: OODDetector) -> None:
     description = {"kind": "familiarity", "width": len(familiarity.patch.mean)}
     files.write(path, familiarity.state_dict(), description, torch.float32)
 
 
-def load_familiarity(path: Path) -> OODDetector:
+def load_ood_detector(path: Path) -> OODDetector:
     tensors, description = files.read(path, "familiarity")
     width = description.get("width")
     if type(width) is not int or not 1 <= width <= WIDEST_PATCHES:

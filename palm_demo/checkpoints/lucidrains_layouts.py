@@ -20,7 +20,7 @@ from palm_demo.models.lora import PROJECTIONS
 from palm_demo.models.mammut import PooledMemory, causal_text_pass
 from palm_demo.models.media_encoder import MediaEncoder
 from palm_demo.models.palm import PaLMEncoder
-from palm_demo.models.resampler import AttentionPool, PerceiverResampler, PlacedPatches
+from palm_demo.models.resampler import AttentionPool, PatchPositions, PerceiverResampler
 from palm_demo.models.transformer import Decoder, TransformerConfig
 
 Rules = tuple[tuple[str, str], ...]
@@ -191,7 +191,7 @@ def flamingo(
     encoder = MediaEncoder(
         copy.deepcopy(img_encoder),
         PerceiverResampler(dim, perceiver_depth, heads, dim_head, perceiver_num_latents),
-        PlacedPatches(MEDIA_PLACES, dim),
+        PatchPositions(MEDIA_PLACES, dim),
         max_video_frames or 0,
     )
     size = TransformerConfig(dim, depth, heads, num_tokens, dim_head, ff_mult)
@@ -269,7 +269,7 @@ def _is_flamingo(model: nn.Module) -> bool:
         isinstance(model, Flamingo)
         and isinstance(model.decoder, Decoder)
         and _has_parts(model.decoder, MULTIMODAL, RoPE)
-        and isinstance(model.encoder.places, PlacedPatches)
+        and isinstance(model.encoder.places, PatchPositions)
     )
 
 

@@ -29,7 +29,7 @@ from palm_demo.installation import pip_install
 from palm_demo.models.cross_attention import GatedCrossAttention
 from palm_demo.models.flamingo import Flamingo
 from palm_demo.models.media_encoder import MediaEncoder
-from palm_demo.models.resampler import PerceiverResampler, Unplaced
+from palm_demo.models.resampler import NoPositions, PerceiverResampler
 from palm_demo.models.transformer import LMBackbone, TransformerConfig
 from palm_demo.models.vision import freeze_
 
@@ -190,7 +190,7 @@ def read_openflamingo(
     given = Gathered(tensors, lm_weights or {}, family)
     sizes = InferredSizes(LAYOUT, given.meta_tensors)
     with torch.device("meta"):
-        encoder = MediaEncoder(None, _resampler(sizes, heads), Unplaced(), max_frames=0)
+        encoder = MediaEncoder(None, _resampler(sizes, heads), NoPositions(), max_frames=0)
         decoder = _decoder(sizes, family, lm_config, media_token_id)
         cross_attention = _cross_attention(sizes, family, every, decoder.config, encoder.dim, heads)
         model = Flamingo(decoder, encoder, media_token_id, "immediate", cross_attention)
@@ -264,7 +264,7 @@ def _decoder(sizes: InferredSizes, family: Family, lm_config, media_token_id: in
             f"media_token_id is {media_token_id} and the embedding has rows 0 to {rows - 1}; give the "
             "tokenizer's id of <image>"
         )
-    return _towers().TOWERS[lm_config.model_type](lm_config, rows)
+    return _towers().BACKBONES[lm_config.model_type](lm_config, rows)
 
 
 def _cross_attention(

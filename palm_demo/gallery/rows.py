@@ -13,7 +13,7 @@ import pyarrow as pa
 from PIL import Image
 
 from palm_demo.arguments import is_unicode
-from palm_demo.concurrency import made_once
+from palm_demo.concurrency import locked_cached_property
 from palm_demo.errors import GalleryError, PromptError, shown
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Item:
     caption: str
     added: datetime
 
-    @made_once
+    @locked_cached_property
     def image(self) -> Image.Image:
         """The thumbnail, decoded when it is asked for."""
         with Image.open(BytesIO(self.thumbnail)) as image:

@@ -37,7 +37,7 @@ class Gate:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class MediumAttention:
     """A medium of a text and where the answer looked in it.
 
     frames: as the tower saw them, one of a picture. maps: (layers, tokens, frames, rows, columns) float32,
@@ -54,7 +54,7 @@ class AttentionMaps:
 
     tokens: tuple[str, ...]
     gates: tuple[Gate, ...]
-    media: tuple[Seen, ...]
+    media: tuple[MediumAttention, ...]
 
     def map(self, token: int, medium: int, layer: int | None = None) -> np.ndarray:
         """(frames, rows, columns) of one token in one medium, at one of the gates' layers, or (None) the
@@ -65,16 +65,16 @@ class AttentionMaps:
         open_ = np.array([abs(gate.attention) for gate in self.gates])
         return np.average(maps, axis=0, weights=open_ if open_.any() else None).astype(np.float32)
 
-    def shares(self, token: int, layer: int | None = None) -> list[float]:
+    def media_shares(self, token: int, layer: int | None = None) -> list[float]:
         """What part of a token's attention each medium got; they sum to 1."""
         return [float(self.map(token, medium, layer).sum()) for medium in range(len(self.media))]
 
 
 @torch.no_grad()
-def look(
+def compute_attention_maps(
     flamingo: Flamingo, prompt: Sequence[int], answer: Sequence[int], media: Sequence[Tensor]
 ) -> tuple[tuple[Gate, ...], list[np.ndarray]]:
-    """The gates, and each medium's maps as in `Seen`, when the ids of an answer follow those of a prompt.
+    """The gates, and each medium's maps as in `MediumAttention`, for an answer after a prompt.
 
     media: pixels, pictures (3, size, size) and videos (frames, 3, size, size). A token's row is that of
     the place before it, where it was chosen. Raises PromptError as `embed_media` does, without media,
@@ -84,7 +84,7 @@ def look(
         raise PromptError("there is no picture or video to look at; give one per <media>")
     ids = torch.tensor([[*prompt, *answer]], device=media[0].device)
     patches = flamingo.encoder.patches(media)
-    weights = flamingo.weights(ids, flamingo.embed_patches(patches, ids))
+    weights = flamingo.attention_weights(ids, flamingo.embed_patches(patches, ids))
     chosen = slice(len(prompt) - 1, len(prompt) + len(answer) - 1)
     by_layer = torch.cat([weights[layer][:, :, chosen].mean(dim=1) for layer in sorted(weights)])
     of_media = by_layer.chunk(len(media), dim=-1)
@@ -103,7 +103,7 @@ def rollout(resampler: PerceiverResampler, media: Tensor) -> Tensor:
     of each latent is from which token."""
     latents, tokens = len(resampler.latents), media.shape[1]
     rolled = media.new_zeros(len(media), latents, tokens)
-    for weights in resampler.weights(media):
+    for weights in resampler.attention_weights(media):
         of_tokens, of_latents = weights.mean(dim=1).split((tokens, latents), dim=-1)
         rolled = (rolled + of_tokens + of_latents @ rolled) / 2
     return rolled / rolled.sum(dim=-1, keepdim=True)

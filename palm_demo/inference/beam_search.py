@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from palm_demo.inference.decoding import DecodeStep, Prefill, in_inference_mode
+from palm_demo.inference.decoding import DecodeStep, Prefill, run_in_turn
 from palm_demo.inference.sampling import check_finite
 
 
@@ -20,22 +20,22 @@ def beam_search(
     eos_id: int,
     banned: Sequence[int],
     device: torch.device,
-    least_tokens: int = 0,
+    min_tokens: int = 0,
 ) -> list[tuple[list[int], float]]:
     """Up to `width` whole texts, likeliest first: their ids, without `eos_id`, and log-probabilities.
 
     A text's probability counts its end, so that those of all texts there are sum to 1; nothing is
     divided by lengths. Texts that have not ended after `max_new_tokens` count as ended there. The
-    cache that `prefill` makes has `reorder(rows)`; `banned` ids never come out. least_tokens: of prompt and
+    cache that `prefill` makes has `reorder(rows)`; `banned` ids never come out. min_tokens: of prompt and
     text together, before which no text ends.
     """
     read, room = torch.tensor([prompt], device=device), len(prompt) + max_new_tokens
-    logits, cache = in_inference_mode(prefill, read, [len(prompt)], room)
+    logits, cache = run_in_turn(prefill, read, [len(prompt)], room)
     texts: list[list[int]] = [[]]
     scores = torch.zeros(1)
     ended: list[tuple[list[int], float]] = []
     for step in range(max_new_tokens):
-        too_short = len(prompt) + step < least_tokens
+        too_short = len(prompt) + step < min_tokens
         following = _log_probabilities(logits, [*banned, eos_id] if too_short else banned)
         if not too_short:
             ended += [
@@ -51,7 +51,7 @@ def beam_search(
             break  # no longer text can become likelier
         else:
             cache.reorder(parents)
-            logits = in_inference_mode(decode_step, torch.tensor(ids, device=device), cache)
+            logits = run_in_turn(decode_step, torch.tensor(ids, device=device), cache)
     return sorted(ended, key=lambda text: -text[1])[:width]
 
 

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from palm_demo.concurrency import asker, gone
+from palm_demo.concurrency import client, gone
 from palm_demo.errors import BusyError, CapacityError, ClosingError, DeviceMemoryError
-from palm_demo.inference.decoding import DecodeStep, Prefill, SequenceState, in_inference_mode, to_cpu
+from palm_demo.inference.decoding import DecodeStep, Prefill, SequenceState, run_in_turn, to_cpu
 from palm_demo.inference.settings import BatchLimits
 
 
@@ -23,7 +23,7 @@ class Request:
         """Made in the context of whoever asks. cancelled: once set, the text ends before its next id, as it
         does once whoever asks has left."""
         self.row, self.prefill = row, prefill
-        self.asker, self._gone = asker.get(), gone.get() or threading.Event()
+        self.client, self._gone = client.get(), gone.get() or threading.Event()
         self._cancelled = cancelled or threading.Event()
         self._left = False
         self._said: SimpleQueue[int | Exception | None] = SimpleQueue()
@@ -166,8 +166,8 @@ class ContinuousBatch:
                 raise ClosingError("the page is being closed and takes no more requests; try again later")
             waiting = self._in_turn()
             of_one = self.limits.waiting_of_one
-            own = sum(one.asker == ticket.asker for one in waiting)
-            if of_one is not None and ticket.asker is not None and own >= of_one:
+            own = sum(one.client == ticket.client for one in waiting)
+            if of_one is not None and ticket.client is not None and own >= of_one:
                 raise BusyError(
                     f"{own} of your texts are waiting, which is all that one visitor may have in line; wait "
                     "for one of them"
@@ -194,7 +194,7 @@ class ContinuousBatch:
 
     def _in_turn(self) -> list[Request]:
         """Those in line for whom there is no row yet, whose turn comes first in front: by how many rows
-        each asker would have by then, then by who came first."""
+        each client would have by then, then by who came first."""
         taken, free, waiting = self._taken(), self.free, []
         left = list(self._line)
         while left:
@@ -204,21 +204,21 @@ class ContinuousBatch:
                 free -= 1
             else:
                 waiting.append(ticket)
-            taken[ticket.asker] += 1
+            taken[ticket.client] += 1
         return waiting
 
     def _taken(self) -> Counter:
-        """Rows of each asker."""
-        return Counter(ticket.asker for ticket in (*self._joining, *self._live))
+        """Rows of each client."""
+        return Counter(ticket.client for ticket in (*self._joining, *self._live))
 
     def _may_have_row(self, ticket: Request, taken: Counter) -> bool:
         most = self.limits.rows_of_one
-        return most is None or ticket.asker is None or taken[ticket.asker] < most
+        return most is None or ticket.client is None or taken[ticket.client] < most
 
     def _chosen(self, line: Iterable[Request], taken: Counter) -> Request | None:
         """Who of the line gets the next row, if there is one."""
         allowed = [ticket for ticket in line if self._may_have_row(ticket, taken)]
-        return min(allowed, key=lambda ticket: taken[ticket.asker], default=None)
+        return min(allowed, key=lambda ticket: taken[ticket.client], default=None)
 
     def _work(self) -> None:
         """The thread. An error that is no single request's ends all that were in the batch with it."""
@@ -265,9 +265,7 @@ class ContinuousBatch:
         prompt, made = ticket.row.history, None
         try:
             if not ticket.over:
-                logits, made = in_inference_mode(
-                    ticket.prefill, torch.tensor([prompt]), [len(prompt)], len(prompt)
-                )
+                logits, made = run_in_turn(ticket.prefill, torch.tensor([prompt]), [len(prompt)], len(prompt))
                 ticket.draw(logits[0])
         except torch.OutOfMemoryError as error:
             ticket.fail(_memory_is_full(error))
@@ -289,7 +287,7 @@ class ContinuousBatch:
         """One id more for every row; where the device has no memory for that, one gives way."""
         ids = torch.tensor([ticket.row.last for ticket in self._live])
         try:
-            logits = to_cpu(in_inference_mode(self.decode_step, ids, self._cache))
+            logits = to_cpu(run_in_turn(self.decode_step, ids, self._cache))
         except torch.OutOfMemoryError as error:
             return self._live[-1].fail(_memory_is_full(error))
         for ticket, of_row in zip(self._live, logits, strict=True):

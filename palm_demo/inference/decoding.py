@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from palm_demo.concurrency import piece
+from palm_demo.concurrency import in_turn
 from palm_demo.inference.sampling import Sampler
 from palm_demo.inference.settings import SamplingParams
 from palm_demo.models.lora import Scope
@@ -73,7 +73,7 @@ def stream_ids(
     ids = torch.zeros(len(prompts), max(lengths), dtype=torch.long)
     for place, prompt in enumerate(prompts):
         ids[place, : len(prompt)] = torch.tensor(prompt)
-    logits, cache = in_inference_mode(prefill, ids.to(device), lengths, max(lengths) + max_new_tokens)
+    logits, cache = run_in_turn(prefill, ids.to(device), lengths, max(lengths) + max_new_tokens)
     while cancelled is None or not cancelled.is_set():
         new = [None if row.ended else row.draw(logits[place]) for place, row in enumerate(rows)]
         if all(token_id is None for token_id in new):
@@ -82,13 +82,13 @@ def stream_ids(
         if all(row.ended for row in rows):
             return
         following = [eos_id if row.ended else row.last for row in rows]
-        logits = in_inference_mode(decode_step, torch.tensor(following, device=device), cache)
+        logits = run_in_turn(decode_step, torch.tensor(following, device=device), cache)
 
 
-def in_inference_mode(function: Callable, *arguments: Any) -> Any:
+def run_in_turn(function: Callable, *arguments: Any) -> Any:
     """A pass of a model in its turn and in inference mode, and only for the call: a generator must not leave
     either to whoever it yields to."""
-    with piece(), torch.inference_mode():
+    with in_turn(), torch.inference_mode():
         return function(*arguments)
 
 

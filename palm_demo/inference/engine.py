@@ -35,12 +35,12 @@ class Engine:
     """A model and its batch: from prompt ids and a prefill to text."""
 
     def __init__(
-        self, model: Model, tokenizer: Tokenizer, context: int, limits: BatchLimits, least_tokens: int = 0
+        self, model: Model, tokenizer: Tokenizer, context: int, limits: BatchLimits, min_tokens: int = 0
     ):
-        """context: tokens that prompt and answer may have together. least_tokens: that they have together
+        """context: tokens that prompt and answer may have together. min_tokens: that they have together
         before a text may end by itself."""
         self.model, self.tokenizer, self.context = model, tokenizer, context
-        self.least_tokens = least_tokens
+        self.min_tokens = min_tokens
         self.batch = ContinuousBatch(model.new_cache, self._extend, context, limits)
 
     def stream(
@@ -98,7 +98,7 @@ class Engine:
             self.tokenizer.eos_id,
             self._banned,
             self._device,
-            self.least_tokens,
+            self.min_tokens,
         )
         for ids, log_probability in ended:
             text = self.tokenizer.decode(ids).strip()
@@ -120,7 +120,7 @@ class Engine:
         return self.model.decode_step(ids.to(self._device), cache)
 
     def _sampler(self, sampling: SamplingParams) -> Sampler:
-        return Sampler(sampling, self._banned, self.tokenizer.eos_id, self.least_tokens)
+        return Sampler(sampling, self._banned, self.tokenizer.eos_id, self.min_tokens)
 
     @staticmethod
     def _until(stop: Sequence[str], text: str) -> str:

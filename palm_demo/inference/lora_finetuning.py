@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from palm_demo.concurrency import Computation, Turns, run_in_thread
+from palm_demo.concurrency import Computation, FairQueue, run_in_thread
 from palm_demo.errors import FinetuningError, NotFiniteError
 from palm_demo.inference.scoring import bits_per_byte
 from palm_demo.inference.settings import FinetuningConfig
 from palm_demo.models.lora import Adapter
+from palm_demo.models.losses import IGNORED
 from palm_demo.models.packed_weights import onednn_knows_bf16
-from palm_demo.models.palm import IGNORED, PaLM
+from palm_demo.models.palm import PaLM
 from palm_demo.models.tokenizers import BundledTokenizer
 
 FEWEST_TOKENS = 1000
@@ -56,7 +57,7 @@ def finetune(
     context: int,
     settings: FinetuningConfig,
     cancelled: threading.Event | None = None,
-    turns: Turns | None = None,
+    turns: FairQueue | None = None,
 ) -> Iterator[Progress]:
     """Teaches a fresh adapter a text, judged by the text's last tenth: Progress after each step, the first
     before any, the last judged. The same settings give the same adapter after the same number of steps.
@@ -72,7 +73,7 @@ def finetune(
             f"the text has about {len(ids) * 10 // 9:,} tokens and {FEWEST_TOKENS:,} are needed, which is "
             "two pages; give more of it"
         )
-    return _learn(palm, tokenizer, ids, to_judge, context, settings, cancelled, turns or Turns())
+    return _learn(palm, tokenizer, ids, to_judge, context, settings, cancelled, turns or FairQueue())
 
 
 def parted(text: str) -> tuple[str, str]:
@@ -94,7 +95,7 @@ def _learn(
     context: int,
     settings: FinetuningConfig,
     cancelled: threading.Event | None,
-    turns: Turns,
+    turns: FairQueue,
 ) -> Iterator[Progress]:
     begun = time.monotonic()
     with turns.computation() as computation:

@@ -21,12 +21,12 @@ class Sampler:
         sampling: SamplingParams,
         banned: Sequence[int],
         eos_id: int | None = None,
-        least_tokens: int = 0,
+        min_tokens: int = 0,
     ):
-        """banned: ids that never come out. eos_id: comes out only behind `least_tokens` ids, the prompt's
+        """banned: ids that never come out. eos_id: comes out only behind `min_tokens` ids, the prompt's
         counted."""
         self.sampling = sampling
-        self.eos_id, self.least_tokens = eos_id, least_tokens
+        self.eos_id, self.min_tokens = eos_id, min_tokens
         self.banned = torch.tensor(sorted(banned), dtype=torch.long)
         self.random = np.random.default_rng(sampling.seed)
 
@@ -35,7 +35,7 @@ class Sampler:
         logits = logits.detach().to("cpu", torch.float32, copy=True)
         check_finite(logits)
         logits[self.banned] = -torch.inf
-        if len(history) < self.least_tokens:
+        if len(history) < self.min_tokens:
             logits[self.eos_id] = -torch.inf
         if self.sampling.repetition_penalty != 1 and history:
             penalize_(logits, history, self.sampling.repetition_penalty)

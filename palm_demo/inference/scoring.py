@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from palm_demo.concurrency import piece
+from palm_demo.concurrency import in_turn
 from palm_demo.errors import NotFiniteError
 from palm_demo.models.lora import Scope
-from palm_demo.models.palm import IGNORED, PaLM
+from palm_demo.models.losses import IGNORED
+from palm_demo.models.palm import PaLM
 from palm_demo.models.tokenizers import BundledTokenizer, plain
 
 WINDOWS_AT_ONCE, LOGITS_AT_ONCE = 4, 2**26
@@ -55,7 +56,7 @@ def nats_of(palm: PaLM, tokenizer: BundledTokenizer, text: str, scope: Scope, co
     unknown scope, NotFiniteError."""
     nats = 0.0
     for inputs, labels in _batches(palm, tokenizer.encode(text), tokenizer.bos_id, context):
-        with piece():
+        with in_turn():
             loss = palm.loss(inputs, labels, [scope] * len(inputs))
         nats += loss.item() * int((labels != IGNORED).sum())
     if not math.isfinite(nats):
@@ -72,14 +73,14 @@ def token_probabilities(
     probable, likeliest = [], []
     for inputs, labels in _batches(palm, ids, tokenizer.bos_id, context):
         learned = labels != IGNORED
-        with piece():
+        with in_turn():
             chances = palm(inputs, scopes=[scope] * len(inputs))[learned].float().softmax(dim=-1)
         if not chances.isfinite().all():
             raise _nothing_to_say(scope)
         probable += chances.gather(1, labels[learned][:, None])[:, 0].tolist()
         best, best_ids = chances.topk(ALTERNATIVES)
-        spelled = map(tokenizer.spelled, best_ids.flatten().tolist())
-        likeliest += zip(spelled, best.flatten().tolist(), strict=True)
+        token_text = map(tokenizer.token_text, best_ids.flatten().tolist())
+        likeliest += zip(token_text, best.flatten().tolist(), strict=True)
     return [
         TokenProbability(piece, own, tuple(likeliest[place * ALTERNATIVES : (place + 1) * ALTERNATIVES]))
         for place, (piece, own) in enumerate(zip(pieces, probable, strict=True))

@@ -72,7 +72,7 @@ ANSWERED = GenerationConfig(temperature=0.0, max_new_tokens=32)
 @dataclass(frozen=True)
 class BatchLimits:
     """rows: texts written at once. waiting: how many more may stand in line. rows_of_one, waiting_of_one:
-    how many of each a single asker may have, where one is named (see `palm_demo.concurrency`); None: all.
+    how many of each a single client may have, where one is named (see `palm_demo.concurrency`); None: all.
     passes: requests outside of a batch that compute or wait, for all models together."""
 
     rows: int = 16

@@ -18,11 +18,11 @@ __all__ = [
     "Block",
     "ComponentMessage",
     "check_room",
+    "file_data",
+    "image_file_data",
     "new_folder",
     "room",
     "tabs_around",
-    "told_of",
-    "told_of_picture",
     "upload_folder",
 ]
 
@@ -51,16 +51,16 @@ def new_folder() -> Path:
     return folder
 
 
-def told_of(path: str | Path) -> dict:
+def file_data(path: str | Path) -> dict:
     """A file of that folder in an endpoint's answer; gradio adds the address to download it from."""
     return FileData(path=str(path)).model_dump()
 
 
-def told_of_picture(image: Image.Image) -> dict:
+def image_file_data(image: Image.Image) -> dict:
     """A picture in an endpoint's answer, kept there as a PNG named by its content. Raises what `room`
     does."""
     check_room()
-    return told_of(save_pil_to_cache(image, str(upload_folder()), format="png"))
+    return file_data(save_pil_to_cache(image, str(upload_folder()), format="png"))
 
 
 def tabs_around(block: Block | None) -> list[gr.Tab]:

@@ -1,11 +1,13 @@
-"""What openMaMMUT and CoCa share: a CLIP tower, and a text decoder on CLIP's blocks, token by token.
+"""Captioners on CLIP's blocks: what CoCa and openMaMMUT share, a CLIP tower and a text decoder with a cache.
 
-Attention, then feed-forward, each behind a norm, with biases. open_clip's own forward reads a whole
-text at once; these functions run the same weights over what a cache holds. States are summed in fp32
+A CLIP block is attention, then feed-forward, each behind a norm, with biases. open_clip's own forward reads a
+whole text at once; the functions here run the same weights on what a cache holds. States are summed in fp32
 at least, as in our own decoder.
+
+Letters: `b` batch, `n` new tokens, `m` picture tokens, `h` heads, `d` head width.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,100 +22,20 @@ from palm_demo.models.attention import AttentionMask, CausalMask, LayerAttention
 from palm_demo.models.cross_attention import KeysValues
 from palm_demo.models.kv_cache import ContextCache, KVCache
 from palm_demo.models.mammut import LARGEST_SCALE, ImageFeatures, MaMMUTCache
-from palm_demo.models.palm import last_states
-from palm_demo.models.transformer import TransformerConfig
+from palm_demo.models.transformer import IncrementalDecoder, TransformerConfig
 from palm_demo.models.vision import VisionTower
 
-__all__ = ["ResidualAttentionBlock", "keys_values", "look", "normed", "think"]
 
+class Captioner(IncrementalDecoder):
+    """Image and text embeddings in one space, and captions, with the interface of `MaMMUT`.
 
-def normed(norm: nn.LayerNorm, x: Tensor) -> Tensor:
-    """Layer norm in the precision of x; the result is of the norm's own dtype."""
-    gain, bias = norm.weight.to(x.dtype), norm.bias.to(x.dtype)
-    return F.layer_norm(x, norm.normalized_shape, gain, bias, norm.eps).to(norm.weight.dtype)
-
-
-def think(block: ResidualAttentionBlock, states: Tensor, attend: LayerAttention) -> Tensor:
-    """Self-attention and feed-forward: (b, n, dim) -> (b, n, dim)."""
-    weights = block.attn
-    inputs = F.linear(normed(block.ln_1, states), weights.in_proj_weight, weights.in_proj_bias)
-    queries, keys, values = (_heads(part, weights.num_heads) for part in inputs.chunk(3, dim=-1))
-    return _after(block, states, attend(queries, keys, values, weights.head_dim**-0.5))
-
-
-def keys_values(block: ResidualAttentionBlock, memory: Tensor) -> tuple[Tensor, Tensor]:
-    """What a cross-attention block makes of (b, m, dim) to look at: (b, h, m, d) twice, once per request."""
-    weights, dim = block.attn, block.attn.embed_dim
-    inputs = F.linear(normed(block.ln_1_kv, memory), weights.in_proj_weight[dim:], weights.in_proj_bias[dim:])
-    keys, values = (_heads(part, weights.num_heads) for part in inputs.chunk(2, dim=-1))
-    return keys, values
-
-
-def look(block: ResidualAttentionBlock, states: Tensor, seen: tuple[Tensor, Tensor]) -> Tensor:
-    """Cross-attention to all of `seen`, then feed-forward: (b, n, dim) -> (b, n, dim)."""
-    weights, dim = block.attn, block.attn.embed_dim
-    queries = F.linear(normed(block.ln_1, states), weights.in_proj_weight[:dim], weights.in_proj_bias[:dim])
-    attn_out = F.scaled_dot_product_attention(_heads(queries, weights.num_heads), *seen)
-    return _after(block, states, attn_out)
-
-
-def _after(block: ResidualAttentionBlock, states: Tensor, attn_out: Tensor) -> Tensor:
-    states = states + block.attn.out_proj(rearrange(attn_out, "b h n d -> b n (h d)"))
-    return states + block.mlp(normed(block.ln_2, states))
-
-
-def _heads(x: Tensor, heads: int) -> Tensor:
-    return rearrange(x, "b n (h d) -> b h n d", h=heads)
-
-
-@dataclass
-class Stack:
-    """A decoder of CLIP's blocks, which belong to whoever made it.
-
-    words: has `token_embedding` and `positional_embedding`. looks: by layer, the cross-attention after
-    it. head: has `ln_final` and `text_projection`, (dim, vocab). context: the tokens it has places for.
+    Texts are those of `ClipTokenizer`. config: of the text decoder. logit_scale: the logarithm of what
+    cosines are multiplied with. min_tokens: of a caption before it may end, its start token included.
     """
 
-    words: nn.Module
-    blocks: Sequence[ResidualAttentionBlock]
-    looks: Mapping[int, ResidualAttentionBlock]
-    head: nn.Module
-    context: int
+    min_tokens = 0
 
-    def states(self, ids: Tensor, pattern: AttentionMask, seen: Mapping[int, KeysValues]) -> Tensor:
-        """(b, n) ids -> (b, n, dim) states after the last block, not normed. seen: what each layer of
-        `looks` looks at; {} for words alone."""
-        states = self.words.token_embedding(ids)
-        states = states.to(torch.promote_types(states.dtype, torch.float32))
-        states = states + self.words.positional_embedding[pattern.positions(states)]
-        for layer, block in enumerate(self.blocks):
-            states = think(block, states, pattern.at(layer))
-            if layer in seen:
-                states = look(self.looks[layer], states, seen[layer])
-        return states
-
-    def normed(self, states: Tensor) -> Tensor:
-        return normed(self.head.ln_final, states)
-
-    def logits(self, states: Tensor) -> Tensor:
-        """(..., dim) -> (..., vocab)."""
-        return self.normed(states) @ self.head.text_projection
-
-    def keys_values(self, memory: Tensor) -> dict[int, KeysValues]:
-        return {layer: keys_values(block, memory) for layer, block in self.looks.items()}
-
-
-class Captioner(nn.Module, ABC):
-    """Image and text latents in one space, and captions. Speaks as MaMMUT does; its texts are those of
-    `ClipTokenizer`.
-
-    size: of the stack. logit_scale: the logarithm of what cosines are multiplied with. least_tokens: that a
-    caption has before it may end, its mark at the beginning counted.
-    """
-
-    least_tokens = 0
-
-    size: TransformerConfig
+    config: TransformerConfig
     logit_scale: Tensor
 
     def __init__(self, tower: VisionTower):
@@ -122,38 +44,41 @@ class Captioner(nn.Module, ABC):
 
     @property
     @abstractmethod
-    def stack(self) -> Stack:
-        """Which blocks write captions."""
+    def text_decoder_stack(self) -> "TextDecoderStack":
+        """The blocks that write captions."""
 
     @property
     @abstractmethod
-    def dim_latents(self) -> int: ...
+    def dim_latents(self) -> int:
+        """Width of image and text embeddings."""
 
     @abstractmethod
     def encode_images(self, pixels: Tensor) -> ImageFeatures:
-        """(b, 3, size, size) normalised pixels -> latents and caption memory."""
+        """(b, 3, size, size) normalised pixels -> embeddings and caption memory."""
 
     @abstractmethod
     def embed_texts(self, ids: Tensor, real: Tensor) -> Tensor:
-        """(b, n) ids with the marks of beginning and end, (b, n) bool which are no padding -> unit
-        latents (b, dim_latents). Raises PromptError on a text longer than the context."""
+        """Texts with start and end tokens -> unit embeddings (b, dim_latents).
+
+        ids: (b, n). real: bool (b, n), false for padding. Raises PromptError where a text is too long.
+        """
 
     @abstractmethod
     def latent_weights(self) -> Mapping[str, Tensor]:
-        """Those that latents depend on, by their names."""
+        """The weights that embeddings depend on, by their names."""
 
     @property
     def context(self) -> int:
-        """Tokens that a text can have, its marks included."""
-        return self.stack.context
+        """Tokens that a text can have, start and end tokens included."""
+        return self.text_decoder_stack.context
 
     @property
     def scale(self) -> Tensor:
-        """What cosines are multiplied with: the inverse temperature, at most LARGEST_SCALE."""
+        """The inverse temperature that cosines are multiplied with, at most LARGEST_SCALE."""
         return self.logit_scale.exp().clamp(max=LARGEST_SCALE)
 
     def similarity(self, texts: Tensor, images: Tensor) -> Tensor:
-        """Unit latents (t, d), (i, d) -> (t, i) scaled cosines."""
+        """Scaled cosines of unit embeddings: (t, d) texts, (i, d) images -> (t, i), in fp32."""
         return self.scale * (texts.float() @ images.float().T)
 
     def forward(self, ids: Tensor, images: Tensor) -> Tensor:
@@ -161,45 +86,47 @@ class Captioner(nn.Module, ABC):
         return self.logits(ids, self.encode_images(images).memory)
 
     def logits(self, ids: Tensor, memory: Tensor) -> Tensor:
-        """(b, n) ids, (b, m, dim) memory -> (b, n, vocab) logits."""
-        stack = self.stack
+        """(b, n) ids, (b, m, dim) caption memory -> (b, n, vocab) logits."""
+        stack = self.text_decoder_stack
         return stack.logits(stack.states(ids, CausalMask(), stack.keys_values(memory)))
 
     def prefill(
         self, ids: Tensor, lengths: Sequence[int], capacity: int, memory: Tensor
     ) -> tuple[Tensor, MaMMUTCache]:
-        """(b, n) ids padded on the right, (b, m, dim) memory -> next logits (b, vocab), cache."""
-        pictures = ContextCache(self.stack.keys_values(memory), [memory.shape[1]] * len(ids))
-        cache = MaMMUTCache(self._tokens(len(ids), capacity), pictures)
-        states = self._step(ids, cache)
-        cache.tokens.advance(list(lengths))
-        return self.stack.logits(last_states(states, lengths)), cache
+        """Reads prompts and returns the logits of what comes next, (b, vocab), and the cache.
+
+        Args:
+            ids: (b, n), padded on the right.
+            lengths: real tokens of each row.
+            capacity: tokens that a row can grow to, at most the context.
+            memory: (b, m, dim), the pictures' caption memory.
+        """
+        pictures = ContextCache(self.text_decoder_stack.keys_values(memory), [memory.shape[1]] * len(ids))
+        cache = MaMMUTCache(self._new_kv_cache(len(ids), capacity), pictures)
+        return self._prefill(ids, lengths, cache), cache
 
     def new_cache(self, rows: int, capacity: int) -> MaMMUTCache:
-        """For a continuous batch: room for rows that are put in and taken out, none in use yet."""
-        tokens = self._tokens(rows, capacity)
+        """A cache for a continuous batch: room for `rows` rows of `capacity` tokens, none in use yet."""
+        tokens = self._new_kv_cache(rows, capacity)
         tokens.clear()
-        nothing = tokens.keys.new_zeros(rows, 0, self.config.dim)
-        return MaMMUTCache(tokens, ContextCache(self.stack.keys_values(nothing), []))
+        no_memory = tokens.keys.new_zeros(rows, 0, self.config.dim)
+        return MaMMUTCache(tokens, ContextCache(self.text_decoder_stack.keys_values(no_memory), []))
 
-    def decode_step(self, ids: Tensor, cache: MaMMUTCache) -> Tensor:
-        """(b,) one new id per row -> (b, vocab) logits of the next."""
-        states = self._step(ids[:, None], cache)
-        cache.tokens.advance([1] * len(ids))
-        return self.stack.logits(states[:, -1])
-
-    def _tokens(self, rows: int, capacity: int) -> KVCache:
-        """No longer than there are places, so that the cache refuses what the model cannot read."""
-        size, weight = self.config, self.stack.words.token_embedding.weight
+    def _new_kv_cache(self, rows: int, capacity: int) -> KVCache:
+        """A cache no longer than the context, so that it refuses texts that the model cannot read."""
+        config, weight = self.config, self.text_decoder_stack.embeddings.token_embedding.weight
         room = min(capacity, self.context)
-        return KVCache(size.depth, rows, room, size.dim_head, weight, heads=size.heads)
+        return KVCache(config.depth, rows, room, config.dim_head, weight, heads=config.heads)
 
-    def _step(self, ids: Tensor, cache: MaMMUTCache) -> Tensor:
-        pattern = cache.tokens.extend_by(ids.shape[1])
-        return self.stack.states(ids, pattern, cache.pictures.by_layer())
+    def _run_cached(self, ids: Tensor, cache: MaMMUTCache) -> Tensor:
+        mask = cache.tokens.extend_by(ids.shape[1])
+        return self.text_decoder_stack.states(ids, mask, cache.pictures.by_layer())
 
-    def _padded(self, ids: Tensor, real: Tensor) -> Tensor:
-        """(b, n) -> (b, context), zeros where nothing is real: the lengths these towers were trained at."""
+    def _logits_of(self, states: Tensor) -> Tensor:
+        return self.text_decoder_stack.logits(states)
+
+    def _pad_to_context(self, ids: Tensor, real: Tensor) -> Tensor:
+        """(b, n) -> (b, context), zeros in place of padding: the length that these towers were trained at."""
         if (longest := int(real.sum(dim=1).max())) > self.context:
             raise PromptError(
                 f"a text has {longest} tokens with its marks, and this model reads {self.context}; shorten it"
@@ -208,3 +135,88 @@ class Captioner(nn.Module, ABC):
         shared = min(ids.shape[1], self.context)
         padded[:, :shared] = ids.masked_fill(~real, 0)[:, :shared]
         return padded
+
+
+@dataclass
+class TextDecoderStack:
+    """A text decoder of CLIP blocks, as a view of modules that belong to a `Captioner`.
+
+    embeddings: has `token_embedding` and `positional_embedding`. cross_blocks: by layer, the cross-attention
+    block after it. head: has `ln_final` and `text_projection`, (dim, vocab). context: its positions.
+    """
+
+    embeddings: nn.Module
+    blocks: Sequence[ResidualAttentionBlock]
+    cross_blocks: Mapping[int, ResidualAttentionBlock]
+    head: nn.Module
+    context: int
+
+    def states(self, ids: Tensor, mask: AttentionMask, pictures: Mapping[int, KeysValues]) -> Tensor:
+        """(b, n) ids -> (b, n, dim) states after the last block, before the final norm.
+
+        pictures: the pictures' keys and values for each layer of `cross_blocks`; {} for text alone.
+        """
+        states = self.embeddings.token_embedding(ids)
+        states = states.to(torch.promote_types(states.dtype, torch.float32))
+        states = states + self.embeddings.positional_embedding[mask.positions(states)]
+        for layer, block in enumerate(self.blocks):
+            states = run_self_attention_block(block, states, mask.at(layer))
+            if layer in pictures:
+                states = run_cross_attention_block(self.cross_blocks[layer], states, pictures[layer])
+        return states
+
+    def normed(self, states: Tensor) -> Tensor:
+        """States after the final norm."""
+        return layer_norm(self.head.ln_final, states)
+
+    def logits(self, states: Tensor) -> Tensor:
+        """(..., dim) states of the last block -> (..., vocab) logits."""
+        return self.normed(states) @ self.head.text_projection
+
+    def keys_values(self, memory: Tensor) -> dict[int, KeysValues]:
+        """By layer of `cross_blocks`, the keys and values of (b, m, dim) caption memory."""
+        return {layer: project_keys_values(block, memory) for layer, block in self.cross_blocks.items()}
+
+
+def layer_norm(norm: nn.LayerNorm, x: Tensor) -> Tensor:
+    """Layer norm computed in the precision of x; the result has the dtype of the norm's weights."""
+    gain, bias = norm.weight.to(x.dtype), norm.bias.to(x.dtype)
+    return F.layer_norm(x, norm.normalized_shape, gain, bias, norm.eps).to(norm.weight.dtype)
+
+
+def run_self_attention_block(block: ResidualAttentionBlock, states: Tensor, attend: LayerAttention) -> Tensor:
+    """Self-attention and feed-forward: (b, n, dim) -> (b, n, dim)."""
+    weights = block.attn
+    inputs = F.linear(layer_norm(block.ln_1, states), weights.in_proj_weight, weights.in_proj_bias)
+    queries, keys, values = (_split_heads(part, weights.num_heads) for part in inputs.chunk(3, dim=-1))
+    return _add_output(block, states, attend(queries, keys, values, weights.head_dim**-0.5))
+
+
+def project_keys_values(block: ResidualAttentionBlock, memory: Tensor) -> KeysValues:
+    """A cross-attention block's keys and values of (b, m, dim) caption memory, once per request."""
+    weights, dim = block.attn, block.attn.embed_dim
+    inputs = layer_norm(block.ln_1_kv, memory)
+    inputs = F.linear(inputs, weights.in_proj_weight[dim:], weights.in_proj_bias[dim:])
+    keys, values = (_split_heads(part, weights.num_heads) for part in inputs.chunk(2, dim=-1))
+    return keys, values
+
+
+def run_cross_attention_block(
+    block: ResidualAttentionBlock, states: Tensor, keys_values: KeysValues
+) -> Tensor:
+    """Cross-attention to all of a picture's keys, then feed-forward: (b, n, dim) -> (b, n, dim)."""
+    weights, dim = block.attn, block.attn.embed_dim
+    inputs = layer_norm(block.ln_1, states)
+    queries = F.linear(inputs, weights.in_proj_weight[:dim], weights.in_proj_bias[:dim])
+    queries = _split_heads(queries, weights.num_heads)
+    return _add_output(block, states, F.scaled_dot_product_attention(queries, *keys_values))
+
+
+def _add_output(block: ResidualAttentionBlock, states: Tensor, attn_out: Tensor) -> Tensor:
+    """Adds the projected attention output (b, h, n, d) to the states, then the feed-forward."""
+    states = states + block.attn.out_proj(rearrange(attn_out, "b h n d -> b n (h d)"))
+    return states + block.mlp(layer_norm(block.ln_2, states))
+
+
+def _split_heads(x: Tensor, heads: int) -> Tensor:
+    return rearrange(x, "b n (h d) -> b h n d", h=heads)

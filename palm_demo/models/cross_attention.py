@@ -1,6 +1,6 @@
 """Cross-attention from text to pictures: Flamingo's gated layers and MaMMUT's parallel ones.
 
-Keys and values depend on the pictures alone, so each bridge makes them once per request
+Keys and values depend on the pictures alone, so each layer makes them once per request
 (`keys_values`) and reads them at every step (`forward`).
 
 Letters: `b` batch, `n` text tokens, `m` picture tokens, `h` heads, `d` head width.
@@ -14,38 +14,43 @@ from einops import rearrange, reduce, repeat
 from einops_exts import rearrange_many
 from torch import Tensor, nn
 
-from palm_demo.models.attention import attend_visible, attention_weights
+from palm_demo.models.attention import attention_weights, masked_attention
 from palm_demo.models.cpu_linear import Projection
 from palm_demo.models.layers import BiasedLayerNorm, LayerNorm, SwiGLU
 
 MediaRule = Callable[[Tensor, Tensor], Tensor]
-"""(text_time, media_time) -> bool: may text at this time see that medium?"""
+"""(media so far at a token, number of a medium from 1) -> bool: whether the token sees the medium."""
 
 MEDIA_RULES: dict[str, tuple[MediaRule, ...]] = {
     "immediate": (torch.eq,),
     "all": (torch.ge,),
     "both": (torch.ge, torch.eq),
 }
-"""What a bridge shows to text: only the medium right before it (section 3.1.3), or all before it; or the
-one to half of its heads and the other to the rest. By the one a text learns what its own picture is, by
-the other it finds a thing among several."""
+"""Which media a token sees: only the last one before it (Flamingo, section 3.1.3), or all before it.
+
+"both" gives half of the heads all media and the other half the last one: the last one tells what a text's own
+picture shows, all of them let a text compare pictures."""
 
 
-def visible_media(rule: str, times: Tensor, media: int, latents: int, heads: int) -> Tensor:
-    """(b, heads, n, media x latents) bool; 1 in place of the heads where all see the same.
+def visible_media(rule: str, media_so_far: Tensor, media: int, latents: int, heads: int) -> Tensor:
+    """Which latents each token sees: bool (b, heads, n, media x latents); (b, 1, ...) where heads agree.
 
-    times: (b, n), how many media stand at or before each token. latents: of a medium.
+    Args:
+        rule: a name of MEDIA_RULES.
+        media_so_far: (b, n), how many media stand at or before each token.
+        media: the most media of a row.
+        latents: of one medium.
     """
-    numbers = torch.arange(1, media + 1, device=times.device)
-    media_times = repeat(numbers, "t -> (t m)", m=latents)
-    text_times = rearrange(times, "b n -> b n 1")
-    shown = torch.stack([may_see(text_times, media_times) for may_see in MEDIA_RULES[rule]], dim=1)
-    rules = shown.shape[1]
-    return shown if rules == 1 else repeat(shown, "b r n m -> b (r h) n m", h=heads // rules)
+    numbers = torch.arange(1, media + 1, device=media_so_far.device)
+    numbers = repeat(numbers, "t -> (t m)", m=latents)
+    media_so_far = rearrange(media_so_far, "b n -> b n 1")
+    visible = torch.stack([sees(media_so_far, numbers) for sees in MEDIA_RULES[rule]], dim=1)
+    rules = visible.shape[1]
+    return visible if rules == 1 else repeat(visible, "b r n m -> b (r h) n m", h=heads // rules)
 
 
 KeysValues = tuple[Tensor, Tensor]
-"""(b, h, m, d) twice; h is 1 where all heads share them."""
+"""Keys and values, (b, h, m, d) each; h is 1 where all heads share them."""
 
 
 class CrossAttention(nn.Module):
@@ -71,19 +76,21 @@ class CrossAttention(nn.Module):
         return keys, values
 
     def forward(self, x: Tensor, keys_values: KeysValues, visible: Tensor | None = None) -> Tensor:
-        """(b, n, dim) -> (b, n, dim). visible: bool, broadcastable to (b, h, n, m); None where all may
-        be seen."""
+        """(b, n, dim) -> (b, n, dim).
+
+        visible: bool, broadcastable to (b, h, n, m), true where a token sees a key; None where it sees all.
+        """
         queries = self._queries(x)
         keys, values = (t.expand(-1, self.heads, -1, -1) for t in keys_values)
         if visible is None:
             out = F.scaled_dot_product_attention(queries, keys, values, scale=self.scale)
         else:
-            out = attend_visible(queries, keys, values, visible, self.scale)
+            out = masked_attention(queries, keys, values, visible, self.scale)
         (out,) = rearrange_many((out,), "b h n d -> b n (h d)")
         return self.to_out(out)
 
-    def weights(self, x: Tensor, keys_values: KeysValues, visible: Tensor) -> Tensor:
-        """What `forward` weighs the values with: (b, h, n, m)."""
+    def attention_weights(self, x: Tensor, keys_values: KeysValues, visible: Tensor) -> Tensor:
+        """The attention weights of `forward`: (b, h, n, m)."""
         return attention_weights(self._queries(x), keys_values[0], visible, self.scale)
 
     def _queries(self, x: Tensor) -> Tensor:
@@ -92,8 +99,10 @@ class CrossAttention(nn.Module):
 
 
 def feed_forward(dim: int) -> nn.Sequential:
-    """Norm, GELU feed-forward without biases, four times as wide inside: Flamingo's, in the
-    resampler and the bridges."""
+    """Flamingo's feed-forward: a norm, then GELU between two projections without biases, 4 x dim wide inside.
+
+    It stands in the resampler and in the cross-attention layers.
+    """
     return nn.Sequential(
         BiasedLayerNorm(dim),
         Projection(dim, 4 * dim),
@@ -103,8 +112,11 @@ def feed_forward(dim: int) -> nn.Sequential:
 
 
 class GatedCrossAttention(nn.Module):
-    """Flamingo's GATED XATTN-DENSE (section 3.1.2): both gates start shut, so the language
-    model starts out as it was. Text that sees no media still goes through the feed-forward."""
+    """Flamingo's GATED XATTN-DENSE layer (section 3.1.2).
+
+    Both gates are tanh(0) = 0 at first, so the language model starts out as it was. Text that sees no media
+    still goes through the feed-forward.
+    """
 
     def __init__(self, dim: int, dim_media: int, heads: int, dim_head: int):
         super().__init__()
@@ -115,23 +127,28 @@ class GatedCrossAttention(nn.Module):
         self.ff_gate = nn.Parameter(torch.zeros(1))
 
     def keys_values(self, media: Tensor) -> KeysValues:
+        """(b, m, dim_media) latents -> keys and values."""
         return self.attention.keys_values(media)
 
     def forward(self, x: Tensor, keys_values: KeysValues, visible: Tensor) -> Tensor:
-        """(b, n, dim) -> (b, n, dim). visible: bool, broadcastable to (b, h, n, m); what sees
-        nothing hears nothing."""
+        """(b, n, dim) -> (b, n, dim).
+
+        visible: bool, broadcastable to (b, h, n, m). A token that sees no key gets zeros from the attention.
+        """
         attn_out = self.attention(self.norm(x), keys_values, visible)
         x = x + attn_out * self.attention_gate.tanh()
         return x + self.ff(x) * self.ff_gate.tanh()
 
-    def weights(self, x: Tensor, keys_values: KeysValues, visible: Tensor) -> Tensor:
-        """Where each head of each token looks, (b, h, n, m); a row's sum is 1, or 0 where it sees nothing."""
-        return self.attention.weights(self.norm(x), keys_values, visible)
+    def attention_weights(self, x: Tensor, keys_values: KeysValues, visible: Tensor) -> Tensor:
+        """The attention weights of `forward`, (b, h, n, m): a row sums to 1, or to 0 where it sees no key."""
+        return self.attention.attention_weights(self.norm(x), keys_values, visible)
 
 
-class ShutWithoutMedia(GatedCrossAttention):
-    """The same, but rows in which nothing sees any media pass as they are: text alone stays the
-    language model's, in company as on its own."""
+class TextPreservingCrossAttention(GatedCrossAttention):
+    """Gated cross-attention that leaves rows without media as they are.
+
+    Text alone then gets exactly the language model's states, whatever other rows of the batch have.
+    """
 
     def forward(self, x: Tensor, keys_values: KeysValues, visible: Tensor) -> Tensor:
         if not visible.shape[-1]:
@@ -141,7 +158,7 @@ class ShutWithoutMedia(GatedCrossAttention):
 
 
 class ParallelCrossAttention(nn.Module):
-    """MaMMUT's cross-attention with a feed-forward beside it, as in the parallel block."""
+    """MaMMUT's cross-attention layer: attention and feed-forward side by side, like the parallel block."""
 
     def __init__(self, dim: int, heads: int, kv_heads: int, dim_head: int, ff_mult: int):
         super().__init__()
@@ -154,6 +171,7 @@ class ParallelCrossAttention(nn.Module):
         )
 
     def keys_values(self, memory: Tensor) -> KeysValues:
+        """(b, m, dim) caption memory -> keys and values."""
         return self.attention.keys_values(memory)
 
     def forward(self, x: Tensor, keys_values: KeysValues) -> Tensor:

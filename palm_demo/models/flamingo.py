@@ -1,4 +1,4 @@
-"""Flamingo (Alayrac et al. 2022): a frozen language model that looks at interleaved media."""
+"""Flamingo (Alayrac et al. 2022): a frozen language model that reads text with pictures and videos in it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,50 +9,57 @@ from torch import Tensor, nn
 
 from palm_demo.errors import PromptError
 from palm_demo.models.attention import CausalMask, UpdatingMask
-from palm_demo.models.cross_attention import GatedCrossAttention, KeysValues, ShutWithoutMedia, visible_media
+from palm_demo.models.cross_attention import (
+    GatedCrossAttention,
+    KeysValues,
+    TextPreservingCrossAttention,
+    visible_media,
+)
 from palm_demo.models.kv_cache import ContextCache, KVCache
+from palm_demo.models.losses import cross_entropy
 from palm_demo.models.media_encoder import MediaEncoder
-from palm_demo.models.palm import cross_entropy, last_states
-from palm_demo.models.transformer import LMBackbone, TransformerConfig
+from palm_demo.models.transformer import IncrementalDecoder, LMBackbone, TransformerConfig
 
-Listen = Callable[[Tensor, KeysValues, Tensor], Tensor]
-"""States, the media's keys and values, what is visible -> states: a bridge as the decoder calls it."""
+CrossAttend = Callable[[Tensor, KeysValues, Tensor], Tensor]
+"""(states, the media's keys and values, what is visible) -> states: `GatedCrossAttention` as it is called."""
 
 
 @dataclass
 class FlamingoCache:
-    """Keys and values of text and media, and how many media each row has passed."""
+    """Keys and values of text and media, and how many media each row has had so far."""
 
     tokens: KVCache
     media: ContextCache
-    seen: list[int]
+    media_counts: list[int]
 
     def put(self, row: "FlamingoCache") -> None:
+        """Appends the only row of another cache."""
         self.tokens.put(row.tokens)
         self.media.put(row.media)
-        self.seen += row.seen
+        self.media_counts += row.media_counts
 
     def drop(self, row: int) -> None:
+        """Takes a row out of use; the last one moves into its place."""
         self.tokens.drop(row)
         self.media.drop(row)
-        self.seen[row] = self.seen[-1]
-        self.seen.pop()
+        self.media_counts[row] = self.media_counts[-1]
+        self.media_counts.pop()
 
 
 def cross_attention_at_every(
-    every: int, size: TransformerConfig, dim_media: int
+    every: int, config: TransformerConfig, dim_media: int
 ) -> dict[int, GatedCrossAttention]:
-    """A bridge at every n-th block, the first one included, with heads like the blocks'."""
+    """A cross-attention layer at every n-th block, the first one included, with heads like the blocks'."""
     return {
-        layer: ShutWithoutMedia(size.dim, dim_media, size.heads, size.dim_head)
-        for layer in range(0, size.depth, every)
+        layer: TextPreservingCrossAttention(config.dim, dim_media, config.heads, config.dim_head)
+        for layer in range(0, config.depth, every)
     }
 
 
-class Flamingo(nn.Module):
-    """A frozen language model, an encoder of pictures and videos, and gated bridges between them.
+class Flamingo(IncrementalDecoder):
+    """A frozen language model, an encoder of pictures and videos, and gated cross-attention between them.
 
-    media_rule: a name of MEDIA_RULES. bridges: by the block each belongs to.
+    media_rule: a name of MEDIA_RULES. cross_attention: by the block that each layer belongs to.
     """
 
     def __init__(
@@ -76,10 +83,6 @@ class Flamingo(nn.Module):
     def config(self) -> TransformerConfig:
         return self.decoder.config
 
-    def trained_parameters(self) -> list[nn.Parameter]:
-        """All that training moves: resampler, bridges, both kinds of positions, the media token."""
-        return [p for p in self.parameters() if p.requires_grad]
-
     def forward(
         self,
         ids: Tensor,
@@ -89,10 +92,17 @@ class Flamingo(nn.Module):
     ) -> Tensor:
         """(b, n) ids with t media tokens a row, and their media -> (b, n, vocab) logits.
 
-        images: (b, t, 3, size, size). videos: (b, t, frames, 3, size, size). embeds: patches made
-        beforehand, (b, t, patches, dim), or (b, t, frames, patches, dim) of videos. Without any of
-        them the text alone. Pictures and videos in one text: `embed_media` and `logits`.
-        Raises PromptError when more than one is given, or not of these shapes.
+        Give one kind of media or none. For pictures and videos in one text, call `embed_media` and `logits`.
+
+        Args:
+            ids: (b, n).
+            images: (b, t, 3, size, size).
+            videos: (b, t, frames, 3, size, size).
+            embeds: patches made beforehand, (b, t, patches, dim) of pictures or (b, t, frames, patches, dim)
+                of videos.
+
+        Raises:
+            PromptError: more than one kind is given, or shapes and media tokens do not fit each other.
         """
         given = {"images": images, "videos": videos, "embeds": embeds}
         given = {name: media for name, media in given.items() if media is not None}
@@ -110,17 +120,17 @@ class Flamingo(nn.Module):
                 f"{name} of shape {tuple(media.shape)} do not fit ids of shape {tuple(ids.shape)}; "
                 f"they need {' or '.join(map(str, axes))} axes, of which the first two are batch and media"
             )
-        marks = self._marks(ids, media.shape[0] * media.shape[1])
-        if set(marks) != {media.shape[1]}:
+        counts = self._count_media_tokens(ids, media.shape[0] * media.shape[1])
+        if set(counts) != {media.shape[1]}:
             raise PromptError(
-                f"each text gets {media.shape[1]} {name}, but the texts have {marks} media tokens; give "
+                f"each text gets {media.shape[1]} {name}, but the texts have {counts} media tokens; give "
                 "texts with as many media tokens as there are media"
             )
         embed = self.embed_patches if name == "embeds" else self.embed_media
         return self.logits(ids, embed(list(media.flatten(0, 1)), ids))
 
     def logits(self, ids: Tensor, latents: Tensor | None) -> Tensor:
-        """(b, n) ids, latents of all their media in reading order -> (b, n, vocab) logits.
+        """(b, n) ids and the latents of all their media in reading order -> (b, n, vocab) logits.
 
         latents: (all media of the batch, latents, dim), or None for text alone. Raises PromptError when
         their number is not that of the media tokens.
@@ -128,36 +138,39 @@ class Flamingo(nn.Module):
         return self.decoder.logits(self._states(ids, latents))
 
     def embed(self, ids: Tensor, latents: Tensor | None) -> Tensor:
-        """As `logits` -> (b, n, dim) states after the final norm."""
+        """(b, n) ids -> (b, n, dim) states after the final norm; arguments and errors as in `logits`."""
         return self.decoder.norm(self._states(ids, latents))
 
     def loss(self, ids: Tensor, labels: Tensor, latents: Tensor | None) -> Tensor:
-        """Mean cross-entropy in nats. labels: (b, n), the next id at each place or IGNORED."""
+        """Mean cross-entropy in nats. labels: (b, n), the next id at each position or IGNORED."""
         return cross_entropy(self.logits(ids, latents), labels)
 
     def embed_media(self, media: Sequence[Tensor], ids: Tensor) -> Tensor:
         """Pictures (3, size, size) and videos (frames, 3, size, size) -> (len(media), latents, dim).
 
-        ids: (b, n), the texts they stand in, in reading order: latents know their place. Raises
-        PromptError as the encoder does, when there are more or fewer media than media tokens, and when a
-        text has more than the encoder has places for.
+        ids: (b, n), the texts they stand in, in reading order; a medium's latents depend on its position in
+        its text. Raises PromptError as the encoder does, when there are more or fewer media than media
+        tokens, and when a text has more media than the encoder takes.
         """
         return self.embed_patches(self.encoder.patches(media), ids)
 
     def embed_patches(self, media: Sequence[Tensor], ids: Tensor) -> Tensor:
-        """The same from the tower's tokens: pictures (patches, dim), videos (frames, patches, dim)."""
-        return self.encoder(media, self._places(ids, len(media)))
+        """The tower's patches -> (len(media), latents, dim); `embed_media` from the second half on.
 
-    def _places(self, ids: Tensor, given: int) -> Tensor:
-        """(media,), which medium of its text each is, from 0."""
-        counts, most = self._count(ids, given), self.encoder.max_media
+        media: pictures (patches, dim) and videos (frames, patches, dim). ids, errors: as in `embed_media`.
+        """
+        return self.encoder(media, self._media_positions(ids, len(media)))
+
+    def _media_positions(self, ids: Tensor, given: int) -> Tensor:
+        """(media,): each medium's position in its text, from 0."""
+        counts, most = self._check_media_tokens(ids, given), self.encoder.max_media
         if most is not None and max(counts) > most:
             raise PromptError(f"the text has {max(counts)} media, at most {most} fit; leave some out")
         return torch.cat([torch.arange(count, device=ids.device) for count in counts])
 
-    def _count(self, ids: Tensor, given: int) -> list[int]:
-        """Each row's media tokens."""
-        counts = self._marks(ids, given)
+    def _check_media_tokens(self, ids: Tensor, given: int) -> list[int]:
+        """The number of media tokens in each row. Raises PromptError unless they are `given` in all."""
+        counts = self._count_media_tokens(ids, given)
         if sum(counts) != given:
             raise PromptError(
                 f"the text has {sum(counts)} <media> marks but {given} media were given; "
@@ -165,102 +178,114 @@ class Flamingo(nn.Module):
             )
         return counts
 
-    def _marks(self, ids: Tensor, given: int) -> list[int]:
-        """The same unchecked. On the meta device ids have shapes but no values: there each row has as
-        many as the others of those given."""
+    def _count_media_tokens(self, ids: Tensor, given: int) -> list[int]:
+        """The number of media tokens in each row.
+
+        On the meta device ids have shapes but no values; there the `given` media are shared out evenly.
+        """
         if ids.is_meta:
             return [given // len(ids)] * len(ids)
         return (ids == self.media_token_id).sum(dim=1).tolist()
 
-    def weights(self, ids: Tensor, latents: Tensor) -> dict[int, Tensor]:
-        """Where a whole text looks, by the layer of each bridge: (b, h, n, media x latents of a medium).
+    def attention_weights(self, ids: Tensor, latents: Tensor) -> dict[int, Tensor]:
+        """Each cross-attention layer's weights on the latents: by layer, (b, h, n, media x latents each).
 
-        Arguments as in `logits`, of which this is the pass. A row's sum is 1 over the latents that its
-        token sees, 0 where it sees none.
+        Runs the pass of `logits`, with its arguments. A token's weights sum to 1 over the latents that it
+        sees, and are 0 where it sees none.
         """
-        noted: dict[int, Tensor] = {}
+        recorded: dict[int, Tensor] = {}
 
-        def noting(layer: str, cross_attn: GatedCrossAttention) -> Listen:
-            def listen(states: Tensor, media: KeysValues, visible: Tensor) -> Tensor:
-                noted[int(layer)] = cross_attn.weights(states, media, visible)
+        def recording(layer: str, cross_attn: GatedCrossAttention) -> CrossAttend:
+            def attend(states: Tensor, media: KeysValues, visible: Tensor) -> Tensor:
+                recorded[int(layer)] = cross_attn.attention_weights(states, media, visible)
                 return cross_attn(states, media, visible)
 
-            return listen
+            return attend
 
-        self._states(
-            ids,
-            latents,
-            {layer: noting(layer, cross_attn) for layer, cross_attn in self.cross_attention.items()},
-        )
-        return noted
+        layers = {layer: recording(layer, cross_attn) for layer, cross_attn in self.cross_attention.items()}
+        self._states(ids, latents, layers)
+        return recorded
 
     def _states(
-        self, ids: Tensor, latents: Tensor | None, cross_attention: Mapping[str, Listen] | None = None
+        self, ids: Tensor, latents: Tensor | None, cross_attention: Mapping[str, CrossAttend] | None = None
     ) -> Tensor:
-        times = (ids == self.media_token_id).cumsum(dim=1)
-        return self._run(ids, CausalMask(), times, self._keys_values(ids, latents), cross_attention)
+        media_so_far = (ids == self.media_token_id).cumsum(dim=1)
+        return self._run(ids, CausalMask(), media_so_far, self._keys_values(ids, latents), cross_attention)
 
     def prefill(
         self, ids: Tensor, lengths: Sequence[int], capacity: int, latents: Tensor | None
     ) -> tuple[Tensor, FlamingoCache]:
-        """(b, n) ids padded on the right, media as in `logits` -> next logits (b, vocab), cache."""
+        """Reads prompts and returns the logits of what comes next, (b, vocab), and the cache.
+
+        Args:
+            ids: (b, n), padded on the right.
+            lengths: real tokens of each row.
+            capacity: tokens that a row can grow to.
+            latents: of the prompts' media, as in `logits`.
+        """
         tokens, media = self.decoder.new_cache(len(ids), capacity), self._keys_values(ids, latents)
-        times = (ids == self.media_token_id).cumsum(dim=1)
-        seen = times[:, -1].tolist()
-        kept = ContextCache(media, [count * self.encoder.num_latents for count in seen])
-        states = self._run(ids, tokens.extend_by(ids.shape[1]), times, media)
-        tokens.advance(list(lengths))
-        return self.decoder.logits(last_states(states, lengths)), FlamingoCache(tokens, kept, seen)
+        counts = (ids == self.media_token_id).sum(dim=1).tolist()
+        kept = ContextCache(media, [count * self.encoder.num_latents for count in counts])
+        cache = FlamingoCache(tokens, kept, [0] * len(ids))
+        logits = self._prefill(ids, lengths, cache)
+        cache.media_counts = (
+            counts  # here and not in each step: no media follow, and counting waits for a GPU
+        )
+        return logits, cache
 
     def new_cache(self, rows: int, capacity: int) -> FlamingoCache:
-        """For a continuous batch: room for rows that are put in and taken out, none in use yet."""
+        """A cache for a continuous batch: room for `rows` rows of `capacity` tokens, none in use yet."""
         tokens = self.decoder.new_cache(rows, capacity)
         tokens.clear()
-        return FlamingoCache(tokens, ContextCache(self._no_media(rows), []), seen=[])
+        return FlamingoCache(tokens, ContextCache(self._no_media(rows), []), [])
 
-    def decode_step(self, ids: Tensor, cache: FlamingoCache) -> Tensor:
-        """(b,) one new id per row, no media token -> (b, vocab) logits of the next."""
-        pattern = cache.tokens.extend_by(1)
-        times = torch.tensor(cache.seen, device=ids.device)[:, None]
-        states = self._run(ids[:, None], pattern, times, cache.media.by_layer())
-        cache.tokens.advance([1] * len(ids))
-        return self.decoder.logits(states[:, -1])
+    def _run_cached(self, ids: Tensor, cache: FlamingoCache) -> Tensor:
+        mask = cache.tokens.extend_by(ids.shape[1])
+        before = torch.tensor(cache.media_counts, device=ids.device)[:, None]
+        media_so_far = before + (ids == self.media_token_id).cumsum(dim=1)
+        return self._run(ids, mask, media_so_far, cache.media.by_layer())
+
+    def _logits_of(self, states: Tensor) -> Tensor:
+        return self.decoder.logits(states)
 
     def _run(
         self,
         ids: Tensor,
-        pattern: UpdatingMask,
-        times: Tensor,
+        mask: UpdatingMask,
+        media_so_far: Tensor,
         media: dict[int, KeysValues],
-        cross_attention: Mapping[str, Listen] | None = None,
+        cross_attention: Mapping[str, CrossAttend] | None = None,
     ) -> Tensor:
-        """times: (b, n), how many media stand at or before each token. bridges: the model's own, or
-        what stands in for them."""
+        """(b, n) ids -> (b, n, dim) states after the last block.
+
+        media_so_far: (b, n), how many media stand at or before each token. media: by layer, their keys and
+        values. cross_attention: by layer, what runs in place of the model's own.
+        """
         is_media = rearrange(ids == self.media_token_id, "b n -> b n 1")
         states = torch.where(is_media, self.media_embedding, self.decoder.embedding(ids))
         most = next(iter(media.values()))[0].shape[2] // self.encoder.num_latents
         heads = next(iter(self.cross_attention.values())).attention.heads
-        visible = visible_media(self.media_rule, times, most, self.encoder.num_latents, heads)
+        visible = visible_media(self.media_rule, media_so_far, most, self.encoder.num_latents, heads)
 
-        def look(layer: int):
+        def layer_with_media(layer: int):
             cross_attn = (cross_attention or self.cross_attention)[str(layer)]
             return lambda states: cross_attn(states, media[layer], visible)
 
-        return self.decoder(states, pattern, {layer: look(layer) for layer in media})
+        return self.decoder(states, mask, {layer: layer_with_media(layer) for layer in media})
 
     def _keys_values(self, ids: Tensor, latents: Tensor | None) -> dict[int, KeysValues]:
-        """Each bridge's keys and values of each row's media."""
-        counts = self._count(ids, 0 if latents is None else len(latents))
+        """By cross-attention layer, the keys and values of each row's media."""
+        counts = self._check_media_tokens(ids, 0 if latents is None else len(latents))
         if latents is None:
             return self._no_media(len(ids))
         rows = nn.utils.rnn.pad_sequence(latents.split(counts), batch_first=True)
-        return self._look_at(rearrange(rows, "b t m d -> b (t m) d"))
+        return self._project(rearrange(rows, "b t m d -> b (t m) d"))
 
     def _no_media(self, rows: int) -> dict[int, KeysValues]:
-        return self._look_at(self.media_embedding.new_zeros(rows, 0, self.encoder.dim))
+        return self._project(self.media_embedding.new_zeros(rows, 0, self.encoder.dim))
 
-    def _look_at(self, latents: Tensor) -> dict[int, KeysValues]:
-        """(b, m, dim_media) -> keys and values of each bridge."""
+    def _project(self, latents: Tensor) -> dict[int, KeysValues]:
+        """(b, m, dim_media) latents -> by cross-attention layer, keys and values."""
         return {
             int(layer): cross_attn.keys_values(latents) for layer, cross_attn in self.cross_attention.items()
         }

@@ -1,8 +1,8 @@
-"""Language models of transformers as Flamingo's text tower: their blocks, in our loop, on our cache.
+"""Language models of transformers as Flamingo's backbone: their blocks, in our loop, on our cache.
 
-The only file that knows transformers. Of a model it takes the embedding, the blocks and the last norm; what
-a block is told of positions is made anew in each pass, for buffers that no file holds would be empty where
-a model was made on the meta device, and a cast would round them.
+This is the only file that knows transformers. It takes a model's embedding, blocks and last norm. Position
+embeddings are computed in each pass: transformers keeps them in buffers that no file stores, which would be
+empty in a model made on the meta device, and which a cast would round.
 
 A row's first token stands at the cache's first place, and rows are padded on the right. NeoX turns
 queries and keys by those places; MPT's bias (ALiBi, Press et al. 2022) counts from the last place of the
@@ -31,31 +31,30 @@ from palm_demo.models.transformer import CrossAttentionLayer, TransformerConfig
 RunBlock = Callable[[nn.Module, Tensor], Tensor]
 
 
-class Memory:
-    """Our cache as transformers' attention takes one: new keys and values go in, all there are come out.
+class CacheAdapter:
+    """Our cache with the interface of transformers' `Cache`: new keys and values go in, all of them come out.
 
-    Its methods admit all that those of transformers' `Cache` do, whose callers hand over more from one
-    release to the next.
+    `update` accepts further arguments, because transformers' callers pass more from one release to the next.
     """
 
-    def __init__(self, pattern: UpdatingMask):
-        self.pattern = pattern
+    def __init__(self, mask: UpdatingMask):
+        self.mask = mask
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args, **kwargs
     ) -> tuple[Tensor, Tensor]:
         """(b, h, n, d) keys and values of the new tokens -> (b, h, m, d), of all that any of them may see."""
-        return self.pattern.update(layer_idx, key_states, value_states)
+        return self.mask.update(layer_idx, key_states, value_states)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        return 0  # what stands before the new tokens; MPT would only cut a longer bias by it
+        return 0  # tokens before the new ones; MPT would only use it to cut a longer bias
 
 
-class TransformersTower(nn.Module, ABC):
-    """A text tower whose bridges stand before the blocks they belong to, as in OpenFlamingo."""
+class HFLanguageModel(nn.Module, ABC):
+    """A language model of transformers, with cross-attention before its blocks, as in OpenFlamingo."""
 
     def __init__(self, config, embedding: nn.Embedding, blocks: nn.ModuleList, norm: nn.Module):
-        """config: transformers' own. A head of its own only where it is not tied to the embedding."""
+        """config: transformers' own. The head is a projection only where it is not tied to the embedding."""
         super().__init__()
         self.hf_config = config
         dim, heads = config.hidden_size, config.num_attention_heads
@@ -66,13 +65,13 @@ class TransformersTower(nn.Module, ABC):
     def forward(
         self,
         states: Tensor,
-        pattern: UpdatingMask | None = None,
+        mask: UpdatingMask | None = None,
         cross_attention: Mapping[int, CrossAttentionLayer] | None = None,
     ) -> Tensor:
-        """(b, n, dim) embeddings -> (b, n, dim) states after the last block, not normed."""
-        pattern, cross_attention = pattern or CausalMask(), cross_attention or {}
+        """(b, n, dim) embeddings -> (b, n, dim) states after the last block, before the final norm."""
+        mask, cross_attention = mask or CausalMask(), cross_attention or {}
         states = states.to(self.embedding.weight.dtype)
-        run = self._in_pass(states, pattern)
+        run = self._block_runner(states, mask)
         for layer, block in enumerate(self.blocks):
             if layer in cross_attention:
                 states = cross_attention[layer](states)
@@ -80,39 +79,39 @@ class TransformersTower(nn.Module, ABC):
         return states
 
     @abstractmethod
-    def _in_pass(self, states: Tensor, pattern: UpdatingMask) -> RunBlock:
-        """How a block is run over these states, with what all blocks of a pass share."""
+    def _block_runner(self, states: Tensor, mask: UpdatingMask) -> RunBlock:
+        """A function that runs one block, with the mask and positions that all blocks of a pass share."""
 
     def logits(self, states: Tensor) -> Tensor:
-        """(..., dim) states of the last block -> (..., vocab)."""
+        """(..., dim) states of the last block -> (..., vocab) logits."""
         states = self.norm(states)
         return F.linear(states, self.embedding.weight) if self.head is None else self.head(states)
 
     def new_cache(self, rows: int, capacity: int) -> KVCache:
-        """For so many rows of at most `capacity` tokens, all in use and empty."""
-        size = self.config
-        return KVCache(size.depth, rows, capacity, size.dim_head, self.embedding.weight, size.heads)
+        """A cache for `rows` rows of at most `capacity` tokens, all in use and empty."""
+        config = self.config
+        return KVCache(config.depth, rows, capacity, config.dim_head, self.embedding.weight, config.heads)
 
 
-class NeoXTower(TransformersTower):
-    """GPT-NeoX (Black et al. 2022), as in RedPajama-INCITE."""
+class GPTNeoXBackbone(HFLanguageModel):
+    """GPT-NeoX (Black et al. 2022), the architecture of RedPajama-INCITE."""
 
     def __init__(self, config, vocab: int):
-        """Raises CheckpointError where its rotary embedding is stretched in any way."""
+        """Raises CheckpointError where the config scales the rotary embedding in any way."""
         kind = config.rope_parameters["rope_type"]
         if kind != "default":
             raise CheckpointError(f"the language model's rotary embedding is {kind!r}; known: 'default'")
-        # sdpa's masks say what is seen; eager attention would add them to the scores
-        config = changed(config, vocab_size=vocab, _attn_implementation="sdpa")
+        # boolean masks are for sdpa; eager attention would add them to the scores
+        config = copy_with(config, vocab_size=vocab, _attn_implementation="sdpa")
         model = GPTNeoXModel(config)
         super().__init__(config, model.embed_in, model.layers, model.final_layer_norm)
 
-    def _in_pass(self, states: Tensor, pattern: UpdatingMask) -> RunBlock:
-        seen, memory = pattern.seen(states), Memory(pattern)
-        rotation = self._rotation(pattern.positions(states), states.dtype)
+    def _block_runner(self, states: Tensor, mask: UpdatingMask) -> RunBlock:
+        visible, cache = mask.mask(states), CacheAdapter(mask)
+        rotation = self._rotation(mask.positions(states), states.dtype)
 
         def run(block: nn.Module, states: Tensor) -> Tensor:
-            return block(states, attention_mask=seen, layer_past=memory, position_embeddings=rotation)
+            return block(states, attention_mask=visible, layer_past=cache, position_embeddings=rotation)
 
         return run
 
@@ -127,42 +126,42 @@ class NeoXTower(TransformersTower):
         return angles.cos().to(dtype), angles.sin().to(dtype)
 
 
-class MptTower(TransformersTower):
+class MPTBackbone(HFLanguageModel):
     """MPT (MosaicML 2023)."""
 
     def __init__(self, config, vocab: int):
-        """Raises CheckpointError for what transformers' MPT leaves out without a word."""
+        """Raises CheckpointError for settings that transformers' MPT silently ignores."""
         attention = config.attn_config
         if attention.qk_ln or not attention.alibi:
             raise CheckpointError(
                 "the language model is an MPT with normed queries and keys, or without ALiBi, which "
                 "transformers' own MPT does not know; use OpenFlamingo's 4B or 9B"
             )
-        config = changed(config, vocab_size=vocab)
+        config = copy_with(config, vocab_size=vocab)
         model = MptModel(config)
         super().__init__(config, model.wte, model.blocks, model.norm_f)
 
-    def _in_pass(self, states: Tensor, pattern: UpdatingMask) -> RunBlock:
-        seen, memory = pattern.seen(states), Memory(pattern)
-        bias = build_mpt_alibi_tensor(self.config.heads, seen.shape[-1], device=states.device)
+    def _block_runner(self, states: Tensor, mask: UpdatingMask) -> RunBlock:
+        visible, cache = mask.mask(states), CacheAdapter(mask)
+        bias = build_mpt_alibi_tensor(self.config.heads, visible.shape[-1], device=states.device)
 
         def run(block: nn.Module, states: Tensor) -> Tensor:
-            states, _ = block(states, position_bias=bias, attention_mask=~seen, layer_past=memory)
+            states, _ = block(states, position_bias=bias, attention_mask=~visible, layer_past=cache)
             return states
 
         return run
 
 
-def changed(config, **values):
-    """A copy of a config, of which the caller's stays as it was."""
+def copy_with(config, **values):
+    """A copy of a config with some values changed."""
     config = copy.deepcopy(config)
     for name, value in values.items():
         setattr(config, name, value)
     return config
 
 
-TOWERS: dict[str, Callable[..., TransformersTower]] = {"gpt_neox": NeoXTower, "mpt": MptTower}
-"""By what transformers calls the kind of model: (config, rows of the embedding) -> a random one."""
+BACKBONES: dict[str, Callable[..., HFLanguageModel]] = {"gpt_neox": GPTNeoXBackbone, "mpt": MPTBackbone}
+"""By transformers' name of the architecture: (config, rows of the embedding) -> a random model."""
 
 CONFIGS = {"gpt_neox": GPTNeoXConfig, "mpt": MptConfig}
-"""By the same names, what describes one."""
+"""By transformers' name of the architecture: its config class."""

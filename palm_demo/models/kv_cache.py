@@ -1,4 +1,7 @@
-"""What requests keep between steps: preallocated keys and values, in rows that come and go."""
+"""The KV cache: preallocated keys and values that requests keep between steps, in rows that come and go.
+
+Letters: `b` batch, `n` new tokens, `m` visible tokens, `h` heads, `d` head width.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -15,16 +18,17 @@ from palm_demo.models.attention import CausalMask, LayerAttention
 class RowCache(ABC):
     """Keys and values of some layers for rows that differ in length.
 
-    keys, values: (layers, rows, heads, capacity, d). The first `len(lengths)` rows are in use; a
-    row that leaves is replaced by the last one, so that a step reads one block of memory. What no row in
-    use has taken in is zero: a mask hides it, but a number there that is not finite would come through
-    as 0 * inf.
+    keys, values: (layers, rows, heads, capacity, d). The first `len(lengths)` rows are in use; a row that
+    leaves is replaced by the last one, so that a step reads one block of memory.
+
+    Unused positions are zero. Masks hide them, but 0 * inf would still spoil the result if one of them
+    held a number that is not finite.
     """
 
     def __init__(self, keys: Tensor, values: Tensor, lengths: list[int]):
         self.keys, self.values, self.lengths = keys, values, lengths
         self._ends = [self.capacity] * len(lengths)
-        """How far each row has been written to: beyond its length where it was padded, or a step failed."""
+        """Up to where each row has been written: beyond its length where it was padded, or a step failed."""
 
     @property
     def capacity(self) -> int:
@@ -33,6 +37,7 @@ class RowCache(ABC):
 
     @property
     def size_bytes(self) -> int:
+        """Memory of keys and values together."""
         return 2 * self.keys.numel() * self.keys.element_size()
 
     def clear(self) -> None:
@@ -42,7 +47,7 @@ class RowCache(ABC):
         self.lengths, self._ends = [], []
 
     def put(self, other: "RowCache") -> None:
-        """Takes in the only row of another cache, behind the rows in use.
+        """Appends the only row of another cache to the rows in use.
 
         Raises CapacityError when it is longer than a row can be.
         """
@@ -55,7 +60,7 @@ class RowCache(ABC):
 
     @abstractmethod
     def _make_room(self, tokens: int) -> None:
-        """For a row of so many tokens. Raises CapacityError where that cannot be."""
+        """Ensures room for a row of `tokens` tokens. Raises CapacityError where that is impossible."""
 
     def drop(self, row: int) -> None:
         """Takes a row out of use; the last one in use moves into its place."""
@@ -74,32 +79,32 @@ class RowCache(ABC):
         self.values[:, row, :, start:stop] = 0
 
     def reorder(self, rows: list[int]) -> None:
-        """Rows in use become copies of those named, in that order, as many as are named."""
+        """Replaces the rows in use by copies of the given ones, in the given order (for beam search)."""
         self.keys, self.values = self.keys[:, rows], self.values[:, rows]
         self.lengths = [self.lengths[row] for row in rows]
         self._ends = [self._ends[row] for row in rows]
 
     def visible(self, tokens: int) -> tuple[Tensor, Tensor]:
-        """Views of the rows in use, up to so many tokens: (layers, b, heads, tokens, d) twice."""
+        """Views of the rows in use up to `tokens`: keys and values, (layers, b, heads, tokens, d) each."""
         rows = len(self.lengths)
         return self.keys[:, :rows, :, :tokens], self.values[:, :rows, :, :tokens]
 
 
 class KVCache(RowCache):
-    """Self-attention's keys and values of every layer: all rows in use at first, empty.
+    """Self-attention's keys and values of every layer. At first all rows are in use and empty.
 
-    Rows may differ in length: a ragged batch is padded on the right, and what a padded token
-    wrote is overwritten by the next real one before anything can see it.
+    Rows may differ in length: a ragged batch is padded on the right, and what a padding token wrote is
+    overwritten by the next real token before any query can see it.
     """
 
     def __init__(self, depth: int, batch: int, capacity: int, dim_head: int, like: Tensor, heads: int = 1):
-        """`like` gives dtype and device. heads: 1 where all heads of a block share keys and values."""
+        """like: a tensor of the wanted dtype and device. heads: 1 where all heads share keys and values."""
         keys = like.new_zeros((depth, batch, heads, capacity, dim_head))
         super().__init__(keys, torch.zeros_like(keys), [0] * batch)
         self._ends = [0] * batch
 
     def extend_by(self, new_tokens: int) -> "CachedCausalMask":
-        """The attention pattern for the next `new_tokens` of every row.
+        """The attention mask for the next `new_tokens` of every row, which also writes them into the cache.
 
         Raises CapacityError when a row would outgrow the cache.
         """
@@ -109,7 +114,7 @@ class KVCache(RowCache):
         return CachedCausalMask(self, new_tokens)
 
     def advance(self, new_tokens: list[int]) -> None:
-        """Records how many real tokens each row took in."""
+        """Records how many of the new tokens were real, per row."""
         self.lengths = [length + n for length, n in zip(self.lengths, new_tokens, strict=True)]
 
     def _make_room(self, tokens: int) -> None:
@@ -121,19 +126,19 @@ class KVCache(RowCache):
 
 
 class ContextCache(RowCache):
-    """Cross-attention's keys and values of what each row looks at, made once per request.
+    """Cross-attention's keys and values of each row's pictures, made once per request.
 
-    It grows with the longest row that is put in.
+    The cache grows with the longest row that is put in.
     """
 
-    def __init__(self, made: Mapping[int, tuple[Tensor, Tensor]], lengths: list[int]):
-        """made: by layer, each (b, heads, m, d). lengths: how much of m is each row's own."""
-        self.layers = list(made)
-        keys, values = (torch.stack(kind) for kind in zip(*made.values(), strict=True))
+    def __init__(self, by_layer: Mapping[int, tuple[Tensor, Tensor]], lengths: list[int]):
+        """by_layer: keys and values, (b, heads, m, d) each. lengths: how much of m is each row's own."""
+        self.layers = list(by_layer)
+        keys, values = (torch.stack(kind) for kind in zip(*by_layer.values(), strict=True))
         super().__init__(keys, values, lengths)
 
     def by_layer(self) -> dict[int, tuple[Tensor, Tensor]]:
-        """(b, heads, m, d) keys and values up to the longest row."""
+        """By layer, keys and values up to the longest row, (b, heads, m, d) each."""
         return dict(zip(self.layers, zip(*self.visible(max(self.lengths)), strict=True), strict=True))
 
     def _make_room(self, tokens: int) -> None:
@@ -143,9 +148,9 @@ class ContextCache(RowCache):
 
 
 class CachedCausalMask:
-    """Causal attention that writes new keys and values into the cache and reads what is there.
+    """Causal mask of a pass over new tokens, whose attention writes to the cache and reads from it.
 
-    What all layers share is made once a pass: positions, the mask, where to write.
+    Positions, the boolean mask and the places to write to are computed once per pass, for all layers.
     """
 
     def __init__(self, cache: KVCache, new_tokens: int):
@@ -161,22 +166,22 @@ class CachedCausalMask:
         else:
             self._positions = torch.tensor(cache.lengths, device=device)[:, None] + offsets
             self._rows = torch.arange(len(cache.lengths), device=device)[:, None]
-        self.mask = self._mask(longest)
+        self._mask = self._make_mask(longest)
 
-    def _mask(self, longest: int) -> Tensor | None:
-        """(b or 1, 1, n, m), or None where every new token sees all there is."""
+    def _make_mask(self, longest: int) -> Tensor | None:
+        """(b or 1, 1, n, m), or None where every new token sees everything."""
         if self.start is not None and self.new_tokens == 1:
             return None
-        seen = torch.arange(longest, device=self._positions.device)
+        columns = torch.arange(longest, device=self._positions.device)
         positions = self._positions if self._positions.ndim == 2 else self._positions[None]
-        return rearrange(seen <= positions[..., None], "b n m -> b 1 n m")
+        return rearrange(columns <= positions[..., None], "b n m -> b 1 n m")
 
     def positions(self, states: Tensor) -> Tensor:
         return self._positions
 
-    def seen(self, states: Tensor) -> Tensor:
-        if self.mask is not None:
-            return self.mask
+    def mask(self, states: Tensor) -> Tensor:
+        if self._mask is not None:
+            return self._mask
         return torch.ones(1, 1, 1, self.keys.shape[3], dtype=torch.bool, device=states.device)
 
     def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -200,8 +205,8 @@ class CachedCausalMask:
             store[self._rows, :, self._positions] = new.transpose(1, 2).to(store.dtype)
 
     def _read(self, layer: int, queries: Tensor, scale: float) -> Tensor:
-        """Where all heads share keys, one head of h * n queries: no copies of the keys."""
-        keys, values, mask = self.keys[layer], self.values[layer], self.mask
+        """Attention to all cached keys, without copies: where heads share them, queries become one head."""
+        keys, values, mask = self.keys[layer], self.values[layer], self._mask
         heads, shared = queries.shape[1], keys.shape[1] == 1
         if shared:
             if mask is not None and self.new_tokens > 1:

@@ -78,7 +78,7 @@ class AdapterShape:
             "out": (self.attention_width, self.dim),
         }
 
-    def weights(self, rank: int) -> int:
+    def num_weights(self, rank: int) -> int:
         """How many numbers an adapter of this rank has."""
         return self.depth * rank * sum(map(sum, self.projections.values()))
 
@@ -110,11 +110,11 @@ Scope = str | Adapter | Mix | None
 """Whose manner a row has: a named scope's, an adapter's that has no name here, a mix's, or (None) the
 base's."""
 
-MOST_MIXED, STRONGEST = 8, 4.0
+MAX_MIXED, MAX_STRENGTH = 8, 4.0
 """Scopes in a mix, and how strong one may be: a pass over a mix takes as long as its ranks are high."""
 
 
-def mixed(parts: Sequence[tuple[Adapter, float]]) -> Adapter:
+def mix_adapters(parts: Sequence[tuple[Adapter, float]]) -> Adapter:
     """One adapter that adds what these add, each so many times: their factors side by side."""
     with torch.device("meta"):  # its own beginning is not wanted
         mix = Adapter(parts[0][0].shape, sum(adapter.rank for adapter, _ in parts))
@@ -150,22 +150,22 @@ def strengths(scope: Scope) -> dict[str | Adapter, float]:
             f"a scope is {shown(scope)}; give its name, an adapter, or a mix of them such as "
             "{'carroll': 0.7, 'poe': 0.5}"
         )
-    if not 1 <= len(scope) <= MOST_MIXED:
+    if not 1 <= len(scope) <= MAX_MIXED:
         raise ScopeError(
-            f"the mix has {len(scope)} scopes; name 1 to {MOST_MIXED} with their strengths, such as "
+            f"the mix has {len(scope)} scopes; name 1 to {MAX_MIXED} with their strengths, such as "
             "{'carroll': 0.7, 'poe': 0.5}"
         )
     for strength in scope.values():
         number = isinstance(strength, Real) and not isinstance(strength, bool) and math.isfinite(strength)
-        if not number or abs(strength) > STRONGEST:
+        if not number or abs(strength) > MAX_STRENGTH:
             raise ScopeError(
-                f"a scope's strength is {strength!r}; it can be a number from {-STRONGEST:g} to "
-                f"{STRONGEST:g}, where 1 is as it was taught"
+                f"a scope's strength is {strength!r}; it can be a number from {-MAX_STRENGTH:g} to "
+                f"{MAX_STRENGTH:g}, where 1 is as it was taught"
             )
     return {part: float(strength) for part, strength in scope.items()}
 
 
-def spelled(scope: Scope) -> str:
+def scope_label(scope: Scope) -> str:
     """A scope in words: "carroll", "0.7 carroll, 0.5 poe"; one without a name is "own"."""
     named = {part if isinstance(part, str) else "own": amount for part, amount in strengths(scope).items()}
     if list(named.values()) == [1.0]:
@@ -227,7 +227,7 @@ class Scopes(nn.Module):
     def select(self, rows: Sequence[Scope]) -> list[LayerAdapter] | None:
         """One adapter a block for a batch whose row `i` uses scope `rows[i]`; errors as in `find`."""
         found = {id(scope): self.find(scope) for scope in {id(scope): scope for scope in rows}.values()}
-        return for_rows([found[id(scope)] for scope in rows])
+        return stack_adapters([found[id(scope)] for scope in rows])
 
     def find(self, scope: Scope) -> Adapter | None:
         """The adapter of a row's scope, one for all of a mix. None, the base, and a merged scope, part of
@@ -247,7 +247,7 @@ class Scopes(nn.Module):
             return None
         if len(parts) == 1 and parts[0][1] == 1:
             return parts[0][0]
-        return mixed(parts)
+        return mix_adapters(parts)
 
     def _adapter(self, scope: str | Adapter) -> Adapter:
         if not isinstance(scope, Adapter):
@@ -260,12 +260,12 @@ class Scopes(nn.Module):
 
     def merge(self, scope: Scope, blocks: nn.ModuleList) -> None:
         """Adds a scope or mix to the weights of the blocks. Several may be merged, last in, first out."""
-        if (name := spelled(scope)) in self.merged:
+        if (name := scope_label(scope)) in self.merged:
             raise ScopeError(f"scope {name!r} is already merged")
         parts = [(self._adapter(part), strength) for part, strength in strengths(scope).items()]
         originals = []
         with torch.no_grad():
-            for layer, block in zip(mixed(parts).layers, blocks, strict=True):
+            for layer, block in zip(mix_adapters(parts).layers, blocks, strict=True):
                 originals.append((block.fused.dense().clone(), block.attention_out.dense().clone()))
                 block.fused.change_(_adding(torch.cat([layer[p].weight for p in INPUTS], dim=1).T))
                 block.attention_out.change_(_adding(layer["out"].weight.T))
@@ -273,7 +273,7 @@ class Scopes(nn.Module):
 
     def unmerge(self, scope: Scope, blocks: nn.ModuleList) -> None:
         """Puts back, bit for bit, the weights from before `merge`. Only the last merge can go."""
-        if (name := spelled(scope)) not in self.merged:
+        if (name := scope_label(scope)) not in self.merged:
             raise ScopeError(f"scope {name!r} is not merged")
         if name != (last := list(self.merged)[-1]):
             raise ScopeError(f"scope {last!r} was merged after {name!r}; unmerge {last!r} first")
@@ -297,7 +297,7 @@ def _side_by_side(parts: Sequence[LoRA]) -> LowRank:
     return LowRank(torch.cat([p.down for p in parts], dim=1), torch.block_diag(*[p.up for p in parts]))
 
 
-def for_rows(adapters: Sequence[Adapter | None]) -> list[LayerAdapter] | None:
+def stack_adapters(adapters: Sequence[Adapter | None]) -> list[LayerAdapter] | None:
     """One adapter a block for a batch, given each row's own; None where all rows are of the base."""
     used = {adapter: adapter.layer_adapters() for adapter in adapters if adapter is not None}
     if not used:

@@ -1,7 +1,11 @@
-"""MaMMUT (Kuo et al. 2023): one decoder run twice, for contrast and for captions."""
+"""MaMMUT (Kuo et al. 2023): one decoder, run once for contrast and once for captions.
+
+Letters: `b` batch, `n` text tokens, `m` picture tokens.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -13,12 +17,16 @@ from palm_demo.errors import PromptError
 from palm_demo.models.attention import CausalMask, VisibleMask
 from palm_demo.models.cpu_linear import Weights
 from palm_demo.models.cross_attention import KeysValues, ParallelCrossAttention
-from palm_demo.models.distributed import gather_rows, joint_mean
 from palm_demo.models.kv_cache import ContextCache, KVCache
 from palm_demo.models.layers import LayerNorm, Style
-from palm_demo.models.palm import IGNORED, cross_entropy, last_states
+from palm_demo.models.losses import IGNORED, cross_entropy, gather_rows, joint_mean
 from palm_demo.models.resampler import AttentionPool
-from palm_demo.models.transformer import Decoder, TransformerConfig
+from palm_demo.models.transformer import (
+    CrossAttentionLayer,
+    Decoder,
+    IncrementalDecoder,
+    TransformerConfig,
+)
 
 LARGEST_SCALE = 100.0
 """CLIP's bound on the inverse temperature (Radford et al. 2021, section 2.5)."""
@@ -28,19 +36,21 @@ class TextPass(Protocol):
     """How the contrastive pass turns a text into one vector."""
 
     def __call__(self, decoder: Decoder, ids: Tensor, real: Tensor, summary: Tensor) -> Tensor:
-        """(b, n) ids, (b, n) bool which are no padding, (dim,) summary token -> (b, dim)."""
+        """(b, n) ids, (b, n) bool that is false for padding, (dim,) summary token -> (b, dim)."""
 
 
 def bidirectional_text_pass(decoder: Decoder, ids: Tensor, real: Tensor, summary: Tensor) -> Tensor:
-    """All tokens see each other (MaMMUT, section 3.2). The summary stands first, so that its
-    place does not depend on padding."""
+    """A text's summary state, with attention in both directions (MaMMUT, section 3.2).
+
+    The summary token stands first, so that padding does not change its position. Arguments as in `TextPass`.
+    """
     states = torch.cat((_rows(summary, ids), decoder.embedding(ids)), dim=1)
     mask = rearrange(F.pad(real, (1, 0), value=True), "b m -> b 1 m")
     return decoder(states, VisibleMask(mask))[:, 0]
 
 
 def causal_text_pass(decoder: Decoder, ids: Tensor, real: Tensor, summary: Tensor) -> Tensor:
-    """Causal with the summary last, as the reference does it."""
+    """A text's summary state, with causal attention and the summary token last, as in MaMMUT-pytorch."""
     states = torch.cat((decoder.embedding(ids), _rows(summary, ids)), dim=1)
     n = states.shape[1]
     causal = torch.ones(n, n, dtype=torch.bool, device=ids.device).tril()
@@ -55,7 +65,7 @@ def _rows(vector: Tensor, ids: Tensor) -> Tensor:
 
 
 class PatchMemory(nn.Module):
-    """Captions read the patches themselves."""
+    """The caption memory of projected patches: (b, patches, dim_vision) -> (b, patches, dim)."""
 
     def __init__(self, dim: int, dim_vision: int):
         super().__init__()
@@ -67,7 +77,7 @@ class PatchMemory(nn.Module):
 
 
 class PooledMemory(nn.Module):
-    """Captions read what the pooling's queries collected, as in the reference."""
+    """The caption memory of pooled queries, as in MaMMUT-pytorch."""
 
     def forward(self, patches: Tensor, pooled: Tensor) -> Tensor:
         return pooled
@@ -75,7 +85,10 @@ class PooledMemory(nn.Module):
 
 @dataclass
 class ImageFeatures:
-    """latents: unit (b, dim_latents) for search. memory: (b, m, dim) for captions."""
+    """What a picture is encoded to.
+
+    latents: unit embeddings (b, dim_latents) for search. memory: (b, m, dim) for captions.
+    """
 
     latents: Tensor
     memory: Tensor
@@ -83,7 +96,7 @@ class ImageFeatures:
 
 @dataclass
 class Losses:
-    """Means in nats, times their weights."""
+    """The two losses of MaMMUT: means in nats, times their weights."""
 
     caption: Tensor
     contrastive: Tensor
@@ -91,36 +104,47 @@ class Losses:
 
 @dataclass
 class MaMMUTCache:
-    """Self-attention's keys and values per token, cross-attention's once per picture."""
+    """Keys and values of self-attention, per token, and of cross-attention, once per picture."""
 
     tokens: KVCache
     pictures: ContextCache
 
     def put(self, row: "MaMMUTCache") -> None:
+        """Appends the only row of another cache."""
         self.tokens.put(row.tokens)
         self.pictures.put(row.pictures)
 
     def drop(self, row: int) -> None:
+        """Takes a row out of use; the last one moves into its place."""
         self.tokens.drop(row)
         self.pictures.drop(row)
 
     def reorder(self, rows: list[int]) -> None:
+        """Replaces the rows in use by copies of the given ones, in the given order."""
         self.tokens.reorder(rows)
         self.pictures.reorder(rows)
 
 
-class MaMMUT(nn.Module):
-    """Image and text latents in one space, and captions, from one decoder.
+class MaMMUT(IncrementalDecoder):
+    """Image and text embeddings in one space, and captions, from one decoder (MaMMUT, section 3).
 
-    tower: any image encoder, (b, 3, size, size) -> (b, patches, width); None where patches are given
-    instead of pixels. cross_layers: after which blocks (from 0) the captioning pass looks at the
-    picture. kv_heads: 1 as in the reference, or `size.heads`. caption_weight, contrastive_weight:
-    factors of the losses.
+    Args:
+        config: numbers of the decoder.
+        style: its parts.
+        tower: any image encoder, (b, 3, size, size) -> (b, patches, width); None where patches are given
+            instead of pixels.
+        cross_layers: after which blocks (from 0) the captioning pass attends to the picture.
+        kv_heads: key and value heads of that cross-attention: 1, as in MaMMUT-pytorch, or `config.heads`.
+        dim_latents: width of the embeddings.
+        pool: pools patches for contrast.
+        memory: `PatchMemory` or `PooledMemory`.
+        text_pass: `bidirectional_text_pass` or `causal_text_pass`.
+        caption_weight, contrastive_weight: factors of the losses.
     """
 
     def __init__(
         self,
-        size: TransformerConfig,
+        config: TransformerConfig,
         style: Style,
         tower: nn.Module | None,
         cross_layers: Sequence[int],
@@ -134,18 +158,18 @@ class MaMMUT(nn.Module):
     ):
         super().__init__()
         self.tower = tower
-        self.decoder = Decoder(size, style)
-        self.summary = nn.Parameter(torch.randn(size.dim) * 0.02)
-        self.summary_norm = style.norm(size.dim)
+        self.decoder = Decoder(config, style)
+        self.summary = nn.Parameter(torch.randn(config.dim) * 0.02)
+        self.summary_norm = style.norm(config.dim)
         self.pool, self.memory, self.text_pass = pool, memory, text_pass
         self.caption_weight, self.contrastive_weight = caption_weight, contrastive_weight
-        self.image_to_latents = nn.Linear(size.dim, dim_latents, bias=False)
-        self.text_to_latents = nn.Linear(size.dim, dim_latents, bias=False)
+        self.image_to_latents = nn.Linear(config.dim, dim_latents, bias=False)
+        self.text_to_latents = nn.Linear(config.dim, dim_latents, bias=False)
         self.log_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
         self.cross_attention = nn.ModuleDict(
             {
                 str(layer): ParallelCrossAttention(
-                    size.dim, size.heads, kv_heads, size.dim_head, size.ff_mult
+                    config.dim, config.heads, kv_heads, config.dim_head, config.ff_mult
                 )
                 for layer in cross_layers
             }
@@ -161,18 +185,20 @@ class MaMMUT(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """What cosines are multiplied with: the inverse temperature, at most LARGEST_SCALE."""
+        """The inverse temperature that cosines are multiplied with, at most LARGEST_SCALE."""
         return self.log_scale.exp().clamp(max=LARGEST_SCALE)
 
     def encode_images(self, pixels: Tensor) -> ImageFeatures:
-        """(b, 3, size, size) normalised pixels -> latents and caption memory. Raises PromptError
-        when there is no tower."""
+        """(b, 3, size, size) normalised pixels -> embeddings and caption memory.
+
+        Raises PromptError when there is no tower.
+        """
         if self.tower is None:
             raise PromptError("this MaMMUT has no vision tower; give it patches (`image_tokens`), no pixels")
         return self.encode_patches(self.tower(pixels))
 
     def encode_patches(self, patches: Tensor) -> ImageFeatures:
-        """(b, patches, width) of the tower -> latents and caption memory."""
+        """(b, patches, width) of the tower -> embeddings and caption memory. Raises PromptError."""
         if patches.ndim != 3:
             raise PromptError(f"patches are {tuple(patches.shape)}; they have to be (b, patches, width)")
         contrastive, pooled = self.pool(patches)
@@ -180,19 +206,24 @@ class MaMMUT(nn.Module):
         return ImageFeatures(latents, self.memory(patches, pooled))
 
     def embed_texts(self, ids: Tensor, real: Tensor) -> Tensor:
-        """(b, n) ids, (b, n) bool which are no padding -> unit latents (b, dim_latents)."""
+        """(b, n) ids, (b, n) bool that is false for padding -> unit embeddings (b, dim_latents)."""
         summary = self.text_pass(self.decoder, ids, real, self.summary)
         return F.normalize(self.text_to_latents(self.summary_norm(summary)).float(), dim=-1)
 
     def latent_weights(self) -> Mapping[str, Tensor]:
-        """Those that latents depend on, by their names: two models that have the same embed alike,
-        whatever their captions."""
+        """The weights that embeddings depend on, by their names.
+
+        Two models in which they are equal embed alike, whatever their captions.
+        """
         others = ("cross_attention.", "memory.", "log_scale")
         return Weights(self, without=others)
 
     def similarity(self, texts: Tensor, images: Tensor) -> Tensor:
-        """Unit latents (t, d), (i, d) -> (t, i) scaled cosines, in fp32 under autocast too: while
-        learning begins, cosines differ by less than bf16 can tell."""
+        """Scaled cosines of unit embeddings: (t, d) texts, (i, d) images -> (t, i).
+
+        They are computed in fp32 under autocast too: early in training, cosines differ by less than bf16 can
+        tell.
+        """
         with torch.autocast(texts.device.type, enabled=False):
             return self.scale * (texts.float() @ images.float().T)
 
@@ -201,8 +232,8 @@ class MaMMUT(nn.Module):
     ) -> Tensor:
         """Captioning pass: (b, n) ids and their pictures -> (b, n, vocab) logits.
 
-        images: (b, 3, size, size) pixels. image_tokens: (b, patches, width), the tower's, made
-        beforehand. Raises PromptError unless exactly one of them is given.
+        images: (b, 3, size, size) pixels. image_tokens: the tower's patches, made beforehand,
+        (b, patches, width). Raises PromptError unless exactly one of them is given.
         """
         if (images is None) == (image_tokens is None):
             given = "neither" if images is None else "both"
@@ -211,11 +242,11 @@ class MaMMUT(nn.Module):
         return self.logits(ids, features.memory)
 
     def logits(self, ids: Tensor, memory: Tensor) -> Tensor:
-        """(b, n) ids, (b, m, dim) memory -> (b, n, vocab) logits."""
+        """(b, n) ids, (b, m, dim) caption memory -> (b, n, vocab) logits."""
         return self.decoder.logits(self._states(ids, memory))
 
     def embed(self, ids: Tensor, memory: Tensor) -> Tensor:
-        """As `logits` -> (b, n, dim) states after the final norm."""
+        """(b, n) ids, (b, m, dim) caption memory -> (b, n, dim) states after the final norm."""
         return self.decoder.norm(self._states(ids, memory))
 
     def losses(
@@ -228,9 +259,13 @@ class MaMMUT(nn.Module):
     ) -> Losses:
         """Both losses of a batch of pairs (MaMMUT, section 3.3).
 
-        caption_ids, caption_labels: (b, n), the shifted pair, padding IGNORED.
-        text_ids, text_real: (b, n) for contrast; may word the picture otherwise.
-        Where several processes train together, their pairs are one batch, and both losses its.
+        Where several processes train together, their pairs count as one batch (see `losses`).
+
+        Args:
+            features: the pictures.
+            caption_ids, caption_labels: (b, n), inputs and the next ids, padding IGNORED.
+            text_ids, text_real: (b, n) for contrast, possibly another text for the same picture; `text_real`
+                is false for padding.
         """
         nats = cross_entropy(self.logits(caption_ids, features.memory), caption_labels, reduction="sum")
         caption = joint_mean(nats, (caption_labels != IGNORED).sum())
@@ -242,44 +277,46 @@ class MaMMUT(nn.Module):
 
     def _states(self, ids: Tensor, memory: Tensor) -> Tensor:
         pictures = self._keys_values(memory)
-        return self.decoder(self.decoder.embedding(ids), CausalMask(), self._bind(pictures))
+        return self.decoder(self.decoder.embedding(ids), CausalMask(), self._layers_with(pictures))
 
     def prefill(
         self, ids: Tensor, lengths: Sequence[int], capacity: int, memory: Tensor
     ) -> tuple[Tensor, MaMMUTCache]:
-        """(b, n) ids padded on the right, (b, m, dim) memory -> next logits (b, vocab), cache."""
-        tokens = self.decoder.new_cache(len(ids), capacity)
+        """Reads prompts and returns the logits of what comes next, (b, vocab), and the cache.
+
+        Args:
+            ids: (b, n), padded on the right.
+            lengths: real tokens of each row.
+            capacity: tokens that a row can grow to.
+            memory: (b, m, dim), the pictures' caption memory.
+        """
         pictures = ContextCache(self._keys_values(memory), [memory.shape[1]] * len(ids))
-        cache = MaMMUTCache(tokens, pictures)
-        states = self._step(ids, cache)
-        tokens.advance(list(lengths))
-        return self.decoder.logits(last_states(states, lengths)), cache
+        cache = MaMMUTCache(self.decoder.new_cache(len(ids), capacity), pictures)
+        return self._prefill(ids, lengths, cache), cache
 
     def new_cache(self, rows: int, capacity: int) -> MaMMUTCache:
-        """For a continuous batch: room for rows that are put in and taken out, none in use yet."""
+        """A cache for a continuous batch: room for `rows` rows of `capacity` tokens, none in use yet."""
         tokens = self.decoder.new_cache(rows, capacity)
         tokens.clear()
-        nothing = self.decoder.embedding.weight.new_zeros(rows, 0, self.config.dim)
-        return MaMMUTCache(tokens, ContextCache(self._keys_values(nothing), []))
+        no_memory = self.decoder.embedding.weight.new_zeros(rows, 0, self.config.dim)
+        return MaMMUTCache(tokens, ContextCache(self._keys_values(no_memory), []))
 
-    def decode_step(self, ids: Tensor, cache: MaMMUTCache) -> Tensor:
-        """(b,) one new id per row -> (b, vocab) logits of the next."""
-        states = self._step(ids[:, None], cache)
-        cache.tokens.advance([1] * len(ids))
-        return self.decoder.logits(states[:, -1])
+    def _run_cached(self, ids: Tensor, cache: MaMMUTCache) -> Tensor:
+        mask, pictures = cache.tokens.extend_by(ids.shape[1]), cache.pictures.by_layer()
+        return self.decoder(self.decoder.embedding(ids), mask, self._layers_with(pictures))
 
-    def _step(self, ids: Tensor, cache: MaMMUTCache) -> Tensor:
-        pattern = cache.tokens.extend_by(ids.shape[1])
-        return self.decoder(self.decoder.embedding(ids), pattern, self._bind(cache.pictures.by_layer()))
+    def _logits_of(self, states: Tensor) -> Tensor:
+        return self.decoder.logits(states)
 
     def _keys_values(self, memory: Tensor) -> dict[int, KeysValues]:
+        """By cross-attention layer, the keys and values of (b, m, dim) caption memory."""
         return {
             int(layer): cross_attn.keys_values(memory) for layer, cross_attn in self.cross_attention.items()
         }
 
-    def _bind(self, pictures: dict[int, KeysValues]) -> dict:
-        def look(layer: int):
-            cross_attn = self.cross_attention[str(layer)]
-            return lambda states: cross_attn(states, pictures[layer])
-
-        return {layer: look(layer) for layer in pictures}
+    def _layers_with(self, pictures: dict[int, KeysValues]) -> dict[int, CrossAttentionLayer]:
+        """The cross-attention layers, each with its pictures' keys and values, as the decoder calls them."""
+        return {
+            layer: partial(self.cross_attention[str(layer)], keys_values=keys_values)
+            for layer, keys_values in pictures.items()
+        }

@@ -12,8 +12,8 @@ from palm_demo.models.resampler import PerceiverResampler
 from palm_demo.models.vision import freeze_
 
 
-class MediaPlaces(Protocol):
-    """Which medium of its text each is (resampler.PlacedPatches, PlacedLatents or Unplaced)."""
+class MediaPositions(Protocol):
+    """Which medium of its text each is (resampler.PatchPositions, LatentPositions or NoPositions)."""
 
     @property
     def max_media(self) -> int | None:
@@ -35,7 +35,7 @@ class MediaEncoder(nn.Module):
         self,
         tower: nn.Module | None,
         resampler: PerceiverResampler,
-        places: MediaPlaces,
+        places: MediaPositions,
         max_frames: int,
     ):
         super().__init__()

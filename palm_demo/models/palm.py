@@ -1,58 +1,58 @@
-"""PaLM (Chowdhery et al. 2022): a parallel decoder that reads and writes text."""
+"""PaLM (Chowdhery et al. 2022): a parallel decoder that reads and writes text, with LoRA scopes."""
 
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor
 
-from palm_demo.concurrency import made_once
+from palm_demo.concurrency import locked_cached_property
 from palm_demo.models.attention import AttentionMask, CausalMask, VisibleMask
 from palm_demo.models.kv_cache import KVCache
 from palm_demo.models.layers import Style
-from palm_demo.models.lora import Adapter, AdapterShape, LayerAdapter, Scope, Scopes, for_rows
-from palm_demo.models.transformer import Decoder, TransformerConfig
-
-IGNORED = -100
-"""A label that is not learned from; no token has this id."""
+from palm_demo.models.lora import Adapter, AdapterShape, LayerAdapter, Scope, Scopes, stack_adapters
+from palm_demo.models.losses import cross_entropy
+from palm_demo.models.transformer import Decoder, IncrementalDecoder, TransformerConfig
 
 
 class PaLMCache:
     """What requests keep between steps: keys and values, and each row's scope."""
 
     def __init__(self, tokens: KVCache, scopes: list[Adapter | None]):
+        """scopes: one per row; None for the base."""
         self.tokens, self.scopes = tokens, scopes
 
-    @made_once
+    @locked_cached_property
     def adapters(self) -> list[LayerAdapter] | None:
-        """One a block, put together when rows have changed."""
-        return for_rows(self.scopes)
+        """The rows' adapters stacked, one per block; made anew after rows have changed."""
+        return stack_adapters(self.scopes)
 
     def put(self, row: "PaLMCache") -> None:
+        """Appends the only row of another cache."""
         self.tokens.put(row.tokens)
         self.scopes = [*self.scopes, *row.scopes]
         vars(self).pop("adapters", None)
 
     def drop(self, row: int) -> None:
+        """Takes a row out of use; the last one moves into its place."""
         self.tokens.drop(row)
         self.scopes[row] = self.scopes[-1]
         self.scopes.pop()
         vars(self).pop("adapters", None)
 
 
-class PaLM(nn.Module):
+class PaLM(IncrementalDecoder):
     """A causal language model with LoRA scopes.
 
-    A scope is a name, an adapter, a mix of such with their strengths, or None for the base. Raises
-    ScopeError where it is unknown or of another model.
+    A scope is a name, an adapter, a mix of such with their strengths, or None for the base. Methods that
+    take scopes raise ScopeError where one is unknown or of another model.
     """
 
-    def __init__(self, size: TransformerConfig, style: Style):
+    def __init__(self, config: TransformerConfig, style: Style):
         super().__init__()
-        self.decoder = Decoder(size, style)
-        width = size.heads * size.dim_head
-        self.scopes = Scopes(AdapterShape(size.dim, width, size.dim_head, size.depth))
+        self.decoder = Decoder(config, style)
+        width = config.heads * config.dim_head
+        self.scopes = Scopes(AdapterShape(config.dim, width, config.dim_head, config.depth))
 
     @property
     def config(self) -> TransformerConfig:
@@ -76,11 +76,11 @@ class PaLM(nn.Module):
         extra_embed: Tensor | None = None,
         scopes: Sequence[Scope] | None = None,
     ) -> Tensor:
-        """(b, n) ids -> (b, n, dim) states after the final norm."""
+        """(b, n) ids -> (b, n, dim) states after the final norm; arguments as in `forward`."""
         return self.decoder.norm(self._states(ids, extra_embed, scopes))
 
     def loss(self, ids: Tensor, labels: Tensor, scopes: Sequence[Scope] | None = None) -> Tensor:
-        """Mean cross-entropy in nats. labels: (b, n), the next id at each place or IGNORED."""
+        """Mean cross-entropy in nats. labels: (b, n), the next id at each position or IGNORED."""
         return cross_entropy(self(ids, scopes=scopes), labels)
 
     def _states(self, ids: Tensor, extra_embed: Tensor | None, scopes: Sequence[Scope] | None) -> Tensor:
@@ -88,9 +88,9 @@ class PaLM(nn.Module):
         if extra_embed is not None:
             states = states + extra_embed
         adapters = self.scopes.select(scopes) if scopes is not None else None
-        return self.decoder(states, self._pattern(ids), adapters=adapters)
+        return self.decoder(states, self._mask(ids), adapters=adapters)
 
-    def _pattern(self, ids: Tensor) -> AttentionMask:
+    def _mask(self, ids: Tensor) -> AttentionMask:
         return CausalMask()
 
     @torch.no_grad()
@@ -101,41 +101,45 @@ class PaLM(nn.Module):
         capacity: int,
         scopes: Sequence[Scope] | None = None,
     ) -> tuple[Tensor, PaLMCache]:
-        """Reads prompts: (b, n) ids padded on the right, of these lengths -> logits (b, vocab) of
-        what comes next, and the cache to go on from."""
+        """Reads prompts and returns the logits of what comes next, (b, vocab), and the cache.
+
+        Args:
+            ids: (b, n), padded on the right.
+            lengths: real tokens of each row.
+            capacity: tokens that a row can grow to.
+            scopes: one per row; None for the base in all of them.
+        """
         scopes = scopes if scopes is not None else [None] * len(ids)
         tokens = self.decoder.new_cache(len(ids), capacity)
         cache = PaLMCache(tokens, [self.scopes.find(scope) for scope in scopes])
-        states = self._step(ids, cache)
-        tokens.advance(list(lengths))
-        return self.decoder.logits(last_states(states, lengths)), cache
+        return self._prefill(ids, lengths, cache), cache
 
     def new_cache(self, rows: int, capacity: int) -> PaLMCache:
-        """For a continuous batch: room for rows that are put in and taken out, none in use yet."""
+        """A cache for a continuous batch: room for `rows` rows of `capacity` tokens, none in use yet."""
         tokens = self.decoder.new_cache(rows, capacity)
         tokens.clear()
         return PaLMCache(tokens, [])
 
-    def decode_step(self, ids: Tensor, cache: PaLMCache) -> Tensor:
-        """(b,) one new id per row -> (b, vocab) logits of the next."""
-        states = self._step(ids[:, None], cache)
-        cache.tokens.advance([1] * len(ids))
-        return self.decoder.logits(states[:, -1])
+    def _run_cached(self, ids: Tensor, cache: PaLMCache) -> Tensor:
+        mask = cache.tokens.extend_by(ids.shape[1])
+        return self.decoder(self.decoder.embedding(ids), mask, adapters=cache.adapters)
 
-    def _step(self, ids: Tensor, cache: PaLMCache) -> Tensor:
-        pattern = cache.tokens.extend_by(ids.shape[1])
-        return self.decoder(self.decoder.embedding(ids), pattern, adapters=cache.adapters)
+    def _logits_of(self, states: Tensor) -> Tensor:
+        return self.decoder.logits(states)
 
     def add_scope(self, name: str, rank: int) -> Adapter:
-        """A new LoRA scope that changes nothing until trained. Raises ScopeError if taken."""
+        """Adds a LoRA scope that changes nothing until it is trained. Raises ScopeError on a taken name."""
         return self.scopes.add(name, rank).to(self.decoder.embedding.weight)
 
     def new_adapter(self, rank: int, random: torch.Generator | None = None) -> Adapter:
-        """A scope without a name, which whoever has it can ask for and nobody else; changes nothing
-        until trained."""
+        """Makes an adapter without a name, which only those who hold it can use.
+
+        It changes nothing until it is trained.
+        """
         return self.scopes.new(rank, random).to(self.decoder.embedding.weight)
 
     def remove_scope(self, name: str) -> None:
+        """Removes a scope. Raises ScopeError when it is unknown or merged into the weights."""
         self.scopes.remove(name)
 
     def merge_scope(self, scope: Scope) -> None:
@@ -143,27 +147,16 @@ class PaLM(nn.Module):
         self.scopes.merge(scope, self.decoder.blocks)
 
     def unmerge_scope(self, scope: Scope) -> None:
+        """Restores the weights from before `merge_scope`. Raises ScopeError unless it was the last merge."""
         self.scopes.unmerge(scope, self.decoder.blocks)
 
     def freeze_(self) -> "PaLM":
-        """No gradients from here on."""
+        """Turns gradients off for good."""
         return self.requires_grad_(False)
 
 
 class PaLMEncoder(PaLM):
-    """The same blocks seeing both ways; negative ids are padding that nobody sees."""
+    """PaLM's blocks with attention in both directions; negative ids are padding that no token sees."""
 
-    def _pattern(self, ids: Tensor) -> AttentionMask:
+    def _mask(self, ids: Tensor) -> AttentionMask:
         return VisibleMask(rearrange(ids >= 0, "b m -> b 1 m"))
-
-
-def cross_entropy(logits: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
-    """(b, n, vocab), (b, n) -> nats, their mean or sum over the labels that are not IGNORED; fp32."""
-    flat = logits.flatten(0, 1).float(), labels.flatten()
-    return F.cross_entropy(*flat, ignore_index=IGNORED, reduction=reduction)
-
-
-def last_states(states: Tensor, lengths: Sequence[int]) -> Tensor:
-    """(b, n, dim) -> (b, dim), each row's last real token."""
-    rows = torch.arange(len(states), device=states.device)
-    return states[rows, torch.tensor(lengths, device=states.device) - 1]

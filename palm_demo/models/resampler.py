@@ -32,7 +32,7 @@ class PerceiverAttention(nn.Module):
         (out,) = rearrange_many((out,), "b h n d -> b n (h d)")
         return self.to_out(out)
 
-    def weights(self, media: Tensor, latents: Tensor) -> Tensor:
+    def attention_weights(self, media: Tensor, latents: Tensor) -> Tensor:
         """Where each head of each latent looks, at the media's tokens and then at the latents:
         (b, h, latents, tokens + latents)."""
         queries, keys, _ = self._projected(media, latents)
@@ -62,10 +62,10 @@ class PerceiverResampler(nn.Module):
         *_, latents = self._stages(media)
         return self.norm(latents)
 
-    def weights(self, media: Tensor) -> list[Tensor]:
+    def attention_weights(self, media: Tensor) -> list[Tensor]:
         """Where each layer's latents look: (b, h, latents, tokens + latents) of each."""
         met = zip(self.layers, self._stages(media), strict=False)  # nobody looks from the last stage
-        return [attention.weights(media, latents) for (attention, _), latents in met]
+        return [attention.attention_weights(media, latents) for (attention, _), latents in met]
 
     def _stages(self, media: Tensor) -> Iterator[Tensor]:
         """(b, latents, dim) before the first layer and after each."""
@@ -77,7 +77,7 @@ class PerceiverResampler(nn.Module):
             yield latents
 
 
-class Unplaced(nn.Module):
+class NoPositions(nn.Module):
     """Media that do not know which of their text they are, and so may be any number."""
 
     max_media = None
@@ -102,7 +102,7 @@ class Placed(nn.Module):
         return len(self.positions)
 
 
-class PlacedPatches(Placed):
+class PatchPositions(Placed):
     """Which medium of its text it is, added to a medium's patches before they are resampled, as in
     the reference."""
 
@@ -117,7 +117,7 @@ class PlacedPatches(Placed):
         return latents
 
 
-class PlacedLatents(Placed):
+class LatentPositions(Placed):
     """The same, added to the latents: the resampler need not carry it through, and the texts that
     see all media must tell them apart."""
 

@@ -45,17 +45,17 @@ TYPOGRAPHY = normalizers.Sequence(
 """Stands before our tokenizer, which goes on to tell where in the text as it was written a token lies."""
 
 
-def encodable(text: str) -> str:
+def replace_surrogates(text: str) -> str:
     """The text with "?" for halves of surrogate pairs, which no encoding has."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def plain(text: str) -> str:
     """The text in its plain form: “Don’t—” is "Don't--"."""
-    return TYPOGRAPHY.normalize_str(encodable(text))
+    return TYPOGRAPHY.normalize_str(replace_surrogates(text))
 
 
-def without_last_spaces(text: str) -> str:
+def strip_trailing_spaces(text: str) -> str:
     """The text up to the spaces at its end, odd ones and those of no width too. Lines end where they did."""
     end = len(text)
     while end and plain(text[end - 1]) in ("", " "):
@@ -70,21 +70,21 @@ SPECIAL_TOKENS = (PAD, BOS, EOS, MEDIA)
 class Tokenizer(Protocol):
     """What writing and comparing texts asks of a tokenizer.
 
-    pad_id fills rows up; `opening` stands before a prompt; a text ends with eos_id.
+    pad_id fills rows up; `prefix_ids` stands before a prompt; a text ends with eos_id.
     """
 
     pad_id: int
     eos_id: int
 
     @property
-    def opening(self) -> list[int]: ...
+    def prefix_ids(self) -> list[int]: ...
 
     def __len__(self) -> int: ...
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text; none of them special."""
 
-    def encode_whole(self, texts: list[str]) -> list[list[int]]:
+    def encode_for_embedding(self, texts: list[str]) -> list[list[int]]:
         """Ids of texts that are compared with pictures, with the marks that these ask for."""
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -130,18 +130,18 @@ class ByteLevelBPE:
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         """The same for many. Halves of surrogate pairs, which no encoding has, become "?"."""
-        written = [encodable(text) for text in texts]
+        written = [replace_surrogates(text) for text in texts]
         return [e.ids for e in self.bpe.encode_batch(written, add_special_tokens=False)]
 
     def encode_pieces(self, text: str) -> tuple[list[int], list[str]]:
         """Ids of a text, and which piece of it each stands for: joined, they are the text as it was
         written. Of ids that share a character the last has it, the others have nothing."""
-        written = encodable(text)
+        written = replace_surrogates(text)
         encoding = self.bpe.encode(written, add_special_tokens=False)
         cuts = [0, *(start for start, _ in encoding.offsets[1:]), len(written)]
         return encoding.ids, [written[a:b] for a, b in pairwise(cuts)] if encoding.ids else []
 
-    def encode_whole(self, texts: list[str]) -> list[list[int]]:
+    def encode_for_embedding(self, texts: list[str]) -> list[list[int]]:
         """The same of texts that are compared with pictures: our MaMMUT wants no marks."""
         return self.encode_batch(texts)
 
@@ -157,7 +157,7 @@ class ByteLevelBPE:
             if delta:
                 yield delta
 
-    def spelled(self, token_id: int) -> str:
+    def token_text(self, token_id: int) -> str:
         """One id by itself: its text, or a special token's name; "" for one that no text has."""
         return self.bpe.decode([token_id]) or self.bpe.id_to_token(token_id) or ""
 
@@ -173,7 +173,7 @@ class BundledTokenizer(ByteLevelBPE):
         self.pad_id, self.bos_id, self.eos_id, self.media_id = map(bpe.token_to_id, self.special_tokens)
 
     @property
-    def opening(self) -> list[int]:
+    def prefix_ids(self) -> list[int]:
         """What stands before a prompt."""
         return [self.bos_id]
 
@@ -195,7 +195,7 @@ class NeoXTokenizer(ByteLevelBPE):
         self.bos_id = self.eos_id
 
     @property
-    def opening(self) -> list[int]:
+    def prefix_ids(self) -> list[int]:
         """What stands before a prompt."""
         return [self.bos_id]
 
@@ -228,7 +228,7 @@ class OpenFlamingoTokenizer(BundledTokenizer):
         return cls(bpe)
 
     @property
-    def opening(self) -> list[int]:
+    def prefix_ids(self) -> list[int]:
         return []
 
 
@@ -268,7 +268,7 @@ class ClipTokenizer:
         return self.words.vocab_size
 
     @property
-    def opening(self) -> list[int]:
+    def prefix_ids(self) -> list[int]:
         """What stands before the first word that is written."""
         return [self.bos_id]
 
@@ -284,7 +284,7 @@ class ClipTokenizer:
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         return [self.encode(text) for text in texts]
 
-    def encode_whole(self, texts: list[str]) -> list[list[int]]:
+    def encode_for_embedding(self, texts: list[str]) -> list[list[int]]:
         """Texts that are compared with pictures: each between its marks."""
         return [[self.bos_id, *row, self.eos_id] for row in self.encode_batch(texts)]
 
@@ -308,7 +308,7 @@ class ClipTokenizer:
     def _bytes(self, token_id: int) -> bytes:
         if token_id in (self.bos_id, self.eos_id):
             return b""
-        spelled = self.words.decoder[token_id]
-        ended = spelled.endswith(END_OF_WORD)
-        letters = bytes(self.words.byte_decoder[letter] for letter in spelled.removesuffix(END_OF_WORD))
+        token_text = self.words.decoder[token_id]
+        ended = token_text.endswith(END_OF_WORD)
+        letters = bytes(self.words.byte_decoder[letter] for letter in token_text.removesuffix(END_OF_WORD))
         return letters + b" " if ended else letters

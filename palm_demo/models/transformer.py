@@ -1,8 +1,15 @@
-"""The parallel transformer that PaLM, Flamingo and MaMMUT share (PaLM, section 2)."""
+"""The parallel transformer that PaLM, Flamingo and MaMMUT share (PaLM, section 2), and its decoding steps.
 
+`TransformerConfig` has the numbers, a `Style` the parts. `Decoder` runs the blocks. `IncrementalDecoder` is
+the base of the models that write text: prompts are read into a cache once, then each step takes one token.
+
+Letters: `b` batch, `n` new tokens, `h` heads, `d` head width.
+"""
+
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +21,16 @@ from palm_demo.models.layers import Rotation, Style, TiedHead
 from palm_demo.models.lora import LayerAdapter
 
 CrossAttentionLayer = Callable[[Tensor], Tensor]
-"""States (b, n, dim) -> states: what a multimodal model puts after a block."""
+"""A layer that a multimodal model runs beside a block: states (b, n, dim) -> states (b, n, dim)."""
 
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """The numbers of a decoder; its parts are a `Style`."""
+    """The numbers of a decoder; its parts are a `Style`.
+
+    dim: width of the states. depth: blocks. vocab: rows of the embedding. dim_head: width of a head.
+    ff_mult: how many times `dim` the feed-forward is wide inside.
+    """
 
     dim: int
     depth: int
@@ -28,25 +39,22 @@ class TransformerConfig:
     dim_head: int = 64
     ff_mult: int = 4
 
-    def as_config(self) -> dict[str, int]:
-        return asdict(self)
-
 
 class ParallelBlock(nn.Module):
-    """Attention and feed-forward side by side behind one norm and one fused projection."""
+    """Attention and feed-forward side by side behind one norm and one fused projection (PaLM, section 2)."""
 
-    def __init__(self, size: TransformerConfig, style: Style):
+    def __init__(self, config: TransformerConfig, style: Style):
         super().__init__()
-        self.heads = size.heads
-        self.norm = style.norm(size.dim)
-        self.qk = style.qk(size.dim_head)
+        self.heads = config.heads
+        self.norm = style.norm(config.dim)
+        self.qk = style.qk(config.dim_head)
         self.activation = style.activation()
-        attention_width, ff_width = size.heads * size.dim_head, size.dim * size.ff_mult
-        self.inputs = (attention_width, size.dim_head, size.dim_head)
+        attention_width, ff_width = config.heads * config.dim_head, config.dim * config.ff_mult
+        self.inputs = (attention_width, config.dim_head, config.dim_head)
         self.ff_width = ff_width * self.activation.inner_widths
-        self.fused = Projection(size.dim, sum(self.inputs) + self.ff_width)
-        self.attention_out = Projection(attention_width, size.dim)
-        self.ff_out = Projection(ff_width, size.dim)
+        self.fused = Projection(config.dim, sum(self.inputs) + self.ff_width)
+        self.attention_out = Projection(attention_width, config.dim)
+        self.ff_out = Projection(ff_width, config.dim)
 
     def forward(
         self,
@@ -55,7 +63,7 @@ class ParallelBlock(nn.Module):
         attend: LayerAttention,
         adapter: LayerAdapter | None,
     ) -> Tensor:
-        """(b, n, dim) -> what the block adds to it, (b, n, dim)."""
+        """What the block adds to the states: (b, n, dim) -> (b, n, dim)."""
         normed = self.norm(states)
         inputs, ff = self.fused(normed).split((sum(self.inputs), self.ff_width), dim=-1)
         if adapter is not None:
@@ -71,76 +79,122 @@ class ParallelBlock(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Embedding, parallel blocks, final norm and head, in the parts of a style."""
+    """Embedding, parallel blocks, final norm and head, with the parts of a style."""
 
-    def __init__(self, size: TransformerConfig, style: Style):
+    def __init__(self, config: TransformerConfig, style: Style):
         super().__init__()
-        self.config = size
+        self.config = config
         self.style = style
-        self.embedding = nn.Embedding(size.vocab, size.dim)
-        self.rotary = style.rotary(size.dim_head)
-        self.blocks = nn.ModuleList(ParallelBlock(size, style) for _ in range(size.depth))
-        self.norm = style.norm(size.dim)
+        self.embedding = nn.Embedding(config.vocab, config.dim)
+        self.rotary = style.rotary(config.dim_head)
+        self.blocks = nn.ModuleList(ParallelBlock(config, style) for _ in range(config.depth))
+        self.norm = style.norm(config.dim)
         self.head = style.head(self.embedding)
 
     def forward(
         self,
         states: Tensor,
-        pattern: AttentionMask | None = None,
+        mask: AttentionMask | None = None,
         cross_attention: Mapping[int, CrossAttentionLayer] | None = None,
         adapters: Sequence[LayerAdapter] | None = None,
     ) -> Tensor:
-        """(b, n, dim) token embeddings -> (b, n, dim) states after the last block, not normed.
+        """Runs the blocks: (b, n, dim) token embeddings -> (b, n, dim) states, before the final norm.
 
-        pattern: who sees whom; causal by default. bridges: what to run after which block.
-        adapters: one per block. States are summed in fp32 at least: in bf16, what one block adds
-        to a large sum would be lost, and company would change a text.
+        States are summed in fp32 at least: in bf16, what one block adds to a large sum would be lost, and
+        the rounding would depend on the batch, so that a text could change with the other rows.
+
+        Args:
+            states: (b, n, dim) token embeddings.
+            mask: which tokens see which; causal by default.
+            cross_attention: by block, the layer that runs after it.
+            adapters: LoRA, one per block.
         """
         states = states.to(torch.promote_types(states.dtype, torch.float32))
-        pattern, cross_attention = pattern or CausalMask(), cross_attention or {}
-        rotation = self.rotary(pattern.positions(states))
+        mask, cross_attention = mask or CausalMask(), cross_attention or {}
+        rotation = self.rotary(mask.positions(states))
         for layer, block in enumerate(self.blocks):
             adapter = adapters[layer] if adapters is not None else None
-            states = states + block(states, rotation, pattern.at(layer), adapter)
+            states = states + block(states, rotation, mask.at(layer), adapter)
             if layer in cross_attention:
                 states = cross_attention[layer](states)
         return states
 
     def new_cache(self, rows: int, capacity: int) -> KVCache:
-        """For so many rows of at most `capacity` tokens, all in use and empty."""
-        size = self.config
-        return KVCache(size.depth, rows, capacity, size.dim_head, self.embedding.weight)
+        """A cache for `rows` rows of at most `capacity` tokens, all in use and empty."""
+        config = self.config
+        return KVCache(config.depth, rows, capacity, config.dim_head, self.embedding.weight)
 
     def pack_(self) -> None:
-        """Packs the head, where it is the embedding; see `projection.pack_`."""
+        """Packs the head's weight where it is the embedding; see `palm_demo.models.cpu_linear`."""
         if isinstance(self.head, TiedHead):
             self.head.pack_embedding_(self.embedding)
 
     def logits(self, states: Tensor) -> Tensor:
-        """(..., dim) states of the last block -> (..., vocab)."""
+        """(..., dim) states of the last block -> (..., vocab) logits."""
         return self.head(self.norm(states), self.embedding)
 
 
 class LMBackbone(Protocol):
-    """Ids are embedded by `embedding`, run through blocks with bridges among them, and read by `logits`."""
+    """A language model that Flamingo can stand on: `Decoder`, or one of `hf_language_models`.
 
-    size: TransformerConfig
+    Ids are embedded by `embedding`, run through blocks with cross-attention among them, and read by `logits`.
+    """
+
+    config: TransformerConfig
     embedding: nn.Embedding
     norm: nn.Module
 
     def __call__(
-        self, states: Tensor, pattern: UpdatingMask, cross_attention: Mapping[int, CrossAttentionLayer]
+        self, states: Tensor, mask: UpdatingMask, cross_attention: Mapping[int, CrossAttentionLayer]
     ) -> Tensor:
-        """(b, n, dim) embeddings -> (b, n, dim) states after the last block, not normed.
+        """(b, n, dim) embeddings -> (b, n, dim) states after the last block, before the final norm.
 
-        bridges: what to run at which block. Whether that is before or after the block is the tower's
-        to say: the bridges' weights were trained in one of the two places.
+        cross_attention: by block, the layer that runs with it. Whether it runs before or after the block
+        is the backbone's choice: its weights were trained in one of the two places.
         """
 
     def logits(self, states: Tensor) -> Tensor:
-        """(..., dim) states of the last block -> (..., vocab)."""
+        """(..., dim) states of the last block -> (..., vocab) logits."""
 
     def new_cache(self, rows: int, capacity: int) -> KVCache:
-        """For so many rows of at most `capacity` tokens, all in use and empty."""
+        """A cache for `rows` rows of at most `capacity` tokens, all in use and empty."""
 
     def requires_grad_(self, requires_grad: bool) -> object: ...
+
+
+class IncrementalDecoder(nn.Module, ABC):
+    """Base of the models that write text token by token from a cache.
+
+    A subclass says how a cache is made and how new tokens run through its blocks; reading prompts and taking
+    steps is the same for all. Caches have the text's `KVCache` as `tokens`.
+    """
+
+    @abstractmethod
+    def new_cache(self, rows: int, capacity: int) -> Any:
+        """A cache for a continuous batch: room for `rows` rows of `capacity` tokens, none in use yet."""
+
+    @abstractmethod
+    def _run_cached(self, ids: Tensor, cache: Any) -> Tensor:
+        """(b, n) new ids of each row -> (b, n, dim) states; their keys and values go into the cache."""
+
+    @abstractmethod
+    def _logits_of(self, states: Tensor) -> Tensor:
+        """(b, dim) states of the last block -> (b, vocab) logits."""
+
+    def _prefill(self, ids: Tensor, lengths: Sequence[int], cache: Any) -> Tensor:
+        """Reads prompts into an empty cache: (b, n) ids padded on the right -> (b, vocab) next logits."""
+        states = self._run_cached(ids, cache)
+        cache.tokens.advance(list(lengths))
+        return self._logits_of(last_states(states, lengths))
+
+    def decode_step(self, ids: Tensor, cache: Any) -> Tensor:
+        """Reads one more id per row: (b,) ids -> (b, vocab) logits of the next; the cache moves on."""
+        states = self._run_cached(ids[:, None], cache)
+        cache.tokens.advance([1] * len(ids))
+        return self._logits_of(states[:, -1])
+
+
+def last_states(states: Tensor, lengths: Sequence[int]) -> Tensor:
+    """The state of each row's last real token: (b, n, dim) -> (b, dim)."""
+    rows = torch.arange(len(states), device=states.device)
+    return states[rows, torch.tensor(lengths, device=states.device) - 1]

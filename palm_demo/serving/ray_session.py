@@ -21,7 +21,7 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from palm_demo import checkpoints
-from palm_demo.concurrency import asker, gone
+from palm_demo.concurrency import client, gone
 from palm_demo.errors import CheckpointError, ClusterError
 from palm_demo.gallery import MEMORY
 from palm_demo.models.lora import Adapter
@@ -84,7 +84,7 @@ class RaySession(SessionProxy):
         return self._call(self._models, "adapter_of", Path(path).read_bytes(), str(path), highest_rank)
 
     def _ask(self, verb: str, arguments: tuple, settings: dict) -> object:
-        return self._call(self._nearest(arguments), "ask", asker.get(), verb, arguments, settings)
+        return self._call(self._nearest(arguments), "ask", client.get(), verb, arguments, settings)
 
     def _begin(
         self, verb: str, stop: str, cancelled: threading.Event | None, arguments: tuple, settings: dict
@@ -108,7 +108,7 @@ class RaySession(SessionProxy):
         key, told, left = uuid.uuid4().hex, False, gone.get() or threading.Event()
         models = self._nearest(arguments).options(stream=True)
         with _replicas_that_may_go():
-            items = models.stream.remote(asker.get(), verb, stop, key, arguments, settings)
+            items = models.stream.remote(client.get(), verb, stop, key, arguments, settings)
             try:
                 for item in items:
                     if isinstance(item, Failed):
@@ -164,7 +164,7 @@ class Replica:
 
     async def ask(self, who: Hashable | None, verb: str, arguments: tuple, settings: dict) -> object:
         """The answer of a verb that gives it as a whole. who: whoever asks."""
-        asker.set(who)
+        client.set(who)
         arguments = [await self._scope(argument) for argument in arguments]
         return await self._in_thread(getattr(self.session, verb), *arguments, **settings)
 
@@ -173,7 +173,7 @@ class Replica:
     ) -> AsyncIterator[object]:
         """The items of a verb that gives them one by one, between Marks, until `stop` is called with the
         key. who: as for `ask`. stop: what the verb calls the event that it looks at."""
-        asker.set(who)
+        client.set(who)
         arguments = [await self._scope(argument) for argument in arguments]
         cancelled = self._stops[key] = threading.Event()
         try:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from palm_demo.arguments import bind
-from palm_demo.concurrency import Turns, in_line, piece
+from palm_demo.concurrency import FairQueue, in_turn, queued
 from palm_demo.errors import PalmDemoError, places
 from palm_demo.gallery import MEMORY
 from palm_demo.inference.lora_finetuning import Progress
@@ -181,7 +181,7 @@ class SessionProxy(Session, ABC):
     def __init__(self, info: SessionInfo, gallery_place: str | Path = MEMORY):
         """gallery_place: as in `palm_demo.load`."""
         self._info, self.gallery_place = info, gallery_place
-        self.turns = Turns()  # of what is decoded and drawn here
+        self.turns = FairQueue()  # of what is decoded and drawn here
         self.mammut = MammutProxy(self)
 
     @abstractmethod
@@ -206,7 +206,7 @@ class SessionProxy(Session, ABC):
     def finetune(self, *arguments, **settings) -> Iterator[Progress]:
         return _with_adapters(self._finetune(*arguments, **settings))
 
-    @in_line
+    @queued
     def _sent(self, verb: Callable, arguments: tuple, settings: dict) -> tuple[tuple, dict]:
         """The arguments of a verb as another process can use them."""
         bound = bind(verb, (self, *arguments), settings)
@@ -222,21 +222,21 @@ class SessionProxy(Session, ABC):
                 bound.arguments[name] = with_adapters(value, self._ref)
         return bound.args[1:], bound.kwargs
 
-    @in_line
+    @queued
     def opened(self, media: Sequence[Medium]) -> list[Medium]:
         budget = DecodingBudget(self.media_limits)
         return [self._open_medium(medium, budget) for medium in media]
 
-    @in_line
+    @queued
     def opened_image(self, image: Picture) -> Picture:
         return self._open_picture(image)
 
     def _open_picture(self, source: Picture) -> Picture:
-        with piece():
+        with in_turn():
             return open_image(source, self.media_limits, READ_SIDE)
 
     def _open_medium(self, source: Medium, budget: DecodingBudget | None = None) -> Medium:
-        with piece():
+        with in_turn():
             frames = open_medium(source, self.flamingo.frames, self.media_limits, budget, READ_SIDE)
         return frames if len(frames) > 1 else frames[0]
 

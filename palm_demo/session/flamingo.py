@@ -9,9 +9,9 @@ import numpy as np
 from torch import Tensor
 
 from palm_demo.arguments import Media, Text, Texts, Whole, checked
-from palm_demo.concurrency import Turns, in_line, piece, run_in_thread
+from palm_demo.concurrency import FairQueue, in_turn, queued, run_in_thread
 from palm_demo.errors import PromptError, shown
-from palm_demo.inference.attention_maps import AttentionMaps, Seen, look
+from palm_demo.inference.attention_maps import AttentionMaps, MediumAttention, compute_attention_maps
 from palm_demo.inference.decoding import Prefill
 from palm_demo.inference.engine import without_leading_space
 from palm_demo.inference.prompts import PromptForm, check_length, check_media_count
@@ -34,7 +34,7 @@ class FlamingoPart(Part[Flamingo]):
     def __init__(
         self,
         loaded: LoadedModel[Flamingo],
-        turns: Turns,
+        turns: FairQueue,
         media_limits: MediaLimits,
         frames: int,
         form: PromptForm,
@@ -80,7 +80,7 @@ class FlamingoPart(Part[Flamingo]):
         return without_leading_space(self.engine.stream(ids, prefill, config, cancelled))
 
     @checked
-    @in_line
+    @queued
     def answers(
         self,
         prompts: Texts,
@@ -106,7 +106,7 @@ class FlamingoPart(Part[Flamingo]):
         return len(self._prompt_ids(prompt))
 
     @checked
-    @in_line
+    @queued
     @run_in_thread
     def attention_maps(self, prompt: Text, media: Media, answer: Text) -> AttentionMaps:
         """Where in the media the model attends for each token of an answer, and how open its gates are."""
@@ -114,31 +114,33 @@ class FlamingoPart(Part[Flamingo]):
             raise PromptError("the answer is empty; give the words that Flamingo said")
         answer_ids = self.tokenizer.encode(f"{self.form.gap}{answer.strip()}")
         ids, groups = self._interleave(prompt, media, replace(ANSWERED, max_new_tokens=len(answer_ids)))
-        with piece():
-            gates, maps = look(self.model, ids, answer_ids, list(chain.from_iterable(groups)))
+        with in_turn():
+            gates, maps = compute_attention_maps(
+                self.model, ids, answer_ids, list(chain.from_iterable(groups))
+            )
         of_media = iter(maps)
         seen = [self._seen(group, list(islice(of_media, len(group)))) for group in groups]
         tokens = tuple(self.tokenizer.decode([token_id]) for token_id in answer_ids)
         return AttentionMaps(tokens, gates, tuple(seen))
 
     @checked
-    @in_line
+    @queued
     def opened(self, media: Media) -> list[Medium]:
         """Media decoded once for all verbs: each a picture, or a list of a video's frames."""
         budget, opened = DecodingBudget(self.media_limits), []
         for medium in media:
-            with piece():
+            with in_turn():
                 frames = open_medium(medium, self.frames, self.media_limits, budget, READ_SIDE)
             opened.append(frames if len(frames) > 1 else frames[0])
         return opened
 
-    def _seen(self, group: list[Tensor], maps: list[np.ndarray]) -> Seen:
+    def _seen(self, group: list[Tensor], maps: list[np.ndarray]) -> MediumAttention:
         """The maps of one medium, which may be shown as several pictures."""
         shown = self.model.encoder.tower.shown
         frames = [frame for some in group for frame in shown(some if some.ndim == 4 else some[None])]
-        return Seen(tuple(frames), np.concatenate(maps, axis=2))
+        return MediumAttention(tuple(frames), np.concatenate(maps, axis=2))
 
-    @in_line
+    @queued
     def _interleave(
         self, prompt: str, media: Sequence[Medium], config: GenerationConfig
     ) -> tuple[list[int], list[list[Tensor]]]:
@@ -156,12 +158,12 @@ class FlamingoPart(Part[Flamingo]):
         return ids, groups
 
     def _prompt_ids(self, prompt: str, pictures: Sequence[int] = ()) -> list[int]:
-        return [*self.tokenizer.opening, *self.form.encode(prompt.rstrip(), self.tokenizer, pictures)]
+        return [*self.tokenizer.prefix_ids, *self.form.encode(prompt.rstrip(), self.tokenizer, pictures)]
 
     def _as_tensors(self, medium: Medium, budget: DecodingBudget) -> list[Tensor]:
         """A picture (3, size, size), or a video (frames, 3, size, size); where Flamingo knows no videos, as
         many of its frames as `pictures_of_video` says, each as a picture."""
-        with piece():
+        with in_turn():
             frames = open_medium(medium, self.frames, self.media_limits, budget, READ_SIDE)
             pixels = preprocess(frames, self.model.encoder.tower, self.device)
         if len(frames) > 1 and self.knows_videos:

@@ -11,7 +11,7 @@ from palm_demo import checkpoints, world
 from palm_demo.checkpoints import from_reference, open_weights
 from palm_demo.checkpoints.bundled import PaLMConfig
 from palm_demo.checkpoints.registry import embedding_rows, read_lm_config
-from palm_demo.concurrency import made_once
+from palm_demo.concurrency import locked_cached_property
 from palm_demo.inference.prompts import OURS, PromptForm
 from palm_demo.inference.settings import BatchLimits
 from palm_demo.installation import ASSETS
@@ -113,32 +113,32 @@ class Bundled:
     def __init__(self, limits: BatchLimits):
         self.limits = limits
 
-    @made_once
+    @locked_cached_property
     def palm(self) -> LoadedModel[PaLM]:
         return self._loaded("palm", self._palm[0])
 
-    @made_once
+    @locked_cached_property
     def flamingo(self) -> LoadedModel[Flamingo]:
         path = WEIGHTS / "flamingo.safetensors"
         return self._loaded("flamingo", checkpoints.load_flamingo(path, self._palm[0], self._tower))
 
-    @made_once
+    @locked_cached_property
     def mammut(self) -> LoadedModel[MaMMUT]:
         return self._loaded("mammut", checkpoints.load_mammut(WEIGHTS / "mammut.safetensors", self._tower))
 
-    @made_once
+    @locked_cached_property
     def ood(self) -> OODDetector:
-        return checkpoints.load_familiarity(WEIGHTS / "familiarity.safetensors")
+        return checkpoints.load_ood_detector(WEIGHTS / "familiarity.safetensors")
 
-    @made_once
+    @locked_cached_property
     def _tokenizer(self) -> BundledTokenizer:
         return BundledTokenizer.load(ASSETS / "tokenizer.json")
 
-    @made_once
+    @locked_cached_property
     def _tower(self) -> VisionTower:
         return checkpoints.load_tower(WEIGHTS / "tower.safetensors", ASSETS / "vision")
 
-    @made_once
+    @locked_cached_property
     def _palm(self) -> tuple[PaLM, PaLMConfig]:
         palm, config = checkpoints.load_palm(WEIGHTS / "palm.safetensors")
         for path in sorted((WEIGHTS / "scopes").glob("*.safetensors")):

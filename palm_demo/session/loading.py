@@ -9,7 +9,7 @@ import torch
 
 from palm_demo.arguments import File, checked
 from palm_demo.checkpoints import converted, fingerprint
-from palm_demo.concurrency import Turns, run_in_thread
+from palm_demo.concurrency import FairQueue, run_in_thread
 from palm_demo.errors import MissingExtraError, PalmDemoError, ProfileError
 from palm_demo.gallery import MEMORY
 from palm_demo.inference.prompts import OPENFLAMINGO, OURS
@@ -78,7 +78,7 @@ def load(
     if not on_zerogpu():  # there a GPU computes
         for loaded in models.all:
             pack_(loaded.model)
-    turns = Turns(limits.passes, limits.waiting_of_one)
+    turns = FairQueue(limits.passes, limits.waiting_of_one)
     return Session(models, media_limits or MediaLimits(), gallery_place, turns)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from palm_demo.arguments import Media, Medium, Picture, Takes, Texts, Whole, check_picture, checked
 from palm_demo.checkpoints import fingerprint
-from palm_demo.concurrency import Turns, in_line, made_once, piece, run_in_thread
+from palm_demo.concurrency import FairQueue, in_turn, locked_cached_property, queued, run_in_thread
 from palm_demo.errors import DeviceMemoryError, PromptError
 from palm_demo.inference.decoding import Prefill
 from palm_demo.inference.prompts import check_length, label_text
@@ -75,16 +75,16 @@ class MammutPart(Part[MaMMUT | Captioner]):
     def __init__(
         self,
         loaded: LoadedModel[MaMMUT | Captioner],
-        turns: Turns,
+        turns: FairQueue,
         media_limits: MediaLimits,
         ood: OODDetector | None = None,
         frames: int = 1,
     ):
-        least_tokens = loaded.model.least_tokens if isinstance(loaded.model, Captioner) else 0
-        super().__init__(loaded, turns, least_tokens)
+        min_tokens = loaded.model.min_tokens if isinstance(loaded.model, Captioner) else 0
+        super().__init__(loaded, turns, min_tokens)
         self.media_limits, self.ood, self.frames = media_limits, ood, frames
 
-    @made_once
+    @locked_cached_property
     def fingerprint(self) -> str:
         """Which weights make the embeddings: those of a gallery are of no use to others."""
         return fingerprint(self.model.latent_weights())
@@ -94,19 +94,19 @@ class MammutPart(Part[MaMMUT | Captioner]):
         """Numbers of an embedding."""
         return self.model.dim_latents
 
-    @in_line
+    @queued
     def opened_image(self, image: Picture) -> Image.Image:
         """A picture as the model reads it: upright, in sRGB, on white, at most READ_SIDE wide and high."""
-        with piece():
+        with in_turn():
             return open_image(image, self.media_limits, READ_SIDE)
 
     @checked
-    @in_line
+    @queued
     @run_in_thread
     def encode_image(self, image: Picture) -> EncodedImage:
         """One pass of the vision tower for several verbs."""
         pixels = self._pixels([image])
-        with piece(), torch.no_grad():
+        with in_turn(), torch.no_grad():
             if isinstance(self.model, MaMMUT):
                 patches = self.model.tower(pixels)
                 features = self.model.encode_patches(patches)
@@ -121,23 +121,23 @@ class MammutPart(Part[MaMMUT | Captioner]):
     def caption(self, image: PictureOrEncoded, max_new_tokens: Whole = ANSWERED.max_new_tokens) -> str:
         """A caption, written in the batch beside those of others."""
         config = replace(ANSWERED, max_new_tokens=max_new_tokens)
-        return "".join(self.engine.stream(self.tokenizer.opening, self._prefill_of(image), config)).strip()
+        return "".join(self.engine.stream(self.tokenizer.prefix_ids, self._prefill_of(image), config)).strip()
 
     @checked
-    @in_line
+    @queued
     def captions(self, images: Media, max_new_tokens: Whole = ANSWERED.max_new_tokens) -> list[str]:
         """One caption per picture, decoded together."""
         config = replace(ANSWERED, max_new_tokens=max_new_tokens)
-        check_length(len(self.tokenizer.opening), max_new_tokens, self.context)
+        check_length(len(self.tokenizer.prefix_ids), max_new_tokens, self.context)
 
         def write(some: Sequence[Picture]) -> list[str]:
-            prompts = [self.tokenizer.opening] * len(some)
+            prompts = [self.tokenizer.prefix_ids] * len(some)
             return self.engine.texts(prompts, self._encode_and_prefill(self._pixels(some)), config)
 
         return [*chain.from_iterable(in_parts(write, images))]
 
     @checked
-    @in_line
+    @queued
     def caption_alternatives(
         self, image: PictureOrEncoded, count: Whole = 5, max_new_tokens: Whole = ANSWERED.max_new_tokens
     ) -> dict[str, float]:
@@ -147,10 +147,10 @@ class MammutPart(Part[MaMMUT | Captioner]):
         config = replace(ANSWERED, max_new_tokens=max_new_tokens)
         check_length(1, config.max_new_tokens, self.context)
         prefill = self._prefill_of(image)
-        return self.engine.alternatives(self.tokenizer.opening, prefill, count, max_new_tokens)
+        return self.engine.alternatives(self.tokenizer.prefix_ids, prefill, count, max_new_tokens)
 
     @checked
-    @in_line
+    @queued
     @run_in_thread
     def embed_images(self, images: Media) -> np.ndarray:
         """(n, d) float32 unit rows."""
@@ -162,10 +162,10 @@ class MammutPart(Part[MaMMUT | Captioner]):
         return np.concatenate([self._no_rows, *in_parts(embed, images)])
 
     @checked
-    @in_line
+    @queued
     def embed_and_caption(self, images: Media) -> tuple[np.ndarray, list[str]]:
         """Rows of `embed_images` and `captions`, from one pass of the vision tower."""
-        check_length(len(self.tokenizer.opening), ANSWERED.max_new_tokens, self.context)
+        check_length(len(self.tokenizer.prefix_ids), ANSWERED.max_new_tokens, self.context)
 
         def encode_and_write(some: Sequence[Picture]) -> tuple[np.ndarray, list[str]]:
             features = self._encode(self._pixels(some))
@@ -173,7 +173,7 @@ class MammutPart(Part[MaMMUT | Captioner]):
             def prefill(ids: Tensor, lengths: Sequence[int], capacity: int):
                 return self.model.prefill(ids, lengths, capacity, features.memory)
 
-            texts = self.engine.texts([self.tokenizer.opening] * len(some), prefill, ANSWERED)
+            texts = self.engine.texts([self.tokenizer.prefix_ids] * len(some), prefill, ANSWERED)
             return features.latents.float().numpy(force=True), texts
 
         parts = [*in_parts(encode_and_write, images)]
@@ -181,7 +181,7 @@ class MammutPart(Part[MaMMUT | Captioner]):
         return rows, [*chain.from_iterable(texts for _, texts in parts)]
 
     @checked
-    @in_line
+    @queued
     @run_in_thread
     def embed_texts(self, texts: Texts) -> np.ndarray:
         """(n, d) float32 unit rows."""
@@ -190,7 +190,7 @@ class MammutPart(Part[MaMMUT | Captioner]):
         texts = [text.strip().lower() for text in texts]
         if not all(texts):
             raise PromptError("a text to search for is empty; write a word or two")
-        rows = self.tokenizer.encode_whole(texts)
+        rows = self.tokenizer.encode_for_embedding(texts)
         for row in rows:
             check_length(len(row), 0, self.context)
 
@@ -200,14 +200,14 @@ class MammutPart(Part[MaMMUT | Captioner]):
             )
             lengths = torch.tensor([len(row) for row in some])
             real = torch.arange(ids.shape[1]) < lengths[:, None]
-            with piece(), torch.no_grad():
+            with in_turn(), torch.no_grad():
                 embedded = self.model.embed_texts(ids.to(self.device), real.to(self.device))
             return embedded.float().numpy(force=True)
 
         return np.concatenate([*in_parts(embed, rows)])
 
     @checked
-    @in_line
+    @queued
     def classify(self, image: PictureOrEncoded, labels: Texts) -> dict[str, float]:
         """Label -> probability that it names the picture; they sum to 1."""
         labels = [label.strip() for label in labels]
@@ -222,29 +222,29 @@ class MammutPart(Part[MaMMUT | Captioner]):
         return dict(zip(labels, logits.softmax(dim=0).tolist(), strict=True))
 
     @checked
-    @in_line
+    @queued
     def similarity(self, texts: Texts, images: Media) -> np.ndarray:
         """(texts, images) cosines of their embeddings."""
         return self.embed_texts(texts) @ self.embed_images(images).T
 
     @checked
-    @in_line
+    @queued
     @run_in_thread
     def ood_score(self, medium: Medium) -> float | None:
         """How far a picture, or the usual frame of a video, lies from the training pictures: 0 to 1."""
         if self.ood is None:
             return None
-        with piece(), torch.no_grad():
+        with in_turn(), torch.no_grad():
             frames = open_medium(medium, self.frames, self.media_limits, max_side=READ_SIDE)
             patches = self.model.tower(preprocess(frames, self.model.tower, self.device))
         return self.ood(patches).min().item()
 
-    @in_line
+    @queued
     def _pixels(self, images: Sequence[Picture]) -> Tensor:
         """(n, 3, size, size)."""
         opened = []
         for image in images:
-            with piece():
+            with in_turn():
                 opened.append(open_image(image, self.media_limits, READ_SIDE))
         return preprocess(opened, self.model.tower, self.device)
 
@@ -284,7 +284,7 @@ def in_parts(compute: Callable[[Sequence[Picture]], R], images: Sequence[Picture
     done, at_once = 0, AT_ONCE
     while len(some := images[done : done + at_once]):
         try:
-            with piece():
+            with in_turn():
                 computed = compute(some)
         except torch.OutOfMemoryError as error:
             if len(some) == 1:

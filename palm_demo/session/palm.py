@@ -7,7 +7,7 @@ from pathlib import Path
 
 from palm_demo import checkpoints
 from palm_demo.arguments import File, Text, Whole, checked
-from palm_demo.concurrency import in_line, made_once, run_in_thread
+from palm_demo.concurrency import locked_cached_property, queued, run_in_thread
 from palm_demo.errors import PromptError, ScopeError
 from palm_demo.inference.engine import without_leading_space
 from palm_demo.inference.lora_finetuning import Progress, finetune
@@ -21,7 +21,7 @@ from palm_demo.inference.settings import CONTINUED, FinetuningConfig, Generation
 from palm_demo.models import PaLM
 from palm_demo.models.cpu_linear import Weights
 from palm_demo.models.lora import Adapter, Scope
-from palm_demo.models.tokenizers import plain, without_last_spaces
+from palm_demo.models.tokenizers import plain, strip_trailing_spaces
 from palm_demo.session.part import Part
 
 SCORED_AT_ONCE = 1024
@@ -36,7 +36,7 @@ class PalmPart(Part[PaLM]):
         """Names of the scopes that the weights came with or that were registered since."""
         return self.model.scopes.names
 
-    @made_once
+    @locked_cached_property
     def fingerprint(self) -> str:
         """Which base weights an adapter belongs to."""
         return checkpoints.fingerprint(Weights(self.model.decoder))
@@ -65,13 +65,13 @@ class PalmPart(Part[PaLM]):
         if not plain(prompt).strip():
             raise PromptError("the prompt is empty; write the beginning of a text")
         self.model.scopes.find(scope)
-        begun = without_last_spaces(prompt)
-        ids = [*self.tokenizer.opening, *self.tokenizer.encode(begun)]
+        begun = strip_trailing_spaces(prompt)
+        ids = [*self.tokenizer.prefix_ids, *self.tokenizer.encode(begun)]
         deltas = self.engine.stream(ids, partial(self.model.prefill, scopes=[scope]), config, cancelled)
         return deltas if begun == prompt else without_leading_space(deltas)
 
     @checked
-    @in_line
+    @queued
     @run_in_thread
     def bits_per_byte(self, text: Text, scope: Scope = None) -> float:
         """Cross entropy of a text, in bits per byte of its plain form."""
@@ -79,7 +79,7 @@ class PalmPart(Part[PaLM]):
         return bits_per_byte(self.model, self.tokenizer, text, scope, self._window)
 
     @checked
-    @in_line
+    @queued
     def who_wrote(self, text: Text) -> dict[str, float]:
         """Scope -> probability that its author wrote the text; they sum to 1."""
         if not plain(text).strip():
@@ -89,7 +89,7 @@ class PalmPart(Part[PaLM]):
         return author_probabilities({name: self.bits_per_byte(text, name) for name in self.scopes}, text)
 
     @checked
-    @in_line
+    @queued
     @run_in_thread
     def token_probabilities(self, text: Text, scope: Scope = None) -> list[TokenProbability]:
         """The probability of each token of a text after those before it."""
@@ -127,7 +127,7 @@ class PalmPart(Part[PaLM]):
             Path(path), self.model, highest_rank, self.fingerprint, self._attention_norms
         )
 
-    @made_once
+    @locked_cached_property
     def _attention_norms(self) -> checkpoints.AttentionNorms:
         """What the updates of an adapter are compared with."""
         return checkpoints.attention_norms(self.model.decoder.blocks)

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from palm_demo.concurrency import Turns, run_in_thread
+from palm_demo.concurrency import FairQueue, run_in_thread
 from palm_demo.inference.decoding import to_device
 from palm_demo.inference.engine import Engine
 from palm_demo.models.vision import VisionTower
@@ -33,17 +33,17 @@ class Part(Generic[M]):
         turns: the line of all other passes, which the parts of a session share.
     """
 
-    def __init__(self, loaded: LoadedModel[M], turns: Turns, least_tokens: int = 0):
+    def __init__(self, loaded: LoadedModel[M], turns: FairQueue, min_tokens: int = 0):
         """
         Args:
             loaded: the model and what is known about it.
             turns: see the class.
-            least_tokens: tokens of prompt and answer together before a text may end by itself.
+            min_tokens: tokens of prompt and answer together before a text may end by itself.
         """
         self.model, self.tokenizer, self.context = loaded.model, loaded.tokenizer, loaded.context
         self.limits, self.bundled, self._metadata = loaded.limits, loaded.bundled, loaded.metadata
         self.turns = turns
-        self.engine = Engine(self.model, self.tokenizer, self.context, self.limits, least_tokens)
+        self.engine = Engine(self.model, self.tokenizer, self.context, self.limits, min_tokens)
 
     @property
     def device(self) -> torch.device:
@@ -59,7 +59,7 @@ class Part(Generic[M]):
         return sum(weight.numel() for weight in self.model.parameters())
 
 
-def close(parts: Sequence[Part], turns: Turns, grace_seconds: float) -> None:
+def close(parts: Sequence[Part], turns: FairQueue, grace_seconds: float) -> None:
     """Ends the parts of a session together: see `Session.close`."""
     until = time.monotonic() + grace_seconds
     turns.close(grace_seconds)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from palm_demo.arguments import File, Media, Medium, Picture, Text, Texts, Whole, checked, joined
 from palm_demo.checkpoints import HIGHEST_RANK
-from palm_demo.concurrency import Turns, made_once
+from palm_demo.concurrency import FairQueue, locked_cached_property
 from palm_demo.errors import PromptError, shown
 from palm_demo.gallery import EVERYTHING, MEMORY, Filters, Gallery, Hit, check_count
 from palm_demo.inference.attention_maps import AttentionMaps
@@ -41,7 +41,7 @@ class Session:
         models: LoadedModels,
         media_limits: MediaLimits,
         gallery_place: str | Path = MEMORY,
-        turns: Turns | None = None,
+        turns: FairQueue | None = None,
     ):
         """
         Args:
@@ -51,7 +51,7 @@ class Session:
             turns: the line of all passes of models, but those of texts that are written in a batch.
         """
         self.models, self.media_limits, self.gallery_place = models, media_limits, gallery_place
-        self.turns = turns or Turns()
+        self.turns = turns or FairQueue()
         self.palm = PalmPart(models.palm, self.turns)
         self.flamingo = FlamingoPart(models.flamingo, self.turns, media_limits, models.frames, models.form)
         self.mammut = MammutPart(models.mammut, self.turns, media_limits, models.ood, models.frames)
@@ -61,7 +61,7 @@ class Session:
         """The parts by name."""
         return {"palm": self.palm, "flamingo": self.flamingo, "mammut": self.mammut}
 
-    @made_once
+    @locked_cached_property
     def gallery(self) -> Gallery:
         """The pictures that `search` finds; a new gallery begins with scenes of the picture world that no
         model was trained on. Raises GalleryError where `gallery_place` cannot be used."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from palm_demo.concurrency import made_once
+from palm_demo.concurrency import locked_cached_property
 from palm_demo.errors import SpaceError
 from palm_demo.internals.hub_client import matching
 from palm_demo.settings import Settings, load_settings
@@ -26,17 +26,17 @@ class Checkout:
     def spacefile(self) -> Path:
         return self.root / "Spacefile"
 
-    @made_once
+    @locked_cached_property
     def settings(self) -> Settings:
         """Raises FileError when the Spacefile has mistakes."""
         return load_settings(self.spacefile)
 
-    @made_once
+    @locked_cached_property
     def tracked(self) -> list[str]:
         """Names of the files that git knows and that are there. Raises SpaceError outside of git."""
         return self._listed()
 
-    @made_once
+    @locked_cached_property
     def allowed(self) -> list[str]:
         """The tracked files that the Spacefile allows: these go to the Space."""
         return self.matching(self.settings.files.allow)

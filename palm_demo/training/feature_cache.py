@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from palm_demo import world
-from palm_demo.concurrency import made_once
+from palm_demo.concurrency import locked_cached_property
 from palm_demo.training.muon import fastest_precision
 from palm_demo.training.pictures import as_tensor, draw, normalized
 
@@ -37,7 +37,7 @@ class FeatureCache:
     patches: Tensor
     counts: Tensor
 
-    @made_once
+    @locked_cached_property
     def starts(self) -> Tensor:
         """(media,), the first frame of each."""
         return self.counts.cumsum(dim=0) - self.counts

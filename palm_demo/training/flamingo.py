@@ -11,7 +11,7 @@ from palm_demo import world
 from palm_demo.checkpoints import load_palm, load_tower, save_flamingo
 from palm_demo.checkpoints.bundled import FlamingoConfig
 from palm_demo.models.flamingo import Flamingo
-from palm_demo.models.palm import IGNORED
+from palm_demo.models.losses import IGNORED
 from palm_demo.models.tokenizers import BundledTokenizer
 from palm_demo.training.feature_cache import FRAMES, FeatureCache, Medium, kept, look_at
 from palm_demo.training.loop import Batch, Schedule, to_device, train

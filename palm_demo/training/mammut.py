@@ -12,8 +12,8 @@ from palm_demo import world
 from palm_demo.checkpoints import files, load_tower, save_mammut
 from palm_demo.checkpoints.bundled import MaMMUTConfig
 from palm_demo.models import MaMMUT
+from palm_demo.models.losses import IGNORED
 from palm_demo.models.mammut import ImageFeatures
-from palm_demo.models.palm import IGNORED
 from palm_demo.models.tokenizers import BundledTokenizer
 from palm_demo.models.transformer import TransformerConfig
 from palm_demo.models.vision import VisionTower, freeze_

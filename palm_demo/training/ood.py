@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass
 
-from palm_demo.checkpoints import load_tower, save_familiarity
+from palm_demo.checkpoints import load_tower, save_ood_detector
 from palm_demo.models.ood import OODDetector
 from palm_demo.training.feature_cache import look_at
 from palm_demo.training.flamingo import COUNTS, SINGLES
@@ -25,5 +25,5 @@ def train_familiarity(recipe: FamiliarityRecipe, paths: RunPaths) -> dict[str, f
     feature_cache = look_at(scenes, tower, f"familiarity/{recipe.seed}", loaders=2)
     familiarity = OODDetector(tower.width)
     familiarity.fit_(feature_cache.patches.float())
-    save_familiarity(paths.weights / "familiarity.safetensors", familiarity)
+    save_ood_detector(paths.weights / "familiarity.safetensors", familiarity)
     return {"median_distance": familiarity.distances.median().item()}

@@ -12,7 +12,8 @@ from palm_demo import world
 from palm_demo.checkpoints import save_palm
 from palm_demo.checkpoints.bundled import PaLMConfig
 from palm_demo.inference.scoring import bits_per_byte
-from palm_demo.models.palm import IGNORED, PaLM
+from palm_demo.models.losses import IGNORED
+from palm_demo.models.palm import PaLM
 from palm_demo.models.tokenizers import BundledTokenizer
 from palm_demo.models.transformer import TransformerConfig
 from palm_demo.training.loop import Batch, Schedule, to_device, train

@@ -17,7 +17,7 @@ from timm.data import ImageNetInfo
 from torch import Tensor
 
 from palm_demo import world
-from palm_demo.models.palm import IGNORED
+from palm_demo.models.losses import IGNORED
 from palm_demo.models.tokenizers import BundledTokenizer
 from palm_demo.models.vision import Twin
 from palm_demo.training.pictures import padded

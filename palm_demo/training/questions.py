@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from palm_demo import world
-from palm_demo.models.palm import IGNORED
+from palm_demo.models.losses import IGNORED
 from palm_demo.models.tokenizers import BundledTokenizer
 from palm_demo.training.feature_cache import Medium
 from palm_demo.training.loop import Batch

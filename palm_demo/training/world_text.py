@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from palm_demo import world
 from palm_demo.inference.prompts import encode_interleaved
-from palm_demo.models.palm import IGNORED
+from palm_demo.models.losses import IGNORED
 from palm_demo.models.tokenizers import MEDIA, BundledTokenizer
 from palm_demo.training.objectives import meaning
 

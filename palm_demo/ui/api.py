@@ -13,7 +13,7 @@ from palm_demo import world
 from palm_demo.errors import GalleryError, MediaError, PromptError
 from palm_demo.gallery import Hit
 from palm_demo.inference.attention_maps import AttentionMaps
-from palm_demo.internals.gradio_files import told_of, told_of_picture, upload_folder
+from palm_demo.internals.gradio_files import file_data, image_file_data, upload_folder
 from palm_demo.session import ANSWERED, CONTINUED, Session
 from palm_demo.settings import Limits
 from palm_demo.ui.boundary.visitors import owner_of
@@ -123,7 +123,7 @@ def add_endpoints(session: Session, limits: Limits) -> None:
             wanted = [None if word is None else str(word) for word in (other, relation, way, color, style)]
             rng = Random() if seed is None else Random(str(seed))
             made = make(world.SceneSpec(str(name), count, *wanted), rng, session.turns)
-            file = told_of(made.path)
+            file = file_data(made.path)
             return {"file": file, "caption": made.caption, "question": made.question}
 
     def caption(image: dict, max_new_tokens: int = 32) -> str:
@@ -179,7 +179,7 @@ def _told(looked: AttentionMaps) -> dict:
         "gates": [asdict(gate) for gate in looked.gates],
         "media": [
             {
-                "shares": [looked.shares(token)[medium] for token in tokens],
+                "shares": [looked.media_shares(token)[medium] for token in tokens],
                 "maps": [looked.map(token, medium).tolist() for token in tokens],
             }
             for medium in media
@@ -188,7 +188,7 @@ def _told(looked: AttentionMaps) -> dict:
 
 
 def _found(hit: Hit) -> dict:
-    image = told_of_picture(hit.image)
+    image = image_file_data(hit.image)
     return {"id": hit.id, "caption": hit.caption, "score": hit.score, "image": image}
 
 
@@ -269,7 +269,7 @@ def add_gallery_endpoints(session: Session, limits: Limits, contributions: Contr
     def gallery_export(ids: list[str]) -> dict:
         """A ZIP file of pictures by their ids, as `search` gives them, and a Parquet table of the rest."""
         with in_api():
-            return told_of(download_of(session, check_ids(ids, limits)))
+            return file_data(download_of(session, check_ids(ids, limits)))
 
     of_pictures, of_gallery = (caption_alternatives, similarity), (gallery_info, gallery_add, gallery_remove)
     for endpoint in (*of_pictures, *of_gallery, gallery_export):

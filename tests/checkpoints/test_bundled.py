@@ -1,6 +1,6 @@
 """Weights on disk: what goes in comes out, and what does not fit changes nothing."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -230,7 +230,7 @@ def test_a_file_from_elsewhere_is_refused(tmp_path):
 @pytest.mark.parametrize("odd", [{"style": "gpt"}, {"colour": 3}, {"size": {"dim": 32}}], ids=str)
 def test_a_description_of_another_version_is_refused(odd, tmp_path):
     path = tmp_path / "a.safetensors"
-    described = {"kind": "palm", "size": SIZE.as_config(), "style": RLHF.name, "context": 64, **odd}
+    described = {"kind": "palm", "size": asdict(SIZE), "style": RLHF.name, "context": 64, **odd}
     files.write(path, PALM.build().decoder.state_dict(), described, torch.float32)
     with pytest.raises(CheckpointError, match=r"style 'gpt'; known|another version"):
         checkpoints.load_palm(path)

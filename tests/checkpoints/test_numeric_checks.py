@@ -39,8 +39,8 @@ def saved(new_tower, assets, tmp_path):
         if kind == "familiarity":
             familiarity = OODDetector(8)
             familiarity.fit_(torch.randn(40, 5, 8))
-            checkpoints.save_familiarity(path, familiarity)
-            return path, lambda: checkpoints.load_familiarity(path)
+            checkpoints.save_ood_detector(path, familiarity)
+            return path, lambda: checkpoints.load_ood_detector(path)
         adapter = palm.new_adapter(2)
         for weight in adapter.parameters():
             weight.data.normal_(std=0.1)
@@ -114,7 +114,7 @@ def test_familiarity_of_an_impossible_width_is_refused(width, tmp_path):
     path = tmp_path / "a.safetensors"
     files.write(path, OODDetector(8).state_dict(), {"kind": "familiarity", "width": width}, torch.float32)
     with pytest.raises(CheckpointError, match="patches of width"):
-        checkpoints.load_familiarity(path)
+        checkpoints.load_ood_detector(path)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,14 @@ from torch.testing import assert_close
 
 from palm_demo import world
 from palm_demo.errors import MediaError, PromptError
-from palm_demo.inference.attention_maps import AttentionMaps, Gate, Seen, gates, look, rollout
+from palm_demo.inference.attention_maps import (
+    AttentionMaps,
+    Gate,
+    MediumAttention,
+    compute_attention_maps,
+    gates,
+    rollout,
+)
 from palm_demo.models.resampler import PerceiverResampler
 
 MEDIA = 3
@@ -34,7 +41,7 @@ def ids():
 @every_rule
 def test_weights_sum_to_one_over_what_a_token_sees_and_are_zero_before_any(rule, new_flamingo, ids, media):
     flamingo = new_flamingo(rule)
-    for weights in flamingo.weights(ids, flamingo.embed_media(media, ids)).values():
+    for weights in flamingo.attention_weights(ids, flamingo.embed_media(media, ids)).values():
         seen = weights.unflatten(-1, (len(media), LATENTS)).sum(dim=-1)
         assert_close(weights[..., 0, :], torch.zeros_like(weights[..., 0, :]))
         assert_close(seen[..., 1:3, 0], torch.ones_like(seen[..., 1:3, 0]))
@@ -50,7 +57,7 @@ def test_what_a_bridge_hears_is_its_values_weighed_so(rule, new_flamingo, new_id
     visible = torch.rand(2, cross_attn.attention.heads, 5, 6) > 0.5
     visible[0, :, 0] = False
     keys_values = cross_attn.keys_values(latents)
-    weights = cross_attn.weights(states, keys_values, visible)
+    weights = cross_attn.attention_weights(states, keys_values, visible)
     heard = (weights @ keys_values[1]).transpose(1, 2).flatten(2)
     assert_close(
         cross_attn.attention.to_out(heard),
@@ -63,7 +70,7 @@ def test_what_a_latent_hears_is_the_values_weighed_so():
     media, latents = torch.randn(2, 5, 24), torch.randn(2, 3, 24)
     both = torch.cat((attention.norm_media(media), attention.norm_latents(latents)), dim=1)
     values = attention.to_kv(both).chunk(2, dim=-1)[1].unflatten(-1, (2, 8)).transpose(1, 2)
-    heard = (attention.weights(media, latents) @ values).transpose(1, 2).flatten(2)
+    heard = (attention.attention_weights(media, latents) @ values).transpose(1, 2).flatten(2)
     assert_close(attention.to_out(heard), attention(media, latents))
 
 
@@ -72,7 +79,7 @@ def test_looking_changes_nothing(new_flamingo, ids, media):
     latents = flamingo.embed_media(media, ids)
     before = flamingo.logits(ids, latents)
     held = [set(vars(module)) for module in flamingo.modules()]
-    look(flamingo, PROMPT, ANSWER, media)
+    compute_attention_maps(flamingo, PROMPT, ANSWER, media)
     assert torch.equal(before, flamingo.logits(ids, latents))
     assert held == [set(vars(module)) for module in flamingo.modules()]
 
@@ -80,7 +87,7 @@ def test_looking_changes_nothing(new_flamingo, ids, media):
 def test_rollout_of_one_layer_is_its_attention_to_the_tokens():
     resampler = PerceiverResampler(24, depth=1, heads=2, dim_head=8, num_latents=3)
     tokens = torch.randn(2, 5, 24)
-    (weights,) = resampler.weights(tokens)
+    (weights,) = resampler.attention_weights(tokens)
     to_tokens = weights.mean(dim=1)[..., :5]
     assert_close(rollout(resampler, tokens), to_tokens / to_tokens.sum(dim=-1, keepdim=True))
 
@@ -88,7 +95,7 @@ def test_rollout_of_one_layer_is_its_attention_to_the_tokens():
 def test_rollout_of_two_layers_goes_through_the_latents_too():
     resampler = PerceiverResampler(24, depth=2, heads=2, dim_head=8, num_latents=3)
     tokens = torch.randn(2, 5, 24)
-    first, second = (weights.mean(dim=1) for weights in resampler.weights(tokens))
+    first, second = (weights.mean(dim=1) for weights in resampler.attention_weights(tokens))
     once = first[..., :5] / 2
     twice = once / 2 + (second[..., :5] + second[..., 5:] @ once) / 2
     assert_close(rollout(resampler, tokens), twice / twice.sum(dim=-1, keepdim=True))
@@ -96,12 +103,12 @@ def test_rollout_of_two_layers_goes_through_the_latents_too():
 
 def test_a_map_is_the_weights_carried_to_the_patches_by_hand(new_flamingo, ids, media):
     flamingo = new_flamingo()
-    _, (of_picture, of_video) = look(flamingo, PROMPT, ANSWER, media)
+    _, (of_picture, of_video) = compute_attention_maps(flamingo, PROMPT, ANSWER, media)
     assert of_picture.shape == (2, 3, 1, 2, 2) and of_video.shape == (2, 3, 3, 2, 2)
 
-    weights = flamingo.weights(ids, flamingo.embed_media(media, ids))
+    weights = flamingo.attention_weights(ids, flamingo.embed_media(media, ids))
     patches = flamingo.encoder.tower(media[1]) + flamingo.encoder.frame_positions[:3, None]
-    (resampled,) = flamingo.encoder.resampler.weights(patches.reshape(1, 3 * PATCHES, 24))
+    (resampled,) = flamingo.encoder.resampler.attention_weights(patches.reshape(1, 3 * PATCHES, 24))
     for layer, weight in weights.items():
         for token in range(len(ANSWER)):
             chosen_at = len(PROMPT) + token - 1
@@ -114,15 +121,15 @@ def test_a_map_is_the_weights_carried_to_the_patches_by_hand(new_flamingo, ids, 
 
 
 def test_maps_of_all_media_sum_to_one_at_every_layer_and_token(new_flamingo, media):
-    _, maps = look(new_flamingo(), PROMPT, ANSWER, media)
+    _, maps = compute_attention_maps(new_flamingo(), PROMPT, ANSWER, media)
     together = sum(of_medium.sum(axis=(2, 3, 4)) for of_medium in maps)
     assert together == pytest.approx(np.ones((2, 3)), abs=1e-5)
 
 
 def test_the_row_of_a_token_is_that_of_the_place_where_it_was_chosen(new_flamingo, media):
     flamingo = new_flamingo()
-    _, maps = look(flamingo, PROMPT, ANSWER, media)
-    _, others = look(flamingo, PROMPT, [*ANSWER[:-1], 30], media)
+    _, maps = compute_attention_maps(flamingo, PROMPT, ANSWER, media)
+    _, others = compute_attention_maps(flamingo, PROMPT, [*ANSWER[:-1], 30], media)
     for one, other in zip(maps, others, strict=True):
         assert one == pytest.approx(other, abs=1e-6)
 
@@ -137,9 +144,9 @@ def test_gates_are_those_of_the_bridges(new_flamingo):
 
 def test_looking_without_media_or_at_another_number_of_them_is_refused(new_flamingo, media):
     with pytest.raises(PromptError, match="no picture or video"):
-        look(new_flamingo(), [7], ANSWER, [])
+        compute_attention_maps(new_flamingo(), [7], ANSWER, [])
     with pytest.raises(PromptError, match="2 <media> marks but 1 media"):
-        look(new_flamingo(), PROMPT, ANSWER, media[:1])
+        compute_attention_maps(new_flamingo(), PROMPT, ANSWER, media[:1])
 
 
 def maps_of(*opens: float) -> AttentionMaps:
@@ -148,7 +155,7 @@ def maps_of(*opens: float) -> AttentionMaps:
     maps = np.stack([np.stack([up, down]), np.stack([down, down])])[:, :, None]
     layers = tuple(Gate(2 * place, gate, 1.0) for place, gate in enumerate(opens))
     return AttentionMaps(
-        (" a", " cat"), layers, (Seen((Image.new("RGB", (2, 2)),), maps.astype(np.float32)),)
+        (" a", " cat"), layers, (MediumAttention((Image.new("RGB", (2, 2)),), maps.astype(np.float32)),)
     )
 
 
@@ -156,7 +163,7 @@ def test_over_all_layers_a_bridge_weighs_as_much_as_it_is_open():
     looked = maps_of(0.3, -0.1)
     assert looked.map(0, 0)[0] == pytest.approx(np.array([[0.75], [0.25]]))
     assert looked.map(0, 0, layer=2)[0].tolist() == [[0.0], [1.0]]
-    assert looked.shares(1) == pytest.approx([1.0])
+    assert looked.media_shares(1) == pytest.approx([1.0])
     assert maps_of(0.0, 0.0).map(0, 0)[0] == pytest.approx(np.array([[0.5], [0.5]]))
 
 
@@ -178,7 +185,7 @@ def test_a_session_tells_where_an_answer_looked(session):
         assert seen.maps.shape[:3] == (len(looked.gates), len(looked.tokens), len(seen.frames))
         assert seen.frames[0].size == (session.flamingo.model.encoder.tower.image_size,) * 2
     for token in range(len(looked.tokens)):
-        assert sum(looked.shares(token)) == pytest.approx(1, abs=1e-4)
+        assert sum(looked.media_shares(token)) == pytest.approx(1, abs=1e-4)
 
 
 def test_frames_are_shown_as_the_tower_sees_them(session):

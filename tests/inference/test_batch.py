@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from palm_demo.concurrency import asked_by, gone
+from palm_demo.concurrency import as_client, gone
 from palm_demo.errors import BusyError, CapacityError, ClosingError, DeviceMemoryError
 from palm_demo.inference.continuous_batch import ContinuousBatch
 from palm_demo.inference.decoding import SequenceState
@@ -522,9 +522,9 @@ def test_rows_go_to_who_has_the_fewest(counted):
     model = counted(rows=2, waiting=8)
     model.batch.limits = BatchLimits(rows=2, waiting=8, rows_of_one=1)
     with ExitStack() as stay:
-        with asked_by("greedy"):
+        with as_client("greedy"):
             greedy = [stay.enter_context(model.join([10 * n], new=2)) for n in range(1, 5)]
-        with asked_by("modest"):
+        with as_client("modest"):
             modest = stay.enter_context(model.join([60], new=2))
         model.let(100)
         assert list(modest.ids()) == [61, 62]
@@ -536,11 +536,11 @@ def test_one_asker_leaves_rows_to_others(counted):
     model = counted(rows=4, waiting=8)
     model.batch.limits = BatchLimits(rows=4, waiting=8, rows_of_one=3)
     with ExitStack() as stay:
-        with asked_by("greedy"):
+        with as_client("greedy"):
             tickets = [stay.enter_context(model.join([10 * n])) for n in range(1, 6)]
         assert next(model.batch.places(tickets[3])) == 1
         assert next(model.batch.places(tickets[4])) == 2
-        with asked_by("modest"):
+        with as_client("modest"):
             newcomer = stay.enter_context(model.join([70]))
         assert list(model.batch.places(newcomer)) == []
         model.let(1)
@@ -551,12 +551,12 @@ def test_one_asker_may_have_no_more_than_a_share_of_the_line(counted):
     model = counted(rows=1, waiting=8)
     model.batch.limits = BatchLimits(rows=1, waiting=8, waiting_of_one=2)
     with ExitStack() as stay:
-        with asked_by("greedy"):
+        with as_client("greedy"):
             for n in range(1, 4):
                 stay.enter_context(model.join([10 * n]))
             with pytest.raises(BusyError, match="2 of your texts"), model.join([50]):
                 pass
-        with asked_by("modest"):
+        with as_client("modest"):
             stay.enter_context(model.join([60]))
 
 

@@ -91,6 +91,6 @@ def test_banned_ids_never_come_out_and_leave_their_chance_to_others():
 
 
 def test_no_text_ends_before_it_has_so_many_tokens():
-    found = beam_search(Trie(0).prefill, Trie(0).decode_step, [9], 60, LONGEST, EOS, (), CPU, least_tokens=3)
+    found = beam_search(Trie(0).prefill, Trie(0).decode_step, [9], 60, LONGEST, EOS, (), CPU, min_tokens=3)
     assert {len(text) for text, _ in found} == {2, 3}  # behind a prompt of one
     assert sum(math.exp(score) for _, score in found) == pytest.approx(1)

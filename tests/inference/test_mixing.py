@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from palm_demo.errors import ScopeError
 from palm_demo.models import PaLM
-from palm_demo.models.lora import mixed, spelled, strengths, with_adapters
+from palm_demo.models.lora import mix_adapters, scope_label, strengths, with_adapters
 
 close = {"atol": 1e-5, "rtol": 1e-5}
 MIX = {"carroll": 0.7, "poe": 0.5}
@@ -76,7 +76,7 @@ def test_mixing_changes_no_scope(palm, new_ids):
     before = {name: weight.clone() for name, weight in palm.scopes.state_dict().items()}
     palm(new_ids(1, 4), scopes=[MIX])
     assert all(torch.equal(weight, before[name]) for name, weight in palm.scopes.state_dict().items())
-    assert mixed([(palm.scopes["poe"], 0.5), (palm.scopes["doyle"], 2.0)]).rank == 8
+    assert mix_adapters([(palm.scopes["poe"], 0.5), (palm.scopes["doyle"], 2.0)]).rank == 8
 
 
 def test_a_mix_is_merged_and_unmerged_bit_for_bit(palm, new_ids):
@@ -126,9 +126,9 @@ def test_an_adapter_of_another_model_is_refused_in_a_mix_too(palm, new_ids, new_
 
 
 def test_mixes_are_spelled_as_they_are_said():
-    assert spelled(MIX) == "0.7 carroll, 0.5 poe"
-    assert spelled({"poe": -1}) == "-1 poe" and spelled("poe") == spelled({"poe": 1}) == "poe"
-    assert spelled(None) == "base" and strengths(None) == {}
+    assert scope_label(MIX) == "0.7 carroll, 0.5 poe"
+    assert scope_label({"poe": -1}) == "-1 poe" and scope_label("poe") == scope_label({"poe": 1}) == "poe"
+    assert scope_label(None) == "base" and strengths(None) == {}
 
 
 def test_what_stands_for_an_adapter_elsewhere_takes_its_place_in_a_mix(palm):

@@ -130,7 +130,7 @@ def test_banned_ids_never_come_out_even_at_temperature_10(settings):
 @pytest.mark.parametrize("settings", [SamplingParams(), SamplingParams(temperature=10.0, seed=1)])
 def test_a_text_does_not_end_before_it_has_so_many_tokens(settings):
     end = int(LOGITS.argmax())
-    sampler = Sampler(settings, (), end, least_tokens=3)
+    sampler = Sampler(settings, (), end, min_tokens=3)
     assert end not in {sampler(LOGITS, [0] * length) for length in (0, 1, 2) for _ in range(50)}
     assert end in {sampler(LOGITS, [0] * 3) for _ in range(200)}
 

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from palm_demo.errors import ScopeError
 from palm_demo.inference.scoring import author_probabilities, bits_per_byte, token_probabilities
 from palm_demo.models.layers import RLHF, TOOLFORMER
-from palm_demo.models.palm import IGNORED
+from palm_demo.models.losses import IGNORED
 from palm_demo.models.transformer import TransformerConfig
 
 CONTEXT = 16
@@ -127,7 +127,7 @@ def test_alternatives_are_the_likeliest_and_in_order(palm, tokenizer):
     ):
         best, best_ids = of_token.topk(5)
         assert [chance for _, chance in token.alternatives] == pytest.approx(best.tolist(), rel=1e-4)
-        assert [spelled for spelled, _ in token.alternatives] == [tokenizer.spelled(i) for i in best_ids]
+        assert [text for text, _ in token.alternatives] == [tokenizer.token_text(i) for i in best_ids]
 
 
 def test_tokens_of_one_character_are_its_text_once(palm, tokenizer):

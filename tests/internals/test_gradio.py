@@ -9,11 +9,11 @@ from PIL import Image
 from palm_demo.errors import BusyError
 from palm_demo.internals.gradio_files import (
     ComponentMessage,
+    file_data,
+    image_file_data,
     new_folder,
     room,
     tabs_around,
-    told_of,
-    told_of_picture,
     upload_folder,
 )
 
@@ -31,12 +31,12 @@ def test_files_lie_where_the_environment_says(uploads):
 
 
 def test_a_file_is_told_of_as_clients_take_it(uploads):
-    told = told_of(uploads / "scene.mp4")
+    told = file_data(uploads / "scene.mp4")
     assert told["path"] == str(uploads / "scene.mp4") and told["meta"] == {"_type": "gradio.FileData"}
 
 
 def test_a_picture_is_kept_under_its_content(uploads):
-    red, again, blue = (told_of_picture(Image.new("RGB", (8, 8), c)) for c in ("red", "red", "blue"))
+    red, again, blue = (image_file_data(Image.new("RGB", (8, 8), c)) for c in ("red", "red", "blue"))
     assert red["path"] == again["path"] != blue["path"]
     assert Path(red["path"]).is_relative_to(uploads)
     assert Image.open(red["path"]).getpixel((0, 0)) == (255, 0, 0)
@@ -64,7 +64,7 @@ def test_no_file_is_made_where_a_page_has_no_room(uploads):
 
     token = room.set(full)
     try:
-        for make in (new_folder, lambda: told_of_picture(Image.new("RGB", (4, 4)))):
+        for make in (new_folder, lambda: image_file_data(Image.new("RGB", (4, 4)))):
             with pytest.raises(BusyError, match="the page is full"):
                 make()
     finally:

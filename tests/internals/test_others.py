@@ -15,7 +15,7 @@ from transformers.models.mpt.modeling_mpt import MptModel
 from palm_demo.internals.http_protocol import RAY_CALLBACK, PatientProtocol, make_servers_patient
 from palm_demo.internals.hub_client import HttpError, front_matter, matching
 from palm_demo.models.attention import CausalMask
-from palm_demo.models.hf_language_models import Memory, NeoXTower
+from palm_demo.models.hf_language_models import CacheAdapter, GPTNeoXBackbone
 from palm_demo.models.kv_cache import KVCache
 from palm_demo.models.packed_weights import state_of
 from palm_demo.serving.zerogpu import WORKER_GONE
@@ -41,14 +41,14 @@ def test_the_hubs_client_raises_its_http_librarys_errors(monkeypatch):
 @pytest.mark.parametrize("method", ["update", "get_seq_length"])
 def test_our_cache_takes_all_that_transformers_own_does(method):
     theirs = inspect.signature(getattr(Cache, method)).parameters
-    ours = inspect.signature(getattr(Memory, method)).parameters
+    ours = inspect.signature(getattr(CacheAdapter, method)).parameters
     takes_more = {one.kind for one in ours.values()} >= {inspect.Parameter.VAR_KEYWORD}
     assert takes_more or [*theirs] == [*ours]
 
 
 def test_a_caches_update_takes_whatever_comes_beside_keys_and_values():
     keys, values = torch.randn(2, 1, 2, 3, 4)
-    given = Memory(CausalMask()).update(
+    given = CacheAdapter(CausalMask()).update(
         keys, values, 0, {"cos": keys}, kwargs={}, cache_position=torch.arange(3)
     )
     assert given[0] is keys and given[1] is values
@@ -67,7 +67,7 @@ def test_blocks_of_transformers_take_our_cache_for_theirs(kind):
             attn_implementation="sdpa",
         )
         model = GPTNeoXModel(config).eval()
-        block, frequencies = model.layers[0], NeoXTower(config, 32)
+        block, frequencies = model.layers[0], GPTNeoXBackbone(config, 32)
         rotation = frequencies._rotation(torch.arange(5), torch.float32)
         theirs = GPTNeoXRotaryEmbedding(config)(torch.zeros(1), torch.arange(5)[None])
         torch.testing.assert_close(rotation, tuple(theirs))
@@ -78,7 +78,10 @@ def test_blocks_of_transformers_take_our_cache_for_theirs(kind):
         block = model.blocks[0]
         hidden = torch.ones(5, 5, dtype=torch.bool).triu(1)[None, None]
         given = {"attention_mask": hidden, "position_bias": model.build_mpt_alibi_tensor(2, 5)}
-    states, ours = torch.randn(1, 5, 16), Memory(KVCache(1, 1, 5, 8, torch.zeros(1), heads=2).extend_by(5))
+    states, ours = (
+        torch.randn(1, 5, 16),
+        CacheAdapter(KVCache(1, 1, 5, 8, torch.zeros(1), heads=2).extend_by(5)),
+    )
     if kind == "gpt_neox":
         given["attention_mask"] = torch.ones(5, 5, dtype=torch.bool).tril()[None, None]
     with torch.no_grad():

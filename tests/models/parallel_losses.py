@@ -12,7 +12,7 @@ from mammut_pytorch import MaMMUT as ReferenceMaMMUT
 from torch import nn
 
 from palm_demo.checkpoints.bundled import MaMMUTConfig
-from palm_demo.models.palm import IGNORED
+from palm_demo.models.losses import IGNORED
 from palm_demo.models.transformer import TransformerConfig
 
 SIZES = {1: (7,), 2: (5, 2), 3: (1, 4, 2)}

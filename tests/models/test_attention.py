@@ -4,7 +4,7 @@ import torch
 from torch.testing import assert_close
 
 from palm_demo.models import attention
-from palm_demo.models.attention import CausalMask, VisibleMask, attend_visible
+from palm_demo.models.attention import CausalMask, VisibleMask, masked_attention
 from palm_demo.models.layers import RLHF
 from palm_demo.models.transformer import Decoder, TransformerConfig
 
@@ -15,7 +15,7 @@ def heads(n: int, count: int = 2) -> torch.Tensor:
 
 def test_a_query_that_sees_nothing_gets_exactly_zero():
     mask = torch.tensor([[True, True, False], [False, False, False]])
-    out = attend_visible(heads(2), heads(3), heads(3), mask[None, None], scale=0.3)
+    out = masked_attention(heads(2), heads(3), heads(3), mask[None, None], scale=0.3)
     assert torch.equal(out[:, :, 1], torch.zeros(1, 2, 8))
     assert out[:, :, 0].abs().min() > 0
 
@@ -23,7 +23,7 @@ def test_a_query_that_sees_nothing_gets_exactly_zero():
 def test_a_query_that_sees_nothing_gives_finite_gradients():
     queries, keys, values = (heads(3).requires_grad_() for _ in range(3))
     mask = torch.tensor([[False, False, False], [True, False, False], [True, True, True]])
-    attend_visible(queries, keys, values, mask[None, None], scale=0.3).sum().backward()
+    masked_attention(queries, keys, values, mask[None, None], scale=0.3).sum().backward()
     assert all(t.grad.isfinite().all() for t in (queries, keys, values))
     assert torch.equal(queries.grad[:, :, 0], torch.zeros(1, 2, 8))
 
@@ -32,7 +32,7 @@ def test_a_masked_query_averages_what_it_may_see():
     queries, keys, values = heads(1), heads(4), heads(4)
     mask = torch.tensor([True, False, True, True])
     weights = (queries @ keys[:, :, mask].transpose(-1, -2) * 0.3).softmax(dim=-1)
-    out = attend_visible(queries, keys, values, mask[None, None, None], scale=0.3)
+    out = masked_attention(queries, keys, values, mask[None, None, None], scale=0.3)
     assert_close(out, weights @ values[:, :, mask])
 
 
@@ -47,7 +47,7 @@ def test_causal_equals_visible_with_a_triangular_mask():
 def test_plain_products_attend_and_learn_as_the_fused_kernel(monkeypatch):
     grown = []
     for plain_tokens in (0, 512):
-        monkeypatch.setattr(attention, "PLAIN_TOKENS", plain_tokens)
+        monkeypatch.setattr(attention, "MATMUL_TOKENS", plain_tokens)
         torch.manual_seed(0)
         parts = [t.bfloat16().requires_grad_() for t in (heads(9, 3), heads(9, 1), heads(9, 1))]
         out = CausalMask()(*parts, 0.3)

@@ -88,7 +88,7 @@ def test_a_later_picture_does_not_change_earlier_logits(rule, new_flamingo, new_
 def test_a_head_sees_the_picture_before_the_last_where_the_rule_says_so(rule, heads, new_flamingo, new_ids):
     flamingo = new_flamingo(rule, size=TransformerConfig(dim=32, depth=2, heads=4, vocab=48, dim_head=8))
     ids = text(new_ids, 1, 5)
-    weights = flamingo.weights(ids, flamingo.embed_media(media(1, 1), ids))
+    weights = flamingo.attention_weights(ids, flamingo.embed_media(media(1, 1), ids))
     first, latents = slice(2, 5), len(flamingo.encoder.resampler.latents)
     for cross_attn in weights.values():
         of_first, of_last = cross_attn[0].split(latents, dim=-1)
@@ -213,7 +213,7 @@ def test_only_what_stands_between_text_and_pictures_learns(new_flamingo, new_ids
         "places",
         "media_embedding",
     }
-    assert {id(p) for p in flamingo.trained_parameters()} == {
+    assert {id(p) for p in flamingo.parameters() if p.requires_grad} == {
         id(p) for name, p in flamingo.named_parameters() if name in learning
     }
 

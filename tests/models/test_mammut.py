@@ -6,8 +6,8 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from palm_demo.models import MaMMUT
+from palm_demo.models.losses import IGNORED
 from palm_demo.models.mammut import PooledMemory, bidirectional_text_pass, causal_text_pass
-from palm_demo.models.palm import IGNORED
 from palm_demo.models.resampler import AttentionPool
 
 close = {"atol": 1e-4, "rtol": 1e-4}

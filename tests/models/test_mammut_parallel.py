@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch.testing import assert_close
 
-from palm_demo.models.distributed import gather_rows, is_parallel, joint_mean
+from palm_demo.models.losses import gather_rows, is_parallel, joint_mean
 
 pytestmark = pytest.mark.slow
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from palm_demo.checkpoints import load_familiarity, save_familiarity
+from palm_demo.checkpoints import load_ood_detector, save_ood_detector
 from palm_demo.models.ood import Gaussian, OODDetector
 
 WIDTH = 6
@@ -55,6 +55,6 @@ def test_what_lies_elsewhere_or_is_wilder_or_plain_is_strange(detector, strange)
 
 
 def test_it_is_the_same_from_its_file(detector, tmp_path):
-    save_familiarity(tmp_path / "some.safetensors", detector)
+    save_ood_detector(tmp_path / "some.safetensors", detector)
     patches = known(20)
-    assert torch.equal(load_familiarity(tmp_path / "some.safetensors")(patches), detector(patches))
+    assert torch.equal(load_ood_detector(tmp_path / "some.safetensors")(patches), detector(patches))

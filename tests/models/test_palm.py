@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from palm_demo.models import PaLMEncoder
 from palm_demo.models.layers import MULTIMODAL, STYLES, TOOLFORMER
-from palm_demo.models.palm import IGNORED
+from palm_demo.models.losses import IGNORED
 
 every_style = pytest.mark.parametrize("style", STYLES.values(), ids=STYLES)
 close = {"atol": 1e-4, "rtol": 1e-4}

@@ -140,7 +140,7 @@ def test_openflamingos_marks_are_the_last_rows_of_the_embedding_in_their_order(n
     rows = len(tokenizer) + 4
     extended = OpenFlamingoTokenizer.extend(neox_file, rows)
     assert (extended.eos_id, extended.media_id, extended.pad_id) == (rows - 3, rows - 2, rows - 1)
-    assert len(extended) == rows and extended.opening == []
+    assert len(extended) == rows and extended.prefix_ids == []
     ids = encode_interleaved("<media>Output: <image> a cat", extended)
     assert ids == [extended.media_id, *extended.encode("Output: <image> a cat")]
     assert extended.media_id not in ids[1:] and extended.decode(ids) == "Output: <image> a cat"

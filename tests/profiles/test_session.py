@@ -164,7 +164,7 @@ def test_more_frames_of_a_video_are_shown_as_pictures_each_in_a_chunk_of_its_own
     assert ids[:6] == [media, media, end, media, end, media] and ids.count(media) == 4
     looked = session.attention_maps("<media> <media> Output:", [pictures[0], video], "the cat")
     assert [len(seen.frames) for seen in looked.media] == [1, 3]
-    assert sum(looked.shares(0)) == pytest.approx(1, abs=1e-4)
+    assert sum(looked.media_shares(0)) == pytest.approx(1, abs=1e-4)
     assert [gate.layer for gate in looked.gates] == [1, 3]
 
 

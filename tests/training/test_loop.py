@@ -11,7 +11,7 @@ import torch
 from palm_demo import world
 from palm_demo.models import PaLM
 from palm_demo.models.layers import RLHF
-from palm_demo.models.palm import IGNORED
+from palm_demo.models.losses import IGNORED
 from palm_demo.models.tokenizers import BundledTokenizer
 from palm_demo.models.transformer import TransformerConfig
 from palm_demo.training import prose

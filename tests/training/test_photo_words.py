@@ -7,7 +7,7 @@ import timm
 import torch
 
 from palm_demo import world
-from palm_demo.models.palm import IGNORED
+from palm_demo.models.losses import IGNORED
 from palm_demo.models.vision import Twin
 from palm_demo.training.photo_words import (
     CERTAIN,

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from palm_demo import world
-from palm_demo.models.palm import IGNORED
+from palm_demo.models.losses import IGNORED
 from palm_demo.models.transformer import TransformerConfig
 from palm_demo.training.feature_cache import FeatureCache
 from palm_demo.training.flamingo import answer_loss, answers, exact_match

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from palm_demo import world
-from palm_demo.models.palm import IGNORED
+from palm_demo.models.losses import IGNORED
 from palm_demo.models.transformer import TransformerConfig
 from palm_demo.training.objectives import Meanings, meaning
 from palm_demo.training.palm import exact_match, told, world_batch

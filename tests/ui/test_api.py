@@ -73,7 +73,7 @@ def test_looked_at_tells_tokens_gates_and_a_map_of_each_medium(client, session, 
     assert [gate["layer"] for gate in given["gates"]] == [gate.layer for gate in looked.gates]
     for place, medium in enumerate(given["media"]):
         assert np.array(medium["maps"][1]) == pytest.approx(looked.map(1, place), abs=1e-4)
-        assert medium["shares"][1] == pytest.approx(looked.shares(1)[place], abs=1e-4)
+        assert medium["shares"][1] == pytest.approx(looked.media_shares(1)[place], abs=1e-4)
 
 
 def test_make_scene_gives_a_picture_or_a_video_of_what_was_ordered(client, session):

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from palm_demo.concurrency import asker
+from palm_demo.concurrency import client
 
 CALL = "/gradio_api/call/bits_per_byte"
 
@@ -14,7 +14,7 @@ def seen(session, monkeypatch):
     found = []
 
     def noted(text, scope=None):
-        found.append(asker.get())
+        found.append(client.get())
         return 1.0
 
     monkeypatch.setattr(session, "bits_per_byte", noted)
@@ -33,4 +33,4 @@ def test_an_event_is_asked_by_the_address_it_comes_from(address, seen):
     for local in ("127.0.0.1", "127.0.0.2", "127.0.0.1"):
         ask(address, local)
     assert seen == ["127.0.0.1", "127.0.0.2", "127.0.0.1"]
-    assert asker.get() is None
+    assert client.get() is None

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from palm_demo import world
-from palm_demo.concurrency import Turns
+from palm_demo.concurrency import FairQueue
 from palm_demo.errors import MediaError, PromptError
-from palm_demo.inference.attention_maps import look
+from palm_demo.inference.attention_maps import compute_attention_maps
 from palm_demo.media import MediaLimits, is_video, open_medium
 from palm_demo.models.cross_attention import GatedCrossAttention
 from palm_demo.settings import SPACEFILE, load_settings
@@ -162,7 +162,7 @@ def uploads(tmp_path, monkeypatch):
     ],
 )
 def test_a_made_scene_is_a_file_with_a_caption_and_a_question(uploads, order, caption, question):
-    made = make(order, Random(1), Turns())
+    made = make(order, Random(1), FairQueue())
     assert made.caption.startswith(caption) and re.match(question, made.question)
     assert made.path.startswith(str(uploads)) and is_video(made.path) == (order.way is not None)
     assert open_medium(made.path, 8, MediaLimits())
@@ -170,7 +170,7 @@ def test_a_made_scene_is_a_file_with_a_caption_and_a_question(uploads, order, ca
 
 def test_a_scene_that_cannot_be_made_is_the_visitors_to_mend(uploads):
     with pytest.raises(PromptError, match="choose one of them"):
-        make(world.SceneSpec("cat", count=2, way="up"), Random(1), Turns())
+        make(world.SceneSpec("cat", count=2, way="up"), Random(1), FairQueue())
     assert not any(uploads.iterdir())
 
 
@@ -183,7 +183,7 @@ def test_a_scene_that_is_gone_is_drawn_again():
 
 
 def test_sources_are_the_paper_and_where_the_code_is():
-    shown = sources(PAPER, (GatedCrossAttention, look), None)
+    shown = sources(PAPER, (GatedCrossAttention, compute_attention_maps), None)
     assert "A &lt;paper&gt;" in shown and "href='https://example.org/paper'" in shown
     assert (
         "palm_demo/models/cross_attention.py · GatedCrossAttention" in shown
@@ -194,7 +194,7 @@ def test_sources_are_the_paper_and_where_the_code_is():
 
 
 def test_sources_link_the_line_where_the_repository_has_an_address():
-    shown = sources(PAPER, (look,), "https://example.org/code")
+    shown = sources(PAPER, (compute_attention_maps,), "https://example.org/code")
     (path, line) = re.search(r"https://example.org/code/blob/main/(\S+)#L(\d+)", shown).groups()
     lines = (SPACEFILE.parent / path).read_text(encoding="utf-8").splitlines()
     assert any("def look(" in text for text in lines[int(line) - 1 : int(line) + 1])

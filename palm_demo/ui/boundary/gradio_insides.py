@@ -26,7 +26,7 @@ from gradio.state_holder import SessionState, StateHolder
 from gradio.utils import LRUCache
 from starlette.types import ASGIApp
 
-from palm_demo.concurrency import asker, gone, made_once
+from palm_demo.concurrency import client, gone, locked_cached_property
 from palm_demo.errors import MediaError, PalmDemoError
 from palm_demo.internals.gradio_files import room
 from palm_demo.internals.http_protocol import KEEP_ALIVE_SECONDS, PatientProtocol
@@ -80,7 +80,7 @@ class GuardedBlocks(gr.Blocks):
             return await super().process_api(block_fn, inputs, state, request, iterator, **rest)
         _served.set(visitor)
         address = None if visitor is None else visitor.address
-        asker.set(address)
+        client.set(address)
         room.set(partial(self.shares.check_room, address or ""))
         session = getattr(request, "session_hash", None)
         gone.set(self.listeners.gone(session) if isinstance(session, str) else None)
@@ -211,7 +211,7 @@ class Insides:
         every = self.page.fns.values()
         return next((one for one in every if one.api_name == name and one.api_visibility != "private"), None)
 
-    @made_once
+    @locked_cached_property
     def _file_inputs(self) -> dict[int, list[bool]]:
         every = self.page.fns.items()
         return {number: [_takes_files(one) for one in event.inputs] for number, event in every}

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from palm_demo.errors import PromptError
-from palm_demo.inference.attention_maps import AttentionMaps, Seen
+from palm_demo.inference.attention_maps import AttentionMaps, MediumAttention
 from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.ui.flamingo.conversation import KEPT_SECONDS, Exchange, names
@@ -188,7 +188,7 @@ class LookingView:
                 f"after block {gate.layer + 1}",
                 gate.attention,
                 gate.feed_forward,
-                *np.mean([looked.shares(token, gate.layer) for token in tokens], axis=0).tolist(),
+                *np.mean([looked.media_shares(token, gate.layer) for token in tokens], axis=0).tolist(),
             )
             for gate in looked.gates
         ]
@@ -219,7 +219,7 @@ def _peak(heats: Iterable[np.ndarray]) -> float:
     return max(float(heat.max()) for heat in heats)
 
 
-def _medium(title: str, seen: Seen, heat: np.ndarray, most: float) -> str:
+def _medium(title: str, seen: MediumAttention, heat: np.ndarray, most: float) -> str:
     """heat: (frames, rows, columns), of which `most` glows brightest."""
     frames = [glowing(frame, of_frame / most) for frame, of_frame in zip(seen.frames, heat, strict=True)]
     if len(frames) == 1:

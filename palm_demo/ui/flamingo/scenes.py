@@ -8,7 +8,7 @@ from typing import NamedTuple
 import gradio as gr
 
 from palm_demo import world
-from palm_demo.concurrency import Turns
+from palm_demo.concurrency import FairQueue
 from palm_demo.errors import PromptError
 from palm_demo.internals.gradio_files import new_folder
 from palm_demo.session import Session
@@ -31,7 +31,7 @@ class Made(NamedTuple):
     question: str
 
 
-def make(order: world.SceneSpec, rng: Random, turns: Turns) -> Made:
+def make(order: world.SceneSpec, rng: Random, turns: FairQueue) -> Made:
     """Draws an order into a file of the page's upload folder, which is cleared as uploads are, when its turn
     has come.
 

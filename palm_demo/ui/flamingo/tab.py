@@ -5,7 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from palm_demo.inference.attention_maps import look
+from palm_demo.inference.attention_maps import compute_attention_maps
 from palm_demo.inference.prompts import PromptForm
 from palm_demo.models.cross_attention import GatedCrossAttention
 from palm_demo.models.resampler import PerceiverResampler
@@ -27,7 +27,7 @@ PAPER = Paper(
     "Alayrac et al., 2022",
     "https://arxiv.org/abs/2204.14198",
 )
-CODE = (GatedCrossAttention, PerceiverResampler, look)
+CODE = (GatedCrossAttention, PerceiverResampler, compute_attention_maps)
 
 
 def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: SettingsLinks, folder: Path) -> None:

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from palm_demo.models.palm import IGNORED
+from palm_demo.models.losses import IGNORED
 
 from .conftest import Encoder, NoEncoder
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from palm_demo.models.palm import IGNORED
+from palm_demo.models.losses import IGNORED
 
 from .conftest import Encoder
 

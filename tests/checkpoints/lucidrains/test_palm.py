@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from palm_demo.checkpoints import from_reference, to_reference
 from palm_demo.inference.decoding import generate_ids
-from palm_demo.models.palm import IGNORED
+from palm_demo.models.losses import IGNORED
 
 RLHF, TOOLFORMER = "palm-rlhf-pytorch", "toolformer-pytorch"
 equal = {"atol": 1e-5, "rtol": 0}

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from palm_demo.checkpoints import from_reference
-from palm_demo.concurrency import Turns
+from palm_demo.concurrency import FairQueue
 from palm_demo.errors import PromptError
 from palm_demo.inference.settings import BatchLimits
 from palm_demo.media import MediaLimits
@@ -25,7 +25,7 @@ def part_of(captioner) -> MammutPart:
     metadata = {"name": "openMaMMUT", "trained_on": "nothing", "knows": "nothing"}
     limits = BatchLimits(rows=2)
     loaded = LoadedModel(captioner, WORDS, captioner.context, limits, metadata, bundled=False)
-    return MammutPart(loaded, Turns(), MediaLimits())
+    return MammutPart(loaded, FairQueue(), MediaLimits())
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_texts_are_compared_with_their_marks_and_in_lower_case(mammut, weights, 
     latents = mammut.embed_texts(["A Cat! ", "two dogs, and a bird"])
     plain = Plain(weights)
     for text, latent in zip(["a cat!", "two dogs, and a bird"], latents, strict=True):
-        (ids,) = WORDS.encode_whole([text])
+        (ids,) = WORDS.encode_for_embedding([text])
         np.testing.assert_allclose(latent, plain.text_latent(ids).numpy(), atol=1e-5)
     chances = mammut.classify(picture, ["cat", "dog"])
     assert sum(chances.values()) == pytest.approx(1)

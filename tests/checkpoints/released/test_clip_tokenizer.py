@@ -17,16 +17,16 @@ def words() -> ClipTokenizer:
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_whole_texts_are_open_clips_without_its_padding(text, words):
-    (row,) = words.encode_whole([text])
+    (row,) = words.encode_for_embedding([text])
     theirs = open_clip.tokenize(text)[0].tolist()
     assert row == theirs[: len(row)] and not any(theirs[len(row) :])
     assert row[0] == words.bos_id == 49406 and row[-1] == words.eos_id == 49407
-    assert words.opening == [49406] and len(words) == 49408
+    assert words.prefix_ids == [49406] and len(words) == 49408
 
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_text_comes_back_cleaned_whole_or_in_deltas(text, words):
-    ids = words.encode_whole([text])[0]
+    ids = words.encode_for_embedding([text])[0]
     assert words.decode(ids).split() == words.words.decode(ids[1:-1]).split()
     assert "".join(words.decode_stream(ids)) == words.decode(ids)
     assert "\ufffd" not in words.decode(ids)

@@ -149,7 +149,7 @@ def unlearned(neox) -> list[int]:
 
 
 def test_ends_padding_and_ids_without_a_token_are_never_said(tempted, neox, monkeypatch):
-    prompt, said = neox.opening + neox.encode("the cat"), []
+    prompt, said = neox.prefix_ids + neox.encode("the cat"), []
     with torch.no_grad():
         assert int(tempted.model(torch.tensor([prompt]))[0, -1].argmax()) in unlearned(neox)
     monkeypatch.setattr(neox, "decode", lambda ids: said.extend(ids) or "")
@@ -160,7 +160,7 @@ def test_ends_padding_and_ids_without_a_token_are_never_said(tempted, neox, monk
 
 
 def test_texts_end_at_a_limit_or_before_a_stop_string(tempted, neox):
-    prompt = neox.opening + neox.encode("the cat")
+    prompt = neox.prefix_ids + neox.encode("the cat")
 
     def written(*stop: str) -> str:
         settings = GenerationConfig(temperature=1.0, seed=3, max_new_tokens=12, stop=stop)
@@ -176,7 +176,7 @@ def test_neox_texts_begin_behind_the_mark_between_texts_and_come_back_as_they_we
         ids = neox.encode(text)
         assert neox.decode(ids) == text == "".join(neox.decode_stream(ids))
         assert not {neox.eos_id, neox.pad_id} & set(ids)
-    assert neox.opening == [neox.eos_id] and neox.encode("    ") == [len(neox) - 1]
+    assert neox.prefix_ids == [neox.eos_id] and neox.encode("    ") == [len(neox) - 1]
 
 
 def test_a_tokenizer_of_another_model_is_refused(assets):
