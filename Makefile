@@ -25,6 +25,7 @@ lint: .venv/test
 	$(BIN)/lint-imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/ty check
 
 browser: .venv/test
 	@command -v chromium chromium-browser google-chrome >/dev/null \

@@ -4,6 +4,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import cast
 
 SHOWN_CHARACTERS = 60
 """Of a value that an error quotes."""
@@ -126,7 +127,8 @@ def check_number(
 ) -> None:
     """Raises `error`, which names value, range and hint, unless the value is a number from low to high."""
     kind = Integral if whole else Real
-    if not isinstance(value, kind) or isinstance(value, bool) or not low <= value <= high:
+    is_number = isinstance(value, kind) and not isinstance(value, bool)
+    if not is_number or not low <= cast("float", value) <= high:
         said = "a whole number, " if whole else ""
         raise error(f"{name} is {shown(value)}; it can be {said}{low} to {high} ({hint})")
 

@@ -23,7 +23,7 @@ def gallery(tmp_path):
 def session(gallery):
     """An eye with a gallery."""
     session = Eye()
-    session.gallery = gallery
+    session.gallery, session.mammut = gallery, session
     return session
 
 

@@ -27,7 +27,9 @@ def own(new_palm, clock, tmp_path, monkeypatch):
     palm = new_palm()
     palm.add_scope("doyle", 2)
     session = SimpleNamespace(
-        palm=palm, scopes=["doyle"], save_adapter=lambda adapter, path: save_adapter(path, palm, adapter)
+        palm=SimpleNamespace(model=palm),
+        scopes=["doyle"],
+        save_adapter=lambda adapter, path: save_adapter(path, palm, adapter),
     )
     limits = replace(load_settings().limits, user_adapters=2, user_adapters_of_all=3, user_adapter_minutes=1)
     limits = replace(limits, user_adapters_of_address=2)
