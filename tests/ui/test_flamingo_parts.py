@@ -187,7 +187,7 @@ def test_sources_are_the_paper_and_where_the_code_is():
     assert "A &lt;paper&gt;" in shown and "href='https://example.org/paper'" in shown
     assert (
         "palm_demo/models/cross_attention.py · GatedCrossAttention" in shown
-        and "palm_demo/inference/attention_maps.py · look" in shown
+        and "palm_demo/inference/attention_maps.py · compute_attention_maps" in shown
     )
     assert shown.count("<a ") == 1
     assert "In code" not in sources(PAPER, (), None)
@@ -197,4 +197,4 @@ def test_sources_link_the_line_where_the_repository_has_an_address():
     shown = sources(PAPER, (compute_attention_maps,), "https://example.org/code")
     (path, line) = re.search(r"https://example.org/code/blob/main/(\S+)#L(\d+)", shown).groups()
     lines = (SPACEFILE.parent / path).read_text(encoding="utf-8").splitlines()
-    assert any("def look(" in text for text in lines[int(line) - 1 : int(line) + 1])
+    assert any("def compute_attention_maps(" in text for text in lines[int(line) - 1 : int(line) + 1])
