@@ -199,6 +199,7 @@ def test_a_removed_scope_is_no_longer_chosen_anywhere(visit, quick):
     page = visit("PaLM")
     finetune(page, "letters")
     press(page, "Write with it")
+    expect(page.get_by_role("tab", name="Write", exact=True)).to_have_attribute("aria-selected", "true")
     open_tab(page, "Teach a scope")
     press(page, "Remove")
     open_tab(page, "Write")
