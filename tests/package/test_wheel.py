@@ -31,8 +31,8 @@ import palm_demo
 from palm_demo import world
 
 session = palm_demo.load()
-cat = world.Order("cat", color="blue")
-picture = world.render(world.made_to_order(Random("cat"), cat), 192)
+cat = world.SceneSpec("cat", color="blue")
+picture = world.render(world.scene_of_spec(Random("cat"), cat), 192)
 print(json.dumps({
     "file": palm_demo.__file__,
     "version": palm_demo.__version__,
@@ -114,7 +114,9 @@ def test_every_model_answers_in_an_empty_folder(installed, empty):
 def test_the_command_tells_its_version_and_where_the_gallery_is(installed, empty):
     assert installed.run("palm-demo", "--version", cwd=empty) == f"palm-demo {palm_demo.__version__}\n"
     told = installed.run("palm-demo", "serve", "--help", cwd=empty)
-    assert told.startswith("usage: palm-demo serve") and str(installed.home) in told.replace("\n", "")
+    assert "Usage: palm-demo serve" in told and "--profile" in told
+    find = "from palm_demo.session.starter_gallery import gallery_place; print(gallery_place())"
+    assert installed.run(installed.python, "-c", find, cwd=empty).startswith(str(installed.home))
 
 
 def test_the_page_comes_up_from_an_empty_folder(installed, empty):
