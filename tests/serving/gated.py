@@ -23,12 +23,12 @@ class Gated:
         return getattr(self.session, name)
 
     def stream(
-        self, prompt: str, scope=None, *, cancelled: threading.Event, seed: int, **settings
+        self, prompt: str, scope=None, *, cancelled: threading.Event, seed: int | None = None, **settings
     ) -> Iterator[str]:
         deltas = self.session.stream(prompt, scope, cancelled=cancelled, seed=seed, **settings)
         return self._held(deltas, seed, cancelled)
 
-    def _held(self, deltas: Iterator[str], seed: int, cancelled: threading.Event) -> Iterator[str]:
+    def _held(self, deltas: Iterator[str], seed: int | None, cancelled: threading.Event) -> Iterator[str]:
         try:
             yield from islice(deltas, 1)
             (self.folder / f"{seed}-{os.getpid()}").touch()

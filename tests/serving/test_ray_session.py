@@ -3,6 +3,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
+from dataclasses import fields
 from itertools import pairwise
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 from palm_demo.errors import ArgumentError, CheckpointError, MediaError, PromptError, ScopeError
 from palm_demo.models.lora import Adapter
 from palm_demo.serving.ray_session import RaySession
-from palm_demo.serving.session_proxy import SessionProxy
+from palm_demo.serving.session_proxy import FlamingoInfo, MammutInfo, SessionProxy
 from palm_demo.session import Session
 from palm_demo.ui.palm.finetune import PROVERBS
 from tests.serving.conftest import until
@@ -21,12 +22,9 @@ from tests.serving.lessons import taught_until_stopped
 
 pytestmark = pytest.mark.ray
 
-BUILT_ON_OTHERS = {"generate", "answer", "similarity", "search", "gallery"}
-MODELS = {"palm", "flamingo", "mammut"}
-FACTS = (
-    *("about", "scopes", "context", "embedding_dim", "fingerprint", "media_limits"),
-    *("bundled", "form", "pictures_of_video"),
-)
+BUILT_ON_OTHERS = {"generate", "answer", "search", "gallery", "parts"}
+FACTS = ("about", "scopes", "media_limits", "bundled")
+OF_PARTS = {"flamingo": FlamingoInfo, "mammut": MammutInfo}
 
 
 @pytest.fixture
@@ -51,12 +49,15 @@ def adapter(session):
 
 def test_nothing_that_a_session_can_do_is_left_out():
     public = {name for name in dir(Session) if not name.startswith("_")}
-    assert public - vars(SessionProxy).keys() - vars(RaySession).keys() == BUILT_ON_OTHERS | MODELS
+    assert public - vars(SessionProxy).keys() - vars(RaySession).keys() == BUILT_ON_OTHERS
 
 
 def test_what_the_page_reads_is_the_sessions(remote, session):
     for fact in FACTS:
         assert getattr(remote, fact) == getattr(session, fact)
+    for name, info in OF_PARTS.items():
+        there, here = getattr(remote, name), getattr(session, name)
+        assert all(getattr(there, fact.name) == getattr(here, fact.name) for fact in fields(info))
 
 
 def test_texts_and_their_scopes_are_the_sessions(remote, session):
