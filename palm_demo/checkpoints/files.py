@@ -17,7 +17,7 @@ DIGITS = 16
 
 
 def fingerprint(weights: Mapping[str, Tensor]) -> str:
-    """Of weights by their names, as they are stored: in bf16, so that a cast to fp32 and back changes
+    """A fingerprint of weights by their names, as they are stored: in bf16, so that a cast to fp32 and back changes
     nothing."""
     seen = hashlib.sha256()
     for name in sorted(weights):

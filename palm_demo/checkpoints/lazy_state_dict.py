@@ -160,7 +160,7 @@ class InferredSizes:
         self.layout, self.tensors = layout, meta_tensors(tensors)
 
     def shape(self, name: str, axes: int) -> tuple[int, ...]:
-        """Of one tensor, which has to have so many axes."""
+        """The shape of one tensor, which has to have so many axes."""
         if name not in self.tensors:
             raise self._misfit(f"missing: {name}")
         shape = tuple(self.tensors[name].shape)
@@ -183,7 +183,7 @@ class InferredSizes:
         return whole // part
 
     def side(self, name: str, places: int) -> int:
-        """Of the square that so many places make."""
+        """The side of the square that so many places make."""
         side = math.isqrt(max(places, 0))
         if side < 1 or side * side != places:
             raise self._misfit(f"{name} has {places} places for patches, which make no square")

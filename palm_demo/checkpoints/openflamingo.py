@@ -161,7 +161,7 @@ class Gathered:
 
 LAYOUT = "openflamingo"
 HEADS = 8
-"""Of the resampler and the bridges, in all that was released; no tensor tells it."""
+"""Heads of the resampler and of cross-attention in all that was released; no tensor tells it."""
 
 
 def read_openflamingo(
