@@ -17,8 +17,10 @@ DIGITS = 16
 
 
 def fingerprint(weights: Mapping[str, Tensor]) -> str:
-    """A fingerprint of weights by their names, as they are stored: in bf16, so that a cast to fp32 and back changes
-    nothing."""
+    """A fingerprint of weights by their names, as they are stored.
+
+    That is in bf16, so that a cast to fp32 and back changes nothing.
+    """
     seen = hashlib.sha256()
     for name in sorted(weights):
         stored = weights[name].detach().to("cpu", torch.bfloat16).contiguous()
