@@ -430,5 +430,5 @@ def test_pages_are_made_one_after_another_for_an_address_and_slow_takers_hold_up
         go.set()
         await slow
 
-    asyncio.run(main())
+    run_apart(main())
     assert most == {"a": 1, "b": 1} and len(taken) == 12

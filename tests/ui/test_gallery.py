@@ -264,13 +264,13 @@ def ids_of(gallery: Gallery) -> set[str]:
 @pytest.fixture
 def one_look(session, monkeypatch):
     """Pictures are looked at until one has been; the next waits for the event."""
-    real, go_on = session.embed_and_caption, threading.Semaphore(1)
+    real, go_on = session.mammut.embed_and_caption, threading.Semaphore(1)
 
     def embed_and_caption(images):
         assert go_on.acquire(timeout=60), "nobody let the adding go on"
         return real(images)
 
-    monkeypatch.setattr(session, "embed_and_caption", embed_and_caption)
+    monkeypatch.setattr(session.mammut, "embed_and_caption", embed_and_caption)
     return go_on
 
 
