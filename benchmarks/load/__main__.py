@@ -6,7 +6,7 @@ import asyncio
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from itertools import chain
@@ -77,12 +77,25 @@ class Result:
 
     @property
     def slowest_to_fastest(self) -> float:
-        """Of the median seconds that visitors wait for what all ask for: the largest divided by the least."""
-        asked = [
-            [seconds for verb, seconds in one.seconds.items() if verb in EVERYTHING] for one in self.seen
+        """How long the visitor who waits longest waits, divided by the one who waits least.
+
+        A visitor's wait is the median over their requests of the seconds one took, in units of what that
+        verb usually took in the phase: some ask for long texts more often than others.
+        """
+        usual = {verb: np.median(seconds) for verb, seconds in self.seconds().items()}
+        waits = [
+            np.median([one / usual[verb] for verb, some in seen.seconds.items() for one in some])
+            for seen in self.seen
+            if seen.seconds
         ]
-        medians = [np.median([*chain.from_iterable(seconds)]) for seconds in asked if seconds]
-        return float(max(medians) / min(medians)) if medians else float("nan")
+        return float(max(waits) / min(waits)) if waits else float("nan")
+
+    def seconds(self) -> dict[str, list[float]]:
+        """Verb -> the seconds of each answered request of everybody."""
+        verbs = sorted({verb for seen in self.seen for verb in seen.seconds})
+        return {
+            verb: [*chain.from_iterable(seen.seconds.get(verb, []) for seen in self.seen)] for verb in verbs
+        }
 
 
 def measure(plan: Plan) -> list[Result]:
@@ -192,8 +205,7 @@ def shown(results: Iterable[Result]) -> str:
     header += ["seconds to rest", "threads", "resident MB, each minute"]
     verbs = []
     for one in results:
-        for verb in sorted({verb for seen in one.seen for verb in seen.seconds}):
-            seconds = [*chain.from_iterable(seen.seconds.get(verb, []) for seen in one.seen)]
+        for verb, seconds in one.seconds().items():
             p50, p95, p99 = np.percentile(seconds, [50, 95, 99])
             figures = [f"{value:.2f}" for value in (p50, p95, p99, max(seconds))]
             verbs.append([one.name, verb, str(len(seconds)), *figures])
@@ -202,14 +214,20 @@ def shown(results: Iterable[Result]) -> str:
     parts = [table(header, phases), table(of_verbs, verbs)]
     if errors:
         parts.append(table(["phase", "what was told", "times"], errors))
-    samples = [sample for one in results for sample in one.samples]
-    warm = next((sample for sample in samples if sample.requests >= WARM_UP), samples[-1])
-    parts.append(
-        f"Resident memory: {warm.state.resident_mb:.0f} MB after the first {warm.requests:,} requests, "
-        f"{samples[-1].state.resident_mb:.0f} MB after {samples[-1].requests:,}, "
-        f"{samples[-1].state.resident_mb / warm.state.resident_mb - 1:+.1%}."
-    )
+    parts += [_growth(one.name, one.samples) for one in results[:1]]
+    parts.append(_growth("all phases", [sample for one in results for sample in one.samples]))
     return "\n\n".join(parts)
+
+
+def _growth(where: str, samples: Sequence[Sample]) -> str:
+    """How resident memory grew once WARM_UP requests were over."""
+    warm = next((sample for sample in samples if sample.requests >= WARM_UP), samples[-1])
+    last = samples[-1]
+    return (
+        f"Resident memory, {where}: {warm.state.resident_mb:.0f} MB after {warm.requests:,} requests, "
+        f"{last.state.resident_mb:.0f} MB after {last.requests:,}, "
+        f"{last.state.resident_mb / warm.state.resident_mb - 1:+.1%}."
+    )
 
 
 def main() -> None:

@@ -157,7 +157,7 @@ def _kind(message: str) -> str:
         message = json.loads(message) or message
     if isinstance(message, dict):
         message = message.get("error") or message.get("detail") or ""
-    return "".join("N" if letter.isdigit() else letter for letter in str(message))[:60].replace("NN", "N")
+    return "".join("N" if letter.isdigit() else letter for letter in str(message))[:160].replace("NN", "N")
 
 
 def picture() -> bytes:

@@ -2,7 +2,7 @@
 
 Every case is drawn fresh, with seeds that training never used. `--style-folder` adds a style that
 the models never saw (see `assets/sprites/README.md`), `--corpus` text that was not read, `--strange`
-pictures that are no drawings.
+pictures that are no drawings, `--photographs` those that were named by hand.
 """
 
 import argparse
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import palm_demo
+from benchmarks.quality import photographs
 from benchmarks.quality.pictures import captions, out_of_distribution, retrieval
 from benchmarks.quality.questions import questions
 from benchmarks.quality.rows import Cases, Row, keep, kept, table
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=1000, help="fresh cases per row")
     parser.add_argument("--corpus", type=Path, help="folder of .txt files")
     parser.add_argument("--strange", type=Path, help="folder of pictures that are no drawings")
+    parser.add_argument("--photographs", type=Path, help="folder by tools/photographs.py judge")
     parser.add_argument("--style-folder", type=Path, help="an atlas of a style never trained on")
     parser.add_argument("--texts", type=Path, help="where the texts that are written go, to be read")
     parser.add_argument("--log", type=Path, help="log.jsonl of PaLM's training: bits per byte by the hour")
@@ -47,6 +49,9 @@ def main() -> None:
         title: [*seeing(session, Cases(given.cases, atlas), given.strange)]
         for title, atlas in atlases.items()
     }
+    if given.photographs:
+        cases = Cases(given.cases, atlases[TRAINED])
+        columns[TRAINED] += photographs.rows(session, cases, given.photographs, given.strange)
     matrix = ""
     if given.corpus:
         rows, matrix = text_rows(session, given.corpus, given.texts)

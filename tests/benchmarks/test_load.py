@@ -2,7 +2,8 @@
 
 import pytest
 
-from benchmarks.load.__main__ import SHORT, measure, shown
+from benchmarks.load.__main__ import SHORT, Result, measure, shown
+from benchmarks.load.visitors import Seen
 
 
 @pytest.mark.slow
@@ -17,3 +18,11 @@ def test_visitors_are_answered_and_leave_nothing_behind():
     assert after <= before + 32, f"threads did not come back: {before} and then {after}"
     beside = results[-1].seen[0]
     assert not beside.errors and {"ten_tokens", "search"} <= set(beside.seconds)
+
+
+def test_visitors_are_compared_by_what_each_verb_usually_takes():
+    writer, searcher = Seen({"write": [8.0, 8.0]}), Seen({"search": [0.5]})
+    both = Seen({"write": [8.0], "search": [0.5]})
+    assert Result("", [writer, searcher, both], [], 0.0).slowest_to_fastest == 1
+    slow = Seen({"search": [1.5]})
+    assert Result("", [searcher, searcher, slow], [], 0.0).slowest_to_fastest == 3
