@@ -34,8 +34,7 @@ _changing = threading.RLock()
 def linear(x: Tensor, weight: Tensor) -> Tensor:
     """`F.linear`, by whatever is fastest where a CPU decodes a few rows."""
     if decodes_few(x, weight) and multiplies_plain(weight):
-        rows = x.reshape(-1, x.shape[-1])
-        return multiply_plain(rows, weight).view(*x.shape[:-1], len(weight))
+        return multiply_plain(x, weight)
     return F.linear(x, weight)
 
 
@@ -59,12 +58,11 @@ def decodes_few(x: Tensor, weight: Tensor) -> bool:
 
 def multiply_packed(x: Tensor, packed: PackedWeight, dtype: torch.dtype) -> Tensor:
     """(..., k) times a packed weight -> (..., n) of the dtype, without a gradient."""
-    rows = x.reshape(-1, x.shape[-1])
     if x.dtype != packed.dtype:
-        out = F.linear(rows, packed.dense().to(x.dtype))
-    else:
-        out = packed.multiply(rows) if len(rows) else rows.new_empty(0, packed.shape[0])
-    return out.to(dtype).view(*x.shape[:-1], packed.shape[0])
+        return F.linear(x, packed.dense().to(x.dtype)).to(dtype)
+    if not x.numel():
+        return x.new_empty(*x.shape[:-1], packed.shape[0], dtype=dtype)
+    return (packed.multiply(x) if x.ndim > 1 else packed.multiply(x[None])[0]).to(dtype)
 
 
 class _ThroughPacked(torch.autograd.Function):

@@ -86,16 +86,15 @@ class CrossAttention(nn.Module):
             out = F.scaled_dot_product_attention(queries, keys, values, scale=self.scale)
         else:
             out = masked_attention(queries, keys, values, visible, self.scale)
-        (out,) = rearrange_many((out,), "b h n d -> b n (h d)")
-        return self.to_out(out)
+        return self.to_out(out.transpose(1, 2).flatten(2))
 
     def attention_weights(self, x: Tensor, keys_values: KeysValues, visible: Tensor) -> Tensor:
         """The attention weights of `forward`: (b, h, n, m)."""
         return attention_weights(self._queries(x), keys_values[0], visible, self.scale)
 
     def _queries(self, x: Tensor) -> Tensor:
-        (queries,) = rearrange_many((self.to_q(x),), "b n (h d) -> b h n d", h=self.heads)
-        return queries
+        queries = self.to_q(x)  # plain views: a step of decoding is too short for einops
+        return queries.view(*queries.shape[:2], self.heads, -1).transpose(1, 2)
 
 
 def feed_forward(dim: int) -> nn.Sequential:

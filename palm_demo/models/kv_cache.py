@@ -5,6 +5,7 @@ Letters: `b` batch, `n` new tokens, `m` visible tokens, `h` heads, `d` head widt
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -150,29 +151,35 @@ class ContextCache(RowCache):
 class CachedCausalMask:
     """Causal mask of a pass over new tokens, whose attention writes to the cache and reads from it.
 
-    Positions, the boolean mask and the places to write to are computed once per pass, for all layers.
+    Positions, masks, views of the layers and the places to write to are computed once per pass, for all
+    layers.
     """
 
     def __init__(self, cache: KVCache, new_tokens: int):
-        self.cache = cache
         self.new_tokens = new_tokens
         self.start = cache.lengths[0] if len(set(cache.lengths)) == 1 else None
-        longest = max(cache.lengths) + new_tokens
-        self.keys, self.values = cache.visible(longest)
-        device = cache.keys.device
+        self._longest = max(cache.lengths) + new_tokens
+        keys, values = cache.visible(self._longest)
+        self.keys, self.values = keys.unbind(), values.unbind()
+        device, rows = keys.device, len(cache.lengths)
         offsets = torch.arange(new_tokens, device=device)
         if self.start is not None:
             self._positions = self.start + offsets
+            new = (stored[:, :, :, self.start :].unbind() for stored in (keys, values))
         else:
             self._positions = torch.tensor(cache.lengths, device=device)[:, None] + offsets
-            self._rows = torch.arange(len(cache.lengths), device=device)[:, None]
-        self._mask = self._make_mask(longest)
+            first = torch.arange(rows * keys.shape[2], device=device).view(rows, -1, 1) * cache.capacity
+            self._places = (first + self._positions[:, None]).flatten()
+            new = (stored.flatten(1, 3).unbind() for stored in (cache.keys, cache.values))
+        self._new_keys, self._new_values = new
+        self._mask = self._make_mask()
+        self._biases: dict[torch.dtype, Tensor] = {}
 
-    def _make_mask(self, longest: int) -> Tensor | None:
+    def _make_mask(self) -> Tensor | None:
         """(b or 1, 1, n, m), or None where every new token sees everything."""
         if self.start is not None and self.new_tokens == 1:
             return None
-        columns = torch.arange(longest, device=self._positions.device)
+        columns = torch.arange(self._longest, device=self._positions.device)
         positions = self._positions if self._positions.ndim == 2 else self._positions[None]
         return rearrange(columns <= positions[..., None], "b n m -> b 1 n m")
 
@@ -182,35 +189,39 @@ class CachedCausalMask:
     def mask(self, states: Tensor) -> Tensor:
         if self._mask is not None:
             return self._mask
-        return torch.ones(1, 1, 1, self.keys.shape[3], dtype=torch.bool, device=states.device)
+        return torch.ones(1, 1, 1, self._longest, dtype=torch.bool, device=states.device)
 
     def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        self._write(self.keys[layer], keys)
-        self._write(self.values[layer], values)
+        self._write(self._new_keys[layer], keys)
+        self._write(self._new_values[layer], values)
         return self.keys[layer], self.values[layer]
 
     def at(self, layer: int) -> LayerAttention:
-        def attend(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
-            self.update(layer, keys, values)
-            if self.start == 0:
-                return CausalMask()(queries, keys, values, scale)
-            return self._read(layer, queries, scale)
+        return partial(self._attend, layer)
 
-        return attend
+    def _attend(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
+        all_keys, all_values = self.update(layer, keys, values)
+        if self.start == 0:
+            return CausalMask()(queries, keys, values, scale)
+        bias, heads, shared = self._bias(queries.dtype), queries.shape[1], keys.shape[1] == 1
+        if shared and self.new_tokens == 1:  # queries become one head: keys and values are read once
+            queries = queries.transpose(1, 2)
+        elif shared:
+            all_keys, all_values = (t.expand(-1, heads, -1, -1) for t in (all_keys, all_values))
+        out = F.scaled_dot_product_attention(queries, all_keys, all_values, attn_mask=bias, scale=scale)
+        return out.transpose(1, 2) if shared and self.new_tokens == 1 else out
 
     def _write(self, store: Tensor, new: Tensor) -> None:
         if self.start is not None:
-            store[:, :, self.start :] = new
+            store.copy_(new)
         else:
-            store[self._rows, :, self._positions] = new.transpose(1, 2).to(store.dtype)
+            store.index_copy_(0, self._places, new.reshape(-1, new.shape[-1]).to(store.dtype))
 
-    def _read(self, layer: int, queries: Tensor, scale: float) -> Tensor:
-        """Attention to all cached keys, without copies: where heads share them, queries become one head."""
-        keys, values, mask = self.keys[layer], self.values[layer], self._mask
-        heads, shared = queries.shape[1], keys.shape[1] == 1
-        if shared:
-            if mask is not None and self.new_tokens > 1:
-                mask = mask.repeat(1, 1, heads, 1)
-            queries = rearrange(queries, "b h n d -> b 1 (h n) d")
-        out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=scale)
-        return rearrange(out, "b 1 (h n) d -> b h n d", h=heads) if shared else out
+    def _bias(self, dtype: torch.dtype) -> Tensor | None:
+        """The mask as numbers that are added to scores, 0 or -inf, as attention wants them for each layer."""
+        if self._mask is None:
+            return None
+        if dtype not in self._biases:
+            none = torch.zeros(self._mask.shape, dtype=dtype, device=self._mask.device)
+            self._biases[dtype] = none.masked_fill_(~self._mask, -torch.inf)
+        return self._biases[dtype]

@@ -7,10 +7,10 @@ Letters: `b` batch, `n` new tokens, `m` visible tokens, `h` heads, `d` head widt
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 from palm_demo.models import packed_weights
@@ -74,26 +74,17 @@ class SwiGLU(nn.Module):
 class Rotation:
     """Turns queries and keys by their positions; computed once a pass, shared by all blocks.
 
-    Each tensor is (n, d), or (b, 1, n, d) where rows stand at different positions; fp32. Sines of
-    the first half of a head are negative.
+    cos, sin: (n, h + 1, d), or (b, n, h + 1, d) where rows stand at different positions; fp32. The last head
+    is the key's; one head stands for all where they are turned alike. Sines of the first half are negative.
     """
 
-    query_cos: Tensor
-    query_sin: Tensor
-    key_cos: Tensor
-    key_sin: Tensor
+    cos: Tensor
+    sin: Tensor
 
-    def __call__(self, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
-        """(b, h, n, d) queries and (b, 1, n, d) keys, turned, in their own dtypes."""
-        return (
-            _turn(queries, self.query_cos, self.query_sin),
-            _turn(keys, self.key_cos, self.key_sin),
-        )
-
-
-def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Each pair (one from either half of the head) by its angle."""
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin).to(x.dtype)
+    def __call__(self, qk: Tensor) -> Tensor:
+        """(b, n, h + 1, d) queries and key, turned, in their own dtype: each pair (one from either half of
+        the head) by its angle."""
+        return torch.addcmul(qk * self.cos, qk.roll(qk.shape[-1] // 2, dims=-1), self.sin).to(qk.dtype)
 
 
 class RoPE:
@@ -108,15 +99,14 @@ class RoPE:
     def __init__(self, dim_head: int):
         self.dim_head = dim_head
 
-    def __call__(self, positions: Tensor) -> Rotation:
-        """(n,) or (b, n) absolute positions."""
-        cos, sin = self._circle(positions)
-        return Rotation(cos, sin, cos, sin)
+    def __call__(self, positions: Tensor, heads: int) -> Rotation:
+        """(n,) or (b, n) absolute positions, and how many heads queries have."""
+        return Rotation(*self._circle(positions))
 
     def _circle(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        pairs = torch.arange(0, self.dim_head, 2, device=positions.device, dtype=torch.float32)
-        frequencies = 1.0 / self.base ** (pairs / self.dim_head)
-        angles = _per_head(positions).float() * frequencies
+        """(..., 1, d) cosines and sines."""
+        frequencies, _ = _of_pairs(self.dim_head, self.base, positions.device)
+        angles = positions[..., None, None].float() * frequencies
         cos, sin = angles.cos(), angles.sin()
         return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
 
@@ -133,18 +123,24 @@ class XPos(RoPE):
         super().__init__(dim_head)
         self.scale_base = scale_base
 
-    def __call__(self, positions: Tensor) -> Rotation:
+    def __call__(self, positions: Tensor, heads: int) -> Rotation:
         cos, sin = self._circle(positions)
-        pairs = torch.arange(0, self.dim_head, 2, device=positions.device, dtype=torch.float32)
-        decay = (pairs + 0.4 * self.dim_head) / (1.4 * self.dim_head)
-        scale = decay ** (_per_head(positions).float() / self.scale_base)
+        _, decay = _of_pairs(self.dim_head, self.base, positions.device)
+        scale = decay ** (positions[..., None, None].float() / self.scale_base)
         scale = torch.cat((scale, scale), dim=-1)
-        return Rotation(cos * scale, sin * scale, cos / scale, sin / scale)
+        of_queries = (*positions.shape, heads, self.dim_head)
+        return Rotation(
+            torch.cat(((cos * scale).expand(of_queries), cos / scale), dim=-2),
+            torch.cat(((sin * scale).expand(of_queries), sin / scale), dim=-2),
+        )
 
 
-def _per_head(positions: Tensor) -> Tensor:
-    """(n,) -> (n, 1); (b, n) -> (b, 1, n, 1)."""
-    return positions[:, None] if positions.ndim == 1 else rearrange(positions, "b n -> b 1 n 1")
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what learns may use them later
+def _of_pairs(dim_head: int, base: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """(d / 2,) fp32 each: how fast each pair of a head turns, and how much of XPos's products stays."""
+    pairs = torch.arange(0, dim_head, 2, device=device, dtype=torch.float32)
+    return 1.0 / base ** (pairs / dim_head), (pairs + 0.4 * dim_head) / (1.4 * dim_head)
 
 
 class PlainQK(nn.Module):
@@ -154,8 +150,9 @@ class PlainQK(nn.Module):
         super().__init__()
         self.softmax_scale = dim_head**-0.5
 
-    def forward(self, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
-        return queries, keys
+    def forward(self, qk: Tensor) -> Tensor:
+        """(b, n, h + 1, d) queries and key."""
+        return qk
 
 
 class NormalizedQK(nn.Module):
@@ -171,11 +168,10 @@ class NormalizedQK(nn.Module):
         self.query_gain = nn.Parameter(torch.ones(dim_head))
         self.key_gain = nn.Parameter(torch.ones(dim_head))
 
-    def forward(self, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
-        return (
-            F.normalize(queries, dim=-1) * self.query_gain,
-            F.normalize(keys, dim=-1) * self.key_gain,
-        )
+    def forward(self, qk: Tensor) -> Tensor:
+        """(b, n, h + 1, d) queries and key."""
+        gains = torch.cat((self.query_gain.expand(qk.shape[-2] - 1, -1), self.key_gain[None]))
+        return F.normalize(qk, dim=-1) * gains
 
 
 class TiedHead(nn.Module):

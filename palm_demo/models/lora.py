@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, starmap
 from numbers import Real
 from typing import TypeVar
 
@@ -24,13 +25,21 @@ SCOPE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 @dataclass
 class LowRank:
-    """`(x @ down) @ up`; with a leading batch axis on both, each row has its own."""
+    """`(x @ down) @ up`; with a leading batch axis on both, each row has its own.
+
+    foreign: bool (b, 1, rank), which ranks are none of a row's own, where one pair of factors has those of
+    all rows side by side: weights that several rows use are read once then.
+    """
 
     down: Tensor
     up: Tensor
+    foreign: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        return (x @ self.down.to(x.dtype)) @ self.up.to(x.dtype)
+        low = x @ self.down.to(x.dtype)
+        if self.foreign is not None:
+            low = low.masked_fill(self.foreign, 0)
+        return low @ self.up.to(x.dtype)
 
 
 class LoRA(nn.Module):
@@ -304,22 +313,36 @@ def stack_adapters(adapters: Sequence[Adapter | None]) -> list[LayerAdapter] | N
         return None
     if len(used) == 1 and None not in adapters:
         return next(iter(used.values()))
-    by_row = [used.get(adapter) for adapter in adapters]
+    inputs, outs = (
+        [[getattr(layer, part) for layer in layers] for layers in used.values()] for part in ("inputs", "out")
+    )
+    of_row = [None if adapter is None else list(used).index(adapter) for adapter in adapters]
+    return list(starmap(LayerAdapter, zip(_stack(inputs, of_row), _stack(outs, of_row), strict=True)))
+
+
+def _stack(used: Sequence[Sequence[LowRank]], of_row: Sequence[int | None]) -> list[LowRank]:
+    """Of each block one pair of factors for all rows, given those of each adapter by block, and which of the
+    adapters each row has."""
+    blocks = [*zip(*used, strict=True)]
+    if not all(low_rank.up.isfinite().all() for low_rank in chain.from_iterable(blocks)):
+        # 0 times such a number is none, so that rows would spoil each other: each gets factors of its own
+        return [_apart(block, of_row) for block in blocks]
+    ranks = [low_rank.down.shape[1] for low_rank in blocks[0]]
+    whose = torch.repeat_interleave(torch.arange(len(ranks)), torch.tensor(ranks))
+    own = torch.tensor([-1 if place is None else place for place in of_row])
+    foreign = (whose != own[:, None, None]).to(blocks[0][0].down.device)
     return [
-        LayerAdapter(
-            _stack([layers and layers[depth].inputs for layers in by_row]),
-            _stack([layers and layers[depth].out for layers in by_row]),
-        )
-        for depth in range(len(next(iter(used.values()))))
+        LowRank(torch.cat([part.down for part in block], dim=1), torch.cat([p.up for p in block]), foreign)
+        for block in blocks
     ]
 
 
-def _stack(rows: Sequence[LowRank | None]) -> LowRank:
+def _apart(used: Sequence[LowRank], of_row: Sequence[int | None]) -> LowRank:
     """Each row's factors, zeros for rows of the base, ranks padded to the largest."""
-    some = max((row for row in rows if row is not None), key=lambda row: row.down.shape[1])
+    some = max(used, key=lambda low_rank: low_rank.down.shape[1])
     rank = some.down.shape[1]
     none = LowRank(torch.zeros_like(some.down), torch.zeros_like(some.up))
-    padded = [row or none for row in rows]
-    downs = [F.pad(row.down, (0, rank - row.down.shape[1])) for row in padded]
-    ups = [F.pad(row.up, (0, 0, 0, rank - row.up.shape[0])) for row in padded]
+    rows = [none if place is None else used[place] for place in of_row]
+    downs = [F.pad(row.down, (0, rank - row.down.shape[1])) for row in rows]
+    ups = [F.pad(row.up, (0, 0, 0, rank - row.up.shape[0])) for row in rows]
     return LowRank(torch.stack(downs), torch.stack(ups))

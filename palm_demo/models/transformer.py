@@ -52,6 +52,7 @@ class ParallelBlock(nn.Module):
         attention_width, ff_width = config.heads * config.dim_head, config.dim * config.ff_mult
         self.inputs = (attention_width, config.dim_head, config.dim_head)
         self.ff_width = ff_width * self.activation.inner_widths
+        self._qk_width, self._split = attention_width + config.dim_head, (sum(self.inputs), self.ff_width)
         self.fused = Projection(config.dim, sum(self.inputs) + self.ff_width)
         self.attention_out = Projection(attention_width, config.dim)
         self.ff_out = Projection(ff_width, config.dim)
@@ -65,13 +66,13 @@ class ParallelBlock(nn.Module):
     ) -> Tensor:
         """What the block adds to the states: (b, n, dim) -> (b, n, dim)."""
         normed = self.norm(states)
-        inputs, ff = self.fused(normed).split((sum(self.inputs), self.ff_width), dim=-1)
+        inputs, ff = self.fused(normed).split(self._split, dim=-1)
         if adapter is not None:
             inputs = inputs + adapter.inputs(normed)
-        queries, keys, values = inputs.split(self.inputs, dim=-1)
-        # plain views, (b, n, h d) -> (b, h, n, d): a step of decoding is too short for einops
-        queries = queries.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        queries, keys = rotation(*self.qk(queries, keys[:, None]))
+        # plain views: a step of decoding is too short for einops
+        qk, values = inputs.tensor_split((self._qk_width,), dim=-1)
+        qk = rotation(self.qk(qk.view(*qk.shape[:-1], self.heads + 1, -1))).transpose(1, 2)
+        queries, keys = qk.tensor_split((self.heads,), dim=1)
         attn_out = attend(queries, keys.to(values.dtype), values[:, None], self.qk.softmax_scale)
         attn_out = attn_out.transpose(1, 2).flatten(2)
         out = self.attention_out(attn_out) + self.ff_out(self.activation(ff))
@@ -111,7 +112,7 @@ class Decoder(nn.Module):
         """
         states = states.to(torch.promote_types(states.dtype, torch.float32))
         mask, cross_attention = mask or CausalMask(), cross_attention or {}
-        rotation = self.rotary(mask.positions(states))
+        rotation = self.rotary(mask.positions(states), self.config.heads)
         for layer, block in enumerate(self.blocks):
             adapter = adapters[layer] if adapters is not None else None
             states = states + block(states, rotation, mask.at(layer), adapter)
@@ -181,12 +182,14 @@ class IncrementalDecoder(nn.Module, ABC):
     def _logits_of(self, states: Tensor) -> Tensor:
         """(b, dim) states of the last block -> (b, vocab) logits."""
 
+    @torch.no_grad()
     def _prefill(self, ids: Tensor, lengths: Sequence[int], cache: Any) -> Tensor:
         """Reads prompts into an empty cache: (b, n) ids padded on the right -> (b, vocab) next logits."""
         states = self._run_cached(ids, cache)
         cache.tokens.advance(list(lengths))
         return self._logits_of(last_states(states, lengths))
 
+    @torch.no_grad()
     def decode_step(self, ids: Tensor, cache: Any) -> Tensor:
         """Reads one more id per row: (b,) ids -> (b, vocab) logits of the next; the cache moves on."""
         states = self._run_cached(ids[:, None], cache)

@@ -54,6 +54,7 @@ def test_what_stands_in_the_padding_does_not_matter(new_palm, new_ids):
 
 
 @every_style
+@torch.no_grad()
 @pytest.mark.parametrize("chunks", [(4, 3, 5), (1, 11), (12,)], ids=str)
 def test_a_cache_takes_tokens_in_chunks_of_any_size(style, chunks, new_palm, new_ids):
     palm, ids = new_palm(style), new_ids(2, 12)
@@ -66,6 +67,7 @@ def test_a_cache_takes_tokens_in_chunks_of_any_size(style, chunks, new_palm, new
     assert_close(torch.cat(logits, dim=1), palm(ids), **close)
 
 
+@torch.no_grad()
 def test_ragged_rows_take_chunks_at_their_own_places(new_palm, new_ids):
     palm, ids, chunk = new_palm(), new_ids(2, 6), new_ids(2, 3)
     _, cache = palm.prefill(ids, [2, 6], capacity=9)

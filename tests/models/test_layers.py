@@ -27,8 +27,8 @@ every_style = pytest.mark.parametrize("style", STYLES.values(), ids=STYLES)
 
 def products(rotary: RoPE, queries: torch.Tensor, keys: torch.Tensor, positions: torch.Tensor):
     """What each query at its position makes of each key at its own."""
-    queries, keys = rotary(positions)(queries[None, None], keys[None, None])
-    return (queries @ keys.transpose(-1, -2))[0, 0]
+    queries, keys = rotary(positions, heads=1)(torch.stack((queries, keys), dim=1)).unbind(dim=1)
+    return queries @ keys.T
 
 
 def test_layer_norm_centres_and_scales_and_has_no_bias():
@@ -63,19 +63,19 @@ def test_rotated_products_depend_on_the_distance_alone(rotary):
 
 
 def test_rope_turns_and_never_stretches():
-    x = torch.randn(1, 1, 9, 16)
-    turned, _ = RoPE(16)(torch.arange(9))(x, x)
+    x = torch.randn(9, 2, 16)
+    turned = RoPE(16)(torch.arange(9), heads=1)(x)
     assert_close(turned.norm(dim=-1), x.norm(dim=-1))
-    assert torch.equal(turned[..., 0, :], x[..., 0, :])
+    assert torch.equal(turned[0], x[0])
 
 
 def test_rope_turns_each_pair_at_its_own_speed():
     """Against the paper's formula in double precision."""
     positions, pairs = torch.arange(1024), torch.arange(8)
     angles = positions[:, None].double() * 10_000.0 ** (-2.0 * pairs.double() / 16)
-    rotation = RoPE(16)(positions)
-    assert_close(rotation.query_cos[:, :8].double(), angles.cos(), atol=1e-3, rtol=0)
-    assert_close(rotation.key_sin[:, 8:].double(), angles.sin(), atol=1e-3, rtol=0)
+    rotation = RoPE(16)(positions, heads=1)
+    assert_close(rotation.cos[:, 0, :8].double(), angles.cos(), atol=1e-3, rtol=0)
+    assert_close(rotation.sin[:, 0, 8:].double(), angles.sin(), atol=1e-3, rtol=0)
 
 
 def test_xpos_products_fade_with_distance_as_the_paper_says():
@@ -91,9 +91,9 @@ def test_xpos_products_fade_with_distance_as_the_paper_says():
 @every_style
 def test_positions_stay_distinct_when_the_model_is_cast_to_bfloat16(style):
     decoder = Decoder(SIZE, style).to(torch.bfloat16)
-    rotation = decoder.rotary(torch.arange(1024))
-    assert rotation.query_cos.dtype == torch.float32
-    assert len(torch.cat((rotation.query_cos, rotation.query_sin), dim=-1).unique(dim=0)) == 1024
+    rotation = decoder.rotary(torch.arange(1024), heads=2)
+    assert rotation.cos.dtype == torch.float32
+    assert len(torch.cat((rotation.cos, rotation.sin), dim=-1).unique(dim=0)) == 1024
 
 
 @every_style
@@ -110,16 +110,16 @@ def test_a_pass_in_inference_mode_does_not_spoil_later_learning(style):
 def test_a_block_is_attention_and_feed_forward_side_by_side(style):
     block = ParallelBlock(SIZE, style)
     states = torch.randn(1, 5, 32)
-    rotation = style.rotary(16)(torch.arange(5))
+    rotation = style.rotary(16)(torch.arange(5), heads=2)
     normed = block.norm(states)
     parts = F.linear(normed, block.fused.weight).split((*block.inputs, block.ff_width), dim=-1)
+    *queries, keys = rotation(block.qk(torch.cat(parts[:2], dim=-1).unflatten(-1, (3, 16)))).unbind(dim=-2)
     heads = []
-    for queries in parts[0].split(16, dim=-1):
-        turned = rotation(*block.qk(queries[None], parts[1][None]))
+    for turned in queries:
         scale = 8.0 if style is RLHF_QK_NORM else 16**-0.5
-        scores = turned[0] @ turned[1].transpose(-1, -2) * scale
+        scores = turned @ keys.transpose(-1, -2) * scale
         scores = scores.masked_fill(torch.ones(5, 5).triu(1).bool(), -torch.inf)
-        heads.append((scores.softmax(dim=-1) @ parts[2])[0])
+        heads.append(scores.softmax(dim=-1) @ parts[2])
     wanted = block.attention_out(torch.cat(heads, dim=-1)) + block.ff_out(block.activation(parts[3]))
     assert_close(block(states, rotation, CausalMask(), None), wanted, atol=1e-5, rtol=1e-4)
 
@@ -134,9 +134,8 @@ def test_qk_norm_ignores_how_long_queries_are(style, new_palm, new_ids):
 
 
 def test_plain_qk_changes_nothing():
-    queries, keys = torch.randn(2, 1, 1, 4, 16)
-    same = PlainQK(16)(queries, keys)
-    assert torch.equal(same[0], queries) and torch.equal(same[1], keys)
+    qk = torch.randn(1, 4, 3, 16)
+    assert torch.equal(PlainQK(16)(qk), qk)
 
 
 def test_a_tied_head_reads_the_embedding():

@@ -28,9 +28,9 @@ def distinct(angles) -> int:
 def test_positions_stay_apart_in_bfloat16(new_palm):
     theirs, _ = RotaryEmbedding(64).bfloat16()(1024, "cpu")
     assert distinct(theirs) < 600
-    rotation = new_palm().bfloat16().decoder.rotary(torch.arange(1024))
-    assert rotation.query_cos.dtype == torch.float32
-    assert distinct(torch.cat((rotation.query_cos, rotation.query_sin), dim=-1)) == 1024
+    rotation = new_palm().bfloat16().decoder.rotary(torch.arange(1024), heads=2)
+    assert rotation.cos.dtype == torch.float32
+    assert distinct(torch.cat((rotation.cos, rotation.sin), dim=-1)) == 1024
 
 
 def test_a_pass_in_inference_mode_does_not_spoil_a_later_backward_pass(twins, text):
@@ -49,9 +49,9 @@ def test_a_keys_turn_does_not_depend_on_how_long_the_text_has_grown():
     rotary = RotaryEmbedding(16)
     (_, short), (_, long) = rotary(8, "cpu"), rotary(12, "cpu")
     assert not torch.allclose(short[3], long[3])
-    eight, twelve = (XPos(16)(torch.arange(n)) for n in (8, 12))
-    assert torch.equal(eight.key_cos[3], twelve.key_cos[3])
-    assert torch.equal(eight.query_sin[3], twelve.query_sin[3])
+    eight, twelve = (XPos(16)(torch.arange(n), heads=2) for n in (8, 12))
+    assert torch.equal(eight.cos[3], twelve.cos[3])
+    assert torch.equal(eight.sin[3], twelve.sin[3])
 
 
 @torch.no_grad()
