@@ -23,6 +23,7 @@ MaxNewTokens = Annotated[int, typer.Option(help="Tokens at most.")]
 Temperature = Annotated[float, typer.Option(help="0 takes the likeliest.")]
 TopK = Annotated[int, typer.Option(help="0 keeps all tokens.")]
 TopP = Annotated[float, typer.Option(help="1 keeps all tokens.")]
+MinP = Annotated[float, typer.Option(help="Leaves out what is less likely than this part of the likeliest.")]
 RepetitionPenalty = Annotated[float, typer.Option(help="1 is none.")]
 Stop = Annotated[list[str] | None, typer.Option(help="A text to end before; may be repeated.")]
 Seed = Annotated[int | None, typer.Option(help="The same one writes the same.")]
@@ -46,6 +47,7 @@ def generate(
     temperature: Temperature = CONTINUED.temperature,
     top_k: TopK = CONTINUED.top_k,
     top_p: TopP = CONTINUED.top_p,
+    min_p: MinP = CONTINUED.min_p,
     repetition_penalty: RepetitionPenalty = CONTINUED.repetition_penalty,
     stop: Stop = None,
     seed: Seed = None,
@@ -64,6 +66,7 @@ def generate(
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,
+        min_p=min_p,
         repetition_penalty=repetition_penalty,
         stop=stop or [],
         seed=seed,
@@ -173,6 +176,7 @@ def answer(
     temperature: Temperature = ANSWERED.temperature,
     top_k: TopK = ANSWERED.top_k,
     top_p: TopP = ANSWERED.top_p,
+    min_p: MinP = ANSWERED.min_p,
     repetition_penalty: RepetitionPenalty = ANSWERED.repetition_penalty,
     stop: Stop = None,
     seed: Seed = None,
@@ -187,6 +191,7 @@ def answer(
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,
+        min_p=min_p,
         repetition_penalty=repetition_penalty,
         stop=stop or [],
         seed=seed,

@@ -153,6 +153,7 @@ def generate_ids(
     temperature: float = 0.0,
     top_k: int = 0,
     top_p: float = 1.0,
+    min_p: float = 0.0,
     repetition_penalty: float = 1.0,
     seed: int | None = None,
     eos_id: int | None = None,
@@ -166,7 +167,7 @@ def generate_ids(
     of it; `new` is less than `max_new_tokens` when all rows have ended.
     """
     seeds = [None if seed is None else seed + row for row in range(len(ids))]
-    samplings = [SamplingParams(temperature, top_k, top_p, repetition_penalty, own) for own in seeds]
+    samplings = [SamplingParams(temperature, top_k, top_p, min_p, repetition_penalty, own) for own in seeds]
     ended = -1 if eos_id is None else eos_id
     steps = stream_ids(
         partial(palm.prefill, scopes=scopes),

@@ -48,13 +48,15 @@ class Sampler:
         return self._race(logits.softmax(dim=-1).double())
 
     def _race(self, probabilities: Tensor) -> int:
-        """The id that arrives first, each as often as is probable, of those in the nucleus.
+        """The id that arrives first, each as often as is probable, of those in the nucleus that min_p keeps.
 
         A race of all ids ends alike whatever rounding does to the others' chances: where one random
         number falls in a running sum changes with it, and so would a text that is written beside others.
         """
         arrivals = torch.from_numpy(self.random.standard_exponential(len(probabilities))).clamp_(min=TINY)
         speeds = probabilities / arrivals
+        if self.sampling.min_p:
+            speeds[probabilities < self.sampling.min_p * probabilities.max()] = 0
         while True:
             first = int(speeds.argmax())
             if self.sampling.top_p == 1 or in_nucleus(probabilities, first, self.sampling.top_p):

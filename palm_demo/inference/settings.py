@@ -15,7 +15,9 @@ MOST_STOPS, STOP_CHARACTERS = 64, 200
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """How ids are drawn. temperature 0: the likeliest. top_k 0: no limit. top_p 1: all.
+    """How ids are drawn. temperature 0: the likeliest. top_k 0: no limit. top_p 1: all. min_p 0: all.
+
+    min_p: leaves out ids that are less likely than this part of the likeliest (Nguyen et al. 2024).
 
     repetition_penalty: what positive logits of ids already there are divided by, and negative
     ones multiplied (CTRL, Keskar et al. 2019, section 4.1). seed None: a new one each time.
@@ -25,6 +27,7 @@ class SamplingParams:
     temperature: float = 0.0
     top_k: int = 0
     top_p: float = 1.0
+    min_p: float = 0.0
     repetition_penalty: float = 1.0
     seed: int | None = None
 
@@ -32,6 +35,7 @@ class SamplingParams:
         for name, low, high, hint in (
             ("temperature", 0, 10, "0 is greedy, 1 samples as learned"),
             ("top_p", 0, 1, "1 keeps all ids"),
+            ("min_p", 0, 1, "0 keeps all ids"),
             ("repetition_penalty", 0.1, 10, "1 is none"),
         ):
             check_number(name, getattr(self, name), low, high, hint, SamplingError)

@@ -100,6 +100,7 @@ class Session:
         temperature: float = CONTINUED.temperature,
         top_k: Whole = CONTINUED.top_k,
         top_p: float = CONTINUED.top_p,
+        min_p: float = CONTINUED.min_p,
         repetition_penalty: float = CONTINUED.repetition_penalty,
         stop: Texts = (),
         seed: Whole | None = None,
@@ -116,6 +117,7 @@ class Session:
             temperature: 0 takes the likeliest token, 1 samples as learned.
             top_k: samples among so many of the likeliest; 0 is all.
             top_p: samples among the likeliest that have this probability together; 1 is all.
+            min_p: leaves out tokens less likely than this part of the likeliest; 0 is none.
             repetition_penalty: above 1 makes tokens that are there already less likely.
             stop: the text ends before any of these.
             seed: gives the same text each time; None is another each time.
@@ -126,7 +128,7 @@ class Session:
             BusyError: in place of the first delta, when the queue is full.
         """
         config = GenerationConfig(
-            temperature, top_k, top_p, repetition_penalty, seed, max_new_tokens, tuple(stop)
+            temperature, top_k, top_p, min_p, repetition_penalty, seed, max_new_tokens, tuple(stop)
         )
         return self.palm.stream(prompt, scope, config, cancelled)
 
@@ -211,6 +213,7 @@ class Session:
         temperature: float = ANSWERED.temperature,
         top_k: Whole = ANSWERED.top_k,
         top_p: float = ANSWERED.top_p,
+        min_p: float = ANSWERED.min_p,
         repetition_penalty: float = ANSWERED.repetition_penalty,
         stop: Texts = (),
         seed: Whole | None = None,
@@ -222,7 +225,8 @@ class Session:
             prompt: a text with one `<media>` per picture or video.
             media: pictures (PIL or paths) and videos (paths, or their frames as PIL pictures), in the order
                 of their `<media>`.
-            max_new_tokens, temperature, top_k, top_p, repetition_penalty, seed, cancelled: as in `stream`.
+            max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, cancelled: as in
+                `stream`.
             stop: the answer ends before any of these, and before those of `flamingo.form`.
 
         Raises:
@@ -230,7 +234,7 @@ class Session:
             BusyError: in place of the first delta, when the queue is full.
         """
         config = GenerationConfig(
-            temperature, top_k, top_p, repetition_penalty, seed, max_new_tokens, tuple(stop)
+            temperature, top_k, top_p, min_p, repetition_penalty, seed, max_new_tokens, tuple(stop)
         )
         return self.flamingo.stream_answer(prompt, media, config, cancelled)
 

@@ -46,6 +46,7 @@ def add_endpoints(session: Session, limits: Limits) -> None:
         repetition_penalty: float = CONTINUED.repetition_penalty,
         stop: list[str] | None = None,
         seed: int | None = None,
+        min_p: float = CONTINUED.min_p,
     ) -> Iterator[str]:
         """PaLM's continuation of a prompt, in a scope, in a mix of scopes with their strengths, such as
         {"carroll": 0.7, "poe": 0.5}, or by the base model: the text so far,
@@ -58,6 +59,7 @@ def add_endpoints(session: Session, limits: Limits) -> None:
                 temperature=temperature,
                 top_k=top_k,
                 top_p=top_p,
+                min_p=min_p,
                 repetition_penalty=repetition_penalty,
                 stop=() if stop is None else stop,
                 seed=seed,
@@ -74,6 +76,7 @@ def add_endpoints(session: Session, limits: Limits) -> None:
         repetition_penalty: float = ANSWERED.repetition_penalty,
         stop: list[str] | None = None,
         seed: int | None = None,
+        min_p: float = ANSWERED.min_p,
     ) -> Iterator[str]:
         """Flamingo's answer to a prompt with one <media> mark per picture or video file: the text so far, as
         it grows."""
@@ -85,6 +88,7 @@ def add_endpoints(session: Session, limits: Limits) -> None:
                 temperature=temperature,
                 top_k=top_k,
                 top_p=top_p,
+                min_p=min_p,
                 repetition_penalty=repetition_penalty,
                 stop=() if stop is None else stop,
                 seed=seed,

@@ -17,7 +17,7 @@ from palm_demo.settings import Limits
 ANEW = -1
 """The seed that stands for a new one each time."""
 
-SHARED = ("tokens", "temperature", "top_k", "top_p", "penalty", "seed")
+SHARED = ("tokens", "temperature", "top_k", "top_p", "min_p", "penalty", "seed")
 
 
 def sampling_controls(tab: str, limits: Limits, begin: GenerationConfig) -> list:
@@ -51,6 +51,15 @@ def sampling_controls(tab: str, limits: Limits, begin: GenerationConfig) -> list
             top_p = gr.Slider(
                 0.05, 1, begin.top_p, step=0.05, label="Top p", info="1 keeps all tokens", min_width=200
             )
+            min_p = gr.Slider(
+                0,
+                0.5,
+                begin.min_p,
+                step=0.01,
+                label="Min p",
+                info="leaves out what is less likely than this part of the likeliest",
+                min_width=200,
+            )
             penalty = gr.Slider(
                 1,
                 2,
@@ -65,7 +74,7 @@ def sampling_controls(tab: str, limits: Limits, begin: GenerationConfig) -> list
                 ANEW, precision=0, label="Seed", info=f"{ANEW}: a new one each time", elem_id=f"{tab}-seed"
             )
             stop = gr.Textbox(lines=1, max_lines=4, label="Stop at", info="Texts to end before, one a line")
-    return [length, heat, top_k, top_p, penalty, seed, stop]
+    return [length, heat, top_k, top_p, min_p, penalty, seed, stop]
 
 
 def shared_sampling(controls: list) -> dict:
@@ -78,6 +87,7 @@ def sampling_settings(
     temperature: float,
     top_k: int,
     top_p: float,
+    min_p: float,
     penalty: float,
     seed: int | None,
     stop: str | None,
@@ -88,6 +98,7 @@ def sampling_settings(
         "temperature": temperature,
         "top_k": int(top_k),
         "top_p": top_p,
+        "min_p": min_p,
         "repetition_penalty": penalty,
         "seed": None if seed in (None, ANEW) else int(seed),
         "stop": tuple(line for line in (stop or "").splitlines() if line),

@@ -109,6 +109,19 @@ def test_top_p_of_zero_keeps_one_id():
     assert drawn(SamplingParams(temperature=1.0, top_p=0.0), count=20) == {1: 20}
 
 
+@pytest.mark.parametrize("p", [0.05, 0.5, 1.0])
+def test_min_p_keeps_what_is_at_least_that_part_of_the_likeliest(p):
+    chances = (LOGITS / 2).softmax(dim=-1)
+    found = drawn(SamplingParams(temperature=2.0, min_p=p, seed=0), count=3000)
+    assert set(found) == {i for i, chance in enumerate(chances.tolist()) if chance >= p * chances.max()}
+
+
+def test_min_p_and_top_p_hold_together():
+    inside = nucleus(LOGITS / 5, 0.9)
+    found = set(drawn(SamplingParams(temperature=5.0, top_p=0.9, min_p=0.6, seed=0), count=3000))
+    assert found < inside and 1 in found
+
+
 def test_temperature_comes_before_top_p():
     hot = SamplingParams(temperature=5.0, top_p=0.5, seed=0)
     assert set(drawn(hot)) == nucleus(LOGITS / 5.0, 0.5)
@@ -165,6 +178,7 @@ def test_the_logits_given_are_left_as_they_are():
         ("top_k", 2.5, "0 to 1000000"),
         ("top_k", True, "0 to 1000000"),
         ("top_p", -0.1, "0 to 1"),
+        ("min_p", 1.1, "0 to 1"),
         ("top_p", 1.1, "0 to 1"),
         ("top_p", float("inf"), "0 to 1"),
         ("repetition_penalty", 0, "0.1 to 10"),
