@@ -57,6 +57,7 @@ def test_a_link_brings_settings_and_no_words(visit, session):
         "temperature": "1.2",
         "top_k": "0",
         "top_p": "0.9",
+        "min_p": "0",
         "penalty": "1.1",
         "seed": "7",
     }
