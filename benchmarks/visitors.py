@@ -1,6 +1,7 @@
 """How fast many visitors are served: `python -m benchmarks.visitors`, Markdown out.
 
-The same requests through the continuous batch, and one after another; and what company changes.
+Visitors who ask again as soon as they have an answer, through the continuous batch, and one after another;
+and what company changes.
 """
 
 import random
@@ -12,17 +13,20 @@ import torch
 from torch import Tensor
 
 from benchmarks import subjects
+from benchmarks.decoding import DTYPES
 from benchmarks.measuring import arguments, machine, medians, table, times
 from palm_demo.concurrency import run_in_thread
 from palm_demo.inference.continuous_batch import ContinuousBatch
 from palm_demo.inference.decoding import SequenceState
+from palm_demo.inference.prefix_cache import Beginning
+from palm_demo.inference.requests import InPieces
 from palm_demo.inference.sampling import Sampler
 from palm_demo.inference.settings import BatchLimits, SamplingParams
 from palm_demo.models import PaLM
 from palm_demo.models.cpu_linear import pack_
 from palm_demo.models.palm import PaLMCache
 
-VISITORS = 16
+VISITORS, REQUESTS = 16, 64
 CAPACITY = 256
 SCOPES = (None, "carroll", "doyle")
 NO_EOS = -1
@@ -47,10 +51,10 @@ def requests(vocab: int) -> list[Request]:
     """Prompts of 8 to 64 tokens, 32 to 128 new ones, every scope and way of sampling."""
     rng = random.Random("visitors")
     made = []
-    for visitor in range(VISITORS):
+    for number in range(REQUESTS):
         prompt = [rng.randrange(vocab) for _ in range(rng.randint(8, 64))]
-        sampling = SamplingParams(**SAMPLINGS[visitor % len(SAMPLINGS)], seed=visitor)
-        made.append(Request(prompt, SCOPES[visitor % len(SCOPES)], rng.randint(32, 128), sampling))
+        sampling = SamplingParams(**SAMPLINGS[number % len(SAMPLINGS)], seed=number)
+        made.append(Request(prompt, SCOPES[number % len(SCOPES)], rng.randint(32, 128), sampling))
     return made
 
 
@@ -65,23 +69,27 @@ def new_palm(size: str, dtype: torch.dtype, device: torch.device) -> PaLM:
 
 
 def serve(palm: PaLM, wanted: Sequence[Request], at_once: int) -> list[list[int]]:
-    """What each visitor gets; all ask at the same moment."""
+    """What each request gets; whoever has an answer asks the next one at once. at_once: rows."""
     device = palm.decoder.embedding.weight.device
 
     def decode_step(ids: Tensor, cache: PaLMCache) -> Tensor:
         return palm.decode_step(ids.to(device), cache)
 
-    batch = ContinuousBatch(palm.new_cache, decode_step, CAPACITY, BatchLimits(at_once, len(wanted)))
+    def step_beside(ids: Tensor, cache: PaLMCache, pieces: Sequence[tuple[Tensor, PaLMCache]]) -> Tensor:
+        return palm.step_beside(ids.to(device), cache, [(piece.to(device), own) for piece, own in pieces])
+
+    limits = BatchLimits(at_once, VISITORS, prefix_bytes=0)
+    batch = ContinuousBatch(palm.new_cache, decode_step, CAPACITY, limits, step_beside)
 
     def ask(request: Request) -> list[int]:
-        def read(ids: Tensor, lengths: list[int], capacity: int) -> tuple[Tensor, PaLMCache]:
-            return palm.prefill(ids.to(device), lengths, capacity, scopes=[request.scope])
+        def begin(ids: Tensor, capacity: int) -> PaLMCache:
+            return palm.begin(ids.to(device), capacity, scopes=[request.scope])
 
         row = SequenceState(request.prompt, Sampler(request.sampling, banned=()), request.new, NO_EOS)
-        with batch.join(row, read) as ticket:
+        with batch.join(row, InPieces(begin, Beginning(request.scope, request.prompt))) as ticket:
             return list(ticket.ids())
 
-    with ThreadPoolExecutor(len(wanted)) as visitors:
+    with ThreadPoolExecutor(VISITORS) as visitors:
         texts = list(visitors.map(ask, wanted))
     batch.close()
     return texts
@@ -116,7 +124,8 @@ def _difference(one: Tensor, other: Tensor) -> float:
 
 
 def compare(palm: PaLM, wanted: Sequence[Request], rounds: int, device: torch.device) -> list[str]:
-    """Cells: tokens a second both ways, their ratio, equal texts, the largest difference of logits."""
+    """Cells: tokens a second both ways, their ratio, equal texts, the largest difference of logits of the
+    first visitors' texts."""
     texts: dict[str, list[list[int]]] = {}
 
     def side(name: str, at_once: int):
@@ -125,7 +134,7 @@ def compare(palm: PaLM, wanted: Sequence[Request], rounds: int, device: torch.de
 
         return run
 
-    sides = {"together": side("together", len(wanted)), "one by one": side("one by one", 1)}
+    sides = {"together": side("together", VISITORS), "one by one": side("one by one", 1)}
     seconds = medians(sides, rounds, device)
     new = sum(request.new for request in wanted)
     together, alone = new / seconds["together"], new / seconds["one by one"]
@@ -135,21 +144,23 @@ def compare(palm: PaLM, wanted: Sequence[Request], rounds: int, device: torch.de
         f"{alone:.0f}",
         times(together, alone),
         f"{same} of {len(wanted)}",
-        f"{largest_difference(palm, wanted):.1e}",
+        f"{largest_difference(palm, wanted[:VISITORS]):.1e}",
     ]
 
 
 def main() -> None:
-    parser = arguments(__doc__, rounds=3)
+    parser = arguments(__doc__, rounds=1)
     parser.add_argument("--size", choices=subjects.SHAPES, default="145 M")
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=[*DTYPES])
     given = parser.parse_args()
     rows = []
-    for name, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
+    for name in given.dtypes:
+        dtype = DTYPES[name]
         palm = new_palm(given.size, dtype, given.device)
         cells = compare(palm, requests(palm.config.vocab), given.rounds, given.device)
         rows.append([f"{given.size}, {name}", *cells])
     header = [
-        f"tokens/s, {VISITORS} visitors",
+        f"tokens/s, {REQUESTS} requests of {VISITORS} visitors",
         "together",
         "one after another",
         "ratio",

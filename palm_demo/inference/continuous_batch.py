@@ -2,70 +2,25 @@
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from queue import SimpleQueue
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from palm_demo.concurrency import client, gone
 from palm_demo.errors import BusyError, CapacityError, ClosingError, DeviceMemoryError
 from palm_demo.inference.decoding import DecodeStep, Prefill, SequenceState, run_in_turn, to_cpu
+from palm_demo.inference.prefix_cache import BLOCK, PrefixCache
+from palm_demo.inference.requests import InPieces, Reading, Request
 from palm_demo.inference.settings import BatchLimits
 
+READ_ALONE = 8 * BLOCK
+"""Tokens of prompts that are read in one step where no text is running that waits for it; otherwise BLOCK."""
 
-class Request:
-    """A row that waits, is written or is over. One thread reads its ids, another makes them."""
-
-    def __init__(self, row: SequenceState, prefill: Prefill, cancelled: threading.Event | None):
-        """Made in the context of whoever asks. cancelled: once set, the text ends before its next id, as it
-        does once whoever asks has left."""
-        self.row, self.prefill = row, prefill
-        self.client, self._gone = client.get(), gone.get() or threading.Event()
-        self._cancelled = cancelled or threading.Event()
-        self._left = False
-        self._said: SimpleQueue[int | Exception | None] = SimpleQueue()
-
-    def ids(self) -> Iterator[int]:
-        """What is written, as it comes. Raises what went wrong in the prompt or in a step."""
-        while (said := self._said.get()) is not None:
-            if isinstance(said, Exception):
-                raise said
-            if self._unwanted:
-                return
-            yield said
-
-    @property
-    def over(self) -> bool:
-        """Whether its row, or its place in line, can be given away."""
-        return self.row.ended or self._left or self._unwanted
-
-    @property
-    def _unwanted(self) -> bool:
-        return self._cancelled.is_set() or self._gone.is_set()
-
-    def leave(self) -> None:
-        self._left = True
-
-    def draw(self, logits: Tensor) -> None:
-        """(vocab,) logits -> one more id. What goes wrong in sampling is this request's alone."""
-        try:
-            token_id = self.row.draw(logits)
-        except Exception as error:
-            self.fail(error)
-        else:
-            if token_id is not None:
-                self._said.put(token_id)
-
-    def fail(self, error: Exception) -> None:
-        self.leave()
-        self._said.put(error)
-
-    def end(self) -> None:
-        """Tells the reader that nothing more comes."""
-        self._said.put(None)
+StepBeside = Callable[[Tensor, Any, Sequence[tuple[Tensor, Any]]], Tensor]
+"""(b,) ids, their cache, and pieces of prompts, (n,) ids and a cache of one row each -> (b + pieces, vocab)
+logits; see `palm_demo.models.transformer.BesideDecoder`."""
 
 
 class Rows(Protocol):
@@ -81,9 +36,9 @@ class Rows(Protocol):
 class ContinuousBatch:
     """Up to `limits.rows` texts of one model, each step one id further; the rest wait in line.
 
-    Rows go to who has the fewest. A prompt is read alone, between two steps; what it keeps is then put into
-    the batch's cache.
-    The first request starts a thread for the steps, which ends with the last one.
+    Rows go to who has the fewest. A prompt is read in pieces beside the steps of running texts, or alone
+    between two of them; what it keeps is then put into the batch's cache. The first request starts a thread
+    for the steps, which ends with the last one.
     """
 
     def __init__(
@@ -92,10 +47,19 @@ class ContinuousBatch:
         decode_step: DecodeStep,
         capacity: int,
         limits: BatchLimits,
+        step_beside: StepBeside | None = None,
     ):
-        """new_cache: from rows and capacity. capacity: tokens of a row, prompt and answer. The ids
-        that a prefill and `extend` get are on the CPU."""
-        self.new_cache, self.decode_step = new_cache, decode_step
+        """Ids that any of these functions gets are on the CPU.
+
+        Args:
+            new_cache: from rows and capacity.
+            decode_step: one id more for each row.
+            capacity: tokens of a row, prompt and answer.
+            limits: how many rows there are, and how many wait.
+            step_beside: the same with pieces of prompts beside it; wanted where a prompt is `InPieces`.
+        """
+        self.new_cache, self.decode_step, self.step_beside = new_cache, decode_step, step_beside
+        self.prefixes = PrefixCache(limits.prefix_bytes)
         self.capacity, self.limits = capacity, limits
         self._changed = threading.Condition()  # guards what follows, and tells who waits
         self._line: deque[Request] = deque()
@@ -107,14 +71,14 @@ class ContinuousBatch:
 
     @contextmanager
     def join(
-        self, row: SequenceState, prefill: Prefill, cancelled: threading.Event | None = None
+        self, row: SequenceState, prompt: Prefill | InPieces, cancelled: threading.Event | None = None
     ) -> Iterator[Request]:
         """A stay in the batch; leaving the `with` frees the row, or the place in line, at once.
 
         Raises BusyError when the line is full, ClosingError after `close`, CapacityError when the text would
         outgrow a row.
         """
-        ticket = Request(row, prefill, cancelled)
+        ticket = Request(row, prompt, cancelled)
         self._enter(ticket)
         try:
             yield ticket
@@ -226,10 +190,9 @@ class ContinuousBatch:
             try:
                 if not self._change_rows():
                     return
-                for ticket in tuple(self._joining):
-                    self._read_prompt(ticket)
-                if self._live:
-                    self._step()
+                pieces = self._next_pieces()
+                if self._live or pieces:
+                    self._step(pieces)
             except Exception as error:
                 self._fail_all(error)
 
@@ -260,18 +223,46 @@ class ContinuousBatch:
         self._live[row] = self._live[-1]
         self._live.pop()
 
+    def _next_pieces(self) -> list[tuple[Request, int]]:
+        """Of prompts in pieces, whose next tokens are read in this step, and how many. Others are read."""
+        room, pieces = BLOCK if self._live else READ_ALONE, []
+        for ticket in tuple(self._joining):
+            if ticket.over or not isinstance(ticket.prompt, InPieces):
+                self._read_prompt(ticket)
+            elif room and self._begin(ticket):
+                left = len(ticket.row.history) - ticket.reading.done
+                size = left if left <= room else room // BLOCK * BLOCK
+                room -= size
+                if size:
+                    pieces.append((ticket, size))
+        return pieces
+
+    def _begin(self, ticket: Request) -> bool:
+        """Whether its prompt can be read on. What goes wrong here is this request's alone."""
+        if ticket.reading is None:
+            prompt, made = ticket.row.history, None
+            try:
+                made = run_in_turn(ticket.prompt.begin, torch.tensor([prompt]), len(prompt))
+                ticket.reading = Reading(made, self.prefixes.begin(ticket.beginning, made.tokens))
+            except Exception as error:
+                ticket.fail(_told(error))
+                self._let_in(ticket, None)
+        return ticket.reading is not None
+
     def _read_prompt(self, ticket: Request) -> None:
         """Prefill and the first id. What goes wrong here is this request's alone."""
         prompt, made = ticket.row.history, None
         try:
             if not ticket.over:
-                logits, made = run_in_turn(ticket.prefill, torch.tensor([prompt]), [len(prompt)], len(prompt))
+                logits, made = run_in_turn(ticket.prompt, torch.tensor([prompt]), [len(prompt)], len(prompt))
                 ticket.draw(logits[0])
-        except torch.OutOfMemoryError as error:
-            ticket.fail(_memory_is_full(error))
         except Exception as error:
-            ticket.fail(error)
-        joins = not ticket.over
+            ticket.fail(_told(error))
+        self._let_in(ticket, made)
+
+    def _let_in(self, ticket: Request, made: Any) -> None:
+        """Gives who has read the prompt its row, unless its text is over."""
+        joins, ticket.reading = not ticket.over, None
         if joins:
             if self._cache is None:
                 self._cache = self.new_cache(self.limits.rows, self.capacity)
@@ -283,15 +274,36 @@ class ContinuousBatch:
             else:
                 ticket.end()
 
-    def _step(self) -> None:
-        """One id more for every row; where the device has no memory for that, one gives way."""
-        ids = torch.tensor([ticket.row.last for ticket in self._live])
+    def _step(self, pieces: Sequence[tuple[Request, int]]) -> None:
+        """One id more for every row, and pieces of prompts beside; where the device has no memory for that,
+        one gives way."""
+        ids = torch.tensor([ticket.row.last for ticket in self._live], dtype=torch.long)
+        read = [
+            (torch.tensor(ticket.row.history[ticket.reading.done :][:size]), ticket.reading.cache)
+            for ticket, size in pieces
+        ]
         try:
-            logits = to_cpu(run_in_turn(self.decode_step, ids, self._cache))
+            if read:
+                logits = to_cpu(run_in_turn(self.step_beside, ids, self._cache, read))
+            else:
+                logits = to_cpu(run_in_turn(self.decode_step, ids, self._cache))
         except torch.OutOfMemoryError as error:
-            return self._live[-1].fail(_memory_is_full(error))
-        for ticket, of_row in zip(self._live, logits, strict=True):
+            gives_way = pieces[-1][0] if pieces else self._live[-1]
+            gives_way.fail(_told(error))
+            return
+        for ticket, of_row in zip(self._live, logits, strict=False):
             ticket.draw(of_row)
+        for (ticket, size), of_piece in zip(pieces, logits[len(ids) :], strict=True):
+            ticket.reading.done += size
+            if ticket.reading.done == len(ticket.row.history):
+                made = ticket.reading.cache
+                self.prefixes.keep(ticket.beginning, made.tokens)
+                ticket.draw(of_piece)
+                self._let_in(ticket, made)
+            else:  # the next prompt's turn
+                with self._changed:
+                    self._joining.remove(ticket)
+                    self._joining.append(ticket)
 
     def _fail_all(self, error: Exception) -> None:
         with self._changed:
@@ -303,7 +315,10 @@ class ContinuousBatch:
             self._changed.notify_all()
 
 
-def _memory_is_full(error: torch.OutOfMemoryError) -> DeviceMemoryError:
+def _told(error: Exception) -> Exception:
+    """What whoever asks gets of an error."""
+    if not isinstance(error, torch.OutOfMemoryError):
+        return error
     full = DeviceMemoryError(
         "the device has no memory left for this text beside the others that are being written; "
         "shorten it, or try again in a moment"

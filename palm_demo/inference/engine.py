@@ -2,8 +2,9 @@
 
 import math
 import threading
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,10 +14,13 @@ from palm_demo.inference.beam_search import beam_search
 from palm_demo.inference.continuous_batch import ContinuousBatch, Rows
 from palm_demo.inference.decoding import Prefill, QueuePosition, SequenceState, stream_ids, text_deltas
 from palm_demo.inference.prompts import check_length
+from palm_demo.inference.requests import InPieces
 from palm_demo.inference.sampling import Sampler
 from palm_demo.inference.settings import BatchLimits, GenerationConfig, SamplingParams
 from palm_demo.models.tokenizers import Tokenizer
 from palm_demo.models.transformer import TransformerConfig
+
+T = TypeVar("T")
 
 
 class Model(Protocol):
@@ -41,12 +45,12 @@ class Engine:
         before a text may end by itself."""
         self.model, self.tokenizer, self.context = model, tokenizer, context
         self.min_tokens = min_tokens
-        self.batch = ContinuousBatch(model.new_cache, self._extend, context, limits)
+        self.batch = ContinuousBatch(model.new_cache, self._extend, context, limits, self._step_beside)
 
     def stream(
         self,
         prompt: Sequence[int],
-        prefill: Prefill,
+        read: Prefill | InPieces,
         settings: GenerationConfig,
         cancelled: threading.Event | None = None,
     ) -> Iterator[str]:
@@ -58,7 +62,7 @@ class Engine:
         check_length(len(prompt), settings.max_new_tokens, self.context)
         sampler = self._sampler(settings)
         row = SequenceState(prompt, sampler, settings.max_new_tokens, self.tokenizer.eos_id)
-        return self._deltas(row, prefill, settings.stop, cancelled)
+        return self._deltas(row, read, settings.stop, cancelled)
 
     @run_in_thread
     def texts(
@@ -107,17 +111,29 @@ class Engine:
         return dict(best[:count])
 
     def _deltas(
-        self, row: SequenceState, prefill: Prefill, stop: Sequence[str], cancelled: threading.Event | None
+        self,
+        row: SequenceState,
+        read: Prefill | InPieces,
+        stop: Sequence[str],
+        cancelled: threading.Event | None,
     ) -> Iterator[str]:
-        def read(ids: Tensor, lengths: Sequence[int], capacity: int):
-            return prefill(ids.to(self._device), lengths, capacity)
-
-        with self.batch.join(row, read, cancelled) as ticket:
+        prompt = (
+            replace(read, begin=self._there(read.begin)) if isinstance(read, InPieces) else self._there(read)
+        )
+        with self.batch.join(row, prompt, cancelled) as ticket:
             yield from map(QueuePosition, self.batch.places(ticket))
             yield from text_deltas(ticket.ids(), self.tokenizer, stop)
 
+    def _there(self, read: Callable[..., T]) -> Callable[..., T]:
+        """The same with its first argument, ids, on the model's device."""
+        return lambda ids, *given: read(ids.to(self._device), *given)
+
     def _extend(self, ids: Tensor, cache: Any) -> Tensor:
         return self.model.decode_step(ids.to(self._device), cache)
+
+    def _step_beside(self, ids: Tensor, cache: Any, pieces: Sequence[tuple[Tensor, Any]]) -> Tensor:
+        there = [(piece.to(self._device), own) for piece, own in pieces]
+        return self.model.step_beside(ids.to(self._device), cache, there)
 
     def _sampler(self, sampling: SamplingParams) -> Sampler:
         return Sampler(sampling, self._banned, self.tokenizer.eos_id, self.min_tokens)

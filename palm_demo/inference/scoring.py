@@ -5,17 +5,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from palm_demo.concurrency import in_turn
 from palm_demo.errors import NotFiniteError
 from palm_demo.models.lora import Scope
-from palm_demo.models.losses import IGNORED
 from palm_demo.models.palm import PaLM
 from palm_demo.models.tokenizers import BundledTokenizer, plain
 
-WINDOWS_AT_ONCE, LOGITS_AT_ONCE = 4, 2**26
-"""At most so many windows, and no more than have so many logits together: a large vocabulary takes memory."""
+TOKENS_AT_ONCE, LOGITS_AT_ONCE = 512, 2**26
+"""At most so many tokens are read in a turn, and no more than have so many logits together: a large
+vocabulary takes memory."""
 
 ALTERNATIVES = 5
 
@@ -49,35 +50,29 @@ def author_probabilities(bits: Mapping[str, float], text: str) -> dict[str, floa
     return dict(zip(bits, (-nats).softmax(dim=0).tolist(), strict=True))
 
 
-@torch.no_grad()
 def nats_of(palm: PaLM, tokenizer: BundledTokenizer, text: str, scope: Scope, context: int) -> float:
-    """Minus the logarithm of a text's probability. Each token is predicted once, from at least
-    half a window of `context` tokens where the text is long enough. Raises ScopeError on an
+    """Minus the logarithm of a text's probability. Each token is read once and predicted once, from at least
+    three quarters of a window of `context` tokens where the text is long enough. Raises ScopeError on an
     unknown scope, NotFiniteError."""
     nats = 0.0
-    for inputs, labels in _batches(palm, tokenizer.encode(text), tokenizer.bos_id, context):
-        with in_turn():
-            loss = palm.loss(inputs, labels, [scope] * len(inputs))
-        nats += loss.item() * int((labels != IGNORED).sum())
+    for logits, following in _predictions(palm, tokenizer.encode(text), tokenizer.bos_id, scope, context):
+        nats += F.cross_entropy(logits.float(), following, reduction="sum").item()
     if not math.isfinite(nats):
         raise _nothing_to_say(scope)
     return nats
 
 
-@torch.no_grad()
 def token_probabilities(
     palm: PaLM, tokenizer: BundledTokenizer, text: str, scope: Scope, context: int
 ) -> list[TokenProbability]:
     """Each token of a text, predicted as in `nats_of`; joined, their texts are the text as it was written."""
     ids, pieces = tokenizer.encode_pieces(text)
     probable, likeliest = [], []
-    for inputs, labels in _batches(palm, ids, tokenizer.bos_id, context):
-        learned = labels != IGNORED
-        with in_turn():
-            chances = palm(inputs, scopes=[scope] * len(inputs))[learned].float().softmax(dim=-1)
+    for logits, following in _predictions(palm, ids, tokenizer.bos_id, scope, context):
+        chances = logits.float().softmax(dim=-1)
         if not chances.isfinite().all():
             raise _nothing_to_say(scope)
-        probable += chances.gather(1, labels[learned][:, None])[:, 0].tolist()
+        probable += chances.gather(1, following[:, None])[:, 0].tolist()
         best, best_ids = chances.topk(ALTERNATIVES)
         token_text = map(tokenizer.token_text, best_ids.flatten().tolist())
         likeliest += zip(token_text, best.flatten().tolist(), strict=True)
@@ -97,26 +92,30 @@ def _nothing_to_say(scope: Scope) -> NotFiniteError:
     )
 
 
-def _batches(palm: PaLM, ids: list[int], bos_id: int, context: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """(b, n) inputs and labels of a few windows at a time, on the model's device."""
+def kept_of(window: int) -> int:
+    """Tokens of a full window that stay when more are read: three quarters, so that those see at least so
+    many. It costs little, for what stays is only looked at."""
+    return min(window * 3 // 4, window - 2)
+
+
+def _predictions(
+    palm: PaLM, ids: list[int], bos_id: int, scope: Scope, context: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """(n, vocab) logits and the (n,) ids that follow, piece by piece, each in a turn of its own.
+
+    Where a window is full, `kept_of` it stays, behind the token that a text begins with.
+    """
+    window = min(context, len(ids))
+    at_once = max(1, min(TOKENS_AT_ONCE, LOGITS_AT_ONCE // palm.config.vocab))
     device = palm.decoder.embedding.weight.device
-    windows = _windows(ids, bos_id, context)
-    fit = LOGITS_AT_ONCE // (palm.config.vocab * max(len(inputs) for inputs, _ in windows))
-    at_once = max(1, min(WINDOWS_AT_ONCE, fit))
-    for start in range(0, len(windows), at_once):
-        inputs, labels = zip(*windows[start : start + at_once], strict=True)
-        yield torch.tensor(inputs, device=device), torch.tensor(labels, device=device)
-
-
-def _windows(ids: list[int], bos_id: int, context: int) -> list[tuple[list[int], list[int]]]:
-    """(inputs, labels) of one length; labels that an earlier window has are IGNORED."""
-    length = min(context, len(ids))
-    windows = []
-    predicted = 0
-    while predicted < len(ids):
-        start = 0 if predicted == 0 else min(predicted - length // 2, len(ids) - length)
-        known = predicted - start
-        labels = [IGNORED] * known + ids[predicted : start + length]
-        windows.append(([bos_id, *ids[start : start + length - 1]], labels))
-        predicted = start + length
-    return windows
+    inputs, following = torch.tensor([[bos_id, *ids[:-1]], ids], device=device)
+    cache, done = None, 0
+    while done < len(ids):
+        with in_turn(), torch.no_grad():
+            cache = cache or palm.begin(inputs[None], window, [scope])
+            if cache.tokens.lengths == [window]:
+                palm.slide(cache, kept_of(window))
+            stop = done + min(at_once, window - cache.tokens.lengths[0])
+            logits = palm.read(inputs[None, done:stop], cache)[0]
+        yield logits, following[done:stop]
+        done = stop

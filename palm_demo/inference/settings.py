@@ -77,13 +77,15 @@ ANSWERED = GenerationConfig(temperature=0.0, max_new_tokens=32)
 class BatchLimits:
     """rows: texts written at once. waiting: how many more may stand in line. rows_of_one, waiting_of_one:
     how many of each a single client may have, where one is named (see `palm_demo.concurrency`); None: all.
-    passes: requests outside of a batch that compute or wait, for all models together."""
+    passes: requests outside of a batch that compute or wait, for all models together. prefix_bytes: of keys
+    and values of beginnings that a model keeps, so that it does not read them again."""
 
     rows: int = 16
     waiting: int = 32
     rows_of_one: int | None = None
     waiting_of_one: int | None = None
     passes: int | None = None
+    prefix_bytes: int = 64_000_000
 
 
 @dataclass(frozen=True)

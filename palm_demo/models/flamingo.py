@@ -18,7 +18,8 @@ from palm_demo.models.cross_attention import (
 from palm_demo.models.kv_cache import ContextCache, KVCache
 from palm_demo.models.losses import cross_entropy
 from palm_demo.models.media_encoder import MediaEncoder
-from palm_demo.models.transformer import IncrementalDecoder, LMBackbone, TransformerConfig
+from palm_demo.models.side_by_side import Pass
+from palm_demo.models.transformer import BesideDecoder, Decoder, LMBackbone, TransformerConfig
 
 CrossAttend = Callable[[Tensor, KeysValues, Tensor], Tensor]
 """(states, the media's keys and values, what is visible) -> states: `GatedCrossAttention` as it is called."""
@@ -26,11 +27,15 @@ CrossAttend = Callable[[Tensor, KeysValues, Tensor], Tensor]
 
 @dataclass
 class FlamingoCache:
-    """Keys and values of text and media, and how many media each row has had so far."""
+    """Keys and values of text and media, and how many media each row has.
+
+    marks: (b, n), how many media stand at or before each token of the prompts, until these are read.
+    """
 
     tokens: KVCache
     media: ContextCache
     media_counts: list[int]
+    marks: Tensor | None = None
 
     def put(self, row: "FlamingoCache") -> None:
         """Appends the only row of another cache."""
@@ -56,7 +61,7 @@ def cross_attention_at_every(
     }
 
 
-class Flamingo(IncrementalDecoder):
+class Flamingo(BesideDecoder):
     """A frozen language model, an encoder of pictures and videos, and gated cross-attention between them.
 
     media_rule: a name of MEDIA_RULES. cross_attention: by the block that each layer belongs to.
@@ -210,7 +215,8 @@ class Flamingo(IncrementalDecoder):
         self, ids: Tensor, latents: Tensor | None, cross_attention: Mapping[str, CrossAttend] | None = None
     ) -> Tensor:
         media_so_far = (ids == self.media_token_id).cumsum(dim=1)
-        return self._run(ids, CausalMask(), media_so_far, self._keys_values(ids, latents), cross_attention)
+        media = self._keys_values(ids, latents)
+        return self._run(self._with_media(ids, CausalMask(), media_so_far, media, cross_attention))
 
     def prefill(
         self, ids: Tensor, lengths: Sequence[int], capacity: int, latents: Tensor | None
@@ -223,15 +229,18 @@ class Flamingo(IncrementalDecoder):
             capacity: tokens that a row can grow to.
             latents: of the prompts' media, as in `logits`.
         """
-        tokens, media = self.decoder.new_cache(len(ids), capacity), self._keys_values(ids, latents)
-        counts = (ids == self.media_token_id).sum(dim=1).tolist()
-        kept = ContextCache(media, [count * self.encoder.num_latents for count in counts])
-        cache = FlamingoCache(tokens, kept, [0] * len(ids))
+        cache = self.begin(ids, capacity, latents)
         logits = self._prefill(ids, lengths, cache)
-        cache.media_counts = (
-            counts  # here and not in each step: no media follow, and counting waits for a GPU
-        )
+        cache.marks = None
         return logits, cache
+
+    def begin(self, ids: Tensor, capacity: int, latents: Tensor | None) -> FlamingoCache:
+        """An empty cache for prompts that will be read; arguments as in `prefill`."""
+        tokens, media = self.decoder.new_cache(len(ids), capacity), self._keys_values(ids, latents)
+        marks = (ids == self.media_token_id).cumsum(dim=1)
+        counts = marks[:, -1].tolist()  # here and not in each step: counting waits for a GPU
+        kept = ContextCache(media, [count * self.encoder.num_latents for count in counts])
+        return FlamingoCache(tokens, kept, counts, marks)
 
     def new_cache(self, rows: int, capacity: int) -> FlamingoCache:
         """A cache for a continuous batch: room for `rows` rows of `capacity` tokens, none in use yet."""
@@ -239,24 +248,38 @@ class Flamingo(IncrementalDecoder):
         tokens.clear()
         return FlamingoCache(tokens, ContextCache(self._no_media(rows), []), [])
 
+    @property
+    def reads_beside(self) -> bool:
+        return isinstance(self.decoder, Decoder)
+
+    def _pass(self, ids: Tensor, cache: FlamingoCache) -> Pass:
+        new = ids.shape[1]
+        if cache.marks is None:
+            so_far = torch.tensor(cache.media_counts, device=ids.device)[:, None].expand(-1, new)
+        else:
+            start = cache.tokens.lengths[0]
+            so_far = cache.marks[:, start : start + new]
+        return self._with_media(ids, cache.tokens.extend_by(new), so_far, cache.media.by_layer())
+
     def _run_cached(self, ids: Tensor, cache: FlamingoCache) -> Tensor:
-        mask = cache.tokens.extend_by(ids.shape[1])
-        before = torch.tensor(cache.media_counts, device=ids.device)[:, None]
-        media_so_far = before + (ids == self.media_token_id).cumsum(dim=1)
-        return self._run(ids, mask, media_so_far, cache.media.by_layer())
+        return self._run(self._pass(ids, cache))
+
+    def _run(self, one: Pass) -> Tensor:
+        """(b, n, dim) states after the last block."""
+        return self.decoder(one.states, one.mask, one.cross_attention)
 
     def _logits_of(self, states: Tensor) -> Tensor:
         return self.decoder.logits(states)
 
-    def _run(
+    def _with_media(
         self,
         ids: Tensor,
         mask: UpdatingMask,
         media_so_far: Tensor,
         media: dict[int, KeysValues],
         cross_attention: Mapping[str, CrossAttend] | None = None,
-    ) -> Tensor:
-        """(b, n) ids -> (b, n, dim) states after the last block.
+    ) -> Pass:
+        """(b, n) ids, and the layers that look at their media.
 
         media_so_far: (b, n), how many media stand at or before each token. media: by layer, their keys and
         values. cross_attention: by layer, what runs in place of the model's own.
@@ -271,7 +294,7 @@ class Flamingo(IncrementalDecoder):
             cross_attn = (cross_attention or self.cross_attention)[str(layer)]
             return lambda states: cross_attn(states, media[layer], visible)
 
-        return self.decoder(states, mask, {layer: layer_with_media(layer) for layer in media})
+        return Pass(states, mask, {layer: layer_with_media(layer) for layer in media})
 
     def _keys_values(self, ids: Tensor, latents: Tensor | None) -> dict[int, KeysValues]:
         """By cross-attention layer, the keys and values of each row's media."""

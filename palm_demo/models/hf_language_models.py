@@ -26,7 +26,8 @@ from palm_demo.errors import CheckpointError
 from palm_demo.models.attention import CausalMask, UpdatingMask
 from palm_demo.models.cpu_linear import Projection
 from palm_demo.models.kv_cache import KVCache
-from palm_demo.models.transformer import CrossAttentionLayer, TransformerConfig
+from palm_demo.models.side_by_side import CrossAttentionLayer
+from palm_demo.models.transformer import TransformerConfig
 
 RunBlock = Callable[[nn.Module, Tensor], Tensor]
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from palm_demo.errors import CapacityError
 from palm_demo.models.attention import CausalMask, LayerAttention
+from palm_demo.models.layers import Rotation
 
 
 class RowCache(ABC):
@@ -117,6 +118,24 @@ class KVCache(RowCache):
     def advance(self, new_tokens: list[int]) -> None:
         """Records how many of the new tokens were real, per row."""
         self.lengths = [length + n for length, n in zip(self.lengths, new_tokens, strict=True)]
+
+    def begin_with(self, keys: Tensor, values: Tensor) -> None:
+        """Lets an empty cache's only row begin with tokens read before: (layers, heads, n, d) each."""
+        tokens = keys.shape[2]
+        self._make_room(tokens)
+        self.keys[:, 0, :, :tokens], self.values[:, 0, :, :tokens] = keys, values
+        self.lengths, self._ends = [tokens], [tokens]
+
+    def slide(self, kept: int, back: Rotation) -> None:
+        """Lets the only row forget all but its first token and the last `kept`, which move to the places
+        behind it. back: turns what stands at a place as far as that place is moved."""
+        (length,) = self.lengths
+        keys, values = (
+            stored[:, 0, :, length - kept : length].clone() for stored in (self.keys, self.values)
+        )
+        self._wipe(0, 1, length)
+        self.keys[:, 0, :, 1 : kept + 1], self.values[:, 0, :, 1 : kept + 1] = back.of_keys(keys), values
+        self.lengths, self._ends = [kept + 1], [kept + 1]
 
     def _make_room(self, tokens: int) -> None:
         if tokens > self.capacity:

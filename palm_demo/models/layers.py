@@ -84,7 +84,15 @@ class Rotation:
     def __call__(self, qk: Tensor) -> Tensor:
         """(b, n, h + 1, d) queries and key, turned, in their own dtype: each pair (one from either half of
         the head) by its angle."""
-        return torch.addcmul(qk * self.cos, qk.roll(qk.shape[-1] // 2, dims=-1), self.sin).to(qk.dtype)
+        return _turn(qk, self.cos, self.sin)
+
+    def of_keys(self, keys: Tensor) -> Tensor:
+        """(..., n, d) keys turned alone."""
+        return _turn(keys, self.cos[..., -1, :], self.sin[..., -1, :])
+
+
+def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin).to(x.dtype)
 
 
 class RoPE:

@@ -182,7 +182,7 @@ def scope_label(scope: Scope) -> str:
     return ", ".join(f"{strength:g} {name}" for name, strength in named.items()) or "base"
 
 
-@dataclass
+@dataclass(eq=False)
 class Merged:
     """A scope or mix that is part of the weights now. before: those of each block without it."""
 

@@ -21,12 +21,8 @@ from palm_demo.models.kv_cache import ContextCache, KVCache
 from palm_demo.models.layers import LayerNorm, Style
 from palm_demo.models.losses import IGNORED, cross_entropy, gather_rows, joint_mean
 from palm_demo.models.resampler import AttentionPool
-from palm_demo.models.transformer import (
-    CrossAttentionLayer,
-    Decoder,
-    IncrementalDecoder,
-    TransformerConfig,
-)
+from palm_demo.models.side_by_side import CrossAttentionLayer
+from palm_demo.models.transformer import Decoder, IncrementalDecoder, TransformerConfig
 
 LARGEST_SCALE = 100.0
 """CLIP's bound on the inverse temperature (Radford et al. 2021, section 2.5)."""

@@ -12,7 +12,8 @@ from palm_demo.models.kv_cache import KVCache
 from palm_demo.models.layers import Style
 from palm_demo.models.lora import Adapter, AdapterShape, LayerAdapter, Scope, Scopes, stack_adapters
 from palm_demo.models.losses import cross_entropy
-from palm_demo.models.transformer import Decoder, IncrementalDecoder, TransformerConfig
+from palm_demo.models.side_by_side import Pass
+from palm_demo.models.transformer import BesideDecoder, Decoder, TransformerConfig
 
 
 class PaLMCache:
@@ -41,7 +42,7 @@ class PaLMCache:
         vars(self).pop("adapters", None)
 
 
-class PaLM(IncrementalDecoder):
+class PaLM(BesideDecoder):
     """A causal language model with LoRA scopes.
 
     A scope is a name, an adapter, a mix of such with their strengths, or None for the base. Methods that
@@ -109,10 +110,28 @@ class PaLM(IncrementalDecoder):
             capacity: tokens that a row can grow to.
             scopes: one per row; None for the base in all of them.
         """
+        cache = self.begin(ids, capacity, scopes)
+        return self._prefill(ids, lengths, cache), cache
+
+    def begin(self, ids: Tensor, capacity: int, scopes: Sequence[Scope] | None = None) -> PaLMCache:
+        """An empty cache for prompts that will be read; arguments as in `prefill`."""
         scopes = scopes if scopes is not None else [None] * len(ids)
         tokens = self.decoder.new_cache(len(ids), capacity)
-        cache = PaLMCache(tokens, [self.scopes.find(scope) for scope in scopes])
-        return self._prefill(ids, lengths, cache), cache
+        return PaLMCache(tokens, [self.scopes.find(scope) for scope in scopes])
+
+    def read(self, ids: Tensor, cache: PaLMCache) -> Tensor:
+        """Reads further ids of each row: (b, n) -> (b, n, vocab) logits; the cache moves on."""
+        states = self._run_cached(ids, cache)
+        cache.tokens.advance([ids.shape[1]] * len(ids))
+        return self.decoder.logits(states)
+
+    def slide(self, cache: PaLMCache, kept: int) -> None:
+        """Lets the only row of a cache forget all but its first token and the last `kept`, which move to the
+        places behind it: attention heeds nothing but how far tokens are apart."""
+        tokens = cache.tokens
+        (length,) = tokens.lengths
+        back = torch.tensor([1 + kept - length], device=tokens.keys.device)
+        tokens.slide(kept, self.decoder.rotary(back, heads=1))
 
     def new_cache(self, rows: int, capacity: int) -> PaLMCache:
         """A cache for a continuous batch: room for `rows` rows of `capacity` tokens, none in use yet."""
@@ -120,9 +139,9 @@ class PaLM(IncrementalDecoder):
         tokens.clear()
         return PaLMCache(tokens, [])
 
-    def _run_cached(self, ids: Tensor, cache: PaLMCache) -> Tensor:
+    def _pass(self, ids: Tensor, cache: PaLMCache) -> Pass:
         mask = cache.tokens.extend_by(ids.shape[1])
-        return self.decoder(self.decoder.embedding(ids), mask, adapters=cache.adapters)
+        return Pass(self.decoder.embedding(ids), mask, adapters=cache.adapters)
 
     def _logits_of(self, states: Tensor) -> Tensor:
         return self.decoder.logits(states)

@@ -7,7 +7,7 @@ Letters: `b` batch, `n` new tokens, `h` heads, `d` head width.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,9 +19,7 @@ from palm_demo.models.cpu_linear import Projection
 from palm_demo.models.kv_cache import KVCache
 from palm_demo.models.layers import Rotation, Style, TiedHead
 from palm_demo.models.lora import LayerAdapter
-
-CrossAttentionLayer = Callable[[Tensor], Tensor]
-"""A layer that a multimodal model runs beside a block: states (b, n, dim) -> states (b, n, dim)."""
+from palm_demo.models.side_by_side import CrossAttentionLayer, Pass, side_by_side
 
 
 @dataclass(frozen=True)
@@ -195,6 +193,53 @@ class IncrementalDecoder(nn.Module, ABC):
         states = self._run_cached(ids[:, None], cache)
         cache.tokens.advance([1] * len(ids))
         return self._logits_of(states[:, -1])
+
+
+class BesideDecoder(IncrementalDecoder):
+    """Base of those that read prompts in pieces, beside running texts, where they stand on our own `Decoder`.
+
+    A subclass makes an empty cache for prompts in a `begin` of its own.
+    """
+
+    decoder: Any
+
+    @property
+    def reads_beside(self) -> bool:
+        """Whether `step_beside` can be called."""
+        return True
+
+    @abstractmethod
+    def _pass(self, ids: Tensor, cache: Any) -> Pass:
+        """(b, n) new ids of each row, and what the decoder is told about them."""
+
+    def _run_cached(self, ids: Tensor, cache: Any) -> Tensor:
+        one = self._pass(ids, cache)
+        return self.decoder(one.states, one.mask, one.cross_attention, one.adapters)
+
+    @torch.no_grad()
+    def step_beside(self, ids: Tensor, cache: Any, pieces: Sequence[tuple[Tensor, Any]]) -> Tensor:
+        """Reads one more id of each row, and beside them pieces of prompts, through the weights at once.
+
+        Args:
+            ids: (b,), of the rows in the cache; none where no text runs.
+            cache: theirs.
+            pieces: the next ids of a prompt, (n,) each, and the cache of one row that has those before.
+
+        Returns:
+            (b + pieces, vocab) logits of what comes after the last id of each.
+        """
+        read = [
+            *([(ids[:, None], cache)] if len(ids) else []),
+            *((piece[None], own) for piece, own in pieces),
+        ]
+        one = side_by_side([self._pass(*part) for part in read])
+        states = self.decoder(one.states, one.mask, one.cross_attention, one.adapters)[0]
+        ends = list(range(len(ids)))
+        for new, own in read:
+            own.tokens.advance([new.shape[1]] * len(new))
+        for piece, _ in pieces:
+            ends.append((ends[-1] if ends else -1) + len(piece))
+        return self._logits_of(states[torch.tensor(ends, device=states.device)])
 
 
 def last_states(states: Tensor, lengths: Sequence[int]) -> Tensor:

@@ -1,7 +1,8 @@
 """Flamingo in a session: answers to prompts with pictures and videos between the words."""
 
+import hashlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 
@@ -9,15 +10,18 @@ import numpy as np
 from torch import Tensor
 
 from palm_demo.arguments import Media, Text, Texts, Whole, checked
-from palm_demo.concurrency import FairQueue, in_turn, queued, run_in_thread
+from palm_demo.concurrency import FairQueue, client, in_turn, queued, run_in_thread
 from palm_demo.errors import PromptError, shown
 from palm_demo.inference.attention_maps import AttentionMaps, MediumAttention, compute_attention_maps
 from palm_demo.inference.decoding import Prefill
 from palm_demo.inference.engine import without_leading_space
+from palm_demo.inference.prefix_cache import Beginning, Kept
 from palm_demo.inference.prompts import PromptForm, check_length, check_media_count
+from palm_demo.inference.requests import InPieces
 from palm_demo.inference.settings import ANSWERED, GenerationConfig
 from palm_demo.media import DecodingBudget, MediaLimits, Medium, open_medium
 from palm_demo.models import Flamingo
+from palm_demo.models.flamingo import FlamingoCache
 from palm_demo.session.loaded_models import LoadedModel
 from palm_demo.session.part import READ_SIDE, Part, preprocess
 
@@ -41,6 +45,7 @@ class FlamingoPart(Part[Flamingo]):
     ):
         super().__init__(loaded, turns)
         self.media_limits, self.frames, self.form = media_limits, frames, form
+        self._patches: Kept[Tensor] = Kept(self.limits.prefix_bytes)
 
     @property
     def knows_videos(self) -> bool:
@@ -76,8 +81,8 @@ class FlamingoPart(Part[Flamingo]):
         """
         config = replace(config, stop=(*config.stop, *self.form.stops))
         ids, groups = self._interleave(prompt, media, config)
-        prefill = self._encode_and_prefill(list(chain.from_iterable(groups)))
-        return without_leading_space(self.engine.stream(ids, prefill, config, cancelled))
+        read = self._reading(ids, list(chain.from_iterable(groups)))
+        return without_leading_space(self.engine.stream(ids, read, config, cancelled))
 
     @checked
     @queued
@@ -170,6 +175,30 @@ class FlamingoPart(Part[Flamingo]):
             return [pixels]
         return list(pixels)
 
+    def _reading(self, ids: list[int], media: list[Tensor]) -> Prefill | InPieces:
+        """How a prompt is read. A medium that the same visitor has shown before passes the tower no more."""
+        if not self.model.reads_beside:
+            return self._encode_and_prefill(media)
+        keys = [(client.get(), medium.shape, _digest(medium)) for medium in media]
+
+        def begin(ids: Tensor, capacity: int) -> FlamingoCache:
+            latents = self.model.embed_patches(self._seen_patches(keys, media), ids) if media else None
+            return self.model.begin(ids, capacity, latents)
+
+        in_order = iter(keys)
+        tokens = [next(in_order) if token == self.model.media_token_id else token for token in ids]
+        return InPieces(begin, Beginning(bool(media), tokens))
+
+    def _seen_patches(self, keys: Sequence[Hashable], media: Sequence[Tensor]) -> list[Tensor]:
+        """What the tower sees in media, each under its key."""
+        seen = {key: self._patches.get(key) for key in keys}
+        new = {key: medium for key, medium in zip(keys, media, strict=True) if seen[key] is None}
+        if new:
+            for key, patches in zip(new, self.model.encoder.patches([*new.values()]), strict=True):
+                seen[key] = patches.clone()
+                self._patches.put(key, seen[key], patches.nbytes)
+        return [seen[key] for key in keys]
+
     def _encode_and_prefill(self, media: list[Tensor]) -> Prefill:
         """The prefill of a prompt, in which its media pass the tower when it is called."""
 
@@ -178,3 +207,8 @@ class FlamingoPart(Part[Flamingo]):
             return self.model.prefill(ids, lengths, capacity, latents)
 
         return prefill
+
+
+def _digest(medium: Tensor) -> bytes:
+    """No other medium's."""
+    return hashlib.blake2b(medium.numpy(force=True).tobytes(), digest_size=32).digest()

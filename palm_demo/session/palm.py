@@ -11,6 +11,8 @@ from palm_demo.concurrency import locked_cached_property, queued, run_in_thread
 from palm_demo.errors import PromptError, ScopeError
 from palm_demo.inference.engine import without_leading_space
 from palm_demo.inference.lora_finetuning import Progress, finetune
+from palm_demo.inference.prefix_cache import Beginning, scope_key
+from palm_demo.inference.requests import InPieces
 from palm_demo.inference.scoring import (
     TokenProbability,
     author_probabilities,
@@ -67,7 +69,9 @@ class PalmPart(Part[PaLM]):
         self.model.scopes.find(scope)
         begun = strip_trailing_spaces(prompt)
         ids = [*self.tokenizer.prefix_ids, *self.tokenizer.encode(begun)]
-        deltas = self.engine.stream(ids, partial(self.model.prefill, scopes=[scope]), config, cancelled)
+        beginning = Beginning(scope_key(self.model.scopes, scope), ids)
+        read = InPieces(partial(self.model.begin, scopes=[scope]), beginning)
+        deltas = self.engine.stream(ids, read, config, cancelled)
         return deltas if begun == prompt else without_leading_space(deltas)
 
     @checked

@@ -4,12 +4,13 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.testing import assert_close
 
 from palm_demo.errors import ScopeError
-from palm_demo.inference.scoring import author_probabilities, bits_per_byte, token_probabilities
-from palm_demo.models.layers import RLHF, TOOLFORMER
-from palm_demo.models.losses import IGNORED
+from palm_demo.inference import scoring
+from palm_demo.inference.scoring import author_probabilities, bits_per_byte, kept_of, token_probabilities
+from palm_demo.models.layers import RLHF, STYLES, TOOLFORMER
 from palm_demo.models.transformer import TransformerConfig
 
 CONTEXT = 16
@@ -54,26 +55,46 @@ def test_a_short_text_is_scored_in_one_pass(length, palm, tokenizer):
 
 
 @pytest.mark.parametrize("length", [17, 90, 203])
-def test_windows_hold_the_texts_own_past_and_at_least_half_of_it(length, palm, tokenizer, monkeypatch):
+def test_each_token_is_read_once_behind_most_of_a_window(length, palm, tokenizer, monkeypatch):
     text = text_of(tokenizer, length)
-    ids, seen, loss = tokenizer.encode(text), [], palm.loss
+    ids, seen, read = tokenizer.encode(text), [], palm.read
 
-    def watched(inputs, labels, scopes):
-        seen.extend(zip(inputs.tolist(), labels.tolist(), strict=True))
-        return loss(inputs, labels, scopes)
+    def watched(new, cache):
+        before = cache.tokens.lengths[0]
+        assert before + new.shape[1] <= CONTEXT
+        assert before >= min(len(seen), CONTEXT * 3 // 4)
+        seen.extend(new[0].tolist())
+        return read(new, cache)
 
-    monkeypatch.setattr(palm, "loss", watched)
+    monkeypatch.setattr(palm, "read", watched)
     bits_per_byte(palm, tokenizer, text, None, CONTEXT)
-    predicted = 0
-    for inputs, labels in seen:
-        assert len(inputs) <= CONTEXT and inputs[0] == tokenizer.bos_id
-        places = [place for place, label in enumerate(labels) if label != IGNORED]
-        for place in places:
-            assert labels[place] == ids[predicted]
-            assert inputs[1 : place + 1] == ids[predicted - place : predicted]
-            assert place >= min(predicted, CONTEXT // 2)
-            predicted += 1
-    assert predicted == length
+    assert seen == [tokenizer.bos_id, *ids[:-1]]
+
+
+@pytest.mark.parametrize("at_once", [3, 512])
+@pytest.mark.parametrize("style", STYLES.values(), ids=STYLES)
+@torch.no_grad()
+def test_behind_what_stays_of_a_window_a_token_is_predicted_as_in_a_text_that_begins_there(
+    style, at_once, new_palm, tokenizer, monkeypatch
+):
+    """A model of one block sees nothing of tokens but what they are, so that windows can be read anew."""
+    palm = new_palm(style, size=TransformerConfig(32, 1, 2, len(tokenizer), dim_head=16))
+    monkeypatch.setattr(scoring, "TOKENS_AT_ONCE", at_once)
+    text = text_of(tokenizer, 90)
+    ids, nats, predicted, first = tokenizer.encode(text), 0.0, 0, 0
+    while predicted < len(ids):
+        stop = min(len(ids), first + CONTEXT)
+        logits = palm(torch.tensor([[tokenizer.bos_id, *ids[first : stop - 1]]]))[0, predicted - first :]
+        nats += F.cross_entropy(logits, torch.tensor(ids[predicted:stop]), reduction="sum").item()
+        predicted, first = stop, stop - 1 - kept_of(CONTEXT)
+    found = bits_per_byte(palm, tokenizer, text, None, CONTEXT) * math.log(2) * len(text.encode())
+    assert found == pytest.approx(nats, rel=1e-4)
+
+
+@pytest.mark.parametrize("context", [2, 3, 4, 5])
+def test_the_smallest_windows_read_to_the_end(context, palm, tokenizer):
+    text = text_of(tokenizer, 11)
+    assert math.isfinite(bits_per_byte(palm, tokenizer, text, None, context))
 
 
 def test_bytes_are_counted_not_characters(new_palm, tokenizer):
@@ -149,12 +170,12 @@ def test_an_unknown_scope_is_refused(palm, tokenizer):
 
 
 def test_scoring_builds_no_graph_and_leaves_gradients_on(palm, tokenizer, monkeypatch):
-    seen, loss = [], palm.loss
+    seen, read = [], palm.read
 
     def watched(*arguments):
         seen.append(torch.is_grad_enabled())
-        return loss(*arguments)
+        return read(*arguments)
 
-    monkeypatch.setattr(palm, "loss", watched)
+    monkeypatch.setattr(palm, "read", watched)
     bits_per_byte(palm, tokenizer, "a cat", None, CONTEXT)
     assert seen == [False] and torch.is_grad_enabled()

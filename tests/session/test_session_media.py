@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from palm_demo import world
+from palm_demo.concurrency import as_client
 from palm_demo.errors import MediaError, SamplingError
+from palm_demo.inference.prefix_cache import BLOCK
 from palm_demo.media import MediaLimits
 from palm_demo.session import Session, mammut
 from tests.media_files import red_over_blue, video
@@ -100,3 +102,39 @@ def test_stop_strings_are_a_few_short_ones(session: Session):
         for write in (session.generate, lambda text, **settings: session.answer(text, [], **settings)):
             with pytest.raises(SamplingError, match=told):
                 write(STORY, stop=stop)
+
+
+def test_a_picture_that_a_visitor_has_shown_before_is_not_looked_at_again(session: Session, monkeypatch):
+    """Nor is the beginning of what they ask read again; for others it is."""
+    pictures = [world.render(world.single_scene(random.Random(f"again/{place}"))) for place in range(3)]
+    example = (
+        "<media> caption: a thing on a field, as plain as can be, that was drawn before all of the others "
+    )
+    few_shot = f"{example * 6}<media> caption: "
+    looked_at, read = [], []
+    encoder, batch = session.flamingo.model.encoder, session.flamingo.engine.batch
+    patches, step_beside = encoder.patches, batch.step_beside
+    monkeypatch.setattr(encoder, "patches", lambda media: (looked_at.append(len(media)), patches(media))[1])
+    monkeypatch.setattr(
+        batch,
+        "step_beside",
+        lambda ids, cache, pieces: (
+            read.extend(map(len, (p for p, _ in pieces))),
+            step_beside(ids, cache, pieces),
+        )[1],
+    )
+
+    def ask(visitor: str, last: int) -> tuple[str, list[int], int]:
+        looked_at.clear()
+        read.clear()
+        with as_client(visitor):
+            said = session.answer(few_shot, [*pictures[:2] * 3, pictures[last]], max_new_tokens=6)
+        return said, looked_at[:], sum(read)
+
+    tokens = session.prompt_length(few_shot)
+    first = ask("one", last=0)
+    assert first[1:] == ([2], tokens)
+    again = ask("one", last=0)
+    assert again[0] == first[0] and again[1:] == ([], tokens - tokens // BLOCK * BLOCK)
+    assert ask("one", last=2)[1:] == ([1], tokens - tokens // BLOCK * BLOCK)
+    assert ask("other", last=0) == first

@@ -1,0 +1,157 @@
+"""The prefix cache: keys and values of beginnings that were read before, so that they are not read again.
+
+What a token's keys and values depend on is the model, the row's scope, the tokens before it and their media.
+Beginnings are kept in blocks of BLOCK tokens, each under all that it depends on and under whose request it
+was: nobody can tell by how soon an answer comes what somebody else has asked.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Generic, TypeVar
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from palm_demo.models.kv_cache import KVCache
+from palm_demo.models.lora import Adapter, Scope, Scopes, strengths
+from palm_demo.models.packed_weights import state_of
+
+T = TypeVar("T")
+
+BLOCK = 64
+"""Tokens of a prompt that are read in one piece beside running texts, and kept under one key."""
+
+
+class Kept(Generic[T]):
+    """Values under keys, of at most `max_bytes` together; those not asked for the longest go first."""
+
+    def __init__(self, max_bytes: int):
+        self.max_bytes = max_bytes
+        self.size_bytes = 0
+        self._lock = threading.Lock()
+        self._values: OrderedDict[Hashable, tuple[T, int]] = OrderedDict()
+
+    def get(self, key: Hashable) -> T | None:
+        with self._lock:
+            if key not in self._values:
+                return None
+            self._values.move_to_end(key)
+            return self._values[key][0]
+
+    def put(self, key: Hashable, value: T, size_bytes: int) -> None:
+        """Keeps a value unless it is larger than all that may be kept."""
+        with self._lock:
+            if key in self._values or size_bytes > self.max_bytes:
+                return
+            self._values[key] = value, size_bytes
+            self.size_bytes += size_bytes
+            while self.size_bytes > self.max_bytes:
+                _, (_, freed) = self._values.popitem(last=False)
+                self.size_bytes -= freed
+
+    def clear(self) -> None:
+        with self._lock:
+            self._values.clear()
+            self.size_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What keys and values of a prompt depend on.
+
+    Attributes:
+        root: all that holds for the whole prompt, such as its scope.
+        tokens: its ids, or in an id's place what stands there, such as a picture's digest.
+    """
+
+    root: Hashable
+    tokens: Sequence[Hashable]
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Keys and values of BLOCK tokens, (layers, heads, BLOCK, d) each. number: no other block's."""
+
+    number: int
+    keys: Tensor
+    values: Tensor
+
+
+class PrefixCache:
+    """Blocks of the beginnings of prompts; each key names the block before, so that they form a tree."""
+
+    def __init__(self, max_bytes: int):
+        self.blocks: Kept[Block] = Kept(max_bytes)
+        self._numbers = count()
+
+    @torch.inference_mode()
+    def begin(self, beginning: Beginning, tokens: KVCache) -> int:
+        """Fills an empty cache's only row with what is known of a prompt, and returns how many tokens that
+        is: never all, for the last one's logits are wanted."""
+        found = list(self._known(beginning))
+        if found:
+            keys, values = (torch.cat([getattr(block, kind) for block in found], dim=2) for kind in _KINDS)
+            tokens.begin_with(keys, values)
+        return len(found) * BLOCK
+
+    @torch.inference_mode()
+    def keep(self, beginning: Beginning, tokens: KVCache) -> None:
+        """Keeps the whole blocks of a prompt that stands in a cache's only row."""
+        place, keys_of_all = beginning.root, []
+        for start in range(0, len(beginning.tokens) - BLOCK + 1, BLOCK):
+            key = place, tuple(beginning.tokens[start : start + BLOCK])
+            keys_of_all.append(key)
+            block = self.blocks.get(key)
+            if block is None:
+                keys, values = (
+                    getattr(tokens, kind)[:, 0, :, start : start + BLOCK].clone() for kind in _KINDS
+                )
+                block = Block(next(self._numbers), keys, values)
+                self.blocks.put(key, block, keys.nbytes + values.nbytes)
+            place = block.number
+        for key in reversed(keys_of_all):  # a block is of no use without those before it: it goes sooner
+            self.blocks.get(key)
+
+    def _known(self, beginning: Beginning) -> Iterator[Block]:
+        place: Hashable = beginning.root
+        for start in range(0, len(beginning.tokens) - BLOCK, BLOCK):
+            block = self.blocks.get((place, tuple(beginning.tokens[start : start + BLOCK])))
+            if block is None:
+                return
+            yield block
+            place = block.number
+
+
+_KINDS = ("keys", "values")
+
+
+_numbered: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+_next_number = count()
+_numbering = threading.Lock()
+
+
+def scope_key(scopes: Scopes, scope: Scope) -> Hashable:
+    """Differs wherever a scope, or what is merged into the weights, makes other keys and values."""
+    parts = {
+        _state_of(scopes[part] if isinstance(part, str) else part): strength
+        for part, strength in strengths(scope).items()
+    }
+    return frozenset(parts.items()), tuple(map(_number_of, scopes.merged.values()))
+
+
+def _state_of(adapter: Adapter) -> Hashable:
+    """An adapter, and which numbers its weights hold."""
+    return _number_of(adapter), tuple(map(state_of, adapter.parameters()))
+
+
+def _number_of(thing: Any) -> int:
+    """No other's, as long as the program runs; an address may be another's once it is free."""
+    with _numbering:
+        return _numbered.setdefault(thing, next(_next_number))
