@@ -142,10 +142,10 @@ def test_whatever_passes_a_model_or_decodes_outside_a_batch_takes_turns(verb, se
 
 @pytest.mark.slow
 def test_a_long_scoring_lets_a_short_request_in_between(monkeypatch):
-    """The search is asked for while the first window of the long text is read, and done before its last."""
+    """The search is asked for while the first piece of the long text is read, and done before its last."""
     session = palm_demo.load()
     read, asked = [], threading.Event()
-    loss = session.palm.model.loss
+    read_piece = session.palm.model.read
     turns = session.turns
 
     def watched(*arguments, **settings):
@@ -154,7 +154,7 @@ def test_a_long_scoring_lets_a_short_request_in_between(monkeypatch):
             with turns._changed:
                 assert turns._changed.wait_for(lambda: turns._line, PATIENCE_SECONDS)
         read.append("window")
-        return loss(*arguments, **settings)
+        return read_piece(*arguments, **settings)
 
     def search() -> None:
         assert asked.wait(PATIENCE_SECONDS)
@@ -162,7 +162,7 @@ def test_a_long_scoring_lets_a_short_request_in_between(monkeypatch):
             session.embed_texts(["a cat"])
         read.append("search")
 
-    monkeypatch.setattr(session.palm.model, "loss", watched)
+    monkeypatch.setattr(session.palm.model, "read", watched)
     other = threading.Thread(target=search)
     other.start()
     with as_client("long"):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -17,6 +18,9 @@ from palm_demo.gallery.report import Report, batched, each, shown, why
 from palm_demo.gallery.rows import Row
 from palm_demo.gallery.store import Gallery
 from palm_demo.media import MediaLimits
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 PHASH_BITS, COSINE = 4, 0.98
 """A copy differs in at most so many bits of its perceptual hash, and has at least this cosine.
@@ -171,21 +175,39 @@ def ingest_pictures(
 ) -> Report:
     """Adds picture files; what is there already is skipped, so a run that was stopped goes on where it was.
 
-    A file that fails, for whatever reason, is left out and stands in the report with it.
+    While the models look at some pictures, the next ones are decoded. A file that fails, for whatever reason,
+    is left out and stands in the report with it.
 
     Args:
         captions: by name; pictures without one are described by the encoder.
         link: keep the paths of the files and not their bytes, where they have paths.
-        tell: called after each batch with its files' count.
+        on_progress: called after each batch with its files' count.
 
     Raises GalleryError where the gallery cannot be written, and what else would come with each picture
     (`NOT_OF_ONE`); what was written before stays.
     """
     intake = Ingestor(gallery)
-    for some in batched(files, BATCH):
-        intake.take(embed_files(some, encoder, intake.copies.ids, captions, link))
+
+    def read(some: Sequence[PictureFile]) -> tuple[Sequence[PictureFile], list[DecodedImage | Ingested]]:
+        return some, read_files(some, encoder.media_limits, intake.copies.ids)
+
+    for some, decoded in one_ahead(read, batched(files, BATCH)):
+        intake.take(embed_decoded(some, decoded, encoder, captions, link))
         on_progress(len(some))
     return intake.finish()
+
+
+def one_ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """The function of each item, in their order, each computed in a thread while the one before is used."""
+    with ThreadPoolExecutor(1, thread_name_prefix="one ahead") as beside:
+        pending = None
+        for item in items:
+            following = beside.submit(function, item)
+            if pending is not None:
+                yield pending.result()
+            pending = following
+        if pending is not None:
+            yield pending.result()
 
 
 def embed_files(
@@ -196,7 +218,25 @@ def embed_files(
     link: bool = False,
 ) -> list[Ingested]:
     """What each file gave, in their order: a row, or why there is none. known: ids that need no embedding."""
-    read = [_read(file, encoder.media_limits, known) for file in files]
+    return embed_decoded(files, read_files(files, encoder.media_limits, known), encoder, captions, link)
+
+
+def read_files(
+    files: Sequence[PictureFile], limits: MediaLimits, known: set[str]
+) -> list[DecodedImage | Ingested]:
+    """The pixels of each file, or what there is to say where none are needed or to be had."""
+    return [_read(file, limits, known) for file in files]
+
+
+def embed_decoded(
+    files: Sequence[PictureFile],
+    read: Sequence[DecodedImage | Ingested],
+    encoder: Encoder,
+    captions: Mapping[str, str] = {},
+    link: bool = False,
+) -> list[Ingested]:
+    """What each file gave, once they were read: one pass of the vision tower over those with pixels that have
+    a caption, and one over the others."""
     seen = [
         (file, pixels) for file, pixels in zip(files, read, strict=True) if isinstance(pixels, DecodedImage)
     ]

@@ -2,6 +2,7 @@
 
 import io
 import random
+import threading
 import zipfile
 from dataclasses import replace
 
@@ -10,10 +11,13 @@ from PIL import Image
 
 from palm_demo import world
 from palm_demo.errors import GalleryError, MediaError
-from palm_demo.gallery import MEMORY, Report, open_gallery, sources
+from palm_demo.gallery import MEMORY, Report, ingest, open_gallery, sources
 from palm_demo.gallery.captions import captions_beside
 from palm_demo.gallery.sources import Source, find_files
 from tests.gallery.conftest import add, noise
+
+PATIENCE_SECONDS = 60
+"""For what happens within a moment on an idle machine."""
 
 
 def zipped(folder, path):
@@ -225,3 +229,35 @@ def test_a_place_that_is_neither_folder_nor_archive_is_refused(tmp_path):
         find_files(tmp_path / "text")
     with pytest.raises(GalleryError, match="there is no"):
         find_files(tmp_path / "nothing")
+
+
+def test_the_next_pictures_are_decoded_while_some_are_looked_at(new_gallery, eye, tmp_path, monkeypatch):
+    monkeypatch.setattr(ingest, "BATCH", 2)
+    for seed in range(6):
+        noise(seed).save(tmp_path / f"{seed:02}.png")
+    decoded, read_files = [threading.Event() for _ in range(3)], ingest.read_files
+    batches, looked_at = iter(decoded), []
+
+    def watched(files, *given):
+        read = read_files(files, *given)
+        next(batches).set()
+        return read
+
+    class Waiting(type(eye)):
+        def embed_and_caption(self, images):
+            looked_at.append(len(images))
+            if len(looked_at) < 3:
+                assert decoded[len(looked_at)].wait(PATIENCE_SECONDS)
+            return super().embed_and_caption(images)
+
+    monkeypatch.setattr(ingest, "read_files", watched)
+    report = add(new_gallery(), Waiting(), tmp_path)
+    assert len(report.added) == 6 and looked_at == [2, 2, 2]
+
+
+def test_what_is_computed_ahead_comes_in_order_with_its_errors_in_their_place():
+    assert list(ingest.one_ahead(str, [])) == []
+    results = ingest.one_ahead(lambda number: 6 // number, [3, 2, 1, 0, 5])
+    assert [next(results) for _ in range(3)] == [2, 3, 6]
+    with pytest.raises(ZeroDivisionError):
+        next(results)

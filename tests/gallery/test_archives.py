@@ -125,10 +125,12 @@ def test_an_archive_that_is_cut_or_goes_while_it_is_read_is_a_line_each(
         next(steps)()
 
     report = ingest_pictures(gallery, eye, find_files(place), on_progress=cut)
-    assert (len(report.added), len(report.unreadable)) == (1, 3)
+    added = len(report.added)
+    assert added in (1, 2)  # a second one may have been read before the archive was cut
+    assert len(report.unreadable) == 4 - added
     place.write_bytes(whole)
     again = add(gallery, eye, place)
-    assert (len(again.known), len(again.added), again.unreadable) == (1, 3, [])
+    assert (len(again.known), len(again.added), again.unreadable) == (added, 4 - added, [])
 
 
 def test_too_many_members_are_refused_before_any_is_read(new_archive, monkeypatch):
