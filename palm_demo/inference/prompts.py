@@ -66,6 +66,15 @@ class PromptForm:
         """Whether a text is in this form, or in a part of it."""
         return any(word.strip() in text for word in (self.question, self.answer, self.caption))
 
+    def spoken(self, text: str) -> str:
+        """A piece of a prompt as a person would say it: a question without the form around it."""
+        text = text.strip()
+        head, asks, question = text.rpartition(self.question.strip())
+        bare = question.strip().removesuffix(self.answer.strip()).strip()
+        if not asks or head.strip() or bare == question.strip():
+            return text
+        return f"{bare[:1].upper()}{bare[1:]}"
+
     @property
     def gap(self) -> str:
         """Between a form and what is said in it."""

@@ -2,26 +2,27 @@
 
 import html
 import importlib.util
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 import gradio as gr
 from fastapi import FastAPI
 from starlette.middleware import Middleware
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from palm_demo.errors import MissingExtraError, PalmDemoError
 from palm_demo.installation import pip_install
 from palm_demo.internals.gradio_files import upload_folder
+from palm_demo.internals.gradio_page import send_little
 from palm_demo.session import Session
 from palm_demo.settings import ServeOptions, Settings
-from palm_demo.ui import flamingo, mammut, palm
+from palm_demo.ui import face, flamingo, heard, mammut, palm
 from palm_demo.ui.api import add_endpoints, add_gallery_endpoints
 from palm_demo.ui.boundary import guarded
 from palm_demo.ui.boundary.answers import PathsHidden
+from palm_demo.ui.boundary.door import CARD
 from palm_demo.ui.boundary.files import Files
 from palm_demo.ui.boundary.gradio_insides import GuardedBlocks, keep_little_of_a_session, served_behind
 from palm_demo.ui.boundary.patience import Listeners
@@ -31,7 +32,24 @@ from palm_demo.ui.deep_links import SettingsLinks
 from palm_demo.ui.mammut.contributing import Contributions
 from palm_demo.ui.messages import sentence
 from palm_demo.ui.streaming import Stops
-from palm_demo.ui.theme import CSS, theme
+from palm_demo.ui.theme import css, theme
+
+HEARD = (
+    flamingo.HEARD
+    | palm.HEARD
+    | {
+        "mammut-describe": "mammut-caption",
+        "mammut-gallery": "mammut-picture",
+        "mammut-search": "mammut-gallery",
+        "mammut-words": "mammut-gallery",
+        "mammut-examples": "mammut-gallery",
+        "mammut-similar": "mammut-gallery",
+        "mammut-both": "mammut-gallery",
+        "mammut-classify": "mammut-bars",
+        "mammut-compare-run": "mammut-matrix",
+    }
+)
+"""The elem_id of what is pressed, and of what that fills."""
 
 CACHE_SECONDS = 3600
 """How often visitors' files are looked through, and how old they get."""
@@ -43,26 +61,25 @@ def build(
     """The page of a session. The files of the examples go into the folder, which must outlive it.
     fell_back: why other weights are not there, which a banner tells."""
     keep_little_of_a_session()
+    send_little()
     limits, stops, links = settings.limits, Stops(), SettingsLinks()
     contributions = Contributions(session, limits, settings.gallery)
     with GuardedBlocks(
         title=settings.space.title, analytics_enabled=False, delete_cache=(CACHE_SECONDS, CACHE_SECONDS)
     ) as page:
-        gr.HTML(_header(settings.space.title, session), elem_id="header")
+        gr.HTML(_header(settings, session), elem_id="header", apply_default_css=False)
         if fell_back is not None:
             gr.HTML(_banner(fell_back), elem_id="fell-back")
-        with gr.Accordion("What is this?", open=True, elem_id="about"):
-            gr.HTML(_cards(session.about))
-        with gr.Tabs():
+        with gr.Tabs(elem_id="models", overflow_behavior="wrap"):
             with gr.Tab("Flamingo", id="flamingo"):
-                gr.HTML(sources(flamingo.PAPER, flamingo.CODE, settings.space.repository))
                 flamingo.flamingo_tab(session, limits, stops, links, folder)
+                gr.HTML(sources(flamingo.PAPER, flamingo.CODE, settings.space.repository))
             with gr.Tab("MaMMUT", id="mammut"):
-                gr.HTML(sources(mammut.PAPER, mammut.CODE, settings.space.repository))
                 mammut.mammut_tab(session, limits, contributions, stops, links)
+                gr.HTML(sources(mammut.PAPER, mammut.CODE, settings.space.repository))
             with gr.Tab("PaLM", id="palm"):
-                gr.HTML(sources(palm.PAPER, palm.CODE, settings.space.repository))
                 user_adapters = palm.palm_tab(session, limits, stops, links)
+                gr.HTML(sources(palm.PAPER, palm.CODE, settings.space.repository))
         add_endpoints(session, limits)
         add_gallery_endpoints(session, limits, contributions)
 
@@ -77,6 +94,7 @@ def build(
     page.listeners = Listeners()
     page.files = Files(upload_folder(), limits.upload_bytes)
     page.shares = UploadShares(limits, page.files.folder)
+    page.dress = partial(face.dressed, space=settings.space)
     return page.queue(max_size=limits.threads, api_open=False)
 
 
@@ -100,7 +118,8 @@ def _served(page: GuardedBlocks, settings: Settings) -> dict:
     limits = settings.limits
     return {
         "theme": theme(),
-        "css": CSS,
+        "css": css(),
+        "head": heard.script(HEARD),
         "ssr_mode": False,
         "show_error": False,
         "mcp_server": _wants_mcp(),
@@ -112,7 +131,10 @@ def _served(page: GuardedBlocks, settings: Settings) -> dict:
             "docs_url": None,
             "redoc_url": None,
             "openapi_url": None,
-            "routes": [Route("/healthz", _healthz)],
+            "routes": [
+                Route("/healthz", _healthz),
+                Route(CARD, partial(_picture, picture=face.draw_card(settings.space))),
+            ],
             "middleware": [Middleware(PathsHidden, files=page.files)],
         },
     }
@@ -130,13 +152,21 @@ async def _healthz(request) -> PlainTextResponse:
     return PlainTextResponse("ok")
 
 
-def _header(title: str, session: Session) -> str:
-    what = " on one decoder, with small weights that this project trained itself"
+async def _picture(request, picture: bytes) -> Response:
+    return Response(picture, media_type="image/png", headers={"Cache-Control": "public, max-age=3600"})
+
+
+def _header(settings: Settings, session: Session) -> str:
+    """One line: what this is called, what can be done here, and a button for the rest."""
+    title, does = html.escape(settings.space.title), html.escape(settings.space.short_description)
+    loaded = ""
     if not session.bundled:
-        what = f", here as {', '.join(part['name'] for part in session.about.values())}"
+        loaded = f" Loaded: {', '.join(html.escape(part['name']) for part in session.about.values())}."
     return (
-        f"<h1>{html.escape(title)}</h1>"
-        f"<p>Three model families{html.escape(what)}. Nothing is sent to any other service.</p>"
+        f"<div class='top'><h1>{title}</h1><p>{does}.{loaded}</p>"
+        "<button type='button' popovertarget='about'>What is this?</button></div>"
+        f"<div id='about' popover role='dialog' aria-label='What is this?'>{_about(session)}"
+        "<button type='button' popovertarget='about' popovertargetaction='hide'>Close</button></div>"
     )
 
 
@@ -147,13 +177,27 @@ def _banner(why: PalmDemoError) -> str:
     )
 
 
-def _cards(about: Mapping[str, Mapping]) -> str:
+BUNDLED = (
+    "<p>Three kinds of models, small enough for a laptop, which this project trained itself. <b>Flamingo</b> "
+    "answers questions about pictures, <b>MaMMUT</b> finds and describes pictures, <b>PaLM</b> writes on. "
+    "They know drawings of everyday things and how old novels sound. They do not know facts, sums or other "
+    "languages than English, and of photographs little or nothing.</p>"
+)
+PRIVACY = (
+    "<p>What you type and show stays on this server, and is deleted after a while. Nothing is sent on.</p>"
+)
+
+
+def _about(session: Session) -> str:
+    """What is loaded, what it knows and what it does not."""
+    parts = (session.about[key] for key in ("flamingo", "mammut", "palm"))
     cards = (
         f"<div class='card'><h2>{html.escape(part['name'])}</h2>"
         f"<p class='size'>{part['parameters'] / 1e6:.1f} million parameters</p>"
-        f"<p><b>Trained on</b> {html.escape(part['trained_on'])}.</p>"
         f"<p><b>Knows</b> {html.escape(part['knows'])}.</p>"
+        f"<p><b>Trained on</b> {html.escape(part['trained_on'])}.</p>"
         f"<p><b>Licence</b> {html.escape(part['licence'])}.</p></div>"
-        for part in (about[key] for key in ("flamingo", "mammut", "palm"))
+        for part in parts
     )
-    return f"<div class='cards'>{''.join(cards)}</div>"
+    said = BUNDLED if session.bundled else ""
+    return f"<h2>What is this?</h2>{said}{PRIVACY}<div class='cards'>{''.join(cards)}</div>"

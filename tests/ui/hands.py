@@ -1,6 +1,9 @@
 """What a visitor's hands do in many tests, as slowly as hands are."""
 
-from playwright.sync_api import Page
+from collections.abc import Sequence
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
 
 
 def open_settings(page: Page) -> None:
@@ -9,3 +12,30 @@ def open_settings(page: Page) -> None:
     page.get_by_role("button", name="Sampling settings").click()
     page.get_by_label("Stop at").locator("visible=true").wait_for()
     page.evaluate("() => new Promise(done => requestIdleCallback(done))")
+
+
+def show(page: Page, *files: Path) -> None:
+    """Adds a visitor's own pictures and videos to Flamingo's box, and waits until they are there."""
+    box = page.locator("#flamingo-media")
+    box.locator("input[type=file]").set_input_files(list(files))
+    expect(box.get_by_label("Remove file")).to_have_count(len(files))
+
+
+def ask(page: Page, question: str, files: Sequence[Path] = ()) -> None:
+    """Asks Flamingo about files, or without any, as with the button."""
+    if files:
+        show(page, *files)
+    page.get_by_label("Your question").fill(question)
+    page.get_by_role("button", name="Ask", exact=True).click()
+
+
+def open_reads(page: Page) -> None:
+    """Opens what Flamingo reads, word by word."""
+    page.get_by_role("button", name="What exactly Flamingo reads").click()
+    page.locator("#flamingo-reads").wait_for()
+
+
+def start_over(page: Page) -> None:
+    """Takes away what was there before a visitor asked."""
+    page.get_by_role("button", name="Start over", exact=True).click()
+    expect(page.locator("#flamingo-chat .message")).to_have_count(0)

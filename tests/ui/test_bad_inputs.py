@@ -13,6 +13,7 @@ from playwright.sync_api import Page, expect
 
 from palm_demo.internals import gradio_files
 from palm_demo.ui.flamingo import scenes
+from tests.ui.hands import ask, show, start_over
 
 BAD_FILES = {
     "text.png": "not a picture",
@@ -25,22 +26,13 @@ BAD_PICTURES = {name: message for name, message in BAD_FILES.items() if not name
 MANY = [f"many/{number}.png" for number in range(20)]
 
 
-def attach(page: Page, files: list) -> None:
-    page.locator("#flamingo-box input[type=file]").set_input_files(files)
-    expect(page.locator("#flamingo-box").get_by_label("Remove file")).to_have_count(len(files))
-
-
-def ask(page: Page, text: str) -> None:
-    page.locator("#flamingo-box textarea").fill(text)
-    page.get_by_role("button", name="Ask", exact=True).click()
-
-
 def expect_warning(page: Page, text: str) -> None:
     expect(page.get_by_test_id("toast-body")).to_contain_text(text)
 
 
 def expect_flamingo_lives(page: Page) -> None:
     """An example still works in one click, and no error lies over the page."""
+    start_over(page)
     page.locator("#flamingo-samples button").first.click()
     expect(page.locator("#flamingo-chat .bot.message")).to_have_count(1)
     expect(page.get_by_role("button", name="Ask", exact=True)).to_be_enabled()
@@ -50,7 +42,7 @@ def expect_flamingo_lives(page: Page) -> None:
 @pytest.mark.parametrize(("name", "message"), BAD_FILES.items())
 def test_flamingo_explains_what_is_wrong_with_a_file(visit, media, name, message):
     page = visit("Flamingo")
-    attach(page, [media / name])
+    show(page, media / name)
     ask(page, "what is this?")
     expect_warning(page, message)
     expect_flamingo_lives(page)
@@ -58,7 +50,7 @@ def test_flamingo_explains_what_is_wrong_with_a_file(visit, media, name, message
 
 def test_flamingo_refuses_20_files_at_once(visit, media):
     page = visit("Flamingo")
-    attach(page, [media / name for name in MANY])
+    show(page, *(media / name for name in MANY))
     ask(page, "what is this?")
     expect_warning(page, "20 files came at once and at most 8 fit")
     expect_flamingo_lives(page)
@@ -66,7 +58,7 @@ def test_flamingo_refuses_20_files_at_once(visit, media):
 
 def test_flamingo_names_both_counts_of_a_mismatch(visit, media):
     page = visit("Flamingo")
-    attach(page, [media / "red.png"])
+    show(page, media / "red.png")
     ask(page, "<media> <media> question: which picture has a cat? answer:")
     expect_warning(page, "2 <media> marks")
     expect_flamingo_lives(page)
@@ -74,7 +66,7 @@ def test_flamingo_names_both_counts_of_a_mismatch(visit, media):
 
 def test_flamingo_asks_for_a_prompt(visit, media):
     page = visit("Flamingo")
-    attach(page, [media / "red.png"])
+    show(page, media / "red.png")
     page.get_by_role("button", name="Ask", exact=True).click()
     expect_warning(page, "no prompt")
     expect_flamingo_lives(page)

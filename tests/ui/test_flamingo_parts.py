@@ -19,7 +19,8 @@ from palm_demo.settings import SPACEFILE, load_settings
 from palm_demo.ui.components import Paper, sources
 from palm_demo.ui.flamingo.attention import film, glowing, still, table, words
 from palm_demo.ui.flamingo.conversation import Exchange, joined
-from palm_demo.ui.flamingo.few_shot import shot_prompt, shot_sets
+from palm_demo.ui.flamingo.few_shot import draw_set, shot_prompt
+from palm_demo.ui.flamingo.presets import SETS
 from palm_demo.ui.flamingo.scenes import kept, make
 
 QUESTION = {"text": "this is a", "files": ["c.png"]}
@@ -74,20 +75,14 @@ def test_earlier_turns_become_one_prompt_with_their_answers():
     assert joined(turns) == ("<media> this is a dax <media> this is a", ["a.png", "b.png"])
 
 
-def test_example_sets_are_prompts_about_files_that_can_be_opened(limits, tmp_path):
-    sets = shot_sets(tmp_path)
-    assert [one.title for one in sets] == [
-        "Teach it a new word",
-        "Count",
-        "Which way",
-        "Captions in my style",
-    ]
-    for one in sets:
-        *rows, question = (row(shot.text, *shot.media) for shot in one.shots)
-        prompt, media = shot_prompt(rows, question, limits)
-        assert prompt.count("<media>") == len(media) == len(one.shots) > 2
-        assert all(open_medium(path, 8, MediaLimits()) for path in media)
-    assert all(is_video(shot.media[0]) for shot in sets[2].shots)
+@pytest.mark.parametrize("title", SETS)
+def test_an_example_set_is_a_prompt_about_files_that_can_be_opened(limits, tmp_path, title):
+    one = draw_set(tmp_path, SETS[title])
+    *rows, question = (row(shot.text, *shot.media) for shot in one.shots)
+    prompt, media = shot_prompt(rows, question, limits)
+    assert prompt.count("<media>") == len(media) == len(one.shots) > 2
+    assert all(open_medium(path, 8, MediaLimits()) for path in media)
+    assert one.answer and not prompt.endswith(one.answer)
 
 
 # words and heat

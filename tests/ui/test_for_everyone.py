@@ -7,6 +7,8 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from palm_demo.inference.lora_finetuning import Progress
+from palm_demo.ui.flamingo.presets import TILES
+from tests.ui.hands import start_over
 
 BEGUN = re.compile("^It was a dark and stormy night, and.")
 TABS = ("Flamingo", "MaMMUT", "PaLM")
@@ -33,12 +35,8 @@ def press(page: Page, name: str) -> None:
 
 
 def open_part(page: Page, tabs: str, name: str) -> None:
-    """Opens a tab of a tab, on a phone from the menu of those that do not fit."""
-    part = page.locator(f"#{tabs}").get_by_role("tab", name=name, exact=True)
-    if not part.is_visible():
-        page.locator(f"#{tabs} .overflow-menu > button").first.click()
-        part = page.locator(f"#{tabs} .overflow-dropdown").get_by_text(name, exact=True)
-    part.click()
+    """Opens a tab of a tab."""
+    page.locator(f"#{tabs}").get_by_role("tab", name=name, exact=True).click()
 
 
 def unfold(page: Page) -> None:
@@ -50,7 +48,8 @@ def unfold(page: Page) -> None:
 
 
 def flamingo(page: Page) -> Iterator[str]:
-    page.locator("#flamingo-samples button").nth(5).click()
+    yield "the first screen"
+    page.locator("#flamingo-samples button").nth(list(TILES).index("way")).click()
     press(page, "Show where it looked")
     expect(page.locator("#flamingo-maps img").first).to_be_visible()
     expect(page.get_by_role("button", name="Ask", exact=True)).to_be_enabled()
@@ -153,6 +152,7 @@ def open_by_keys(page: Page, tab: str) -> None:
 
 def test_keys_alone_ask_flamingo_and_see_where_it_looked(visit):
     page = visit("Flamingo")
+    start_over(page)
     go_to(page, page.locator("#flamingo-samples button").first)
     page.keyboard.press("Enter")
     expect(page.locator("#flamingo-chat .bot.message")).to_have_count(1)

@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from palm_demo.inference.settings import BatchLimits
 from palm_demo.media import open_image
 from tests.media_files import encoded
-from tests.ui.hands import open_settings
+from tests.ui.hands import ask, open_reads, open_settings, start_over
 
 PALM_PROMPT = "The night was"
 
@@ -75,6 +75,8 @@ def test_every_button_has_a_name(visit):
 
 def test_flamingo_example_answers_in_one_click(visit, session, tmp_path):
     page = visit("Flamingo")
+    start_over(page)
+    open_reads(page)
     page.locator("#flamingo-samples button").first.click()
     answer = page.locator("#flamingo-chat .bot.message")
     expect(answer).to_have_count(1)
@@ -87,11 +89,8 @@ def test_flamingo_example_answers_in_one_click(visit, session, tmp_path):
 
 def test_flamingo_puts_marks_in_front_and_shows_them(visit, media, session):
     page = visit("Flamingo")
-    box = page.locator("#flamingo-box")
-    box.locator("input[type=file]").set_input_files([media / "red.png", media / "short.mp4"])
-    expect(box.get_by_label("Remove file")).to_have_count(2)
-    box.locator("textarea").fill("What color is the background?")
-    press(page, "Ask")
+    open_reads(page)
+    ask(page, "What color is the background?", [media / "red.png", media / "short.mp4"])
     reads = page.locator("#flamingo-reads")
     expect(reads).to_contain_text(
         re.compile(r"<media>\s*picture 1\s*<media>\s*video 2\s*question: what color", re.IGNORECASE)
@@ -99,15 +98,14 @@ def test_flamingo_puts_marks_in_front_and_shows_them(visit, media, session):
     prompt = "<media> <media> question: what color is the background? answer:"
     answer = session.answer(prompt, [media / "red.png", media / "short.mp4"])
     expect(page.locator("#flamingo-chat .bot.message")).to_have_text(answer)
+    expect(page.locator("#flamingo-media").get_by_label("Remove file")).to_have_count(0)
+    expect(page.get_by_label("Your question")).to_have_value("")
 
 
 def test_flamingo_interleaves_words_and_media(visit, media):
     page = visit("Flamingo")
-    box = page.locator("#flamingo-box")
-    box.locator("input[type=file]").set_input_files([media / "red.png", media / "blue.png"])
-    expect(box.get_by_label("Remove file")).to_have_count(2)
-    box.locator("textarea").fill("<media> this is a <b>dax</b>. <media> this is a")
-    press(page, "Ask")
+    words = "<media> this is a <b>dax</b>. <media> this is a"
+    ask(page, words, [media / "red.png", media / "blue.png"])
     said = page.locator("#flamingo-chat .user.message")
     expect(said).to_contain_text(
         re.compile(r"picture 1.*this is a <b>dax</b>\..*picture 2.*this is a", re.DOTALL)
@@ -117,15 +115,13 @@ def test_flamingo_interleaves_words_and_media(visit, media):
 
 def test_flamingo_reads_earlier_turns_when_asked_to(visit, media):
     page = visit("Flamingo")
-    box = page.locator("#flamingo-box")
-    box.locator("input[type=file]").set_input_files(media / "red.png")
-    expect(box.get_by_label("Remove file")).to_have_count(1)
-    box.locator("textarea").fill("what color is the background?")
-    press(page, "Ask")
+    start_over(page)
+    open_reads(page)
+    ask(page, "what color is the background?", [media / "red.png"])
     expect(page.locator("#flamingo-chat .bot.message")).to_have_count(1)
     expect(page.get_by_role("button", name="Ask", exact=True)).to_be_enabled()
     page.get_by_label("Let Flamingo read the earlier turns too").check()
-    press(page, "Ask")
+    ask(page, "what color is the background?")  # about the picture that was asked about last
     expect(page.locator("#flamingo-chat .bot.message")).to_have_count(2)
     expect(page.locator("#flamingo-reads")).to_contain_text("picture 2", ignore_case=True)
     press(page, "Start over")
@@ -135,6 +131,7 @@ def test_flamingo_reads_earlier_turns_when_asked_to(visit, media):
 def test_flamingo_stops_without_an_error_over_the_chat(visit, held):
     held("stream_answer")
     page = visit("Flamingo")
+    start_over(page)
     page.locator("#flamingo-samples button").first.click()
     expect(page.locator("#flamingo-chat .bot.message")).to_have_count(1)
     press(page, "Stop")
@@ -153,6 +150,7 @@ def test_flamingo_says_when_it_has_no_words(visit, session, monkeypatch):
 def test_flamingo_starts_over_in_the_middle_of_an_answer(visit, held):
     ended = held("stream_answer")
     page = visit("Flamingo")
+    start_over(page)
     page.locator("#flamingo-samples button").first.click()
     answers = page.locator("#flamingo-chat .bot.message")
     expect(answers).to_have_count(1)
@@ -217,11 +215,8 @@ def test_mammut_says_when_a_picture_is_no_drawing(visit, media):
 
 def test_flamingo_says_when_pictures_are_no_drawings(visit, media):
     page = visit("Flamingo")
-    box, warning = page.locator("#flamingo-box"), page.locator("#flamingo-strange")
-    box.locator("input[type=file]").set_input_files([media / "red.png", media / "whole.jpg"])
-    expect(box.get_by_label("Remove file")).to_have_count(2)
-    box.locator("textarea").fill("What color is the background?")
-    press(page, "Ask")
+    warning = page.locator("#flamingo-strange")
+    ask(page, "What color is the background?", [media / "red.png", media / "whole.jpg"])
     expect(warning).to_contain_text("2 of these 2 do not look like anything")
     page.locator("#flamingo-samples button").first.click()
     expect(warning).to_be_hidden()

@@ -135,6 +135,17 @@ class Whole:
         return self._messages[0]["status"] if self._messages else 500
 
     @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        return [*self._messages[0]["headers"]]
+
+    def replace(self, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """Has another body go on, under these headers."""
+        self._messages = [
+            {**self._messages[0], "headers": headers},
+            {"type": "http.response.body", "body": body, "more_body": False},
+        ]
+
+    @property
     def body(self) -> bytes:
         return b"".join(message.get("body", b"") for message in self._messages[1:])
 

@@ -17,6 +17,7 @@ from palm_demo.ui.boundary.asked import Asked, Handler, OneAtATime, Refusal, Way
 from palm_demo.ui.boundary.files import Files, ForeignFile, without_files
 from palm_demo.ui.boundary.gradio_insides import API, Insides, number_of
 from palm_demo.ui.boundary.network import Network
+from palm_demo.ui.boundary.packing import Packing
 from palm_demo.ui.boundary.patience import TooSlow, punctual, taken
 from palm_demo.ui.boundary.shares import WINDOW_SECONDS, Counted
 from palm_demo.ui.boundary.visitors import CALLER, KEY, REFUSED, SESSION, Visitor, Visitors
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 UPLOAD_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 PAGE = ("/", "/config", "/config/", "/theme.css", "/favicon.ico", "/robots.txt", "/manifest.json")
 READ = ("/info", "/info/", "/app_id", "/theme.css")
+CARD = "/card.png"
+"""The picture that stands where the page's link is shared."""
 FOLDERS = ("/static", "/assets", "/svelte")
 ACCOUNTS = ("/login", "/login/", "/logout", f"{API}/login_check", f"{API}/user")
 INTRODUCES = ("/", "/config", "/config/", f"{API}/info", f"{API}/info/", f"{API}/upload")
@@ -82,8 +85,8 @@ class Door:
 
         slashed = [f"{API}/{kind}/{{api_name}}{end}" for kind in ("run", "api") for end in ("", "/")]
         return [
-            *(way(path, OneAtATime(self.app)) for path in PAGE),
-            *(way(path, self._pass) for path in (*(f"{API}{path}" for path in READ), "/healthz")),
+            *(way(path, OneAtATime(Packing(self.app, self.insides.page.dress))) for path in PAGE),
+            *(way(path, self._pass) for path in (*(f"{API}{path}" for path in READ), "/healthz", CARD)),
             *(way(f"{folder}/{{path:path}}", self._folder) for folder in FOLDERS),
             *(way(path, self._account, method) for path in ACCOUNTS for method in ("GET", "POST")),
             way(f"{API}/startup-events", self._start),

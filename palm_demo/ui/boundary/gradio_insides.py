@@ -58,10 +58,11 @@ _served: ContextVar[Visitor | None] = ContextVar("whose event is processed", def
 class GuardedBlocks(gr.Blocks):
     """Blocks whose events take no file that the door would not admit, by whatever road they are called.
 
-    files, listeners, shares: set before the page is served.
+    files, listeners, shares, dress: set before the page is served. dress: makes of gradio's HTML our own.
     """
 
     files: Files | None = None
+    dress: Callable[[bytes], bytes] = staticmethod(bytes)
     listeners: Listeners
     shares: UploadShares
 

@@ -12,7 +12,6 @@ from PIL import Image
 from palm_demo.errors import PromptError
 from palm_demo.inference.attention_maps import AttentionMaps, MediumAttention
 from palm_demo.session import Session
-from palm_demo.settings import Limits
 from palm_demo.ui.flamingo.conversation import KEPT_SECONDS, Exchange, names
 from palm_demo.ui.messages import on_page
 
@@ -80,11 +79,9 @@ def _address(picture: Image.Image) -> str:
 
 EVERY_LAYER = -1
 MEANING = (
-    "<h2 class='heading'>What it looked at</h2>Each word of the answer has a map of where in the pictures "
-    "Flamingo's attention went, followed through the resampler to the patches that the vision tower sees. "
-    "It tells where Flamingo looked, not what it made of it."
+    "<h2 class='heading'>What it looked at</h2>Bright is where Flamingo looked for this word of its answer. "
+    "Press another."
 )
-CHOOSE = "Choose a word of the answer; its attention glows."
 GONE = "there is no answer to look into any more; ask again"
 GATES = (
     "What is seen reaches the language model through two gates at each layer, which training "
@@ -96,36 +93,51 @@ class LookingView:
     """A section of the page that follows an exchange: hidden until there is an answer about media.
 
     The maps are a second pass over media, prompt and answer, so they are computed when they are asked for.
+    first: the exchange that is there before a visitor comes, and its maps.
     """
 
-    def __init__(self, session: Session, limits: Limits, exchange: gr.State):
-        self.session = session
+    def __init__(
+        self,
+        session: Session,
+        exchange: gr.State,
+        first: tuple[Exchange, AttentionMaps] | None,
+    ):
+        self.session, self.first = session, first
+        shown = ("", "")
+        choices, chosen = [], None
+        if first is not None:
+            choices, chosen = _choices(first[1])
+            shown = self._show(*first, chosen, EVERY_LAYER)
         looked = gr.State(None, time_to_live=KEPT_SECONDS)
-        with gr.Column(visible=False, elem_id="flamingo-looking") as self.section:
+        with gr.Column(visible=first is not None, elem_id="flamingo-looking", min_width=280) as self.section:
             gr.HTML(MEANING, elem_classes="hint")
-            look = gr.Button("Show where it looked", elem_id="flamingo-look")
-            with gr.Column(visible=False) as found:
-                with gr.Row(equal_height=True):
-                    word = gr.Radio(
-                        [], label="Word of the answer", info=CHOOSE, elem_id="flamingo-words", scale=3
-                    )
+            look = gr.Button(
+                "Show where it looked", visible=first is None, size="sm", elem_id="flamingo-look"
+            )
+            with gr.Column(visible=first is not None) as found:
+                word = gr.Radio(
+                    choices,
+                    value=chosen,
+                    label="Word of the answer",
+                    container=False,
+                    show_label=False,
+                    elem_id="flamingo-words",
+                )
+                maps = gr.HTML(shown[0], elem_id="flamingo-maps", elem_classes="tight")
+                with gr.Accordion("Layer by layer", open=False, elem_id="flamingo-gates"):
                     layer = gr.Dropdown(
-                        [("all, each as open as its gate", EVERY_LAYER)],
+                        _layers(None if first is None else first[1]),
                         value=EVERY_LAYER,
-                        label="Layers",
+                        label="Shown above",
                         elem_id="flamingo-layer",
-                        scale=1,
-                        min_width=200,
                     )
-                maps = gr.HTML(elem_id="flamingo-maps", elem_classes="tight")
-                with gr.Accordion("Gates, layer by layer", open=False, elem_id="flamingo-gates"):
                     gr.HTML(GATES, elem_classes="hint")
-                    gates = gr.HTML(elem_classes="tight")
+                    gates = gr.HTML(shown[1], elem_classes="tight")
         shown = [maps, gates]
         exchange.change(
             self._follow,
             exchange,
-            [looked, self.section, found],
+            [looked, self.section, look, found],
             show_progress="hidden",
             concurrency_limit=None,
             api_visibility="private",
@@ -133,7 +145,7 @@ class LookingView:
         look.click(
             on_page(self._look),
             exchange,
-            [looked, found, word, layer, *shown],
+            [looked, look, found, word, layer, *shown],
             show_progress="minimal",
             show_progress_on=look,
             concurrency_limit=None,
@@ -152,27 +164,32 @@ class LookingView:
     def _follow(self, exchange: Exchange | None):
         """Offers to look where there is something to look at."""
         is_about_media = bool(exchange and exchange.media and exchange.answer.strip())
-        return None, gr.update(visible=is_about_media), gr.update(visible=False)
+        return (
+            None,
+            gr.update(visible=is_about_media),
+            gr.update(visible=True),
+            gr.update(visible=False),
+        )
 
     def _look(self, exchange: Exchange | None):
         if exchange is None:
             raise PromptError(GONE)
         looked = self.session.attention_maps(exchange.prompt, exchange.media, exchange.answer)
-        spoken = words(looked.tokens)
-        first = max(range(len(spoken)), key=lambda place: _peak(_heats(looked, spoken[place][1])))
-        layers = [("all, each as open as its gate", EVERY_LAYER)]
-        layers += [(f"after block {gate.layer + 1}", gate.layer) for gate in looked.gates]
+        choices, first = _choices(looked)
         return (
             looked,
+            gr.update(visible=False),
             gr.update(visible=True),
-            gr.update(choices=[(text, place) for place, (text, _) in enumerate(spoken)], value=first),
-            gr.update(choices=layers, value=EVERY_LAYER),
+            gr.update(choices=choices, value=first),
+            gr.update(choices=_layers(looked), value=EVERY_LAYER),
             *self._show(exchange, looked, first, EVERY_LAYER),
         )
 
     def _show(
         self, exchange: Exchange | None, looked: AttentionMaps | None, word: int, layer: int
     ) -> tuple[str, str]:
+        if looked is None and self.first is not None and exchange == self.first[0]:
+            looked = self.first[1]
         if exchange is None or looked is None:
             raise PromptError(GONE)
         _, tokens = words(looked.tokens)[word]
@@ -195,6 +212,19 @@ class LookingView:
         return f"<div class='strips'>{''.join(shown)}</div>", table(
             ["layer", "attention gate", "feed-forward gate", *called], rows
         )
+
+
+def _choices(looked: AttentionMaps) -> tuple[list[tuple[str, int]], int]:
+    """The words of an answer to choose from, and the place of the one with the brightest map."""
+    spoken = words(looked.tokens)
+    brightest = max(range(len(spoken)), key=lambda place: _peak(_heats(looked, spoken[place][1])))
+    return [(text, place) for place, (text, _) in enumerate(spoken)], brightest
+
+
+def _layers(looked: AttentionMaps | None) -> list[tuple[str, int]]:
+    gates = () if looked is None else looked.gates
+    every = ("all layers, each as open as its gate", EVERY_LAYER)
+    return [every, *((f"after block {gate.layer + 1}", gate.layer) for gate in gates)]
 
 
 def words(tokens: Sequence[str]) -> list[tuple[str, range]]:

@@ -52,15 +52,17 @@ def labelled(prompt: str, media: Sequence[str | Path]) -> list[tuple[str, str | 
     return pieces
 
 
-def as_message(prompt: str, shown: Sequence[ComponentMessage]) -> dict:
-    """A Chatbot message of a visitor: each medium, as `as_shown_media` gives it, in the place of its mark."""
+def as_message(prompt: str, shown: Sequence[ComponentMessage], form: PromptForm = OURS) -> dict:
+    """A Chatbot message of a visitor: each medium, as `as_shown_media` gives it, in the place of its mark.
+
+    form: of the prompt; its questions are shown as people ask them."""
     content: list[str | ComponentMessage] = []
     media = iter(shown)
     for place, text in enumerate(prompt.split(MEDIA)):
         if place:
             content.append(next(media))
         if text.strip():
-            content.append(literal(text.strip()))
+            content.append(literal(form.spoken(text)))
     return {"role": "user", "content": content}
 
 
@@ -98,7 +100,7 @@ def _as_part(path: str | Path, name: str, decoded: Medium) -> ComponentMessage:
 TAB = "flamingo"
 KEPT_TURNS = 20
 KEPT_SECONDS = 3600
-NO_WORDS = "(No words came. The examples below show what Flamingo can be asked.)"
+NO_WORDS = "(No words came. The examples above show what Flamingo can be asked.)"
 
 
 class Exchange(NamedTuple):
@@ -115,35 +117,51 @@ class Conversation:
     """The chat and what Flamingo read, built inside the current column.
 
     turns: the exchanges so far. last: all that was read for the last answer, and that answer; None while
-    there is none.
+    there is none. first: what was asked and answered before the visitor came, and `told`, what is right.
     """
 
-    def __init__(self, session: Session, limits: Limits, stops: Stops):
+    def __init__(self, session: Session, limits: Limits, stops: Stops, first: Exchange | None, told: str):
         self.session, self.limits, self.stops = session, limits, stops
         self.turns = gr.State([], time_to_live=KEPT_SECONDS)
-        self.last = gr.State(None, time_to_live=KEPT_SECONDS)
+        self.last = gr.State(first, time_to_live=KEPT_SECONDS)
         self.line = line_shown(TAB)
         self.chat = gr.Chatbot(
+            [] if first is None else self._exchange(first),
             label="Conversation",
-            height=420,
+            show_label=False,
+            height=300,
             render_markdown=False,
             feedback_options=None,
             buttons=[],
-            placeholder="Ask something, or click an example below.",
+            placeholder="Ask something, or press an example above.",
             elem_id="flamingo-chat",
         )
+        self.truth = gr.HTML(html.escape(told), elem_id="flamingo-truth", elem_classes="truth")
         self.warning = warning_shown(TAB)
-        self.reads = gr.HighlightedText(
-            label="What Flamingo reads, each mark with its picture or video",
-            elem_id="flamingo-reads",
-            elem_classes="marked",
-        )
-        self.length = gr.HTML(elem_id="flamingo-length", elem_classes="hint")
+
+    def details(self) -> None:
+        """What was read for the last answer, for who wants to know, built inside the current column."""
+        with gr.Accordion("What exactly Flamingo reads", open=False, elem_id="flamingo-details"):
+            self.reads = gr.HighlightedText(
+                label="Each mark stands for a picture or video",
+                elem_id="flamingo-reads",
+                elem_classes="marked",
+            )
+            self.length = gr.HTML(elem_id="flamingo-length", elem_classes="hint")
 
     @property
     def outputs(self) -> list:
         """The components and states that `reply` updates."""
-        return [self.chat, self.turns, self.last, self.reads, self.length, self.line, self.warning]
+        return [
+            self.chat,
+            self.turns,
+            self.last,
+            self.reads,
+            self.length,
+            self.line,
+            self.warning,
+            self.truth,
+        ]
 
     def reply(
         self,
@@ -152,11 +170,13 @@ class Conversation:
         earlier: bool,
         question: Callable[[], tuple[str, list[str]]],
         settings: dict,
+        answers: tuple[str, ...] = (),
     ) -> Iterator[tuple]:
         """Updates of the outputs while Flamingo answers.
 
         question: makes the prompt and its media, and raises what is wrong with them. earlier: whether
-        Flamingo reads the turns before it too, which makes them few-shot examples.
+        Flamingo reads the turns before it too, which makes them few-shot examples. answers: what is right to
+        say, where the page knows.
         """
         with self.stops.running(visitor, TAB) as cancelled:
             asked = question()
@@ -169,21 +189,41 @@ class Conversation:
             opened = self.session.opened(media)
             own = opened[len(opened) - len(asked[1]) :]
             new = Exchange(*asked, "", as_shown_media(asked[1], own))
-            earlier_messages = _messages(turns)
+            earlier_messages = self._messages(turns)
             for delta in self.session.stream_answer(prompt, opened, **settings, cancelled=cancelled):
                 new = new._replace(answer=new.answer + delta)
-                shown = [*earlier_messages, *_exchange(new)]
-                yield shown, turns, None, *read, in_line(delta), no_warning()
+                shown = [*earlier_messages, *self._exchange(new)]
+                yield shown, turns, None, *read, in_line(delta), no_warning(), ""
             if not self.stops.wanted(visitor, TAB, cancelled):
                 return
             turns = [*turns, new][-KEPT_TURNS:]
             whole = Exchange(prompt, media, new.answer)
-            about = warning_about(self.session, own)
-            yield _messages(turns), turns, whole, *read, in_line(""), about
+            # of its own drawings the page knows that they are none of what is strange
+            about = no_warning() if answers else warning_about(self.session, own)
+            told = html.escape(verdict(answers, new.answer)) if answers else ""
+            yield self._messages(turns), turns, whole, *read, in_line(""), about, told
+
+    def _messages(self, turns: list[Exchange]) -> list[dict]:
+        return [
+            message
+            for turn in turns
+            for message in self._exchange(turn if turn.answer.strip() else turn._replace(answer=NO_WORDS))
+        ]
+
+    def _exchange(self, turn: Exchange) -> list[dict]:
+        asked = as_message(turn.prompt, turn.shown, self.session.flamingo.form)
+        return [asked, {"role": "assistant", "content": literal(turn.answer)}]
 
     def emptied(self) -> tuple:
         """The updates that forget all."""
-        return [], [], None, None, "", in_line(""), no_warning()
+        return [], [], None, None, "", in_line(""), no_warning(), ""
+
+
+def verdict(answers: tuple[str, ...], said: str) -> str:
+    """What the page says of an answer to a question of its own, whose scene it drew."""
+    if said.strip().lower().rstrip(".") in answers:
+        return "✓ Right. The page drew this itself, so it knows."
+    return f"✗ Not this time. The page drew this itself: the answer is “{answers[0]}”."
 
 
 def told_length(session: Session, prompt: str) -> str:
@@ -196,16 +236,3 @@ def joined(turns: list[Exchange], gap: str = " ") -> tuple[str, list[str]]:
     question and its answer."""
     texts = [f"{turn.prompt}{gap}{turn.answer}".rstrip() for turn in turns]
     return " ".join(texts), [path for turn in turns for path in turn.media]
-
-
-def _messages(turns: list[Exchange]) -> list[dict]:
-    return [
-        message
-        for turn in turns
-        for message in _exchange(turn if turn.answer.strip() else turn._replace(answer=NO_WORDS))
-    ]
-
-
-def _exchange(turn: Exchange) -> list[dict]:
-    asked = as_message(turn.prompt, turn.shown)
-    return [asked, {"role": "assistant", "content": literal(turn.answer)}]

@@ -1,7 +1,7 @@
 """A few-shot prompt built row by row: examples in an order, then the question (Flamingo, figure 1)."""
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -12,10 +12,12 @@ import gradio as gr
 from palm_demo import world
 from palm_demo.errors import PalmDemoError, PromptError
 from palm_demo.inference.prompts import OURS, PromptForm, check_media_count
+from palm_demo.internals.gradio_files import new_folder
 from palm_demo.models.tokenizers import MEDIA
 from palm_demo.session import Session
 from palm_demo.settings import Limits
-from palm_demo.ui.flamingo.conversation import assemble, labelled, told_length
+from palm_demo.ui.flamingo.conversation import KEPT_SECONDS, assemble, labelled, told_length
+from palm_demo.ui.flamingo.presets import SETS, Draw
 from palm_demo.ui.messages import on_page, sentence
 from palm_demo.ui.uploads import check_media, check_prompt
 
@@ -28,50 +30,22 @@ class Shot(NamedTuple):
 
 
 class ShotSet(NamedTuple):
-    """shots: the examples, and last what is asked after them."""
+    """shots: the examples, and last what is asked after them. answer: what is right to say then."""
 
-    title: str
     shots: tuple[Shot, ...]
+    answer: str
 
 
-def shot_sets(folder: Path, form: PromptForm = OURS) -> list[ShotSet]:
-    """The sets, their pictures and videos written into the folder. form: of the Flamingo that is asked."""
-    makers: dict[str, Callable[[], list[tuple[str, world.Scene | world.MovingScene]]]] = {
-        "Teach it a new word": _new_words,
-        "Count": lambda: _answered("how_many", (0, 1, 4)),
-        "Which way": lambda: _answered("way", (0, 2, 5)),
-        "Captions in my style": _styled,
-    }
-    sets = []
-    for number, (title, make) in enumerate(makers.items()):
-        shots = [
-            Shot(form.worded(text), (str(world.write_scene(folder / f"shots-{number}-{place}", scene)[0]),))
-            for place, (text, scene) in enumerate(make())
-        ]
-        sets.append(ShotSet(title, tuple(shots)))
-    return sets
-
-
-def _new_words() -> list[tuple[str, world.Scene | world.MovingScene]]:
-    question = world.sample_question(Random("shots/6"), "few_shot_naming", names=world.unseen())
+def draw_set(folder: Path, draw: Draw, form: PromptForm = OURS, rng: Random | None = None) -> ShotSet:
+    """A preset drawn afresh, its pictures and videos written into the folder. form: of the Flamingo that is
+    asked. rng: of the scenes; by default others each time."""
+    question = draw(rng or Random())
     _, *texts = question.prompt.split(MEDIA)
-    return [(text.strip(), scene) for text, scene in zip(texts, question.media, strict=True)]
-
-
-def _answered(kind: str, seeds: tuple[int, ...]) -> list[tuple[str, world.Scene | world.MovingScene]]:
-    """Questions of a kind with their answers, the last without."""
-    questions = [world.sample_question(Random(f"shots/{seed}"), kind) for seed in seeds]
-    texts = [*(question.text for question in questions[:-1]), questions[-1].prompt]
-    return [
-        (text.removeprefix(MEDIA).strip(), question.media[0])
-        for text, question in zip(texts, questions, strict=True)
+    shots = [
+        Shot(form.worded(text.strip()), (str(world.write_scene(folder / f"shot-{place}", scene)[0]),))
+        for place, (text, scene) in enumerate(zip(texts, question.media, strict=True), 1)
     ]
-
-
-def _styled() -> list[tuple[str, world.Scene | world.MovingScene]]:
-    scenes = [world.single_scene(Random(f"shots/{seed}")) for seed in range(3)]
-    captions = [f"caption: oh, {world.caption(scene)}!" for scene in scenes[:-1]]
-    return list(zip([*captions, "caption:"], scenes, strict=True))
+    return ShotSet(tuple(shots), question.answer)
 
 
 WARNING = {"show_progress": "hidden", "api_visibility": "private"}
@@ -79,11 +53,9 @@ QUIET = WARNING | {"queue": False}
 """Events that show no progress. Only the queue carries warnings to the page."""
 
 HINT = (
-    "Each row is a picture or video and what is said of it. Flamingo reads the rows from top "
-    "to bottom, then answers in their manner."
+    "Show it a few pictures and say what each is. Then ask about another: it answers in the same way. The "
+    "buttons draw examples; change them, or add your own."
 )
-LEARNED = " New words are what it was trained to learn so; the other sets show how far that carries."
-"""True of the bundled one."""
 
 EMPTY = {"text": "", "files": []}
 
@@ -94,14 +66,14 @@ class ShotBuilder:
     boxes: the rows and last the question, as MultimodalTextboxes.
     """
 
-    def __init__(self, session: Session, limits: Limits, folder: Path):
+    def __init__(self, session: Session, limits: Limits):
         self.session, self.limits = session, limits
-        self.sets = shot_sets(folder, session.flamingo.form)
         self.most = limits.media - 1  # the question has a picture too
         self.used = gr.State(1)
-        gr.HTML(HINT + (LEARNED if session.flamingo.form == OURS else ""), elem_classes="hint")
+        self.known = gr.State(None, time_to_live=KEPT_SECONDS)
+        gr.HTML(HINT, elem_classes="hint")
         with gr.Row(elem_id="flamingo-sets", elem_classes="sets"):
-            loads = [gr.Button(one.title, size="sm") for one in self.sets]
+            loads = [gr.Button(title, size="sm", min_width=120) for title in SETS]
         self.rows, rows, ups, downs, removes = [], [], [], [], []
         for place in range(self.most):
             with gr.Row(visible=place < 1, elem_id=f"flamingo-shot-{place + 1}", elem_classes="shot") as row:
@@ -119,7 +91,7 @@ class ShotBuilder:
             elem_id="flamingo-prompt",
             elem_classes="marked",
         )
-        self.length = gr.HTML("Nothing yet.", elem_id="flamingo-prompt-length", elem_classes="hint")
+        self.length = gr.HTML("Nothing to read yet.", elem_id="flamingo-prompt-length", elem_classes="hint")
 
         for place, (up, down, remove) in enumerate(zip(ups, downs, removes, strict=True)):
             if place:
@@ -131,8 +103,10 @@ class ShotBuilder:
                 down.click(partial(self._down, place), [self.used, *pair], pair, **QUIET)
             remove.click(partial(self._remove, place), [self.used, *rows], self._all(rows), **QUIET)
         add.click(on_page(self._add), self.used, [self.used, *self.rows], **WARNING)
-        for place, load in enumerate(loads):
-            load.click(partial(self._load, place), None, self._all(self.boxes), **QUIET)
+        for load, draw in zip(loads, SETS.values(), strict=True):
+            load.click(
+                on_page(partial(self._load, draw)), None, [self.known, *self._all(self.boxes)], **WARNING
+            )
         gr.on(
             [box.change for box in self.boxes],
             self._preview,
@@ -161,6 +135,16 @@ class ShotBuilder:
         """As `shot_prompt`, of the rows in use and the question."""
         *rows, question = boxes
         return shot_prompt(rows[:used], question, self.limits, self.session.flamingo.form)
+
+    def answers(self, known: ShotSet | None, used: int, boxes: Sequence[dict]) -> tuple[str, ...]:
+        """What is right to say to the rows, where they are as the page drew them."""
+        *rows, question = boxes
+        asked = [
+            (box["text"], [Path(path).name for path in box["files"]]) for box in (*rows[:used], question)
+        ]
+        drawn = known and [(shot.text, [Path(path).name for path in shot.media]) for shot in known.shots]
+        knows = known is not None and self.session.flamingo.form == OURS and asked == drawn
+        return (known.answer,) if knows else ()
 
     def _box(self, label: str, placeholder: str, elem_id: str | None = None) -> gr.MultimodalTextbox:
         return gr.MultimodalTextbox(
@@ -197,10 +181,12 @@ class ShotBuilder:
         if used >= self.most:
             raise PromptError(f"there are {used} examples and at most {self.most} fit; remove one")
 
-    def _load(self, place: int) -> list:
-        *rows, question = ({"text": shot.text, "files": list(shot.media)} for shot in self.sets[place].shots)
+    def _load(self, draw: Draw) -> list:
+        with self.session.turns.computation() as computation, computation.turn():
+            one = draw_set(new_folder(), draw, self.session.flamingo.form)
+        *rows, question = ({"text": shot.text, "files": list(shot.media)} for shot in one.shots)
         empty = [EMPTY] * (self.most - len(rows))
-        return [len(rows), *self._shown(len(rows)), *rows, *empty, question]
+        return [one, len(rows), *self._shown(len(rows)), *rows, *empty, question]
 
     def _preview(self, used: int, *boxes: dict):
         try:
@@ -219,7 +205,7 @@ def shot_prompt(
     fewer of them than marks.
     """
     if not _filled(question):
-        raise PromptError("the question is empty; write what Flamingo shall go on with, such as “this is a”")
+        raise PromptError("the question is empty; write what Flamingo is to continue, such as “this is a”")
     parts = [box for box in (*rows, question) if _filled(box)]
     media = check_media([path for box in parts for path in box["files"]], limits)
     texts = [assemble(check_prompt(_text(box), limits), len(box["files"]), form) for box in parts]

@@ -1,4 +1,4 @@
-"""Examples that work in one click and offline: drawn from the picture world when the page starts."""
+"""Examples that work in one click and offline: drawn afresh from the picture world, with what is right."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,62 +7,76 @@ from random import Random
 from PIL import Image
 
 from palm_demo import world
-from palm_demo.inference.prompts import PromptForm
+from palm_demo.inference.prompts import OURS, PromptForm
 from palm_demo.models.tokenizers import MEDIA
+from palm_demo.ui.flamingo.presets import TILES
+from palm_demo.ui.flamingo.suggestions import about_scene
 
-SIDE = 192
-SEEDS = {
-    "what_is_where": 11,
-    "which_picture": 13,
-    "is_there": 14,
-    "how_many": 14,
-    "few_shot_naming": 11,
-    "way": 14,
-    "grows_or_shrinks": 12,
-    "caption": 13,
-}
+SIDE = 176
+QUALITY = 70
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A question with its media as files, and a picture that stands for it. title: what is asked, without
-    the marks and the form around it."""
+    """A question with its media as files, and a picture that stands for it.
+
+    title: what is asked, without the marks and the form around it. answers: what is right to say, none where
+    that has no one form. chips: what else can be asked about the media.
+    """
 
     title: str
     prompt: str
     media: tuple[str, ...]
-    thumbnail: Image.Image
+    thumbnail: str
+    answers: tuple[str, ...]
+    chips: tuple[str, ...]
 
 
-def question_samples(folder: Path, form: PromptForm) -> list[Sample]:
-    """A question of each kind that the bundled Flamingo can answer, its pictures and videos written
-    into the folder. form: of the Flamingo that is asked."""
-    return [_sample(folder, kind, seed, form) for kind, seed in SEEDS.items()]
+def question_samples(folder: Path, form: PromptForm, rng: Random) -> list[Sample]:
+    """A question of each kind, its pictures and videos written into the folder.
+
+    form: of the Flamingo that is asked. rng: gives the scenes; another gives others.
+    """
+    return [_sample(folder / name, draw(rng), form) for name, draw in TILES.items()]
 
 
-def _title(prompt: str) -> str:
-    bare = prompt.rpartition(MEDIA)[2].replace("question:", "").replace("answer:", "")
-    bare = bare.strip().rstrip(":")
-    return bare if bare.endswith("?") else f"{bare} …"
+def _title(question: world.Question) -> str:
+    if question.kind == "few_shot_naming":
+        return "Learn two new words"
+    bare = question.prompt.rpartition(MEDIA)[2].replace("question:", "").replace("answer:", "")
+    bare = bare.strip().rstrip(":").capitalize()
+    return bare if bare.endswith("?") else f"{bare} it"
 
 
-def _sample(folder: Path, kind: str, seed: int, form: PromptForm) -> Sample:
-    names = world.unseen() if kind == "few_shot_naming" else None
-    question = world.sample_question(Random(seed), kind, names=names)
+def _sample(stem: Path, question: world.Question, form: PromptForm) -> Sample:
     paths, stills = [], []
     for place, scene in enumerate(question.media, 1):
-        path, still = world.write_scene(folder / f"{kind}-{place}", scene)
+        path, still = world.write_scene(stem.with_name(f"{stem.name}-{place}"), scene)
         paths.append(str(path))
         stills.append(still)
-    prompt = form.worded(question.prompt)
-    return Sample(_title(question.prompt), prompt, tuple(paths), _side_by_side(stills))
+    thumbnail = stem.with_suffix(".webp")
+    _side_by_side(stills).save(thumbnail, quality=QUALITY)
+    answers = (question.answer,) if form == OURS else ()  # others answer in words of their own
+    if answers and question.kind == "caption":
+        answers = tuple(world.captions(question.media[0]))
+    return Sample(
+        _title(question),
+        form.worded(question.prompt),
+        tuple(paths),
+        str(thumbnail),
+        answers,
+        tuple(about_scene(question)),
+    )
 
 
 def _side_by_side(pictures: list[Image.Image]) -> Image.Image:
     """Up to four pictures on one square."""
+    shown = Image.new("RGB", (SIDE, SIDE), "white")
     if len(pictures) == 1:
-        return pictures[0]
-    half, shown = SIDE // 2, Image.new("RGB", (SIDE, SIDE), "white")
+        return pictures[0].resize((SIDE, SIDE))
+    half = SIDE // 2
+    top = 0 if len(pictures) > 2 else half // 2
     for place, picture in enumerate(pictures[:4]):
-        shown.paste(picture.resize((half - 2, half - 2)), (place % 2 * half + 1, place // 2 * half + 1))
+        x, y = place % 2 * half + 1, top + place // 2 * half + 1
+        shown.paste(picture.resize((half - 2, half - 2)), (x, y))
     return shown

@@ -2,21 +2,37 @@
 
 from functools import partial
 from pathlib import Path
+from random import Random
 
 import gradio as gr
 
-from palm_demo.inference.attention_maps import compute_attention_maps
+from palm_demo.errors import MediaError, PalmDemoError
+from palm_demo.inference.attention_maps import AttentionMaps, compute_attention_maps
 from palm_demo.inference.prompts import PromptForm
+from palm_demo.internals.gradio_files import file_data, new_folder
+from palm_demo.media import is_video
 from palm_demo.models.cross_attention import GatedCrossAttention
 from palm_demo.models.resampler import PerceiverResampler
+from palm_demo.models.tokenizers import MEDIA
 from palm_demo.session import ANSWERED, Session
 from palm_demo.settings import Limits
+from palm_demo.ui.choices import chips, choices
 from palm_demo.ui.components import Paper, sampling_controls, sampling_settings, shared_sampling
 from palm_demo.ui.deep_links import SettingsLinks
+from palm_demo.ui.flamingo import suggestions
 from palm_demo.ui.flamingo.attention import LookingView
-from palm_demo.ui.flamingo.conversation import TAB, Conversation, assemble
-from palm_demo.ui.flamingo.few_shot import QUIET, WARNING, ShotBuilder
-from palm_demo.ui.flamingo.samples import question_samples
+from palm_demo.ui.flamingo.conversation import (
+    TAB,
+    Conversation,
+    Exchange,
+    as_shown_media,
+    assemble,
+    verdict,
+)
+from palm_demo.ui.flamingo.few_shot import QUIET, WARNING, ShotBuilder, ShotSet
+from palm_demo.ui.flamingo.own_media import holding, own_media, paths_of
+from palm_demo.ui.flamingo.samples import Sample, question_samples
+from palm_demo.ui.flamingo.saving import SaveButton
 from palm_demo.ui.flamingo.scenes import Made, SceneMaker, kept
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.streaming import Stops, StreamingTab
@@ -28,124 +44,215 @@ PAPER = Paper(
     "https://arxiv.org/abs/2204.14198",
 )
 CODE = (GatedCrossAttention, PerceiverResampler, compute_attention_maps)
+HEARD = {
+    "flamingo-samples": "flamingo-chat",
+    "flamingo-run": "flamingo-chat",
+    "flamingo-question": "flamingo-chat",
+    "flamingo-chips": "flamingo-chat",
+    "flamingo-taught": "flamingo-chat",
+    "flamingo-look": "flamingo-maps",
+    "scene-draw": "scene-made",
+    "scene-surprise": "scene-made",
+}
+"""What each press fills."""
 
 
 def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: SettingsLinks, folder: Path) -> None:
     """Builds the tab inside the current Blocks; the examples' files go into the folder."""
-    samples = question_samples(folder, session.flamingo.form)
-    with gr.Row():
-        with gr.Column(scale=5):
-            with gr.Tabs(elem_id="flamingo-ways") as ways:
-                with gr.Tab("Ask", id="ask"):
-                    box = _question_box(session, limits)
-                    earlier = gr.Checkbox(
-                        False, label="Let Flamingo read the earlier turns too", elem_id="flamingo-earlier"
+    form = session.flamingo.form
+    drawn = question_samples(folder, form, Random())
+    first = _first_answer(session, drawn[0])
+    exchange, told = (None, "") if first is None else (first[0], verdict(drawn[0].answers, first[0].answer))
+    with gr.Row(elem_id="flamingo-try"):
+        tiles = choices(_tiles(drawn), "Examples: one press asks", "flamingo-samples", "tiles")
+        redraw = gr.Button("Draw others", size="sm", scale=0, min_width=110, elem_id="flamingo-redraw")
+    samples, pressed = gr.State(drawn), gr.State(None)
+    subject = gr.State([] if exchange is None else exchange.media)
+    with gr.Row(elem_id="flamingo-desk"):
+        with gr.Column(elem_id="flamingo-talk", min_width=280):
+            conversation = Conversation(session, limits, stops, exchange, told)
+        with (
+            gr.Column(elem_id="flamingo-turn", min_width=280),
+            gr.Tabs(elem_id="flamingo-ways", overflow_behavior="wrap") as ways,
+        ):
+            with gr.Tab("Ask", id="ask"), gr.Column(elem_id="flamingo-box"):
+                media = own_media("flamingo-media", "flamingo-box")
+                text = _question_box(session, limits)
+                chosen = choices(chips(drawn[0].chips), "Questions to press", "flamingo-chips", "chips")
+                with gr.Row():
+                    run = gr.Button("Ask", variant="primary", min_width=90, elem_id="flamingo-run")
+                    stop = gr.Button(
+                        "Stop", variant="stop", interactive=False, min_width=80, elem_id="flamingo-stop"
                     )
-                    with gr.Row():
-                        run = gr.Button("Ask", variant="primary", elem_id="flamingo-run")
-                        stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="flamingo-stop")
-                        clear = gr.Button("Start over", elem_id="flamingo-clear")
-                with gr.Tab("Teach by example", id="teach"):
-                    builder = ShotBuilder(session, limits, folder)
-                    with gr.Row():
-                        taught = gr.Button(
-                            "Ask after the examples", variant="primary", elem_id="flamingo-taught"
-                        )
-                        stop_taught = gr.Button("Stop", variant="stop", interactive=False)
-                with gr.Tab("Make a scene", id="scene"):
-                    maker = SceneMaker(session)
-            sampling = sampling_controls(TAB, limits, ANSWERED)
-            links.button({"earlier": earlier, **shared_sampling(sampling)})
-        with gr.Column(scale=6):
-            conversation = Conversation(session, limits, stops)
-    looking = LookingView(session, limits, conversation.last)
-    gr.HTML("<h2 class='heading'>Examples: one click asks</h2>")
-    shown = gr.Gallery(
-        [(sample.thumbnail, sample.title) for sample in samples],
-        label="Examples",
-        show_label=False,
-        columns=len(samples),
-        allow_preview=False,
-        interactive=False,
-        object_fit="cover",
-        height="auto",
-        buttons=[],
-        elem_id="flamingo-samples",
-        elem_classes="captioned",
-    )
+                    clear = gr.Button("Start over", min_width=90, elem_id="flamingo-clear")
+                earlier = gr.Checkbox(
+                    False, label="Let Flamingo read the earlier turns too", elem_id="flamingo-earlier"
+                )
+                sampling = sampling_controls(TAB, limits, ANSWERED)
+                conversation.details()
+                with gr.Row():
+                    SaveButton(conversation.turns)
+                    links.button({"earlier": earlier, **shared_sampling(sampling)})
+            with gr.Tab("Teach by example", id="teach"):
+                builder = ShotBuilder(session, limits)
+                with gr.Row():
+                    taught = gr.Button("Ask after the examples", variant="primary", elem_id="flamingo-taught")
+                    stop_taught = gr.Button("Stop", variant="stop", interactive=False)
+            with gr.Tab("Make a scene", id="scene"):
+                maker = SceneMaker(session)
+        with gr.Column(elem_id="flamingo-look-column", min_width=280):
+            looking = LookingView(session, conversation.last, first)
+    box = [media, text, subject]
 
     @on_page
-    def ask(request: gr.Request, asked: dict | None, turns: list, earlier: bool, *settings):
-        question = partial(_question, asked, limits, session.flamingo.form)
-        written = sampling_settings(*settings)
-        yield from conversation.reply(request.session_hash, turns, earlier, question, written)
+    def ask(
+        request: gr.Request,
+        files: list | None,
+        words: str,
+        about: list,
+        turns: list,
+        earlier: bool,
+        *settings,
+    ):
+        asked, written = _question(files, words, about, limits, form), sampling_settings(*settings)
+        replies = conversation.reply(request.session_hash, turns, earlier, lambda: asked, written)
+        for place, update in enumerate(replies):
+            # what was asked leaves the box: the next question does not carry it too
+            left = ([], "", asked[1] or about) if place == 0 else (gr.skip(),) * 3
+            yield *update, *left
 
     @on_page
-    def ask_after(request: gr.Request, turns: list, used: int, *values):
+    def ask_sample(request: gr.Request, sample: Sample, turns: list, earlier: bool, *settings):
+        asked, written = (sample.prompt, list(sample.media)), sampling_settings(*settings)
+        yield from conversation.reply(
+            request.session_hash, turns, earlier, lambda: asked, written, sample.answers
+        )
+
+    @on_page
+    def ask_after(request: gr.Request, turns: list, used: int, known: ShotSet | None, *values):
         boxes, settings = values[: len(builder.boxes)], values[len(builder.boxes) :]
         question, written = partial(builder.prompt, used, boxes), sampling_settings(*settings)
-        yield from conversation.reply(request.session_hash, turns, False, question, written)
+        answers = builder.answers(known, used, boxes)
+        yield from conversation.reply(request.session_hash, turns, False, question, written, answers)
 
-    def load(event: gr.SelectData):
+    def press(event: gr.SelectData, samples: list[Sample]):
         sample = samples[event.index]
-        return {"text": sample.prompt, "files": list(sample.media)}, gr.update(selected="ask")
+        return sample, list(sample.media), chips(sample.chips)
+
+    def take(event: gr.SelectData):
+        return form.caption.strip() if event.value == suggestions.CAPTION else str(event.value)
+
+    @on_page
+    def draw_others():
+        with session.turns.computation() as computation, computation.turn():
+            fresh = question_samples(new_folder(), form, Random())
+        return fresh, _tiles(fresh)
+
+    @on_page
+    def suggest(files: list | None):
+        return chips(_suggested(session, paths_of(files))) if files else gr.skip()
 
     def start_over(request: gr.Request):
         stops.drop(request.session_hash, TAB)
-        return None, *conversation.emptied(), gr.update(visible=False)
+        return [], "", [], *conversation.emptied(), gr.update(visible=False)
 
     @on_page
-    def use(made: Made | None, asked: dict | None):
+    def use(made: Made | None, files: list | None, words: str):
         path, _, question = kept(made)
-        asked = asked or {"text": "", "files": []}
-        files = check_media([*asked["files"], path], limits)
-        return {"text": asked["text"] or question, "files": files}, gr.update(selected="ask")
+        paths = check_media([*paths_of(files), path], limits)
+        return holding(paths), words or question, gr.update(selected="ask")
 
     @on_page
     def teach(made: Made | None, used: int, *boxes: dict):
         path, caption, _ = kept(made)
-        shot = {"text": f"{session.flamingo.form.caption}{caption}", "files": [path]}
+        shot = {"text": f"{form.caption}{caption}", "files": [path]}
         return *builder.put(used, boxes, shot), gr.update(selected="teach")
 
     tab = StreamingTab(TAB, stops, run, stop)
-    inputs = [box, conversation.turns, earlier, *sampling]
-    tab.wire(run.click, ask, inputs, conversation.outputs)
-    tab.wire(box.submit, ask, inputs, conversation.outputs)
-    tab.wire(shown.select(load, None, [box, ways], **QUIET).then, ask, inputs, conversation.outputs)
+    inputs = [*box, conversation.turns, earlier, *sampling]
+    outputs = [*conversation.outputs, *box]
+    tab.wire(run.click, ask, inputs, outputs)
+    tab.wire(text.submit, ask, inputs, outputs)
+    tab.wire(chosen.select(take, None, text, **QUIET).then, ask, inputs, outputs)
+    pressed_tile = tiles.select(press, samples, [pressed, subject, chosen], **QUIET)
+    of_sample = [pressed, conversation.turns, earlier, *sampling]
+    tab.wire(pressed_tile.then, ask_sample, of_sample, conversation.outputs)
+    redraw.click(draw_others, None, [samples, tiles], show_progress="minimal", api_visibility="private")
+    media.change(suggest, media, chosen, concurrency_limit=None, **WARNING)
     after = StreamingTab(TAB, stops, taught, stop_taught)
-    built = [conversation.turns, builder.used, *builder.boxes, *sampling]
+    built = [conversation.turns, builder.used, builder.known, *builder.boxes, *sampling]
     after.wire(taught.click, ask_after, built, conversation.outputs)
-    emptied = [box, *conversation.outputs, looking.section]
+    emptied = [*box, *conversation.outputs, looking.section]
     gr.on([clear.click, conversation.chat.clear], start_over, None, emptied, **QUIET)
-    maker.use.click(use, [maker.made, box], [box, ways], **WARNING)
+    maker.use.click(use, [maker.made, media, text], [media, text, ways], **WARNING)
     rows = builder.boxes[:-1]
     maker.teach.click(teach, [maker.made, builder.used, *rows], [*builder.placed, ways], **WARNING)
+
+
+def _first_answer(session: Session, sample: Sample) -> tuple[Exchange, AttentionMaps] | None:
+    """What the bundled Flamingo says to an example, and where it looked: there before a visitor comes. Other
+    weights may take minutes, and visitors' quotas: they are asked by visitors alone."""
+    if not session.bundled:
+        return None
+    media = list(sample.media)
+    try:
+        answer = session.answer(sample.prompt, media)
+        looked = session.attention_maps(sample.prompt, media, answer)
+        return Exchange(sample.prompt, media, answer, as_shown_media(media, session.opened(media))), looked
+    except PalmDemoError:
+        return None
+
+
+def _tiles(samples: list[Sample]) -> list[dict]:
+    return [{"text": sample.title, "image": file_data(sample.thumbnail)} for sample in samples]
+
+
+MOST_NAMED = 3
+"""Pictures that MaMMUT is asked about for the sake of suggestions."""
+
+
+def _suggested(session: Session, paths: list[str]) -> list[str]:
+    """Questions about a visitor's own pictures."""
+    if not session.bundled:
+        return list(suggestions.ANY_VIDEO if any(map(is_video, paths)) else suggestions.ANYTHING)
+    captions = []
+    for medium in session.opened(paths[:MOST_NAMED]):
+        still = medium[len(medium) // 2] if isinstance(medium, list) else medium
+        captions.append(session.caption(still))
+    if any(map(is_video, paths)):
+        return suggestions.about_video(captions[0])
+    return suggestions.about_several(captions) if len(paths) > 1 else suggestions.about_caption(captions[0])
 
 
 AS_PICTURES = " It learned pictures alone: of a video it is shown {shown}."
 
 
-def _question_box(session: Session, limits: Limits) -> gr.MultimodalTextbox:
+def _question_box(session: Session, limits: Limits) -> gr.Textbox:
     count = session.flamingo.pictures_of_video
     shown = "the frame in its middle" if count == 1 else f"{count}, one after the other"
-    return gr.MultimodalTextbox(
-        label="Ask about pictures and videos",
+    return gr.Textbox(
+        label="Your question",
         placeholder="What is to the left of the cat?",
-        info="Attach files with the clip. Write <media> where each belongs, "
-        f"or let the page put the marks in front.{AS_PICTURES.format(shown=shown) if count else ''}",
-        file_count="multiple",
-        file_types=["image", "video"],
-        sources=["upload"],
-        lines=3,
+        info="Enter asks, Shift + Enter begins a new line. Without a picture of its own, a question is about "
+        f"the last one.{AS_PICTURES.format(shown=shown) if count else ''}",
+        lines=1,
         max_lines=8,
-        max_plain_text_length=limits.prompt_bytes * 10,
-        submit_btn=False,
-        elem_id="flamingo-box",
+        max_length=limits.prompt_bytes * 10,
+        elem_id="flamingo-question",
     )
 
 
-def _question(asked: dict | None, limits: Limits, form: PromptForm) -> tuple[str, list[str]]:
-    """The prompt and the media of what stands in the box."""
-    asked = asked or {"text": "", "files": []}
-    media = check_media(asked["files"], limits)
-    return assemble(check_prompt(asked["text"], limits), len(media), form), media
+def _question(
+    files: list | None, text: str, about: list[str], limits: Limits, form: PromptForm
+) -> tuple[str, list[str]]:
+    """The prompt and the media of what stands in the box.
+
+    about: the media that were asked about last, which a question without any is about too.
+    """
+    text, media = check_prompt(text, limits), check_media(paths_of(files), limits)
+    is_question = text.rstrip().endswith("?") or form.has(text)
+    if not media and (is_question or MEDIA in text):
+        media = list(about)
+        if not media:
+            raise MediaError("there is no picture yet; add one, draw one, or press an example")
+    return assemble(text, len(media), form), media

@@ -24,13 +24,24 @@ PAPER = Paper(
 )
 CODE = (ParallelBlock, LoRA, token_probabilities)
 WRITE = "palm-write"
+HEARD = {
+    "palm-run": "palm-text",
+    "palm-samples": "palm-text",
+    "palm-columns-run": "palm-columns-texts",
+    "palm-tokens-run": "palm-tokens-view",
+    "palm-look": "palm-tokens-view",
+    "palm-authors-run": "palm-authors-bars",
+    "palm-authors-samples": "palm-authors-bars",
+    "palm-teaching-run": "palm-teaching-said",
+}
+"""What each press fills."""
 
 
 def palm_tab(session: Session, limits: Limits, stops: Stops, links: SettingsLinks) -> UserAdapters:
     """Builds the tab inside the current Blocks; the visitors' scopes come back, to be forgotten when
     they leave."""
     own = UserAdapters(session, limits)
-    with gr.Tabs(elem_id="palm-tabs") as tabs:
+    with gr.Tabs(elem_id="palm-tabs", overflow_behavior="wrap") as tabs:
         with gr.Tab("Write", id=WRITE):
             writing = writing_tab(session, limits, stops, links, own)
         with gr.Tab("Side by side", id="palm-columns"):

@@ -1,0 +1,59 @@
+"""Rows of buttons that are one component: tiles with pictures, and chips with words."""
+
+from collections.abc import Sequence
+
+import gradio as gr
+
+TEMPLATE = "<div class='choices' role='group'></div>"
+
+DRAWN = """
+const row = element.querySelector(".choices");
+row.setAttribute("aria-label", props.named);
+const button = (one, index) => {
+  const made = document.createElement("button");
+  made.type = "button";
+  if (one.image) {
+    const picture = new Image(88, 88);
+    picture.src = one.image.url;
+    picture.alt = "";
+    made.append(picture);
+  }
+  const words = document.createElement("span");
+  words.textContent = one.text;
+  made.append(words);
+  made.addEventListener("click", () => {
+    row.querySelectorAll("[aria-pressed]").forEach(other => other.removeAttribute("aria-pressed"));
+    made.setAttribute("aria-pressed", "true");
+    trigger("select", {index, value: one.text});
+  });
+  return made;
+};
+const draw = () => row.replaceChildren(...(props.value ?? []).map(button));
+watch("value", draw);
+draw();
+"""
+"""Made of nodes and not of text: Gradio would run what stands in a template."""
+
+
+def choices(value: Sequence[dict], named: str, elem_id: str, kind: str) -> gr.HTML:
+    """Buttons in a row, one of which is the last that was pressed. `select` tells its index.
+
+    Args:
+        value: of each its `text`, and its `image` as a file where it has one (`tile`).
+        named: what the row is called by those who cannot see it.
+        kind: "tiles" or "chips".
+    """
+    return gr.HTML(
+        list(value),
+        html_template=TEMPLATE,
+        js_on_load=DRAWN,
+        apply_default_css=False,
+        named=named,
+        elem_id=elem_id,
+        elem_classes=kind,
+    )
+
+
+def chips(texts: Sequence[str]) -> list[dict]:
+    """The value of a row of chips."""
+    return [{"text": text} for text in texts]

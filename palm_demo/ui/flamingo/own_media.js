@@ -1,0 +1,199 @@
+// A visitor's own pictures and videos: chosen, dropped, pasted, taken with the camera or drawn.
+const at = name => element.querySelector(`[data-part="${name}"]`);
+const list = at("kept"), said = at("said"), camera = at("camera"), pad = at("pad");
+const VIDEO = /^video\//, MEDIUM = /^(image|video)\//;
+
+// what is kept
+
+function set(files) {
+  props.value = files;
+  show();
+}
+
+function show() {
+  const files = props.value ?? [];
+  list.replaceChildren(...files.map(thumbnail));
+  list.hidden = !files.length;
+}
+
+function thumbnail(file, place) {
+  const item = document.createElement("li"), remove = document.createElement("button");
+  const moves = VIDEO.test(file.mime_type ?? "") || /\.(mp4|webm|mov|mkv|avi)$/i.test(file.path);
+  const shown = document.createElement(moves ? "video" : "img");
+  const named = `${moves ? "video" : "picture"} ${place + 1}`;
+  shown.src = file.url;
+  if (moves) {
+    Object.assign(shown, {muted: true, autoplay: true, loop: true, playsInline: true});
+    shown.setAttribute("aria-label", named);
+  } else shown.alt = named;
+  shown.addEventListener("error", () => shown.replaceWith(file.orig_name ?? named));  // a kind browsers cannot show
+  remove.type = "button";
+  remove.textContent = "×";
+  remove.setAttribute("aria-label", `Remove file: ${named}`);
+  remove.addEventListener("click", () => set((props.value ?? []).filter((_, other) => other !== place)));
+  item.append(shown, remove);
+  return item;
+}
+
+async function add(files) {
+  for (const file of files) {
+    said.textContent = `Sending ${file.name} …`;
+    try {
+      const {path, url} = await upload(file);
+      const kept = {path, url, orig_name: file.name, mime_type: file.type, meta: {_type: "gradio.FileData"}};
+      set([...(props.value ?? []), kept]);
+      said.textContent = "";
+    } catch (error) {
+      said.textContent = `${file.name} was not taken: ${error.message}`;
+    }
+  }
+}
+
+watch("value", show);
+show();
+
+const input = at("input");
+at("choose").addEventListener("click", () => input.click());
+input.addEventListener("change", async () => {
+  await add([...input.files]);
+  input.value = "";
+});
+
+const around = document.getElementById(props.around) ?? element;
+const media = carried => [...(carried?.files ?? [])].filter(file => MEDIUM.test(file.type) || !file.type);
+around.addEventListener("dragover", event => {
+  event.preventDefault();
+  around.classList.add("dropping");
+});
+around.addEventListener("dragleave", () => around.classList.remove("dropping"));
+around.addEventListener("drop", event => {
+  event.preventDefault();
+  around.classList.remove("dropping");
+  add(media(event.dataTransfer));
+});
+around.addEventListener("paste", event => {
+  const files = media(event.clipboardData);
+  if (files.length) {
+    event.preventDefault();
+    add(files);
+  }
+});
+
+// the camera
+
+const live = at("live"), record = at("record");
+let recorder = null;
+
+function close_camera() {
+  recorder?.state === "recording" && recorder.stop();
+  live.srcObject?.getTracks().forEach(track => track.stop());
+  live.srcObject = null;
+  camera.hidden = true;
+}
+
+at("open-camera").addEventListener("click", async () => {
+  if (!camera.hidden) return close_camera();
+  pad.hidden = true;
+  try {
+    live.srcObject = await navigator.mediaDevices.getUserMedia({video: {facingMode: "environment"}});
+    camera.hidden = false;
+    said.textContent = "";
+    await live.play();
+  } catch (error) {
+    said.textContent = `The camera cannot be used here: ${error.message}`;
+  }
+});
+at("close-camera").addEventListener("click", close_camera);
+at("photo").addEventListener("click", () => {
+  const shot = document.createElement("canvas");
+  [shot.width, shot.height] = [live.videoWidth, live.videoHeight];
+  shot.getContext("2d").drawImage(live, 0, 0);
+  shot.toBlob(blob => add([new File([blob], "photo.jpg", {type: "image/jpeg"})]), "image/jpeg", 0.92);
+  close_camera();
+});
+record.addEventListener("click", () => {
+  if (recorder?.state === "recording") return recorder.stop();
+  const parts = [];
+  recorder = new MediaRecorder(live.srcObject);
+  const kind = recorder.mimeType.split(";")[0];
+  recorder.addEventListener("dataavailable", event => parts.push(event.data));
+  recorder.addEventListener("stop", () => {
+    record.textContent = "Record a video";
+    add([new File(parts, `video.${kind.split("/")[1]}`, {type: kind})]);
+    close_camera();
+  });
+  recorder.start();
+  record.textContent = "Stop recording";
+  setTimeout(() => recorder.state === "recording" && recorder.stop(), 1000 * props.seconds);
+});
+
+// the pad
+
+const canvas = at("canvas"), pen = canvas.getContext("2d"), colours = at("colours");
+let ink = props.inks[0], before = [];
+
+function blank() {
+  pen.fillStyle = "white";
+  pen.fillRect(0, 0, canvas.width, canvas.height);
+}
+
+function remember() {
+  before = [...before.slice(-30), pen.getImageData(0, 0, canvas.width, canvas.height)];
+}
+
+function place_of(event) {
+  const box = canvas.getBoundingClientRect();
+  return [(event.clientX - box.left) * canvas.width / box.width, (event.clientY - box.top) * canvas.height / box.height];
+}
+
+function dot_to(event) {
+  pen.lineTo(...place_of(event));
+  pen.stroke();
+}
+
+blank();
+for (const [name, colour] of props.inks.map(one => one)) {
+  const swatch = document.createElement("button");
+  swatch.type = "button";
+  swatch.style.background = colour;
+  swatch.setAttribute("aria-label", name);
+  swatch.setAttribute("aria-pressed", String(name === ink[0]));
+  swatch.addEventListener("click", () => {
+    ink = [name, colour];
+    for (const other of colours.children) other.setAttribute("aria-pressed", String(other === swatch));
+  });
+  colours.append(swatch);
+}
+canvas.addEventListener("pointerdown", event => {
+  remember();
+  canvas.setPointerCapture(event.pointerId);
+  Object.assign(pen, {strokeStyle: ink[1], lineWidth: Number(at("width").value), lineCap: "round", lineJoin: "round"});
+  pen.beginPath();
+  pen.moveTo(...place_of(event));
+  dot_to(event);
+});
+canvas.addEventListener("pointermove", event => event.buttons && canvas.hasPointerCapture(event.pointerId) && dot_to(event));
+at("fill").addEventListener("click", () => {
+  remember();
+  const seen = pen.getImageData(0, 0, canvas.width, canvas.height), rgb = document.createElement("canvas").getContext("2d");
+  rgb.fillStyle = ink[1];
+  rgb.fillRect(0, 0, 1, 1);
+  const [red, green, blue] = rgb.getImageData(0, 0, 1, 1).data, [r, g, b] = seen.data;  // the colour of the corner
+  for (let i = 0; i < seen.data.length; i += 4) {
+    if (seen.data[i] === r && seen.data[i + 1] === g && seen.data[i + 2] === b) seen.data.set([red, green, blue], i);
+  }
+  pen.putImageData(seen, 0, 0);
+});
+at("undo").addEventListener("click", () => before.length && pen.putImageData(before.pop(), 0, 0));
+at("clear").addEventListener("click", () => {
+  remember();
+  blank();
+});
+at("open-pad").addEventListener("click", () => {
+  close_camera();
+  pad.hidden = !pad.hidden;
+});
+at("use").addEventListener("click", () => {
+  canvas.toBlob(blob => add([new File([blob], "drawing.png", {type: "image/png"})]), "image/png");
+  pad.hidden = true;
+});

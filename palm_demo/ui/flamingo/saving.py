@@ -1,0 +1,101 @@
+"""A conversation kept as one file: a page of its own with its pictures in it, which needs no other."""
+
+import base64
+import html
+import mimetypes
+from collections.abc import Sequence
+from pathlib import Path
+
+import gradio as gr
+
+from palm_demo.errors import MediaError, PromptError
+from palm_demo.internals.gradio_files import ComponentMessage, new_folder
+from palm_demo.models.tokenizers import MEDIA
+from palm_demo.ui.boundary.files import files_in
+from palm_demo.ui.flamingo.conversation import Exchange, names
+from palm_demo.ui.messages import on_page
+
+NAME = "conversation.html"
+MOST_BYTES = 50_000_000
+"""Of the media of one file; browsers open larger pages unwillingly."""
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>A conversation with Flamingo</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+  :root { color-scheme: light dark; }
+  body { font: 1rem/1.5 system-ui, sans-serif; max-width: 44rem; margin: 2rem auto; padding: 0 1rem; }
+  article { border-bottom: 1px solid #94a3b8; padding: 1rem 0; }
+  img, video { max-width: 100%; max-height: 20rem; border-radius: .5rem; display: block; margin: .5rem 0; }
+  .said { white-space: pre-wrap; overflow-wrap: anywhere; }
+  .answer { font-weight: 600; }
+</style></head><body><h1>A conversation with Flamingo</h1>
+TURNS
+</body></html>
+"""
+HAND_OVER = """file => {
+    if (file) setTimeout(() => document.getElementById("flamingo-saved").click());
+}"""
+
+
+class SaveButton:
+    """A button that makes the file and hands it over at once, built inside the current row."""
+
+    def __init__(self, turns: gr.State):
+        save = gr.Button("Save this conversation", size="sm", scale=0, min_width=190, elem_id="flamingo-save")
+        file = gr.DownloadButton("Download", visible="hidden", elem_id="flamingo-saved")
+        made = save.click(
+            on_page(saved),
+            turns,
+            file,
+            show_progress="minimal",
+            show_progress_on=save,
+            api_visibility="private",
+        )
+        made.success(None, file, None, js=HAND_OVER, api_visibility="private")
+
+
+def saved(turns: Sequence[Exchange]) -> str:
+    """The path of a file with these turns. Raises PromptError where there are none, MediaError where their
+    media are gone or too large."""
+    if not turns:
+        raise PromptError("nothing was asked yet; ask something first, then save it")
+    path = new_folder() / NAME
+    path.write_text(as_page(turns), encoding="utf-8")
+    return str(path)
+
+
+def as_page(turns: Sequence[Exchange]) -> str:
+    """Turns as an HTML page that holds all it shows."""
+    room = [MOST_BYTES]
+    return PAGE.replace("TURNS", "\n".join(_turn(turn, room) for turn in turns))
+
+
+def _turn(turn: Exchange, room: list[int]) -> str:
+    shown = iter(zip(turn.shown, names(turn.media), strict=True))
+    parts = []
+    for place, text in enumerate(turn.prompt.split(MEDIA)):
+        if place:
+            parts.append(_medium(*next(shown), room))
+        if text.strip():
+            parts.append(f"<p class='said'>{html.escape(text.strip())}</p>")
+    return f"<article>{''.join(parts)}<p class='said answer'>{html.escape(turn.answer)}</p></article>"
+
+
+def _medium(shown: ComponentMessage, name: str, room: list[int]) -> str:
+    """As the conversation shows it, which every browser can."""
+    path = Path(next(files_in([shown.value]))["path"])
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise MediaError(f"{name} is no longer there; ask about it again, then save") from error
+    room[0] -= len(data)
+    if room[0] < 0:
+        raise MediaError(
+            f"the pictures and videos have more than {MOST_BYTES:,} bytes together; start over and save less"
+        )
+    kind = mimetypes.guess_type(path)[0] or "image/webp"
+    address = f"data:{kind};base64,{base64.b64encode(data).decode()}"
+    if kind.startswith("video/"):
+        return f"<video src='{address}' controls loop muted title='{name}'></video>"
+    return f"<img src='{address}' alt='{name}'>"

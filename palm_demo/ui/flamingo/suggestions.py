@@ -1,0 +1,83 @@
+"""Questions to press: forms that Flamingo knows, filled with what is in the picture."""
+
+import re
+from collections.abc import Sequence
+
+from palm_demo import world
+from palm_demo.world import MovingScene, Question, Scene
+
+CAPTION = "Caption it"
+"""A chip that asks for a caption, which is no question."""
+
+CAPTIONED = re.compile(
+    r"(?P<count>an?|two|three|four|five) (?P<first>.+?)"
+    r"(?: (?P<where>to the left of|to the right of|above|below) an? (?P<second>.+?))? on an? \w+ background"
+)
+"""A caption as the bundled MaMMUT writes them."""
+
+BOTH_WAYS = (("left", "right"), ("above", "below"))
+OTHER_WAY = {
+    world.RELATIONS[one]: world.RELATIONS[other] for pair in BOTH_WAYS for one, other in (pair, pair[::-1])
+}
+"""Where the second stands to the first, by where the first stands to the second."""
+
+ANYTHING = ("What color is the background?", "Is there a cat?", CAPTION)
+ANY_VIDEO = (CAPTION,)
+COLOR = "What color is the background?"
+
+
+def about_scene(question: Question) -> list[str]:
+    """Other questions about the media of a question of the picture world."""
+    if question.kind == "few_shot_naming":
+        return []
+    if len(question.media) > 1:
+        named = {name for scene in question.media for name in scene.names}
+        return [f"Which picture has {world.with_article(name)}?" for name in sorted(named)][:4]
+    (scene,) = question.media
+    if isinstance(scene, MovingScene):
+        return _moving(scene.names[0])
+    return _still(scene)
+
+
+def about_caption(caption: str) -> list[str]:
+    """Questions about a picture of which MaMMUT says this."""
+    seen = CAPTIONED.fullmatch(caption.strip())
+    if seen is None:
+        return list(ANYTHING)
+    if seen["second"]:
+        return _pair(seen["first"], seen["second"], seen["where"])
+    if seen["count"] not in ("a", "an"):
+        return [f"How many {seen['first']} are there?", COLOR, CAPTION]
+    return [f"Is there {seen['count']} {seen['first']}?", COLOR, CAPTION]
+
+
+def about_video(caption: str) -> list[str]:
+    """Questions about a video of whose middle MaMMUT says this."""
+    seen = CAPTIONED.fullmatch(caption.strip())
+    return _moving(seen["first"]) if seen else list(ANY_VIDEO)
+
+
+def about_several(captions: Sequence[str]) -> list[str]:
+    """Questions about several pictures of which MaMMUT says these."""
+    found = [CAPTIONED.fullmatch(caption.strip()) for caption in captions]
+    named = [f"{seen['count']} {seen['first']}" for seen in found if seen and seen["count"] in ("a", "an")]
+    return [f"Which picture has {name}?" for name in dict.fromkeys(named)][:4]
+
+
+def _still(scene: Scene) -> list[str]:
+    name, *others = scene.names
+    if scene.relation is not None:
+        return _pair(name, others[0], world.RELATIONS[scene.relation])
+    if scene.kind == "count":
+        plural = world.Atlas.load().concept(name).plural
+        return [f"How many {plural} are there?", COLOR, CAPTION]
+    return [f"Is there {world.with_article(name)}?", COLOR, CAPTION]
+
+
+def _pair(first: str, second: str, where: str) -> list[str]:
+    """where: how the first stands to the second."""
+    return [f"What is {where} the {second}?", f"What is {OTHER_WAY[where]} the {first}?", COLOR, CAPTION]
+
+
+def _moving(name: str) -> list[str]:
+    return [f"Which way does the {name} move?", f"Does the {name} grow or shrink?"]

@@ -1,0 +1,53 @@
+"""A press is heard at once: what it fills is marked until it is filled, and is brought onto the screen."""
+
+import json
+from collections.abc import Mapping
+
+SCRIPT = """
+<script>
+(() => {
+  const results = RESULTS, SECONDS = 60;
+  const calm = matchMedia("(prefers-reduced-motion: reduce)");
+
+  function bring(result) {
+    const box = result.getBoundingClientRect(), low = innerHeight - Math.min(box.height, 160);
+    if (box.top >= 0 && box.top <= low) return;
+    const block = box.height > innerHeight ? "start" : "nearest";
+    result.scrollIntoView({block, behavior: calm.matches ? "instant" : "smooth"});
+  }
+
+  function hear(result) {
+    if (!result) return;
+    result.classList.add("heard");
+    bring(result);
+    const seen = () => [...result.querySelectorAll("textarea, input, img")].map(one => one.value || one.src)
+      .join() + result.textContent;
+    const before = seen(), end = performance.now() + 1000 * SECONDS;
+    const look = setInterval(() => {  // what a script writes into a box tells nobody
+      const filled = seen() !== before;
+      if (!filled && performance.now() < end) return;
+      clearInterval(look);
+      result.classList.remove("heard");
+      if (filled) bring(result);
+    }, 100);
+  }
+
+  const pressed = event => {
+    for (const [id, result] of Object.entries(results)) {
+      if (event.target.closest?.(`#${id}`)) hear(document.getElementById(result));
+    }
+  };
+  addEventListener("click", event => event.target.closest?.("button, [role=button], tr") && pressed(event));
+  addEventListener("keydown", event => {
+    const writes = event.target.matches?.("textarea, input[type=text]");
+    if (writes && event.key === "Enter" && !event.shiftKey) pressed(event);
+  });
+})();
+</script>
+"""
+
+
+def script(results: Mapping[str, str]) -> str:
+    """For the head of the page. results: the elem_id of what is pressed, or of a box in which Enter asks, and
+    the elem_id of what that fills."""
+    return SCRIPT.replace("RESULTS", json.dumps(dict(results)))
