@@ -138,7 +138,7 @@ def search_with_mammut(film: Film) -> None:
 def write_with_palm(film: Film) -> None:
     page = film.page
     page.get_by_role("tab", name="PaLM", exact=True).click()
-    film.press(page.locator("#palm-samples tbody tr").filter(has_text="shakespeare"))
+    film.press(page.locator("#palm-samples button").filter(has_text="shakespeare"))
     page.wait_for_function("() => !document.querySelector('#palm-stop').disabled")
     film.show(page.locator("#palm-tabs"))
     film.watch(page.locator("#palm-stop").is_disabled)

@@ -143,7 +143,7 @@ def _link(address: str, shown: str) -> str:
 
 WARNING = (
     "{what} not look like anything these models were trained on: drawings of everyday things on a plain "
-    "background. What they say about {it} means little."
+    "background. Do not trust what they say about {it}."
 )
 
 

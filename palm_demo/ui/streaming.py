@@ -120,4 +120,4 @@ def in_line(delta: str):
     if not isinstance(delta, QueuePosition):
         return gr.update(value="", visible="hidden")
     ahead = "Yours is next" if delta.place == 1 else f"{delta.place - 1} more before yours"
-    return gr.update(value=f"Place {delta.place} in line. {ahead}; it begins by itself.", visible=True)
+    return gr.update(value=f"Place {delta.place} in line. {ahead}; you need not do anything.", visible=True)

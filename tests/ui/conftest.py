@@ -29,6 +29,8 @@ BROWSER_FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--use-fake-device-for-media-stream",  # a camera that shows a moving test picture
+    "--use-fake-ui-for-media-stream",
 ]
 GRADIOS = (
     # a file in a MultimodalTextbox is an item of a list, around which Gradio puts no list

@@ -77,7 +77,7 @@ def mammut(page: Page) -> Iterator[str]:
 
 
 def palm(page: Page) -> Iterator[str]:
-    page.locator("#palm-samples tbody tr").first.click()
+    page.locator("#palm-samples button").first.click()
     expect(page.get_by_label("PaLM writes")).to_have_value(BEGUN)
     expect(page.get_by_role("button", name="Continue", exact=True)).to_be_enabled()
     unfold(page)

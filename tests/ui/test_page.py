@@ -238,7 +238,7 @@ def test_palm_continues_in_a_scope(visit, session, tmp_path):
 
 def test_palm_example_writes_in_one_click(visit):
     page = visit("PaLM")
-    page.locator("#palm-samples tbody tr").first.click()
+    page.locator("#palm-samples button").first.click()
     expect(page.get_by_label("PaLM writes")).to_have_value(
         re.compile("^It was a dark and stormy night, and.")
     )

@@ -272,7 +272,7 @@ def test_the_page_is_used_while_it_teaches(visit, unhurried):
     press(page, "Teach")
     expect(page.locator("#palm-teaching-said")).to_contain_text("Step 1")
     open_tab(page, "Write")
-    page.locator("#palm-samples tbody tr").first.click()
+    page.locator("#palm-samples button").first.click()
     expect(page.get_by_label("PaLM writes")).to_have_value(
         re.compile("^It was a dark and stormy night, and.")
     )

@@ -80,5 +80,4 @@ SETS: dict[str, Draw] = {
     "Teach it a new word": new_word,
     "Which way it moves": after_examples(of_kind("way")),
     "Grows or shrinks": after_examples(of_kind("grows_or_shrinks")),
-    "Colours behind things": after_examples(of_kind("background_color")),
 }

@@ -18,8 +18,8 @@ from palm_demo.ui.messages import on_page
 NOTHING, STILL, ANY = "nothing", "stays still", "any"
 PLACES = {words: relation for relation, words in world.RELATIONS.items()}
 HINT = (
-    "Drawn fresh each time, from the things the bundled models were trained on. Two stand side by "
-    "side or above each other; one alone can move, which makes a video of two seconds."
+    "Choose what to draw; the rest is left to chance. Two things stand side by side or one above the other. "
+    "One alone can move, which makes a video of two seconds."
 )
 
 

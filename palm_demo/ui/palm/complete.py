@@ -6,6 +6,7 @@ import gradio as gr
 
 from palm_demo.session import CONTINUED, Session
 from palm_demo.settings import Limits
+from palm_demo.ui.choices import chips, choices
 from palm_demo.ui.components import sampling_controls, sampling_settings, shared_sampling
 from palm_demo.ui.deep_links import SettingsLinks
 from palm_demo.ui.messages import on_page
@@ -19,8 +20,9 @@ PROMPTS = (
     "The old house at the end of the lane",
     "Once upon a time there was a little girl who",
 )
-SCOPES = "A LoRA adapter trained on one author, or the base model alone"
+SCOPES = "Whose manner it writes in: a small adapter trained on one author, or the base model alone"
 NO_SCOPES = "This model came without scopes; “Teach a scope” makes one of your own"
+BITS_PER_BYTE = "how much a letter surprises PaLM on average, in novels about 2"
 SCOPE_PROMPTS = {
     "austen": "It is a truth that every young lady",
     "baum": "“Goodness me!” cried Dorothy, looking at the",
@@ -47,11 +49,29 @@ def writing_tab(
     session: Session, limits: Limits, stops: Stops, links: SettingsLinks, own: UserAdapters
 ) -> Writing:
     """Builds the sub-tab inside the current Blocks."""
-    with gr.Row():
-        with gr.Column(scale=5):
+    samples = _samples(session.scopes)
+    shown = choices(
+        chips([title for title, *_ in samples]),
+        "Beginnings: one press writes on",
+        "palm-samples",
+        "chips wide",
+    )
+    with gr.Row(elem_id="palm-desk"):
+        with gr.Column(elem_id="palm-written", min_width=280):
+            line = line_shown(TAB)
+            text = gr.Textbox(
+                label="PaLM writes",
+                placeholder="Press a beginning above, or write one of your own.",
+                lines=12,
+                max_lines=24,
+                interactive=False,
+                elem_id="palm-text",
+            )
+            look = gr.Button("How sure was it of each word?", size="sm", elem_id="palm-look")
+        with gr.Column(elem_id="palm-begun", min_width=280):
             prompt = gr.Textbox(
                 label="Begin a text",
-                lines=5,
+                lines=4,
                 max_lines=12,
                 placeholder="Once upon a time …",
                 elem_id="palm-prompt",
@@ -64,29 +84,10 @@ def writing_tab(
                 elem_id="palm-scope",
             )
             with gr.Row():
-                run = gr.Button("Continue", variant="primary", elem_id="palm-run")
-                stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="palm-stop")
+                run = gr.Button("Continue", variant="primary", min_width=100, elem_id="palm-run")
+                stop = gr.Button("Stop", variant="stop", interactive=False, min_width=90, elem_id="palm-stop")
             sampling = sampling_controls(TAB, limits, replace(CONTINUED, max_new_tokens=96))
             links.button({"scope": scope, **shared_sampling(sampling)})
-        with gr.Column(scale=6):
-            line = line_shown(TAB)
-            text = gr.Textbox(
-                label="PaLM writes",
-                lines=14,
-                max_lines=24,
-                interactive=False,
-                elem_id="palm-text",
-            )
-            look = gr.Button("How sure was it of each word?", size="sm", elem_id="palm-look")
-    samples = _samples(session.scopes)
-    shown = gr.Dataset(
-        components=[prompt, scope],
-        samples=samples,
-        headers=["Beginning", "Scope"],
-        label="Examples: one click writes on",
-        type="index",
-        elem_id="palm-samples",
-    )
 
     @on_page
     def stream(request: gr.Request, prompt: str, choice: str, *settings):
@@ -100,9 +101,14 @@ def writing_tab(
     tab = StreamingTab(TAB, stops, run, stop)
     inputs, outputs = [prompt, scope, *sampling], [text, line]
     tab.wire(run.click, stream, inputs, outputs)
-    loaded = shown.click(
-        lambda index: samples[index],
-        shown,
+
+    def load(event: gr.SelectData):
+        _, beginning, author = samples[event.index]
+        return beginning, author
+
+    loaded = shown.select(
+        load,
+        None,
         [prompt, scope],
         queue=False,
         show_progress="hidden",
@@ -112,6 +118,12 @@ def writing_tab(
     return Writing(scope, text, look)
 
 
-def _samples(scopes: list[str]) -> list[list[str]]:
-    by_author = [[SCOPE_PROMPTS[scope], scope] for scope in scopes if scope in SCOPE_PROMPTS]
-    return [[prompt, BASE] for prompt in PROMPTS] + by_author
+def _samples(scopes: list[str]) -> list[tuple[str, str, str]]:
+    """What a chip says, the beginning and its scope."""
+    plain = [(prompt, prompt, BASE) for prompt in PROMPTS]
+    by_author = [
+        (f"{scope}: {' '.join(SCOPE_PROMPTS[scope].split())}", SCOPE_PROMPTS[scope], scope)
+        for scope in scopes
+        if scope in SCOPE_PROMPTS
+    ]
+    return [*plain[:1], *by_author, *plain[1:]]

@@ -97,7 +97,7 @@ def curve_shown(elem_id: str) -> gr.LinePlot:
         y="bits per byte",
         color="what",
         color_map=COLORS,
-        title="On the tenth it never reads: lower is better",
+        title="How much the tenth that it never reads surprises it, in bits per byte: lower is better",
         height=280,
         buttons=[],
         elem_id=elem_id,
@@ -119,8 +119,8 @@ def curve_of(judged: list[tuple[int, float]], base: float):
 
 def how_it_goes(progress: Progress) -> str:
     return (
-        f"Step {progress.step}, {progress.seconds:.0f} seconds. Base {progress.base:.3f} bits per byte, "
-        f"best so far {progress.best:.3f}."
+        f"Step {progress.step}, {progress.seconds:.0f} seconds. Surprise, in bits per byte: "
+        f"{progress.base:.3f} before, {progress.best:.3f} at best so far."
     )
 
 
@@ -132,9 +132,9 @@ def how_it_went(progress: Progress, name: str) -> str:
         )
     gain = 100 * (1 - progress.best / progress.base)
     return (
-        f"**{name}** is ready after {progress.step} steps and {progress.seconds:.0f} seconds. On the tenth "
-        f"that it never read, {progress.base:.3f} bits per byte became {progress.best:.3f}: "
-        f"{gain:.1f} % fewer."
+        f"**{name}** is ready after {progress.step} steps and {progress.seconds:.0f} seconds. The tenth "
+        f"that it never read surprises it {gain:.1f} % less: {progress.base:.3f} bits per byte became "
+        f"{progress.best:.3f}."
     )
 
 
@@ -190,7 +190,8 @@ def finetune_tab(
             links.button(dict(zip(("seconds", "rank", "rate", "seed"), settings, strict=True)))
         with gr.Column(scale=6, min_width=280):
             said = gr.Markdown(
-                "While it learns, the curve shows how well it predicts the tenth that it never reads.",
+                "While it learns, the curve shows how much the last tenth of the text, which it never reads, "
+                "still surprises it.",
                 elem_id=f"{TAB}-said",
             )
             curve = curve_shown(f"{TAB}-curve")

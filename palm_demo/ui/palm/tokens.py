@@ -10,7 +10,7 @@ from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.ui.deep_links import SettingsLinks
 from palm_demo.ui.messages import on_page
-from palm_demo.ui.palm.complete import Writing
+from palm_demo.ui.palm.complete import BITS_PER_BYTE, Writing
 from palm_demo.ui.palm.user_adapters import BASE, UserAdapters
 from palm_demo.ui.uploads import check_prompt
 
@@ -49,13 +49,13 @@ def tokens_tab(
     links.button({"scope": scope})
     with gr.Row():
         view = gr.HighlightedText(
-            label="The redder, the less expected; click a token, or walk with the arrow keys and press Enter",
+            label="The redder, the less expected. Press a token, or walk with the arrow keys and press Enter",
             scale=5,
             min_width=280,
             elem_id=f"{TAB}-view",
         )
         with gr.Column(scale=3, min_width=240):
-            said = gr.Markdown("Nothing chosen yet.", elem_id=f"{TAB}-said")
+            said = gr.Markdown("Press a token when they are there.", elem_id=f"{TAB}-said")
             best = gr.Label(label="The likeliest five here", elem_id=f"{TAB}-best")
 
     @on_page
@@ -65,8 +65,8 @@ def tokens_tab(
         )
         bits = sum(map(_bits, read))
         summary = (
-            f"{len(read):,} tokens, {bits / size_bytes(text):.2f} bits per byte. "
-            "Click one to see what else was likely."
+            f"{len(read):,} tokens, {bits / size_bytes(text):.2f} bits per byte: {BITS_PER_BYTE}. "
+            "Press one to see what else was likely."
         )
         return read, [(shown(token.text), red(token)) for token in read], summary, None
 

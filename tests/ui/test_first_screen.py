@@ -1,0 +1,289 @@
+"""The first minute: what is on the screen when the page opens, and what a first press does."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from palm_demo.ui.flamingo.presets import TILES
+from tests.ui.conftest import PATIENCE_MS
+from tests.ui.hands import ask, start_over
+
+DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+MODELS = ("Flamingo", "MaMMUT", "PaLM")
+PALM_PARTS = ("Write", "Side by side", "Token view", "Who wrote this?", "Teach a scope")
+
+
+@pytest.fixture(params=[DESK, PHONE], ids=["desk", "phone"])
+def screen(request, visit) -> Page:
+    page = visit("Flamingo")
+    page.set_viewport_size(request.param)
+    expect(page.locator("#flamingo-chat img")).to_have_js_property("complete", True)
+    return page
+
+
+def in_view(page: Page, *shown: Locator) -> None:
+    """Each stands whole on the screen, without scrolling."""
+    size = page.viewport_size
+    for one in shown:
+        expect(one).to_be_visible()
+        box = one.bounding_box()
+        assert box["y"] >= 0 and box["y"] + box["height"] <= size["height"], (one, box)
+
+
+def answer(page: Page) -> Locator:
+    return page.locator("#flamingo-chat .bot.message")
+
+
+def test_the_first_screen_has_an_answered_example_and_the_next_thing_to_press(screen):
+    assert screen.evaluate("scrollY") == 0
+    in_view(
+        screen,
+        screen.get_by_role("heading", level=1),
+        *(screen.get_by_role("tab", name=name, exact=True) for name in MODELS),
+        screen.locator("#flamingo-samples button").first,
+        screen.locator("#flamingo-chat img"),
+        answer(screen),
+        screen.locator("#flamingo-truth"),
+    )
+    expect(screen.locator("#flamingo-truth")).to_contain_text(re.compile("Right|Not this time"))
+
+
+def test_on_a_desk_the_question_and_what_was_looked_at_are_there_too(visit):
+    page = visit("Flamingo")
+    page.set_viewport_size(DESK)
+    in_view(
+        page,
+        page.locator("#flamingo-samples button").last,
+        page.get_by_role("button", name="Add a picture or video"),
+        page.get_by_role("button", name="Draw one"),
+        page.get_by_label("Your question"),
+        page.locator("#flamingo-chips button").last,
+        page.get_by_role("button", name="Ask", exact=True),
+        page.locator("#flamingo-words label").first,
+    )
+
+
+def test_examples_are_named_by_what_they_ask(visit):
+    page = visit("Flamingo")
+    names = page.locator("#flamingo-samples button").all_inner_texts()
+    assert len(names) == len(TILES) and all(len(name.split()) > 1 for name in names)
+    assert page.locator("#flamingo-samples [role=group]").get_attribute("aria-label")
+
+
+def test_what_this_is_stands_behind_one_button(screen, session):
+    about = screen.locator("#about")
+    expect(about).to_be_hidden()
+    screen.get_by_role("button", name="What is this?").click()
+    expect(about).to_be_visible()
+    for part in session.about.values():
+        expect(about).to_contain_text(part["knows"])
+    expect(about).to_contain_text("do not know facts")
+    screen.keyboard.press("Escape")
+    expect(about).to_be_hidden()
+
+
+def test_all_tabs_can_be_reached_on_a_phone(visit):
+    page = visit("PaLM")
+    page.set_viewport_size(PHONE)
+    for name in (*MODELS, *PALM_PARTS):
+        expect(page.get_by_role("tab", name=name, exact=True)).to_be_in_viewport(ratio=1)
+    expect(page.get_by_role("button", name="More tabs")).to_have_count(0)
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_palms_first_press_writes_on_the_screen(visit, size):
+    page = visit("PaLM")
+    page.set_viewport_size(size)
+    chip = page.locator("#palm-samples button").first
+    in_view(page, chip, page.get_by_label("PaLM writes"))
+    chip.click()
+    expect(page.get_by_label("PaLM writes")).to_have_value(
+        re.compile("^It was a dark and stormy night, and.")
+    )
+    in_view(page, page.get_by_label("PaLM writes"))
+
+
+HEARD = """run => {
+    run.click();
+    return document.getElementById("flamingo-chat").matches(".heard");
+}"""
+
+
+def test_a_press_is_heard_at_once_and_its_answer_comes_onto_the_screen(visit):
+    page = visit("Flamingo")
+    page.set_viewport_size(PHONE)
+    page.get_by_label("Your question").fill("What color is the background?")
+    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    expect(answer(page)).not_to_be_in_viewport()
+    assert page.locator("#flamingo-run").evaluate(HEARD)
+    expect(page.locator("#flamingo-chat .user.message")).to_contain_text("What color is the background?")
+    expect(answer(page)).to_be_in_viewport()
+    expect(page.locator("#flamingo-chat.heard")).to_have_count(0)
+
+
+def test_a_press_on_an_example_tells_whether_the_answer_is_right(visit):
+    page = visit("Flamingo")
+    start_over(page)
+    page.locator("#flamingo-samples button").nth(list(TILES).index("way")).click()
+    expect(page.locator("#flamingo-truth")).to_contain_text("✓ Right. The page drew this itself")
+    expect(page.locator("#flamingo-strange")).to_be_hidden()
+
+
+def test_other_examples_are_drawn_when_asked_for(visit):
+    page = visit("Flamingo")
+    tiles = page.locator("#flamingo-samples")
+    before = tiles.inner_text()
+    page.get_by_role("button", name="Draw others").click()
+    expect(tiles).not_to_have_text(before)
+    expect(tiles.locator("button")).to_have_count(len(TILES))
+    page.locator("#flamingo-samples button").first.click()
+    expect(page.locator("#flamingo-truth")).to_contain_text("The page drew this itself")
+
+
+def test_enter_asks_and_shift_enter_begins_a_line(visit):
+    page = visit("Flamingo")
+    box = page.get_by_label("Your question")
+    expect(page.get_by_text("Enter asks, Shift + Enter begins a new line.")).to_be_visible()
+    box.fill("What color is")
+    box.press("Shift+Enter")
+    box.press_sequentially("the background?")
+    expect(box).to_have_value("What color is\nthe background?")
+    box.press("Enter")
+    said = page.locator("#flamingo-chat .user.message")
+    expect(said).to_contain_text(re.compile(r"What color is\s+the background\?"))
+    expect(box).to_have_value("")
+
+
+def test_a_question_alone_is_about_the_picture_before_or_says_that_one_is_missing(visit, media):
+    page = visit("Flamingo")
+    start_over(page)
+    ask(page, "What color is the background?")
+    expect(page.get_by_test_id("toast-body")).to_contain_text("There is no picture yet; add one, draw one")
+    expect(answer(page)).to_have_count(0)
+    ask(page, "What color is the background?", [media / "red.png"])
+    expect(answer(page)).to_have_text("red")
+    ask(page, "Is there a cat?")
+    expect(page.locator("#flamingo-chat .user.message img")).to_have_count(2)
+    expect(answer(page)).to_have_count(2)
+
+
+def test_chips_ask_what_fits_the_picture(visit, session, tmp_path):
+    item = next(one for one in session.gallery.sample(200, 3) if one.caption.startswith("a cat on"))
+    path = tmp_path / "mine.png"
+    session.opened_image(session.gallery.original(item.id)).save(path)
+    assert session.caption(path).startswith("a cat on")
+    page = visit("Flamingo")
+    start_over(page)
+    page.locator("#flamingo-media input[type=file]").set_input_files(path)
+    chip = page.get_by_role("button", name="Is there a cat?")
+    expect(chip).to_be_visible()
+    page.get_by_role("button", name="Caption it").click()
+    expect(answer(page)).to_have_text(session.answer("<media> caption:", [path]))
+    chip.click()
+    expect(answer(page).last).to_have_text("yes")
+
+
+# own pictures
+
+
+def kept(page: Page) -> Locator:
+    return page.locator("#flamingo-media li")
+
+
+def test_a_drawing_is_asked_about(visit):
+    page = visit("Flamingo")
+    start_over(page)
+    page.get_by_role("button", name="Draw one").click()
+    pad = page.get_by_role("group", name="Drawing pad")
+    pad.get_by_role("button", name="blue").click()
+    pad.get_by_role("button", name="Fill the background").click()
+    pad.get_by_role("button", name="yellow").click()
+    box = pad.locator("canvas").bounding_box()
+    page.mouse.move(box["x"] + 100, box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 250, box["y"] + 250, steps=8)
+    page.mouse.up()
+    pad.get_by_role("button", name="Use this drawing").click()
+    expect(kept(page).locator("img")).to_have_js_property("naturalWidth", 384)
+    ask(page, "What color is the background?")
+    expect(answer(page)).to_have_text("blue")
+    expect(page.locator("#flamingo-chat .user.message img")).to_have_count(1)
+    expect(kept(page)).to_have_count(0)
+
+
+def test_the_camera_takes_a_photo_and_records_a_video(visit):
+    page = visit("Flamingo")
+    start_over(page)
+    page.get_by_role("button", name="Camera", exact=True).click()
+    page.get_by_role("button", name="Take a photo").click()
+    expect(kept(page).locator("img")).to_have_count(1)
+    page.get_by_role("button", name="Camera", exact=True).click()
+    page.get_by_role("button", name="Record a video").click()
+    page.wait_for_function("document.querySelector('[data-part=live]').currentTime > 1")
+    page.get_by_role("button", name="Stop recording").click()
+    expect(kept(page).locator("video")).to_have_count(1)
+    ask(page, "which picture has a cat?")
+    expect(page.locator("#flamingo-chat .user.message video")).to_have_count(1)
+    expect(answer(page)).not_to_be_empty()
+
+
+DROP = """box => {
+    const canvas = Object.assign(document.createElement("canvas"), {width: 64, height: 64});
+    return new Promise(done => canvas.toBlob(blob => {
+        const carried = new DataTransfer();
+        carried.items.add(new File([blob], "dropped.png", {type: "image/png"}));
+        box.dispatchEvent(new DragEvent("drop", {dataTransfer: carried, bubbles: true, cancelable: true}));
+        box.dispatchEvent(new ClipboardEvent("paste", {clipboardData: carried, bubbles: true}));
+        done();
+    }));
+}"""
+
+
+def test_pictures_are_dropped_pasted_and_taken_away_again(visit):
+    page = visit("Flamingo")
+    page.locator("#flamingo-box").evaluate(DROP)
+    expect(kept(page).locator("img")).to_have_count(2)
+    kept(page).first.get_by_label("Remove file").click()
+    expect(kept(page)).to_have_count(1)
+
+
+# a conversation kept
+
+
+@pytest.fixture
+def alone(browser: Browser) -> Iterator[Page]:
+    """A browser without a network."""
+    context = browser.new_context(offline=True)
+    context.set_default_timeout(PATIENCE_MS)
+    yield context.new_page()
+    context.close()
+
+
+def test_a_conversation_is_saved_with_its_pictures(visit, media, alone, tmp_path):
+    page = visit("Flamingo")
+    start_over(page)
+    ask(page, "What <b>color</b> is the background?", [media / "red.png"])
+    expect(answer(page)).not_to_be_empty()
+    expect(page.get_by_role("button", name="Ask", exact=True)).to_be_enabled()
+    ask(page, "which picture has a cat?", [media / "short.mp4"])
+    expect(answer(page)).to_have_count(2)
+    expect(page.get_by_role("button", name="Ask", exact=True)).to_be_enabled()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save this conversation").click()
+    assert download.value.suggested_filename == "conversation.html"
+    download.value.save_as(tmp_path / "kept.html")
+    alone.goto(f"file://{tmp_path}/kept.html")
+    expect(alone.locator("article")).to_have_count(2)
+    expect(alone.locator("article").first).to_contain_text("what <b>color</b> is the background?")
+    expect(alone.locator("img")).to_have_js_property("naturalWidth", 64)
+    expect(alone.locator("video")).to_have_js_property("error", None)
+    said = answer(page).all_inner_texts()
+    assert [text.strip() for text in alone.locator(".answer").all_inner_texts()] == [s.strip() for s in said]
+
+
+def test_nothing_is_saved_before_something_was_asked(visit):
+    page = visit("Flamingo")
+    page.get_by_role("button", name="Save this conversation").click()
+    expect(page.get_by_test_id("toast-body")).to_contain_text("Nothing was asked yet")
