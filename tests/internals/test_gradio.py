@@ -4,6 +4,7 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
+from gradio import routes
 from PIL import Image
 
 from palm_demo.errors import BusyError
@@ -16,6 +17,7 @@ from palm_demo.internals.gradio_files import (
     tabs_around,
     upload_folder,
 )
+from palm_demo.internals.gradio_page import FOR_PROGRAMS, send_little, with_card
 
 
 @pytest.fixture(autouse=True)
@@ -70,3 +72,31 @@ def test_no_file_is_made_where_a_page_has_no_room(uploads):
     finally:
         room.reset(token)
     assert [*uploads.iterdir()] == []
+
+
+def test_a_page_is_sent_without_what_programs_alone_read(monkeypatch):
+    monkeypatch.setitem(routes.templates.env.filters, "toorjson", routes.toorjson)
+    with gr.Blocks() as page:
+        gr.Textbox("words", label="A box")
+    config = page.get_config_file() | {"body_css": {}}
+    assert config["components"][0].keys() > FOR_PROGRAMS
+    shown = routes.templates.env.get_template("frontend/index.html")
+    told = {"config": config, "gradio_api_info": {"components": 1}, "base_url": "./"}
+    whole = shown.render(**told)
+    send_little()
+    lean = shown.render(**told)
+    assert "A box" in lean and not any(name in lean for name in FOR_PROGRAMS)
+    assert all(name in whole for name in FOR_PROGRAMS)
+
+
+def test_a_page_has_one_card_and_it_is_ours():
+    shown = routes.templates.env.get_template("frontend/index.html")
+    page = shown.render(config={"title": "Gradio's"}, gradio_api_info={}, base_url="./").encode()
+    mine = with_card(page, "My <page>", "What it does", "https://here/card.png", "<i>soon</i>").decode()
+    head = mine[: mine.index("</head>")]
+    assert head.count("og:title") == head.count("og:image") == head.count("twitter:card") == 1
+    assert (
+        'property="og:title" content="My &lt;page&gt;"' in head and "<title>My &lt;page&gt;</title>" in head
+    )
+    assert "gradio.app" not in head and "githubusercontent" not in head
+    assert "<i>soon</i><gradio-app" in mine

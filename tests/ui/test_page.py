@@ -143,6 +143,7 @@ def test_flamingo_stops_without_an_error_over_the_chat(visit, held):
 def test_flamingo_says_when_it_has_no_words(visit, session, monkeypatch):
     monkeypatch.setattr(session, "stream_answer", lambda *arguments, **settings: iter(()))
     page = visit("Flamingo")
+    start_over(page)
     page.locator("#flamingo-samples button").first.click()
     expect(page.locator("#flamingo-chat .bot.message")).to_contain_text("No words came")
 

@@ -177,6 +177,7 @@ def test_closing_ends_all_streams():
         ({"base": 1.4, "doyle": 1.5, "poe": 1.9}, "none of them"),
         ({"base": 2.0, "mine (yours)": 1.9}, "more like mine"),
         ({"base": 2.0}, "no scope to tell apart"),
+        ({"base": 4.3, "doyle": 4.1, "poe": 4.2}, "Unlike all of them"),
     ],
 )
 def test_the_best_guess_is_said_in_words(bits, said):

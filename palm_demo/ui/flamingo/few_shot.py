@@ -2,7 +2,6 @@
 
 import html
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -16,7 +15,9 @@ from palm_demo.internals.gradio_files import new_folder
 from palm_demo.models.tokenizers import MEDIA
 from palm_demo.session import Session
 from palm_demo.settings import Limits
+from palm_demo.ui.choices import chips, choices
 from palm_demo.ui.flamingo.conversation import KEPT_SECONDS, assemble, labelled, told_length
+from palm_demo.ui.flamingo.own_media import holding, paths_of
 from palm_demo.ui.flamingo.presets import SETS, Draw
 from palm_demo.ui.messages import on_page, sentence
 from palm_demo.ui.uploads import check_media, check_prompt
@@ -57,143 +58,94 @@ HINT = (
     "buttons draw examples; change them, or add your own."
 )
 
-EMPTY = {"text": "", "files": []}
+SCRIPT = Path(__file__).with_suffix(".js")
+TEMPLATE = """
+<div data-part="rows"></div>
+<button type="button" data-part="add">Add an example</button>
+<p data-part="said" role="status"></p>
+"""
 
 
 class ShotBuilder:
-    """Rows for as many examples as a question may have media, of which `used` are shown.
+    """Rows for as many examples as a question may have media, built inside the current column.
 
-    boxes: the rows and last the question, as MultimodalTextboxes.
+    shots: the rows and last the question, as one component. known: the preset that was drawn last.
     """
 
     def __init__(self, session: Session, limits: Limits):
         self.session, self.limits = session, limits
         self.most = limits.media - 1  # the question has a picture too
-        self.used = gr.State(1)
         self.known = gr.State(None, time_to_live=KEPT_SECONDS)
         gr.HTML(HINT, elem_classes="hint")
-        with gr.Row(elem_id="flamingo-sets", elem_classes="sets"):
-            loads = [gr.Button(title, size="sm", min_width=120) for title in SETS]
-        self.rows, rows, ups, downs, removes = [], [], [], [], []
-        for place in range(self.most):
-            with gr.Row(visible=place < 1, elem_id=f"flamingo-shot-{place + 1}", elem_classes="shot") as row:
-                rows.append(self._box(f"Example {place + 1}", "this is a dax."))
-                with gr.Column(scale=0, min_width=92, elem_classes="moves"):
-                    ups.append(gr.Button("Up", size="sm", min_width=80, interactive=place > 0))
-                    downs.append(gr.Button("Down", size="sm", min_width=80))
-                    removes.append(gr.Button("Remove", size="sm", min_width=80))
-            self.rows.append(row)
-        add = gr.Button("Add an example", size="sm", elem_id="flamingo-add")
-        question = self._box("Then the question", "this is a", "flamingo-shot-question")
-        self.boxes = [*rows, question]
+        loads = choices(chips(list(SETS)), "Examples to draw", "flamingo-sets", "chips")
+        self.shots = gr.HTML(
+            [],
+            html_template=TEMPLATE,
+            js_on_load=SCRIPT.read_text(encoding="utf-8"),
+            apply_default_css=False,
+            most=self.most,
+            elem_id="flamingo-shots",
+            elem_classes="shots",
+        )
         self.reads = gr.HighlightedText(
             label="The whole prompt, each mark with its picture or video",
             elem_id="flamingo-prompt",
             elem_classes="marked",
         )
         self.length = gr.HTML("Nothing to read yet.", elem_id="flamingo-prompt-length", elem_classes="hint")
-
-        for place, (up, down, remove) in enumerate(zip(ups, downs, removes, strict=True)):
-            if place:
-                up.click(
-                    lambda above, below: (below, above), *[self.boxes[place - 1 : place + 1]] * 2, **QUIET
-                )
-            if place < self.most - 1:
-                pair = self.boxes[place : place + 2]
-                down.click(partial(self._down, place), [self.used, *pair], pair, **QUIET)
-            remove.click(partial(self._remove, place), [self.used, *rows], self._all(rows), **QUIET)
-        add.click(on_page(self._add), self.used, [self.used, *self.rows], **WARNING)
-        for load, draw in zip(loads, SETS.values(), strict=True):
-            load.click(
-                on_page(partial(self._load, draw)), None, [self.known, *self._all(self.boxes)], **WARNING
-            )
-        gr.on(
-            [box.change for box in self.boxes],
-            self._preview,
-            [self.used, *self.boxes],
-            [self.reads, self.length],
-            trigger_mode="always_last",
-            **QUIET,
+        loads.select(on_page(self._load), None, [self.known, self.shots], **WARNING)
+        self.shots.change(
+            self._preview, self.shots, [self.reads, self.length], trigger_mode="always_last", **QUIET
         )
 
-    def put(self, used: int, boxes: Sequence[dict], shot: dict) -> list:
-        """The updates of `placed` that put a picture and its text into the first empty row or a new one."""
-        free = next((place for place in range(used) if not _filled(boxes[place])), used)
-        self._check_room(free)
-        used = max(used, free + 1)
-        return [
-            used,
-            *self._shown(used),
-            *(shot if place == free else gr.skip() for place in range(self.most)),
-        ]
+    def put(self, value: object, shot: Shot) -> list[dict]:
+        """The rows with a picture and its text in the first that is empty, or in a new one."""
+        *rows, question = _rows_of(value) or [_EMPTY, _EMPTY]
+        free = next((place for place, row in enumerate(rows) if not _filled(row)), len(rows))
+        if free >= self.most:
+            raise PromptError(f"there are {free} examples and at most {self.most} fit; remove one")
+        rows[free : free + 1] = [{"text": shot.text, "files": list(shot.media)}]
+        return [_shown(row) for row in (*rows, question)]
 
-    @property
-    def placed(self) -> list:
-        return self._all(self.boxes[:-1])
+    def prompt(self, value: object) -> tuple[str, list[str]]:
+        """As `shot_prompt`, of the rows and the question."""
+        *rows, question = _rows_of(value) or [_EMPTY]
+        return shot_prompt(rows, question, self.limits, self.session.flamingo.form)
 
-    def prompt(self, used: int, boxes: Sequence[dict]) -> tuple[str, list[str]]:
-        """As `shot_prompt`, of the rows in use and the question."""
-        *rows, question = boxes
-        return shot_prompt(rows[:used], question, self.limits, self.session.flamingo.form)
-
-    def answers(self, known: ShotSet | None, used: int, boxes: Sequence[dict]) -> tuple[str, ...]:
+    def answers(self, known: ShotSet | None, value: object) -> tuple[str, ...]:
         """What is right to say to the rows, where they are as the page drew them."""
-        *rows, question = boxes
-        asked = [
-            (box["text"], [Path(path).name for path in box["files"]]) for box in (*rows[:used], question)
-        ]
-        drawn = known and [(shot.text, [Path(path).name for path in shot.media]) for shot in known.shots]
-        knows = known is not None and self.session.flamingo.form == OURS and asked == drawn
-        return (known.answer,) if knows else ()
+        if known is None or self.session.flamingo.form != OURS:
+            return ()
+        asked = [(row["text"], _names(row["files"])) for row in _rows_of(value)]
+        return (known.answer,) if asked == [(shot.text, _names(shot.media)) for shot in known.shots] else ()
 
-    def _box(self, label: str, placeholder: str, elem_id: str | None = None) -> gr.MultimodalTextbox:
-        return gr.MultimodalTextbox(
-            label=label,
-            placeholder=placeholder,
-            file_count="multiple",
-            file_types=["image", "video"],
-            sources=["upload"],
-            max_lines=4,
-            max_plain_text_length=self.limits.prompt_bytes * 10,
-            submit_btn=False,
-            min_width=200,
-            elem_id=elem_id,
-        )
-
-    def _all(self, boxes: Sequence[gr.MultimodalTextbox]) -> list:
-        return [self.used, *self.rows, *boxes]
-
-    def _shown(self, used: int) -> list[dict]:
-        return [gr.update(visible=place < used) for place in range(self.most)]
-
-    def _down(self, place: int, used: int, box: dict, below: dict):
-        return (below, box) if place + 1 < used else (gr.skip(), gr.skip())
-
-    def _remove(self, place: int, used: int, *boxes: dict) -> list:
-        kept = [box for number, box in enumerate(boxes[:used]) if number != place]
-        return [len(kept), *self._shown(len(kept)), *kept, *[EMPTY] * (self.most - len(kept))]
-
-    def _add(self, used: int) -> list:
-        self._check_room(used)
-        return [used + 1, *self._shown(used + 1)]
-
-    def _check_room(self, used: int) -> None:
-        if used >= self.most:
-            raise PromptError(f"there are {used} examples and at most {self.most} fit; remove one")
-
-    def _load(self, draw: Draw) -> list:
+    def _load(self, event: gr.SelectData) -> tuple[ShotSet, list[dict]]:
+        draw = list(SETS.values())[event.index]
         with self.session.turns.computation() as computation, computation.turn():
             one = draw_set(new_folder(), draw, self.session.flamingo.form)
-        *rows, question = ({"text": shot.text, "files": list(shot.media)} for shot in one.shots)
-        empty = [EMPTY] * (self.most - len(rows))
-        return [one, len(rows), *self._shown(len(rows)), *rows, *empty, question]
+        return one, [_shown({"text": shot.text, "files": list(shot.media)}) for shot in one.shots]
 
-    def _preview(self, used: int, *boxes: dict):
+    def _preview(self, value: object):
         try:
-            prompt, media = self.prompt(used, boxes)
+            prompt, media = self.prompt(value)
         except PalmDemoError as error:
             return None, f"Not ready yet. {html.escape(sentence(str(error)))}"
         return labelled(prompt, media), told_length(self.session, prompt)
+
+
+_EMPTY = {"text": "", "files": []}
+
+
+def _rows_of(value: object) -> list[dict]:
+    """Rows as the component sends them, each with its text and the paths of its files."""
+    rows = value or []
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise PromptError("what was sent are not rows of examples; make them on the page")
+    return [{"text": str(row.get("text", "")), "files": paths_of(row.get("files"))} for row in rows]
+
+
+def _shown(row: dict) -> dict:
+    return row | {"files": holding(row["files"])}
 
 
 def shot_prompt(
@@ -212,6 +164,10 @@ def shot_prompt(
     prompt = check_prompt(" ".join(texts), limits)
     check_media_count(prompt, len(media))
     return prompt, media
+
+
+def _names(paths: Sequence[str]) -> list[str]:
+    return [Path(path).name for path in paths]
 
 
 def _filled(box: dict | None) -> bool:

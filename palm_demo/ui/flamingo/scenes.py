@@ -1,6 +1,5 @@
 """A scene maker, for pictures and short videos of things that the models know."""
 
-import html
 from collections.abc import Iterable
 from random import Random
 from typing import NamedTuple
@@ -10,7 +9,7 @@ import gradio as gr
 from palm_demo import world
 from palm_demo.concurrency import FairQueue
 from palm_demo.errors import PromptError
-from palm_demo.internals.gradio_files import new_folder
+from palm_demo.internals.gradio_files import file_data, new_folder
 from palm_demo.session import Session
 from palm_demo.ui.flamingo.conversation import KEPT_SECONDS
 from palm_demo.ui.messages import on_page
@@ -21,6 +20,27 @@ HINT = (
     "Choose what to draw; the rest is left to chance. Two things stand side by side or one above the other. "
     "One alone can move, which makes a video of two seconds."
 )
+
+
+TEMPLATE = "<figure></figure>"
+DRAWN = """
+const figure = element.querySelector("figure");
+const draw = () => {
+  if (!props.value) return;
+  const {file, caption} = props.value, moves = file.path.endsWith(".mp4");
+  const shown = document.createElement(moves ? "video" : "img");
+  shown.src = file.url;
+  if (moves) Object.assign(shown, {muted: true, autoplay: true, loop: true, playsInline: true});
+  shown[moves ? "ariaLabel" : "alt"] = caption;
+  const words = document.createElement("figcaption");
+  words.id = "scene-caption";
+  words.textContent = caption;
+  figure.replaceChildren(shown, words);
+};
+watch("value", draw);
+draw();
+"""
+"""One component for pictures and videos; a player for all kinds of videos would have to come first."""
 
 
 class Made(NamedTuple):
@@ -88,17 +108,13 @@ class SceneMaker:
             surprise = gr.Button("Surprise me", elem_id="scene-surprise")
         self.controls = [name, count, other, place, way, color, style]
         with gr.Column(visible=False, elem_id="scene-made") as self.shown:
-            self.picture = gr.Image(
-                label="Scene", alt_text="the scene", height=220, interactive=False, buttons=[]
+            self.scene = gr.HTML(
+                None, html_template=TEMPLATE, js_on_load=DRAWN, apply_default_css=False, elem_id="scene-drawn"
             )
-            self.video = gr.Video(
-                label="Scene", height=220, interactive=False, buttons=[], autoplay=True, loop=True
-            )
-            self.caption = gr.HTML(elem_id="scene-caption", elem_classes="hint")
             with gr.Row():
                 self.use = gr.Button("Use it in the question", size="sm")
                 self.teach = gr.Button("Add it to the examples", size="sm")
-        outputs = [self.made, self.shown, self.picture, self.video, self.caption]
+        outputs = [self.made, self.shown, self.scene]
         busy = {"show_progress": "minimal", "concurrency_limit": None, "api_visibility": "private"}
         draw.click(on_page(self._draw), self.controls, outputs, **busy)
         surprise.click(on_page(self._surprise), None, [*self.controls, *outputs], **busy)
@@ -137,14 +153,7 @@ def _choice(label: str, info: str, choices: Iterable[str], value: str | None) ->
 
 
 def _shown(made: Made) -> tuple:
-    moves = made.path.endswith(".mp4")
-    return (
-        made,
-        gr.update(visible=True),
-        gr.update(value=None if moves else made.path, visible=not moves, alt_text=made.caption),
-        gr.update(value=made.path if moves else None, visible=moves),
-        html.escape(made.caption),
-    )
+    return made, gr.update(visible=True), {"file": file_data(made.path), "caption": made.caption}
 
 
 def _question(order: world.SceneSpec, drawn: world.Scene | world.MovingScene, rng: Random) -> str:

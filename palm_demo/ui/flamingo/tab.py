@@ -29,7 +29,7 @@ from palm_demo.ui.flamingo.conversation import (
     assemble,
     verdict,
 )
-from palm_demo.ui.flamingo.few_shot import QUIET, WARNING, ShotBuilder, ShotSet
+from palm_demo.ui.flamingo.few_shot import QUIET, WARNING, Shot, ShotBuilder, ShotSet
 from palm_demo.ui.flamingo.own_media import holding, own_media, paths_of
 from palm_demo.ui.flamingo.samples import Sample, question_samples
 from palm_demo.ui.flamingo.saving import SaveButton
@@ -129,10 +129,9 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: Settings
         )
 
     @on_page
-    def ask_after(request: gr.Request, turns: list, used: int, known: ShotSet | None, *values):
-        boxes, settings = values[: len(builder.boxes)], values[len(builder.boxes) :]
-        question, written = partial(builder.prompt, used, boxes), sampling_settings(*settings)
-        answers = builder.answers(known, used, boxes)
+    def ask_after(request: gr.Request, turns: list, known: ShotSet | None, shots: list | None, *settings):
+        question, written = partial(builder.prompt, shots), sampling_settings(*settings)
+        answers = builder.answers(known, shots)
         yield from conversation.reply(request.session_hash, turns, False, question, written, answers)
 
     def press(event: gr.SelectData, samples: list[Sample]):
@@ -163,10 +162,10 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: Settings
         return holding(paths), words or question, gr.update(selected="ask")
 
     @on_page
-    def teach(made: Made | None, used: int, *boxes: dict):
+    def teach(made: Made | None, shots: list | None):
         path, caption, _ = kept(made)
-        shot = {"text": f"{form.caption}{caption}", "files": [path]}
-        return *builder.put(used, boxes, shot), gr.update(selected="teach")
+        shot = Shot(f"{form.caption}{caption}", (path,))
+        return builder.put(shots, shot), gr.update(selected="teach")
 
     tab = StreamingTab(TAB, stops, run, stop)
     inputs = [*box, conversation.turns, earlier, *sampling]
@@ -180,13 +179,12 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: Settings
     redraw.click(draw_others, None, [samples, tiles], show_progress="minimal", api_visibility="private")
     media.change(suggest, media, chosen, concurrency_limit=None, **WARNING)
     after = StreamingTab(TAB, stops, taught, stop_taught)
-    built = [conversation.turns, builder.used, builder.known, *builder.boxes, *sampling]
+    built = [conversation.turns, builder.known, builder.shots, *sampling]
     after.wire(taught.click, ask_after, built, conversation.outputs)
     emptied = [*box, *conversation.outputs, looking.section]
     gr.on([clear.click, conversation.chat.clear], start_over, None, emptied, **QUIET)
     maker.use.click(use, [maker.made, media, text], [media, text, ways], **WARNING)
-    rows = builder.boxes[:-1]
-    maker.teach.click(teach, [maker.made, builder.used, *rows], [*builder.placed, ways], **WARNING)
+    maker.teach.click(teach, [maker.made, builder.shots], [builder.shots, ways], **WARNING)
 
 
 def _first_answer(session: Session, sample: Sample) -> tuple[Exchange, AttentionMaps] | None:

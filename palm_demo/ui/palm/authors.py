@@ -19,8 +19,8 @@ FEW_BYTES = 400
 """From a shorter text the guess means little."""
 
 UNLIKE = 2.7
-"""Bits per byte. Of 80 pages of novels and plays none took more than 2.2 by its likeliest scope; program code,
-chats and German take 3 to 7."""
+"""Bits per byte. Of 80 pages of novels and plays none took more than 2.2 by its likeliest scope; program
+code, chats and German take 3 to 7."""
 
 EXAMPLES = (
     (
@@ -119,8 +119,8 @@ def verdict(bits: dict[str, float], text: str) -> str:
     best = max(chances, key=chances.get)
     if bits[best] > UNLIKE:
         return (
-            f"Unlike all of them: its letters surprise PaLM by {bits[best]:.1f} bits each, those of their books "
-            "by about 2."
+            f"Unlike all of them: its letters surprise PaLM by {bits[best]:.1f} bits each, those of their "
+            "books by about 2."
         )
     if bits[best] >= bits[BASE]:
         return "Probably none of them: the base model finds this text likelier than any scope does."
