@@ -13,15 +13,18 @@ from palm_demo import world
 from palm_demo.concurrency import FairQueue
 from palm_demo.errors import MediaError, PromptError
 from palm_demo.inference.attention_maps import compute_attention_maps
+from palm_demo.inference.prompts import OURS
 from palm_demo.media import MediaLimits, is_video, open_medium
 from palm_demo.models.cross_attention import GatedCrossAttention
 from palm_demo.settings import SPACEFILE, load_settings
 from palm_demo.ui.components import Paper, sources
 from palm_demo.ui.flamingo.attention import film, glowing, still, table, words
-from palm_demo.ui.flamingo.conversation import Exchange, joined
+from palm_demo.ui.flamingo.conversation import Exchange, joined, verdict
 from palm_demo.ui.flamingo.few_shot import draw_set, shot_prompt
+from palm_demo.ui.flamingo.own_media import holding, paths_of
 from palm_demo.ui.flamingo.presets import SETS
 from palm_demo.ui.flamingo.scenes import kept, make
+from palm_demo.ui.flamingo.suggestions import about_caption, about_scene
 
 QUESTION = {"text": "this is a", "files": ["c.png"]}
 PAPER = Paper("A <paper>", "Someone, 2022", "https://example.org/paper")
@@ -83,6 +86,55 @@ def test_an_example_set_is_a_prompt_about_files_that_can_be_opened(limits, tmp_p
     assert prompt.count("<media>") == len(media) == len(one.shots) > 2
     assert all(open_medium(path, 8, MediaLimits()) for path in media)
     assert one.answer and not prompt.endswith(one.answer)
+
+
+# own pictures, and questions about them
+
+
+def test_only_files_as_the_door_lets_them_by_are_pictures():
+    file = {"path": "/uploads/a.png", "orig_name": "a.png", "meta": {}}
+    assert paths_of([file]) == ["/uploads/a.png"] and paths_of(None) == paths_of([]) == []
+    for foreign in ("/etc/passwd", ["/etc/passwd"], [{"url": "/etc/passwd"}], {"path": "a.png"}, 7):
+        with pytest.raises(MediaError, match="not a list of files"):
+            paths_of(foreign)
+    assert [one["path"] for one in holding(["/uploads/a.png"])] == ["/uploads/a.png"]
+
+
+@pytest.mark.parametrize(
+    ("caption", "asked"),
+    [
+        ("a cat on a blue background", "Is there a cat?"),
+        ("an owl above a red apple on an orange background", "What is below the owl?"),
+        ("three cats on a red background", "How many cats are there?"),
+        ("a street at night, seen from above", "What color is the background?"),
+    ],
+)
+def test_questions_are_filled_with_what_is_in_the_picture(caption, asked):
+    assert asked in about_caption(caption)
+
+
+def test_of_a_drawn_scene_questions_are_known_to_fit():
+    question = world.sample_question(Random(3), "what_is_where")
+    first, second = question.media[0].names
+    asked = about_scene(question)
+    assert any(text.endswith(f"the {second}?") for text in asked)
+    assert any(text.endswith(f"the {first}?") for text in asked)
+    video = world.sample_question(Random(3), "way")
+    assert about_scene(video)[0] == f"Which way does the {video.media[0].names[0]} move?"
+
+
+def test_what_the_page_says_of_an_answer_is_what_it_drew():
+    assert verdict(("a cat",), " A cat. ").startswith("✓ Right")
+    assert "the answer is “a cat”" in verdict(("a cat",), "a dog")
+
+
+def test_a_question_is_shown_as_people_ask_it_and_other_words_as_they_are():
+    assert OURS.spoken("question: what is this? answer:") == "What is this?"
+    assert OURS.spoken(" this is a ") == "this is a"
+    assert (
+        OURS.spoken("so: question: what is this? answer: a cat")
+        == "so: question: what is this? answer: a cat"
+    )
 
 
 # words and heat

@@ -120,7 +120,14 @@ class Conversation:
     there is none. first: what was asked and answered before the visitor came, and `told`, what is right.
     """
 
-    def __init__(self, session: Session, limits: Limits, stops: Stops, first: Exchange | None, told: str):
+    def __init__(
+        self,
+        session: Session,
+        limits: Limits,
+        stops: Stops,
+        first: Exchange | None = None,
+        told: str = "",
+    ):
         self.session, self.limits, self.stops = session, limits, stops
         self.turns = gr.State([], time_to_live=KEPT_SECONDS)
         self.last = gr.State(first, time_to_live=KEPT_SECONDS)
