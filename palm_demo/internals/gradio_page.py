@@ -2,6 +2,8 @@
 
 import html
 import re
+from functools import cache
+from pathlib import Path
 
 from gradio import routes
 
@@ -9,6 +11,11 @@ FOR_PROGRAMS = frozenset({"api_info", "api_info_as_input", "api_info_as_output",
 """What a configuration says of each component for programs alone, which ask for it at /config."""
 CARD = re.compile(rb'\s*<meta\s+(?:property="og:|name="twitter:)[^>]*>')
 HEAD, BODY = b"<head>", b"<gradio-app"
+ENTRY = re.compile(r'src="\./assets/(index-[\w-]+\.js)"')
+NEEDED = re.compile(r"m\.f=\[([^]]*)\]")
+"""What a script that vite built names of the files that its own imports need, in the order they need them."""
+ALWAYS = "Blocks-"
+"""Of what the second script may need, the part that draws a page; the rest is for who has to log in."""
 
 
 def send_little() -> None:
@@ -28,8 +35,30 @@ def _for_browsers(component: dict) -> dict:
     return {name: value for name, value in component.items() if name not in FOR_PROGRAMS}
 
 
+@cache
+def first_files() -> tuple[str, ...]:
+    """Names of the scripts and styles, below assets/, without which nothing of a page is drawn.
+
+    A browser that is not told of them learns of each only from the one before."""
+    folder = Path(routes.STATIC_TEMPLATE_LIB, "frontend")
+    (entry,) = ENTRY.findall((folder / "index.html").read_text(encoding="utf-8"))
+    first = _needed(folder / "assets" / entry)
+    second = next(name for name in first if name.endswith(".js"))
+    return tuple(first + [name for name in _needed(folder / "assets" / second) if name.startswith(ALWAYS)])
+
+
+def _needed(script: Path) -> list[str]:
+    (names,) = NEEDED.findall(script.read_text(encoding="utf-8"))[:1]
+    return re.findall(r'"\./([^"]+)"', names)
+
+
+def _told_early(name: str) -> str:
+    kind = 'rel="modulepreload"' if name.endswith(".js") else 'rel="preload" as="style"'
+    return f'<link {kind} crossorigin href="./assets/{name}">'
+
+
 def with_card(page: bytes, title: str, description: str, picture: str, shown_first: str) -> bytes:
-    """A page whose card, where its link is shared, tells of itself and not of gradio.
+    """A page that asks for its first files at once, and whose card, where its link is shared, is its own.
 
     Args:
         page: as gradio sends it.
@@ -46,6 +75,7 @@ def with_card(page: bytes, title: str, description: str, picture: str, shown_fir
     head = [f"<title>{html.escape(title)}</title>"]
     head += [f'<meta name="description" content="{html.escape(description)}">']
     head += [f'<meta property="{name}" content="{html.escape(value)}">' for name, value in told.items()]
+    head += map(_told_early, first_files())
     page = CARD.sub(b"", page)
     page = page.replace(HEAD, HEAD + "".join(head).encode(), 1)
     return page.replace(BODY, shown_first.encode() + BODY, 1)

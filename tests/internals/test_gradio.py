@@ -17,7 +17,7 @@ from palm_demo.internals.gradio_files import (
     tabs_around,
     upload_folder,
 )
-from palm_demo.internals.gradio_page import FOR_PROGRAMS, send_little, with_card
+from palm_demo.internals.gradio_page import FOR_PROGRAMS, first_files, send_little, with_card
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +87,16 @@ def test_a_page_is_sent_without_what_programs_alone_read(monkeypatch):
     lean = shown.render(**told)
     assert "A box" in lean and not any(f'"{name}":' in lean for name in FOR_PROGRAMS)
     assert all(f'"{name}":' in whole for name in FOR_PROGRAMS)
+
+
+def test_the_first_files_of_a_page_are_there_and_told_early():
+    names, assets = first_files(), Path(routes.STATIC_TEMPLATE_LIB, "frontend", "assets")
+    assert len(names) > 10 and all((assets / name).is_file() for name in names)
+    assert {Path(name).suffix for name in names} == {".js", ".css"}
+    for part in ("core-", "Blocks-"):
+        assert any(name.startswith(part) for name in names)
+    page = with_card(b"<head></head><gradio-app>", "a", "b", "c", "").decode()
+    assert page.count("./assets/") == len(names)
 
 
 def test_a_page_has_one_card_and_it_is_ours():

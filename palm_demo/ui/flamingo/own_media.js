@@ -114,8 +114,8 @@ at("photo").addEventListener("click", () => {
 record.addEventListener("click", () => {
   if (recorder?.state === "recording") return recorder.stop();
   const parts = [];
-  recorder = new MediaRecorder(live.srcObject);
-  const kind = recorder.mimeType.split(";")[0];
+  const kind = ["video/webm", "video/mp4"].find(one => MediaRecorder.isTypeSupported(one));
+  recorder = new MediaRecorder(live.srcObject, {mimeType: kind});
   recorder.addEventListener("dataavailable", event => parts.push(event.data));
   recorder.addEventListener("stop", () => {
     record.textContent = "Record a video";
