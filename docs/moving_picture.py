@@ -1,8 +1,8 @@
 """Draws docs/page.webp, the moving picture of the page in the README: `python docs/moving_picture.py`.
 
 Starts the page with the bundled weights, does in a browser what a visitor does first, and keeps what is seen:
-a question about a picture and what Flamingo looked at for its answer, a search among pictures, a text in an
-author's voice. Needs the extra `test` and a Chromium. Run it again when the page looks different.
+what Flamingo looked at for its answer, new words that it learns, a search among pictures, a text in an author's
+voice. Needs the extra `test` and a Chromium. Run it again when the page looks different.
 """
 
 import io
@@ -110,18 +110,26 @@ class Film:
 
 def ask_flamingo(film: Film) -> None:
     page = film.page
-    page.get_by_role("button", name="What is this?").click()
     film.hold(READ)
-    film.press(page.locator("#flamingo-samples button").first)
-    page.locator("#flamingo-words input").first.wait_for()
-    film.show(page.locator("#flamingo-chat"))
-    film.hold(READ)
-    film.show(page.locator("#flamingo-looking"))
-    page.locator("#flamingo-maps img").first.wait_for()
     for word in page.locator("#flamingo-words label").all()[:2]:
         film.press(word)
         page.wait_for_timeout(FADE_MS)
         film.hold(READ // 2)
+    film.press(page.get_by_role("button", name="Learn two new words"))
+    answered(page)
+    film.hold(READ)
+    film.press(page.get_by_role("button", name="Show where it looked"))
+    page.locator("#flamingo-maps img").first.wait_for()
+    page.wait_for_timeout(FADE_MS)
+    film.hold(READ)
+    page.evaluate("scrollTo(0, 0)")
+
+
+def answered(page: Page) -> None:
+    """Waits until the page has said whether an example is right."""
+    page.get_by_role("button", name="Show where it looked").wait_for()
+    page.wait_for_function("() => document.querySelector('#flamingo-stop').disabled")
+    page.wait_for_timeout(FADE_MS)
 
 
 def search_with_mammut(film: Film) -> None:
@@ -140,7 +148,7 @@ def write_with_palm(film: Film) -> None:
     page.get_by_role("tab", name="PaLM", exact=True).click()
     film.press(page.locator("#palm-samples button").filter(has_text="shakespeare"))
     page.wait_for_function("() => !document.querySelector('#palm-stop').disabled")
-    film.show(page.locator("#palm-tabs"))
+    page.evaluate("scrollTo(0, 0)")
     film.watch(page.locator("#palm-stop").is_disabled)
     film.hold(READ)
 

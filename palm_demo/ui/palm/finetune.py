@@ -161,12 +161,12 @@ def finetune_tab(
         with gr.Column(scale=5, min_width=280):
             text = gr.Textbox(
                 label="Text to learn from",
-                info=f"{FEWEST_TOKENS:,} tokens at least, which is two pages; best twenty. The last tenth is "
-                "kept to judge by",
+                info=f"At least two pages ({FEWEST_TOKENS:,} tokens), better twenty. The last tenth is not "
+                "learned: it shows whether the rest has helped",
                 lines=8,
                 max_lines=12,
                 max_length=limits.finetuning_bytes,
-                placeholder="Paste letters, poems, a diary … or upload a file, or take the proverbs.",
+                placeholder="Paste letters, poems, a diary …, upload a file, or take the proverbs.",
                 elem_id=f"{TAB}-text",
             )
             with gr.Row():
