@@ -1,8 +1,8 @@
 """Draws docs/page.webp, the moving picture of the page in the README: `python docs/moving_picture.py`.
 
 Starts the page with the bundled weights, does in a browser what a visitor does first, and keeps what is seen:
-what Flamingo looked at for its answer, new words that it learns, a search among pictures, a text in an author's
-voice. Needs the extra `test` and a Chromium. Run it again when the page looks different.
+what Flamingo looked at for its answer, new words that it learns, a search among pictures, a text in an
+author's voice. Needs the extra `test` and a Chromium. Run it again when the page looks different.
 """
 
 import io
