@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from palm_demo.inference.lora_finetuning import Progress
+from palm_demo.ui.palm.tokens import LEAST
 from tests.ui.hands import open_settings
 
 LESSON = "The little cat sat on the mat, and the old dog lay by the door. " * 150
@@ -120,8 +121,11 @@ def test_tokens_show_their_alternatives_on_click(visit, session):
     expect(shown).to_have_count(len(tokens))
     shown.nth(2).click()
     expect(page.locator("#palm-tokens-said")).to_contain_text("Token 3, ␣a, was")
-    for text, _ in tokens[2].alternatives:
+    likely = [text for text, chance in tokens[2].alternatives if chance >= LEAST]
+    assert likely
+    for text in likely:
         expect(page.locator("#palm-tokens-best")).to_contain_text(text.replace(" ", "␣"))
+    expect(page.locator("#palm-tokens-best")).not_to_contain_text(re.compile(r"\b0%"))
 
 
 def test_tokens_are_walked_through_with_the_keyboard(visit):

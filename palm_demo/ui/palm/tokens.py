@@ -24,6 +24,9 @@ DEEPEST_BITS = 12
 DEEPEST_RED = 0.6
 """Its opacity, on which words can still be read in both themes."""
 
+LEAST = 0.005
+"""A token less probable than that would be shown with 0 %."""
+
 VISIBLE = str.maketrans({" ": "␣", "\n": "↵", "\t": "⇥", "\r": "⇤"})
 
 
@@ -79,7 +82,8 @@ def tokens_tab(
             f"Token {event.index + 1}, `{visible(token.text)}`, was {_percent(token.probability)} likely "
             f"({_bits(token):.1f} bits)."
         )
-        return said, {visible(other): chance for other, chance in token.alternatives}
+        likely = [(other, chance) for other, chance in token.alternatives if chance >= LEAST]
+        return said, {visible(other): chance for other, chance in likely}
 
     def wire(begin) -> None:
         """What is looked at when `run.click`, or another event's `.then`, begins."""
