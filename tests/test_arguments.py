@@ -124,7 +124,7 @@ def test_an_ide_is_shown_every_setting():
 
 def test_one_text_counts_as_a_list_of_one(session):
     assert np.allclose(session.embed_texts("cat"), session.embed_texts(["cat"]))
-    assert session.classify(PICTURE, "cat") == {"cat": 1.0}
+    assert session.classify(PICTURE, "cat") == session.classify(PICTURE, ["cat"])
     plain = session.generate("Once upon a time", max_new_tokens=24, temperature=0)
     assert "e" in plain
     stopped = session.generate("Once upon a time", max_new_tokens=24, temperature=0, stop=plain[6:12])

@@ -114,6 +114,7 @@ def search(
     document = [
         {
             "score": hit.score,
+            "alike": hit.alike,
             "caption": hit.caption,
             "id": hit.id,
             "name": hit.name,
@@ -121,7 +122,9 @@ def search(
         }
         for hit in hits
     ]
-    show(as_json, document, [f"{hit.score:.3f}  {hit.caption}  {hit.name}  {hit.id}" for hit in hits])
+    nothing = ["nothing like it is here; the nearest are"] if hits and not hits[0].alike else []
+    lines = [f"{hit.score:.3f}  {hit.caption}  {hit.name}  {hit.id}" for hit in hits]
+    show(as_json, document, [*nothing, *lines])
 
 
 @app.command()

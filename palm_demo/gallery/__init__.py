@@ -11,13 +11,14 @@ from palm_demo.gallery.opening import (
 )
 from palm_demo.gallery.report import Report
 from palm_demo.gallery.rows import EVERYTHING, Filters, Hit, Item, check_count, read_since
-from palm_demo.gallery.store import Gallery
+from palm_demo.gallery.store import Fit, Gallery
 
 __all__ = [
     "EVERYTHING",
     "MEMORY",
     "Encoder",
     "Filters",
+    "Fit",
     "Gallery",
     "Hit",
     "Item",

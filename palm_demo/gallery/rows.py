@@ -124,9 +124,16 @@ class Item:
 
 @dataclass(frozen=True)
 class Hit(Item):
-    """One found picture; score is the cosine, -1 to 1."""
+    """One found picture.
+
+    Attributes:
+        score: how well it fits, 1 at best. For a picture that was searched with the cosine; for words how well they
+            fit beside all names that the model knows, 0 to 1; more where the caption has the words.
+        alike: False where it is among the nearest and yet nothing like the words that were searched for.
+    """
 
     score: float
+    alike: bool = True
 
 
 def schema(embedding_dim: int) -> pa.Schema:
@@ -163,11 +170,16 @@ def as_item(row: Mapping) -> Item:
     return Item(**{name: row[name] for name in SHOWN})
 
 
+def embeddings_of(found: pa.Table, dim: int) -> np.ndarray:
+    """(n, dim) of found rows."""
+    return found["embedding"].combine_chunks().flatten().to_numpy().reshape(-1, dim)
+
+
 def as_hits(found: pa.Table, embedding: np.ndarray) -> list[Hit]:
     """Found rows with their cosines to a unit embedding: exact, however coarse the index that found them."""
-    embeddings = found["embedding"].combine_chunks().flatten().to_numpy().reshape(-1, len(embedding))
+    cosines = embeddings_of(found, len(embedding)) @ embedding
     rows = found.select(SHOWN).to_pylist()
-    return [Hit(**row, score=float(score)) for row, score in zip(rows, embeddings @ embedding, strict=True)]
+    return [Hit(**row, score=float(score)) for row, score in zip(rows, cosines, strict=True)]
 
 
 MOST_HITS = 10_000

@@ -7,6 +7,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,15 +18,32 @@ from palm_demo.errors import GalleryError
 from palm_demo.gallery import index
 from palm_demo.gallery.lance import MEMORY, explained, insert_new, local_folder, one_of, steadily
 from palm_demo.gallery.pictures import original_of
-from palm_demo.gallery.rows import EVERYTHING, SHOWN, Filters, Hit, Item, Row, as_hits, as_item, as_table
+from palm_demo.gallery.rows import (
+    EVERYTHING,
+    SHOWN,
+    Filters,
+    Hit,
+    Item,
+    Row,
+    as_hits,
+    as_item,
+    as_table,
+    embeddings_of,
+)
+from palm_demo.gallery.words import content_words, lifted, share
 
 if TYPE_CHECKING:
     from lancedb.table import Table
 
 T = TypeVar("T")
+Fit = Callable[[np.ndarray], np.ndarray]
+"""Embeddings (n, d) -> how well each fits (n,), 1 at best."""
 
 logger = logging.getLogger(__name__)
 
+CANDIDATES = 500
+"""Pictures nearest to words, and as many with them in their captions, that are judged one by one."""
+JUDGED = ["id", "caption", "embedding"]
 LOOKED_AFTER = 8
 """Writes after which a gallery looks whether it is to be tidied."""
 
@@ -132,24 +150,62 @@ class Gallery:
 
         def find(table: Table) -> pa.Table:
             query = table.search(embedding, "embedding", "vector")
-            return _found(query, index.REFINED * k, filters, "_distance")
+            query = query.distance_type("cosine").nprobes(index.PROBES)
+            return _found(query, index.REFINED * k, filters, [*SHOWN, "embedding"], "_distance")
 
         # LanceDB's own refining reads the embeddings once more, which takes a good part of a search
         return sorted(as_hits(self._now(find), embedding), key=lambda hit: -hit.score)[:k]
 
-    def hybrid_search(
-        self, embedding: np.ndarray, words: str, k: int, filters: Filters = EVERYTHING
+    def find(
+        self,
+        embedding: np.ndarray,
+        k: int,
+        filters: Filters = EVERYTHING,
+        *,
+        words: str = "",
+        fit: Fit | None = None,
+        least: float = -1.0,
     ) -> list[Hit]:
-        """The k best pictures by two rankings, nearness to an embedding and full text search of the
-        captions, joined by reciprocal ranks (Cormack et al. 2009). Their scores are cosines still."""
+        """The k best pictures, best first, of those near to a unit embedding (d,) and those whose captions have
+        some of the words.
+
+        Args:
+            embedding, k, filters: as in `nearest`.
+            words: that the captions may have; each picture's score is `lifted` by those that its caption has.
+            fit: embeddings (n, d) -> scores (n,) of at most 1; cosines where there is none.
+            least: a picture is `alike` from this score on, without what words add, or with all words.
+        """
         from lancedb.query import MatchQuery
 
-        def find(table: Table) -> pa.Table:
-            query = table.search(vector_column_name="embedding", query_type="hybrid")
-            query = query.vector(embedding).text(MatchQuery(words, "caption")).refine_factor(index.REFINED)
-            return _found(query, k, filters)
+        wanted, some = content_words(words), max(CANDIDATES, index.REFINED * k)
 
-        return as_hits(self._now(find), embedding)
+        def candidates(table: Table) -> pa.Table:
+            query = table.search(embedding, "embedding", "vector")
+            near = _found(query.distance_type("cosine").nprobes(index.PROBES), some, filters, JUDGED, "_distance")
+            if not wanted:
+                return near.select(JUDGED)
+            query = table.search(MatchQuery(" ".join(sorted(wanted)), "caption"), query_type="fts")
+            told = _found(query, some, filters, JUDGED, "_score")
+            return pa.concat_tables([near.select(JUDGED), told.select(JUDGED)])
+
+        found = self._now(candidates)
+        if not len(found):
+            return []
+        embeddings = embeddings_of(found, len(embedding))
+        fits = embeddings @ embedding if fit is None else fit(embeddings)
+        ids, captions = found["id"].to_pylist(), found["caption"].to_pylist()
+        shares = np.array([share(wanted, caption) for caption in captions])
+        scores, alike = lifted(fits, shares), (fits >= least) | (shares == 1)
+        best: dict[str, int] = {}
+        for place in np.argsort(-scores, kind="stable"):
+            best.setdefault(ids[place], place)
+        best = dict(islice(best.items(), k))
+        rows = {row["id"]: row for row in self._rows([*best], SHOWN).to_pylist()}
+        return [
+            Hit(**rows[id], score=float(scores[place]), alike=bool(alike[place]))
+            for id, place in best.items()
+            if id in rows
+        ]
 
     def sample(self, count: int, seed: int | None = None) -> list[Item]:
         """Some pictures of the gallery, all of them if there are no more."""
@@ -226,10 +282,9 @@ class Gallery:
         return None if self._folder is None else self._folder / f"{self._table.name}.lance"
 
 
-def _found(query, count: int, filters: Filters, *ranked: str) -> pa.Table:
-    """The first rows of what a query finds. ranked: the column that it is ordered by, if it has to be
-    asked for."""
-    query = query.distance_type("cosine").nprobes(index.PROBES)
+def _found(query, count: int, filters: Filters, columns: Sequence[str], ranked: str) -> pa.Table:
+    """The first rows of what a query finds. ranked: the column that it is ordered by, which has to be asked
+    for."""
     wanted = filters.expression()
     query = query if wanted is None else query.where(wanted)
-    return query.select([*SHOWN, "embedding", *ranked]).limit(count).to_arrow()
+    return query.select([*columns, ranked]).limit(count).to_arrow()

@@ -115,14 +115,3 @@ def check_length(tokens: int, new_tokens: int, context: int) -> None:
             f"reads {context} in all; shorten the prompt by {tokens + new_tokens - context} tokens "
             "or ask for fewer"
         )
-
-
-BEGINNINGS = ("a ", "an ", "the ", "two ", "three ", "four ", "five ")
-
-
-def label_text(label: str) -> str:
-    """The label with an article, unless it has one or a number."""
-    label = label.lower()
-    if label.startswith(BEGINNINGS):
-        return label
-    return f"{'an' if label[0] in 'aeiou' else 'a'} {label}"

@@ -22,6 +22,7 @@ from palm_demo.inference.prompts import PromptForm
 from palm_demo.media import DecodingBudget, MediaLimits, Medium, Picture, open_image, open_medium
 from palm_demo.models.lora import Adapter, with_adapters
 from palm_demo.session import READ_SIDE, EncodedImage, Session
+from palm_demo.session.searching import KnownNames
 from palm_demo.session.part import Part
 
 P = ParamSpec("P")
@@ -72,6 +73,7 @@ class MammutInfo:
 
     fingerprint: str
     embedding_dim: int
+    known_names: KnownNames | None
 
 
 def _info_of(part: Part, info: type[T]) -> T:
@@ -135,12 +137,12 @@ def streaming(verb: Callable[P, T], stop: str = "cancelled") -> Callable[P, T]:
 
 
 class MammutProxy:
-    """What a gallery needs of MaMMUT in order to take pictures in, and asks other processes for."""
+    """What a gallery needs of MaMMUT in order to take pictures in and find them, and asks other processes for."""
 
     def __init__(self, session: "SessionProxy"):
         info = session._info
         self.fingerprint, self.embedding_dim = info.mammut.fingerprint, info.mammut.embedding_dim
-        self.media_limits = info.media_limits
+        self.known_names, self.media_limits = info.mammut.known_names, info.media_limits
         self.embed_images, self.captions = session.embed_images, session.captions
         self.embed_and_caption = session.embed_and_caption
 

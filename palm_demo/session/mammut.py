@@ -16,13 +16,15 @@ from palm_demo.checkpoints import fingerprint
 from palm_demo.concurrency import FairQueue, in_turn, locked_cached_property, queued, run_in_thread
 from palm_demo.errors import DeviceMemoryError, PromptError
 from palm_demo.inference.decoding import Prefill
-from palm_demo.inference.prompts import check_length, label_text
+from palm_demo.inference.phrases import phrase
+from palm_demo.inference.prompts import check_length
 from palm_demo.inference.settings import ANSWERED
 from palm_demo.media import MediaLimits, open_image, open_medium
 from palm_demo.models import MaMMUT
 from palm_demo.models.captioner import Captioner
 from palm_demo.models.mammut import ImageFeatures
 from palm_demo.models.ood import OODDetector
+from palm_demo.session.searching import NONE, KnownNames, known_names
 from palm_demo.session.loaded_models import LoadedModel
 from palm_demo.session.part import READ_SIDE, Part, preprocess
 
@@ -93,6 +95,11 @@ class MammutPart(Part[MaMMUT | Captioner]):
     def embedding_dim(self) -> int:
         """Numbers of an embedding."""
         return self.model.dim_latents
+
+    @locked_cached_property
+    def known_names(self) -> KnownNames | None:
+        """What words are judged by; None for weights of others, of which nobody has measured it."""
+        return KnownNames(self.embed_texts(known_names()), self.model.scale.item()) if self.bundled else None
 
     @queued
     def opened_image(self, image: Picture) -> Image.Image:
@@ -184,10 +191,10 @@ class MammutPart(Part[MaMMUT | Captioner]):
     @queued
     @run_in_thread
     def embed_texts(self, texts: Texts) -> np.ndarray:
-        """(n, d) float32 unit rows."""
+        """(n, d) float32 unit rows; of bare nouns those of nouns with their article (`phrase`)."""
         if not texts:
             return self._no_rows
-        texts = [text.strip().lower() for text in texts]
+        texts = [phrase(text) for text in texts]
         if not all(texts):
             raise PromptError("a text to search for is empty; write a word or two")
         rows = self.tokenizer.encode_for_embedding(texts)
@@ -209,7 +216,7 @@ class MammutPart(Part[MaMMUT | Captioner]):
     @checked
     @queued
     def classify(self, image: PictureOrEncoded, labels: Texts) -> dict[str, float]:
-        """Label -> probability that it names the picture; they sum to 1."""
+        """Label -> probability that it names the picture, and that none does, under NONE; they sum to 1."""
         labels = [label.strip() for label in labels]
         if not labels or not all(labels):
             raise PromptError("a label is empty or none was given; give at least one, each a noun")
@@ -217,8 +224,10 @@ class MammutPart(Part[MaMMUT | Captioner]):
             twice = next(label for label in labels if labels.count(label) > 1)
             raise PromptError(f"the label {twice!r} was given twice; give each label once")
         (picture,) = image.embedding if isinstance(image, EncodedImage) else self.embed_images([image])
-        texts = self.embed_texts([label_text(label) for label in labels])
-        logits = torch.from_numpy(texts @ picture) * self.model.scale.item()
+        cosines = (self.embed_texts(labels) @ picture).tolist()
+        if self.known_names is not None and NONE not in labels:
+            labels, cosines = [*labels, NONE], [*cosines, self.known_names.none_of_these(picture)]
+        logits = torch.tensor(cosines) * self.model.scale.item()
         return dict(zip(labels, logits.softmax(dim=0).tolist(), strict=True))
 
     @checked

@@ -23,6 +23,7 @@ from palm_demo.session.loaded_models import LoadedModels
 from palm_demo.session.mammut import EncodedImage, MammutPart, PictureOrEncoded
 from palm_demo.session.palm import PalmPart
 from palm_demo.session.part import Part, close
+from palm_demo.session.searching import search
 from palm_demo.session.starter_gallery import open_or_begin
 
 
@@ -315,7 +316,8 @@ class Session:
 
     @checked
     def classify(self, image: PictureOrEncoded, labels: Texts) -> dict[str, float]:
-        """Label -> probability that it names the picture; they sum to 1. Raises MediaError, PromptError."""
+        """Label -> probability that it names the picture; "none of these" -> that none does. They sum to 1.
+        Raises MediaError, PromptError."""
         return self.mammut.classify(image, labels)
 
     @checked
@@ -334,11 +336,12 @@ class Session:
     def search(
         self, query: Picture, k: Whole = 8, *, words: Text = "", filters: Filters = EVERYTHING
     ) -> list[Hit]:
-        """The k pictures of the gallery nearest to a query.
+        """The k pictures of the gallery that fit a query best, best first. Words are compared with what the
+        pictures show, and looked for in their captions; a bare noun will do.
 
         Args:
-            query: words (str) or a picture (PIL, Path).
-            words: looked for in the captions too, and both rankings joined.
+            query: words (str), or a picture: a Path, bytes, a PIL picture or an array.
+            words: that are looked for beside a picture, or in captions beside the words.
             filters: which pictures may be found at all.
 
         Raises:
@@ -348,7 +351,4 @@ class Session:
         check_count(k)
         if not isinstance(filters, Filters):
             raise PromptError(f"filters is {shown(filters)}; give palm_demo.gallery.Filters")
-        (embedding,) = self.embed_texts([query]) if isinstance(query, str) else self.embed_images([query])
-        if words.strip():
-            return self.gallery.hybrid_search(embedding, words, k, filters)
-        return self.gallery.nearest(embedding, k, filters)
+        return search(self, query, k, words, filters)

@@ -136,14 +136,15 @@ def add_endpoints(session: Session, limits: Limits) -> None:
             return session.caption(uploaded(image), check_new_tokens(max_new_tokens, limits))
 
     def classify(image: dict, labels: list[str]) -> dict:
-        """Label -> probability that it names the picture file."""
+        """Label -> probability that it names the picture file; "none of these" -> that none does."""
         with in_api():
             return session.classify(uploaded(image), check_labels(labels, limits))
 
     def search(
         query: str | dict, k: int = 8, words: str = "", contains: str = "", since: str = ""
     ) -> list[dict]:
-        """The k gallery pictures nearest to words or to a picture file: id, caption, score, image of each.
+        """The k gallery pictures that fit words or a picture file best: id, name, caption, score, alike and
+        image of each. alike is false where none is like the words, and these are the nearest.
 
         words: looked for in the captions too. contains: only captions that have this. since: only
         pictures added since then, such as 2026-01-31.
@@ -193,7 +194,8 @@ def _told(looked: AttentionMaps) -> dict:
 
 def _found(hit: Hit) -> dict:
     image = image_file_data(hit.image)
-    return {"id": hit.id, "caption": hit.caption, "score": hit.score, "image": image}
+    told = {name: getattr(hit, name) for name in ("id", "name", "caption", "score", "alike")}
+    return {**told, "image": image}
 
 
 def add_palm_endpoints(session: Session, limits: Limits) -> None:

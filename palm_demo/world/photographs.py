@@ -92,7 +92,7 @@ def named(word: str) -> str:
     if word in _by_name():
         return str(_by_name()[word])
     if word in everyday_words():
-        return _with_article(word)
+        return indefinite(word)
     return with_article(word)
 
 
@@ -116,12 +116,13 @@ def _parse(line: str) -> PhotoNoun:
     written, _, words = line.partition(":")
     name = written.removeprefix("~").strip()
     above = tuple(word.strip() for word in words.split(",") if word.strip())
-    article = "" if written.startswith("~") else _with_article(name).split(" ")[0]
+    article = "" if written.startswith("~") else indefinite(name).split(" ")[0]
     return PhotoNoun(name, article, above)
 
 
 @cache
-def _with_article(word: str) -> str:
+def indefinite(word: str) -> str:
+    """Any noun with the article that it sounds like: "an hourglass", "a unicorn", "bread"."""
     if word.split()[-1] in WITHOUT_ARTICLE:
         return word
     vowel = word.startswith(tuple("aeiou")) and not word.startswith(SOUND_LIKE_CONSONANTS)

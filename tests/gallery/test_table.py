@@ -67,17 +67,40 @@ def test_more_hits_than_pictures_gives_all_pictures(gallery):
     assert len(gallery.nearest(unit(0), 1000)) == len(gallery) == 5
 
 
-def test_words_in_captions_lift_a_picture_and_scores_stay_cosines(gallery):
+def test_words_in_captions_lift_a_picture_halfway_to_the_best_score(gallery):
+    query = unit(5)
+    for words, caption in (("bird", "a bird"), ("some birds", "a bird"), ("dogs", "a blue dog's bowl")):
+        hits = gallery.find(query, 5, words=words)
+        cosine = float(unit(CAPTIONS.index(caption)) @ query)
+        assert {hit.caption: hit.score for hit in hits}[caption] == pytest.approx((1 + cosine) / 2, abs=1e-6)
+        assert [hit.score for hit in hits] == sorted([hit.score for hit in hits], reverse=True)
+
+
+def test_some_of_the_words_lift_less_than_all_of_them(gallery):
+    lift = {hit.caption: hit.score for hit in gallery.find(unit(5), 5, words="a red dog")}
+    cosine = float(unit(0) @ unit(5))
+    assert cosine < lift["a red cat"] == pytest.approx(cosine + (1 - cosine) / 8, abs=1e-6)
+
+
+def test_a_picture_is_alike_by_its_score_or_by_all_words(gallery):
+    def judged(images: np.ndarray) -> np.ndarray:
+        return np.where(images @ unit(0) > 0.99, 0.6, 0.2)
+
+    hits = gallery.find(unit(5), 5, words="blue bowl", fit=judged, least=0.5)
+    assert {hit.caption for hit in hits if hit.alike} == {"a red cat", "a blue dog's bowl"}
+    assert not any(hit.alike for hit in gallery.find(unit(5), 5, words="blue sky", fit=judged, least=0.7))
+
+
+def test_what_only_captions_tell_is_found_among_many(gallery, monkeypatch):
+    monkeypatch.setattr("palm_demo.gallery.store.CANDIDATES", 1)
     assert "a bird" not in captions(gallery.nearest(-unit(4), 2))
-    hits = gallery.hybrid_search(-unit(4), "bird", 2)
-    assert "a bird" in captions(hits)
-    scores = {hit.caption: hit.score for hit in hits}
-    assert scores["a bird"] == pytest.approx(-1, abs=1e-6)
+    hits = gallery.find(-unit(4), 1, words="birds", fit=lambda images: np.zeros(len(images)))
+    assert captions(hits) == ["a bird"]
 
 
 def test_words_may_be_anything_a_visitor_types(gallery):
     for words in ("'; DROP TABLE", 'cat" OR (1', "*", "cat AND", "\\", "猫", "%"):
-        assert len(gallery.hybrid_search(unit(0), words, 5)) == 5
+        assert len(gallery.find(unit(0), 5, words=words)) == 5
 
 
 @pytest.mark.parametrize(
@@ -96,7 +119,7 @@ def test_words_may_be_anything_a_visitor_types(gallery):
 )
 def test_filters_keep_what_they_say(gallery, wanted, found):
     assert set(captions(gallery.nearest(unit(0), 5, wanted))) == found
-    assert set(captions(gallery.hybrid_search(unit(0), "a cat", 5, wanted))) == found
+    assert set(captions(gallery.find(unit(0), 5, wanted, words="a cat"))) == found
 
 
 def test_dates_are_read_as_people_write_them():

@@ -16,6 +16,7 @@ from palm_demo.errors import MediaError, NotFiniteError, PromptError, SamplingEr
 from palm_demo.media import MediaLimits, decode_image
 from palm_demo.session import OUT_OF_DISTRIBUTION, Session, picture_weights
 from palm_demo.session.palm import PalmPart
+from palm_demo.session.searching import NONE
 
 STORY = "It was a dark night, and the old man"
 
@@ -157,7 +158,7 @@ def test_labels_get_probabilities_that_sum_to_one(session: Session, pictures):
     other = next(name for name in world.concepts() if name != scene.names[0])
     chances = session.classify(picture, [scene.names[0], other])
     assert sum(chances.values()) == pytest.approx(1)
-    assert list(chances) == [scene.names[0], other]
+    assert list(chances) == [scene.names[0], other, NONE]
 
 
 def test_search_finds_a_gallery_picture_by_itself(session: Session):

@@ -105,7 +105,7 @@ def finding(
         hits = session.search(query, check_hits(int(count), limits), words=words, filters=filters)
         if not hits:
             raise GalleryError("no picture passes the filters; leave some words out, or take an earlier day")
-        return _shown(hits), listed(hits), _heading(session)
+        return _shown(hits), listed(hits), _heading(session, hits[0].alike)
 
     @on_page
     def on_search(query: str, *rest):
@@ -151,9 +151,10 @@ def finding(
     return found, picked
 
 
-def _heading(session: Session) -> str:
+def _heading(session: Session, alike: bool = True) -> str:
     try:
         what = f"From a gallery of {len(session.gallery)} pictures: click one to describe it"
+        what = what if alike else "Nothing like it is here. These are the nearest:"
     except GalleryError as error:
         what = f"There is no gallery: {without_places(str(error))}"
     return f"<h2 class='heading'>{html.escape(what)}</h2>"

@@ -1,0 +1,29 @@
+"""Words looked for in captions."""
+
+import numpy as np
+import pytest
+
+from palm_demo.gallery.words import content_words, lifted, share
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("bus", "buses"), ("a fox", "foxes"), ("city", "the cities"), ("horse", "horses"), ("glass", "Glasses!")],
+)
+def test_a_noun_and_its_plural_are_one_word(one, other):
+    assert content_words(one) == content_words(other)
+
+
+def test_small_words_say_nothing():
+    assert content_words("a photo of the") == frozenset()
+    assert share(content_words("the"), "the cat") == 0
+
+
+def test_what_a_caption_has_of_the_words():
+    assert share(content_words("an astronaut on the moon"), "An astronaut in space") == 0.5
+    assert share(content_words("astronauts"), "An astronaut in space") == 1
+
+
+def test_all_words_are_worth_half_of_what_a_score_lacks():
+    scores = lifted(np.array([0.2, 0.2, -1.0]), np.array([0.0, 1.0, 1.0]))
+    assert scores == pytest.approx([0.2, 0.6, 0.0])
