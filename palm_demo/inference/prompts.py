@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
 
-from palm_demo.errors import PromptError
+from palm_demo.errors import MediaError, PromptError
+from palm_demo.inference.questions import usual
 from palm_demo.models.tokenizers import MEDIA, BundledTokenizer, OpenFlamingoTokenizer
 
 Encode = Callable[[str, BundledTokenizer, Sequence[int]], list[int]]
@@ -39,11 +40,19 @@ def _pieces(text: str, pictures: Sequence[int]) -> list[tuple[str, int]]:
     return list(zip(text.split(MEDIA), chain([0], pictures, repeat(1)), strict=False))
 
 
+Usual = Callable[[str], str | None]
+
+
+def _as_it_is(question: str) -> str:
+    return question
+
+
 @dataclass(frozen=True)
 class PromptForm:
     """How texts look that a Flamingo learned from. question, answer, caption: what stands before each, with
     the space after it where there is one. lower: whether questions were in lower case. stops: before which an
-    answer ends, where a model that has said enough goes on with an example of its own."""
+    answer ends, where a model that has said enough goes on with an example of its own. usual: a question in
+    the words that it was trained on, None where that is the form of a caption."""
 
     question: str
     answer: str
@@ -51,11 +60,40 @@ class PromptForm:
     lower: bool
     encode: Encode
     stops: tuple[str, ...] = ()
+    usual: Usual = _as_it_is
 
     def asked(self, question: str) -> str:
         """A bare question in this form."""
         question = question.strip().lower() if self.lower else question.strip()
         return f"{self.question}{question} {self.answer}".rstrip()
+
+    def completed(self, text: str, media: int) -> str:
+        """The prompt for what somebody typed about so many media.
+
+        A bare question is put into this form, in the words that the model was trained on; a text without marks
+        gets one per medium in front. What is in this form already stays, but for the wording of questions.
+        """
+        text = text.strip()
+        head, mark, last = text.rpartition(MEDIA)
+        if self.has(text):
+            text = re.sub(
+                rf"{re.escape(self.question)}\s*(.+?)\s*{re.escape(self.answer.rstrip())}",
+                lambda found: self._asked_usually(found[1]),
+                text,
+            )
+        elif last.rstrip().endswith("?") or self._is_known(last):
+            text = f"{head}{mark} {self._asked_usually(last)}".strip()
+        return text if MEDIA in text else " ".join([*[MEDIA] * media, text])
+
+    def _asked_usually(self, question: str) -> str:
+        question = question.strip()
+        usual = self.usual(question.lower() if self.lower else question)
+        return self.caption.rstrip() if usual is None else self.asked(usual)
+
+    def _is_known(self, text: str) -> bool:
+        """Whether a text without a question mark is a question or a request that was trained."""
+        read = text.strip().lower()
+        return self.usual(read) not in (read, text.strip())
 
     def worded(self, text: str) -> str:
         """A text of the picture world, which is in our form, in this one."""
@@ -81,7 +119,7 @@ class PromptForm:
         return " " if self.answer.endswith(" ") else ""
 
 
-OURS = PromptForm("question: ", "answer: ", "caption: ", lower=True, encode=encode_interleaved)
+OURS = PromptForm("question: ", "answer: ", "caption: ", lower=True, encode=encode_interleaved, usual=usual)
 OPENFLAMINGO = PromptForm(
     "Question:",
     "Short answer:",
@@ -90,6 +128,12 @@ OPENFLAMINGO = PromptForm(
     encode=encode_chunks,
     stops=("Output:", "Question:", "Short answer:", "Answer:"),
 )
+
+
+def check_picture_there(prompt: str, media: int, form: PromptForm) -> None:
+    """Raises MediaError for a question that is about no picture at all."""
+    if not media and MEDIA not in prompt and form.question in prompt:
+        raise MediaError("the question has no picture; add the picture or video that it is about")
 
 
 def check_media_count(prompt: str, media: int) -> None:

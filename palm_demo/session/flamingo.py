@@ -16,7 +16,7 @@ from palm_demo.inference.attention_maps import AttentionMaps, MediumAttention, c
 from palm_demo.inference.decoding import Prefill
 from palm_demo.inference.engine import without_leading_space
 from palm_demo.inference.prefix_cache import Beginning, Kept
-from palm_demo.inference.prompts import PromptForm, check_length, check_media_count
+from palm_demo.inference.prompts import PromptForm, check_length, check_media_count, check_picture_there
 from palm_demo.inference.requests import InPieces
 from palm_demo.inference.settings import ANSWERED, GenerationConfig
 from palm_demo.media import DecodingBudget, MediaLimits, Medium, open_medium
@@ -69,7 +69,7 @@ class FlamingoPart(Part[Flamingo]):
         """Text deltas of the answer, which ends before the stop strings of the config and of `form`.
 
         Args:
-            prompt: a text with one `<media>` per picture or video.
+            prompt: a question, or any text with one `<media>` per picture or video (`PromptForm.completed`).
             media: pictures and videos, in the order of their `<media>`.
             config: how ids are drawn, how many at most, and before which words the text stops.
             cancelled: once set, the answer ends before its next token.
@@ -152,6 +152,8 @@ class FlamingoPart(Part[Flamingo]):
         """A prompt's ids, and for each of its media the tensors that it is to the model, after all checks."""
         if not prompt.strip():
             raise PromptError("the prompt is empty; write a question and a <media> per picture")
+        prompt = self.form.completed(prompt, len(media))
+        check_picture_there(prompt, len(media), self.form)
         check_media_count(prompt, len(media))
         ids = self._prompt_ids(prompt)
         check_length(len(ids), config.max_new_tokens, self.context)

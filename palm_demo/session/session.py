@@ -223,7 +223,8 @@ class Session:
         """Text deltas of Flamingo's answer to a prompt, the likeliest tokens by default.
 
         Args:
-            prompt: a text with one `<media>` per picture or video.
+            prompt: a question such as "is there a cat?", or any text with one `<media>` per picture or
+                video. Plain wordings of questions are put as Flamingo was trained on them.
             media: pictures (PIL or paths) and videos (paths, or their frames as PIL pictures), in the order
                 of their `<media>`.
             max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, cancelled: as in

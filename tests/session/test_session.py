@@ -257,8 +257,14 @@ def test_a_video_file_is_answered_as_its_frames_are(session: Session, tmp_path):
 
 
 def test_text_without_media_is_answered_by_the_bare_language_model(session: Session):
-    bare = session.generate("question:", max_new_tokens=6, temperature=0)
-    assert session.answer("question:", [], max_new_tokens=6) == bare.strip()
+    bare = session.generate("It was a", max_new_tokens=6, temperature=0)
+    assert session.answer("It was a", [], max_new_tokens=6) == bare.strip()
+
+
+@pytest.mark.parametrize("asked", ["is there a cat?", "question: is there a cat? answer:", "What is this?"])
+def test_a_question_without_a_picture_says_that_one_is_missing(session: Session, asked):
+    with pytest.raises(MediaError, match="has no picture; add"):
+        session.answer(asked, [])
 
 
 @pytest.mark.parametrize(
@@ -282,8 +288,9 @@ def test_marks_and_media_must_agree(session: Session, pictures):
     picture = pictures[0][0]
     with pytest.raises(PromptError, match="2 <media> marks but 1 medium"):
         session.answer("<media> <media> caption:", [picture])
-    with pytest.raises(PromptError, match="0 <media> marks but 1 medium"):
-        session.answer("caption:", [picture])
+    with pytest.raises(PromptError, match="1 <media> mark but 2 media"):
+        session.answer("<media> caption:", [picture, picture])
+    assert session.answer("caption:", [picture]) == session.answer("<media> caption:", [picture])
 
 
 def test_a_picture_larger_than_can_be_shrunk_is_refused(session: Session, pictures, monkeypatch):

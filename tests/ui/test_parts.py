@@ -18,6 +18,8 @@ from palm_demo.ui.streaming import Stops
         ("<media> caption:", 1, "<media> caption:"),
         ("caption:", 1, "<media> caption:"),
         ("once upon", 0, "once upon"),
+        ("Describe this picture.", 1, "<media> caption:"),
+        ("Do you see a cat?", 1, "<media> question: is there a cat? answer:"),
     ],
 )
 def test_prompt_is_put_together_as_flamingo_learned_it(typed, media, prompt):

@@ -21,18 +21,8 @@ from palm_demo.ui.uploads import check_media, check_prompt
 
 
 def assemble(text: str, media: int, form: PromptForm = OURS) -> str:
-    """The prompt for what a visitor typed and attached.
-
-    A text without marks gets one per medium in front; a bare question is put into the form that Flamingo
-    learned. Marks that the visitor wrote stay where they are.
-    """
-    text = text.strip()
-    if text.endswith("?") and not form.has(text):
-        head, mark, question = text.rpartition(MEDIA)
-        text = f"{head}{mark} {form.asked(question)}".strip()
-    if MEDIA not in text:
-        text = " ".join([*[MEDIA] * media, text])
-    return text
+    """The prompt for what a visitor typed and attached, as `PromptForm.completed` makes it."""
+    return form.completed(text, media)
 
 
 def names(media: Sequence[str | Path]) -> list[str]:

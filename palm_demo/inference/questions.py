@@ -1,0 +1,73 @@
+"""Questions as people word them, in the words that Flamingo was trained on: "do you see a cat?" is "is there a
+cat?"."""
+
+import re
+from functools import cache
+
+from palm_demo.inference.phrases import phrase
+from palm_demo.world import wordings
+
+SAME = (
+    (re.compile(r"\bcolour"), "color"),
+    (re.compile(r"\bgrey\b"), "gray"),
+    (re.compile(r"\b(what|which|where|there|it|that) ?'s\b"), r"\1 is"),
+    (re.compile(r"\b(?:this|that|the) (?:picture|image|photo|photograph)\b"), "the picture"),
+    (re.compile(r"^(?:please |can you |could you |so |and )+(?=describe|tell)"), ""),
+    (re.compile(r"^tell me (?:what you see|about the picture)"), "describe the picture"),
+)
+"""What is said in several ways, and the one that is read."""
+
+USUAL: dict[str, tuple[str, ...]] = {
+    "what color is the background?": wordings.BACKGROUND,
+    "what is this?": wordings.NAME,
+    "is there {}?": (*wordings.IS_THERE, *wordings.IS_THIS),
+    "how many {} are there?": wordings.HOW_MANY,
+    "which picture has {}?": tuple(one for one in wordings.WHICH if not one.startswith("where")),
+    "which way does the {} move?": wordings.WAY,
+    "does the {} grow or shrink?": wordings.GROWS,
+}
+"""Each trained question, and the other wordings of it."""
+WITH_ARTICLE = ("is there {}?", "which picture has {}?")
+"""Questions whose thing stands with its article."""
+
+
+def usual(question: str) -> str | None:
+    """A question in lower case as Flamingo was trained on it, itself where no other is known; None where it asks
+    for a caption."""
+    read = _same(question)
+    if read in _described():
+        return None
+    for trained, pattern in _patterns():
+        if (found := pattern.fullmatch(read)) is not None:
+            things = [phrase(thing) if trained in WITH_ARTICLE else thing for thing in found.groups()]
+            return trained.format(*things)
+    return f"{read}?" if question.rstrip().endswith("?") else question
+
+
+def _same(question: str) -> str:
+    """Without what makes no difference, and without the mark at its end."""
+    read = " ".join(question.split()).rstrip(" ?.!")
+    for pattern, same in SAME:
+        read = pattern.sub(same, read)
+    return read
+
+
+@cache
+def _described() -> frozenset[str]:
+    return frozenset(map(_same, wordings.DESCRIBE))
+
+
+@cache
+def _patterns() -> list[tuple[str, re.Pattern[str]]]:
+    """Trained question -> pattern of a wording; those that say more come first."""
+    worded = [(trained, wording) for trained, others in USUAL.items() for wording in (trained, *others)]
+    worded.sort(key=lambda one: -len(one[1]))
+    return [
+        (trained, re.compile(re.escape(_same(wording)).replace(r"\{\}", _thing(wording))))
+        for trained, wording in worded
+    ]
+
+
+def _thing(wording: str) -> str:
+    """What stands for the thing: after "is it" a noun with its article alone, since anything else may follow."""
+    return "(an? .+)" if wording in wordings.IS_THIS else "(.+)"
