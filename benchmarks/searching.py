@@ -1,7 +1,8 @@
-"""Which words find their pictures, and which find none: `python -m benchmarks.searching`, Markdown tables out.
+"""Which words find their pictures, and which find none: `python -m benchmarks.searching`, Markdown tables
+out.
 
-Words are searched for in the gallery that a new page has: every noun that a picture shows, and every noun that
-none shows. Labels are chosen for fresh drawings.
+Words are searched for in the gallery that a new page has: every noun that a picture shows, and every noun
+that none shows. Labels are chosen for fresh drawings.
 """
 
 import random
@@ -65,7 +66,9 @@ def labelled(session: palm_demo.Session, draw: Callable[[random.Random], world.S
     for number in range(DRAWINGS):
         rng = random.Random(f"labels/{number}")
         scene = draw(rng)
-        wrong = [name for name in rng.sample(world.concepts(), LABELS + 2) if name not in scene.names][:LABELS]
+        wrong = [name for name in rng.sample(world.concepts(), LABELS + 2) if name not in scene.names][
+            :LABELS
+        ]
         seen = session.encode_image(world.render(scene))
         chosen = session.classify(seen, [*wrong[1:], scene.names[0]])
         right += max(chosen, key=chosen.get) == scene.names[0]
@@ -80,9 +83,11 @@ def main() -> None:
         print(f"\n| {title} | comes first | is like it | of |\n|---|---|---|---|")
         for what, first, alike, count in searched(session, search):
             print(f"| {what} | {'–' if first is None else f'{first:.3f}'} | {alike:.3f} | {count} |")
-    print(f"\n| {DRAWINGS} drawings, {LABELS} labels | the right one is chosen | all wrong: none is |\n|---|---|---|")
+    print(f"\n| {DRAWINGS} drawings, {LABELS} labels | the right one is chosen | all wrong: none is |")
+    print("|---|---|---|")
     for what, draw in (("of one thing", world.single_scene), ("of two", world.pair_scene)):
-        print("| {} | {:.3f} | {:.3f} |".format(what, *labelled(session, draw)))
+        right, none = labelled(session, draw)
+        print(f"| {what} | {right:.3f} | {none:.3f} |")
 
 
 if __name__ == "__main__":

@@ -127,8 +127,8 @@ class Hit(Item):
     """One found picture.
 
     Attributes:
-        score: how well it fits, 1 at best. For a picture that was searched with the cosine; for words how well they
-            fit beside all names that the model knows, 0 to 1; more where the caption has the words.
+        score: how well it fits, 1 at best. For a picture that was searched with the cosine; for words how
+            well they fit beside all names that the model knows, 0 to 1; more where the caption has the words.
         alike: False where it is among the nearest and yet nothing like the words that were searched for.
     """
 

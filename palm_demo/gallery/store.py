@@ -166,8 +166,8 @@ class Gallery:
         fit: Fit | None = None,
         least: float = -1.0,
     ) -> list[Hit]:
-        """The k best pictures, best first, of those near to a unit embedding (d,) and those whose captions have
-        some of the words.
+        """The k best pictures, best first, of those near to a unit embedding (d,) and those whose captions
+        have some of the words.
 
         Args:
             embedding, k, filters: as in `nearest`.
@@ -181,7 +181,9 @@ class Gallery:
 
         def candidates(table: Table) -> pa.Table:
             query = table.search(embedding, "embedding", "vector")
-            near = _found(query.distance_type("cosine").nprobes(index.PROBES), some, filters, JUDGED, "_distance")
+            near = _found(
+                query.distance_type("cosine").nprobes(index.PROBES), some, filters, JUDGED, "_distance"
+            )
             if not wanted:
                 return near.select(JUDGED)
             query = table.search(MatchQuery(" ".join(sorted(wanted)), "caption"), query_type="fts")

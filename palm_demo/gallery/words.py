@@ -6,16 +6,18 @@ import re
 
 import numpy as np
 
-SMALL = frozenset(
-    "a an the this that these those some and or of on in at by with to from is are it its there "
-    "photo photograph picture image drawing show find".split()
+SMALL = re.compile(
+    r"(?:an?|the|this|that|these|those|some|and|or|of|on|in|at|by|with|to|from|is|are|its?|there|"
+    r"photo|photograph|picture|image|drawing|show|find)s?"
 )
 """Words that say nothing of what a picture shows."""
 
 
 def content_words(text: str) -> frozenset[str]:
     """The words of a text that say something, each in the singular."""
-    return frozenset(_singular(word) for word in re.findall(r"\w+", text.lower()) if word not in SMALL)
+    return frozenset(
+        _singular(word) for word in re.findall(r"\w+", text.lower()) if not SMALL.fullmatch(word)
+    )
 
 
 def share(wanted: frozenset[str], caption: str) -> float:
@@ -24,8 +26,8 @@ def share(wanted: frozenset[str], caption: str) -> float:
 
 
 def lifted(scores: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Scores (n,) of at most 1, raised by the part of the words that a caption has: by half of what they lack to
-    1 where it has all of them, by little where it has some."""
+    """Scores (n,) of at most 1, raised by the part of the words that a caption has: by half of what they
+    lack to 1 where it has all of them, by little where it has some."""
     return scores + shares**2 / 2 * (1 - scores)
 
 

@@ -1,14 +1,15 @@
-"""Words as people type them, in the form that pictures are compared with: "dog" is "a dog", as in captions."""
+"""Words as people type them, in the form that pictures are compared with: "dog" is "a dog", as in
+captions."""
 
 import re
 from functools import cache
 
 from palm_demo import world
 
-WHOLE = frozenset(
-    "a an the this that these those some any many several few no one two three four five six seven eight nine "
-    "ten my your his her its our their there it he she they we you i is are what which who where how of on in "
-    "at by with without to from above below under over behind beside near".split()
+WHOLE = re.compile(
+    r"(?:\d|(?:an?|the|this|that|these|those|some|any|many|several|few|no|one|two|three|four|five|six|seven|eight|"
+    r"nine|ten|my|your|his|her|its?|our|their|there|he|she|they|we|you|i|is|are|what|which|who|where|how|of|on|in|"
+    r"at|by|with|without|to|from|above|below|under|over|behind|beside|near)\b)"
 )
 """Words that no bare noun begins with."""
 AFTER = re.compile(
@@ -32,7 +33,7 @@ def phrase(text: str) -> str:
     if (known := _known().get(words)) is not None:
         return known
     head = words.rstrip(" .!?")
-    if not head or head.split()[0] in WHOLE or head[0].isdigit():
+    if not head or WHOLE.match(head):
         return words
     first, *more = head.split(" and ")
     if more:

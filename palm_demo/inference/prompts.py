@@ -70,8 +70,9 @@ class PromptForm:
     def completed(self, text: str, media: int) -> str:
         """The prompt for what somebody typed about so many media.
 
-        A bare question is put into this form, in the words that the model was trained on; a text without marks
-        gets one per medium in front. What is in this form already stays, but for the wording of questions.
+        A bare question is put into this form, in the words that the model was trained on; a text without
+        marks gets one per medium in front. What is in this form already stays, but for the wording of
+        questions.
         """
         text = text.strip()
         head, mark, last = text.rpartition(MEDIA)

@@ -1,5 +1,5 @@
-"""Questions as people word them, in the words that Flamingo was trained on: "do you see a cat?" is "is there a
-cat?"."""
+"""Questions as people word them, in the words that Flamingo was trained on: "do you see a cat?" is "is
+there a cat?"."""
 
 import re
 from functools import cache
@@ -32,8 +32,8 @@ WITH_ARTICLE = ("is there {}?", "which picture has {}?")
 
 
 def usual(question: str) -> str | None:
-    """A question in lower case as Flamingo was trained on it, itself where no other is known; None where it asks
-    for a caption."""
+    """A question in lower case as Flamingo was trained on it, itself where no other is known; None where it
+    asks for a caption."""
     read = _same(question)
     if read in _described():
         return None
@@ -69,5 +69,6 @@ def _patterns() -> list[tuple[str, re.Pattern[str]]]:
 
 
 def _thing(wording: str) -> str:
-    """What stands for the thing: after "is it" a noun with its article alone, since anything else may follow."""
+    """What stands for the thing: after "is it" a noun with its article alone, since anything else may
+    follow."""
     return "(an? .+)" if wording in wordings.IS_THIS else "(.+)"

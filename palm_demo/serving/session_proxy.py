@@ -22,8 +22,8 @@ from palm_demo.inference.prompts import PromptForm
 from palm_demo.media import DecodingBudget, MediaLimits, Medium, Picture, open_image, open_medium
 from palm_demo.models.lora import Adapter, with_adapters
 from palm_demo.session import READ_SIDE, EncodedImage, Session
-from palm_demo.session.searching import KnownNames
 from palm_demo.session.part import Part
+from palm_demo.session.searching import KnownNames
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -137,7 +137,8 @@ def streaming(verb: Callable[P, T], stop: str = "cancelled") -> Callable[P, T]:
 
 
 class MammutProxy:
-    """What a gallery needs of MaMMUT in order to take pictures in and find them, and asks other processes for."""
+    """What a gallery needs of MaMMUT in order to take pictures in and find them, and asks other processes
+    for."""
 
     def __init__(self, session: "SessionProxy"):
         info = session._info

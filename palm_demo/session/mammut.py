@@ -24,9 +24,9 @@ from palm_demo.models import MaMMUT
 from palm_demo.models.captioner import Captioner
 from palm_demo.models.mammut import ImageFeatures
 from palm_demo.models.ood import OODDetector
-from palm_demo.session.searching import NONE, KnownNames, known_names
 from palm_demo.session.loaded_models import LoadedModel
 from palm_demo.session.part import READ_SIDE, Part, preprocess
+from palm_demo.session.searching import NONE, KnownNames, known_names
 
 R = TypeVar("R")
 
@@ -34,6 +34,9 @@ AT_ONCE = 64
 """Pictures that are read in one pass where there is the memory for them."""
 MOST_ALTERNATIVES = 20
 """Captions of one picture: a beam of twice as many is decoded side by side."""
+PROBABLE = 0.005
+"""What rounds to 0 % is no alternative: of 40 drawings' likeliest captions all with a slip ("an dog") lay
+below."""
 OUT_OF_DISTRIBUTION = 0.98
 """The OOD score above which a picture is no drawing such as the models know. `python -m benchmarks.quality
 --strange PICTURES` says how many drawings, and how many pictures that are none, lie above it."""
@@ -148,13 +151,19 @@ class MammutPart(Part[MaMMUT | Captioner]):
     def caption_alternatives(
         self, image: PictureOrEncoded, count: Whole = 5, max_new_tokens: Whole = ANSWERED.max_new_tokens
     ) -> dict[str, float]:
-        """The likeliest captions, by beam search, with their probabilities."""
+        """The likeliest captions, by beam search, with their probabilities: the first, and others that are
+        PROBABLE."""
         if not 1 <= count <= MOST_ALTERNATIVES:
             raise PromptError(f"count is {count!r}; ask for 1 to {MOST_ALTERNATIVES} captions")
         config = replace(ANSWERED, max_new_tokens=max_new_tokens)
         check_length(1, config.max_new_tokens, self.context)
         prefill = self._prefill_of(image)
-        return self.engine.alternatives(self.tokenizer.prefix_ids, prefill, count, max_new_tokens)
+        found = self.engine.alternatives(self.tokenizer.prefix_ids, prefill, count, max_new_tokens)
+        return {
+            text: chance
+            for place, (text, chance) in enumerate(found.items())
+            if not place or chance >= PROBABLE
+        }
 
     @checked
     @queued

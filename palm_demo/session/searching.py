@@ -1,8 +1,8 @@
 """The gallery searched, and how well words fit a picture: beside all names that MaMMUT knows.
 
-Cosines of different pictures cannot be compared: a picture of one thing on white is near to any words, one of two
-things to none. So words are judged by the name that fits a picture best, which is a querybank normalisation
-(Bogolin et al. 2022).
+Cosines of different pictures cannot be compared: a picture of one thing on white is near to any words, one
+of two things to none. So words are judged by the name that fits a picture best, which is a querybank
+normalisation (Bogolin et al. 2022).
 """
 
 from dataclasses import dataclass
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from palm_demo.session.session import Session
 
 LEAST = 0.38
-"""The score from which a picture is like the words that were searched for. `python -m benchmarks.searching` says how
-many words reach it that a gallery has pictures of, and how many that it has none of."""
+"""The score from which a picture is like the words that were searched for. `python -m benchmarks.searching`
+says how many words reach it that a gallery has pictures of, and how many that it has none of."""
 NONE = "none of these"
 """The label of a picture that no label fits."""
 RANK = 4
-"""A label fits a picture no worse than the name that comes so many-th of all names. In 400 drawings of one thing
-0.2 % of the right labels stay behind, in 200 of two things 3 %; of eight wrong labels one comes before in 5 %."""
+"""A label fits a picture no worse than the name that comes so many-th of all names. In 400 drawings of one
+thing 0.2 % of the right labels stay behind, in 200 of two things 3 %; of eight wrong labels one comes
+before in 5 %."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +55,8 @@ class KnownNames:
             images: (n, d).
 
         Returns:
-            (n,) the mean of the cosine with all words and of how well the thing fits beside the name that fits best,
-            where 0.5 is as well.
+            (n,) the mean of the cosine with all words and of how well the thing fits beside the name that
+            fits best, where 0.5 is as well.
         """
         best = (images @ self.embeddings.T).max(axis=1)
         return (images @ text + 1 / (1 + np.exp(-self.scale * (images @ thing - best)))) / 2
@@ -74,7 +75,9 @@ def search(session: "Session", query: str | Picture, k: int, words: str, filters
     """See `Session.search`."""
     if isinstance(query, str):
         text, fit = judged(session, query)
-        return session.gallery.find(text, k, filters, words=f"{query} {words}", fit=fit, least=LEAST if fit else -1)
+        return session.gallery.find(
+            text, k, filters, words=f"{query} {words}", fit=fit, least=LEAST if fit else -1
+        )
     (picture,) = session.embed_images([query])
     if not words.strip():
         return session.gallery.nearest(picture, k, filters)
@@ -84,7 +87,8 @@ def search(session: "Session", query: str | Picture, k: int, words: str, filters
 
 
 def judged(session: "Session", words: str) -> tuple[np.ndarray, Fit | None]:
-    """The embedding (d,) of words, and how well pictures fit them; None where cosines are all that is known."""
+    """The embedding (d,) of words, and how well pictures fit them; None where cosines are all that is
+    known."""
     text, first = session.embed_texts([words, thing(phrase(words)) or words])
     names = session.mammut.known_names
     return text, None if names is None else partial(names.fit, text, first)

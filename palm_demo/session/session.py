@@ -296,8 +296,8 @@ class Session:
     def caption_alternatives(
         self, image: PictureOrEncoded, count: Whole = 5, max_new_tokens: Whole = ANSWERED.max_new_tokens
     ) -> dict[str, float]:
-        """The likeliest captions, best first -> the probability of each among all there could be. Raises
-        MediaError, PromptError."""
+        """At most `count` captions, the likeliest first -> the probability of each among all there could be.
+        Those that round to 0 % are left out. Raises MediaError, PromptError."""
         return self.mammut.caption_alternatives(image, count, max_new_tokens)
 
     @checked

@@ -7,18 +7,15 @@ from itertools import accumulate
 from pathlib import Path
 from random import Random
 
-import gradio as gr
-
 from palm_demo import world
-from palm_demo.errors import GalleryError, MediaError, PromptError
+from palm_demo.errors import MediaError
 from palm_demo.gallery import Hit
 from palm_demo.inference.attention_maps import AttentionMaps
+from palm_demo.internals.gradio_endpoints import PICTURE, FilePath, endpoint
 from palm_demo.internals.gradio_files import file_data, image_file_data, upload_folder
 from palm_demo.session import ANSWERED, CONTINUED, Session
 from palm_demo.settings import Limits
-from palm_demo.ui.boundary.visitors import owner_of
 from palm_demo.ui.flamingo.scenes import make
-from palm_demo.ui.mammut.contributing import Contributions, download_of
 from palm_demo.ui.messages import in_api
 from palm_demo.ui.palm.tokens import check_viewed
 from palm_demo.ui.uploads import (
@@ -28,13 +25,28 @@ from palm_demo.ui.uploads import (
     check_media,
     check_new_tokens,
     check_prompt,
-    check_texts,
     check_words,
 )
 
+EXAMPLES = {
+    "prompt": "It was a dark night, and",
+    "text": "It was the best of times, it was the worst of times.",
+    "name": "cat",
+    "image": PICTURE,
+    "images": [PICTURE],
+    "media": [PICTURE],
+    "labels": ["cat", "dog", "red apple"],
+    "query": "a fox on a blue background",
+    "answer": "yes",
+    "texts": ["a cat", "a dog"],
+    "ids": ["0" * 64],
+}
+"""What snippets call with: by what a parameter is called. `palm-demo samples samples` draws the picture."""
+ASKED = {"prompt": "Is there a cat?"}
+
 
 def add_endpoints(session: Session, limits: Limits) -> None:
-    """Adds all of them to the current Blocks."""
+    """Adds those of the three models to the current Blocks."""
 
     def generate(
         prompt: str,
@@ -48,9 +60,19 @@ def add_endpoints(session: Session, limits: Limits) -> None:
         seed: int | None = None,
         min_p: float = CONTINUED.min_p,
     ) -> Iterator[str]:
-        """PaLM's continuation of a prompt, in a scope, in a mix of scopes with their strengths, such as
-        {"carroll": 0.7, "poe": 0.5}, or by the base model: the text so far,
-        as it grows."""
+        """PaLM's continuation of a prompt: the text so far, as it grows.
+
+        Args:
+            prompt: the beginning of a text.
+            scope: one that `scopes` lists, a mix such as {"carroll": 0.7, "poe": 0.5}, or null for none.
+            max_new_tokens: at most so many; a word is one or two.
+            temperature: 0 takes the likeliest token, 1 samples as learned.
+            top_k: samples among so many of the likeliest tokens; 0 is all.
+            top_p: samples among the likeliest tokens that have this probability together; 1 is all.
+            repetition_penalty: above 1 makes words that are there already less likely.
+            stop: the text ends before any of these.
+            seed: gives the same text each time; null is another each time.
+        """
         with in_api():
             deltas = session.stream(
                 check_prompt(prompt, limits),
@@ -68,7 +90,7 @@ def add_endpoints(session: Session, limits: Limits) -> None:
 
     def answer(
         prompt: str,
-        media: list[dict],
+        media: list[FilePath],
         max_new_tokens: int = ANSWERED.max_new_tokens,
         temperature: float = ANSWERED.temperature,
         top_k: int = ANSWERED.top_k,
@@ -78,8 +100,19 @@ def add_endpoints(session: Session, limits: Limits) -> None:
         seed: int | None = None,
         min_p: float = ANSWERED.min_p,
     ) -> Iterator[str]:
-        """Flamingo's answer to a prompt with one <media> mark per picture or video file: the text so far, as
-        it grows."""
+        """Flamingo's answer to a question about pictures and videos: the text so far, as it grows.
+
+        Args:
+            prompt: a question such as "Is there a cat?", or a text with a <media> mark for each file.
+            media: picture and video files, in the order of their marks; of assistants also data: URIs.
+            max_new_tokens: at most so many; a word is one or two.
+            temperature: 0 takes the likeliest token, 1 samples as learned.
+            top_k: samples among so many of the likeliest tokens; 0 is all.
+            top_p: samples among the likeliest tokens that have this probability together; 1 is all.
+            repetition_penalty: above 1 makes words that are there already less likely.
+            stop: the answer ends before any of these.
+            seed: gives the same answer each time; null is another each time.
+        """
         with in_api():
             deltas = session.stream_answer(
                 check_prompt(prompt, limits),
@@ -95,12 +128,17 @@ def add_endpoints(session: Session, limits: Limits) -> None:
             )
             yield from accumulate(deltas)
 
-    def attention_maps(prompt: str, media: list[dict], answer: str) -> dict:
+    def attention_maps(prompt: str, media: list[FilePath], answer: str) -> dict:
         """Where Flamingo looked when it gave an answer to a prompt with one <media> mark per file.
 
         tokens: of the answer. gates: layer, attention and feed_forward of each bridge, -1 to 1. media: of
         each file its `shares`, what part of each token's attention it got, and its `maps`, per token,
         frame, row and column, where that went; all maps of a token sum to 1.
+
+        Args:
+            prompt: what was asked, as for `answer`.
+            media: picture and video files, in the order of their marks; of assistants also data: URIs.
+            answer: what was answered.
         """
         with in_api():
             files = [uploaded(file) for file in check_media(media, limits)]
@@ -119,9 +157,15 @@ def add_endpoints(session: Session, limits: Limits) -> None:
     ) -> dict:
         """A picture or short video of things the models know: file, caption and a question about it.
 
-        name: a noun of the picture world. count: 1 to 5 of it. other: a second thing, to which the first
-        stands "left", "right", "above" or "below" (relation). way: left, right, up, down, grows or shrinks
-        makes a video. color: of the background. style: of the drawing. The same seed draws the same scene.
+        Args:
+            name: one of the things that `nouns` lists.
+            count: 1 to 5 of it.
+            other: a second thing, to which the first stands in a relation.
+            relation: left, right, above or below.
+            way: left, right, up, down, grows or shrinks makes a video.
+            color: of the background, one of those that `nouns` lists; null is any.
+            style: of the drawing, one of those that `nouns` lists; null is any.
+            seed: draws the same scene each time; null is another each time.
         """
         with in_api():
             wanted = [None if word is None else str(word) for word in (other, relation, way, color, style)]
@@ -130,24 +174,38 @@ def add_endpoints(session: Session, limits: Limits) -> None:
             file = file_data(made.path)
             return {"file": file, "caption": made.caption, "question": made.question}
 
-    def caption(image: dict, max_new_tokens: int = 32) -> str:
-        """What MaMMUT sees in a picture file."""
+    def caption(image: FilePath, max_new_tokens: int = 32) -> str:
+        """What MaMMUT sees in a picture file.
+
+        Args:
+            image: a picture file: of assistants the path of an upload, or a data: URI.
+            max_new_tokens: at most so many; a word is one or two.
+        """
         with in_api():
             return session.caption(uploaded(image), check_new_tokens(max_new_tokens, limits))
 
-    def classify(image: dict, labels: list[str]) -> dict:
-        """Label -> probability that it names the picture file; "none of these" -> that none does."""
+    def classify(image: FilePath, labels: list[str]) -> dict:
+        """Label -> probability that it names the picture file; "none of these" -> that none does.
+
+        Args:
+            image: a picture file: of assistants the path of an upload, or a data: URI.
+            labels: nouns, such as cat or red apple.
+        """
         with in_api():
             return session.classify(uploaded(image), check_labels(labels, limits))
 
     def search(
-        query: str | dict, k: int = 8, words: str = "", contains: str = "", since: str = ""
+        query: str | FilePath, k: int = 8, words: str = "", contains: str = "", since: str = ""
     ) -> list[dict]:
         """The k gallery pictures that fit words or a picture file best: id, name, caption, score, alike and
         image of each. alike is false where none is like the words, and these are the nearest.
 
-        words: looked for in the captions too. contains: only captions that have this. since: only
-        pictures added since then, such as 2026-01-31.
+        Args:
+            query: words, or a picture file, of assistants also a data: URI.
+            k: how many pictures.
+            words: looked for too, beside a picture or in the captions.
+            contains: only pictures whose caption has these words.
+            since: only pictures added since then, such as 2026-01-31.
         """
         with in_api():
             wanted = check_prompt(query, limits) if isinstance(query, str) else uploaded(query)
@@ -161,9 +219,18 @@ def add_endpoints(session: Session, limits: Limits) -> None:
         """Names of the scopes that `generate` takes."""
         return session.scopes
 
-    for endpoint in (generate, answer, caption, classify, search, attention_maps, make_scene):
-        gr.api(endpoint, concurrency_limit=None)  # texts wait in their model's batch, passes in the session
-    gr.api(scopes, queue=False)
+    def nouns() -> dict:
+        """What `make_scene` can draw: things that the models know, things that they never saw, colours of the
+        background, and styles."""
+        colors, styles = list(world.COLORS), list(world.STYLES)
+        return {"known": world.concepts(), "never_seen": world.unseen(), "colors": colors, "styles": styles}
+
+    of_models = (generate, answer, caption, classify, search, attention_maps, make_scene)
+    for function in of_models:  # texts wait in their model's batch, passes in the session
+        asked = ASKED if function in (answer, attention_maps) else {}
+        endpoint(function, EXAMPLES | asked, concurrency_limit=None)
+    endpoint(scopes, EXAMPLES, queue=False)
+    endpoint(nouns, EXAMPLES, queue=False)
     add_palm_endpoints(session, limits)
 
 
@@ -202,19 +269,32 @@ def add_palm_endpoints(session: Session, limits: Limits) -> None:
     """Adds bits_per_byte, who_wrote and token_probabilities to the current Blocks."""
 
     def bits_per_byte(text: str, scope: str | dict[str, float] | None = None) -> float:
-        """How well PaLM predicts a text, in a scope, a mix of scopes with their strengths or by the base
-        model: bits over its UTF-8 bytes, lower is better."""
+        """How well PaLM predicts a text: bits over its UTF-8 bytes, lower is better.
+
+        Args:
+            text: of any kind.
+            scope: one that `scopes` lists, a mix such as {"carroll": 0.7, "poe": 0.5}, or null for none.
+        """
         with in_api():
             return session.bits_per_byte(check_prompt(text, limits), scope)
 
     def who_wrote(text: str) -> dict:
-        """Scope -> probability that its author wrote the text, if one of them did."""
+        """Scope -> probability that its author wrote the text, if one of them did.
+
+        Args:
+            text: a few sentences or more.
+        """
         with in_api():
             return session.who_wrote(check_prompt(text, limits))
 
     def token_probabilities(text: str, scope: str | dict[str, float] | None = None) -> list[dict]:
         """Each token of a text: its text, its probability after those before it, and the five likeliest
-        alternatives as pairs of text and probability."""
+        alternatives as pairs of text and probability.
+
+        Args:
+            text: of any kind.
+            scope: one that `scopes` lists, a mix such as {"carroll": 0.7, "poe": 0.5}, or null for none.
+        """
         with in_api():
             tokens = session.token_probabilities(check_viewed(text, limits), scope)
             return [
@@ -226,66 +306,5 @@ def add_palm_endpoints(session: Session, limits: Limits) -> None:
                 for token in tokens
             ]
 
-    for endpoint in (bits_per_byte, who_wrote, token_probabilities):
-        gr.api(endpoint, concurrency_limit=None)
-
-
-def add_gallery_endpoints(session: Session, limits: Limits, contributions: Contributions) -> None:
-    """Adds caption_alternatives, similarity, gallery_info, gallery_add, gallery_remove and
-    gallery_export to the current Blocks."""
-
-    def caption_alternatives(image: dict, count: int = 5) -> dict:
-        """The likeliest captions of a picture file -> how probable MaMMUT finds each."""
-        with in_api():
-            return session.caption_alternatives(uploaded(image), count)
-
-    def similarity(texts: list[str], images: list[dict]) -> list[list[float]]:
-        """For each text its cosine with each picture file, -1 to 1."""
-        with in_api():
-            pictures = [uploaded(image) for image in check_media(images, limits)]
-            return session.similarity(check_texts(texts, limits), pictures).tolist()
-
-    def gallery_info() -> dict:
-        """How many pictures the gallery has, which weights made their latents, and whether visitors
-        may add some."""
-        with in_api():
-            return {
-                "pictures": len(session.gallery),
-                "weights": session.mammut.fingerprint,
-                "visitors_add": contributions.rules.visitors,
-            }
-
-    def gallery_add(images: list[dict], request: gr.Request) -> dict:
-        """Adds picture files to the gallery, where its owner allows that: ids of those added, how many
-        were there already or look like one that is, and why others could not be read."""
-        with in_api():
-            files = [uploaded(image) for image in check_media(images, limits)]
-            *_, report = contributions.add(owner_of(request), files)
-            return {
-                "added": report.added,
-                "copies": len(report.known) + len(report.near),
-                "unreadable": dict(report.unreadable),
-            }
-
-    def gallery_remove(ids: list[str], request: gr.Request) -> int:
-        """Removes pictures that this client has added; how many."""
-        with in_api():
-            return contributions.remove(owner_of(request), check_ids(ids, limits))
-
-    def gallery_export(ids: list[str]) -> dict:
-        """A ZIP file of pictures by their ids, as `search` gives them, and a Parquet table of the rest."""
-        with in_api():
-            return file_data(download_of(session, check_ids(ids, limits)))
-
-    of_pictures, of_gallery = (caption_alternatives, similarity), (gallery_info, gallery_add, gallery_remove)
-    for endpoint in (*of_pictures, *of_gallery, gallery_export):
-        gr.api(endpoint, concurrency_limit=None)  # the session has the line
-
-
-def check_ids(ids: list[str], limits: Limits) -> list[str]:
-    """Ids of the gallery; GalleryError when there are none or more than one search finds."""
-    if not isinstance(ids, list) or not all(isinstance(id, str) and len(id) <= 64 for id in ids):
-        raise PromptError("ids is not a list of ids; give those that `search` gives")
-    if not 1 <= len(ids) <= limits.hits:
-        raise GalleryError(f"{len(ids)} pictures were named; name 1 to {limits.hits}")
-    return ids
+    for function in (bits_per_byte, who_wrote, token_probabilities):
+        endpoint(function, EXAMPLES, concurrency_limit=None)

@@ -19,7 +19,7 @@ from palm_demo.internals.gradio_page import send_little
 from palm_demo.session import Session
 from palm_demo.settings import ServeOptions, Settings
 from palm_demo.ui import face, flamingo, heard, mammut, palm
-from palm_demo.ui.api import add_endpoints, add_gallery_endpoints
+from palm_demo.ui.api import add_endpoints
 from palm_demo.ui.boundary import guarded
 from palm_demo.ui.boundary.answers import PathsHidden
 from palm_demo.ui.boundary.door import CARD
@@ -29,6 +29,7 @@ from palm_demo.ui.boundary.patience import Listeners
 from palm_demo.ui.boundary.shares import UploadShares
 from palm_demo.ui.components import sources
 from palm_demo.ui.deep_links import SettingsLinks
+from palm_demo.ui.gallery_api import add_gallery_endpoints
 from palm_demo.ui.mammut.contributing import Contributions
 from palm_demo.ui.messages import sentence
 from palm_demo.ui.streaming import Stops

@@ -20,7 +20,8 @@ def check_prompt(text: str, limits: Limits) -> str:
 
 
 def check_media(files: list, limits: Limits) -> list:
-    """The media, if there are not too many; MediaError otherwise."""
+    """The media, if there are not too many, one alone too; MediaError otherwise."""
+    files = [files] if isinstance(files, dict) else files
     if not isinstance(files, list):
         raise MediaError(f"media is a {type(files).__name__}; give a list of files")
     if len(files) > limits.media:

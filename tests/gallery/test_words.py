@@ -8,7 +8,13 @@ from palm_demo.gallery.words import content_words, lifted, share
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("bus", "buses"), ("a fox", "foxes"), ("city", "the cities"), ("horse", "horses"), ("glass", "Glasses!")],
+    [
+        ("bus", "buses"),
+        ("a fox", "foxes"),
+        ("city", "the cities"),
+        ("horse", "horses"),
+        ("glass", "Glasses!"),
+    ],
 )
 def test_a_noun_and_its_plural_are_one_word(one, other):
     assert content_words(one) == content_words(other)

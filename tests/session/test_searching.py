@@ -1,4 +1,5 @@
-"""Words find the pictures that show them, and labels that fit none say so: every noun of a new gallery is tried."""
+"""Words find the pictures that show them, and labels that fit none say so: every noun of a new gallery is
+tried."""
 
 import random
 
@@ -49,7 +50,9 @@ def test_pictures_alone_find_most_nouns_and_few_that_are_not_there(session: Sess
     assert np.mean([best(name).alike for name in NOT_THERE[::3]]) <= 0.2  # 0.105 of all
 
 
-@pytest.mark.parametrize("words", ["zzzz qqq", "asdf", "the meaning of life", "SELECT * FROM pictures", "123456"])
+@pytest.mark.parametrize(
+    "words", ["zzzz qqq", "asdf", "the meaning of life", "SELECT * FROM pictures", "123456"]
+)
 def test_nothing_is_like_words_that_are_none(session: Session, words):
     hits = session.search(words, 3)
     assert len(hits) == 3

@@ -1,6 +1,7 @@
 """The session on the bundled weights: what a user calls, and what the weights must at least do."""
 
 import random
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -186,14 +187,24 @@ def test_more_hits_than_pictures_gives_all_pictures(session: Session):
 def test_alternatives_are_captions_with_their_probabilities(session: Session, pictures):
     picture = pictures[0][0]
     found = session.caption_alternatives(picture, 6)
-    assert len(found) == 6
+    assert 1 <= len(found) <= 6
     assert session.caption(picture) in found
+    assert all(chance >= 0.005 for chance in [*found.values()][1:])
     chances = list(found.values())
     assert chances == sorted(chances, reverse=True)
     assert 0 < sum(chances) <= 1 + 1e-4
     for count in (0, 21):
         with pytest.raises(PromptError, match="1 to 20"):
             session.caption_alternatives(picture, count)
+
+
+@pytest.mark.slow
+def test_no_alternative_has_a_slip_of_the_pen(session: Session, pictures):
+    names = {name for concept in world.Atlas.load().concepts for name in (str(concept), concept.plural)}
+    for picture, _ in pictures:
+        for text in session.caption_alternatives(picture):
+            things = re.split(r" to the (?:left|right) of | above | below ", text.split(" on a")[0])
+            assert all(re.sub(r"^(two|three|four|five) ", "", thing) in names for thing in things), text
 
 
 def test_similarities_are_cosines_of_texts_and_pictures(session: Session, pictures):

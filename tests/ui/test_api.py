@@ -2,8 +2,10 @@
 
 import urllib.error
 import urllib.request
+from itertools import pairwise
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from gradio_client import handle_file
@@ -13,7 +15,7 @@ from palm_demo import world
 from palm_demo.media import is_video
 
 NAMED = {
-    *("/generate", "/answer", "/caption", "/classify", "/search", "/scopes"),
+    *("/generate", "/answer", "/caption", "/classify", "/search", "/scopes", "/nouns"),
     *("/attention_maps", "/make_scene", "/bits_per_byte", "/who_wrote", "/token_probabilities"),
     *("/caption_alternatives", "/similarity"),
     *("/gallery_info", "/gallery_add", "/gallery_remove", "/gallery_export"),
@@ -88,6 +90,48 @@ def test_make_scene_gives_a_picture_or_a_video_of_what_was_ordered(client, sessi
 def test_caption_gives_what_the_session_gives(client, session, media):
     given = client.predict(handle_file(media / "blue.png"), api_name="/caption")
     assert given == session.caption(media / "blue.png")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "arguments"),
+    [
+        ("/generate", {"prompt": "It was a dark night, and"}),
+        ("/answer", {"prompt": "Describe this picture."}),
+    ],
+)
+def test_text_comes_piece_by_piece(client, media, endpoint, arguments):
+    if endpoint == "/answer":
+        arguments = arguments | {"media": [handle_file(media / "red.png")]}
+    pieces = [*client.submit(**arguments, seed=1, api_name=endpoint)]
+    assert len(pieces) > 2
+    assert all(later.startswith(earlier) for earlier, later in pairwise(pieces))
+
+
+def test_nouns_are_what_make_scene_draws(client):
+    nouns = client.predict(api_name="/nouns")
+    assert nouns["known"] == world.concepts() and nouns["never_seen"] == world.unseen()
+    made = client.predict(nouns["known"][3], color=nouns["colors"][0], style=None, api_name="/make_scene")
+    assert nouns["known"][3] in made["caption"]
+
+
+def test_every_parameter_is_described(client):
+    for name, about in client.view_api(return_format="dict", print_info=False)["named_endpoints"].items():
+        assert about["description"].endswith((".", "?")), name
+        for parameter in about["parameters"]:
+            assert parameter["python_type"]["description"].endswith("."), (name, parameter["parameter_name"])
+            assert parameter["label"] == parameter["parameter_name"]
+
+
+RUN_AS_THEY_STAND = ("/caption", "/classify", "/search", "/answer", "/similarity", "/make_scene", "/nouns")
+
+
+@pytest.mark.parametrize("endpoint", RUN_AS_THEY_STAND)
+def test_the_pages_snippets_run(address, endpoint, tmp_path, monkeypatch, capsys):
+    about = httpx.get(f"{address}gradio_api/info").json()["named_endpoints"][endpoint]
+    world.write_samples(tmp_path / "samples")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(about["code_snippets"]["python"], endpoint, "exec"), {})
+    assert capsys.readouterr().out.strip()
 
 
 def test_classify_gives_probabilities(client, media):

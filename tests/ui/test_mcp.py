@@ -1,6 +1,7 @@
 """The MCP server, asked by the `mcp` package's own client."""
 
 import asyncio
+import base64
 import importlib.util
 import re
 from collections.abc import Awaitable, Callable, Iterator
@@ -62,6 +63,55 @@ def test_generate_writes_what_the_session_writes(ask, session):
 def test_a_bad_call_is_an_error_that_says_why(ask):
     answer = ask(lambda mcp: mcp.call_tool("generate", {"prompt": "x", "scope": "nobody"}))
     assert answer.isError and "nobody" in answer.content[0].text
+
+
+def test_a_picture_is_taken_in_each_form_that_clients_send(ask, assisted, session, media):
+    picture = (media / "blue.png").read_bytes()
+    path = httpx.post(f"{assisted}gradio_api/upload", files={"files": ("blue.png", picture)}).json()[0]
+    uri = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+    address = f"{assisted}gradio_api/file={path}"
+    said = session.caption(media / "blue.png")
+    for image in (path, address, uri, {"url": address}, {"url": uri}, {"path": uri}):
+        answer = ask(lambda mcp, image=image: mcp.call_tool("caption", {"image": image}))
+        assert not answer.isError and answer.content[0].text == said
+    arguments = {"prompt": "What colour is the background?", "media": [uri, path]}
+    answer = ask(lambda mcp: mcp.call_tool("answer", arguments | {"max_new_tokens": 4}))
+    assert not answer.isError
+
+
+def test_a_search_takes_words_and_pictures(ask, session, media):
+    uri = f"data:image/png;base64,{base64.b64encode((media / 'blue.png').read_bytes()).decode()}"
+    for query, best in (("a fox", session.search("a fox", 1)), (uri, session.search(media / "blue.png", 1))):
+        answer = ask(lambda mcp, query=query: mcp.call_tool("search", {"query": query, "k": 1}))
+        assert best[0].id in answer.content[0].text
+
+
+def test_what_is_refused_says_why_and_the_session_goes_on(ask, media):
+    refused = {
+        "https://example.com/cat.png": "fetches no links",
+        "/etc/passwd": "upload it first",
+        str(media / "blue.png"): "upload it first",
+        "data:image/png;base64,@@@": "no base64",
+        "data:text/html;base64,PGI+": "no picture",
+        f"data:image/png;base64,{base64.b64encode(b'words').decode()}": "not a picture",
+        f"data:image/png;base64,{'A' * 18_000_000}": "bytes and at most",
+        f"data:image/png;base64,{'A' * 16_100_000}": "bytes and at most",
+    }
+
+    async def one_after_the_other(mcp: ClientSession) -> list:
+        asked = [await mcp.call_tool("caption", {"image": image}) for image in refused]
+        return [*asked, await mcp.call_tool("scopes", {})]
+
+    *answers, scopes = ask(one_after_the_other)
+    for answer, why in zip(answers, refused.values(), strict=True):
+        assert answer.isError and why in answer.content[0].text
+    assert not scopes.isError
+
+
+def test_every_parameter_of_a_tool_says_what_it_is(ask):
+    for tool in ask(lambda mcp: mcp.list_tools()).tools:
+        for name, about in tool.inputSchema["properties"].items():
+            assert about["description"].endswith("."), (tool.name, name)
 
 
 def test_a_picture_that_was_uploaded_is_described(ask, assisted, session, media):

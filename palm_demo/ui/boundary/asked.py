@@ -46,8 +46,13 @@ class Asked:
             more = message.get("more_body", False)
             if len(body) > CALL_BYTES:
                 raise Refusal(413, f"A call can have {CALL_BYTES} bytes at most.")
+        return self.parsed(bytes(body))
+
+    @staticmethod
+    def parsed(body: bytes) -> object:
+        """The value of a body that is JSON."""
         try:
-            return json.loads(bytes(body))
+            return json.loads(body)
         except (ValueError, RecursionError):
             raise Refusal(400, "The body is not JSON that this page can read.") from None
 

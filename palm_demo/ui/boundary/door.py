@@ -14,6 +14,7 @@ from palm_demo.errors import BusyError, MediaError, PalmDemoError, places
 from palm_demo.settings import Limits
 from palm_demo.ui.boundary.answers import Answer, file_answer, refused, tool_error
 from palm_demo.ui.boundary.asked import Asked, Handler, OneAtATime, Refusal, Way, Whole
+from palm_demo.ui.boundary.assistants import Assistants, NotCalled
 from palm_demo.ui.boundary.files import Files, ForeignFile, without_files
 from palm_demo.ui.boundary.gradio_insides import API, Insides, number_of
 from palm_demo.ui.boundary.network import Network
@@ -49,6 +50,7 @@ class Door:
     ):
         self.app, self.insides, self.files, self.network = app, insides, files, network
         self.visitors, self.shares = Visitors(network), insides.page.shares
+        self.assistants = Assistants(insides, files, self.shares, limits)
         self.limits, self._started = limits, started
         self.router = Router(self._routes(), redirect_slashes=False, default=_nothing)
 
@@ -325,13 +327,12 @@ class Door:
     async def _assist(self, asked: Asked) -> None:
         """An assistant's call (MCP): for whoever sends it, with that visitor's files, and it owns nothing."""
         if asked.scope["method"] == "POST":
-            body = await asked.json()
             try:
+                body = await self.assistants.call(asked)
                 await self._admit(body, asked.visitor)
-            except MediaError as error:
-                if not isinstance(body, dict) or "id" not in body:
-                    raise
-                return await tool_error(body["id"], _sentence(error))(asked.scope, asked.receive, asked.send)
+            except NotCalled as error:  # its session goes on
+                answer = tool_error(error.number, error.message)
+                return await answer(asked.scope, asked.receive, asked.send)
             asked.replace_body(body)
         hidden = (b"cookie", b"origin", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", CALLER)
         headers = [pair for pair in asked.scope["headers"] if pair[0] not in hidden]

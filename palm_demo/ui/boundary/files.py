@@ -90,6 +90,10 @@ class Files:
             raise ForeignFile(NOT_YOURS)
         return real
 
+    def shown(self, path: Path) -> str:
+        """What visitors see in place of the path of a file below the folder; `real` is the way back."""
+        return f"{SHOWN}/{path.relative_to(self.folder)}"
+
     def check(self, values: Iterable[object], visitor: Visitor | None) -> None:
         """Raises MediaError where values that are about to be used hold a file that `admit` would refuse."""
         for file in files_in(values):

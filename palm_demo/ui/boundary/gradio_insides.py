@@ -28,6 +28,7 @@ from starlette.types import ASGIApp
 
 from palm_demo.concurrency import client, gone, locked_cached_property
 from palm_demo.errors import MediaError, PalmDemoError
+from palm_demo.internals.gradio_endpoints import file_inputs
 from palm_demo.internals.gradio_files import room
 from palm_demo.internals.http_protocol import KEEP_ALIVE_SECONDS, PatientProtocol
 from palm_demo.ui.boundary.files import NO_LINKS, Files
@@ -216,6 +217,10 @@ class Insides:
     def _file_inputs(self) -> dict[int, list[bool]]:
         every = self.page.fns.items()
         return {number: [_takes_files(one) for one in event.inputs] for number, event in every}
+
+    def file_inputs(self, event: BlockFunction) -> dict[str, bool]:
+        """See `gradio_endpoints.file_inputs`."""
+        return file_inputs(event)
 
     def has_words_for_files(self, event: BlockFunction, data: list) -> bool:
         """Whether a component that takes files is given a text instead, which may be a path."""

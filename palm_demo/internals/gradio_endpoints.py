@@ -1,0 +1,71 @@
+"""Endpoints of `gr.api` whose parameters say what they take: gradio itself tells programs a type and no
+more, and makes snippets that do not run."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, get_args, get_origin, get_type_hints
+
+import gradio as gr
+from gradio.context import get_blocks_context
+from gradio.utils import get_function_description
+
+PICTURE = {
+    "path": "samples/cat.png",
+    "url": "samples/cat.png",
+    "meta": {"_type": "gradio.FileData"},
+}
+"""An example that snippets write as `handle_file("samples/cat.png")`."""
+
+
+class FilePath(dict):
+    """The annotation of a parameter that takes a picture or video file."""
+
+
+def endpoint(function: Callable, examples: Mapping[str, Any], **settings: Any) -> None:
+    """Adds a function to the current Blocks as an endpoint of its name, as `gr.api` does.
+
+    Args:
+        function: with type hints, and a docstring that says on a line of `Args:` what each parameter is.
+        examples: of parameters without a default, by name.
+        settings: of `gr.api`.
+    """
+    gr.api(function, **settings)
+    event = list(get_blocks_context().fns.values())[-1]
+    _, told, _ = get_function_description(function)
+    hints = get_type_hints(function)
+    names = [name for name in inspect.signature(function).parameters if hints.get(name) is not gr.Request]
+    for component, name in zip(event.inputs, names, strict=True):
+        component.label = name
+        component._api_info = _schema(hints[name], component._api_info) | {
+            "additional_description": told[name]
+        }
+        if name in examples:
+            component.example_payload = component.example_value = lambda example=examples[name]: example
+
+
+def file_inputs(event: object) -> dict[str, bool]:
+    """The parameters of an endpoint that take a file, or a list of them: name -> whether words will do as
+    well."""
+    found = {}
+    for component in event.inputs:
+        schema = getattr(component, "_api_info", None) or {}
+        title = schema.get("items", schema).get("title")
+        if title in (FILE, FILE_OR_WORDS):
+            found[component.label] = title == FILE_OR_WORDS
+    return found
+
+
+FILE, FILE_OR_WORDS = "File", "FileOrWords"
+
+
+def _file() -> dict:
+    an_object = {"type": "object", "properties": {"path": {"type": "string"}}}
+    return {"anyOf": [{"type": "string"}, an_object], "title": FILE}
+
+
+def _schema(hint: Any, made: dict) -> dict:
+    if hint is FilePath:
+        return _file()
+    if get_origin(hint) is list and get_args(hint) == (FilePath,):
+        return {"type": "array", "items": _file()}
+    return {"type": "string", "title": FILE_OR_WORDS} if FilePath in get_args(hint) else made
