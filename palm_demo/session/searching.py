@@ -5,6 +5,7 @@ of two things to none. So words are judged by the name that fits a picture best,
 normalisation (Bogolin et al. 2022).
 """
 
+import re
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,7 +14,8 @@ import numpy as np
 
 from palm_demo import world
 from palm_demo.arguments import Picture
-from palm_demo.gallery import Filters, Fit, Hit
+from palm_demo.errors import PromptError, shown
+from palm_demo.gallery import Filters, Fit, Hit, check_count
 from palm_demo.inference.phrases import phrase, thing
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ LEAST = 0.38
 says how many words reach it that a gallery has pictures of, and how many that it has none of."""
 NONE = "none of these"
 """The label of a picture that no label fits."""
+FILE_NAME = re.compile(r"\S*\.(?:png|jpe?g|webp|gif|bmp|tiff?|heic|heif|avif)", re.IGNORECASE)
 RANK = 4
 """A label fits a picture no worse than the name that comes so many-th of all names. In 400 drawings of one
 thing 0.2 % of the right labels stay behind, in 200 of two things 3 %; of eight wrong labels one comes
@@ -73,7 +76,15 @@ def known_names() -> list[str]:
 
 def search(session: "Session", query: str | Picture, k: int, words: str, filters: Filters) -> list[Hit]:
     """See `Session.search`."""
+    check_count(k)
+    if not isinstance(filters, Filters):
+        raise PromptError(f"filters is {shown(filters)}; give palm_demo.gallery.Filters")
     if isinstance(query, str):
+        if FILE_NAME.fullmatch(query.strip()):
+            raise PromptError(
+                f"{query.strip()!r:.60} is the name of a file, and words are looked for; give the picture "
+                "itself, in Python as a Path, in a command with --image, or write what it shows"
+            )
         text, fit = judged(session, query)
         return session.gallery.find(
             text, k, filters, words=f"{query} {words}", fit=fit, least=LEAST if fit else -1

@@ -10,8 +10,7 @@ from PIL import Image
 from palm_demo.arguments import File, Media, Medium, Picture, Text, Texts, Whole, checked, joined
 from palm_demo.checkpoints import HIGHEST_RANK
 from palm_demo.concurrency import FairQueue, locked_cached_property
-from palm_demo.errors import PromptError, shown
-from palm_demo.gallery import EVERYTHING, MEMORY, Filters, Gallery, Hit, check_count
+from palm_demo.gallery import EVERYTHING, MEMORY, Filters, Gallery, Hit
 from palm_demo.inference.attention_maps import AttentionMaps
 from palm_demo.inference.lora_finetuning import Progress
 from palm_demo.inference.scoring import TokenProbability
@@ -223,8 +222,7 @@ class Session:
         """Text deltas of Flamingo's answer to a prompt, the likeliest tokens by default.
 
         Args:
-            prompt: a question such as "is there a cat?", or any text with one `<media>` per picture or
-                video. Plain wordings of questions are put as Flamingo was trained on them.
+            prompt: a question such as "is there a cat?", or any text with one `<media>` per medium.
             media: pictures (PIL or paths) and videos (paths, or their frames as PIL pictures), in the order
                 of their `<media>`.
             max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, cancelled: as in
@@ -296,8 +294,8 @@ class Session:
     def caption_alternatives(
         self, image: PictureOrEncoded, count: Whole = 5, max_new_tokens: Whole = ANSWERED.max_new_tokens
     ) -> dict[str, float]:
-        """At most `count` captions, the likeliest first -> the probability of each among all there could be.
-        Those that round to 0 % are left out. Raises MediaError, PromptError."""
+        """At most `count` captions, the likeliest first -> the probability of each among all there could be;
+        none that rounds to 0 %. Raises MediaError, PromptError."""
         return self.mammut.caption_alternatives(image, count, max_new_tokens)
 
     @checked
@@ -337,19 +335,13 @@ class Session:
     def search(
         self, query: Picture, k: Whole = 8, *, words: Text = "", filters: Filters = EVERYTHING
     ) -> list[Hit]:
-        """The k pictures of the gallery that fit a query best, best first. Words are compared with what the
-        pictures show, and looked for in their captions; a bare noun will do.
+        """The k pictures of the gallery that fit a query best, best first; a bare noun will do.
 
         Args:
             query: words (str), or a picture: a Path, bytes, a PIL picture or an array.
-            words: that are looked for beside a picture, or in captions beside the words.
+            words: looked for in captions too; beside a picture also in what pictures show.
             filters: which pictures may be found at all.
 
-        Raises:
-            PromptError, MediaError: on a query that is none.
-            GalleryError: where the gallery cannot be read.
+        Raises PromptError, MediaError, and GalleryError where the gallery cannot be read.
         """
-        check_count(k)
-        if not isinstance(filters, Filters):
-            raise PromptError(f"filters is {shown(filters)}; give palm_demo.gallery.Filters")
         return search(self, query, k, words, filters)

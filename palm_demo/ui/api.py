@@ -69,6 +69,7 @@ def add_endpoints(session: Session, limits: Limits) -> None:
             temperature: 0 takes the likeliest token, 1 samples as learned.
             top_k: samples among so many of the likeliest tokens; 0 is all.
             top_p: samples among the likeliest tokens that have this probability together; 1 is all.
+            min_p: leaves out tokens less likely than this part of the likeliest; 0 leaves out none.
             repetition_penalty: above 1 makes words that are there already less likely.
             stop: the text ends before any of these.
             seed: gives the same text each time; null is another each time.
@@ -109,6 +110,7 @@ def add_endpoints(session: Session, limits: Limits) -> None:
             temperature: 0 takes the likeliest token, 1 samples as learned.
             top_k: samples among so many of the likeliest tokens; 0 is all.
             top_p: samples among the likeliest tokens that have this probability together; 1 is all.
+            min_p: leaves out tokens less likely than this part of the likeliest; 0 leaves out none.
             repetition_penalty: above 1 makes words that are there already less likely.
             stop: the answer ends before any of these.
             seed: gives the same answer each time; null is another each time.

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from palm_demo import world
+from palm_demo.errors import PromptError
 from palm_demo.gallery import Filters
 from palm_demo.session import Session
 from palm_demo.session.searching import LEAST, NONE, judged
@@ -100,3 +101,9 @@ def test_bare_words_are_compared_as_those_with_an_article_are(session: Session):
     picture = world.render(world.single_scene(random.Random(1)))
     found = session.similarity(["dog", "a dog", "dogs", "A photo of a dog"], picture)
     assert np.ptp(found) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("query", ["cat.png", "pictures/IMG_0815.JPG"])
+def test_the_name_of_a_file_is_not_taken_for_words(session: Session, query):
+    with pytest.raises(PromptError, match="--image"):
+        session.search(query)
