@@ -59,6 +59,19 @@ def test_a_choice_is_the_base_a_name_or_an_adapter(own):
             own.scope("me", unknown)
 
 
+def test_choices_are_mixed_by_their_strengths(own):
+    mine = adapter_of(own)
+    own.keep("me", "letters", mine)
+    assert own.mix("me", [("base", 1), ("base", 0.5)]) is None
+    assert own.mix("me", [("doyle", 1), ("base", 0.5)]) == "doyle"
+    assert own.mix("me", [("base", 1), ("own/letters", 1)]) is mine
+    assert own.mix("me", [("doyle", 0.7), ("base", 0.5)]) == {"doyle": 0.7}
+    assert own.mix("me", [("doyle", 0.7), ("own/letters", -0.5)]) == {"doyle": 0.7, mine: -0.5}
+    assert own.mix("me", [("doyle", 0.5), ("doyle", 0.25)]) == {"doyle": 0.75}
+    with pytest.raises(ScopeError, match="you have no scope 'letters'"):
+        own.mix("you", [("doyle", 1), ("own/letters", 1)])
+
+
 def test_the_file_is_the_scope_and_goes_with_it(own):
     own.keep("me", "letters", adapter_of(own, rank=3))
     file = own.find("me", "letters").file

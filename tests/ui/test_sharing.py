@@ -53,6 +53,9 @@ def test_a_link_brings_settings_and_no_words(visit, session):
     assert {name: value for name, (value,) in told.items()} == {
         "tab": "palm-write",
         "scope": scope,
+        "strength": "1",
+        "second": "base",
+        "second_strength": "0.5",
         "tokens": "96",
         "temperature": "1.2",
         "top_k": "0",

@@ -37,10 +37,11 @@ SCOPE_PROMPTS = {
 
 @dataclass(frozen=True)
 class Writing:
-    """What other sub-tabs read and set: the scope that is chosen, the text that was written, and the
-    button that has it looked at."""
+    """What other sub-tabs read and set: the scope that is chosen, the one that is mixed in, the text that
+    was written, and the button that has it looked at."""
 
     scope: gr.Dropdown
+    second: gr.Dropdown
     text: gr.Textbox
     look: gr.Button
 
@@ -83,39 +84,64 @@ def writing_tab(
                 info=SCOPES if session.scopes else NO_SCOPES,
                 elem_id="palm-scope",
             )
+            strength = _strength(1.0, "Strength", "palm-strength")
+            with gr.Accordion("Mix in a second scope", open=False, elem_id="palm-mix"):
+                second = gr.Dropdown(
+                    own.choices(""),
+                    value=BASE,
+                    label="Second scope",
+                    info="“base” mixes nothing in",
+                    elem_id="palm-second",
+                )
+                second_strength = _strength(0.5, "Its strength", "palm-second-strength")
             with gr.Row():
                 run = gr.Button("Continue", variant="primary", min_width=100, elem_id="palm-run")
                 stop = gr.Button("Stop", variant="stop", interactive=False, min_width=90, elem_id="palm-stop")
             sampling = sampling_controls(TAB, limits, replace(CONTINUED, max_new_tokens=96))
-            links.button({"scope": scope, **shared_sampling(sampling)})
+            mixed = [scope, strength, second, second_strength]
+            named = dict(zip(("scope", "strength", "second", "second_strength"), mixed, strict=True))
+            links.button(named | shared_sampling(sampling))
 
     @on_page
-    def stream(request: gr.Request, prompt: str, choice: str, *settings):
+    def stream(request: gr.Request, prompt: str, choice, strength, second, second_strength, *settings):
         with stops.running(request.session_hash, TAB) as cancelled:
             written = check_prompt(prompt, limits)
-            scope, asked = own.scope(request.session_hash, choice), sampling_settings(*settings)
+            parts = [(choice, strength), (second, second_strength)]
+            scope, asked = own.mix(request.session_hash, parts), sampling_settings(*settings)
             for delta in session.stream(prompt, scope, **asked, cancelled=cancelled):
                 written += delta
                 yield written, in_line(delta)
 
     tab = StreamingTab(TAB, stops, run, stop)
-    inputs, outputs = [prompt, scope, *sampling], [text, line]
+    inputs, outputs = [prompt, *mixed, *sampling], [text, line]
     tab.wire(run.click, stream, inputs, outputs)
 
     def load(event: gr.SelectData):
         _, beginning, author = samples[event.index]
-        return beginning, author
+        return beginning, author, 1.0, BASE
 
     loaded = shown.select(
         load,
         None,
-        [prompt, scope],
+        [prompt, scope, strength, second],
         queue=False,
         show_progress="hidden",
         api_visibility="private",
     )
     tab.wire(loaded.then, stream, inputs, outputs)
-    return Writing(scope, text, look)
+    return Writing(scope, second, text, look)
+
+
+def _strength(value: float, label: str, elem_id: str) -> gr.Slider:
+    return gr.Slider(
+        -1,
+        2,
+        value,
+        step=0.05,
+        label=label,
+        info="1 is as it was taught, 0 is the base, below 0 is the other way",
+        elem_id=elem_id,
+    )
 
 
 def _samples(scopes: list[str]) -> list[tuple[str, str, str]]:

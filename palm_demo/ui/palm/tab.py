@@ -51,5 +51,6 @@ def palm_tab(session: Session, limits: Limits, stops: Stops, links: SettingsLink
         with gr.Tab("Who wrote this?", id="palm-authors"):
             authors_tab(session, limits, stops, own)
         with gr.Tab("Teach a scope", id="palm-teaching"):
-            finetune_tab(session, limits, stops, links, own, [writing.scope, columns, tokens], tabs, WRITE)
+            pickers = [writing.scope, columns, tokens, writing.second]
+            finetune_tab(session, limits, stops, links, own, pickers, tabs, WRITE)
     return own

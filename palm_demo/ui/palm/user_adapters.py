@@ -4,7 +4,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +63,19 @@ class UserAdapters:
                 f"there is no scope {choice!r:.80}; known scopes: {', '.join(self.session.scopes)}"
             )
         return choice
+
+    def mix(self, visitor: str, parts: Sequence[tuple[str, float]]) -> Scope:
+        """What the session takes for choices with their strengths: nothing for the base, a scope alone where
+        it is the only one and has strength 1. Raises ScopeError on one that is unknown or gone."""
+        strengths: dict[str | Adapter, float] = {}
+        for choice, strength in parts:
+            scope = self.scope(visitor, choice)
+            if scope is not None:
+                strengths[scope] = strengths.get(scope, 0) + strength
+        if list(strengths.values()) == [1]:
+            (scope,) = strengths
+            return scope
+        return strengths or None
 
     def find(self, visitor: str, name: str) -> UserAdapter:
         with self._lock:
