@@ -43,25 +43,26 @@ class Sampler:
             return int(logits.argmax())
         # From the largest down, so that a temperature near 0 cannot overflow.
         logits = (logits - logits.max()) / max(self.sampling.temperature, 1e-30)
-        if self.sampling.top_k:
-            logits = keep_top_k(logits, int(self.sampling.top_k))
-        return self._race(logits.softmax(dim=-1).double())
+        arrivals = torch.from_numpy(self.random.standard_exponential(len(logits)))
+        if not self.sampling.top_k:
+            return self._race(logits.softmax(dim=-1).double(), arrivals)
+        logits, ids = likeliest(logits, int(self.sampling.top_k))
+        return int(ids[self._race(logits.softmax(dim=-1).double(), arrivals[ids])])
 
-    def _race(self, probabilities: Tensor) -> int:
-        """The id that arrives first, each as often as is probable, of those in the nucleus that min_p keeps.
+    def _race(self, probabilities: Tensor, arrivals: Tensor) -> int:
+        """Which arrives first, each as often as is probable, of those in the nucleus that min_p keeps.
 
         A race of all ids ends alike whatever rounding does to the others' chances: where one random
         number falls in a running sum changes with it, and so would a text that is written beside others.
         """
-        arrivals = torch.from_numpy(self.random.standard_exponential(len(probabilities))).clamp_(min=TINY)
-        speeds = probabilities / arrivals
+        speeds = probabilities / arrivals.clamp_(min=TINY)
         if self.sampling.min_p:
-            speeds[probabilities < self.sampling.min_p * probabilities.max()] = 0
+            speeds.masked_fill_(probabilities < self.sampling.min_p * probabilities.max(), 0)
         while True:
             first = int(speeds.argmax())
             if self.sampling.top_p == 1 or in_nucleus(probabilities, first, self.sampling.top_p):
                 return first
-            speeds[probabilities <= probabilities[first]] = 0  # nor is what is no likelier
+            speeds.masked_fill_(probabilities <= probabilities[first], 0)  # nor is what is no likelier
 
 
 def check_finite(logits: Tensor) -> None:
@@ -80,14 +81,13 @@ def penalize_(logits: Tensor, history: Sequence[int], penalty: float) -> None:
     logits[ids] = torch.where(said > 0, said / penalty, said * penalty)
 
 
-def keep_top_k(logits: Tensor, k: int) -> Tensor:
-    """(vocab,) -> the same with all but the k likeliest ids at -inf."""
-    values, ids = logits.topk(min(k, len(logits)))
-    return torch.full_like(logits, -torch.inf).scatter(0, ids, values)
+def likeliest(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """(vocab,) -> the logits of the k likeliest ids, and these."""
+    return logits.topk(min(k, len(logits)))
 
 
 def in_nucleus(probabilities: Tensor, token_id: int, p: float) -> bool:
     """Whether an id is of the smallest set of likeliest ids whose probability reaches p (Holtzman
     et al. 2020), or as likely as one of them. Needs no sorting of all ids."""
-    likelier = probabilities[probabilities > probabilities[token_id]]
-    return not len(likelier) or bool(likelier.sum() < p)
+    likelier = float(probabilities.masked_fill(probabilities <= probabilities[token_id], 0).sum())
+    return not likelier or likelier < p

@@ -8,7 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from palm_demo.errors import SamplingError
-from palm_demo.inference.sampling import Sampler, SamplingParams, in_nucleus, keep_top_k, penalize_
+from palm_demo.inference.sampling import Sampler, SamplingParams, in_nucleus, likeliest, penalize_
 
 LOGITS = torch.tensor([1.0, 4.0, -2.0, 3.9, 0.0, 2.5, -7.0, 3.0])
 
@@ -16,10 +16,6 @@ LOGITS = torch.tensor([1.0, 4.0, -2.0, 3.9, 0.0, 2.5, -7.0, 3.0])
 def drawn(sampling: SamplingParams, banned=(), count: int = 400, logits=LOGITS) -> Counter:
     sampler = Sampler(sampling, banned)
     return Counter(sampler(logits, []) for _ in range(count))
-
-
-def kept(logits: torch.Tensor) -> set[int]:
-    return set(logits.isfinite().nonzero().flatten().tolist())
 
 
 def nucleus(logits: torch.Tensor, p: float) -> set[int]:
@@ -77,7 +73,9 @@ def test_other_randomness_does_not_disturb_a_seeded_row():
 def test_top_k_keeps_the_k_likeliest(k):
     for _ in range(20):
         logits = torch.randn(50)
-        assert kept(keep_top_k(logits, k)) == set(sorted(range(50), key=lambda i: -logits[i])[:k])
+        kept, ids = likeliest(logits, k)
+        assert ids.tolist() == sorted(range(50), key=lambda i: -logits[i])[:k]
+        assert torch.equal(kept, logits[ids])
 
 
 @pytest.mark.parametrize("p", [0.05, 0.3, 0.5, 0.9, 0.99])
@@ -99,10 +97,19 @@ def test_sampling_follows_the_probabilities_within_the_nucleus(p, spread):
     assert_close(shares, logits[inside].softmax(dim=-1), atol=0.03, rtol=0)
 
 
-def test_what_top_k_keeps_keeps_its_logits():
-    some = keep_top_k(LOGITS, 3)
-    assert kept(some) == {1, 3, 7}
-    assert all(some[i] == LOGITS[i] for i in kept(some))
+@pytest.mark.parametrize("settings", [{}, {"min_p": 0.1}], ids=str)
+def test_ids_that_win_the_race_of_all_win_that_of_the_likeliest(settings):
+    """A seed's random numbers are those of ids, so that a limit changes nothing but who may win."""
+    logits, alike = torch.randn(50) * 2, 0
+    for seed in range(200):
+        free, limited = (
+            Sampler(SamplingParams(temperature=1.0, seed=seed, top_k=k, **settings), [])(logits, [])
+            for k in (0, 30)
+        )
+        if free in likeliest(logits, 30)[1]:
+            assert free == limited
+            alike += 1
+    assert alike > 100
 
 
 def test_top_p_of_zero_keeps_one_id():

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from palm_demo.checkpoints import from_reference, load_scope, save_scope
 from palm_demo.errors import ScopeError
 from palm_demo.inference.decoding import generate_ids
-from palm_demo.inference.sampling import in_nucleus, keep_top_k
+from palm_demo.inference.sampling import in_nucleus, likeliest
 from palm_demo.models.layers import RLHF_QK_NORM, XPos
 
 from .conftest import SIZE
@@ -109,7 +109,7 @@ def test_a_nucleus_of_nine_tenths_holds_nine_tenths():
     theirs = top_p(chances.log()[None], thres=0.9)[0].isfinite().sum()
     assert theirs < sum(in_nucleus(chances, i, 0.9) for i in range(5)) == 3
     assert top_k(torch.randn(1, 100), thres=0.9).isfinite().sum() == 10
-    assert keep_top_k(torch.randn(100), 90).isfinite().sum() == 90
+    assert len(likeliest(torch.randn(100), 90)[1]) == 90
 
 
 @torch.no_grad()
