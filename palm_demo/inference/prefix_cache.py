@@ -6,8 +6,9 @@ was: nobody can tell by how soon an answer comes what somebody else has asked.
 """
 
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Generic, TypeVar
@@ -26,40 +27,62 @@ BLOCK = 64
 """Tokens of a prompt that are read in one piece beside running texts, and kept under one key."""
 
 
-class Kept(Generic[T]):
-    """Values under keys, of at most `max_bytes` together; those not asked for the longest go first."""
+KEPT_SECONDS = 600.0
+"""How long something is kept that nobody asks for: what it was made of is somebody's text."""
 
-    def __init__(self, max_bytes: int):
-        self.max_bytes = max_bytes
+
+@dataclass
+class _Entry(Generic[T]):
+    value: T
+    size_bytes: int
+    asked_for: float
+
+
+class Kept(Generic[T]):
+    """Values under keys, of at most `max_bytes` together; those not asked for the longest go first, and
+    those that nobody asked for in KEPT_SECONDS whenever there is a question."""
+
+    def __init__(self, max_bytes: int, clock: Callable[[], float] = time.monotonic):
+        self.max_bytes, self.clock = max_bytes, clock
         self.size_bytes = 0
         self._lock = threading.Lock()
-        self._values: OrderedDict[Hashable, tuple[T, int]] = OrderedDict()
+        self._entries: OrderedDict[Hashable, _Entry[T]] = OrderedDict()
 
     def get(self, key: Hashable) -> T | None:
         with self._lock:
-            if key not in self._values:
+            self._forget()
+            if key not in self._entries:
                 return None
-            self._values.move_to_end(key)
-            return self._values[key][0]
+            self._entries.move_to_end(key)
+            self._entries[key].asked_for = self.clock()
+            return self._entries[key].value
 
     def put(self, key: Hashable, value: T, size_bytes: int) -> None:
         """Keeps a value unless it is larger than all that may be kept."""
         with self._lock:
-            if key in self._values or size_bytes > self.max_bytes:
+            if key in self._entries or size_bytes > self.max_bytes:
                 return
-            self._values[key] = value, size_bytes
+            self._entries[key] = _Entry(value, size_bytes, self.clock())
             self.size_bytes += size_bytes
-            while self.size_bytes > self.max_bytes:
-                _, (_, freed) = self._values.popitem(last=False)
-                self.size_bytes -= freed
+            self._forget()
+
+    def _forget(self) -> None:
+        """Lets go what is too much or too old; the entry asked for the longest ago is the first."""
+        oldest = self.clock() - KEPT_SECONDS
+        while self._entries:
+            first = next(iter(self._entries.values()))
+            if self.size_bytes <= self.max_bytes and first.asked_for >= oldest:
+                return
+            self._entries.popitem(last=False)
+            self.size_bytes -= first.size_bytes
 
     def clear(self) -> None:
         with self._lock:
-            self._values.clear()
+            self._entries.clear()
             self.size_bytes = 0
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self._entries)
 
 
 @dataclass(frozen=True)
