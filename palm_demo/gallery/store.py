@@ -219,6 +219,11 @@ class Gallery:
 
         return [as_item(row) for row in self._now(some)]
 
+    def items(self, ids: Sequence[str]) -> list[Item]:
+        """Pictures by their ids, in that order; those that are there."""
+        rows = {row["id"]: as_item(row) for row in self._rows(ids, SHOWN).to_pylist()} if ids else {}
+        return [rows[id] for id in ids if id in rows]
+
     def original(self, id: str) -> bytes:
         """The picture file itself. Raises GalleryError for an unknown id and a file that has gone."""
         for row in self._rows([id], ["id", "name", "path", "original"]).to_pylist():

@@ -34,9 +34,8 @@ AT_ONCE = 64
 """Pictures that are read in one pass where there is the memory for them."""
 MOST_ALTERNATIVES = 20
 """Captions of one picture: a beam of twice as many is decoded side by side."""
-PROBABLE = 0.005
-"""What rounds to 0 % is no alternative: of 40 drawings' likeliest captions all with a slip ("an dog") lay
-below."""
+PROBABLE = 0.01
+"""A caption less probable than this is no alternative: there lie the slips ("an dog", "two wrenchs")."""
 OUT_OF_DISTRIBUTION = 0.98
 """The OOD score above which a picture is no drawing such as the models know. `python -m benchmarks.quality
 --strange PICTURES` says how many drawings, and how many pictures that are none, lie above it."""

@@ -295,7 +295,7 @@ class Session:
         self, image: PictureOrEncoded, count: Whole = 5, max_new_tokens: Whole = ANSWERED.max_new_tokens
     ) -> dict[str, float]:
         """At most `count` captions, the likeliest first -> the probability of each among all there could be;
-        none that rounds to 0 %. Raises MediaError, PromptError."""
+        none below 1 %. Raises MediaError, PromptError."""
         return self.mammut.caption_alternatives(image, count, max_new_tokens)
 
     @checked

@@ -19,6 +19,7 @@ from palm_demo.ui.flamingo.scenes import make
 from palm_demo.ui.messages import in_api
 from palm_demo.ui.palm.tokens import check_viewed
 from palm_demo.ui.uploads import (
+    NOTHING_SOUGHT,
     check_filters,
     check_hits,
     check_labels,
@@ -210,7 +211,9 @@ def add_endpoints(session: Session, limits: Limits) -> None:
             since: only pictures added since then, such as 2026-01-31.
         """
         with in_api():
-            wanted = check_prompt(query, limits) if isinstance(query, str) else uploaded(query)
+            wanted = (
+                check_prompt(query, limits, NOTHING_SOUGHT) if isinstance(query, str) else uploaded(query)
+            )
             filters = check_filters(contains, since, limits)
             hits = session.search(
                 wanted, check_hits(k, limits), words=check_words(words, limits), filters=filters

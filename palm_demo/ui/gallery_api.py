@@ -23,7 +23,7 @@ def add_gallery_endpoints(session: Session, limits: Limits, contributions: Contr
 
         Args:
             image: a picture file: of assistants the path of an upload, or a data: URI.
-            count: at most so many, 1 to 20; those that round to 0 % are left out.
+            count: at most so many, 1 to 20; those below 1 % are left out.
         """
         with in_api():
             return session.caption_alternatives(uploaded(image), count)

@@ -6,11 +6,15 @@ from palm_demo.errors import MediaError, PromptError, SamplingError
 from palm_demo.gallery import Filters, read_since
 from palm_demo.settings import Limits
 
+NOTHING_ASKED = "there is no prompt yet; write a few words first"
+NOTHING_SOUGHT = "there is nothing to search for yet; write a word, such as fox"
 
-def check_prompt(text: str, limits: Limits) -> str:
-    """The prompt, if there is one and it is not too long; PromptError otherwise."""
+
+def check_prompt(text: str, limits: Limits, missing: str = NOTHING_ASKED) -> str:
+    """The prompt, if there is one and it is not too long; PromptError otherwise. missing: what is said where
+    there is none."""
     if not isinstance(text, str) or not text.strip():
-        raise PromptError("there is no prompt yet; write a few words first")
+        raise PromptError(missing)
     size_bytes = len(text.encode("utf-8", "replace"))
     if size_bytes > limits.prompt_bytes:
         raise PromptError(

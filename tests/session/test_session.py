@@ -189,7 +189,7 @@ def test_alternatives_are_captions_with_their_probabilities(session: Session, pi
     found = session.caption_alternatives(picture, 6)
     assert 1 <= len(found) <= 6
     assert session.caption(picture) in found
-    assert all(chance >= 0.005 for chance in [*found.values()][1:])
+    assert all(chance >= 0.01 for chance in [*found.values()][1:])
     chances = list(found.values())
     assert chances == sorted(chances, reverse=True)
     assert 0 < sum(chances) <= 1 + 1e-4
@@ -268,7 +268,7 @@ def test_a_video_file_is_answered_as_its_frames_are(session: Session, tmp_path):
 
 
 def test_text_without_media_is_answered_by_the_bare_language_model(session: Session):
-    bare = session.generate("It was a", max_new_tokens=6, temperature=0)
+    bare = session.generate("It was a", max_new_tokens=6, temperature=0, repetition_penalty=1.0)
     assert session.answer("It was a", [], max_new_tokens=6) == bare.strip()
 
 

@@ -67,7 +67,7 @@ def flamingo(page: Page) -> Iterator[str]:
 
 def mammut(page: Page) -> Iterator[str]:
     page.locator("#mammut-gallery button").first.click()
-    expect(page.locator("#mammut-others-said .confidence-set")).to_have_count(5)
+    expect(page.locator("#mammut-others-said")).to_contain_text("%")
     unfold(page)
     press(page, "Choose a label")
     expect(page.locator("#mammut-bars")).to_contain_text("%")

@@ -1,5 +1,6 @@
 """The gallery on the page and for programs: searched, filtered, compared, added to, taken along."""
 
+import csv
 import json
 import re
 import threading
@@ -14,6 +15,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from palm_demo.gallery import Filters, Gallery
+from palm_demo.gallery.words import content_words, share
 from palm_demo.media.kinds import FORMATS
 from palm_demo.session.starter_gallery import open_or_begin
 from palm_demo.settings import GalleryRules
@@ -47,14 +49,15 @@ def test_a_caption_comes_with_what_might_have_been_said(visit, session):
 
 @pytest.mark.parametrize("words", WORDS)
 def test_what_the_page_offers_to_search_for_is_found(session, words):
-    assert session.search(words, 1)[0].caption.startswith(words)
+    best = session.search(words, 1)[0]
+    assert best.alike and share(content_words(words), best.caption) == 1
 
 
 def test_an_example_is_searched_for_in_one_click(visit):
     page = visit("MaMMUT")
     page.locator("#mammut-examples").get_by_role("button", name=WORDS[0]).click()
     expect(page.get_by_label("Search with words")).to_have_value(WORDS[0])
-    expect(shown(page).first).to_contain_text(f"· {WORDS[0]}")
+    expect(shown(page).first).to_contain_text(f"a {WORDS[0]}")
 
 
 def test_filters_leave_only_captions_that_contain_the_words(visit, session):
@@ -84,11 +87,57 @@ def test_filters_that_leave_nothing_say_so(visit):
     expect(shown(page)).to_have_count(12)
 
 
+def test_nothing_like_it_is_said_and_the_ring_goes_with_what_was_clicked(visit, session):
+    page = visit("MaMMUT")
+    page.get_by_label("Search with words").fill("dog")
+    page.keyboard.press("Enter")
+    heading = page.locator("#mammut-heading")
+    expect(heading).to_contain_text(f"12 pictures of {len(session.gallery)}, best first")
+    expect(shown(page).first).to_contain_text("a dog")
+    shown(page).nth(3).click()
+    expect(page.get_by_label("MaMMUT sees")).not_to_have_value("")
+    ringed = page.locator("#mammut-gallery [aria-current=true], #mammut-gallery .selected")
+    expect(ringed).to_have_count(1)
+    page.get_by_label("Search with words").fill("zzzz qqq")
+    page.keyboard.press("Enter")
+    expect(heading).to_contain_text("Nothing like “zzzz qqq” is here. The nearest:")
+    expect(ringed).to_have_count(0)
+
+
+def test_a_picture_that_is_dropped_is_described_and_finds_its_like(visit, session, tmp_path):
+    path = tmp_path / "fox.png"
+    path.write_bytes(session.gallery.original(session.search("fox", 1)[0].id))
+    page = visit("MaMMUT")
+    page.locator("#mammut-picture input[type=file]").set_input_files(path)
+    expect(page.get_by_label("MaMMUT sees")).to_have_value(session.caption(path))
+    expect(shown(page).first).to_contain_text("1.00 · ")
+    expect(page.locator("#mammut-others-said")).to_contain_text("%")
+
+
+def test_several_pictures_become_a_table_with_what_failed(visit, session, media, tmp_path):
+    page = visit("MaMMUT")
+    unfold(page, "mammut-table")
+    names = ["red.png", "text.png", "blue.png"]
+    page.locator("#mammut-many-files input[type=file]").set_input_files([media / name for name in names])
+    expect(page.locator("#mammut-many-files")).to_contain_text("blue")
+    press(page, "Describe them all")
+    with page.expect_download() as download:
+        page.locator("#mammut-csv a[download]").first.click()
+    download.value.save_as(tmp_path / "captions.csv")
+    with open(tmp_path / "captions.csv", encoding="utf-8", newline="") as file:
+        rows = {row["picture"]: row for row in csv.DictReader(file)}
+    assert [*rows] == names
+    assert rows["red.png"]["caption"] == session.caption(media / "red.png")
+    assert rows["text.png"]["caption"] == "" and "not a picture" in rows["text.png"]["error"]
+    expect(page.locator("#mammut-captions")).to_contain_text(rows["blue.png"]["caption"])
+
+
 def test_words_and_picture_search_together(visit, session):
     page = visit("MaMMUT")
     shown(page).first.click()
     expect(page.locator("#mammut-picture img")).to_be_visible()
     page.get_by_label("Search with words").fill("yellow")
+    unfold(page, "mammut-filters")
     press(page, "Search with words and picture")
     expect(shown(page)).to_have_count(12)
     expect(shown(page).filter(has_text="yellow")).not_to_have_count(0)
@@ -238,9 +287,11 @@ def test_an_added_picture_is_found_by_all_and_removed_by_its_owner_alone(
     )
     expect(mine.locator("#mammut-files")).to_contain_text("secret0")
     press(mine, "Add to the gallery")
-    told = mine.get_by_label("What became of them")
+    told = mine.get_by_label("What was added")
     expect(told).to_have_value(f"1 added.\ntext.png is not a picture that is read: {FORMATS}.")
     assert "secret0.png" in own_gallery.whole(["name"])["name"].to_pylist()
+    expect(mine.locator("#mammut-heading")).to_contain_text(f"a gallery of {len(own_gallery)} pictures")
+    expect(shown(mine).first).to_contain_text(own_gallery.items([added_last(own_gallery)])[0].caption)
     for page in (other, mine):
         page.locator("#mammut-picture input[type=file]").set_input_files(drawn / "secret0.png")
         expect(page.locator("#mammut-picture img")).to_be_visible()
@@ -255,6 +306,12 @@ def test_an_added_picture_is_found_by_all_and_removed_by_its_owner_alone(
     press(mine, "Remove the picture I clicked")
     expect(told).to_have_value(re.compile("^Removed: "))
     assert len(own_gallery) == count - 1
+    expect(shown(mine)).to_have_count(11)
+
+
+def added_last(gallery: Gallery) -> str:
+    rows = gallery.whole(["id", "added"]).to_pylist()
+    return max(rows, key=lambda row: row["added"])["id"]
 
 
 def ids_of(gallery: Gallery) -> set[str]:
@@ -283,8 +340,8 @@ def test_adding_shows_how_far_it_is_and_what_was_added_before_a_stop_stays(
     files.locator("input[type=file]").set_input_files([drawn / f"secret{place}.png" for place in range(3)])
     expect(files).to_contain_text("secret2")
     press(page, "Add to the gallery")
-    told = page.get_by_label("What became of them")
-    expect(told).to_have_value("Looking at picture 2 of 3 …\n1 added.")
+    told = page.get_by_label("What was added")
+    expect(told).to_have_value("Looking at secret1.png, 2 of 3 …\n1 added.")
     with page.expect_response(lambda response: "/run/" in response.url):
         page.locator("#mammut-add-stop").click()
     one_look.release()
@@ -306,7 +363,7 @@ def test_axe_finds_nothing_serious_where_pictures_are_added(visit, open_page, dr
     page.locator("#mammut-files input[type=file]").set_input_files(drawn / "text.png")
     expect(page.locator("#mammut-files")).to_contain_text("text")
     press(page, "Add to the gallery")
-    expect(page.get_by_label("What became of them")).to_have_value(re.compile("^0 added"))
+    expect(page.get_by_label("What was added")).to_have_value(re.compile("^0 added"))
     assert serious(page) == []
 
 

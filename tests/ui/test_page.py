@@ -167,6 +167,7 @@ def test_mammut_describes_names_and_finds(visit, session, tmp_path):
     gallery.locator("button").first.click()
     expect(page.get_by_label("MaMMUT sees")).not_to_have_value("")
     expect(page.locator("#mammut-picture img")).to_be_visible()
+    page.locator("#mammut-choose > button").click()
     press(page, "Choose a label")
     expect(page.locator("#mammut-bars")).to_contain_text("%")
     press(page, "Find similar")

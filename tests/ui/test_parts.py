@@ -4,7 +4,7 @@ import pytest
 
 from palm_demo.ui import streaming
 from palm_demo.ui.flamingo.conversation import assemble, labelled
-from palm_demo.ui.mammut.finding import listed
+from palm_demo.ui.mammut.wall import listed
 from palm_demo.ui.streaming import Stops
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from palm_demo.gallery.pictures import thumbnail
 from palm_demo.session import Session
 from palm_demo.settings import Limits
-from palm_demo.ui.mammut.finding import Listed
+from palm_demo.ui.mammut.wall import Listed
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.uploads import check_media, check_texts
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from palm_demo.internals.gradio_files import new_folder
 from palm_demo.session import Session
 from palm_demo.settings import GalleryRules, Limits
 from palm_demo.ui.boundary.visitors import owner_of
-from palm_demo.ui.mammut.finding import Listed
+from palm_demo.ui.mammut.wall import Listed, Wall
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.streaming import Stops, StreamingTab
 
@@ -136,7 +136,7 @@ def contributing(
     session: Session,
     contributions: Contributions,
     stops: Stops,
-    found: gr.State,
+    wall: Wall,
     picked: gr.State,
     computed: dict,
 ) -> None:
@@ -158,8 +158,8 @@ def contributing(
                 with gr.Row():
                     add = gr.Button("Add to the gallery", variant="primary", elem_id=TAB)
                     stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="mammut-add-stop")
-                told = gr.Textbox(
-                    label="What became of them",
+                became = gr.Textbox(
+                    label="What was added",
                     lines=2,
                     max_lines=10,
                     interactive=False,
@@ -170,42 +170,48 @@ def contributing(
                 pack = gr.Button("Pack the pictures shown above", elem_id="mammut-pack")
                 packed = gr.File(label="Download", interactive=False, height=140, elem_id="mammut-packed")
 
+    def told(report: Report, now: str | None = None) -> str:
+        return told_of(report, session.gallery.names([id for _, id in report.near]), now)
+
     @on_page
     def on_add(request: gr.Request, files: list[dict] | None):
         paths = [file["path"] for file in files or []]
         with stops.running(request.session_hash, TAB) as stopped:
             for done, report in enumerate(contributions.add(owner_of(request), paths)):
                 if done == len(paths):
-                    yield told_of(report), None
+                    yield told(report), None, *wall.with_new(report.added)
                     return
                 if stopped.is_set():
                     stood = f"Stopped after {done} of {len(paths)}; add them again to go on."
-                    yield told_of(report, stood), gr.skip()
+                    yield told(report, stood), gr.skip(), *wall.with_new(report.added)
                     return
-                yield told_of(report, f"Looking at picture {done + 1} of {len(paths)} …"), gr.skip()
+                now = f"Looking at {Path(paths[done]).name}, {done + 1} of {len(paths)} …"
+                yield told(report, now), gr.skip(), *wall.unchanged
 
     @on_page
-    def on_remove(request: gr.Request, item: Listed | None):
+    def on_remove(request: gr.Request, item: Listed | None, items: list[Listed]):
         if item is None:
             raise GalleryError("no picture was clicked yet; search for yours and click it")
         contributions.remove(owner_of(request), [item.id])
-        return f"Removed: {item.caption}.", None
+        return f"Removed: {item.name}, “{item.caption}”.", None, *wall.without(item.id, items)
 
     @on_page
     def on_pack(items: list[Listed]):
         return str(download_of(session, [item.id for item in items]))
 
     line = {"concurrency_id": TAB, "concurrency_limit": 1, "preprocess": False}
-    StreamingTab(TAB, stops, add, stop).wire(add.click, on_add, files, [told, files], **line)
-    remove.click(on_remove, picked, [told, picked], **computed)
-    pack.click(on_pack, found, packed, **computed)
+    outputs = [became, files, *wall.outputs]
+    StreamingTab(TAB, stops, add, stop).wire(add.click, on_add, files, outputs, **line)
+    remove.click(on_remove, [picked, wall.found], [became, picked, *wall.outputs], **computed)
+    pack.click(on_pack, wall.found, packed, **computed)
 
 
-def told_of(report: Report, now: str | None = None) -> str:
-    """What became of pictures, a line for each that was not added. now: what goes before it."""
+def told_of(report: Report, names: Mapping[str, str] = {}, now: str | None = None) -> str:
+    """What became of pictures, a line for each that was not added. names: of pictures that others look
+    like, by their ids. now: what goes before it."""
     lines = [] if now is None else [now]
     lines += [f"{len(report.added)} added."]
     lines += [f"{name} is in the gallery already." for name in report.known]
-    lines += [f"{name} looks like one that is there." for name, _ in report.near]
+    lines += [f"{name} looks like {names.get(id, 'one')}, which is there." for name, id in report.near]
     lines += [f"{why}." for _, why in report.unreadable]
     return "\n".join(lines)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from palm_demo.media import is_shown
 from palm_demo.session import EncodedImage, Session
 from palm_demo.settings import Limits
 from palm_demo.ui.components import warning_of, warning_shown
@@ -31,6 +30,7 @@ class Described:
     warning: gr.HTML
     similar: gr.Button
     seen: gr.State
+    others: gr.Label
     follow: object
     """Fills in the other captions; for an event's `.then`."""
 
@@ -57,23 +57,18 @@ def describing(session: Session, limits: Limits, tab: str, computed: dict, writt
         show_heading=False,
         elem_id="mammut-others-said",
     )
-    labels = gr.Textbox(
-        LABELS,
-        label="Labels to choose from",
-        info="Any nouns, with commas between them",
-        max_lines=3,
-        elem_id="mammut-labels",
-    )
-    classify = gr.Button("Choose a label", elem_id="mammut-classify")
-    bars = gr.Label(label="How likely each label is", num_top_classes=8, elem_id="mammut-bars")
+    with gr.Accordion("Labels", open=False, elem_id="mammut-choose"):
+        labels = gr.Textbox(
+            LABELS,
+            label="Labels to choose from",
+            info="Any nouns, with commas between them; “none of these” is one too",
+            max_lines=3,
+            elem_id="mammut-labels",
+        )
+        classify = gr.Button("Choose a label", elem_id="mammut-classify")
+        bars = gr.Label(label="How likely each label is", num_top_classes=8, elem_id="mammut-bars")
 
     seen = gr.State(None, time_to_live=SEEN_SECONDS)
-
-    @on_page
-    def on_upload(file: dict | None):
-        """What browsers cannot show is shown as it was read."""
-        path = check_picture(file)
-        return gr.skip() if is_shown(path) else session.opened_image(path)
 
     @on_page
     def on_describe(file: dict | None):
@@ -92,11 +87,11 @@ def describing(session: Session, limits: Limits, tab: str, computed: dict, writt
         """The other captions come after the first."""
         return event.then(on_others, [seen, caption], others, **computed)
 
-    picture.upload(on_upload, picture, picture, show_progress="hidden", **computed, **AS_IT_CAME)
-    follow(describe.click(on_describe, picture, [caption, warning, others, seen], **written, **AS_IT_CAME))
+    told = [caption, warning, others, seen]
+    follow(describe.click(on_describe, picture, told, **written, **AS_IT_CAME))
     classify.click(on_classify, [picture, labels], bars, **computed, **AS_IT_CAME)
     labels.submit(on_classify, [picture, labels], bars, **computed, **AS_IT_CAME)
     picture.clear(
         lambda: ("", None, None), None, [caption, others, bars], queue=False, api_visibility="private"
     )
-    return Described(picture, caption, warning, similar, seen, follow)
+    return Described(picture, caption, warning, similar, seen, others, follow)

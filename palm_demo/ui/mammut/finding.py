@@ -2,82 +2,52 @@
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import gradio as gr
 
 from palm_demo.errors import GalleryError
-from palm_demo.gallery import Hit, Item
+from palm_demo.media import is_shown
 from palm_demo.session import Session
 from palm_demo.settings import Limits
-from palm_demo.ui.components import no_warning
+from palm_demo.ui.components import no_warning, warning_of
 from palm_demo.ui.deep_links import SettingsLinks
 from palm_demo.ui.mammut.describing import AS_IT_CAME, Described
-from palm_demo.ui.messages import on_page, without_places
-from palm_demo.ui.uploads import check_filters, check_hits, check_picture, check_prompt
+from palm_demo.ui.mammut.wall import Listed, Wall
+from palm_demo.ui.messages import on_page
+from palm_demo.ui.uploads import NOTHING_SOUGHT, check_filters, check_hits, check_picture, check_prompt
 
-WORDS = (
-    "a goose",
-    "a car on a white background",
-    "five foxes",
-    "three cupcakes",
-    "a horse above a roller skate",
-)
+WORDS = ("goose", "car on a white background", "five foxes", "cupcakes", "horse above a roller skate")
 """A new gallery has them."""
-SHOWN = 24
+INTO_SIGHT = """() => {
+    const target = document.getElementById("PLACE");
+    target?.scrollIntoView({block: "nearest", behavior: "smooth"});
+}"""
+"""On a phone what comes of a press may stand a screen away."""
 
 
-class Listed(NamedTuple):
-    """What is kept for a visitor of a picture that is shown: no pixels."""
+@dataclass(frozen=True)
+class Asked:
+    """What is searched for, and how; its events are wired by `finding`."""
 
-    id: str
-    name: str
-    caption: str
+    words: gr.Textbox
+    search: gr.Button
+    both: gr.Button
+    others: gr.Button
+    examples: gr.Dataset
+    settings: list
 
 
-def listed(items: Iterable[Item]) -> list[Listed]:
-    return [Listed(item.id, item.name, item.caption) for item in items]
-
-
-def finding(
-    session: Session,
-    limits: Limits,
-    links: SettingsLinks,
-    described: Described,
-    computed: dict,
-    written: dict,
-) -> tuple[gr.State, gr.State]:
-    """Builds the column inside the current Blocks: what is shown, and the one picked last, as states."""
-    start = _some(session, 0)
-    found, picked = gr.State(listed(start)), gr.State()
+def search_box(limits: Limits, links: SettingsLinks) -> Asked:
+    """Builds the top of the tab inside the current Blocks."""
     with gr.Row(equal_height=True):
         words = gr.Textbox(
             label="Search with words",
-            placeholder="a fox on a blue background",
-            scale=4,
+            placeholder="fox, or: a fox on a blue background",
+            scale=6,
             elem_id="mammut-words",
         )
-        count = gr.Slider(1, limits.hits, 12, step=1, label="How many", scale=2, elem_id="mammut-count")
-    with gr.Row(equal_height=True):
-        search = gr.Button("Search", variant="primary", elem_id="mammut-search")
-        both = gr.Button("Search with words and picture", elem_id="mammut-both")
-        others = gr.Button("Show other pictures", elem_id="mammut-others")
-    with gr.Accordion("Filters", open=False, elem_id="mammut-filters"), gr.Row():
-        contains = gr.Textbox(
-            label="Caption contains",
-            info="Only pictures whose caption has these words",
-            placeholder="blue background",
-            elem_id="mammut-contains",
-        )
-        since = gr.Textbox(
-            label="Added since",
-            info="Only pictures that came then or later, by UTC",
-            placeholder="2026-01-31",
-            elem_id="mammut-since",
-        )
-    links.button({"count": count})
+        search = gr.Button("Search", variant="primary", min_width=110, elem_id="mammut-search")
     examples = gr.Dataset(
         components=[words],
         samples=[[text] for text in WORDS],
@@ -85,44 +55,77 @@ def finding(
         type="index",
         elem_id="mammut-examples",
     )
-    heading = gr.HTML(_heading(session), elem_id="mammut-heading")
-    gallery = gr.Gallery(
-        _shown(start),
-        label="Gallery",
-        show_label=False,
-        columns=6,
-        height="auto",
-        allow_preview=False,
-        interactive=False,
-        object_fit="cover",
-        buttons=[],
-        elem_id="mammut-gallery",
-        elem_classes="captioned",
-    )
+    with gr.Accordion("How many, filters, words and picture", open=False, elem_id="mammut-filters"):
+        with gr.Row():
+            count = gr.Slider(1, limits.hits, 12, step=1, label="How many", elem_id="mammut-count")
+            contains = gr.Textbox(
+                label="Caption contains",
+                info="Only pictures whose caption has these words",
+                placeholder="blue background",
+                elem_id="mammut-contains",
+            )
+            since = gr.Textbox(
+                label="Added since",
+                info="Only pictures that came then or later, by UTC",
+                placeholder="2026-01-31",
+                elem_id="mammut-since",
+            )
+        with gr.Row():
+            both = gr.Button("Search with words and picture", elem_id="mammut-both")
+            others = gr.Button("Show other pictures", elem_id="mammut-others")
+            links.button({"count": count})
+    return Asked(words, search, both, others, examples, [count, contains, since])
 
-    def results(query, words: str, count: int, contains: str, since: str):
+
+def finding(
+    session: Session,
+    limits: Limits,
+    asked: Asked,
+    wall: Wall,
+    described: Described,
+    computed: dict,
+    written: dict,
+) -> gr.State:
+    """Wires the search. Gives the picture that was clicked last, as a state."""
+    picked = gr.State()
+
+    def results(query, words: str, what: str, count: int, contains: str, since: str):
         filters = check_filters(contains, since, limits)
         hits = session.search(query, check_hits(int(count), limits), words=words, filters=filters)
         if not hits:
             raise GalleryError("no picture passes the filters; leave some words out, or take an earlier day")
-        return _shown(hits), listed(hits), _heading(session, hits[0].alike)
+        return wall.hits(hits, what)
 
     @on_page
     def on_search(query: str, *rest):
-        return results(check_prompt(query, limits), "", *rest)
+        words = check_prompt(query, limits, NOTHING_SOUGHT)
+        return results(words, "", f"“{words.strip()}”", *rest)
 
     @on_page
     def on_similar(file: dict | None, *rest):
-        return results(check_picture(file), "", *rest)
+        return results(check_picture(file), "", "this picture", *rest)
 
     @on_page
     def on_both(file: dict | None, query: str, *rest):
-        return results(check_picture(file), check_prompt(query, limits), *rest)
+        words = check_prompt(query, limits, NOTHING_SOUGHT)
+        return results(check_picture(file), words, "both", *rest)
+
+    @on_page
+    def on_put(file: dict | None, *rest):
+        """A picture that was put there: what browsers cannot show is shown as it was read, then it is
+        described, then its like is found."""
+        path = check_picture(file)
+        yield gr.skip(), "", no_warning(), None, None, *wall.unchanged
+        image = session.opened_image(path)
+        shown = gr.skip() if is_shown(path) else image
+        seen = session.encode_image(image)
+        said = session.caption(seen), warning_of([seen.ood_score]), None, seen
+        yield shown, *said, *wall.unchanged
+        yield gr.skip(), *said, *results(image, "", "this picture", *rest)
 
     @on_page
     def on_others():
-        some = _some(session)
-        return _shown(some), listed(some), _heading(session)
+        return wall.others()
 
     @on_page
     def on_pick(event: gr.SelectData, items: list[Listed]):
@@ -131,46 +134,30 @@ def finding(
         seen = session.encode_image(image)
         return image, session.caption(seen), no_warning(), item, seen
 
-    outputs, asked = [gallery, found, heading], [count, contains, since]
-    search.click(on_search, [words, *asked], outputs, **computed)
-    words.submit(on_search, [words, *asked], outputs, **computed)
-    loaded = examples.click(
+    def into_sight(event, place: str):
+        return event.then(None, js=INTO_SIGHT.replace("PLACE", place), api_visibility="private")
+
+    words, settings = asked.words, asked.settings
+    loaded = asked.examples.click(
         lambda index: WORDS[index],
-        examples,
+        asked.examples,
         words,
         queue=False,
         show_progress="hidden",
         api_visibility="private",
     )
-    loaded.then(on_search, [words, *asked], outputs, **computed)
-    described.similar.click(on_similar, [described.picture, *asked], outputs, **computed, **AS_IT_CAME)
-    both.click(on_both, [described.picture, words, *asked], outputs, **computed, **AS_IT_CAME)
-    others.click(on_others, None, outputs, queue=False, api_visibility="private")
+    for begin in (asked.search.click, words.submit, loaded.then):
+        into_sight(begin(on_search, [words, *settings], wall.outputs, **computed), "mammut-heading")
+    alone = [described.picture, *settings]
+    described.similar.click(on_similar, alone, wall.outputs, **computed, **AS_IT_CAME)
+    about = [described.caption, described.warning, described.others, described.seen]
+    put = [described.picture, *about, *wall.outputs]
+    described.follow(described.picture.upload(on_put, alone, put, **written, **AS_IT_CAME))
+    both = [described.picture, words, *settings]
+    into_sight(asked.both.click(on_both, both, wall.outputs, **computed, **AS_IT_CAME), "mammut-heading")
+    asked.others.click(on_others, None, wall.outputs, queue=False, api_visibility="private")
     told = [described.picture, described.caption, described.warning, picked, described.seen]
-    described.follow(gallery.select(on_pick, found, told, **written))
-    return found, picked
-
-
-def _heading(session: Session, alike: bool = True) -> str:
-    try:
-        what = f"From a gallery of {len(session.gallery)} pictures: click one to describe it"
-        what = what if alike else "Nothing like it is here. These are the nearest:"
-    except GalleryError as error:
-        what = f"There is no gallery: {without_places(str(error))}"
-    return f"<h2 class='heading'>{html.escape(what)}</h2>"
-
-
-def _some(session: Session, seed: int | None = None) -> list[Item]:
-    """A few pictures of the gallery, always the same of one seed; none where it cannot be opened."""
-    try:
-        return session.gallery.sample(SHOWN, seed)
-    except GalleryError:
-        return []
-
-
-def _shown(items: Sequence[Item]) -> list[tuple]:
-    """(picture, what stands below it), of hits with their scores."""
-    return [
-        (item.image, f"{item.score:.2f} · {item.caption}" if isinstance(item, Hit) else item.caption)
-        for item in items
-    ]
+    shown = wall.gallery.select(on_pick, wall.found, told, **written)
+    described.follow(shown)
+    into_sight(shown, "mammut-picture")
+    return picked

@@ -12,7 +12,9 @@ from palm_demo.ui.deep_links import SettingsLinks
 from palm_demo.ui.mammut.comparing import comparing
 from palm_demo.ui.mammut.contributing import Contributions, contributing
 from palm_demo.ui.mammut.describing import describing
-from palm_demo.ui.mammut.finding import finding
+from palm_demo.ui.mammut.finding import finding, search_box
+from palm_demo.ui.mammut.many import describing_many
+from palm_demo.ui.mammut.wall import Wall
 from palm_demo.ui.streaming import Stops
 
 TAB = "mammut"
@@ -29,10 +31,13 @@ def mammut_tab(
 ) -> None:
     """Builds the tab inside the current Blocks."""
     computed = written = {"concurrency_limit": None, "api_visibility": "private"}  # the session has the line
+    asked = search_box(limits, links)
     with gr.Row():
         with gr.Column(scale=4):
             described = describing(session, limits, TAB, computed, written)
         with gr.Column(scale=7):
-            found, picked = finding(session, limits, links, described, computed, written)
-            comparing(session, limits, found, computed)
-            contributing(session, contributions, stops, found, picked, computed)
+            wall = Wall(session)
+    picked = finding(session, limits, asked, wall, described, computed, written)
+    describing_many(session, limits, stops)
+    comparing(session, limits, wall.found, computed)
+    contributing(session, contributions, stops, wall, picked, computed)

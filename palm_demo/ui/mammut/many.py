@@ -1,0 +1,87 @@
+"""Several pictures described at once: a table of captions, to take along as a CSV file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import gradio as gr
+
+from palm_demo.errors import MediaError, PalmDemoError
+from palm_demo.internals.gradio_files import new_folder
+from palm_demo.session import Session
+from palm_demo.settings import Limits
+from palm_demo.ui.messages import on_page, sentence
+from palm_demo.ui.streaming import Stops, StreamingTab
+
+TAB = "mammut-many"
+MOST = 50
+"""Pictures at once; `palm-demo caption FOLDER --csv FILE` takes any number."""
+COLUMNS = ["picture", "caption", "error"]
+
+
+def describing_many(session: Session, limits: Limits, stops: Stops) -> None:
+    """Builds its part of the tab inside the current Blocks."""
+    with gr.Accordion("Many pictures, one table", open=False, elem_id="mammut-table"):
+        files = gr.File(
+            label=f"Pictures, up to {MOST} at once",
+            file_count="multiple",
+            file_types=["image"],
+            height=140,
+            elem_id="mammut-many-files",
+        )
+        with gr.Row():
+            run = gr.Button("Describe them all", variant="primary", elem_id=TAB)
+            stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="mammut-many-stop")
+        table = gr.Dataframe(
+            headers=[name.capitalize() for name in COLUMNS],
+            datatype="str",
+            interactive=False,
+            wrap=True,
+            label="Captions",
+            elem_id="mammut-captions",
+        )
+        packed = gr.File(label="Download", interactive=False, height=80, elem_id="mammut-csv")
+
+    @on_page
+    def on_many(request: gr.Request, files: list[dict] | None):
+        paths, rows = check_many(files or []), []
+        with stops.running(request.session_hash, TAB) as stopped:
+            for path in paths:
+                if stopped.is_set():
+                    break
+                rows.append(described(session, path))
+                yield rows, gr.skip()
+            if rows:
+                yield rows, str(as_csv(rows))
+
+    StreamingTab(TAB, stops, run, stop).wire(run.click, on_many, files, [table, packed], preprocess=False)
+
+
+def check_many(files: Sequence[dict]) -> list[Path]:
+    """Their paths; MediaError when there are none or too many."""
+    if not files:
+        raise MediaError("there are no pictures yet; choose some first")
+    if len(files) > MOST:
+        raise MediaError(
+            f"{len(files)} pictures came at once and at most {MOST} can be described; leave "
+            f"{len(files) - MOST} for later"
+        )
+    return [Path(file["path"]) for file in files]
+
+
+def described(session: Session, path: Path) -> list[str]:
+    """A row of the table: a picture that fails is one with the reason, and the rest goes on."""
+    try:
+        return [path.name, session.caption(path), ""]
+    except PalmDemoError as error:
+        return [path.name, "", sentence(str(error))]
+
+
+def as_csv(rows: Sequence[Sequence[str]]) -> Path:
+    """The table as a file that can be downloaded, where Gradio deletes it after a while."""
+    path = new_folder() / "captions.csv"
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([COLUMNS, *rows])
+    return path
