@@ -3,6 +3,7 @@
 Its public functions, which make whole models by their names, are called where they are needed.
 """
 
+import logging
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,6 +28,7 @@ __all__ = [
     "prepare_for_",
     "raw_tokens_",
     "stage_of_folder",
+    "untrained",
 ]
 
 
@@ -48,9 +50,27 @@ def raw_tokens_(visual: nn.Module) -> nn.Module:
     return visual
 
 
+def untrained(folder: Path) -> nn.Module:
+    """The image encoder of a folder's `open_clip_config.json`, random. open_clip warns of that on the root
+    logger: nobody need be told, for its weights are loaded next."""
+    root, before = logging.getLogger(), [*logging.getLogger().handlers]
+    root.addFilter(_is_not_of_open_clip)
+    try:
+        return open_clip.create_model(f"local-dir:{folder}", load_weights=False).visual
+    finally:
+        root.removeFilter(_is_not_of_open_clip)
+        for handler in [*root.handlers]:  # the first warning of a process has made one
+            if handler not in before:
+                root.removeHandler(handler)
+
+
+def _is_not_of_open_clip(record: logging.LogRecord) -> bool:
+    return Path(open_clip.__file__).parent not in Path(record.pathname).parents
+
+
 def stage_of_folder(folder: Path, stage: int) -> nn.Module:
     """The timm network of a folder's `open_clip_config.json`, random, without later stages and its head."""
-    visual = open_clip.create_model(f"local-dir:{folder}", load_weights=False).visual
+    visual = untrained(folder)
     visual.trunk.prune_intermediate_layers([stage], prune_head=True)
     visual.head = nn.Identity()
     return visual

@@ -8,10 +8,11 @@ import copy
 from collections.abc import Mapping
 from pathlib import Path
 
-import open_clip
 import torch
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
+
+from palm_demo.internals.open_clip_parts import untrained
 
 __all__ = [
     "answers",
@@ -45,7 +46,7 @@ PLAIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw"
 def trunk_of_folder(folder: Path) -> nn.Module:
     """The image encoder of a folder's `open_clip_config.json`, random, whose `trunk` is timm's whole network
     with its classifier; open_clip's own projection is left out."""
-    visual = open_clip.create_model(f"local-dir:{folder}", load_weights=False).visual
+    visual = untrained(folder)
     visual.head = nn.Identity()
     return visual
 

@@ -1,5 +1,7 @@
 """What open_clip does not document and we use does what we take it to do."""
 
+import logging
+
 import pytest
 import torch
 from open_clip.tokenizer import SimpleTokenizer
@@ -13,6 +15,7 @@ from palm_demo.internals.open_clip_parts import (
     image_preparation,
     prepare_for_,
     raw_tokens_,
+    untrained,
 )
 
 
@@ -67,3 +70,12 @@ def test_words_have_the_tables_that_tokens_are_made_of():
     assert all(len(pair) == 2 for pair in list(words.bpe_ranks)[:100])
     assert {words.byte_decoder[letter] for letter in words.byte_encoder.values()} == set(range(256))
     assert words.pat.findall(words.clean_fn("A  Cat's hat")) == ["a", "cat", "'s", "hat"]
+
+
+def test_an_encoder_whose_weights_come_next_is_made_in_silence(assets, caplog):
+    before = [*logging.getLogger().handlers]
+    untrained(assets / "vision")
+    assert not caplog.records
+    logging.warning("another's word")
+    assert [record.getMessage() for record in caplog.records] == ["another's word"]
+    assert logging.getLogger().handlers == before
