@@ -98,6 +98,13 @@ def test_mammut_explains_what_is_wrong_with_a_picture(visit, media):
     expect(page.get_by_label("MaMMUT sees")).not_to_have_value("")
 
 
+def test_mammut_says_that_a_vector_drawing_is_none_of_its_kinds(visit, tmp_path):
+    (tmp_path / "a.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"><circle r="40"/></svg>')
+    page = visit("MaMMUT")
+    page.locator("#mammut-picture input[type=file]").set_input_files(tmp_path / "a.svg")
+    expect_warning(page, "a.svg is not a picture that is read")
+
+
 def test_mammut_says_what_is_missing(visit):
     page = visit("MaMMUT")
     page.get_by_role("button", name="Find similar", exact=True).click()

@@ -215,11 +215,20 @@ def test_a_file_is_its_visitors_and_comes_with_nothing_else(files, people):
         files.admit([sent], you)
 
 
-@pytest.mark.parametrize("url", ["https://e.example/a.png", "data:,x", "/file=/etc/passwd", 7])
+@pytest.mark.parametrize("url", ["https://e.example/a.png", "/file=/etc/passwd", 7])
 def test_an_address_of_something_else_is_refused(files, people, url):
     path = a_file(files, "a.png", people[0])
     with pytest.raises(MediaError, match="no links"):
         files.admit({"path": path, "url": url}, people[0])
+
+
+@pytest.mark.parametrize("url", ["blob:http://localhost/1", "data:image/svg+xml,%3Csvg/%3E"])
+def test_an_address_in_the_browser_counts_for_nothing_beside_a_path(files, people, url):
+    path = a_file(files, "a.svg", people[0])
+    admitted = files.admit({"path": path, "url": url}, people[0])
+    assert admitted["path"].endswith("a.svg") and "url" not in admitted
+    with pytest.raises(MediaError):
+        files.admit({"path": None, "url": url}, people[0])
 
 
 def test_this_pages_own_address_of_a_file_is_the_file(files, people):
