@@ -1,4 +1,4 @@
-"""PaLM, Flamingo and MaMMUT to touch: one decoder, one vision tower, weights that come along.
+"""PaLM, Flamingo and MaMMUT on one decoder and one vision tower, with weights included.
 
 import palm_demo
 session = palm_demo.load()
@@ -15,8 +15,10 @@ __all__ = ["Session", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    """`Session` and `load` are imported when they are first used: they bring torch, which takes seconds, and
-    `--help` needs neither."""
+    """Imports `Session` and `load` when they are first used.
+
+    They need torch, which takes seconds to import, and `--help` needs neither.
+    """
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from palm_demo import session

@@ -1,4 +1,5 @@
-"""`python -m palm_demo --help` lists what there is, as `palm-demo --help` does where it is installed."""
+"""Runs the command line in a checkout: `python -m palm_demo --help`, as `palm-demo --help` when
+installed."""
 
 from palm_demo.cli.main import main
 

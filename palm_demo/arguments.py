@@ -1,8 +1,8 @@
-"""What a caller may pass: read off a verb's own signature, and checked before the verb begins.
+"""Checks a verb's arguments against its own annotations, before the verb begins.
 
-A verb of a session is decorated with `checked`. Its annotations then say what each argument may be, to an
-IDE and to the check alike; anything else raises ArgumentError, which names the argument, the value and what
-it can be instead.
+A verb of a session is decorated with `checked`. Its annotations say what each argument may be, to an
+IDE and to the check alike. Anything else raises ArgumentError, which names the argument, the value and
+what to give instead.
 """
 
 import inspect
@@ -34,12 +34,12 @@ class Takes:
 
 
 def _plain_number(value: Any) -> Any:
-    """A whole number of NumPy's or anybody else's as Python's own."""
+    """Converts integers of other libraries, such as NumPy's, to int."""
     return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
 
 
 def _listed(single: tuple[type, ...]) -> Callable[[Any], Any]:
-    """One of the types as a list of one, any other iterable, a batch of arrays too, as a list."""
+    """A validator that makes a list of one of a single value, and a list of any other iterable or batch."""
 
     def listed(value: Any) -> Any:
         if isinstance(value, (np.ndarray, Tensor)) and value.ndim > 3:
@@ -60,20 +60,20 @@ def _unicode(text: str) -> str:
 
 Text = Annotated[str, Strict(), AfterValidator(_unicode), Takes("a text (str) of valid Unicode")]
 Texts = Annotated[Sequence[Text], BeforeValidator(_listed((str,))), Takes("a text, or a list of texts")]
-"""One text counts as a list of one."""
+"""Texts. A single one counts as a list of one."""
 
 Whole = Annotated[int, Strict(), BeforeValidator(_plain_number), Takes("a whole number")]
 
 
 def check_picture(value: Any) -> Any:
-    """What the reader of media can look into; it says itself what is wrong with one."""
+    """Checks that a value can be read as a picture. The reader of media finds further mistakes."""
     if not isinstance(value, MEDIA) or (isinstance(value, str) and not is_unicode(value)):
         raise ValueError
     return value
 
 
 def _medium(value: Any) -> Any:
-    """A picture, or a video's frames."""
+    """A picture, or the list of a video's frames."""
     return [check_picture(one) for one in value] if isinstance(value, (list, tuple)) else check_picture(value)
 
 
@@ -94,13 +94,16 @@ Media = Annotated[
     BeforeValidator(_listed(MEDIA)),
     Takes("a picture or video, or a list of them: paths, bytes, open files, PIL pictures or arrays"),
 ]
-"""A single one counts as a list of one."""
+"""Pictures and videos. A single one counts as a list of one."""
 
 File = Annotated[Text | Path, Takes("a path (str or Path)")]
 
 
 def checked(verb: Callable[P, T]) -> Callable[P, T]:
-    """The verb, called with arguments that fit its signature. Raises ArgumentError on any other."""
+    """Decorates a verb so that it is called with arguments that fit its signature.
+
+    Any others raise ArgumentError.
+    """
 
     @wraps(verb)
     def call(*arguments: P.args, **settings: P.kwargs) -> T:
@@ -112,7 +115,8 @@ def checked(verb: Callable[P, T]) -> Callable[P, T]:
 
 
 def joined(stream: Callable[P, Iterator[str]], name: str, doc: str) -> Callable[P, str]:
-    """A verb with the signature of a streaming one of its object, which gives all of its text at once."""
+    """Makes a verb that returns at once all the text that a streaming verb yields, with the same
+    signature."""
 
     @wraps(stream)
     def verb(self, *arguments, **settings) -> str:
@@ -123,7 +127,7 @@ def joined(stream: Callable[P, Iterator[str]], name: str, doc: str) -> Callable[
 
 
 def bind(verb: Callable, arguments: tuple, settings: dict) -> inspect.BoundArguments:
-    """A verb's arguments by name, each as its annotation wants it. Raises ArgumentError."""
+    """Binds a verb's arguments to their names and converts them as annotated. Raises ArgumentError."""
     signature = inspect.signature(verb)
     names = [name for name in signature.parameters if name != "self"]
     for name in settings:
@@ -148,7 +152,7 @@ def bind(verb: Callable, arguments: tuple, settings: dict) -> inspect.BoundArgum
 
 @cache
 def _checks(verb: Callable) -> tuple[tuple[str, TypeAdapter, str], ...]:
-    """Name, check and words of each parameter whose annotation says what it takes."""
+    """Name, validator and words of each parameter whose annotation says what it takes."""
     found = []
     for name, hint in get_type_hints(verb, include_extras=True).items():
         takes = next((extra.words for extra in get_args(hint)[1:] if isinstance(extra, Takes)), None)
@@ -158,5 +162,5 @@ def _checks(verb: Callable) -> tuple[tuple[str, TypeAdapter, str], ...]:
 
 
 def is_unicode(text: str) -> bool:
-    """Whether it can be written as UTF-8: a lone surrogate cannot."""
+    """Whether a text can be encoded as UTF-8. One with a lone surrogate cannot."""
     return not any("\ud800" <= letter <= "\udfff" for letter in text)

@@ -1,4 +1,4 @@
-"""What the command lines of the project have in common: how they end, and what they say then."""
+"""Exit statuses and error messages that all command lines of the project share."""
 
 import sys
 from io import TextIOWrapper
@@ -10,13 +10,13 @@ from typer.core import TyperGroup
 from palm_demo.errors import PalmDemoError
 
 LEFT_OUT, REFUSED, INTERRUPTED = 1, 2, 130
-"""Statuses beside 0. LEFT_OUT: the work is done, but for items that were named. REFUSED: a mistake of the
-user's, told in one line on stderr. INTERRUPTED: by Ctrl-C."""
+"""Exit statuses other than 0. LEFT_OUT: the work is done except for items that were named. REFUSED: a
+mistake of the user, explained in one line on stderr. INTERRUPTED: by Ctrl-C."""
 
 
 class Commands(TyperGroup):
-    """The commands of one program. An error that its user can mend ends it with a line and a status, and not
-    with a traceback."""
+    """The commands of a program. An error that the user can mend ends it with a line and a status,
+    without a traceback."""
 
     refused = REFUSED
     interrupted = "stopped; what was done is kept"
@@ -41,7 +41,7 @@ class Commands(TyperGroup):
 
 
 def new_app(description: str, commands: type[Commands] = Commands) -> typer.Typer:
-    """A program without commands yet; its tracebacks show no values, which may be a visitor's."""
+    """A program without commands yet. Its tracebacks show no values, which may be a visitor's."""
     return typer.Typer(
         cls=commands,
         help=description,
@@ -52,7 +52,7 @@ def new_app(description: str, commands: type[Commands] = Commands) -> typer.Type
 
 
 def run(app: typer.Typer) -> None:
-    """Runs the command of this process and ends it. What the terminal cannot show is escaped."""
+    """Runs the command of this process and exits. Characters that the terminal cannot show are escaped."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

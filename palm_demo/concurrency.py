@@ -1,10 +1,10 @@
-"""Which thread computes, and whose turn it is: the requests of many visitors on few cores.
+"""Threads and turns: how requests of many visitors share a few cores.
 
-A request is a computation, and each pass of a model in it a piece, for which it waits its turn. So a long
-request lets short ones in between, and one visitor's requests do not hold up all others.
+A request is a computation, and each pass of a model in it a piece that waits for its turn. So long
+requests let short ones in between, and one visitor's requests do not block all others.
 
-Whoever asks is named in a context variable that a server sets for each request: an address, say. Library
-callers name nobody; each of their requests then counts as somebody else's.
+The client is named in a context variable that a server sets for each request, for example to an
+address. Library callers name none; each of their requests then counts as another client's.
 """
 
 import threading
@@ -23,12 +23,12 @@ T = TypeVar("T")
 
 
 def run_in_thread(function: Callable[P, T]) -> Callable[P, T]:
-    """The function, run in a thread of its own at each call, which ends with it, in the caller's context.
+    """Runs a function in a new thread at each call, in the caller's context.
 
-    GNU OpenMP gives every thread that computes helpers of its own and keeps them as long as it lives.
-    Once there are more helpers than cores, none of them waits for its next share of work awake, and
+    GNU OpenMP gives every thread that computes helper threads of its own, and keeps them as long as
+    that thread lives. Once there are more helpers than cores, they sleep between pieces of work, and
     waking them takes longer than many products of a small model (libgomp's throttled spin count). So
-    nothing but the thread that decodes may keep any.
+    no thread other than the decoding one may keep helpers.
     """
 
     @wraps(function)
@@ -40,12 +40,12 @@ def run_in_thread(function: Callable[P, T]) -> Callable[P, T]:
 
 
 class locked_cached_property(Generic[T]):
-    """A property that the first thread to ask for it computes, while the others who ask for it wait.
-    Where that fails, the next one tries again.
+    """A cached property that one thread computes while others who ask for it wait.
 
-    It is `functools.cached_property` with a lock, which that has not had since Python 3.12: one for each
-    object and property, so that nobody waits for anything else. Its value lies in the object's `__dict__`
-    under the property's name; deleting it there has it computed anew.
+    It is `functools.cached_property` with the lock that Python 3.12 has removed, but one for each
+    object and property, so that nobody waits for anything else. If the computation fails, the next
+    thread tries again. The value is in the object's `__dict__` under the property's name; deleting it
+    there makes it computed again.
     """
 
     def __init__(self, compute: Callable[[Any], T]):
@@ -59,7 +59,7 @@ class locked_cached_property(Generic[T]):
         self.name = name
 
     def __get__(self, instance: Any, owner: type | None = None) -> T:
-        """Called until the value is in the object's `__dict__`, which Python asks first."""
+        """Computes the value. Python calls this only until the value is in the object's `__dict__`."""
         if instance is None:
             return self
         with self._guard:
@@ -67,10 +67,10 @@ class locked_cached_property(Generic[T]):
             asking.append(None)
         try:
             with lock:
-                kept = instance.__dict__
-                if self.name not in kept:
-                    kept[self.name] = self.compute(instance)
-                return kept[self.name]
+                values = instance.__dict__
+                if self.name not in values:
+                    values[self.name] = self.compute(instance)
+                return values[self.name]
         finally:
             with self._guard:
                 asking.pop()
@@ -79,8 +79,8 @@ class locked_cached_property(Generic[T]):
 
 
 gone: ContextVar[threading.Event | None] = ContextVar("gone", default=None)
-"""Set once whoever asked for what is computed has left. A server sets the variable for each request; None
-where nobody can leave."""
+"""Set once whoever asked for the result has left. A server sets the variable for each request; None where
+nobody can leave."""
 
 
 def has_left() -> bool:
@@ -89,49 +89,41 @@ def has_left() -> bool:
 
 
 def check_still_there() -> None:
-    """Raises LeftError once nobody waits any more. To be called between pieces of long work."""
+    """Raises LeftError once nobody waits any more. Call it between pieces of long work."""
     if has_left():
         raise LeftError("whoever asked for this has left, so it was ended")
 
 
 client: ContextVar[Hashable | None] = ContextVar("client", default=None)
-"""Whose request this is; None: nobody's in particular."""
+"""The client of the current request; None if it is unknown."""
 
 MAX_CLIENTS_REMEMBERED = 10_000
 LOOK_SECONDS = 0.5
-"""Between two looks of who stands in line whether whoever asked is still there."""
+"""How often those who wait check whether their client is still there."""
 
 _nobody = count()
 _computing: ContextVar["Computation | None"] = ContextVar("computing", default=None)
 
 
-@contextmanager
-def as_client(who: Hashable | None) -> Iterator[None]:
-    """What is computed in the `with` is theirs."""
-    token = client.set(who)
-    try:
-        yield
-    finally:
-        client.reset(token)
-
-
 def current_client() -> Hashable:
-    """Who asks now; a new stranger each time where nobody was named."""
+    """The current client. If it is unknown, a new one each time."""
     return ("nobody", next(_nobody)) if (who := client.get()) is None else who
 
 
 class FairQueue:
-    """A lock that many threads wait for, each for one piece of work. Next is whose last turn is the longest
-    ago: a newcomer before all others, and of one client's pieces the one that has waited the longest.
+    """A lock that many threads wait for, each for one piece of work, in fair order.
 
-    A long computation takes a turn for each of its pieces, so that short ones come in between.
+    The next one is the client whose last turn is the longest ago, newcomers first; among one client's
+    pieces, the one that has waited the longest. A long computation takes a turn for each of its
+    pieces, so that short ones come in between.
     """
 
     def __init__(self, waiting: int | None = None, waiting_of_one: int | None = None):
-        """waiting: computations that may stand in line, waiting_of_one: those of one client; None: any."""
+        """waiting: the most computations that wait or run. waiting_of_one: those of one client. None for
+        any number."""
         self._waiting, self._waiting_of_one = waiting, waiting_of_one
         self._changed = threading.Condition()
-        self._line: list[_Place] = []
+        self._queue: list[_Place] = []
         self._inside: dict[Hashable, int] = {}  # computations of each that have begun
         self._holder: _Place | None = None
         self._arrivals = count()
@@ -140,8 +132,10 @@ class FairQueue:
 
     @contextmanager
     def computation(self) -> Iterator["Computation"]:
-        """Stands in line for as long as the `with` lasts. Raises BusyError where too many do, ClosingError
-        after `close`."""
+        """Enters a computation for as long as the `with` lasts.
+
+        Raises BusyError if too many have entered, and ClosingError after `close`.
+        """
         who = current_client()
         with self._changed:
             self._check_open()
@@ -167,8 +161,10 @@ class FairQueue:
                 self._changed.notify_all()
 
     def close(self, grace_seconds: float = 0.0) -> None:
-        """Takes no more computations, and gives those there are so many seconds to end; the next piece of
-        those that have not raises ClosingError."""
+        """Accepts no more computations, and gives the present ones some seconds to finish.
+
+        The next piece of those that have not finished raises ClosingError.
+        """
         with self._changed:
             self._closed = True
             self._changed.wait_for(lambda: not self._inside, grace_seconds)
@@ -181,17 +177,17 @@ class FairQueue:
 
     @property
     def inside(self) -> int:
-        """Computations that go on or wait."""
+        """The number of computations that run or wait."""
         with self._changed:
             return sum(self._inside.values())
 
     def _take(self, place: "_Place") -> None:
         with self._changed:
-            self._line.append(place)
+            self._queue.append(place)
             self._changed.notify_all()
             while not self._changed.wait_for(lambda: self._is_next(place), LOOK_SECONDS) and not has_left():
                 continue
-            self._line.remove(place)
+            self._queue.remove(place)
             self._changed.notify_all()
             check_still_there()
             if self._over:
@@ -203,7 +199,7 @@ class FairQueue:
                 del self._served[next(iter(self._served))]
 
     def _is_next(self, place: "_Place") -> bool:
-        """Whether its wait is over: it can go on, or nothing does any more."""
+        """Whether a piece stops waiting: it is its turn, or the queue is closed."""
         return self._over or (self._holder is None and self._next() is place)
 
     def _give_back(self) -> None:
@@ -212,18 +208,18 @@ class FairQueue:
             self._changed.notify_all()
 
     def _next(self) -> "_Place":
-        return min(self._line, key=lambda place: (self._served.get(place.who, -1), place.number))
+        return min(self._queue, key=lambda place: (self._served.get(place.who, -1), place.number))
 
 
 class _Place:
-    """Of one piece of work in line."""
+    """The place of one piece of work in the queue."""
 
     def __init__(self, who: Hashable, number: int):
         self.who, self.number = who, number
 
 
 class Computation:
-    """What one request computes, piece by piece, in one thread at a time."""
+    """The computation of one request, piece by piece, in one thread at a time."""
 
     def __init__(self, turns: FairQueue, who: Hashable):
         self._turns, self._who = turns, who
@@ -231,7 +227,8 @@ class Computation:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Nobody else's piece runs meanwhile. A piece of a piece is the same turn."""
+        """Waits for a turn. No other piece runs meanwhile. A piece within a piece is part of the same
+        turn."""
         if self._has_turn:
             yield
             return
@@ -245,7 +242,7 @@ class Computation:
 
     @contextmanager
     def going_on(self) -> Iterator[None]:
-        """What is computed in the `with` belongs to it."""
+        """Everything computed in the `with` belongs to this computation."""
         token = _computing.set(self)
         try:
             yield
@@ -255,7 +252,7 @@ class Computation:
 
 @contextmanager
 def in_turn() -> Iterator[None]:
-    """A pass of a model, which waits for its turn where it belongs to a computation."""
+    """Waits for a turn for a pass of a model, if it belongs to a computation."""
     computation = _computing.get()
     if computation is None:
         yield
@@ -265,7 +262,8 @@ def in_turn() -> Iterator[None]:
 
 
 def queued(verb: Callable[P, T]) -> Callable[P, T]:
-    """A method whose call is a computation in its object's `turns`, or part of the one that calls it."""
+    """Decorates a method so that a call is a computation in its object's `turns`, or part of the calling
+    one."""
 
     @wraps(verb)
     def call(self, *arguments: P.args, **settings: P.kwargs) -> T:

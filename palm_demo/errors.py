@@ -7,11 +7,11 @@ from numbers import Integral, Real
 from typing import cast
 
 SHOWN_CHARACTERS = 60
-"""Of a value that an error quotes."""
+"""The most characters of a value that an error quotes."""
 
 
 class PalmDemoError(ValueError):
-    """Base of everything that is the caller's to mend."""
+    """The base of all errors that the caller can mend."""
 
 
 class ArgumentError(PalmDemoError):
@@ -31,7 +31,7 @@ class ScopeError(PalmDemoError):
 
 
 class FinetuningError(PalmDemoError):
-    """A text that cannot be taught, or a teaching that goes astray."""
+    """A text that cannot be trained on, or a training that fails."""
 
 
 class SamplingError(PalmDemoError):
@@ -39,7 +39,8 @@ class SamplingError(PalmDemoError):
 
 
 class NotFiniteError(PalmDemoError):
-    """A text for which a model computed no finite numbers: its scope, or the weights, are out of range."""
+    """A text for which a model computed numbers that are not finite, because its scope or weights are out
+    of range."""
 
 
 class CheckpointError(PalmDemoError):
@@ -47,15 +48,15 @@ class CheckpointError(PalmDemoError):
 
 
 class BusyError(PalmDemoError):
-    """More requests at once than a batch and its waiting line take."""
+    """More requests at once than a batch and its queue take."""
 
 
 class ClosingError(PalmDemoError):
-    """A request to models that are being closed, or one that was not done in time."""
+    """A request to models that are being closed, or one that did not finish in time."""
 
 
 class LeftError(PalmDemoError):
-    """A request of somebody who is not there any more to hear what comes of it."""
+    """A request of a client who has left."""
 
 
 class CapacityError(PalmDemoError):
@@ -63,16 +64,22 @@ class CapacityError(PalmDemoError):
 
 
 class DeviceMemoryError(PalmDemoError):
-    """A request for which the device has no memory left."""
+    """A request for which the device has not enough memory."""
 
 
 class MissingExtraError(PalmDemoError):
-    """Something was asked for that needs a package which is not installed."""
+    """A request that needs a package which is not installed."""
 
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """What is wrong, where, and what to do about it. place: such as Spacefile:12."""
+    """A mistake in a file.
+
+    Attributes:
+        place: such as Spacefile:12.
+        wrong: what is wrong.
+        remedy: what to do about it.
+    """
 
     place: str
     wrong: str
@@ -83,7 +90,7 @@ class Diagnostic:
 
 
 class FileError(PalmDemoError):
-    """A file of settings with mistakes in it, each of which is one of `diagnostics`."""
+    """A settings file with mistakes, which `diagnostics` lists."""
 
     def __init__(self, name: str, diagnostics: Sequence[Diagnostic]):
         self.diagnostics = diagnostics
@@ -91,7 +98,7 @@ class FileError(PalmDemoError):
 
 
 class ProfileError(PalmDemoError):
-    """A profile that is unknown, does not fit the machine, or whose files cannot be had."""
+    """A profile that is unknown, does not fit the machine, or whose files cannot be downloaded."""
 
 
 class SpaceError(PalmDemoError):
@@ -99,11 +106,11 @@ class SpaceError(PalmDemoError):
 
 
 class ClusterError(PalmDemoError):
-    """Ray that cannot be started or reached, or a process of its that went away."""
+    """Ray that cannot be started or reached, or a Ray process that went away."""
 
 
 class GpuError(PalmDemoError):
-    """A GPU that ZeroGPU does not lend, or takes back before the answer is there."""
+    """A GPU that ZeroGPU does not provide, or takes back before the answer is there."""
 
 
 class GalleryError(PalmDemoError):
@@ -111,7 +118,8 @@ class GalleryError(PalmDemoError):
 
 
 def places(error: Exception) -> str:
-    """Where an error came through, for the log: what it says may quote a visitor's text."""
+    """The places in the code that an error came through, for the log. Its message may quote a visitor's
+    text."""
     return "".join(traceback.format_tb(error.__traceback__))
 
 
@@ -129,12 +137,12 @@ def check_number(
     kind = Integral if whole else Real
     is_number = isinstance(value, kind) and not isinstance(value, bool)
     if not is_number or not low <= cast("float", value) <= high:
-        said = "a whole number, " if whole else ""
-        raise error(f"{name} is {shown(value)}; it can be {said}{low} to {high} ({hint})")
+        kind_of = "a whole number, " if whole else ""
+        raise error(f"{name} is {shown(value)}; it can be {kind_of}{low} to {high} ({hint})")
 
 
 def shown(value: object) -> str:
-    """A value as an error shows it: short, and on one line."""
+    """A value as an error quotes it: short, and on one line."""
     text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
     text = " ".join(text.split())
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 1]}…"

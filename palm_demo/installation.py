@@ -1,7 +1,7 @@
-"""Where this copy of palm_demo has its files: in a checkout, or inside a package that pip installed.
+"""Where this copy of palm_demo has its files: in a checkout, or inside an installed package.
 
-In a checkout `assets/` and the Spacefile lie beside the package; a wheel has them inside it, under `data/`
-(`hatch_build.py` puts them there). No other module tells the two apart.
+In a checkout, `assets/` and the Spacefile are beside the package; in a wheel they are inside it, under
+`data/` (`hatch_build.py` puts them there). No other module distinguishes the two.
 """
 
 import json
@@ -11,19 +11,19 @@ from pathlib import Path
 from platformdirs import user_data_path
 
 NAME = "palm-demo"
-"""What pip calls it."""
+"""The name of the distribution and of the command."""
 
 PROFILE_VARIABLE, GALLERY_VARIABLE = "PALM_DEMO_PROFILE", "PALM_DEMO_GALLERY"
-"""Of the environment: which weights, and the gallery of every profile, a folder or s3://…"""
+"""Environment variables that name the weights, and the gallery of every profile, a folder or s3://…."""
 
 _PACKAGE = Path(__file__).resolve().parent
 _PACKAGED = _PACKAGE / "data"
 
 INSTALLED = _PACKAGED.is_dir()
-"""Whether pip put this copy here. An editable installation is a checkout."""
+"""Whether pip installed this copy. An editable installation is a checkout."""
 
 COMMAND = NAME if INSTALLED else f"python -m {_PACKAGE.name}"
-"""How the command line is called. It works in a checkout that was never installed, too."""
+"""How to call the command line. This also works in a checkout that was never installed."""
 
 ROOT = _PACKAGED if INSTALLED else _PACKAGE.parent
 ASSETS = ROOT / "assets"
@@ -31,17 +31,19 @@ SPACEFILE = ROOT / "Spacefile"
 
 
 def data_folder() -> Path:
-    """Where a user's galleries lie by default: the checkout, or for an installed copy the user's own data
-    folder, such as ~/.local/share/palm-demo on Linux. Nothing is made there."""
+    """The folder for a user's galleries: the checkout, or the user's data folder for an installed copy.
+
+    The data folder is for example ~/.local/share/palm-demo on Linux. Nothing is made there.
+    """
     return user_data_path(NAME, appauthor=False) if INSTALLED else ROOT
 
 
 def pip_install(extra: str) -> str:
-    """The command that adds an extra to this copy, and where to give it: `pip install -e ".[ray]"` in the
-    checkout, or the same package again from where pip says that it came from.
+    """The command that adds an extra to this copy, and where to run it.
 
-    The command names no folder of this machine, for visitors of a page may read it. Double quotes are
-    understood by every shell, also on Windows.
+    It is `pip install -e ".[ray]"` in the checkout, or the same package again from where pip got it.
+    The command names no folder of this machine, because visitors of a page may read it. All shells
+    understand double quotes, also on Windows.
     """
     if not INSTALLED:
         return f'pip install -e ".[{extra}]" in the checkout'
@@ -59,7 +61,8 @@ def pip_install(extra: str) -> str:
 
 
 def _origin() -> dict:
-    """What pip wrote down (PEP 610) of a checkout, a file or a repository; nothing where it took an index."""
+    """What pip recorded (PEP 610) about a checkout, file or repository; empty for a package from an
+    index."""
     try:
         recorded = distribution(NAME).read_text("direct_url.json")
     except PackageNotFoundError:

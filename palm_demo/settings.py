@@ -1,6 +1,7 @@
-"""What the Spacefile says, typed: how the Space is described and run, and what a visitor may ask for.
+"""The Spacefile's settings, typed: how the Space is described and run, and the limits for visitors.
 
-`ServeOptions` is what may change from start to start: options of `serve` and variables of the environment.
+`ServeOptions` are the settings that may change from start to start: options of `serve` and environment
+variables.
 """
 
 import os
@@ -50,8 +51,12 @@ Seconds = Annotated[
 
 @dataclass(frozen=True, config=SECTION)
 class Space:
-    """How the Hub shows the Space. id: its name, or its owner's and its name with a slash between.
-    repository: the address of the code, to which the page links the lines that it cites."""
+    """How the Hub shows the Space.
+
+    Attributes:
+        id: NAME or OWNER/NAME.
+        repository: the address of the code, to which the page links the lines that it cites.
+    """
 
     id: Annotated[String, matches(r"[\w.-]+(/[\w.-]+)?", "write NAME or OWNER/NAME")]
     title: Text
@@ -65,7 +70,7 @@ class Space:
 
 @dataclass(frozen=True, config=SECTION)
 class Runtime:
-    """What the Space runs on, but for the machine."""
+    """What the Space runs on, except for the machine."""
 
     sdk: Literal["gradio"]
     sdk_version: Annotated[String, matches(r"\d+\.\d+\.\d+", "give a release of gradio such as 6.31.0")]
@@ -82,8 +87,13 @@ class Runtime:
 
 @dataclass(frozen=True, config=SECTION)
 class Hardware:
-    """The machine. suggested: to those who duplicate the Space. request: what `deploy` asks for.
-    sleep_seconds: without a visitor until it sleeps, -1 for never."""
+    """The Space's machine.
+
+    Attributes:
+        suggested: to those who duplicate the Space.
+        request: what `deploy` requests.
+        sleep_seconds: without a visitor until it sleeps; -1 for never.
+    """
 
     suggested: Text
     request: Text
@@ -92,8 +102,13 @@ class Hardware:
 
 @dataclass(frozen=True, config=SECTION)
 class Hub:
-    """Models of the Hub. models: repositories that the Space's page lists. preload: repositories, or a
-    repository and files of it with commas between, that are downloaded while the Space is built."""
+    """Models of the Hub.
+
+    Attributes:
+        models: repositories that the Space's page lists.
+        preload: repositories to download while the Space is built, each optionally followed by files
+            with commas between.
+    """
 
     models: Many[Text]
     preload: Many[Text]
@@ -101,8 +116,12 @@ class Hub:
 
 @dataclass(frozen=True, config=SECTION)
 class Environment:
-    """Variables of the Space. variables: seen by everybody. secrets: names alone; `deploy` takes the values
-    from its environment."""
+    """Environment variables of the Space.
+
+    Attributes:
+        variables: visible to everybody.
+        secrets: names only; `deploy` takes the values from its environment.
+    """
 
     variables: dict[VariableName, String]
     secrets: Many[VariableName]
@@ -110,8 +129,12 @@ class Environment:
 
 @dataclass(frozen=True, config=SECTION)
 class Files:
-    """The Space's files. allow: which files make up the Space; * matches / too. max_mb: of one file, in
-    millions of bytes."""
+    """The Space's files.
+
+    Attributes:
+        allow: patterns of the files that make up the Space; * matches / too.
+        max_mb: the largest file, in millions of bytes.
+    """
 
     allow: Many[Text]
     max_mb: Amount
@@ -119,7 +142,7 @@ class Files:
 
 @dataclass(frozen=True, config=SECTION)
 class Limits:
-    """What one visitor may ask for; every field stands in the Spacefile with its unit."""
+    """Limits for visitors. The Spacefile explains each with its unit."""
 
     media: Count
     megapixels: Amount
@@ -153,7 +176,7 @@ class Limits:
 
     @property
     def media_limits(self) -> "MediaLimits":
-        """The limits that decoding pictures and videos keeps."""
+        """The limits on decoding pictures and videos."""
         from palm_demo.media import MediaLimits
 
         return MediaLimits(
@@ -167,13 +190,13 @@ class Limits:
 
     @property
     def batch_limits(self) -> BatchLimits:
-        """The limits of each model's batch of texts."""
+        """The limits of each model's batch."""
         return BatchLimits(self.rows, self.waiting, self.rows_of_one, self.waiting_of_one, self.queue)
 
     @property
     def threads(self) -> int:
-        """Threads for all who are served at once: whoever reads a text or waits for one has a thread, with
-        each of the models that write."""
+        """Threads for everyone who is served at once: each text that is written or waits has one, with
+        each of the models."""
         return WRITERS * (self.rows + self.waiting) + self.queue + OTHER_THREADS
 
     @property
@@ -183,8 +206,12 @@ class Limits:
 
 @dataclass(frozen=True, config=SECTION)
 class GalleryRules:
-    """Who may fill the gallery. visitors: whether they may add pictures, which all other visitors see then.
-    pictures: how many the gallery may have for a visitor to add one more."""
+    """Who may fill the gallery.
+
+    Attributes:
+        visitors: whether visitors may add pictures, which all others then see.
+        pictures: the size of the gallery from which on visitors may not add more.
+    """
 
     visitors: Flag
     pictures: Count
@@ -192,7 +219,7 @@ class GalleryRules:
 
 @dataclass(frozen=True, config=SECTION)
 class Settings:
-    """All of a Spacefile, section by section."""
+    """All settings of a Spacefile, by section."""
 
     version: Version
     space: Space
@@ -205,13 +232,14 @@ class Settings:
     gallery: GalleryRules
 
     def apply_environment(self) -> None:
-        """Sets the variables that are not set yet: whoever starts the page has the last word."""
+        """Sets the environment variables that are not set yet, so whoever starts the page can override
+        them."""
         for name, value in self.env.variables.items():
             os.environ.setdefault(name, value)
 
 
 class FromOutside:
-    """How an option is described, and which variables of the environment set it, the first before others."""
+    """The help of an option, and the environment variables that set it, the first before others."""
 
     def __init__(self, help: str, *variables: str):
         self.help, self.variables = help, variables
@@ -222,11 +250,14 @@ Port = Annotated[int, rule(lambda port: 1 <= port <= 65535, "give 1 to 65535")]
 
 @dataclass(frozen=True, config=SECTION)
 class ServeOptions:
-    """How the page is started, each with its default. Every field is an option of `serve`; those with a
-    variable may also be set in the environment, or in the Spacefile under env.variables.
+    """Options of `serve` with their defaults.
 
-    port: None for the first free one from 7860 on. gallery: None for the place of the profile's own.
-    replicas, cpus: processes of the engine "ray" that answer, and the cores of each.
+    Fields with a variable may also be set in the environment, or in the Spacefile under env.variables.
+
+    Attributes:
+        port: None for the first free one from 7860 on.
+        gallery: None for the place of the profile's own.
+        replicas, cpus: processes of the engine "ray", and cores of each.
     """
 
     profile: Annotated[
@@ -254,8 +285,11 @@ class ServeOptions:
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ, **given: object) -> "ServeOptions":
-        """The options that were given, then those of the environment, then the defaults. given: by field;
-        None counts as not given. Raises ArgumentError with every mistake, by its option or variable."""
+        """The options from `given`, then the environment, then the defaults.
+
+        given: by field; None counts as not given. Raises ArgumentError with every mistake, by its
+        option or variable.
+        """
         values, places = {}, {}
         for field in fields(cls):
             for variable in cls.outside(field.name).variables:
@@ -273,8 +307,11 @@ class ServeOptions:
 
     @classmethod
     def apply(cls, **given: object) -> "ServeOptions":
-        """Reads the options, and sets the variables of those that were given, for what reads them later, in
-        this process or in one that it starts. Raises ArgumentError as `read` does."""
+        """Reads the options and sets the variables of those that were given.
+
+        Code that reads the variables later, in this process or a child, then sees them. Raises
+        ArgumentError as `read` does.
+        """
         options = cls.read(**given)
         for name, value in given.items():
             if value is not None and (variables := cls.outside(name).variables):
@@ -283,11 +320,11 @@ class ServeOptions:
 
     @classmethod
     def outside(cls, field: str) -> FromOutside:
-        """How a field is given."""
+        """The help and the variables of a field."""
         metadata = cls.__pydantic_fields__[field].metadata
         return next(one for one in metadata if isinstance(one, FromOutside))
 
 
 def load_settings(path: Path = SPACEFILE) -> Settings:
-    """The settings of a Spacefile. Raises FileError with every mistake in it, its line and its remedy."""
+    """Reads a Spacefile. Raises FileError with every mistake in it, its line and its remedy."""
     return read_yaml(path, Settings)

@@ -1,6 +1,6 @@
-"""What is wrong with a value, in the same words for arguments of verbs and for files of settings.
+"""Words for mistakes in values, the same for arguments of verbs and for settings files.
 
-pydantic finds the mistakes. This module says them: what is wrong, and what to do about it.
+pydantic finds the mistakes. This module says what is wrong, and what to do about it.
 """
 
 import re
@@ -18,7 +18,7 @@ from palm_demo.errors import shown
 T = TypeVar("T")
 
 SECTION = ConfigDict(extra="forbid", allow_inf_nan=False)
-"""For pydantic's dataclasses that describe a section of a file."""
+"""The configuration of pydantic dataclasses that describe a section of a file."""
 
 REMEDIES = {
     "missing": "name it",
@@ -35,25 +35,28 @@ REMEDIES = {
     "greater_than": "give a number above {gt}",
     "literal_error": "take {expected}",
 }
-"""By pydantic's name of a mistake; in braces what pydantic tells of it."""
+"""Remedies by pydantic's name of a mistake. Braces are filled from the mistake's context."""
 
-IS_NO = {"tuple_type": "is no list", "dict_type": "has no keys", "dataclass_type": "has no keys"}
+IS_NO = {"tuple_type": "is not a list", "dict_type": "has no keys", "dataclass_type": "has no keys"}
 
 
 def mistake(remedy: str, wrong: str | None = None, field: str | None = None) -> PydanticCustomError:
-    """What a validator raises. wrong: follows the name of the value, by default what the value is. field:
-    which one of a section it is about."""
+    """The error that a validator raises.
+
+    remedy: what to do. wrong: follows the name of the value; by default what the value is. field: the
+    field of a section that it is about.
+    """
     return PydanticCustomError("mistake", "{remedy}", {"remedy": remedy, "wrong": wrong, "field": field})
 
 
 def path_of(error: ErrorDetails) -> tuple[str | int, ...]:
-    """Keys and places of the value that a mistake is about, from the outermost on."""
+    """Keys and positions of the value that a mistake is about, outermost first."""
     field = error.get("ctx", {}).get("field")
     return (*error["loc"], field) if field else error["loc"]
 
 
 def rule(holds: Callable[[Any], bool], remedy: str, wrong: str | None = None) -> AfterValidator:
-    """What a value has to be beyond its type, for `Annotated`."""
+    """A validator for `Annotated` that checks a condition beyond the type."""
 
     def check(value: T) -> T:
         if not holds(value):
@@ -64,7 +67,7 @@ def rule(holds: Callable[[Any], bool], remedy: str, wrong: str | None = None) ->
 
 
 def matches(pattern: str, remedy: str) -> AfterValidator:
-    """A rule for texts: the whole pattern matches."""
+    """A rule for texts: the whole text matches a pattern."""
     return rule(lambda text: re.fullmatch(pattern, text) is not None, remedy)
 
 
@@ -78,7 +81,7 @@ Version = Annotated[int, Strict(), rule(lambda version: version == 1, "take 1")]
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """A question after the nearest of the known names, with a space after it; empty where none is near."""
+    """A question about the most similar of the known names, with a space after it; "" if none is similar."""
     near = get_close_matches(str(word), list(known), 1)
     return f"did you mean {near[0]}? " if near else ""
 
@@ -89,29 +92,29 @@ def dotted(path: Iterable[str | int]) -> str:
 
 
 def described(error: ErrorDetails, kind: Any) -> tuple[str, str]:
-    """What is wrong, and the remedy, of one of the mistakes that pydantic found in a value of a type."""
-    path, value, told = path_of(error), error["input"], error.get("ctx", {})
+    """What is wrong, and the remedy, for a mistake that pydantic found in a value of type `kind`."""
+    path, value, context = path_of(error), error["input"], error.get("ctx", {})
     if error["type"] == "unexpected_keyword_argument":
         known = _known_at(kind, path[:-1])
         remedy = did_you_mean(path[-1], known).strip() or f"known are {', '.join(known)}"
         return f"{dotted(path)} is unknown", remedy
     if error["type"] == "missing":
         return f"{dotted(path)} is missing", REMEDIES["missing"]
-    remedy = told.get("remedy") or _remedy(error["type"], told) or error["msg"]
+    remedy = context.get("remedy") or _remedy(error["type"], context) or error["msg"]
     if path and path[-1] == "[key]":
         return f"{dotted(path[:-2])} has the key {shown(value)}", remedy
     if not path and error["type"] != "mistake":
         return f"the file {IS_NO.get(error['type'], 'cannot be used')}", remedy
-    wrong = told.get("wrong") or IS_NO.get(error["type"])
+    wrong = context.get("wrong") or IS_NO.get(error["type"])
     if wrong is None:
         wrong = f"is {'a section or list' if isinstance(value, (dict, tuple)) else shown(value)}"
     return f"{dotted(path) or 'it'} {wrong}", remedy
 
 
-def _remedy(type_of_error: str, told: dict) -> str | None:
-    expected = str(told.get("expected", "")).replace("'", "").replace(", ", " or ")
+def _remedy(type_of_error: str, context: dict) -> str | None:
+    expected = str(context.get("expected", "")).replace("'", "").replace(", ", " or ")
     remedy = REMEDIES.get(type_of_error)
-    return remedy and remedy.format(**{**told, "expected": expected})
+    return remedy and remedy.format(**{**context, "expected": expected})
 
 
 def _known_at(kind: Any, path: tuple[str | int, ...]) -> list[str]:

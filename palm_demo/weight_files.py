@@ -1,4 +1,4 @@
-"""Names of the files that weights come in: safetensors, pickles, and the index of several of either."""
+"""File names of weights: safetensors, pickles, and indices of several files."""
 
 import json
 from pathlib import Path, PurePosixPath
@@ -7,19 +7,19 @@ SAFETENSORS = ".safetensors"
 PICKLES = (".pt", ".pth", ".bin")
 INDEX = ".index.json"
 INDEXED = (SAFETENSORS, ".bin")
-"""What an index is written for, before its own ending."""
+"""Endings of the files that an index may list."""
 
 WEIGHTS = (SAFETENSORS, *PICKLES, *(ending + INDEX for ending in INDEXED))
-"""Every ending that weights are read from."""
+"""All endings of files with weights."""
 
 
 def is_pickle(name: str) -> bool:
-    """Whether a file's weights are written once more, as safetensors, before they are read."""
+    """Whether a file is a pickle, whose weights are converted to safetensors before they are read."""
     return name.endswith(PICKLES)
 
 
 def is_index(name: str) -> bool:
-    """Whether a file tells which of several files has which weight."""
+    """Whether a file is an index, which says which of several files has which weight."""
     return name.endswith(INDEX)
 
 
@@ -29,14 +29,14 @@ def holds_pickles(name: str) -> bool:
 
 
 def converted_name(pickle: str) -> str:
-    """Name of the safetensors file that a pickle becomes, beside it."""
+    """The name of the safetensors file that a pickle is converted to, beside it."""
     return pickle + SAFETENSORS
 
 
 def read_index(path: Path) -> dict[str, str]:
-    """File of each weight, by the weight's name. All files lie beside the index.
+    """The file of each weight, by the weight's name. All files are beside the index.
 
-    Raises ValueError that says what is wrong with the index, and OSError where it cannot be read.
+    Raises ValueError that says what is wrong with the index, and OSError if it cannot be read.
     """
     content = json.loads(path.read_text(encoding="utf-8"))
     places = content.get("weight_map") if isinstance(content, dict) else None
@@ -44,7 +44,7 @@ def read_index(path: Path) -> dict[str, str]:
         raise ValueError("it has no weight_map")
     for weight, file in places.items():
         if not isinstance(file, str):
-            raise ValueError(f"it has {weight} in {file!r}, which is no file's name")
+            raise ValueError(f"it has {weight} in {file!r}, which is not a file name")
         if file in ("", "..") or PurePosixPath(file).name != file or "\\" in file:
             raise ValueError(f"it names {file!r}; shards have to lie beside their index")
     return places

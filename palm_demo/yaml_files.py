@@ -1,4 +1,4 @@
-"""YAML files read into pydantic's dataclasses: all mistakes at once, each with its line and its remedy."""
+"""Reads YAML files into pydantic dataclasses and reports all mistakes at once, with line and remedy."""
 
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,12 +11,14 @@ from palm_demo.validation import described, dotted, path_of
 
 T = TypeVar("T")
 KeyPath = tuple[str | int, ...]
-"""Keys of sections and places in lists, from the outermost on; () is the whole file."""
+"""Keys of sections and positions in lists, outermost first. () is the whole file."""
 
 
 def read_yaml(path: Path, kind: type[T]) -> T:
-    """The dataclass that a file describes, and those within it. Raises FileError with all mistakes: first
-    those in what is there, by line, then what is missing."""
+    """Reads a file as a dataclass.
+
+    Raises FileError with all mistakes: first those in what is there, by line, then what is missing.
+    """
     document = _Document(path.name)
     try:
         node = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
@@ -27,7 +29,7 @@ def read_yaml(path: Path, kind: type[T]) -> T:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or _problem(error)
         line = mark.line + 1 if mark else 1
-        found = document.diagnostic(line, f"this is no YAML: {problem}", "mend the line")
+        found = document.diagnostic(line, f"this is not YAML: {problem}", "mend the line")
         raise FileError(path.name, [found]) from error
     except OSError as error:
         wrong = f"it cannot be read: {error.strerror}"
@@ -36,7 +38,7 @@ def read_yaml(path: Path, kind: type[T]) -> T:
 
 
 def lines_of(path: Path) -> dict[str, int]:
-    """The line, from 1, on which each key of a YAML file stands: `a.b` is the key b of the section a."""
+    """The line, from 1, of each key of a YAML file. `a.b` is the key b of the section a."""
     document = _Document(path.name)
     document.read(yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader))
     return {dotted(keys): line for keys, line in document.lines.items()}
@@ -55,12 +57,12 @@ class _Document:
         return Diagnostic(f"{self.file}:{line}", wrong, remedy)
 
     def read(self, node: yaml.Node) -> Any:
-        """Plain values, with tuples for lists; remembers the lines and what stands there twice."""
+        """Plain values, with tuples for lists. Lines and repeated keys are noted."""
         self.lines[()] = node.start_mark.line + 1
         return self._value(node, ())
 
     def validated(self, kind: type[T], data: Any) -> T:
-        """The data as a type. Raises FileError with all that was found."""
+        """The data as a type. Raises FileError with all mistakes that were found."""
         missing: list[tuple[int, Diagnostic]] = []
         try:
             made = TypeAdapter(kind).validate_python(data)
@@ -104,7 +106,7 @@ class _Document:
         self._found.append((line, self.diagnostic(line, wrong, remedy)))
 
     def _line(self, path: KeyPath) -> int:
-        """The line of a key, or of the innermost section around it that is there."""
+        """The line of a key, or of the innermost section around it that exists."""
         return next(self.lines[path[:end]] for end in range(len(path), -1, -1) if path[:end] in self.lines)
 
 

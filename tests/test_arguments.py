@@ -91,7 +91,7 @@ def test_every_public_verb_of_a_session_checks_its_arguments():
 def test_a_verb_answers_or_raises_a_palm_demo_error_whatever_it_is_given(session, name, data):
     parameters = [p for p in inspect.signature(getattr(Session, name)).parameters if p not in ("self",)]
     short = {key: value for key, value in SHORT.items() if key in parameters}
-    spoiled = data.draw(st.sampled_from([p for p in parameters if p not in ("cancelled", "stopped")]))
+    spoiled = data.draw(st.sampled_from([p for p in parameters if p != "cancelled"]))
     arguments = NEEDED[name] | short | {spoiled: data.draw(JUNK)}
     try:
         run(session, name, arguments)

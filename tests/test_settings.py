@@ -69,7 +69,7 @@ def test_every_section_is_read():
         ("  emoji: 🌴", "  emoji: 🌴\n  tile: x", "space.tile is unknown; did you mean title?"),
         ("  emoji: 🌴", "  emoji: 🌴\n  hue: x", "space.hue is unknown; known are id, title, emoji,"),
         ("  emoji: 🌴", "  emoji: 🌴\n  ? [a]", "space.? is unknown; known are id, title, emoji,"),
-        ("secrets: []", "secrets: HF_TOKEN", "env.secrets is no list; write each entry after a dash, or []"),
+        ("secrets: []", "secrets: HF_TOKEN", "env.secrets is not a list; write each entry after a dash"),
         ("  license: mit", "  license: mit\n  repository: code", "space.repository is 'code'; give an"),
         ("  license: mit", "  license: mit\n  license: gpl", "space.license is there twice; keep one"),
     ],
@@ -101,10 +101,10 @@ def test_a_list_that_contains_itself_is_refused(changed):
     ("text", "wrong"),
     [
         ("", "Spacefile:1: Spacefile is empty"),
-        ("space: [", "Spacefile:1: this is no YAML"),
+        ("space: [", "Spacefile:1: this is not YAML"),
         ("- one", "Spacefile:1: the file has no keys"),
-        ("version: !!python/name:os.system", "this is no YAML"),
-        ("[" * 9999, "Spacefile:1: this is no YAML: it is nested too deeply"),
+        ("version: !!python/name:os.system", "this is not YAML"),
+        ("[" * 9999, "Spacefile:1: this is not YAML: it is nested too deeply"),
     ],
 )
 def test_a_file_that_is_none_is_refused(tmp_path, text, wrong):

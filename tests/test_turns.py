@@ -7,8 +7,9 @@ from contextvars import copy_context
 import pytest
 
 import palm_demo
-from palm_demo.concurrency import FairQueue, as_client, client, gone
+from palm_demo.concurrency import FairQueue, client, gone
 from palm_demo.errors import BusyError, ClosingError, LeftError
+from tests.clients import as_client
 from tests.test_arguments import NEEDED
 
 PATIENCE_SECONDS = 60
@@ -35,7 +36,7 @@ class Line:
 
     def add(self, who: str, pieces: int = 1) -> None:
         """Returns once its first piece stands in line."""
-        before = len(self.turns._line)
+        before = len(self.turns._queue)
 
         def work() -> None:
             with as_client(who), self.turns.computation() as computation:
@@ -45,7 +46,7 @@ class Line:
 
         self.futures = [*getattr(self, "futures", []), self.pool.submit(work)]
         with self.turns._changed:
-            assert self.turns._changed.wait_for(lambda: len(self.turns._line) > before, PATIENCE_SECONDS)
+            assert self.turns._changed.wait_for(lambda: len(self.turns._queue) > before, PATIENCE_SECONDS)
 
     def run(self) -> list:
         self.go.set()
@@ -112,7 +113,7 @@ def test_who_left_gives_up_their_place_and_has_nothing_more_computed():
 
     waits = line.pool.submit(copy_context().run, leaving)
     with line.turns._changed:
-        assert line.turns._changed.wait_for(lambda: line.turns._line, PATIENCE_SECONDS)
+        assert line.turns._changed.wait_for(lambda: line.turns._queue, PATIENCE_SECONDS)
     left.set()
     with pytest.raises(LeftError):
         waits.result(PATIENCE_SECONDS)
@@ -152,7 +153,7 @@ def test_a_long_scoring_lets_a_short_request_in_between(monkeypatch):
         if not read:
             asked.set()
             with turns._changed:
-                assert turns._changed.wait_for(lambda: turns._line, PATIENCE_SECONDS)
+                assert turns._changed.wait_for(lambda: turns._queue, PATIENCE_SECONDS)
         read.append("window")
         return read_piece(*arguments, **settings)
 
@@ -182,7 +183,7 @@ def test_closing_ends_who_waits_and_takes_nobody_more():
 
         waiting = other.submit(wait)
         with turns._changed:
-            assert turns._changed.wait_for(lambda: turns._line, PATIENCE_SECONDS)
+            assert turns._changed.wait_for(lambda: turns._queue, PATIENCE_SECONDS)
         turns.close()
         with pytest.raises(ClosingError, match="before this was done"):
             waiting.result(PATIENCE_SECONDS)

@@ -35,7 +35,7 @@ def test_a_converted_pickle_is_no_pickle():
     [
         ("[]", "it has no weight_map"),
         ('{"weight_map": 3}', "it has no weight_map"),
-        ('{"weight_map": {"a": 3}}', "it has a in 3, which is no file's name"),
+        ('{"weight_map": {"a": 3}}', "it has a in 3, which is not a file name"),
         ('{"weight_map": {"a": "b/c.bin"}}', "it names 'b/c.bin'; shards have to lie beside their index"),
         (r'{"weight_map": {"a": "b\\\\c.bin"}}', "shards have to lie beside their index"),
         ('{"weight_map": {"a": ".."}}', "shards have to lie beside their index"),

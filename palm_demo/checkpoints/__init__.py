@@ -1,6 +1,6 @@
-"""Weights on disk, and weights of the reference packages."""
+"""Weights on disk: ours, LoRA adapters, and those of the reference packages and released models."""
 
-from palm_demo.checkpoints.adapters import HIGHEST_RANK, load_adapter, load_scope, save_adapter, save_scope
+from palm_demo.checkpoints.adapters import HIGHEST_RANK, load_adapter, load_scope, save_adapter
 from palm_demo.checkpoints.bundled import (
     load_flamingo,
     load_mammut,
@@ -40,7 +40,6 @@ __all__ = [
     "save_mammut",
     "save_ood_detector",
     "save_palm",
-    "save_scope",
     "save_tower",
     "to_reference",
 ]

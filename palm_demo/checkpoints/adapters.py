@@ -1,4 +1,4 @@
-"""LoRA scopes as files of their own, without the weights they were trained on."""
+"""LoRA adapters as files of their own, without the weights they were trained on."""
 
 from pathlib import Path
 
@@ -15,12 +15,14 @@ from palm_demo.models.lora import Adapter
 KIND = "scope"
 HIGHEST_RANK = 256
 HEADER_BYTES = 100_000
-"""More than names and shapes of a deep model's adapter take."""
+"""More bytes than the header of a deep model's adapter takes."""
 
 
 def save_adapter(path: Path, palm: PaLM, adapter: Adapter, base: str | None = None) -> None:
-    """Writes an adapter, and which base weights it belongs to. base: their fingerprint, where it is known
-    already; a large model's takes seconds."""
+    """Writes an adapter, with the fingerprint of the base weights that it belongs to.
+
+    base: that fingerprint, if it is known already; computing a large model's takes seconds.
+    """
     description = {"kind": KIND, "rank": adapter.rank, "base": base or fingerprint(Weights(palm.decoder))}
     files.write(path, adapter.state_dict(), description, torch.bfloat16)
 
@@ -32,18 +34,26 @@ def load_adapter(
     base: str | None = None,
     norms: AttentionNorms | None = None,
 ) -> Adapter:
-    """The file's adapter, which nobody but the caller has. base: as in `save_adapter`. norms: those of the
-    model's attention, where they are known already.
+    """Reads an adapter from a file.
 
-    The file may come from anywhere: CheckpointError unless it is a safetensors file no larger than
-    the highest rank asks for, with the names and shapes of an adapter that was trained on these very
-    weights, and with finite numbers that add no more to them than `check_update` lets by.
+    The file may come from anywhere. It has to be a safetensors file, no larger than the highest rank
+    needs, with the names and shapes of an adapter, trained on these very weights, with finite numbers
+    and updates that `check_update` allows.
+
+    Args:
+        path: the file.
+        palm: the model.
+        highest_rank: the highest rank that is accepted.
+        base: as in `save_adapter`.
+        norms: those of the model's attention, if they are known already.
+
+    Raises CheckpointError for any other file.
     """
     fits = 4 * palm.scopes.shape.num_weights(highest_rank) + HEADER_BYTES
     if path.is_file() and (size := path.stat().st_size) > fits:
         raise CheckpointError(
             f"{path} has {size:,} bytes and a scope of rank {highest_rank}, the highest, has {fits:,} at "
-            "most; teach one of a lower rank"
+            "most; fine-tune one of a lower rank"
         )
     tensors, description = files.read(path, KIND)
     rank = description.get("rank")
@@ -52,7 +62,7 @@ def load_adapter(
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             raise CheckpointError(
-                f"{path} has values in {name:.80} that are no finite numbers but whole ones; teach it again"
+                f"{path} has values in {name:.80} that are whole numbers, not fractions; fine-tune it again"
             )
     adapter = palm.new_adapter(rank)
     files.load_into(adapter, tensors, path)
@@ -61,19 +71,17 @@ def load_adapter(
     if (theirs := description.get("base")) != mine:
         raise CheckpointError(
             f"{path} was trained on other base weights ({theirs!s:.80}) than these ({mine}) and means "
-            "nothing to them; teach it again here"
+            "nothing to them; fine-tune it again here"
         )
     check_update(adapter, norms or attention_norms(palm.decoder.blocks), path)
     return adapter.requires_grad_(False)
 
 
-def save_scope(path: Path, palm: PaLM, name: str) -> None:
-    """Writes one scope. Raises ScopeError when it is unknown."""
-    save_adapter(path, palm, palm.scopes[name])
-
-
 def load_scope(path: Path, palm: PaLM, name: str) -> None:
-    """Adds the file's scope under `name`. Raises ScopeError when the name is taken or not allowed,
-    CheckpointError as `load_adapter` does; then nothing is added."""
+    """Adds the adapter of a file to the model under a name.
+
+    Raises ScopeError when the name is taken or not allowed, and CheckpointError as `load_adapter`
+    does; then nothing is added.
+    """
     adapter = load_adapter(path, palm)
     palm.add_scope(name, adapter.rank).load_state_dict(adapter.state_dict())

@@ -1,4 +1,4 @@
-"""The bundled systems as files: which tensors each holds, and the configuration that rebuilds it."""
+"""Files of the bundled models: which tensors each holds, and the configuration that rebuilds the model."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +22,13 @@ from palm_demo.models.vision import VisionTower
 
 @dataclass(frozen=True)
 class PaLMConfig:
-    """context: tokens of prompt and answer together that the model was trained for."""
+    """The configuration of a bundled PaLM.
+
+    Attributes:
+        size: the numbers of its decoder.
+        style: a name of STYLES.
+        context: tokens of prompt and answer together that it was trained for.
+    """
 
     size: TransformerConfig
     style: str
@@ -31,12 +37,16 @@ class PaLMConfig:
     kind = "palm"
 
     def build(self) -> PaLM:
+        """A model with random weights."""
         return PaLM(self.size, STYLES[self.style])
 
 
 @dataclass(frozen=True)
 class MaMMUTConfig:
-    """The better parts of MaMMUT: captions read patches, the contrastive pass sees both ways."""
+    """The configuration of a bundled MaMMUT.
+
+    Captions read the patches, and the contrastive pass attends in both directions.
+    """
 
     size: TransformerConfig
     style: str
@@ -46,6 +56,7 @@ class MaMMUTConfig:
     kind = "mammut"
 
     def build(self, tower: VisionTower) -> MaMMUT:
+        """A model with random weights on a vision tower."""
         size = self.size
         return MaMMUT(
             size,
@@ -64,7 +75,7 @@ class MaMMUTConfig:
 
 @dataclass(frozen=True)
 class FlamingoConfig:
-    """What stands between a PaLM and a tower."""
+    """The configuration of a bundled Flamingo: what stands between a PaLM and a vision tower."""
 
     media_token_id: int
     media_rule: str
@@ -77,6 +88,7 @@ class FlamingoConfig:
     kind = "flamingo"
 
     def build(self, palm: PaLM, tower: VisionTower) -> Flamingo:
+        """A model with random weights on a PaLM and a vision tower."""
         size = palm.config
         resampler = PerceiverResampler(
             tower.width, self.resampler_depth, size.heads, size.dim_head, self.num_latents
@@ -91,12 +103,12 @@ ModelConfig = PaLMConfig | MaMMUTConfig | FlamingoConfig
 
 
 def describe(config: ModelConfig) -> dict:
-    """The JSON that stands in the file's header."""
+    """The configuration as JSON for a file's header."""
     return {"kind": config.kind, **asdict(config)}
 
 
 def config_from(description: dict) -> ModelConfig:
-    """The converse of `describe`. Raises CheckpointError on what this version does not know."""
+    """The configuration of a file's header. Raises CheckpointError for what this version does not know."""
     fields = {name: value for name, value in description.items() if name != "kind"}
     for name, known in {"style": STYLES, "media_rule": MEDIA_RULES}.items():
         if name in fields and fields[name] not in known:
@@ -119,11 +131,12 @@ WIDEST_PATCHES = 16_384
 
 
 def save_tower(path: Path, tower: VisionTower) -> None:
+    """Writes a vision tower."""
     files.write(path, tower.visual.state_dict(), {"kind": "tower"}, STORED)
 
 
 def load_tower(path: Path, config_folder: Path) -> VisionTower:
-    """config_folder: holds the tower's `open_clip_config.json`."""
+    """Reads a vision tower. The folder has its `open_clip_config.json`."""
     tensors, _ = files.read(path, "tower")
     tower = VisionTower.from_folder(config_folder)
     files.load_into(tower.visual, tensors, path)
@@ -131,10 +144,12 @@ def load_tower(path: Path, config_folder: Path) -> VisionTower:
 
 
 def save_palm(path: Path, palm: PaLM, config: PaLMConfig) -> None:
+    """Writes a PaLM without its scopes."""
     files.write(path, palm.decoder.state_dict(), describe(config), STORED)
 
 
 def load_palm(path: Path) -> tuple[PaLM, PaLMConfig]:
+    """Reads a PaLM and its configuration."""
     tensors, description = files.read(path, PaLMConfig.kind)
     config = config_from(description)
     palm = config.build()
@@ -143,40 +158,44 @@ def load_palm(path: Path) -> tuple[PaLM, PaLMConfig]:
 
 
 def save_mammut(path: Path, mammut: MaMMUT, config: MaMMUTConfig) -> None:
-    """All but the tower, which has a file of its own."""
+    """Writes a MaMMUT without its tower, which has a file of its own."""
     files.write(path, _own(mammut, "tower."), describe(config), STORED)
 
 
 def load_mammut(path: Path, tower: VisionTower) -> MaMMUT:
+    """Reads a MaMMUT, which gets the given tower."""
     tensors, description = files.read(path, MaMMUTConfig.kind)
     mammut = config_from(description).build(tower)
     return _load_own(mammut, tensors, path, "tower.")
 
 
 def save_flamingo(path: Path, flamingo: Flamingo, config: FlamingoConfig) -> None:
-    """All but the tower and the language model, which have files of their own."""
+    """Writes a Flamingo without its tower and language model, which have files of their own."""
     files.write(path, _own(flamingo, "encoder.tower.", "decoder."), describe(config), STORED)
 
 
 def load_flamingo(path: Path, palm: PaLM, tower: VisionTower) -> Flamingo:
+    """Reads a Flamingo, which gets the given language model and tower."""
     tensors, description = files.read(path, FlamingoConfig.kind)
     flamingo = config_from(description).build(palm, tower)
     return _load_own(flamingo, tensors, path, "encoder.tower.", "decoder.")
 
 
-def save_ood_detector(path: Path, familiarity: OODDetector) -> None:
-    description = {"kind": "familiarity", "width": len(familiarity.patch.mean)}
-    files.write(path, familiarity.state_dict(), description, torch.float32)
+def save_ood_detector(path: Path, detector: OODDetector) -> None:
+    """Writes an OOD detector."""
+    description = {"kind": "familiarity", "width": len(detector.patch.mean)}
+    files.write(path, detector.state_dict(), description, torch.float32)
 
 
 def load_ood_detector(path: Path) -> OODDetector:
+    """Reads an OOD detector."""
     tensors, description = files.read(path, "familiarity")
     width = description.get("width")
     if type(width) is not int or not 1 <= width <= WIDEST_PATCHES:
         raise CheckpointError(f"{path} is of patches of width {width!r}; it can be 1 to {WIDEST_PATCHES:,}")
-    familiarity = OODDetector(width)
-    files.load_into(familiarity, tensors, path)
-    return familiarity.eval()
+    detector = OODDetector(width)
+    files.load_into(detector, tensors, path)
+    return detector.eval()
 
 
 def _own(model: nn.Module, *shared: str) -> dict[str, Tensor]:

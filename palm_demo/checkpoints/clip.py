@@ -1,4 +1,4 @@
-"""Released weights of CLIP's family: OpenFlamingo's picture encoder, CoCa and openMaMMUT."""
+"""Released weights in CLIP's layout: OpenFlamingo's picture encoder, CoCa and openMaMMUT."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ from palm_demo.models.vision import VisionTower, ViTConfig
 
 
 def vit_size(sizes: InferredSizes, heads: int) -> ViTConfig:
-    """heads: the one number that no tensor tells."""
+    """The numbers of the picture encoder. `heads` is the only one that the tensors do not show."""
     dim, _, patch_size, _ = sizes.shape("visual.conv1.weight", 4)
     places, _ = sizes.shape("visual.positional_embedding", 2)
     inner, _ = sizes.shape("visual.transformer.resblocks.0.mlp.c_fc.weight", 2)
@@ -31,7 +31,7 @@ def vit_size(sizes: InferredSizes, heads: int) -> ViTConfig:
 
 
 def text_size(sizes: InferredSizes, heads: int, blocks: str) -> TransformerConfig:
-    """blocks: what the names of the text's blocks begin with."""
+    """The numbers of the text half. `blocks`: prefix of the names of its blocks."""
     vocab, dim = sizes.shape("text.token_embedding.weight", 2)
     inner, _ = sizes.shape(f"{blocks}.0.mlp.c_fc.weight", 2)
     return TransformerConfig(
@@ -55,12 +55,15 @@ def read_clip_tower(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> VisionTower:
-    """tensors: of a whole CLIP by open_clip's names, of which those of the text half are left where they are.
-    heads, activation: what no tensor tells (L/14 of OpenAI: 16 and "quick_gelu"). device, dtype: what the
-    weights become; by default they stay as they are.
+    """Reads the picture encoder of a CLIP, which gives patches as they leave the last block.
 
-    It gives patches as they leave the last block, without the class token. Raises CheckpointError that names
-    the first tensors that are missing, unexpected or wrongly shaped.
+    Args:
+        tensors: a whole CLIP by open_clip's names, of which the text half is not read.
+        heads, activation: not shown by the tensors (OpenAI's L/14: 16 and "quick_gelu").
+        device, dtype: of the weights; by default unchanged.
+
+    Raises CheckpointError that names the first tensors that are missing, unexpected or of a wrong
+    shape.
     """
     seeing = part(tensors, "visual.")
     with torch.device("meta"):
@@ -81,10 +84,16 @@ def read_coca(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> CoCa:
-    """heads, text_heads, pool_heads: of the picture's attention, the text's, and that which pools the
-    picture (L/14: 16, 12 and 8). device, dtype: what the weights become; by default they stay as they are.
+    """Reads open_clip's CoCa.
 
-    Raises CheckpointError that names the first tensors that are missing, unexpected or wrongly shaped.
+    Args:
+        tensors: the weights by open_clip's names.
+        heads, text_heads, pool_heads: heads of the attention of pictures, of texts, and of the pooling
+            (L/14: 16, 12 and 8).
+        device, dtype: of the weights; by default unchanged.
+
+    Raises CheckpointError that names the first tensors that are missing, unexpected or of a wrong
+    shape.
     """
     sizes = InferredSizes(COCA, tensors)
     text, vit = text_size(sizes, text_heads, "text.transformer.resblocks"), vit_size(sizes, heads)
@@ -109,11 +118,15 @@ def read_openmammut(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> OpenMaMMUT:
-    """heads, text_heads: of the picture's and the text's attention (L/14: 16 and 12). device, dtype: what
-    the weights become; by default they stay as they are.
+    """Reads openMaMMUT.
 
-    Raises CheckpointError that names the first tensors that are missing, unexpected or wrongly shaped, or
-    the widths that do not go together.
+    Args:
+        tensors: the weights by the released file's names.
+        heads, text_heads: heads of the attention of pictures and of texts (L/14: 16 and 12).
+        device, dtype: of the weights; by default unchanged.
+
+    Raises CheckpointError that names the first tensors that are missing, unexpected or of a wrong
+    shape, or the widths that do not fit each other.
     """
     sizes = InferredSizes(OPENMAMMUT, tensors)
     with torch.device("meta"):
@@ -131,7 +144,7 @@ def read_openmammut(
 
 
 def cross_layers(sizes: InferredSizes, depth: int) -> range:
-    """After which blocks captions look at the picture: 0, 2, 4 … in the released file."""
+    """The blocks that a cross-attention block follows: 0, 2, 4 … in the released file."""
     looks = sizes.depth("text.cross_attn")
     layers = range(0, depth, -(-depth // looks))
     if len(layers) != looks:

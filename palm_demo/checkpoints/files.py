@@ -1,4 +1,4 @@
-"""One safetensors file with a JSON description in its header: written, read, fitted and fingerprinted."""
+"""Our weights files: safetensors with a JSON description in the header, written, read and fingerprinted."""
 
 import hashlib
 import json
@@ -17,9 +17,9 @@ DIGITS = 16
 
 
 def fingerprint(weights: Mapping[str, Tensor]) -> str:
-    """A fingerprint of weights by their names, as they are stored.
+    """A fingerprint of weights and their names.
 
-    That is in bf16, so that a cast to fp32 and back changes nothing.
+    It is of the weights in bf16, as they are stored, so a cast to fp32 and back does not change it.
     """
     seen = hashlib.sha256()
     for name in sorted(weights):
@@ -30,7 +30,8 @@ def fingerprint(weights: Mapping[str, Tensor]) -> str:
 
 
 def mismatch(wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, Tensor]) -> str:
-    """The first names that are missing, unexpected or wrongly shaped, as a sentence; "" if none."""
+    """The first names that are missing, unexpected or of a wrong shape, as a sentence; "" if there are
+    none."""
     wrong = [
         f"{name} is {tuple(given[name].shape)}, not {tuple(wanted[name])}"
         for name in sorted(wanted.keys() & given.keys())
@@ -48,7 +49,7 @@ DESCRIPTION = "palm_demo"
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], description: dict, dtype: torch.dtype) -> None:
-    """All at once or not at all: floating tensors in `dtype`, written beside, then renamed."""
+    """Writes a file completely or not at all, with floating tensors in `dtype`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     stored = {
         name: t.detach().to(dtype if t.is_floating_point() else t.dtype).contiguous()
@@ -61,8 +62,10 @@ def write(path: Path, tensors: Mapping[str, Tensor], description: dict, dtype: t
 
 
 def read(path: Path, kind: str) -> tuple[dict[str, Tensor], dict]:
-    """Tensors and description. Raises CheckpointError when the file is missing, damaged, or
-    describes something other than `kind`."""
+    """Reads tensors and description.
+
+    Raises CheckpointError when the file is missing, damaged, or describes something other than `kind`.
+    """
     if not path.is_file():
         raise CheckpointError(f"there is no weights file at {path}")
     try:
@@ -71,7 +74,7 @@ def read(path: Path, kind: str) -> tuple[dict[str, Tensor], dict]:
             names = file.keys()
             tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is no readable safetensors file: {error}") from error
+        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
     try:
         description = json.loads(metadata[DESCRIPTION])
         found = description["kind"]
@@ -83,11 +86,13 @@ def read(path: Path, kind: str) -> tuple[dict[str, Tensor], dict]:
 
 
 def load_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Copies every tensor into place, in the module's dtype. Raises CheckpointError that names
-    the first tensors that are missing, unexpected or wrongly shaped, or the first whose numbers cannot be
-    weights; then nothing is copied. module: as it was made."""
+    """Copies every tensor into a newly made module, in the module's dtype.
+
+    Raises CheckpointError that names the first tensors that are missing, unexpected or of a wrong
+    shape, or the first whose numbers cannot be weights; then nothing is copied.
+    """
     wanted = {name: tuple(t.shape) for name, t in module.state_dict(keep_vars=True).items()}
-    if said := mismatch(wanted, tensors):
-        raise CheckpointError(f"{path} does not fit the model: {said}")
+    if problems := mismatch(wanted, tensors):
+        raise CheckpointError(f"{path} does not fit the model: {problems}")
     check_tensors(tensors, path, module)
     module.load_state_dict(dict(tensors))

@@ -1,7 +1,7 @@
-"""Weights of others on disk, read tensor by tensor: their files, sizes and the empty models they fill.
+"""Weights that are read from disk tensor by tensor, to fill models made on the meta device.
 
-Nothing is read before it is asked for, and nothing is kept: whoever asks for one tensor after the other
-and puts each where it belongs, on any device and in any dtype, has the weights in memory once.
+A tensor is read when it is asked for, and is not cached. Reading one after the other into a model, on
+any device and in any dtype, takes the memory of the weights once.
 """
 
 import math
@@ -20,8 +20,8 @@ from palm_demo.errors import CheckpointError
 from palm_demo.weight_files import SAFETENSORS, is_index, read_index
 
 HEADS = ("lm_head.weight",)
-"""What transformers calls a language model's head. An index names it also where it is the embedding by
-another name, which no shard holds a second time."""
+"""transformers' names of a language model's head. An index also lists a head that is tied to the
+embedding, although no shard stores it."""
 
 DTYPES = {
     "F64": torch.float64,
@@ -36,7 +36,7 @@ DTYPES = {
 
 
 class SafetensorsFile:
-    """One file, open. Raises CheckpointError where it is none or ends too early."""
+    """An open safetensors file. Raises CheckpointError if it is damaged or cut short."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -49,11 +49,11 @@ class SafetensorsFile:
         return list(self.file.keys())
 
     def meta_tensor(self, name: str) -> Tensor:
-        """On the meta device: shape and dtype, and no memory."""
-        described = self.file.get_slice(name)
-        if (dtype := described.get_dtype()) not in DTYPES:
+        """The shape and dtype of a tensor, as a tensor on the meta device."""
+        stored = self.file.get_slice(name)
+        if (dtype := stored.get_dtype()) not in DTYPES:
             raise CheckpointError(f"{name} in {self.path} is of type {dtype}; known: {', '.join(DTYPES)}")
-        return torch.empty(described.get_shape(), dtype=DTYPES[dtype], device="meta")
+        return torch.empty(stored.get_shape(), dtype=DTYPES[dtype], device="meta")
 
     def read(self, name: str) -> Tensor:
         try:
@@ -72,7 +72,7 @@ class StoredTensors(Mapping[str, Tensor]):
     """Tensors by name, each read from its file whenever it is asked for."""
 
     def __init__(self, files: Mapping[str, SafetensorsFile]):
-        """files: where each name is."""
+        """files: the file of each name."""
         self.files = files
         self.meta_tensors = {name: file.meta_tensor(name) for name, file in files.items()}
 
@@ -87,14 +87,16 @@ class StoredTensors(Mapping[str, Tensor]):
 
 
 def open_weights(path: Path) -> StoredTensors:
-    """path: a safetensors file, the `.index.json` of several, or a pickle of tensors (.pt, .pth, .bin),
-    which is converted once, to a file beside it, and is not needed any more from then on.
+    """Opens the weights of others.
 
-    A head that an index names and no shard has is left out: a model whose head is not tied to its embedding
-    demands it, and is refused.
+    path: a safetensors file, the `.index.json` of several, or a pickle of tensors (.pt, .pth, .bin). A
+    pickle is converted once, to a file beside it, and is not needed any more from then on.
 
-    Raises CheckpointError when something is missing, damaged or cut short, when a pickle holds more than
-    tensors, or when there is no room to convert it.
+    A head that an index lists and no shard has is left out. A model whose head is not tied to its
+    embedding needs it, and is then refused.
+
+    Raises CheckpointError when something is missing, damaged or cut short, when a pickle holds more
+    than tensors, or when there is no room to convert it.
     """
     path = Path(path)
     if not is_there(path):
@@ -106,19 +108,19 @@ def open_weights(path: Path) -> StoredTensors:
 
 
 def part(tensors: Mapping[str, Tensor], beginning: str) -> Mapping[str, Tensor]:
-    """Those whose names begin so; a file's are not read for it."""
+    """The tensors whose names have a prefix. Stored tensors are not read for it."""
     if isinstance(tensors, StoredTensors):
         return StoredTensors({n: file for n, file in tensors.files.items() if n.startswith(beginning)})
     return {name: tensor for name, tensor in tensors.items() if name.startswith(beginning)}
 
 
 def meta_tensors(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The same names with tensors of the same shapes and dtypes; a file's are not read for it."""
+    """Tensors with the same names, shapes and dtypes. Stored tensors are not read for it."""
     return tensors.meta_tensors if isinstance(tensors, StoredTensors) else tensors
 
 
 def source_of(tensors: Mapping[str, Tensor], name: str) -> str:
-    """What a message calls the place that a tensor comes from."""
+    """The name of a tensor's source for error messages."""
     return str(tensors.files[name].path) if isinstance(tensors, StoredTensors) else "the checkpoint"
 
 
@@ -127,12 +129,12 @@ def _open(path: Path) -> SafetensorsFile:
 
 
 def _shards(index: Path) -> dict[str, SafetensorsFile]:
-    """Name -> the file that the index says has it."""
+    """The file of each name, according to an index."""
     try:
         places = read_index(index)
     except ValueError as error:
         raise CheckpointError(
-            f"{index} is no index of weights ({error}); delete it and download it again"
+            f"{index} is not an index of weights ({error}); delete it and download it again"
         ) from error
     shards = {shard: index.parent / shard for shard in sorted(set(places.values()))}
     for shard, path in shards.items():
@@ -153,14 +155,16 @@ def _shards(index: Path) -> dict[str, SafetensorsFile]:
 
 
 class InferredSizes:
-    """The shapes of a checkpoint that is said to be of a layout. All methods raise CheckpointError where
-    the tensors cannot be of it."""
+    """Sizes of a model, inferred from the shapes of its tensors.
+
+    All methods raise CheckpointError if the tensors cannot be of the layout.
+    """
 
     def __init__(self, layout: str, tensors: Mapping[str, Tensor]):
         self.layout, self.tensors = layout, meta_tensors(tensors)
 
     def shape(self, name: str, axes: int) -> tuple[int, ...]:
-        """The shape of one tensor, which has to have so many axes."""
+        """The shape of a tensor, which has to have this number of axes."""
         if name not in self.tensors:
             raise self._misfit(f"missing: {name}")
         shape = tuple(self.tensors[name].shape)
@@ -169,7 +173,7 @@ class InferredSizes:
         return shape
 
     def depth(self, stem: str) -> int:
-        """How many numbered parts, from 0, names that begin so have."""
+        """The number of blocks whose names begin with `stem` and a number."""
         pattern = re.compile(rf"{re.escape(stem)}\.(\d+)\.")
         numbers = [int(found[1]) for name in self.tensors if (found := pattern.match(name))]
         if not numbers:
@@ -177,20 +181,20 @@ class InferredSizes:
         return max(numbers) + 1
 
     def multiple(self, name: str, whole: int, part: int, of: str) -> int:
-        """whole / part, which has to be a whole number; `of` says what is divided into what."""
+        """whole / part, which has to be an integer. `of` says what `whole` is divided into."""
         if part < 1 or whole % part:
             raise self._misfit(f"{name} is of width {whole}, which cannot be divided into {of} ({part})")
         return whole // part
 
     def side(self, name: str, places: int) -> int:
-        """The side of the square that so many places make."""
+        """The side of a square of `places` patches."""
         side = math.isqrt(max(places, 0))
         if side < 1 or side * side != places:
             raise self._misfit(f"{name} has {places} places for patches, which make no square")
         return side
 
-    def _misfit(self, said: str) -> CheckpointError:
-        return CheckpointError(f"these tensors do not fit {self.layout}: {said}")
+    def _misfit(self, problems: str) -> CheckpointError:
+        return CheckpointError(f"these tensors do not fit {self.layout}: {problems}")
 
 
 def fill(
@@ -202,21 +206,25 @@ def fill(
     device: torch.device | str | None,
     dtype: torch.dtype | None,
 ) -> nn.Module:
-    """The model, which was made on the meta device, with the tensors as its weights and in eval mode.
+    """Loads tensors into a model made on the meta device, and returns it in eval mode.
 
-    names: our name -> the file's, for every weight of the model. beside: what the file has to have as
-    well, by its shape. device, dtype: what the weights become, tensor by tensor; None leaves them as they
-    are. Tensors of a file are read one after another, those of the caller's are copied. A single number may
-    come as () or as (1,): its publishers' code has had both.
+    Args:
+        model: on the meta device.
+        layout: its name for messages.
+        tensors: the weights. Stored tensors are read one after another; others are copied.
+        names: our name -> the file's, for every weight of the model.
+        beside: shapes of further tensors that the file has to have.
+        device, dtype: of the weights; None leaves them as they are.
 
-    Raises CheckpointError that names the first tensors that are missing, unexpected or wrongly shaped,
-    before one is read; or the first whose numbers are not finite, or a matrix's all zero.
+    A single number may be stored as () or (1,), as publishers' code has done both. Raises
+    CheckpointError that names the first tensors that are missing, unexpected or of a wrong shape,
+    before one is read; or the first with numbers that are not finite, or a matrix of zeros.
     """
     empty, given = model.state_dict(), meta_tensors(tensors)
     wanted = {theirs: tuple(empty[ours].shape) for ours, theirs in names.items()} | dict(beside)
     wanted |= {name: (1,) for name, shape in wanted.items() if not shape and _is_number(given.get(name))}
-    if said := mismatch(wanted, given):
-        raise CheckpointError(f"these tensors do not fit {layout}: {said}")
+    if problems := mismatch(wanted, given):
+        raise CheckpointError(f"these tensors do not fit {layout}: {problems}")
     shared = not isinstance(tensors, StoredTensors)
     made = {}
     for ours, theirs in names.items():

@@ -1,4 +1,4 @@
-"""Tensors of a reference package into a model of ours and back, all of them or none."""
+"""Converts weights of the lucidrains packages into our models and back, completely or not at all."""
 
 import re
 from collections.abc import Mapping
@@ -18,15 +18,18 @@ BLOCK = re.compile(r"fused_attn_ff_proj\.weight$")
 def from_reference(
     layout: str, state_dict: Mapping[str, Tensor], *, gamma_offset: int = 0, **arguments
 ) -> nn.Module:
-    """Our model with the weights of a reference model: the same logits for the same ids.
+    """Our model with the weights of a reference model. It gives the same logits for the same ids.
 
-    layout: "palm-rlhf-pytorch", "toolformer-pytorch", "flamingo-pytorch" or "mammut-pytorch".
-    arguments: what the reference's constructor was called with. gamma_offset: what the reference adds
-    to the gains it stores: 1 for palm-rlhf-pytorch from 0.2.4 on, whose files cannot be told from older
-    ones, else 0. The model comes in the dtype of the weights, in eval mode.
+    Args:
+        layout: "palm-rlhf-pytorch", "toolformer-pytorch", "flamingo-pytorch" or "mammut-pytorch".
+        state_dict: the reference model's.
+        gamma_offset: what the reference adds to the gains it stores: 1 for palm-rlhf-pytorch from
+            0.2.4 on, whose files look like older ones, else 0.
+        arguments: those of the reference's constructor.
 
-    Raises CheckpointError for an unknown layout, or naming the first tensors that are missing,
-    unexpected, of a wrong shape, or not what the reference makes of the others.
+    The model has the dtype of the weights and is in eval mode. Raises CheckpointError for an unknown
+    layout, or naming the first tensors that are missing, unexpected, of a wrong shape, or inconsistent
+    with the others.
     """
     known = _known(layout)
     model = known.build(state_dict, **arguments)
@@ -34,8 +37,10 @@ def from_reference(
     made = derived(model, known, names)
     shapes = {theirs: _reference_shape(ours, t) for ours, (theirs, t) in names.items()}
     shapes |= {name: tuple(t.shape) for name, t in made.items()}
-    if said := mismatch(shapes, state_dict):
-        raise CheckpointError(f"these tensors do not fit {layout}{_looks_like(layout, state_dict)}: {said}")
+    if problems := mismatch(shapes, state_dict):
+        raise CheckpointError(
+            f"these tensors do not fit {layout}{_looks_like(layout, state_dict)}: {problems}"
+        )
     check_derived(layout, known, state_dict)
     tensors = {name: t for name, t in model.state_dict().items() if not t.numel()}  # places for no frame
     for ours, (theirs, wanted) in names.items():
@@ -52,9 +57,9 @@ def from_reference(
 def to_reference(layout: str, model: nn.Module, *, gamma_offset: int = 0) -> dict[str, Tensor]:
     """The state dict with which the reference's model gives the logits of ours.
 
-    A merged scope is part of the weights, as after the reference's own merge. Flamingo's media token
-    has one row there for what is read and what is predicted; ours that was read goes in.
-    Raises CheckpointError when the model is not of that layout.
+    A merged scope is part of the weights, as after the reference's own merge. The reference has one
+    row for Flamingo's media token as input and output; it gets our input row. Raises CheckpointError
+    when the model cannot be written in that layout.
     """
     known = _known(layout)
     if not known.can_hold(model):
@@ -78,7 +83,7 @@ def _known(layout: str) -> Layout:
 
 
 def _names(model: nn.Module, layout: Layout) -> dict[str, tuple[str, Tensor]]:
-    """Our name -> (the reference's name, our tensor), for what both have as weights."""
+    """Our name -> (the reference's name, our tensor), for the weights that both have."""
     merged = tuple(f"scopes.adapters.@{name}." for name in getattr(_scopes(model), "merged", ()))
     tensors = {
         name: t
@@ -100,7 +105,7 @@ def _reference_shape(ours: str, t: Tensor) -> tuple[int, ...]:
 
 
 def derived(model: nn.Module, layout: Layout, names: Mapping[str, tuple[str, Tensor]]) -> dict[str, Tensor]:
-    """What the reference stores beside its weights: shifts that are zero, angles, the tied head."""
+    """Tensors that the reference stores beside its weights: zero shifts, angles, the tied head."""
     decoder, weight = model.decoder, model.decoder.embedding.weight
     pairs = torch.arange(0, decoder.config.dim_head, 2).float()
     made = {}
@@ -118,8 +123,10 @@ def derived(model: nn.Module, layout: Layout, names: Mapping[str, tuple[str, Ten
 
 
 def check_derived(layout: str, known: Layout, state_dict: Mapping[str, Tensor]) -> None:
-    """Raises CheckpointError where shifts are not zero or the head is not the embedding; outlines on the
-    meta device have no values to look at."""
+    """Raises CheckpointError where shifts are not zero or the tied head is not the embedding.
+
+    Tensors on the meta device have no values to check.
+    """
     for name in state_dict:
         if name.endswith(".beta") and not (t := state_dict[name]).is_meta and t.any():
             raise CheckpointError(f"{name} is not zero; {layout} shifts nothing, so this is another model's")

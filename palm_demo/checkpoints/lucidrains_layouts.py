@@ -1,4 +1,4 @@
-"""Each lucidrains package: what it calls our tensors, and its model built empty from its arguments.
+"""Layouts of the lucidrains packages: their names of our tensors, and our model from their arguments.
 
 A package's rules are (pattern, replacement) pairs that turn our names into its own, one after another.
 """
@@ -91,7 +91,7 @@ MAMMUT_NAMES: Rules = (
 
 
 def renamed(names: Iterable[str], rules: Rules) -> dict[str, str]:
-    """Our name -> the reference's."""
+    """Our name -> the reference's name."""
     found = {}
     for name in names:
         theirs = name
@@ -102,14 +102,19 @@ def renamed(names: Iterable[str], rules: Rules) -> dict[str, str]:
 
 
 MEDIA_PLACES = 4
-"""Media that the reference's resampler has places for; its constructor does not let that be set."""
+"""Media that the reference's resampler has positions for. Its constructor does not let that be set."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """build: (tensors, the reference constructor's arguments) -> our model, random.
-    can_hold: whether a model of ours has the parts of this reference, which names do not tell.
-    telling: a tensor that this layout alone has. tied_head: what the tied logits are called, if any.
+    """The layout of one reference package.
+
+    Attributes:
+        build: (tensors, the reference constructor's arguments) -> our model with random weights.
+        can_hold: whether the reference has the layers of a model of ours, which names do not show.
+        rules: from our names to the reference's.
+        telling: a tensor that only this layout has.
+        tied_head: the name of the tied head, if there is one.
     """
 
     build: Callable[..., nn.Module]
@@ -138,9 +143,10 @@ def palm_rlhf(
     finetune_scopes: tuple[str, ...] = (),
     cross_entropy_ignore_index: int = 0,
 ) -> PaLM:
-    """Its scopes are those named and those found among the tensors, each of the rank it has there.
+    """Our model for palm-rlhf-pytorch's arguments.
 
-    Dropout, flash attention and the ignored label concern training there and change no logits.
+    It has the scopes in `finetune_scopes` and those found among the tensors, with the ranks they have
+    there. Dropout, flash attention and the ignored label matter in training only.
     """
     size = TransformerConfig(dim, depth, heads, num_tokens, dim_head, ff_mult)
     style = replace(RLHF, rotary=partial(XPos, scale_base=rotary_xpos_scale_base))
@@ -166,7 +172,10 @@ def toolformer(
     heads: int = 8,
     ff_mult: int = 4,
 ) -> PaLM:
-    """num_tokens: by default those of the CLIP tokenizer that the reference imports."""
+    """Our model for toolformer-pytorch's arguments.
+
+    num_tokens: by default those of the CLIP tokenizer that the reference imports.
+    """
     return PaLM(TransformerConfig(dim, depth, heads, num_tokens, dim_head, ff_mult), TOOLFORMER)
 
 
@@ -187,7 +196,7 @@ def flamingo(
     max_video_frames: int | None = None,
     only_attend_immediate_media: bool = True,
 ) -> Flamingo:
-    """img_encoder: copied, then given the checkpoint's weights."""
+    """Our model for flamingo-pytorch's arguments. A copy of `img_encoder` gets the checkpoint's weights."""
     encoder = MediaEncoder(
         copy.deepcopy(img_encoder),
         PerceiverResampler(dim, perceiver_depth, heads, dim_head, perceiver_num_latents),
@@ -223,9 +232,10 @@ def mammut(
     contrastive_loss_weight: float = 1.0,
     pad_id: int = 0,
 ) -> MaMMUT:
-    """img_encoder: copied, then given the checkpoint's weights. cross_attend_layers count from 1.
+    """Our model for MaMMUT-pytorch's arguments.
 
-    pad_id is the caller's: our losses and `embed_texts` are told which tokens are padding.
+    A copy of `img_encoder` gets the checkpoint's weights. cross_attend_layers count from 1. pad_id is
+    not used: our losses and `embed_texts` are told which tokens are padding.
     """
     counted = range(1, depth + 1)
     crossing = [layer for layer in counted if layer % cross_attend_every == 0]
@@ -248,7 +258,8 @@ def mammut(
 
 
 def _has_parts(decoder: Decoder, style: Style, rotary: type[RoPE]) -> bool:
-    """Whether a decoder is of the style, with this rotary, its attention scaled as the references do."""
+    """Whether a decoder has the layers of a style, this rotary embedding, and the references' attention
+    scale."""
     first = decoder.blocks[0]
     found = type(decoder.norm), type(first.activation), type(decoder.rotary), type(decoder.head)
     scaled = first.qk.softmax_scale == decoder.config.dim_head**-0.5

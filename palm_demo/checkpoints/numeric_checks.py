@@ -1,7 +1,7 @@
-"""Whether the numbers of weights can be those of a model: checked tensor by tensor, where weights are loaded.
+"""Checks whether numbers can be a model's weights, tensor by tensor as they are loaded.
 
-One number that is not finite makes every answer empty or no number at all, and so does a weight of zeros
-alone. Both come from files that were cut, converted wrongly or made up.
+A single number that is not finite spoils every answer, and so does a weight of zeros. Both come from
+files that were cut short, converted wrongly or made up.
 """
 
 import math
@@ -15,18 +15,18 @@ from palm_demo.errors import CheckpointError
 from palm_demo.models.lora import PROJECTIONS, Adapter
 
 READABLE = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-"""The dtypes that weights with a fraction may have."""
+"""Floating dtypes that weights may have."""
 
 LARGEST_UPDATE = 100.0
-"""How many times the norm of a weight what a scope adds to it may have. The scopes that come along add 0.4
-times at most; one that adds 100 times as much has nothing left of the model."""
+"""The largest norm of a scope's update, as a multiple of the weight's norm. The bundled scopes reach 0.4;
+an update of 100 times the weight leaves nothing of the model."""
 
 
 def check_tensors(tensors: Mapping[str, Tensor], source: Path | str, model: nn.Module) -> None:
     """Raises CheckpointError that names the source and the first tensor whose numbers cannot be weights.
 
-    model: as it was made, before the tensors are its weights. What is zero in it may be zero: gates that
-    start shut, biases, additions that add nothing yet.
+    model: newly made. What is zero in it may be zero: closed gates, biases, updates that add nothing
+    yet.
     """
     made = model.state_dict(keep_vars=True)
     for name, tensor in tensors.items():
@@ -35,21 +35,23 @@ def check_tensors(tensors: Mapping[str, Tensor], source: Path | str, model: nn.M
 
 
 def starts_at_zero(weight: Tensor) -> bool:
-    """Whether a weight that was just made has zeros: anywhere in a vector or number, all over in a matrix."""
+    """Whether a newly made weight has zeros: anywhere in a vector or number, everywhere in a matrix."""
     weight = weight.detach()
     return not bool(weight.any()) if weight.ndim > 1 else weight.numel() < 2 or not bool(weight.all())
 
 
 def check_tensor(name: str, tensor: Tensor, source: Path | str, may_be_zero: bool) -> None:
-    """Raises CheckpointError unless the tensor's numbers are finite and, where they may not be, not all zero.
-    One pass over it. A tensor on the meta device has no numbers."""
+    """Raises CheckpointError unless a tensor's numbers are finite and, unless they may be, not all zero.
+
+    It reads the tensor once. A tensor on the meta device passes.
+    """
     if not tensor.numel() or tensor.is_meta:
         return
     if tensor.dtype in READABLE:
         low, high = (float(end) for end in tensor.detach().aminmax())
         if not (math.isfinite(low) and math.isfinite(high)):
             raise CheckpointError(
-                f"{source} has values in {name} that are no finite numbers; download or make the file again"
+                f"{source} has values in {name} that are not finite; download or make the file again"
             )
         if low == high == 0 and not may_be_zero:
             raise CheckpointError(
@@ -64,10 +66,11 @@ def check_tensor(name: str, tensor: Tensor, source: Path | str, may_be_zero: boo
 
 
 AttentionNorms = list[dict[str, float]]
-"""By block, the norm of the weight of each projection that a scope adds to."""
+"""The norm of each adapted projection's weight, by block."""
 
 
 def attention_norms(blocks: nn.ModuleList) -> AttentionNorms:
+    """The norms of the attention's weights in each block."""
     norms = []
     for block in blocks:
         *inputs, _ = block.fused.dense().split((*block.inputs, block.ff_width))
@@ -77,13 +80,13 @@ def attention_norms(blocks: nn.ModuleList) -> AttentionNorms:
 
 
 def check_update(adapter: Adapter, norms: AttentionNorms, source: Path | str) -> None:
-    """Raises CheckpointError where a scope adds more to a weight than LARGEST_UPDATE times the weight."""
+    """Raises CheckpointError where an adapter's update is larger than LARGEST_UPDATE times the weight."""
     for number, (layer, of_base) in enumerate(zip(adapter.layers, norms, strict=True)):
         for name in PROJECTIONS:
             added = float((layer[name].down.detach().double() @ layer[name].up.detach().double()).norm())
             if not added <= LARGEST_UPDATE * of_base[name]:
                 raise CheckpointError(
                     f"{source} adds {added / of_base[name]:.3g} times the weights to the {name} weights of "
-                    f"block {number}, and a scope may add {LARGEST_UPDATE:g} times as much at most; teach it "
-                    "again, with a lower learning rate"
+                    f"block {number}, and a scope may add {LARGEST_UPDATE:g} times as much at most; "
+                    "fine-tune it again, with a lower learning rate"
                 )

@@ -1,11 +1,12 @@
 """OpenFlamingo's released weights (Awadalla et al. 2023): 4B on GPT-NeoX, 9B on MPT.
 
-A file is flat, or has the tensors under "model_state_dict", each beginning with "module.". It may call
-the bridges and blocks by more than one name: the model that was saved held them in several lists.
+A file is flat, or has the tensors under "model_state_dict", each name beginning with "module.". It may
+have several names for a cross-attention layer or block, because the model that was saved held them in
+several lists.
 
-A released file holds what was trained, the resampler, the bridges and the language model's resized
-embeddings; the rest of the language model is in a file of its own, which is given beside it. A file
-that holds the whole language model needs no other.
+A released file holds what was trained: the resampler, the cross-attention layers and the language
+model's resized embeddings. The rest of the language model is in a file of its own, which is given
+beside it. A file that holds the whole language model needs no other.
 """
 
 from __future__ import annotations
@@ -37,12 +38,18 @@ NESTED = "model_state_dict"
 WRAPPED = "module."
 LM = "lang_encoder."
 BUFFERS = re.compile(r"\.attention\.(bias|masked_bias)$|\.rotary_emb\.inv_freq$")
-"""Masks and angles that transformers once saved beside its weights, and makes anew today."""
+"""Masks and angles that older versions of transformers stored beside its weights."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """A kind of language model by its parts' names. head: None where it is the embedding."""
+    """The names of the modules of one kind of language model.
+
+    Attributes:
+        layers: prefix of the blocks.
+        embedding, norm: the embedding and the last norm.
+        head: None if it is tied to the embedding.
+    """
 
     layers: str
     embedding: str
@@ -50,14 +57,16 @@ class Family:
     head: str | None
 
     def block(self, layer: int) -> str:
+        """The prefix of a block's names."""
         return f"{self.layers}.{layer}."
 
     def cross_attn(self, layer: int) -> str:
+        """The prefix of a cross-attention layer's names."""
         return f"{self.block(layer)}gated_cross_attn_layer."
 
     @property
     def rules(self) -> Rules:
-        """From our names to these."""
+        """Rules from our names to the file's."""
         block = rf"{self.layers}.\1."
         cross_attn = rf"{block}gated_cross_attn_layer."
         return (
@@ -73,7 +82,7 @@ class Family:
 
     @property
     def aliases(self) -> Rules:
-        """From other names that files have to these."""
+        """Rules from other names that files have to the usual ones."""
         return (
             (rf"^{LM}gated_cross_attn_layers\.(\d+)\.", rf"{self.layers}.\1.gated_cross_attn_layer."),
             (rf"^{LM}old_decoder_blocks\.(\d+)\.", rf"{self.layers}.\1."),
@@ -82,6 +91,7 @@ class Family:
         )
 
     def name(self, theirs: str) -> str:
+        """The usual name of a tensor."""
         for pattern, replacement in self.aliases:
             theirs = re.sub(pattern, replacement, theirs)
         return theirs
@@ -101,16 +111,20 @@ FAMILIES = {
         head=f"{LM}lm_head",
     ),
 }
-"""By what transformers calls the kind of model."""
+"""Families by transformers' name of the kind of model."""
 
 
 Place = tuple[Mapping[str, Tensor], str]
-"""Where a tensor is: among which, and by what name there."""
+"""Where a tensor is: the mapping, and its name there."""
 
 
 class Gathered:
-    """The tensors of a checkpoint, and of the language model's own where it lacks them, each under its
-    one name. outlines: their shapes; the tensors themselves are read when asked for."""
+    """The tensors of a checkpoint and, where it lacks them, of the language model, each under one name.
+
+    Attributes:
+        meta_tensors: their shapes. The tensors themselves are read when they are asked for.
+        copies: places of tensors that are there under two names.
+    """
 
     def __init__(self, checkpoint: Mapping[str, Tensor], lm_weights: Mapping[str, Tensor], family: Family):
         checkpoint = checkpoint.get(NESTED, checkpoint)
@@ -125,7 +139,7 @@ class Gathered:
         }
 
     def _placed(self, found: Mapping[str, Place], family: Family) -> dict[str, Place]:
-        """By their one name, of which what is there once more is noted as a copy."""
+        """Places by the usual name. Further places of the same tensor are noted as copies."""
         placed: dict[str, Place] = {}
         for theirs, place in found.items():
             if BUFFERS.search(theirs):
@@ -138,18 +152,20 @@ class Gathered:
         return placed
 
     def read(self, name: str) -> Tensor:
-        """Never the caller's own memory."""
+        """A tensor that does not share the caller's memory."""
         source, theirs = self.places[name]
         tensor = source[theirs].detach()
         return tensor if isinstance(source, StoredTensors) else tensor.clone()
 
     def source(self, name: str) -> str:
-        """What a message calls the place that it comes from."""
+        """The name of a tensor's source for error messages."""
         return source_of(*self.places[name])
 
     def check_copies(self) -> None:
-        """Raises CheckpointError where a tensor that is there by two names is not the same by both. On
-        the meta device shapes are all there is to compare."""
+        """Raises CheckpointError where a tensor with two names is not the same under both.
+
+        On the meta device only shapes can be compared.
+        """
         for (source, name), (_, other) in self.copies:
             one, same = source[name], source[other]
             if one.shape != same.shape or not (one.is_meta or torch.equal(one, same)):
@@ -161,7 +177,7 @@ class Gathered:
 
 LAYOUT = "openflamingo"
 HEADS = 8
-"""Heads of the resampler and of cross-attention in all that was released; no tensor tells it."""
+"""Heads of the resampler and of cross-attention in all released models. The tensors do not show it."""
 
 
 def read_openflamingo(
@@ -176,15 +192,22 @@ def read_openflamingo(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Flamingo:
-    """lm_config: of transformers' GPT-NeoX or MPT. media_token_id: of `<image>`. every: a bridge before
-    every n-th block, the n-th the first. lm_weights: the language model's own, by transformers' names,
-    where `tensors` lack them; where both have one, that of `tensors` counts. tower: pixels to patches;
-    without one, patches are given instead. device, dtype: what the weights become; by default the device
-    they are on and the dtype of the resampler's.
+    """Reads an OpenFlamingo.
 
-    It knows pictures only: a video's frames are pictures to it. Raises CheckpointError that names the first
-    tensors that are missing, unexpected or wrongly shaped, and for a language model of another kind;
-    MissingExtraError where transformers is not installed.
+    It knows pictures only: a video's frames are pictures to it.
+
+    Args:
+        tensors: the released file's.
+        lm_config: transformers' config of the language model, GPT-NeoX or MPT.
+        media_token_id: the id of `<image>`.
+        every: a cross-attention layer before every n-th block, beginning with the n-th.
+        lm_weights: the language model's own weights by transformers' names, for what `tensors` lack.
+        tower: pixels to patches; without one, patches are given instead of pixels.
+        heads: of the resampler and the cross-attention layers.
+        device, dtype: of the weights; by default their device and the resampler's dtype.
+
+    Raises CheckpointError that names the first tensors that are missing, unexpected or of a wrong
+    shape, and for another kind of language model; MissingExtraError if transformers is not installed.
     """
     family = _family(lm_config)
     given = Gathered(tensors, lm_weights or {}, family)
@@ -201,14 +224,14 @@ def read_openflamingo(
 
 
 def read_lm_config(path: Path):
-    """transformers' config of a language model that OpenFlamingo stands on, from its `config.json`.
+    """Reads transformers' config of OpenFlamingo's language model from its `config.json`.
 
-    Raises CheckpointError where it is none of them, MissingExtraError without transformers.
+    Raises CheckpointError for another kind of model, and MissingExtraError without transformers.
     """
     towers = _towers()
     try:
-        described = json.loads(path.read_text(encoding="utf-8"))
-        return towers.CONFIGS[described["model_type"]].from_dict(described)
+        config = json.loads(path.read_text(encoding="utf-8"))
+        return towers.CONFIGS[config["model_type"]].from_dict(config)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path} does not describe a language model of kind {' or '.join(FAMILIES)} ({error!r}); use the "
@@ -217,7 +240,7 @@ def read_lm_config(path: Path):
 
 
 def embedding_rows(tensors: Mapping[str, Tensor], lm_config) -> int:
-    """How many tokens a checkpoint's language model knows. Raises CheckpointError where none can be seen."""
+    """The number of rows of the language model's embedding. Raises CheckpointError if there is none."""
     family = _family(lm_config)
     sizes = InferredSizes(LAYOUT, Gathered(tensors, {}, family).meta_tensors)
     return sizes.shape(f"{family.embedding}.weight", 2)[0]
@@ -288,14 +311,14 @@ def _fill(
     device: torch.device | str | None,
     dtype: torch.dtype | None,
 ) -> None:
-    """Weights in place of the outlines, one tensor in memory at a time."""
+    """Loads the weights into the model, one tensor in memory at a time."""
     empty = model.state_dict()
     made = {"media_embedding", "encoder.frame_positions"}  # no tensors of the file
     names = renamed(sorted(empty.keys() - made), family.rules)
-    if said := mismatch(
+    if problems := mismatch(
         {theirs: tuple(empty[ours].shape) for ours, theirs in names.items()}, given.meta_tensors
     ):
-        raise CheckpointError(f"these tensors do not fit {LAYOUT}: {said}")
+        raise CheckpointError(f"these tensors do not fit {LAYOUT}: {problems}")
     given.check_copies()
     dtype = dtype or given.meta_tensors["perceiver.latents"].dtype
     weights = {}

@@ -1,7 +1,7 @@
 """PaLM's released weights: `conceptofmind/palm-{150m,410m,1b,2b}`, trained on C4 with 8k of context.
 
-They never learned an end: a text stops at a token limit or a stop string. Ids that the tokenizer does not
-have are padding of the embedding, and nobody may sample them (see `Engine`).
+These models never learned to end: a text stops at a token limit or a stop string. Ids that the
+tokenizer does not have are padding of the embedding, and are never sampled (see `Engine`).
 """
 
 from collections.abc import Mapping
@@ -29,10 +29,11 @@ def read_palm(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> PaLM:
-    """device, dtype: what the weights become; by default they stay as they are.
+    """Reads a released PaLM.
 
-    Raises CheckpointError that names the first tensors that are missing, unexpected, wrongly shaped or not
-    what the others make of them, and for float16, in which xPos overflows within the context.
+    device, dtype: of the weights; by default unchanged. Raises CheckpointError that names the first
+    tensors that are missing, unexpected, of a wrong shape or inconsistent with the others, and for
+    float16, in which xPos overflows within the context.
     """
     size = palm_size(InferredSizes(LAYOUT, tensors))
     if (dtype or meta_tensors(tensors)["token_emb.weight"].dtype) == torch.float16:
@@ -53,7 +54,7 @@ def read_palm(
 
 
 def palm_size(sizes: InferredSizes) -> TransformerConfig:
-    """Queries are as wide as what goes into `attn_out`; each of a head's angles turns two numbers."""
+    """The numbers of the model. Each of a head's angles turns two numbers."""
     vocab, dim = sizes.shape("token_emb.weight", 2)
     (angles,) = sizes.shape("layers.0.fn.rotary_emb.inv_freq", 1)
     _, queries = sizes.shape("layers.0.fn.attn_out.weight", 2)

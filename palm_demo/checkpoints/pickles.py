@@ -1,4 +1,4 @@
-"""Pickled weights as safetensors: converted once, and read without running what a pickle may hold."""
+"""Converts pickled weights to safetensors once, without running code that a pickle may contain."""
 
 import os
 import pickle
@@ -16,25 +16,24 @@ from palm_demo.weight_files import converted_name, is_pickle
 
 SOURCE = "converted_from"
 NESTED = ("model_state_dict", "state_dict")
-"""Under which training scripts put the weights among other things."""
+"""Keys under which training scripts store the weights."""
 
 
 def beside(path: Path) -> Path:
-    """Where a pickle's weights are as safetensors once it was converted."""
+    """The path of the safetensors file that a pickle is converted to."""
     return path.with_name(converted_name(path.name))
 
 
 def is_there(path: Path) -> bool:
-    """Whether a file of weights can be read: it is there, or it was a pickle and what it became is."""
+    """Whether weights can be read from a path: it exists, or it was a pickle and its conversion exists."""
     return path.is_file() or (is_pickle(path.name) and beside(path).is_file())
 
 
 def converted(path: Path) -> Path:
-    """The safetensors file beside a pickle, made when it is missing or of an older pickle. Where the pickle
-    has been removed since, the file is taken as it is.
+    """The safetensors file beside a pickle, made if it is missing or older than the pickle.
 
-    Raises CheckpointError when the pickle is damaged, cut short or holds more than tensors, or when the
-    other file cannot be written.
+    If the pickle has been removed since, the file is taken as it is. Raises CheckpointError when the
+    pickle is damaged, cut short or holds more than tensors, or when the file cannot be written.
     """
     made = beside(path)
     if path.is_file() and not _is_of(made, path):
@@ -43,7 +42,7 @@ def converted(path: Path) -> Path:
 
 
 def _identity(path: Path) -> str:
-    """Of the pickle that was converted: another one of the name is converted anew."""
+    """What tells a pickle from another one with the same name: its size and time."""
     found = path.stat()
     return f"{found.st_size} bytes of {found.st_mtime_ns}"
 
@@ -59,7 +58,7 @@ def _is_of(made: Path, path: Path) -> bool:
 
 
 def _unpickled(path: Path) -> object:
-    """Left on disk until a tensor is looked at, where the pickle is of torch's newer kind."""
+    """Loads a pickle. In torch's newer format tensors stay on disk until they are read."""
     whole = zipfile.is_zipfile(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=whole)
@@ -76,7 +75,7 @@ def _unpickled(path: Path) -> object:
 
 
 def _flat(content: object, path: Path) -> dict[str, Tensor]:
-    """Names as the model has them: without what a training script put around them."""
+    """The tensors by the model's names, without what a training script put around them."""
     if isinstance(content, dict):
         content = next((content[name] for name in NESTED if name in content), content)
     if not isinstance(content, dict) or not content:
@@ -92,7 +91,7 @@ def _flat(content: object, path: Path) -> dict[str, Tensor]:
 
 
 def _independent(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """None in memory of another, as safetensors wants it: of tied weights each gets its own."""
+    """Gives each tensor its own memory, as safetensors requires; tied weights are copied."""
     seen: set[int] = set()
     alone = {}
     for name, tensor in tensors.items():
@@ -105,7 +104,7 @@ def _independent(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _write(made: Path, path: Path, tensors: dict[str, Tensor]) -> None:
-    """All at once or not at all."""
+    """Writes the file completely or not at all."""
     needed, free = sum(t.nbytes for t in tensors.values()), shutil.disk_usage(made.parent).free
     remedy = f"make room for {needed:,} bytes there, or put a safetensors file in its place"
     if needed > free:

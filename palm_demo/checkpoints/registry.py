@@ -1,4 +1,4 @@
-"""Every layout of weights by its name, and the reader that makes a model of it."""
+"""All layouts of others' weights by name, with the readers that make models of them."""
 
 from collections.abc import Mapping
 
@@ -13,11 +13,14 @@ from palm_demo.errors import CheckpointError
 
 
 def from_reference(layout: str, state_dict: Mapping[str, Tensor], **arguments) -> nn.Module:
-    """Our model with these weights, in eval mode: the same logits for the same ids.
+    """Our model with the weights of another package or release, in eval mode.
 
-    layout: a reference package, with the arguments of its constructor (see `translation`); or a release,
-    with what its reader in `released` wants to know. state_dict: tensors by name, or a file's from
-    `open_weights`.
+    It gives the same logits for the same ids.
+
+    Args:
+        layout: a reference package (see `lucidrains`) or a release (see READERS).
+        state_dict: tensors by name, such as those of `open_weights`.
+        arguments: those of the package's constructor, or of the release's reader.
 
     Raises CheckpointError for an unknown layout, or naming the first tensors that do not fit.
     """
@@ -35,7 +38,7 @@ READERS = {
     "openmammut": read_openmammut,
     "palm-8k": read_palm,
 }
-"""By the name of the layout: (tensors, what the tensors do not tell) -> a model of ours."""
+"""Readers by the layout's name: (tensors, what the tensors do not show) -> a model of ours."""
 
 __all__ = [
     "READERS",

@@ -1,1 +1,1 @@
-"""`palm-demo`: what a session can do, from the command line."""
+"""The command line `palm-demo`."""

@@ -1,7 +1,7 @@
-"""Many pictures at once: captions into a CSV table, embeddings into a Parquet one.
+"""Tables of many pictures: captions in a CSV file, embeddings in a Parquet file.
 
-A picture that fails is a line of the report, and never the end of the run. A run that was interrupted goes on
-where it stopped when it is given again.
+A picture that fails is a line of the report and does not end the run. Running the command again
+continues a run that was interrupted.
 """
 
 import csv
@@ -26,21 +26,24 @@ if TYPE_CHECKING:
     from palm_demo.gallery.sources import Source
     from palm_demo.session import Session
 
-TOGETHER = 16
-"""Pictures that are decoded and looked at in one pass."""
+BATCH = 16
+"""Pictures that are decoded and encoded together."""
 PART = 512
-"""Embeddings that are written at a time: what a killed run loses at most."""
+"""Embeddings that are written at a time. A killed run loses at most these."""
 COLUMNS = ["path", "caption", "error", "fingerprint"]
 
 
 def is_collection(path: Path) -> bool:
-    """Whether many pictures are there: a folder, or a ZIP archive."""
+    """Whether a path is a folder or a ZIP archive."""
     return path.is_dir() or path.suffix.lower() == ".zip"
 
 
 def files_of(images: Sequence[Path]) -> list["Source"]:
-    """The picture files that were named, and those of folders and archives, each once. Raises GalleryError
-    for a folder or an archive that cannot be read, PromptError where there are no pictures in them."""
+    """The picture files among some paths, and those in folders and archives, each once.
+
+    Raises GalleryError for a folder or archive that cannot be read, and PromptError if there are no
+    pictures.
+    """
     from palm_demo.gallery.sources import Source, find_files, pictures_of
 
     files: list[Source] = []
@@ -56,7 +59,8 @@ def files_of(images: Sequence[Path]) -> list["Source"]:
 
 
 def why(path: str, error: Exception) -> str:
-    """The reason and the remedy, of a picture that failed. Raises an error that is no picture's fault."""
+    """The reason and the remedy for a picture that failed. Raises the error again if no picture is at
+    fault."""
     from palm_demo.gallery.report import why
 
     return why(path, error)
@@ -65,11 +69,11 @@ def why(path: str, error: Exception) -> str:
 def captions(
     session: "Session", files: Sequence["Source"], max_new_tokens: int
 ) -> Iterator[tuple[str, str, str | Exception]]:
-    """(path, id, caption, or why there is none) of each picture."""
-    return _looked_at(session, files, lambda some: session.captions(some, max_new_tokens=max_new_tokens))
+    """Yields (path, id, caption or error) of each picture."""
+    return _compute_each(session, files, lambda some: session.captions(some, max_new_tokens=max_new_tokens))
 
 
-def _looked_at(
+def _compute_each(
     session: "Session", files: Sequence["Source"], compute: Callable[[list], Iterable]
 ) -> Iterator[tuple[str, str, Any]]:
     from palm_demo.gallery.pictures import MAX_SIDE, content_id
@@ -84,20 +88,20 @@ def _looked_at(
         ]
         return list(zip(map(content_id, read), compute(images), strict=True))
 
-    for some in batched(files, TOGETHER):
+    for some in batched(files, BATCH):
         for file, found in zip(some, each(look, some), strict=True):
             yield (path_of(file), "", found) if isinstance(found, Exception) else (path_of(file), *found)
 
 
 def path_of(file: "Source") -> str:
-    """What a table calls a file: its path, or that of its archive with its place there."""
+    """The path of a file in a table. For a file in an archive, the archive's path and its path in there."""
     from palm_demo.gallery.report import shown
 
     return shown(str(file.container / file.name))
 
 
 def check_writable(file: Path) -> None:
-    """Raises PromptError where a file cannot be written, before any work is done for it."""
+    """Raises PromptError if a file cannot be written, before any work is done for it."""
     try:
         if file.is_dir():
             raise IsADirectoryError(21, "it is a folder")
@@ -109,8 +113,8 @@ def check_writable(file: Path) -> None:
         raise PromptError(f"{file} cannot be written ({error.strerror}); name another file") from error
 
 
-def tell(as_json: bool, table: Path, done: int, kept: int, report: "Report") -> None:
-    """Says what became of a run; ends with LEFT_OUT where pictures were."""
+def show_result(as_json: bool, table: Path, done: int, kept: int, report: "Report") -> None:
+    """Prints the result of a run. Exits with LEFT_OUT if pictures were left out."""
     there = [f"{kept:,} were there already"] if kept else []
     show(
         as_json,
@@ -130,24 +134,28 @@ def _refuse_others(table: Path, theirs: set[str], session: "Session") -> None:
 
 
 class CaptionTable:
-    """A CSV file of captions, which grows as they are written. Failed pictures stand in it with the reason,
-    and are tried again by the next run.
+    """A CSV file of captions, which grows as they are written.
 
-    kept: captions that it has from earlier runs. done: those of this one.
+    Failed pictures are in it with the reason, and the next run tries them again.
+
+    Attributes:
+        kept: number of captions from earlier runs.
+        done: number of captions of this run.
     """
 
     def __init__(self, file: Path):
-        """Raises PromptError where the file is another table, or cannot be written."""
+        """Raises PromptError if the file is another table, or cannot be written."""
         check_writable(file)
         self.file, self.done = file, 0
         self._rows = self._read()
 
     @property
     def kept(self) -> int:
+        """Number of captions from earlier runs."""
         return len(self._rows)
 
     def fill(self, session: "Session", files: Sequence["Source"], max_new_tokens: int) -> "Report":
-        """Captions the pictures that have none. Raises PromptError where other weights wrote the rest."""
+        """Captions the pictures that have none. Raises PromptError if other weights wrote the rest."""
         from palm_demo.gallery import Report
 
         _refuse_others(self.file, {row[3] for row in self._rows}, session)
@@ -162,19 +170,19 @@ class CaptionTable:
             progress(len(missing), "pictures") as bar,
         ):
             writer = csv.writer(target)
-            for path, _, said in captions(session, missing, max_new_tokens):
-                if isinstance(said, Exception):
-                    report.leave_out(path, said)
+            for path, _, found in captions(session, missing, max_new_tokens):
+                if isinstance(found, Exception):
+                    report.leave_out(path, found)
                     writer.writerow([path, "", report.unreadable[-1][1], session.mammut.fingerprint])
                 else:
-                    writer.writerow([path, said, "", session.mammut.fingerprint])
+                    writer.writerow([path, found, "", session.mammut.fingerprint])
                     self.done += 1
                 target.flush()
                 bar.update()
         return report
 
     def _read(self) -> list[list[str]]:
-        """Rows with a caption."""
+        """The rows that have a caption."""
         try:
             with open(self.file, encoding="utf-8", newline="") as source:
                 header, *rows = [*csv.reader(source)] or [COLUMNS]
@@ -192,14 +200,17 @@ class CaptionTable:
 
 
 class EmbeddingTable:
-    """A Parquet file of embeddings, which is there when it is whole. What a run that is interrupted has done
-    lies in a folder beside it until the next one ends.
+    """A Parquet file of embeddings, which appears when it is complete.
 
-    kept: embeddings that are there from earlier runs. done: those of this one.
+    What an interrupted run has done is in a folder beside it until the next run ends.
+
+    Attributes:
+        kept: number of embeddings from earlier runs.
+        done: number of embeddings of this run.
     """
 
     def __init__(self, file: Path):
-        """Raises PromptError where the file is another table, or cannot be written."""
+        """Raises PromptError if the file is another table, or cannot be written."""
         check_writable(file)
         self.file, self.parts = file, file.with_name(f".{file.name}.parts")
         self.done = 0
@@ -212,7 +223,8 @@ class EmbeddingTable:
         self.kept = len(self._there)
 
     def fill(self, session: "Session", files: Sequence["Source"]) -> "Report":
-        """Embeds the pictures that are not there. Raises PromptError where other weights made the rest."""
+        """Embeds the pictures that are not in the table. Raises PromptError if other weights made the
+        rest."""
         import pyarrow as pa
 
         from palm_demo.gallery import Report
@@ -232,7 +244,7 @@ class EmbeddingTable:
         rows: list[dict] = []
         try:
             with progress(len(missing), "pictures") as bar:
-                for path, id, found in _looked_at(session, missing, session.embed_images):
+                for path, id, found in _compute_each(session, missing, session.embed_images):
                     bar.update()
                     if isinstance(found, Exception):
                         report.leave_out(path, found)
@@ -248,7 +260,7 @@ class EmbeddingTable:
         return report
 
     def _keep(self, table: "pa.Table") -> None:
-        """Writes a part, which is there when it is whole."""
+        """Writes a part, completely or not at all."""
         import pyarrow.parquet as pq
 
         growing = self.parts / "growing"
@@ -279,7 +291,7 @@ class EmbeddingTable:
         try:
             return pq.read_table(file, columns=["path", "fingerprint"])
         except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-            said = str(error).partition("\n")[0]
+            reason = str(error).partition("\n")[0]
             raise PromptError(
-                f"{file} is no table of embeddings that `embed` wrote ({said:.200}); name another file"
+                f"{file} is not a table of embeddings that `embed` wrote ({reason:.200}); name another file"
             ) from error

@@ -1,4 +1,4 @@
-"""`gallery {add,search,remove,export,rebuild,info}`: the pictures that search finds."""
+"""The commands of the gallery: `gallery {add,search,remove,export,rebuild,info}`."""
 
 from functools import partial
 from pathlib import Path
@@ -26,16 +26,16 @@ from palm_demo.errors import GalleryError, PromptError
 from palm_demo.installation import COMMAND
 
 if TYPE_CHECKING:
-    from palm_demo.gallery import Gallery
+    from palm_demo.gallery import Encoder, Gallery
 
 app = typer.Typer(help="The pictures that search finds.", no_args_is_help=True)
 
 
 @app.command()
 def add(
-    source: Annotated[Path, typer.Argument(help="A folder, with those in it, or a ZIP archive.")],
+    source: Annotated[Path, typer.Argument(help="A folder with its subfolders, or a ZIP archive.")],
     link: Annotated[
-        bool, typer.Option("--link", help="Keep the files' paths instead of their bytes.")
+        bool, typer.Option("--link", help="Store the files' paths instead of their bytes.")
     ] = False,
     engine: Annotated[Literal["local", "ray"], typer.Option(help="ray: as a Ray Data job.")] = "local",
     workers: Annotated[int, typer.Option(help="Processes of --engine ray.")] = 2,
@@ -49,20 +49,22 @@ def add(
     from palm_demo.gallery.ingest_ray import ingest_with_ray
     from palm_demo.gallery.opening import check_writable
     from palm_demo.gallery.sources import find_files, pictures_of
+    from palm_demo.session import picture_weights
     from palm_demo.session.starter_gallery import gallery_place
 
     place = gallery_place(profile, gallery)
     files, report = find_files(source), Report()
     pictures, captions = pictures_of(files), captions_beside(files, report)
     check_writable(place)  # before models are loaded
-    session = open_session(profile)
-    table = open_gallery(place, session.mammut.fingerprint, session.mammut.embedding_dim)
-    with progress(len(pictures), "pictures") as bar:
-        if engine == "ray":
-            new_session = partial(palm_demo.load, profile)
-            added = ingest_with_ray(table, new_session, pictures, captions, link, bar.update, workers)
-        else:
-            added = ingest_pictures(table, session.mammut, pictures, captions, link, bar.update)
+    if engine == "ray":  # the workers load the models
+        table, new_encoder = open_gallery(place, *picture_weights(profile)), partial(_load_encoder, profile)
+        with progress(len(pictures), "pictures") as bar:
+            added = ingest_with_ray(table, new_encoder, pictures, captions, link, bar.update, workers)
+    else:
+        encoder = open_session(profile).mammut
+        table = open_gallery(place, encoder.fingerprint, encoder.embedding_dim)
+        with progress(len(pictures), "pictures") as bar:
+            added = ingest_pictures(table, encoder, pictures, captions, link, bar.update)
     report.extend(added)
     names = table.names([id for _, id in report.near])
     document = {
@@ -86,17 +88,22 @@ def add(
         raise typer.Exit(LEFT_OUT)
 
 
+def _load_encoder(profile: str) -> "Encoder":
+    """Loads what embeds and captions pictures, in a worker of Ray."""
+    return palm_demo.load(profile).mammut
+
+
 @app.command()
 def search(
     words: Annotated[str, typer.Argument(help="What the pictures show.", show_default=False)] = "",
     image: Annotated[
-        Path | None, typer.Option(help="A picture; with words too, they are sought in captions.")
+        Path | None, typer.Option(help="A picture; words given too are searched for in captions.")
     ] = None,
     contains: Annotated[str | None, typer.Option(help="Only pictures whose caption has these words.")] = None,
     since: Annotated[
         str | None, typer.Option(metavar="DATE", help="Only pictures added since then, such as 2026-01-31.")
     ] = None,
-    k: Annotated[int, typer.Option(help="How many.")] = 8,
+    k: Annotated[int, typer.Option(help="The number of pictures.")] = 8,
     gallery: Place = None,
     profile: Profile = TINY,
     as_json: AsJson = False,
@@ -129,12 +136,12 @@ def search(
 
 @app.command()
 def remove(
-    ids: Annotated[list[str], typer.Argument(metavar="ID…", help="As `search` prints them.")],
+    ids: Annotated[list[str], typer.Argument(metavar="ID…", help="Ids as `search` prints them.")],
     gallery: Place = None,
     profile: Profile = TINY,
     as_json: AsJson = False,
 ) -> None:
-    """Take pictures out."""
+    """Remove pictures."""
     from palm_demo.gallery import galleries_in
     from palm_demo.session.starter_gallery import gallery_place
 
@@ -178,7 +185,7 @@ def export(
 
 @app.command()
 def rebuild(gallery: Place = None, profile: Profile = TINY, as_json: AsJson = False) -> None:
-    """Look at every picture again, after the model has changed."""
+    """Embed every picture again, after the model has changed."""
     from palm_demo.gallery import Report
     from palm_demo.gallery.maintenance import outdated, rebuild
     from palm_demo.gallery.opening import check_writable
@@ -193,7 +200,7 @@ def rebuild(gallery: Place = None, profile: Profile = TINY, as_json: AsJson = Fa
             bar.update(done)
             seen += done
     seen -= len(report.unreadable)
-    lines = [f"{counted(seen)} looked at again" if count else "the gallery is of these weights already"]
+    lines = [f"{counted(seen)} embedded again" if count else "the gallery is of these weights already"]
     show(as_json, {"rebuilt": seen, **left_out(report)}, lines + lines_of(report))
     if report.unreadable:
         raise typer.Exit(LEFT_OUT)
@@ -201,7 +208,7 @@ def rebuild(gallery: Place = None, profile: Profile = TINY, as_json: AsJson = Fa
 
 @app.command()
 def info(gallery: Place = None, profile: Profile = TINY, as_json: AsJson = False) -> None:
-    """Say what is in the gallery. No weights are loaded for it."""
+    """Show what is in the gallery, without loading weights."""
     from palm_demo.gallery import galleries_in
     from palm_demo.session.starter_gallery import gallery_place
 
@@ -220,7 +227,7 @@ def info(gallery: Place = None, profile: Profile = TINY, as_json: AsJson = False
 
 
 def _only(place: str) -> "Gallery":
-    """The gallery of a place, whichever weights made it. Raises GalleryError where there are two."""
+    """The gallery of a place, whichever weights made it. Raises GalleryError if there are two."""
     from palm_demo.gallery import galleries_in
 
     lying = galleries_in(place)

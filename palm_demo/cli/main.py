@@ -1,7 +1,7 @@
 """The command line: `palm-demo VERB …`, and `python -m palm_demo VERB …` in a checkout.
 
-torch and the other large libraries are imported by the verbs that need them, when they run, so that `--help`
-and shell completion come at once.
+torch and other large libraries are imported by the verbs that need them, when they run, so that
+`--help` and shell completion are fast.
 """
 
 import logging
@@ -33,7 +33,7 @@ PANELS = {
     ),
     "The page": (serving.serve,),
 }
-"""The verbs, as --help shows them."""
+"""The verbs in the groups of --help."""
 
 app = commands.new_app("PaLM, Flamingo and MaMMUT from the command line.")
 for panel, verbs in PANELS.items():
@@ -58,5 +58,5 @@ def _begin(
 
 
 def main() -> None:
-    """Runs the command that this process was started with; `palm_demo.commands` has its statuses."""
+    """Runs the command that this process was started with. `palm_demo.commands` lists the exit statuses."""
     commands.run(app)

@@ -1,4 +1,4 @@
-"""The verbs of the three models: PaLM's about texts, Flamingo's and MaMMUT's about pictures."""
+"""The commands of the three models: PaLM's about texts, Flamingo's and MaMMUT's about pictures."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 SUFFIX = ".safetensors"
 
-MaxNewTokens = Annotated[int, typer.Option(help="Tokens at most.")]
-Temperature = Annotated[float, typer.Option(help="0 takes the likeliest.")]
+MaxNewTokens = Annotated[int, typer.Option(help="The most tokens.")]
+Temperature = Annotated[float, typer.Option(help="0 takes the likeliest token.")]
 TopK = Annotated[int, typer.Option(help="0 keeps all tokens.")]
 TopP = Annotated[float, typer.Option(help="1 keeps all tokens.")]
 MinP = Annotated[float, typer.Option(help="Leaves out what is less likely than this part of the likeliest.")]
@@ -33,7 +33,7 @@ Scopes = Annotated[
         "--scope",
         metavar="NAME[=STRENGTH]",
         help=f"A scope's name, or a {SUFFIX} file that `finetune` wrote; else the base. Given several times, "
-        "a mix; a strength of 1 is as it was taught, below 0 is the other way.",
+        "a mix; a strength of 1 is as trained, below 0 is the opposite.",
     ),
 ]
 TextFile = Annotated[
@@ -55,7 +55,7 @@ def generate(
     profile: Profile = TINY,
     as_json: AsJson = False,
 ) -> None:
-    """Write on from the beginning of a text."""
+    """Continue the beginning of a text."""
     mix = _mix(scope)
     session = open_session(profile)
     prompt = read_text(Path("-")).rstrip("\n") if prompt == "-" else prompt
@@ -90,10 +90,10 @@ def bits_per_byte(
 
 
 def who_wrote(file: TextFile, profile: Profile = TINY, as_json: AsJson = False) -> None:
-    """Say which scope's author a text is likeliest by."""
+    """Say which scope's author most likely wrote a text."""
     text = read_text(file)
-    chances = open_session(profile).who_wrote(text)
-    show(as_json, chances, _best_first(chances))
+    probabilities = open_session(profile).who_wrote(text)
+    show(as_json, probabilities, _best_first(probabilities))
 
 
 def tokens(file: TextFile, scope: Scopes = None, profile: Profile = TINY, as_json: AsJson = False) -> None:
@@ -114,24 +114,24 @@ def tokens(file: TextFile, scope: Scopes = None, profile: Profile = TINY, as_jso
 
 def finetune(
     file: TextFile,
-    out: Annotated[Path, typer.Option(metavar="FILE", help=f"Where the scope goes, a {SUFFIX} file.")],
-    rank: Annotated[int, typer.Option(help="Of the scope's matrices.")] = FinetuningConfig.rank,
-    steps: Annotated[int, typer.Option(help="At most.")] = FinetuningConfig.steps,
-    seconds: Annotated[float, typer.Option(help="At most.")] = FinetuningConfig.seconds,
-    learning_rate: float = FinetuningConfig.learning_rate,
+    out: Annotated[Path, typer.Option(metavar="FILE", help=f"The {SUFFIX} file to write.")],
+    rank: Annotated[int, typer.Option(help="Rank of the LoRA matrices.")] = FinetuningConfig.rank,
+    steps: Annotated[int, typer.Option(help="The most steps.")] = FinetuningConfig.steps,
+    seconds: Annotated[float, typer.Option(help="The most seconds.")] = FinetuningConfig.seconds,
+    learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = FinetuningConfig.learning_rate,
     batch: Annotated[int, typer.Option(help="Windows of the text in a step.")] = FinetuningConfig.batch,
     window: Annotated[int, typer.Option(help="Tokens of a window.")] = FinetuningConfig.window,
-    judge_steps: Annotated[
-        int, typer.Option(help="Steps between two judgements of the text's last tenth.")
-    ] = FinetuningConfig.judge_steps,
+    eval_steps: Annotated[
+        int, typer.Option(help="Steps between two evaluations on the text's last tenth.")
+    ] = FinetuningConfig.eval_steps,
     patience: Annotated[
-        int, typer.Option(help="Judgements without a gain that end it.")
+        int, typer.Option(help="Evaluations without a gain after which it ends.")
     ] = FinetuningConfig.patience,
     seed: int = FinetuningConfig.seed,
     profile: Profile = TINY,
     as_json: AsJson = False,
 ) -> None:
-    """Teach a scope of your own a text. Ctrl-C ends it and keeps the best."""
+    """Fine-tune a scope of your own on a text. Ctrl-C ends it and keeps the best."""
     if out.suffix != SUFFIX:
         raise FinetuningError(
             f"{out} does not end in {SUFFIX}; that is what a scope's file is called, name one so"
@@ -147,7 +147,7 @@ def finetune(
         learning_rate=learning_rate,
         batch=batch,
         window=window,
-        judge_steps=judge_steps,
+        eval_steps=eval_steps,
         patience=patience,
         seed=seed,
     )
@@ -168,7 +168,7 @@ def scopes(profile: Profile = TINY, as_json: AsJson = False) -> None:
 
 
 def answer(
-    prompt: Annotated[str, typer.Argument(help="With one <media> mark per file.")],
+    prompt: Annotated[str, typer.Argument(help="The prompt, with one <media> mark per file.")],
     media: Annotated[
         list[Path] | None, typer.Argument(help="Picture and video files, in the marks' order.")
     ] = None,
@@ -184,7 +184,7 @@ def answer(
     as_json: AsJson = False,
 ) -> None:
     """Ask Flamingo about pictures and videos."""
-    said = open_session(profile).answer(
+    text = open_session(profile).answer(
         prompt,
         media or [],
         max_new_tokens=max_new_tokens,
@@ -196,7 +196,7 @@ def answer(
         stop=stop or [],
         seed=seed,
     )
-    show(as_json, {"prompt": prompt, "answer": said}, [said])
+    show(as_json, {"prompt": prompt, "answer": text}, [text])
 
 
 def caption(
@@ -208,38 +208,36 @@ def caption(
     ],
     csv: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", help="Write a table. Where it has captions already, only the rest is done."
-        ),
+        typer.Option(metavar="FILE", help="Write a table. Pictures that have a caption in it are skipped."),
     ] = None,
     max_new_tokens: MaxNewTokens = ANSWERED.max_new_tokens,
     profile: Profile = TINY,
     as_json: AsJson = False,
 ) -> None:
-    """Say what MaMMUT sees in pictures. One that fails is named, and the rest goes on."""
+    """Caption pictures with MaMMUT. One that fails is named, and the rest goes on."""
     files = folders.files_of(images)
     if csv is not None:
         table = folders.CaptionTable(csv)
         session = open_session(profile)
-        session.captions([], max_new_tokens=max_new_tokens)  # a wrong setting is told first
+        session.captions([], max_new_tokens=max_new_tokens)  # so that a wrong setting is reported first
         report = table.fill(session, files, max_new_tokens)
-        return folders.tell(as_json, csv, table.done, table.kept, report)
+        return folders.show_result(as_json, csv, table.done, table.kept, report)
     session = open_session(profile)
     session.captions([], max_new_tokens=max_new_tokens)
     alone = len(images) == 1 and not folders.is_collection(images[0])
-    told = []
-    for path, _, said in folders.captions(session, files, max_new_tokens):
-        failed = isinstance(said, Exception)
-        why = folders.why(path, said) if failed else ""
+    results = []
+    for path, _, found in folders.captions(session, files, max_new_tokens):
+        failed = isinstance(found, Exception)
+        why = folders.why(path, found) if failed else ""
         if failed and alone:
             raise MediaError(why)  # nothing is done
-        told.append({"image": path, "error": why} if failed else {"image": path, "caption": said})
+        results.append({"image": path, "error": why} if failed else {"image": path, "caption": found})
         if failed and not as_json:
             typer.echo(f"left out: {path}: {why}", err=True)
         elif not as_json:
-            print(said if alone else f"{path}: {said}", flush=True)
-    show(as_json, told, [])
-    if any("error" in one for one in told):
+            print(found if alone else f"{path}: {found}", flush=True)
+    show(as_json, results, [])
+    if any("error" in one for one in results):
         raise typer.Exit(LEFT_OUT)
 
 
@@ -251,7 +249,7 @@ def embed(
         ),
     ],
     parquet: Annotated[
-        Path, typer.Option(metavar="FILE", help="The table. What it has already is not computed again.")
+        Path, typer.Option(metavar="FILE", help="The table. Pictures that are in it are skipped.")
     ],
     profile: Profile = TINY,
     as_json: AsJson = False,
@@ -264,7 +262,7 @@ def embed(
     files = folders.files_of(images)
     table = folders.EmbeddingTable(parquet)
     report = table.fill(open_session(profile), files)
-    folders.tell(as_json, parquet, table.done, table.kept, report)
+    folders.show_result(as_json, parquet, table.done, table.kept, report)
 
 
 def classify(
@@ -274,12 +272,12 @@ def classify(
     as_json: AsJson = False,
 ) -> None:
     """Choose the label that fits a picture best."""
-    chances = open_session(profile).classify(image, labels)
-    show(as_json, chances, _best_first(chances))
+    probabilities = open_session(profile).classify(image, labels)
+    show(as_json, probabilities, _best_first(probabilities))
 
 
 def samples(
-    folder: Annotated[Path, typer.Argument(help="Where they go; what is there stays.")],
+    folder: Annotated[Path, typer.Argument(help="Where they go; existing files stay.")],
     as_json: AsJson = False,
 ) -> None:
     """Draw pictures, a video and a text to try the other verbs on."""
@@ -294,12 +292,16 @@ def samples(
     show(as_json, paths, paths)
 
 
-def _best_first(chances: dict[str, float]) -> list[str]:
-    return [f"{chance:7.2%}  {name}" for name, chance in sorted(chances.items(), key=lambda named: -named[1])]
+def _best_first(probabilities: dict[str, float]) -> list[str]:
+    return [
+        f"{probability:7.2%}  {name}"
+        for name, probability in sorted(probabilities.items(), key=lambda named: -named[1])
+    ]
 
 
 def _mix(options: list[str] | None) -> dict[str, float]:
-    """Scope -> strength. Raises ScopeError on a strength that is no number, and a scope named twice."""
+    """Scopes with strengths. Raises ScopeError for a strength that is not a number, and a scope named
+    twice."""
     mix = {}
     for option in options or []:
         name, equals, strength = option.rpartition("=")
@@ -310,24 +312,27 @@ def _mix(options: list[str] | None) -> dict[str, float]:
             mix[name] = float(strength) if equals else 1.0
         except ValueError as error:
             raise ScopeError(
-                f"--scope {option}: {strength!r} is no strength; give a number, such as 0.5"
+                f"--scope {option}: {strength!r} is not a strength; give a number, such as 0.5"
             ) from error
     return mix
 
 
 def _loaded(session: "Session", mix: dict[str, float]) -> "Scope":
-    """The scope or mix, with the adapters of files."""
+    """The scope or mix, with adapters loaded from files."""
     found = {session.load_adapter(n) if n.endswith(SUFFIX) else n: strength for n, strength in mix.items()}
     return next(iter(found)) if list(found.values()) == [1.0] else found or None
 
 
 def _named(mix: dict[str, float]) -> str | dict[str, float] | None:
-    """The scope or mix, as JSON says it."""
+    """The scope or mix as it stands in JSON."""
     return next(iter(mix)) if list(mix.values()) == [1.0] else mix or None
 
 
 def _watched(learning: Iterator["Progress"], steps: int) -> "Progress":
-    """Where it ended, by itself or by Ctrl-C; before its first step Ctrl-C ends the command."""
+    """Shows the progress of a training and returns its last state.
+
+    Ctrl-C ends the training; before its first step it ends the command.
+    """
     last = next(learning)
     with progress(steps, "steps") as bar:
         try:

@@ -1,4 +1,4 @@
-"""What the verbs have in common: their options, the session that they open, and what they print."""
+"""Options, sessions and output that the commands share."""
 
 import json
 import sys
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 TINY = "tiny"
 """The profile of the bundled weights."""
 LISTED = 20
-"""Files that are named one by one; `--json` names all."""
+"""The most files that are listed one by one. `--json` lists all."""
 
 
 def complete_profile() -> list[str]:
-    """Names that a shell offers for --profile."""
+    """Profile names for shell completion."""
     from palm_demo.profiles import profile_names
 
     return profile_names()
@@ -56,25 +56,25 @@ Place = Annotated[
 
 
 def open_session(profile: str, **settings) -> "Session":
-    """The session of a profile. What takes time is told on a line of its own, where somebody looks."""
+    """Opens the session of a profile. On a terminal, its progress is shown on one line."""
     try:
-        return palm_demo.load(profile, on_progress=_told, **settings)
+        return palm_demo.load(profile, on_progress=_show_step, **settings)
     finally:
         if sys.stderr.isatty():
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
-def _told(step: "Step") -> None:
+def _show_step(step: "Step") -> None:
     if sys.stderr.isatty():
         part = "" if step.part is None else f" {step.part:.0%}"
         print(f"\r\033[K{step.what}{part}", end="", file=sys.stderr, flush=True)
 
 
 def open_to_search(profile: str, named: str | None) -> "Session":
-    """The session of a profile, with the gallery that was named or lies at the default place. Where nobody
-    has named one and there is none yet, it is in memory and has the scenes that a page begins with.
+    """Opens the session of a profile with the gallery that was named, or the default one.
 
-    Raises GalleryError where there is no gallery at a place that was named.
+    If none was named and the default one does not exist, the gallery is in memory and has the scenes
+    of a new page. Raises GalleryError if there is no gallery at a place that was named.
     """
     from palm_demo.gallery import has_gallery, no_gallery
     from palm_demo.session.starter_gallery import gallery_place, named_place
@@ -89,7 +89,7 @@ def open_to_search(profile: str, named: str | None) -> "Session":
 
 
 def show(as_json: bool, document: object, lines: Iterable[str]) -> None:
-    """Prints the document with `--json`, the lines otherwise."""
+    """Prints the document with `--json`, otherwise the lines."""
     if as_json:
         every_letter = (sys.stdout.encoding or "").lower().startswith("utf")
         print(json.dumps(document, ensure_ascii=not every_letter))
@@ -100,7 +100,7 @@ def show(as_json: bool, document: object, lines: Iterable[str]) -> None:
 
 @contextmanager
 def progress(total: int, unit: str) -> Generator["tqdm"]:
-    """A bar on stderr, where somebody looks."""
+    """A progress bar on stderr, if that is a terminal."""
     from tqdm import tqdm
 
     with tqdm(total=total, unit=f" {unit}", disable=None) as bar:
@@ -108,7 +108,7 @@ def progress(total: int, unit: str) -> Generator["tqdm"]:
 
 
 def listed(what: str, entries: list[str]) -> list[str]:
-    """A line that counts the entries, and one for each of the first of them; none where there are none."""
+    """A line that counts the entries, then the first of them, one per line. Nothing if there are none."""
     if not entries:
         return []
     rest = [f"  and {len(entries) - LISTED} more"] if len(entries) > LISTED else []
@@ -116,7 +116,7 @@ def listed(what: str, entries: list[str]) -> list[str]:
 
 
 def left_out(report: "Report") -> dict:
-    """What a JSON document says of files that could not be read, or were used in another way."""
+    """The part of a JSON document about files that could not be read or were stored in another way."""
     return {
         "unreadable": [{"name": name, "why": why} for name, why in report.unreadable],
         "noted": [{"name": name, "what": what} for name, what in report.noted],
@@ -124,17 +124,18 @@ def left_out(report: "Report") -> dict:
 
 
 def lines_of(report: "Report") -> list[str]:
-    """The same in lines."""
+    """Lines about files that could not be read or were stored in another way."""
     unreadable = listed("could not be read", [f"{name}: {why}" for name, why in report.unreadable])
     return unreadable + listed("noted", [f"{name}: {what}" for name, what in report.noted])
 
 
 def counted(pictures: int) -> str:
+    """ "1 picture", "2 pictures"."""
     return "1 picture" if pictures == 1 else f"{pictures:,} pictures"
 
 
 def read_text(file: Path) -> str:
-    """The text of a file, or of standard input for `-`. Raises PromptError where there is none, or it is not
+    """Reads a text file, or standard input for `-`. Raises PromptError if there is none, or it is not
     UTF-8."""
     from palm_demo.errors import PromptError
 

@@ -1,4 +1,4 @@
-"""The verb `serve`: the page, with its models in one process or on replicas."""
+"""The command `serve`: the page, with its models in one process or on replicas."""
 
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from palm_demo.settings import ServeOptions
 
 
 def _option(field: str, **settings) -> typer.models.OptionInfo:
-    """The option of a field of `ServeOptions`, which also checks it and knows its variable and default."""
+    """The command's option for a field of `ServeOptions`, with its variable and default."""
     outside, default = ServeOptions.outside(field), getattr(ServeOptions(), field)
     variables = f" Variable: {' or '.join(outside.variables)}." if outside.variables else ""
     shown = False if default in (None, False) else str(default)
@@ -34,11 +34,11 @@ def serve(
     spacefile: Annotated[
         Path,
         typer.Option(
-            metavar="FILE", help="Title, limits and rules of the page: a copy of the Spacefile, changed."
+            metavar="FILE", help="Title, limits and rules of the page: an edited copy of the Spacefile."
         ),
     ] = SPACEFILE,
 ) -> None:
-    """Open the page in the browser's reach, as app.py does."""
+    """Serve the page, as app.py does."""
     given = {"profile": profile, "gallery": gallery, "host": host, "port": port, "mcp": mcp}
     given |= {"engine": engine, "replicas": replicas, "cpus": cpus}
     if ServeOptions.read(**given).engine == "local":

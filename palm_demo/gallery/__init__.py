@@ -1,4 +1,4 @@
-"""Pictures that last: a LanceDB table of pictures, captions and unit embeddings, searched by cosine."""
+"""The gallery: a LanceDB table of pictures, captions and unit embeddings, searched by cosine."""
 
 from palm_demo.gallery.ingest import Encoder, ingest_pictures
 from palm_demo.gallery.lance import MEMORY

@@ -1,5 +1,8 @@
-"""Captions that lie beside pictures, as the datasets library's ImageFolder has them: a table called
-`metadata` with the columns `file_name` and `caption` (or `text`); or a text file beside each picture."""
+"""Reads captions that lie beside pictures, laid out as for the datasets library's ImageFolder.
+
+They are in a table called `metadata` with the columns `file_name` and `caption` (or `text`), or in a
+text file beside each picture.
+"""
 
 from __future__ import annotations
 
@@ -20,32 +23,35 @@ from palm_demo.gallery.sources import Source
 
 COLUMNS = ("caption", "text")
 LONGEST = 1000
-"""Characters of a caption; the rest is cut off."""
+"""The most characters of a caption; the rest is cut off."""
 TEXT_BYTES = 16 * LONGEST
-"""How many are read of a text file beside a picture: white space before the caption may take some."""
+"""Bytes that are read of a text file beside a picture. White space may precede the caption."""
 TABLE_BYTES = 1_000_000_000
-"""Of a Parquet table as it stands in memory, its pictures aside."""
-ROWS_TOLD = 20
-"""Rows of one table that are wrong and stand in the report, each by itself."""
+"""The most bytes of a Parquet table in memory, apart from its pictures."""
+ROWS_LISTED = 20
+"""How many wrong rows of one table the report lists singly."""
 
 
 def captions_beside(files: Sequence[Source], report: Report | None = None) -> dict[str, str]:
-    """Name of a picture -> its caption, of those that have one.
+    """Finds the captions that lie beside pictures: picture name -> caption.
 
-    Where several are given, the text file beside the picture counts; then the table in the nearest folder;
-    of two in one folder that whose name comes first (metadata.csv, .jsonl, .parquet).
+    If a picture has several, the text file beside it comes first, then the table in the nearest
+    folder, and of two tables in one folder the one whose name comes first (metadata.csv, .jsonl,
+    .parquet).
 
-    What cannot be read, a table or a row of it, stands in the report with the reason; pictures without a
-    caption are left to be described.
+    A table or row that cannot be read goes into the report with the reason. Pictures without a caption
+    are not in the result.
     """
     report = Report() if report is None else report
     found: dict[str, str] = {}
     for table in sorted((file for file in files if _is_table(file)), key=_nearest_last):
         try:
             found |= _of_table(table, report)
-        except Exception as error:  # whatever kind it is, it is told
-            said = why(table.name, error)
-            report.unreadable.append((shown(table.name), f"{said}; its pictures get captions of the model's"))
+        except Exception as error:  # whatever kind it is, it is reported
+            reason = why(table.name, error)
+            report.unreadable.append(
+                (shown(table.name), f"{reason}; its pictures get captions of the model's")
+            )
     texts = {file.name: file for file in files if file.name.endswith(".txt")}
     for file in files:
         beside = str(PurePosixPath(file.name).with_suffix(".txt")) if _has_name(file) else ""
@@ -68,12 +74,15 @@ def _is_table(file: Source) -> bool:
 
 
 def _nearest_last(file: Source) -> tuple[int, list[int]]:
-    """What comes later in this order takes the place of what came before."""
+    """Sort key that puts the tables to prefer last, where they override those before."""
     return len(PurePosixPath(file.name).parts), [-ord(letter) for letter in file.name]
 
 
 def _of_table(file: Source, report: Report) -> dict[str, str]:
-    """Names in a table are relative to where it lies. Raises MediaError for a table without the columns."""
+    """The captions of a table, whose file names are relative to its folder.
+
+    Raises MediaError for a table without the columns.
+    """
     path = PurePosixPath(file.name)
     found, wrong = {}, []
     column = None
@@ -92,15 +101,16 @@ def _of_table(file: Source, report: Report) -> dict[str, str]:
             continue
         if caption:
             found[str(path.parent / name)] = caption
-    for number, error in wrong[:ROWS_TOLD]:
+    for number, error in wrong[:ROWS_LISTED]:
         report.unreadable.append((shown(file.name), f"row {number} {error}"))
-    if len(wrong) > ROWS_TOLD:
-        report.unreadable.append((shown(file.name), f"{len(wrong) - ROWS_TOLD} more rows are wrong"))
+    if len(wrong) > ROWS_LISTED:
+        report.unreadable.append((shown(file.name), f"{len(wrong) - ROWS_LISTED} more rows are wrong"))
     return found
 
 
 def _of_row(row: object, column: str | None) -> tuple[str, str]:
-    """File name and caption. Raises ValueError, with what is to be said of the row, where one is missing."""
+    """File name and caption of a row. Raises ValueError, with what to report about the row, if one is
+    missing."""
     if isinstance(row, ValueError):
         raise ValueError(f"cannot be read ({row}); mend it")
     if not isinstance(row, Mapping):
@@ -113,12 +123,12 @@ def _of_row(row: object, column: str | None) -> tuple[str, str]:
     if isinstance(caption, Number) and not isinstance(caption, bool):
         caption = str(caption)
     if not isinstance(caption, str):
-        raise ValueError(f"has the caption {caption!r:.40}, which is no text; write one in quotes")
+        raise ValueError(f"has the caption {caption!r:.40}, which is not a text; write one in quotes")
     return name, caption
 
 
 def _csv(data: bytes) -> Iterator[object]:
-    """A row that cannot be read comes as the error."""
+    """Yields the rows of a CSV file. A row that cannot be read comes as a ValueError."""
     rows = csv.DictReader(StringIO(_decoded(data), newline=""))
     while True:
         try:
@@ -130,7 +140,7 @@ def _csv(data: bytes) -> Iterator[object]:
 
 
 def _json_lines(data: bytes) -> Iterator[object]:
-    """A line that is no JSON comes as the error."""
+    """Yields the rows of a JSON Lines file. A line that is not JSON comes as a ValueError."""
     for line in _decoded(data).split("\n"):
         if line.strip():
             try:
@@ -154,8 +164,10 @@ def _parquet(data: bytes) -> Iterator[Mapping]:
 
 
 def _decoded(data: bytes, cut: bool = False) -> str:
-    """A text in UTF-8, or in UTF-16 where it says so at its beginning, or else as Windows writes it in the
-    West. cut: the end may be missing, in the middle of a letter."""
+    """Decodes text as UTF-8, as UTF-16 if it has a byte order mark, or else as Windows-1252.
+
+    `cut`: the data may end in the middle of a character.
+    """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16", "replace")
     try:

@@ -1,4 +1,4 @@
-"""Indices of a gallery (full text and ids from the start, embeddings later), and when it is tidied."""
+"""A gallery's indices (full text and ids from the start, embeddings later), and when its table is tidied."""
 
 from __future__ import annotations
 
@@ -14,35 +14,38 @@ if TYPE_CHECKING:
     from lancedb.table import Table
 
 INDEXED_FROM = 20_000
-"""Pictures from which on embeddings get an index; below, all of them are compared."""
+"""Number of pictures from which on embeddings have an index. With fewer, a search compares all of them."""
 RETRAINED_AT = 4
-"""The index is trained anew when the gallery has grown to so many times what it was trained on."""
+"""The index is trained again when the gallery has grown to this many times what it was trained on."""
 PART = 2048
-"""Pictures of a part of the index: of a million pictures, PROBES parts are three in a hundred."""
+"""Pictures in one partition of the index. Of a million pictures, PROBES partitions are 3%."""
 SAMPLED, ROUNDS = 64, 10
-"""Pictures per part that k-means learns the parts from, and its rounds: a twentieth of the work of LanceDB's
-own 256 and 50."""
+"""Pictures per partition that k-means learns from, and its iterations: a twentieth of the work of
+LanceDB's own 256 and 50."""
 PROBES, REFINED = 14, 2
-"""Of the index's parts so many are looked into, and of what they offer so many times k compared exactly."""
+"""How many partitions a search looks into, and how many times k candidates it then compares exactly."""
 
 FEW, MANY = 16, 256
-"""Small files of a table: below the one it is left as it is, from the other on it is tidied anyway, since a
-search opens them all."""
+"""Small files of a table: with fewer than the first it is left as it is, from the second on it is always
+tidied, because a search opens every file."""
 WASTE = 10_000_000
-"""Bytes of earlier versions that lie beside a small table before it is tidied."""
+"""Bytes of earlier versions that may lie beside a small table before it is tidied."""
 KEPT, KEPT_IN_BUCKETS = timedelta(milliseconds=200), timedelta(minutes=10)
-"""How long earlier versions stay. Whoever reads one that goes looks again. A write is checked against the
-versions that came since it began, so none goes while a write is on its way: on a disk a lock sees to that,
-in a bucket nobody tells, and they stay for longer than any write takes."""
+"""How long earlier versions stay, on a disk and in a bucket.
+
+A reader whose version goes looks again. A write is checked against the versions since it began, so
+none may go while a write is under way: on a disk a lock ensures that; in a bucket there is no lock,
+and versions stay longer than any write takes.
+"""
 EMBEDDINGS = "embeddings_of_"
-"""The name of the embeddings' index ends with how many it was trained on."""
+"""Beginning of the name of the embeddings' index. The number of embeddings it was trained on follows."""
 LOCK, WRITING = ".tidying", ".writing"
 PATIENCE_SECONDS = 60
-"""For another process that writes, or lets versions go."""
+"""How long to wait for another process that writes or removes versions."""
 
 
 def prepare(table: Table) -> None:
-    """The indices that a table has from the start."""
+    """Makes the indices that every table has."""
     from lancedb.index import FTS, BTree
 
     there = {column for index in table.list_indices() for column in index.columns}
@@ -53,9 +56,11 @@ def prepare(table: Table) -> None:
 
 
 def untidy(table: Table, folder: Path | None) -> bool:
-    """Whether it is time to tidy: this writes the whole table anew, which takes its size on the disk once
-    more for a moment. So it waits until what came since is as much as what was there: what is added
-    takes at most three times its bytes while that goes on. folder: where the table's files lie on this disk.
+    """Whether it is time to tidy the table.
+
+    Tidying writes the whole table again, which takes its size on the disk once more for a while. So it
+    waits until as much has come as was there before; everything together then takes at most three
+    times its bytes. `folder`: where the table's files lie, if on this disk.
     """
     stats = table.stats()
     files = stats["fragment_stats"]
@@ -68,8 +73,8 @@ def untidy(table: Table, folder: Path | None) -> bool:
 
 
 def tidy(table: Table) -> None:
-    """Brings small files together and new rows into the indices, and trains the embeddings' index when it is
-    time."""
+    """Merges small files, brings new rows into the indices, and trains the embeddings' index when it is
+    due."""
     from lancedb.index import IvfSq
 
     count, trained_on = table.count_rows(), _trained_on(table)
@@ -82,16 +87,21 @@ def tidy(table: Table) -> None:
     table.optimize()
 
 
-def let_go(table: Table, kept: timedelta) -> None:
-    """Removes versions that are older, with what was removed from the gallery. Not to be called while
-    anybody inserts: the versions that go are what an insertion is checked against."""
+def remove_versions(table: Table, kept: timedelta) -> None:
+    """Removes versions of the table that are older than `kept`.
+
+    Do not call it while anybody inserts: an insertion is checked against these versions.
+    """
     table.optimize(cleanup_older_than=kept)
 
 
 @contextmanager
 def writing(folder: Path | None) -> Iterator[None]:
-    """Until the block ends, no other process inserts into the gallery of this folder or lets versions of it
-    go. Raises OSError where another does not come to an end."""
+    """Keeps other processes from inserting into the gallery in a folder or removing its versions
+    meanwhile.
+
+    Raises OSError if another process holds the lock for too long.
+    """
     if folder is None:
         yield
         return
@@ -105,8 +115,12 @@ def writing(folder: Path | None) -> Iterator[None]:
 
 @contextmanager
 def alone(folder: Path | None) -> Iterator[bool]:
-    """Whether no other process tidies the gallery in this folder until the block ends. Two that tidy at once
-    each write the whole table, and what the slower one wrote stays on the disk for a week."""
+    """Yields whether this process alone tidies the gallery in a folder, and keeps others from it
+    meanwhile.
+
+    Two that tidy at once would each write the whole table, and the slower one's files would stay on
+    the disk for a week.
+    """
     if folder is None:
         yield True
         return
@@ -123,6 +137,7 @@ def alone(folder: Path | None) -> Iterator[bool]:
 
 
 def has_embedding_index(table: Table) -> bool:
+    """Whether the table's embeddings have an index."""
     return _trained_on(table) > 0
 
 
@@ -132,7 +147,7 @@ def _trained_on(table: Table) -> int:
 
 
 def _size(folder: Path) -> int:
-    """Bytes of all files in it; files that go meanwhile count as none."""
+    """Bytes of all files in a folder. Files that disappear meanwhile count as none."""
     total = 0
     for path in folder.rglob("*"):
         try:

@@ -1,4 +1,4 @@
-"""Ingesting pictures: read, embedded by the models, kept unless the gallery has them already."""
+"""Ingests pictures: each is read, embedded, captioned and stored, unless the gallery has it already."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 PHASH_BITS, COSINE = 4, 0.98
-"""A copy differs in at most so many bits of its perceptual hash, and has at least this cosine.
+"""Limits for a copy: at most this many different bits of the perceptual hash, and at least this cosine.
 
-`python -m benchmarks.copies` on 150 scenes: of pictures saved as JPEG of quality 60 and of those shrunk
-to a third 0.987 pass both limits. What must stay is another picture: the same drawing on another
-background passes the hash alone in 0.32 of cases, both limits in 0.06; the same drawing moved by 3% of
-the frame in 0.22 and 0.20.
+`python -m benchmarks.copies` on 150 scenes: of pictures saved as JPEG of quality 60, and of those
+shrunk to a third, 0.987 are within both limits. Pictures that must count as different are mistaken for
+copies less often by both limits than by the hash alone: the same drawing on another background in 0.06
+instead of 0.32 of cases; the same drawing moved by 3% of the frame in 0.20 instead of 0.22.
 """
 
 
 class Deduplicator:
-    """The ids and perceptual hashes of all that a gallery holds, in memory: 8 bytes and an id each."""
+    """Ids and perceptual hashes of all pictures of a gallery, in memory: 8 bytes and an id each."""
 
     def __init__(self, gallery: Gallery):
         self.gallery = gallery
@@ -43,7 +43,8 @@ class Deduplicator:
         self.hashes = there["phash"].to_numpy()
 
     def near(self, row: Row, fresh: dict[str, Row]) -> str | None:
-        """The id of a picture that looks the same; `fresh` are those that are not in the gallery yet."""
+        """The id of a picture that looks the same, or None. `fresh`: pictures not yet in the gallery, by
+        id."""
         apart = np.bitwise_count(self.hashes ^ np.uint64(row.phash))
         alike = [self.names[place] for place in np.flatnonzero(apart <= PHASH_BITS)]
         embeddings = self.gallery.embeddings([id for id in alike if id not in fresh])
@@ -52,9 +53,13 @@ class Deduplicator:
             (id for id in alike if id in embeddings and embeddings[id] @ row.embedding >= COSINE), None
         )
 
-    def without(self, rows: Sequence[Row]) -> tuple[list[Row], list[Row], list[tuple[Row, str]]]:
-        """Rows apart: the new ones, which count as there from now on; those whose file is there
-        already; those that look like another picture, with its id."""
+    def split(self, rows: Sequence[Row]) -> tuple[list[Row], list[Row], list[tuple[Row, str]]]:
+        """Splits rows into new ones, known ones and near copies.
+
+        Returns:
+            The new rows, which count as known from now on; the rows whose file is in the gallery
+                already; and the rows that look like another picture, each with that picture's id.
+        """
         fresh: dict[str, Row] = {}
         same, near = [], []
         for row in rows:
@@ -74,28 +79,29 @@ class Deduplicator:
 
 
 BATCH = 64
-"""Pictures that are looked at together and written together: what a kill can cost."""
+"""Pictures that are embedded and written together. A killed run loses at most these."""
 
 
 class Encoder(Protocol):
-    """What looks at pictures for a gallery; a Session is one."""
+    """What embeds and captions pictures for a gallery, such as MaMMUT in a session."""
 
     @property
     def media_limits(self) -> MediaLimits:
-        """What pictures may be."""
+        """The limits on pictures."""
 
     @property
     def fingerprint(self) -> str:
-        """Which weights make the embeddings."""
+        """The fingerprint of the weights that make the embeddings."""
 
     @property
     def embedding_dim(self) -> int: ...
 
     def embed_images(self, images: Sequence[Image.Image]) -> np.ndarray:
-        """(n, d) float32 unit rows."""
+        """Unit embeddings of pictures, (n, d) float32."""
 
     def embed_and_caption(self, images: Sequence[Image.Image]) -> tuple[np.ndarray, list[str]]:
-        """What `embed_images` gives, and a caption of each, from one pass of the vision tower."""
+        """Embeddings as of `embed_images`, and a caption of each picture, from one pass of the vision
+        tower."""
 
 
 class PictureFile(Protocol):
@@ -106,14 +112,14 @@ class PictureFile(Protocol):
 
     @property
     def path(self) -> Path | None:
-        """Where it lies, if it lies somewhere for itself."""
+        """Where the file lies; None if it is part of an archive."""
 
     def read(self) -> bytes: ...
 
 
 @dataclass(frozen=True)
 class Ingested:
-    """What a look at one file gave: a row; or known, of a file that the gallery has; or why there is none."""
+    """The result for one file: a row, or that the gallery has it (`known`), or why there is no row."""
 
     name: str
     row: Row | None = None
@@ -122,7 +128,7 @@ class Ingested:
 
 
 class Ingestor:
-    """One run of adding: what is new goes into the gallery, what happened into the report."""
+    """One run of ingesting: new pictures go into the gallery, and what happened to each into the report."""
 
     def __init__(self, gallery: Gallery):
         self.gallery, self.report = gallery, Report()
@@ -130,10 +136,10 @@ class Ingestor:
         self._new: set[str] = set()
 
     def take(self, ingested: Sequence[Ingested]) -> None:
-        """Writes the rows that are no copies, all of them in one commit."""
+        """Writes the rows that are not copies, all in one commit."""
         self.report.known += [one.name for one in ingested if one.known]
         self.report.unreadable += [(one.name, one.why) for one in ingested if one.why is not None]
-        fresh, same, near = self.copies.without([one.row for one in ingested if one.row is not None])
+        fresh, same, near = self.copies.split([one.row for one in ingested if one.row is not None])
         self.report.known += [row.name for row in same]
         self.report.near += [(row.name, other) for row, other in near]
         self._new.clear()
@@ -153,13 +159,14 @@ class Ingestor:
                 self.report.known.append(row.name)
 
     def _write(self, rows: Sequence[Row]) -> list[str]:
-        """Their ids; those that were new stand in the report."""
+        """Writes rows and returns their ids. Those that were new are added to the report."""
         new = self.gallery.add(rows)
         self.report.added += new
         self._new.update(new)
         return [row.id for row in rows]
 
     def finish(self) -> Report:
+        """Ends the run and returns its report."""
         if self.report.added:
             self.gallery.tidy_when_due()
         return self.report
@@ -173,28 +180,31 @@ def ingest_pictures(
     link: bool = False,
     on_progress: Callable[[int], object] = lambda count: None,
 ) -> Report:
-    """Adds picture files; what is there already is skipped, so a run that was stopped goes on where it was.
+    """Adds picture files to a gallery and reports what happened to each.
 
-    While the models look at some pictures, the next ones are decoded. A file that fails, for whatever reason,
-    is left out and stands in the report with it.
+    Files that are there already are skipped, so running it again continues a run that was stopped. A
+    file that fails is left out, and is in the report with the reason.
 
     Args:
-        captions: by name; pictures without one are described by the encoder.
-        link: keep the paths of the files and not their bytes, where they have paths.
-        on_progress: called after each batch with its files' count.
+        gallery: where the pictures go.
+        encoder: embeds the pictures, and captions those without a caption.
+        files: the picture files.
+        captions: file name -> caption.
+        link: store the paths of the files instead of their bytes, where they have paths.
+        on_progress: called after each batch with its number of files.
 
-    Raises GalleryError where the gallery cannot be written, and what else would come with each picture
-    (`NOT_OF_ONE`); what was written before stays.
+    Raises GalleryError where the gallery cannot be written, and any error that would recur with every
+    picture (`NOT_OF_ONE`). What was written before stays.
     """
-    intake = Ingestor(gallery)
+    ingestor = Ingestor(gallery)
 
     def read(some: Sequence[PictureFile]) -> tuple[Sequence[PictureFile], list[DecodedImage | Ingested]]:
-        return some, read_files(some, encoder.media_limits, intake.copies.ids)
+        return some, read_files(some, encoder.media_limits, ingestor.copies.ids)
 
     for some, decoded in one_ahead(read, batched(files, BATCH)):
-        intake.take(embed_decoded(some, decoded, encoder, captions, link))
+        ingestor.take(embed_decoded(some, decoded, encoder, captions, link))
         on_progress(len(some))
-    return intake.finish()
+    return ingestor.finish()
 
 
 def one_ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
@@ -217,7 +227,7 @@ def embed_files(
     captions: Mapping[str, str] = {},
     link: bool = False,
 ) -> list[Ingested]:
-    """What each file gave, in their order: a row, or why there is none. known: ids that need no embedding."""
+    """Reads and embeds files; the results are in their order. `known`: ids that need no embedding."""
     return embed_decoded(files, read_files(files, encoder.media_limits, known), encoder, captions, link)
 
 
@@ -255,22 +265,22 @@ def embed_decoded(
 
 
 def _read(file: PictureFile, limits: MediaLimits, known: set[str]) -> DecodedImage | Ingested:
-    """The pixels, or what there is to say where none are needed or to be had."""
+    """Decodes a file, or says that it is known or why it cannot be read."""
     name = shown(file.name)
     try:
         data = file.read()
         return Ingested(name, known=True) if content_id(data) in known else decode(data, name, limits)
-    except Exception as error:  # whatever kind it is, it is told
+    except Exception as error:  # whatever kind it is, it is reported
         return Ingested(name, why=why(name, error))
 
 
 def _embedded(encoder: Encoder):
-    """Pixels -> (embedding, None) of each."""
+    """A function that gives (embedding, None) for each of some pictures."""
     return lambda some: [(embedding, None) for embedding in encoder.embed_images([one.image for one in some])]
 
 
 def _embedded_and_described(encoder: Encoder):
-    """Pixels -> (embedding, caption) of each."""
+    """A function that gives (embedding, caption) for each of some pictures."""
     return lambda some: zip(*encoder.embed_and_caption([one.image for one in some]), strict=True)
 
 
@@ -289,16 +299,21 @@ def _ingested(
             raise MediaError(f"{pixels.name} has an embedding that is not finite; leave it out")
         caption = captions[file.name] if caption is None else caption
         return Ingested(pixels.name, as_row(pixels, embedding, caption, file.path if link else None))
-    except Exception as error:  # whatever kind it is, it is told
+    except Exception as error:  # whatever kind it is, it is reported
         return Ingested(pixels.name, why=why(pixels.name, error))
 
 
 def as_row(pixels: DecodedImage, embedding: np.ndarray, caption: str, path: Path | None = None) -> Row:
-    """What is written of a picture, added now. path: where its file lies, if the gallery is to keep
-    that instead of the bytes. Raises MediaError for a path that no row can hold."""
+    """Makes the row to store for a picture, added now.
+
+    `path`: where its file lies, if the gallery is to store that instead of the bytes. Raises
+    MediaError for a path that cannot be stored.
+    """
     place = None if path is None else str(path.resolve())
     if place is not None and shown(place) != place:
-        raise MediaError(f"the path of {pixels.name} is no UTF-8 and cannot be kept; add it without --link")
+        raise MediaError(
+            f"the path of {pixels.name} is not UTF-8 and cannot be stored; add it without --link"
+        )
     return Row(
         id=pixels.id,
         name=pixels.name,

@@ -1,4 +1,4 @@
-"""Adding pictures as a Ray Data job: many processes, or machines, read and look; one writes."""
+"""Ingests pictures as a Ray Data job: many processes or machines read and embed, and one writes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from palm_demo.gallery.store import Gallery
 from palm_demo.internals.ray_cluster import connected
 
 OUTCOMES = [pa.field("file", pa.string()), pa.field("known", pa.bool_()), pa.field("why", pa.string())]
-"""What became of a file, beside the columns of its row, which are empty where there is none."""
+"""Columns that say what happened to a file. The columns of its row are empty if there is none."""
 
 
 def ingest_with_ray(
@@ -32,11 +32,18 @@ def ingest_with_ray(
     on_progress: Callable[[int], object] = lambda count: None,
     workers: int = 2,
 ) -> Report:
-    """As `ingest_pictures`, with the same rows. new_encoder: called once in each worker, which keeps what
-    comes; every machine has to see the files at the same place.
+    """Adds picture files on the processes of a Ray cluster, with the same result as `ingest_pictures`.
 
-    Pictures come back in the order of the files, so that of two copies the same one stays. Raises
-    MissingExtraError where Ray is not installed, ClusterError where it cannot be reached or a worker fails.
+    Pictures come back in the order of the files, so that of two copies the same one is kept.
+
+    Args:
+        gallery, files, captions, link, on_progress: as of `ingest_pictures`. Every machine has to find
+            the files at the same path.
+        new_encoder: called once in each worker, which keeps the result.
+        workers: the number of processes.
+
+    Raises MissingExtraError where Ray is not installed, and ClusterError where it cannot be reached or
+    a worker fails.
     """
     with connected(workers, "add with --engine local") as ray, _workers_that_may_fail():
         import ray.data
@@ -45,7 +52,7 @@ def ingest_with_ray(
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False  # `on_progress` is the progress
         logging.getLogger("ray.data").setLevel(logging.ERROR)
-        intake = Ingestor(gallery)
+        ingestor = Ingestor(gallery)
         # in full: workers need not stand in the folder that this process stands in. Pickled: names may be
         # no UTF-8, which Arrow's texts are
         places = [{"file": pickle.dumps(file.absolute())} for file in files]
@@ -53,15 +60,15 @@ def ingest_with_ray(
         ingested = ray.data.from_items(places, override_num_blocks=blocks)
         ingested = ingested.map_batches(
             EmbeddingWorker,
-            fn_constructor_args=(new_encoder, ray.put(intake.copies.ids), dict(captions), link),
+            fn_constructor_args=(new_encoder, ray.put(ingestor.copies.ids), dict(captions), link),
             batch_size=BATCH,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(size=min(workers, blocks)),
         )
         for part in ingested.iter_batches(batch_size=BATCH, batch_format="pyarrow"):
-            intake.take(_from_table(part))
+            ingestor.take(_from_table(part))
             on_progress(len(part))
-        return intake.finish()
+        return ingestor.finish()
 
 
 @contextmanager
@@ -79,10 +86,10 @@ def _workers_that_may_fail() -> Iterator[None]:
 
 
 class EmbeddingWorker:
-    """One worker: files in, rows out."""
+    """One worker of the Ray job, which turns a table of files into a table of rows."""
 
     def __init__(self, new_encoder: Callable[[], Encoder], known, captions: Mapping[str, str], link: bool):
-        """known: a reference to the ids that the gallery has already."""
+        """Loads the encoder. `known`: a Ray reference to the ids that the gallery has already."""
         import ray
 
         self.encoder, self.captions, self.link = new_encoder(), captions, link
@@ -95,7 +102,7 @@ class EmbeddingWorker:
 
 
 def _as_table(ingested: Sequence[Ingested], embedding_dim: int) -> pa.Table:
-    """One line per file, in their order."""
+    """Results as an Arrow table, one line per file in their order."""
     rows = [one.row for one in ingested if one.row is not None]
     form = schema(embedding_dim)
     written = as_table(rows, form) if rows else form.empty_table()

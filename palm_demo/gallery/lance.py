@@ -1,6 +1,7 @@
-"""LanceDB, as far as a gallery relies on more than its documented calls: where tables lie, what its errors
-say, when a write is worth another try. `tests/gallery/test_lance.py` holds each of these facts, so that a
-release that changes one of them says so there.
+"""LanceDB: how a gallery connects to it, writes to it and retries, and what its errors mean.
+
+Some of this is not in LanceDB's documentation. `tests/gallery/test_lance.py` tests each of these
+facts, so that a release that changes one of them fails there.
 """
 
 from __future__ import annotations
@@ -25,20 +26,23 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MEMORY = "memory://"
-"""A gallery that ends with the process, and leaves nothing behind."""
+"""The place of a gallery that ends with the process and leaves nothing behind."""
 INDEX_CACHE_BYTES, METADATA_CACHE_BYTES = 400_000_000, 100_000_000
-"""What a process keeps of what it has read; the index of a million pictures fits. LanceDB's own limits, 6 GiB
-and 1 GiB, fill up as a gallery is written to, since versions that are gone stay too."""
+"""How much of what it has read a process caches. The index of a million pictures fits. LanceDB's own
+limits, 6 GiB and 1 GiB, would fill up as a gallery is written to, because removed versions stay
+cached."""
 
 LOST_RACE = ("retryable commit conflict", "incompatible transaction", "too many concurrent writers")
-"""Another writer was quicker, and nothing was written. The second is of two that mark the key at once."""
+"""Messages that mean: another writer was quicker, and nothing was written. The second one comes when two
+mark the key at once."""
 OUTDATED = ("not found", "no such file")
-"""The version that was read is gone: another process has tidied since. A folder that is gone says so too."""
+"""Messages that mean: the version that was read is gone, because another process has tidied. A removed
+folder gives them too."""
 FULL = ("no space left", "disk quota", "file too large")
 READ_ONLY = ("read-only file system", "permission denied")
 ATTEMPTS, ATTEMPTS_TO_FIND = 8, 3
-"""Of operations that lose races, and of those whose files are gone. The waits between the former add up to
-2.5 seconds at most."""
+"""Attempts at operations that lose races, and at those whose files are gone. The waits of the former add
+up to at most 2.5 seconds."""
 FIRST_WAIT_SECONDS = 0.02
 
 
@@ -48,7 +52,7 @@ def local_folder(place: str) -> Path | None:
 
 
 def connect(place: str) -> DBConnection | None:
-    """The database in a place; None where a folder is not there, which LanceDB would make."""
+    """Opens the database in a place. Returns None where the folder is missing, which LanceDB would make."""
     folder = local_folder(place)
     if folder is not None and not folder.is_dir():
         return None
@@ -56,9 +60,9 @@ def connect(place: str) -> DBConnection | None:
 
 
 def connect_to_write(place: str) -> DBConnection:
-    """The database in a place, whose folder is made where there is none.
+    """Opens the database in a place, and makes its folder if it is missing.
 
-    Raises GalleryError where it cannot be written, before anything is.
+    Raises GalleryError where it cannot be written, before anything is written.
     """
     folder = local_folder(place)
     if folder is not None:
@@ -80,7 +84,7 @@ def _connect(place: str) -> DBConnection:
 
 
 def table_names(database: DBConnection) -> list[str]:
-    """All of them, from however many pages."""
+    """The names of all tables of a database."""
     names, page = [], None
     while True:
         listed = database.list_tables(page_token=page)
@@ -91,19 +95,21 @@ def table_names(database: DBConnection) -> list[str]:
 
 
 def create(database: DBConnection, name: str, schema: pa.Schema, rows: pa.Table | None = None) -> Table:
-    """A table with its first rows, in one commit; the table as it is where there is one already, whose schema
-    may be of an earlier version of this package."""
+    """Creates a table with its first rows in one commit, or opens it if it exists.
+
+    A table that exists may have the schema of an earlier version of this package.
+    """
     if name in table_names(database):
         return database.open_table(name)
     return database.create_table(name, rows, schema=schema, exist_ok=True)
 
 
 def insert_new(table: Table, rows: pa.Table) -> int:
-    """Writes the rows whose id the table does not have; how many these are.
+    """Writes the rows whose ids the table does not have. Returns how many these are.
 
-    Two facts keep two processes from writing one id twice: the id is marked as the key, so that a commit
-    names the ids that it brings and fails where another has just brought one of them; and the index of ids
-    is left alone, with which a merge names none.
+    Two things keep two processes from writing one id twice. The id is marked as the key, so a commit
+    names the ids that it adds, and fails if another commit has just added one of them. And the merge
+    does not use the index of ids, because with the index it would name none.
     """
     if not keyed(table):
         table.set_unenforced_primary_key(KEY)
@@ -112,16 +118,16 @@ def insert_new(table: Table, rows: pa.Table) -> int:
 
 
 def keyed(table: Table) -> bool:
-    """Whether ids are marked as the key; tables of earlier versions of this package have no mark."""
+    """Whether ids are marked as the key. Tables of earlier versions of this package have no mark."""
     marks = table.schema.field(KEY).metadata or {}
     return any(mark.startswith(KEY_MARK) for mark in marks)
 
 
-def steadily(place: str, table: Table, operation: Callable[[Table], T]) -> T:
-    """What an operation gives on the newest version of a table, whoever wrote to it last; tried again where
-    another writer was quicker or has let go of the files that were being read.
+def retry(place: str, table: Table, operation: Callable[[Table], T]) -> T:
+    """Runs an operation on the newest version of a table and returns its result.
 
-    Raises GalleryError where it fails for another reason, or each time.
+    It is tried again if another writer was quicker, or has removed the files that were being read.
+    Raises GalleryError if it fails for another reason, or every time.
     """
     with explained(place):
         for attempt in range(ATTEMPTS):
@@ -139,7 +145,7 @@ def steadily(place: str, table: Table, operation: Callable[[Table], T]) -> T:
 
 @contextmanager
 def explained(place: str, *others: type[Exception]) -> Iterator[None]:
-    """What LanceDB raises becomes a GalleryError. others: kinds of errors that it raises here too."""
+    """Turns LanceDB's errors into a GalleryError. `others`: further kinds of errors to turn."""
     try:
         yield
     except (OSError, RuntimeError, *others) as error:
@@ -163,12 +169,12 @@ def _remedy(error: Exception) -> str:
 
 
 def _says(error: Exception, *words: str) -> bool:
-    told = str(error).lower()
-    return any(word in told for word in words)
+    text = str(error).lower()
+    return any(word in text for word in words)
 
 
 def one_of(ids: Sequence[str]):
-    """The rows of these ids, as a filter that no id can break out of."""
+    """A filter for the rows with these ids. No id can break out of it."""
     from lancedb.expr import col, lit
 
     return col(KEY).isin([lit(str(id)) for id in ids])

@@ -1,4 +1,4 @@
-"""A gallery kept: embedded anew with other weights, and exported as a folder that other programs read."""
+"""Re-embeds a gallery after the weights have changed, and exports it as a folder or archive."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from palm_demo.gallery.lance import (
     explained,
     insert_new,
     local_folder,
-    steadily,
+    retry,
     table_names,
 )
 from palm_demo.gallery.opening import begin, no_gallery, other_tables
@@ -41,12 +41,12 @@ if TYPE_CHECKING:
 
 KEPT = [field.name for field in fields(Row) if field.name != "embedding"]
 LEFT_OUT_TABLE = "left_out"
-"""The table of pictures that could not be looked at again: they are in no gallery, and each rebuild tries
-them once more."""
+"""The table of pictures that could not be embedded again. They are in no gallery; each rebuild tries them
+once more."""
 
 
 def outdated(place: str, fingerprint: str) -> int:
-    """How many pictures there have no embeddings of these weights. Nothing is written."""
+    """How many pictures in a place have no embeddings of these weights. Nothing is written."""
     if (database := connect(place)) is None:
         return 0
     with explained(place, ValueError):
@@ -54,14 +54,14 @@ def outdated(place: str, fingerprint: str) -> int:
 
 
 def rebuild(place: str, encoder: Encoder, report: Report | None = None) -> Iterator[int]:
-    """Looks at every picture again; yields how many each batch had.
+    """Embeds every picture again, and yields the number of pictures of each batch.
 
-    The new table grows beside the old one, which goes when all is done: a run that was stopped goes on
-    where it was. Let nothing else write to the gallery meanwhile.
+    The new table grows beside the old one, which is dropped when all is done, so running it again
+    continues a rebuild that was stopped. Let nothing else write to the gallery meanwhile.
 
-    A picture whose file cannot be read is looked at as its thumbnail, and noted in the report. One that
-    fails altogether is left out of the gallery and in the report; it is kept aside for the next rebuild.
-    Raises GalleryError where the place cannot be read or written.
+    If a picture's file cannot be read, its thumbnail is embedded, and the report notes it. A picture
+    that fails altogether is left out of the gallery and is in the report; the next rebuild tries it
+    again. Raises GalleryError where the place cannot be read or written.
     """
     report = Report() if report is None else report
     if connect(place) is None:
@@ -72,7 +72,7 @@ def rebuild(place: str, encoder: Encoder, report: Report | None = None) -> Itera
     if not olds:
         return
     new = begin(place, database, encoder.fingerprint, encoder.embedding_dim)
-    there = set(new.whole(["id"])["id"].to_pylist())
+    there = set(new.read_columns(["id"])["id"].to_pylist())
     for name in olds:
         with explained(place, ValueError):
             old = Gallery(place, name, database.open_table(name))
@@ -127,11 +127,11 @@ def _keep_aside(place: str, database: DBConnection, rows: list[dict]) -> None:
         table = create(database, LEFT_OUT_TABLE, form)
     batch = pa.Table.from_pylist(rows, form)
     with explained(place), writing(local_folder(place)):
-        steadily(place, table, lambda table: insert_new(table, batch))
+        retry(place, table, lambda table: insert_new(table, batch))
 
 
 TABLE, PICTURES = "metadata.parquet", "pictures"
-"""Names that the datasets library's ImageFolder reads, and `gallery add` too."""
+"""Names that the datasets library's ImageFolder and `gallery add` read."""
 LEFT_OUT_FILE = "left_out.txt"
 COLUMNS = ["id", "name", "path", "original", "thumbnail", "caption", "added", "embedding"]
 WRITTEN = ["file_name", "caption", "id", "name", "added", "embedding"]
@@ -140,15 +140,22 @@ WRITTEN = ["file_name", "caption", "id", "name", "added", "embedding"]
 def export(
     gallery: Gallery, folder: Path, ids: Sequence[str] | None = None, report: Report | None = None
 ) -> Iterator[int]:
-    """Writes all pictures, or those of some ids, into an empty or new folder; yields how many of each batch
-    were written.
+    """Writes pictures and their table into an empty or new folder, and yields the number of each batch.
 
-    The folder is there when all is written, and never in part. Of a picture whose file has gone the
-    thumbnail is written, and noted in the report; one that fails altogether is left out and in the report.
-    Raises GalleryError when something is in the folder, or it cannot be written.
+    The folder appears when all is written, never in part. If a picture's file is gone, its thumbnail
+    is written, and the report notes it. A picture that fails altogether is left out and is in the
+    report.
+
+    Args:
+        gallery: the gallery.
+        folder: empty or not yet there.
+        ids: of the pictures; None for all.
+        report: what is noted about them.
+
+    Raises GalleryError when the folder is not empty or cannot be written.
     """
     report = Report() if report is None else report
-    with _told(folder):
+    with _write_errors(folder):
         empty = folder.exists()
         if empty and any(folder.iterdir()):
             raise GalleryError(f"{folder} is not empty; name a folder that is not there yet")
@@ -157,7 +164,7 @@ def export(
         (growing / PICTURES).mkdir(parents=True)
     try:
         yield from _write(gallery, growing, folder, ids, report)
-        with _told(folder):
+        with _write_errors(folder):
             if not empty:
                 growing.rename(folder)
             else:
@@ -168,13 +175,13 @@ def export(
 
 
 def export_zip(gallery: Gallery, path: Path, ids: Sequence[str]) -> None:
-    """A ZIP archive of a few pictures and the table of the rest, which is there when it is whole. Those that
-    are left out stand in it too, in a text file with the reasons.
+    """Writes a ZIP archive of some pictures and their table. The file appears when it is complete.
 
-    Raises GalleryError when it would hold none of them, and when it cannot be written.
+    A text file in it lists the pictures that were left out, with the reasons. Raises GalleryError when
+    the archive would hold no picture, or cannot be written.
     """
     growing, report = path.with_name(f"{path.name}.part"), Report()
-    with TemporaryDirectory() as folder, _told(path):
+    with TemporaryDirectory() as folder, _write_errors(path):
         there = gallery.names(ids)
         if not sum(export(gallery, Path(folder), ids, report)):
             reasons = "; ".join(why for _, why in report.unreadable)
@@ -196,10 +203,10 @@ def export_zip(gallery: Gallery, path: Path, ids: Sequence[str]) -> None:
 def _write(
     gallery: Gallery, growing: Path, folder: Path, ids: Sequence[str] | None, report: Report
 ) -> Iterator[int]:
-    """folder: what messages call it."""
+    """Writes pictures and their table into `growing`. `folder`: the name for messages."""
     form = schema(gallery.embedding_dim)
     written = [pa.field("file_name", pa.string()), *(form.field(name) for name in WRITTEN[1:])]
-    with _told(folder), pa.parquet.ParquetWriter(growing / TABLE, pa.schema(written)) as writer:
+    with _write_errors(folder), pa.parquet.ParquetWriter(growing / TABLE, pa.schema(written)) as writer:
         for part in gallery.batches(COLUMNS, ids=ids):
             names = [_write_picture(growing, row, report) for row in part.select(COLUMNS[:5]).to_pylist()]
             table = part.append_column(written[0], pa.array(names, pa.string())).select(WRITTEN)
@@ -209,10 +216,13 @@ def _write(
 
 
 def _write_picture(growing: Path, row: dict, report: Report) -> str | None:
-    """Its name in the folder; None where it is left out. Raises OSError where it cannot be written."""
+    """Writes a picture's file and returns its name in the folder, or None if it is left out.
+
+    Raises OSError where it cannot be written.
+    """
     try:
         data, suffix, why_not = _picture_file(row)
-    except Exception as error:  # whatever kind it is, it is told
+    except Exception as error:  # whatever kind it is, it is reported
         report.unreadable.append((row["name"], why(row["name"], error)))
         return None
     if why_not is not None:
@@ -223,7 +233,7 @@ def _write_picture(growing: Path, row: dict, report: Report) -> str | None:
 
 
 def _picture_file(row: dict) -> tuple[bytes, str, str | None]:
-    """The picture's file, how its name ends, and why it is the thumbnail's, if it is."""
+    """A picture's file, its suffix, and why it is the thumbnail, if it is."""
     why_not = None
     try:
         data = original_of(row)
@@ -241,7 +251,7 @@ def _suffix(data: bytes, name: str) -> str:
 
 
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
+def _write_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Opening a gallery: to read what is there, or to write to it."""
+"""Opens galleries: to read what is in a place, or to write to it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from palm_demo.errors import GalleryError
 from palm_demo.gallery import index
-from palm_demo.gallery.lance import connect, connect_to_write, create, explained, steadily, table_names
+from palm_demo.gallery.lance import connect, connect_to_write, create, explained, retry, table_names
 from palm_demo.gallery.rows import Row, as_table, schema
 from palm_demo.gallery.store import Gallery
 from palm_demo.installation import COMMAND
@@ -18,21 +18,23 @@ if TYPE_CHECKING:
     from lancedb.db import DBConnection
 
 NAME = "pictures_"
-"""A table is called after the weights that made its embeddings, so that those of two never meet in one."""
+"""Beginning of a table's name. The fingerprint of the weights follows, so embeddings of two models never
+mix."""
 
 
 def open_gallery(
     place: str | Path, fingerprint: str, embedding_dim: int, rows: Sequence[Row] = ()
 ) -> Gallery:
-    """A gallery to write to, begun where there is none.
+    """Opens a gallery to write to, and begins one if there is none.
 
     Args:
         place: a folder, `s3://bucket/folder`, or MEMORY.
-        fingerprint: which weights make the embeddings, of embedding_dim numbers each.
-        rows: what a new gallery begins with, in one commit with it: it has them all, or is not there.
+        fingerprint: of the weights that make the embeddings.
+        embedding_dim: the width of an embedding.
+        rows: the first rows of a new gallery, written in the commit that creates it.
 
-    Raises GalleryError where the place cannot be written, and where the gallery is of other weights, whose
-    embeddings mean something else.
+    Raises GalleryError where the place cannot be written, and where the gallery was made by other
+    weights, whose embeddings cannot be compared with these.
     """
     place = str(place)
     database = connect_to_write(place)
@@ -43,18 +45,19 @@ def open_gallery(
 def begin(
     place: str, database: DBConnection, fingerprint: str, embedding_dim: int, rows: Sequence[Row] = ()
 ) -> Gallery:
-    """The gallery of these weights, with its indices, made where there is none."""
+    """Opens the gallery of these weights with its indices, and makes it if there is none."""
     form = schema(embedding_dim)
     with explained(place, ValueError):
         table = create(database, NAME + fingerprint, form, as_table(rows, form) if rows else None)
-    steadily(place, table, index.prepare)
+    retry(place, table, index.prepare)
     return Gallery(place, fingerprint, table)
 
 
 def find_gallery(place: str | Path, fingerprint: str) -> Gallery | None:
-    """The gallery of these weights that lies in a place, None where none does. Nothing is written.
+    """Opens the gallery of these weights in a place; None if there is none. Nothing is written.
 
-    Raises GalleryError where the place cannot be read, and where the gallery is of other weights.
+    Raises GalleryError where the place cannot be read, and where the gallery was made by other
+    weights.
     """
     place = str(place)
     if (database := connect(place)) is None:
@@ -65,16 +68,16 @@ def find_gallery(place: str | Path, fingerprint: str) -> Gallery | None:
 
 
 def has_gallery(place: str | Path) -> bool:
-    """Whether a gallery lies in a place, whichever weights made it. Nothing is written."""
+    """Whether there is a gallery in a place, whichever weights made it. Nothing is written."""
     database = connect(str(place))
     return database is not None and bool(_all(str(place), database))
 
 
 def galleries_in(place: str | Path) -> list[Gallery]:
-    """What lies in a place, whichever weights made it: one gallery, or two where a rebuild has not ended.
+    """The galleries in a place, whichever weights made them: one, or two where a rebuild has not ended.
 
-    No model is needed for it, and nothing is written. Raises GalleryError where there is none, and where
-    the place cannot be read.
+    It needs no model, and writes nothing. Raises GalleryError where there is none, and where the place
+    cannot be read.
     """
     place = str(place)
     database = connect(place)
@@ -84,15 +87,17 @@ def galleries_in(place: str | Path) -> list[Gallery]:
 
 
 def check_writable(place: str | Path, make: bool = True) -> None:
-    """Raises GalleryError where a gallery cannot be written. make: a folder that is not there is made;
-    otherwise there has to be a gallery in it."""
+    """Raises GalleryError where a gallery cannot be written.
+
+    `make`: make a folder that is missing; otherwise there has to be a gallery in it.
+    """
     if not (make or has_gallery(place)):
         raise GalleryError(no_gallery(str(place)))
     connect_to_write(str(place))
 
 
 def no_gallery(place: str) -> str:
-    """What to say, and to do, where there is none."""
+    """The message for a place without a gallery, and what to do about it."""
     return (
         f"there is no gallery in {place}; `{COMMAND} gallery add FOLDER` makes one, or name another place "
         "with --gallery or PALM_DEMO_GALLERY"
@@ -100,12 +105,12 @@ def no_gallery(place: str) -> str:
 
 
 def other_tables(names: Sequence[str], fingerprint: str) -> list[str]:
-    """Those tables that other weights made."""
+    """The names of tables that other weights made."""
     return [name for name in names if name.startswith(NAME) and name != NAME + fingerprint]
 
 
 def refuse_others(place: str, database: DBConnection, fingerprint: str) -> None:
-    """Raises GalleryError where other weights have made the gallery."""
+    """Raises GalleryError where other weights made the gallery."""
     with explained(place, ValueError):
         others = other_tables(table_names(database), fingerprint)
     if others:

@@ -1,4 +1,4 @@
-"""What is known of a picture file before a model sees it: what it is, what it looks like, its thumbnail."""
+"""Prepares a picture file without a model: it is decoded, identified, hashed and given a thumbnail."""
 
 from __future__ import annotations
 
@@ -16,15 +16,22 @@ from palm_demo.gallery.sources import read_regular
 from palm_demo.media import MediaLimits, decode_image
 
 THUMBNAIL = 192
-"""Pixels of a thumbnail's longer side."""
+"""The longer side of a thumbnail, in pixels."""
 MAX_SIDE = 1024
-"""Pixels of the longer side of a decoded picture: twice what any vision tower sees, and of 64 phone pictures
-a tenth of the memory."""
+"""The longer side of a decoded picture, in pixels: twice what any vision tower sees, and a tenth of the
+memory of 64 phone pictures."""
 
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """A picture file, decoded to at most MAX_SIDE."""
+    """A picture file, decoded to at most MAX_SIDE.
+
+    Attributes:
+        id: the SHA-256 of the file's bytes, in hexadecimal.
+        original: the file's bytes.
+        thumbnail: a small WebP.
+        phash: the perceptual hash, 64 bits.
+    """
 
     id: str
     name: str
@@ -40,14 +47,17 @@ def content_id(original: bytes) -> str:
 
 
 def decode(original: bytes, name: str, limits: MediaLimits) -> DecodedImage:
-    """A picture file, looked at as far as that needs no model. Raises MediaError as `open_image`."""
+    """Decodes a picture file and computes all that needs no model. Raises MediaError as `open_image`
+    does."""
     image = decode_image(original, name, limits, MAX_SIDE)
     return DecodedImage(content_id(original), name, original, image, thumbnail(image), perceptual_hash(image))
 
 
 def original_of(row: dict) -> bytes:
-    """A row's picture file, from the row or from where it lies. Raises GalleryError where it is not there any
-    more, or is another."""
+    """A row's picture file, from the row or from its path.
+
+    Raises GalleryError where the file is gone or is another one.
+    """
     if row["original"] is not None:
         return row["original"]
     try:
@@ -65,7 +75,7 @@ def original_of(row: dict) -> bytes:
 
 
 def picture_of(row: dict, limits: MediaLimits) -> tuple[DecodedImage, str | None]:
-    """A row's picture decoded, and why it is its thumbnail, if it is: its file is gone or does not decode."""
+    """A row's picture decoded. If its file is gone or cannot be decoded, its thumbnail and the reason."""
     try:
         return decode(original_of(row), row["name"], limits), None
     except Exception as error:
@@ -74,7 +84,7 @@ def picture_of(row: dict, limits: MediaLimits) -> tuple[DecodedImage, str | None
 
 
 def why_of_original(row: dict, error: Exception) -> str:
-    """Why a row's file cannot be used. Raises the error where it is not the file's."""
+    """Why a row's file cannot be used. Raises the error again if the file is not at fault."""
     return str(error) if isinstance(error, GalleryError) else why(row["name"], error)
 
 
@@ -88,12 +98,13 @@ def thumbnail(image: Image.Image) -> bytes:
 
 
 def as_png(image: Image.Image) -> bytes:
-    """A picture that is no file yet, as one."""
+    """A picture as the bytes of a PNG file."""
     file = BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
 
 
 def perceptual_hash(image: Image.Image) -> int:
-    """64 bits that stay when a picture is resized or compressed anew (pHash, Zauner 2010, section 3.2.1)."""
+    """64 bits that stay when a picture is resized or compressed again (pHash, Zauner 2010, section
+    3.2.1)."""
     return int(str(imagehash.phash(image)), 16)

@@ -1,4 +1,4 @@
-"""What became of many pictures: one that fails is a line here, and never the end of the run."""
+"""The report of a run over many pictures: one that fails is a line in it, and never ends the run."""
 
 from __future__ import annotations
 
@@ -27,15 +27,19 @@ NOT_OF_ONE = (
     GpuError,
     GalleryError,
 )
-"""What is no picture's fault, and would come with each of them: these end a run."""
+"""Errors that are no single picture's fault and would recur with each: these end a run."""
 
 
 @dataclass
 class Report:
-    """What became of picture files.
+    """What happened to picture files.
 
-    added: ids. known: names of files that were there already. near: (name, id of the picture that it looks
-    like). unreadable: (name, why) of what was left out. noted: (name, what) of what was done in another way.
+    Attributes:
+        added: ids of new pictures.
+        known: names of files that were there already.
+        near: (name, id of the picture that it looks like).
+        unreadable: (name, reason) of what was left out.
+        noted: (name, note) of what was stored in another way.
     """
 
     added: list[str] = field(default_factory=list)
@@ -45,7 +49,7 @@ class Report:
     noted: list[tuple[str, str]] = field(default_factory=list)
 
     def extend(self, other: Report) -> None:
-        """Takes in what became of more pictures."""
+        """Appends another report."""
         self.added += other.added
         self.known += other.known
         self.near += other.near
@@ -53,27 +57,27 @@ class Report:
         self.noted += other.noted
 
     def leave_out(self, name: str, error: Exception) -> None:
-        """Notes a file that fails. Raises the error where it is not the file's."""
+        """Notes a file that failed. Raises the error again if the file is not at fault."""
         self.unreadable.append((shown(name), why(name, error)))
 
 
 def why(name: str, error: Exception) -> str:
-    """The reason and the remedy, whatever kind of error it is. Raises the error where it is no file's."""
+    """The reason and the remedy for any kind of error. Raises the error again if no file is at fault."""
     if isinstance(error, NOT_OF_ONE):
         raise error
     if isinstance(error, PalmDemoError):
         return shown(str(error))
-    said = shown(f"{type(error).__name__}: {error}".partition("\n")[0])[:200]
-    return f"{shown(name)} cannot be used ({said}); save it anew, or leave it out"
+    reason = shown(f"{type(error).__name__}: {error}".partition("\n")[0])[:200]
+    return f"{shown(name)} cannot be used ({reason}); save it anew, or leave it out"
 
 
 def shown(text: str) -> str:
-    """A text that can be printed and stored: file names may hold bytes that are no UTF-8."""
+    """A text that can be printed and stored. File names may hold bytes that are not UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def batched(items, size: int) -> Iterator[list]:
-    """itertools.batched, which Python has from 3.12 on."""
+    """Yields lists of `size` items, like itertools.batched from Python 3.12 on."""
     some = []
     for item in items:
         some.append(item)
@@ -85,10 +89,10 @@ def batched(items, size: int) -> Iterator[list]:
 
 
 def each(compute, items: Sequence[T]) -> list:
-    """What is computed of items together, one result for each; an item that fails has its error in place of
-    a result. compute: takes a list of items, gives as many results.
+    """Computes results for items together. An item that fails gets its error as its result.
 
-    The items are halved until those that fail are alone, so that the others stay together.
+    `compute` takes a list of items and returns as many results. If it fails, the items are halved
+    until the failing ones are alone, so that the others stay together.
     """
     if not items:
         return []
@@ -98,7 +102,7 @@ def each(compute, items: Sequence[T]) -> list:
         return results
     except NOT_OF_ONE:
         raise
-    except Exception as error:  # whatever kind it is, it is told
+    except Exception as error:  # whatever kind it is, it is reported
         if len(items) == 1:
             return [error]
         middle = len(items) // 2

@@ -1,4 +1,4 @@
-"""What one row of a gallery holds, and which rows a search looks at."""
+"""The rows of a gallery's table, and the filters of a search."""
 
 from __future__ import annotations
 
@@ -21,19 +21,23 @@ if TYPE_CHECKING:
 
 
 FIRST_YEAR, LAST_YEAR = 1970, 2200
-"""No picture was added before the first; nanoseconds since then fit 64 bits until after the last."""
+"""No picture was added before the first; nanoseconds since then fit into 64 bits until after the last."""
 
 
 @dataclass(frozen=True)
 class Filters:
-    """contains: words that the caption has, in that order, in any case. since: not added before then
-    (UTC where it names no zone)."""
+    """Conditions on the pictures that a search finds.
+
+    Attributes:
+        contains: words that stand in the caption in this order, in upper or lower case.
+        since: the earliest moment of being added; UTC unless it has a time zone.
+    """
 
     contains: str | None = None
     since: datetime | None = None
 
     def __post_init__(self) -> None:
-        """Raises GalleryError on words or a moment that no caption and no picture can have."""
+        """Raises GalleryError for words or a moment that no picture can have."""
         words = self.contains
         if words is not None and not (isinstance(words, str) and is_unicode(words)):
             raise GalleryError(f"contains is {shown(self.contains)}; give words (str) of valid Unicode")
@@ -46,7 +50,7 @@ class Filters:
                 )
 
     def expression(self) -> Expr | None:
-        """As LanceDB takes it: a tree of columns and values; None where everything may be found."""
+        """The conditions as a LanceDB expression; None if there are none."""
         from lancedb.expr import col, lit  # importing lancedb takes over a second
 
         wanted = []
@@ -66,7 +70,7 @@ EVERYTHING = Filters()
 
 
 def read_since(text: str | None) -> datetime | None:
-    """A day or a moment as people write it, "2026-01-31" or "2026-01-31T18:30"; None for no text.
+    """Parses a day or a moment, "2026-01-31" or "2026-01-31T18:30"; None for no text.
 
     Raises GalleryError when it is neither.
     """
@@ -75,7 +79,7 @@ def read_since(text: str | None) -> datetime | None:
     try:
         return _in_utc(datetime.fromisoformat(text.strip()))
     except (ValueError, OverflowError) as error:
-        raise GalleryError(f"{text!r:.40} is no date; write one such as 2026-01-31") from error
+        raise GalleryError(f"{text!r:.40} is not a date; write one such as 2026-01-31") from error
 
 
 def _in_utc(moment: datetime) -> datetime:
@@ -84,14 +88,22 @@ def _in_utc(moment: datetime) -> datetime:
 
 KEY = "id"
 KEY_MARK = b"lance-schema:unenforced-primary-key"
-"""Tells LanceDB which column tells rows apart: each commit is compared with others by it, no more."""
+"""Tells LanceDB which column is the key by which it compares a commit with others."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A picture as it is written. `id` is the SHA-256 of the original's bytes, so that the same file is
-    the same row; `phash` says what it looks like in 64 bits. Where `path` is given, the original stays
-    there and `original` is None."""
+    """A picture as it is stored.
+
+    Attributes:
+        id: the SHA-256 of the file's bytes, so the same file is the same row.
+        path: where the file lies, if the gallery does not store it.
+        original: the file's bytes; None if `path` is given.
+        thumbnail: a small WebP.
+        phash: the perceptual hash, 64 bits.
+        added: when it was added.
+        embedding: (d,) float32 of length 1.
+    """
 
     id: str
     name: str
@@ -137,7 +149,7 @@ class Hit(Item):
 
 
 def schema(embedding_dim: int) -> pa.Schema:
-    """The table's columns."""
+    """The columns of a gallery's table."""
     columns = [
         pa.field(KEY, pa.string(), nullable=False, metadata={KEY_MARK: b"true"}),
         pa.field("name", pa.string(), nullable=False),
@@ -153,7 +165,7 @@ def schema(embedding_dim: int) -> pa.Schema:
 
 
 def as_table(rows: Sequence[Row], of: pa.Schema) -> pa.Table:
-    """Rows as Arrow."""
+    """Rows as an Arrow table."""
     columns = {name: [getattr(row, name) for row in rows] for name in of.names if name != "embedding"}
     embeddings = np.stack([row.embedding for row in rows]).astype(np.float32)
     columns["embedding"] = pa.FixedSizeListArray.from_arrays(
@@ -163,7 +175,7 @@ def as_table(rows: Sequence[Row], of: pa.Schema) -> pa.Table:
 
 
 SHOWN = ["id", "name", "thumbnail", "caption", "added"]
-"""The columns that an Item is made of."""
+"""The columns of an Item."""
 
 
 def as_item(row: Mapping) -> Item:
@@ -186,6 +198,6 @@ MOST_HITS = 10_000
 
 
 def check_count(k: int) -> None:
-    """Raises PromptError for a number of pictures that no search is asked for."""
+    """Raises PromptError for a number of pictures that a search cannot return."""
     if not 1 <= k <= MOST_HITS:
         raise PromptError(f"k is {k}; ask for 1 to {MOST_HITS:,} pictures")

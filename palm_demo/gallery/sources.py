@@ -17,25 +17,28 @@ from palm_demo.errors import GalleryError, MediaError, PalmDemoError
 from palm_demo.gallery.report import shown
 
 MEMBERS = 1_000_000
-"""How many members one archive may have: their list is read before anything else is known."""
+"""The most members of an archive. Their list is read before anything else is known."""
 ARCHIVE_RATIO, ARCHIVE_BYTES = 100, 1_000_000_000
-"""An archive that would unpack to more bytes than the latter and to more than the former times its own
-size is a bomb: picture files hardly shrink."""
+"""An archive that would unpack to more than this many times its size, and to more than this many bytes,
+is a bomb: picture files hardly shrink."""
 UTF8 = 0x800
-"""The flag of a member whose name is said to be UTF-8."""
+"""The flag of a member whose name claims to be UTF-8."""
 
 
 def members_of(place: Path) -> list[tuple[int, zipfile.ZipInfo, str | None]]:
-    """Place in the archive, what is known, and why it cannot be read if that is known, of each file.
+    """The files in an archive: position, entry, and why it cannot be read, if that is known already.
 
-    Raises GalleryError for what is no archive, for a bomb, and for names that lead out of it.
+    Raises GalleryError for a file that is not an archive, for a bomb, and for names that lead out of
+    the archive.
     """
     try:
         archive, packed = opened(place), place.stat().st_size
     except (PalmDemoError, MemoryError):
         raise
     except Exception as error:  # a damaged list of members fails in many ways
-        raise GalleryError(f"{place} is no folder and no ZIP archive ({error}); name one of these") from error
+        raise GalleryError(
+            f"{place} is neither a folder nor a ZIP archive ({error}); name one of these"
+        ) from error
     members = [(at, one) for at, one in enumerate(archive.infolist()) if not one.is_dir()]
     for _, member in members:
         _check_name(place, member.filename)
@@ -49,8 +52,11 @@ def members_of(place: Path) -> list[tuple[int, zipfile.ZipInfo, str | None]]:
 
 
 def read_member(place: Path, at: int | None, name: str, most: int) -> bytes:
-    """At most so many bytes of a member. at: its place, where several have this name. Raises MediaError where
-    the archive is another by now."""
+    """Reads at most `most` bytes of an archive's member.
+
+    `at`: its position, for archives in which several members have one name. Raises MediaError where
+    the archive has been replaced since.
+    """
     archive = opened(place)
     members = archive.infolist() if at is not None else [archive.NameToInfo.get(name)]
     member = members[at or 0] if (at or 0) < len(members) else None
@@ -61,7 +67,7 @@ def read_member(place: Path, at: int | None, name: str, most: int) -> bytes:
 
 
 def opened(place: Path) -> zipfile.ZipFile:
-    """The archive that lies there now; it stays open until another is asked for."""
+    """The archive at a path as it is now. It stays open until another one is asked for."""
     found = place.stat()
     return _opened(place, found.st_ino, found.st_mtime_ns, found.st_size)
 
@@ -92,8 +98,11 @@ def _why_not(member: zipfile.ZipInfo) -> str | None:
 
 
 class _WithAnyNames(io.FileIO):
-    """An archive in which names that are said to be UTF-8 and are not are taken as zipfile takes those
-    without that flag, in which every byte is a letter. It would not open the archive at all otherwise."""
+    """An archive file whose wrong UTF-8 flags are cleared as it is read.
+
+    zipfile would refuse to open an archive with a name that claims to be UTF-8 and is not. Without the
+    flag it takes every byte of the name for a character.
+    """
 
     def __init__(self, place: Path):
         super().__init__(place)
@@ -103,7 +112,7 @@ class _WithAnyNames(io.FileIO):
         self.seek(0)
 
     def mend_members(self, listed: Sequence[zipfile.ZipInfo]) -> None:
-        """The flag stands in the list of members and before each member."""
+        """Clears the flag before each member too, where it stands once more."""
         self._wrong += [listed[member].header_offset + 7 for member in self._members]
 
     def read(self, size: int = -1) -> bytes:
@@ -119,8 +128,8 @@ class _WithAnyNames(io.FileIO):
 
 
 def _flags_that_lie(file: io.FileIO) -> list[tuple[int, int]]:
-    """The members whose names are said to be UTF-8 and are not, each with where the second byte of its flags
-    stands in the list of members.
+    """Finds members whose names claim to be UTF-8 and are not: (member, position of its flags' second
+    byte).
 
     Raises GalleryError when there are more than MEMBERS.
     """
@@ -174,18 +183,20 @@ SUFFIXES = {
     ".heif",
     ".avif",
 }
-"""What pictures are called. A file of these names that cannot be read is told."""
+"""Suffixes of picture files. A file with one of them that cannot be read is reported."""
 FILE_BYTES = 100_000_000
-"""Of one picture file."""
+"""The most bytes of one picture file."""
 
 
 @dataclass(frozen=True)
 class Source:
     """A file in a folder or an archive.
 
-    name: its place there, with forward slashes. member: its number in an archive, where two members may have
-    one name. problem: why it cannot be
-    read, where that is known already.
+    Attributes:
+        container: the folder or archive.
+        name: its path in there, with forward slashes.
+        member: its position in an archive, where two members may have one name.
+        problem: why it cannot be read, if that is known already.
     """
 
     container: Path
@@ -195,16 +206,18 @@ class Source:
 
     @property
     def path(self) -> Path | None:
-        """Where the file lies, if it is no part of an archive."""
+        """The file's path; None if it is part of an archive."""
         return None if self.container.is_file() else self.container / self.name
 
     def absolute(self) -> Source:
-        """The same file, wherever a process stands."""
+        """The same file with an absolute path, for processes in other working directories."""
         return replace(self, container=self.container.absolute())
 
     def read(self, most: int | None = None) -> bytes:
-        """Its bytes, or the first so many. Raises MediaError where it cannot be read, and where it has more
-        than FILE_BYTES."""
+        """Reads the file, or its first `most` bytes.
+
+        Raises MediaError where it cannot be read, and where it has more than FILE_BYTES.
+        """
         wanted = FILE_BYTES + 1 if most is None else most
         name = shown(self.name)
         if self.problem is not None:
@@ -217,21 +230,22 @@ class Source:
         except (MediaError, MemoryError):
             raise
         except Exception as error:  # archives fail in as many ways as there are ways to pack
-            said = shown(str(error) or type(error).__name__)
-            raise MediaError(f"{name} cannot be read ({said:.200}); save it anew") from error
+            reason = shown(str(error) or type(error).__name__)
+            raise MediaError(f"{name} cannot be read ({reason:.200}); save it anew") from error
         if most is None and len(data) > FILE_BYTES:
             raise MediaError(f"{name} has more than {FILE_BYTES:,} bytes; make it smaller")
         return data
 
 
 def find_files(place: Path) -> list[Source]:
-    """The files of a folder, with those of the folders in it, or of a ZIP archive; ordered by name.
+    """The files of a folder and its subfolders, or of a ZIP archive, ordered by name.
 
-    Links are followed, to files and to folders; what cannot be read (a link to nowhere or back to a folder
-    that it lies in, a device, a folder that may not be opened) is there with its problem.
+    Links to files and folders are followed. What cannot be read (a broken link, a link back to a
+    folder around it, a device, a folder without permission) is in the list with its problem. Nothing
+    is unpacked to disk.
 
-    Raises GalleryError when there is no such place, and for an archive that is damaged, a bomb, or has names
-    that lead out of it. Nothing is ever unpacked to disk.
+    Raises GalleryError when the place does not exist, and for an archive that is damaged, a bomb, or
+    has names that lead out of it.
     """
     place = Path(place)
     if place.is_dir():
@@ -243,12 +257,13 @@ def find_files(place: Path) -> list[Source]:
 
 
 def pictures_of(files: Sequence[Source]) -> list[Source]:
-    """Those that are called like pictures, and folders that cannot be looked into."""
+    """The files whose suffix is a picture's, and folders that cannot be listed."""
     return [file for file in files if _suffix(file) in SUFFIXES or file.name.endswith("/")]
 
 
 def _walk(root: Path) -> Iterator[Source]:
-    """Files of a folder and of those in it, in no order; each folder once, however many links lead there."""
+    """Yields the files below a folder in no particular order, and each folder once, however many links
+    lead to it."""
     # (name in the root, real places of the folder and of those that it was reached through)
     folders: list[tuple[str, tuple[str, ...]]] = [("", (os.path.realpath(root),))]
     linked: list[tuple[str, tuple[str, ...]]] = []
@@ -274,7 +289,7 @@ def _walk(root: Path) -> Iterator[Source]:
             if stat.S_ISREG(mode):
                 yield Source(root, name)
             elif not stat.S_ISDIR(mode):
-                yield Source(root, name, problem="is no regular file; leave it out")
+                yield Source(root, name, problem="is not a regular file; leave it out")
             elif (real := os.path.realpath(entry.path)) in above:
                 yield Source(root, f"{name}/", problem="is a link back to a folder around it; leave it out")
             else:
@@ -288,12 +303,15 @@ def _of_link(entry: os.DirEntry, error: OSError) -> str:
 
 
 def read_regular(path: Path, most: int = FILE_BYTES) -> bytes:
-    """At most so many bytes of a file. Raises MediaError for what is no regular file, OSError as `open`."""
+    """Reads at most `most` bytes of a regular file.
+
+    Raises MediaError for anything else, and OSError as `open` does.
+    """
     # what was a file when it was found may be a pipe by now, which would never end
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with open(handle, "rb") as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise MediaError(f"{shown(path.name)} is no regular file; leave it out")
+            raise MediaError(f"{shown(path.name)} is not a regular file; leave it out")
         return file.read(most)
 
 

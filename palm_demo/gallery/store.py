@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from palm_demo.errors import GalleryError
 from palm_demo.gallery import index
-from palm_demo.gallery.lance import MEMORY, explained, insert_new, local_folder, one_of, steadily
+from palm_demo.gallery.lance import MEMORY, explained, insert_new, local_folder, one_of, retry
 from palm_demo.gallery.pictures import original_of
 from palm_demo.gallery.rows import (
     EVERYTHING,
@@ -45,25 +45,25 @@ CANDIDATES = 500
 """Pictures nearest to words, and as many with them in their captions, that are judged one by one."""
 JUDGED = ["id", "caption", "embedding"]
 LOOKED_AFTER = 8
-"""Writes after which a gallery looks whether it is to be tidied."""
+"""Number of writes after which a gallery checks whether it needs tidying."""
 
 
 class Gallery:
-    """Pictures, what is said of them, and their unit embeddings, searched by cosine.
+    """Pictures, their captions and their unit embeddings, searched by cosine.
 
-    Every write is whole or not there at all, and other processes see it at once. Many threads and processes
-    may use one gallery: a write that loses a race is made again. What a write did is never told as failed
-    because of what comes after it: tidying is done in the background, and put off when it fails.
+    Every write happens completely or not at all, and other processes see it at once. Many threads and
+    processes may use one gallery: a write that loses a race is repeated. Tidying happens in the
+    background, and is put off when it fails, so it never makes a write fail.
     """
 
     def __init__(self, place: str, fingerprint: str, table: Table):
-        """See `palm_demo.gallery.opening`."""
+        """Wraps an open table. Use the functions of `palm_demo.gallery.opening` to open one."""
         self.place, self.fingerprint, self._table = place, fingerprint, table
         self._writes, self._tidying, self._inserting = 0, threading.Lock(), threading.Lock()
 
     @property
     def table(self) -> Table:
-        """As it is now, whoever wrote to it last."""
+        """The newest version of the table."""
         return self._now(lambda table: table)
 
     def __len__(self) -> int:
@@ -71,18 +71,18 @@ class Gallery:
 
     @property
     def indexed(self) -> bool:
-        """Whether it has grown so much that its embeddings have an index."""
+        """Whether the gallery is so large that its embeddings have an index."""
         return self._now(index.has_embedding_index)
 
     @property
     def embedding_dim(self) -> int:
-        """Numbers of an embedding."""
+        """The width of an embedding."""
         return self._table.schema.field("embedding").type.list_size
 
     def add(self, rows: Sequence[Row]) -> list[str]:
-        """Writes rows, all at once, but for those whose id is there already; the ids that were new.
+        """Writes the rows whose ids are not there yet, all at once. Returns these ids.
 
-        Raises GalleryError when none of them was written.
+        Raises GalleryError when nothing was written.
         """
         if not rows:
             return []
@@ -101,7 +101,7 @@ class Gallery:
         return self._written(rows)
 
     def remove(self, ids: Sequence[str]) -> int:
-        """Takes pictures out; how many there were of these ids."""
+        """Removes pictures. Returns how many of these ids there were."""
         if not ids:
             return 0
         removed = self._now(lambda table: table.delete(one_of(ids)).num_deleted_rows)
@@ -109,8 +109,11 @@ class Gallery:
         return removed
 
     def tidy(self) -> None:
-        """Brings the indices up to date and small files together, lets go of earlier versions; nothing
-        where another process is about it. Raises GalleryError where the place cannot be written."""
+        """Merges small files, updates the indices and removes earlier versions.
+
+        Does nothing if another process is tidying. Raises GalleryError where the place cannot be
+        written.
+        """
         with index.alone(self._folder) as alone:
             if not alone:
                 return
@@ -118,16 +121,18 @@ class Gallery:
             in_bucket = self._folder is None and self.place != MEMORY
             kept = index.KEPT_IN_BUCKETS if in_bucket else index.KEPT
             with self._writing():
-                self._now(lambda table: index.let_go(table, kept))
+                self._now(lambda table: index.remove_versions(table, kept))
 
     def tidy_when_due(self) -> None:
-        """Begins to tidy in the background, where it is time and nobody is about it. The process ends after
-        that; whatever goes wrong is put off to the next time."""
+        """Starts tidying in the background if it is due and not under way.
+
+        The process waits for it before it exits. If it fails, the next time tries again.
+        """
         if self._tidying.acquire(blocking=False):
             threading.Thread(target=self._tidy_quietly, name="tidying").start()
 
     def wait(self) -> None:
-        """Returns when no tidying of this gallery runs in the background."""
+        """Waits until no tidying of this gallery runs in the background."""
         with self._tidying:
             return
 
@@ -146,7 +151,7 @@ class Gallery:
             self.tidy_when_due()
 
     def nearest(self, embedding: np.ndarray, k: int, filters: Filters = EVERYTHING) -> list[Hit]:
-        """The k pictures nearest to a unit embedding (d,), best first; all of them if k is more."""
+        """The k pictures nearest to a unit embedding (d,), best first; all pictures if there are fewer."""
 
         def find(table: Table) -> pa.Table:
             query = table.search(embedding, "embedding", "vector")
@@ -210,7 +215,7 @@ class Gallery:
         ]
 
     def sample(self, count: int, seed: int | None = None) -> list[Item]:
-        """Some pictures of the gallery, all of them if there are no more."""
+        """Random pictures of the gallery; all of them if there are no more than `count`."""
 
         def some(table: Table) -> list[dict]:
             there = table.count_rows()
@@ -225,37 +230,37 @@ class Gallery:
         return [rows[id] for id in ids if id in rows]
 
     def original(self, id: str) -> bytes:
-        """The picture file itself. Raises GalleryError for an unknown id and a file that has gone."""
+        """The picture file. Raises GalleryError for an unknown id and for a file that is gone."""
         for row in self._rows([id], ["id", "name", "path", "original"]).to_pylist():
             return original_of(row)
         raise GalleryError(f"there is no picture {id!r:.40} in the gallery; it may have been removed")
 
     def names(self, ids: Sequence[str]) -> dict[str, str]:
-        """Id -> name, of those that are there."""
+        """The names of those pictures that are there, by id."""
         if not ids:
             return {}
         found = self._rows(ids, ["id", "name"])
         return dict(zip(found["id"].to_pylist(), found["name"].to_pylist(), strict=True))
 
     def embeddings(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
-        """Id -> unit embedding (d,), of those that are there."""
+        """The unit embeddings (d,) of those pictures that are there, by id."""
         if not ids:
             return {}
         found = self._rows(ids, ["id", "embedding"]).to_pylist()
         return {row["id"]: np.array(row["embedding"], np.float32) for row in found}
 
-    def whole(self, columns: Sequence[str]) -> pa.Table:
-        """Small columns of all rows at once."""
+    def read_columns(self, columns: Sequence[str]) -> pa.Table:
+        """Some columns of all rows at once. Use it for small columns."""
         return self._now(lambda table: table.search().select(list(columns)).to_arrow())
 
     def batches(
         self, columns: Sequence[str], size: int = 256, ids: Sequence[str] | None = None
     ) -> Iterator[pa.Table]:
-        """Rows in parts, some of their columns: all of them, or those of some ids.
+        """Yields some columns of all rows, or of those with some ids, in parts.
 
-        Which rows is settled at the start; those that are removed meanwhile are left out.
+        Which rows is decided at the start. Those that are removed meanwhile are left out.
         """
-        ids = self.whole(["id"])["id"].to_pylist() if ids is None else ids
+        ids = self.read_columns(["id"])["id"].to_pylist() if ids is None else ids
         for start in range(0, len(ids), size):
             part = self._rows(ids[start : start + size], columns)
             if len(part):
@@ -266,17 +271,17 @@ class Gallery:
         return self._now(lambda table: table.search().where(wanted).select([*columns]).to_arrow())
 
     def _written(self, rows: Sequence[Row]) -> list[str]:
-        """Ids of the rows that are there as they were to be written, and not as another wrote them."""
+        """Ids of the rows that are in the table as this call wrote them, not as another writer did."""
         found = self._rows([row.id for row in rows], ["id", "name", "added"]).to_pylist()
         there = {(row["id"], row["name"], row["added"]) for row in found}
         return [row.id for row in rows if (row.id, row.name, row.added) in there]
 
     def _now(self, operation: Callable[[Table], T]) -> T:
-        return steadily(self.place, self._table, operation)
+        return retry(self.place, self._table, operation)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """No other thread or process inserts or lets versions go meanwhile."""
+        """Keeps other threads and processes from inserting or removing versions meanwhile."""
         with self._inserting, explained(self.place), index.writing(self._folder):
             yield
 

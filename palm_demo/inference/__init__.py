@@ -1,1 +1,4 @@
-"""From a model to text and back. Importing it imports nothing: settings are read without torch."""
+"""From a model to text and back.
+
+Importing this package imports nothing else, so settings are read without torch.
+"""

@@ -1,14 +1,17 @@
-"""What Flamingo looked at when it chose the words of an answer, down to the patches of each picture.
+"""Attention maps: what Flamingo looked at for each word of an answer, down to the patches of each
+picture.
 
-A second pass over prompt and answer gives what each bridge weighs the media's latents with. A latent is
-no place in a picture, so its weight goes on to the patches it was made from, by attention rollout
-(Abnar and Zuidema 2020, section 3): with W the resampler's attention of a layer, mean over its heads,
+A second pass over prompt and answer gives the weights of each cross-attention layer on the media's
+latents. A latent has no place in a picture, so its weight is distributed over the patches it was made
+from, by attention rollout (Abnar and Zuidema 2020, section 3): with W the resampler's attention of a
+layer, mean over its heads,
 
     R = 1/2 R_before + 1/2 (W_patches + W_latents R_before),
 
-where R, (latents, patches), begins as zeros, for latents begin as the same vectors for all pictures. The
-halves are the residual sum. At last each row is scaled to sum to 1: a latent's weight is neither lost
-nor gained. Attention tells where a model took from, not what it made of that (Jain and Wallace 2019).
+where R, (latents, patches), begins as zeros, because latents begin as the same vectors for all
+pictures. The halves stand for the residual connection. At the end each row is scaled to sum to 1, so
+that a latent's weight is neither lost nor gained. Attention shows where a model read from, not what it
+made of that (Jain and Wallace 2019).
 """
 
 import math
@@ -28,8 +31,11 @@ from palm_demo.models.resampler import PerceiverResampler
 
 @dataclass(frozen=True)
 class Gate:
-    """How far a bridge is open, -1 to 1: the tanh that its attention and its feed-forward are scaled with
-    before they are added to what the language model thinks. 0 is shut."""
+    """The gates of a cross-attention layer, -1 to 1; 0 is closed.
+
+    Each is the tanh that the layer's attention or feed-forward is multiplied by before it is added to
+    the language model's states.
+    """
 
     layer: int
     attention: float
@@ -38,10 +44,12 @@ class Gate:
 
 @dataclass(frozen=True, eq=False)
 class MediumAttention:
-    """A medium of a text and where the answer looked in it.
+    """A medium of a prompt and the answer's attention to it.
 
-    frames: as the tower saw them, one of a picture. maps: (layers, tokens, frames, rows, columns) float32,
-    the part of a token's attention that went there; over all media of a text they sum to 1.
+    Attributes:
+        frames: as the tower saw them; one for a picture.
+        maps: (layers, tokens, frames, rows, columns) float32, each token's attention. Over all media
+            of a prompt it sums to 1.
     """
 
     frames: tuple[Image.Image, ...]
@@ -50,15 +58,24 @@ class MediumAttention:
 
 @dataclass(frozen=True, eq=False)
 class AttentionMaps:
-    """tokens: the answer's, as text. gates: of each bridge, first layer first, as in the maps."""
+    """The attention of an answer to the media of its prompt.
+
+    Attributes:
+        tokens: the answer's tokens as text.
+        gates: of each cross-attention layer, first layer first, as in the maps.
+        media: in the order of the prompt.
+    """
 
     tokens: tuple[str, ...]
     gates: tuple[Gate, ...]
     media: tuple[MediumAttention, ...]
 
     def map(self, token: int, medium: int, layer: int | None = None) -> np.ndarray:
-        """(frames, rows, columns) of one token in one medium, at one of the gates' layers, or (None) the
-        mean over all, in which a bridge weighs as much as its attention is open."""
+        """The attention of one token to one medium, (frames, rows, columns).
+
+        layer: one of the gates' layers; None for the mean over all layers, weighted by how far their
+        attention gates are open.
+        """
         maps = self.media[medium].maps[:, token]
         if layer is not None:
             return maps[[gate.layer for gate in self.gates].index(layer)]
@@ -66,7 +83,7 @@ class AttentionMaps:
         return np.average(maps, axis=0, weights=open_ if open_.any() else None).astype(np.float32)
 
     def media_shares(self, token: int, layer: int | None = None) -> list[float]:
-        """What part of a token's attention each medium got; they sum to 1."""
+        """The fraction of a token's attention that each medium gets. They sum to 1."""
         return [float(self.map(token, medium, layer).sum()) for medium in range(len(self.media))]
 
 
@@ -76,9 +93,13 @@ def compute_attention_maps(
 ) -> tuple[tuple[Gate, ...], list[np.ndarray]]:
     """The gates, and each medium's maps as in `MediumAttention`, for an answer after a prompt.
 
-    media: pixels, pictures (3, size, size) and videos (frames, 3, size, size). A token's row is that of
-    the place before it, where it was chosen. Raises PromptError as `embed_media` does, without media,
-    and where the tower's patches are no square.
+    Args:
+        flamingo: the model.
+        prompt, answer: ids.
+        media: pixels, pictures (3, size, size) and videos (frames, 3, size, size).
+
+    A token's row is that of the position before it, where the token was chosen. Raises PromptError as
+    `embed_media` does, without media, and if the tower's patches do not form a square.
     """
     if not media:
         raise PromptError("there is no picture or video to look at; give one per <media>")
@@ -99,8 +120,10 @@ def compute_attention_maps(
 
 
 def rollout(resampler: PerceiverResampler, media: Tensor) -> Tensor:
-    """(b, tokens, dim) as the resampler reads them -> (b, latents, tokens), rows that sum to 1: what part
-    of each latent is from which token."""
+    """The resampler's attention rollout: which fraction of each latent comes from which token.
+
+    media: (b, tokens, dim), the resampler's input. Returns (b, latents, tokens); rows sum to 1.
+    """
     latents, tokens = len(resampler.latents), media.shape[1]
     rolled = media.new_zeros(len(media), latents, tokens)
     for weights in resampler.attention_weights(media):
@@ -110,7 +133,7 @@ def rollout(resampler: PerceiverResampler, media: Tensor) -> Tensor:
 
 
 def gates(flamingo: Flamingo) -> tuple[Gate, ...]:
-    """Of each bridge, first layer first."""
+    """The gates of each cross-attention layer, first layer first."""
     by_layer = {int(layer): cross_attn for layer, cross_attn in flamingo.cross_attention.items()}
     return tuple(
         Gate(layer, by_layer[layer].attention_gate.tanh().item(), by_layer[layer].ff_gate.tanh().item())
@@ -119,11 +142,11 @@ def gates(flamingo: Flamingo) -> tuple[Gate, ...]:
 
 
 def _side(patches: int) -> int:
-    """Of the grid that a picture's patches are: pictures come to the tower as squares."""
+    """The side of the square that a picture's patches form."""
     side = math.isqrt(patches)
     if side * side != patches:
         raise PromptError(
-            f"the vision tower gave {patches} patches, which are no square; use a tower of square patches "
-            "without other tokens among them"
+            f"the vision tower gave {patches} patches, which do not form a square; use a tower of "
+            "square patches without other tokens among them"
         )
     return side

@@ -22,12 +22,23 @@ def beam_search(
     device: torch.device,
     min_tokens: int = 0,
 ) -> list[tuple[list[int], float]]:
-    """Up to `width` whole texts, likeliest first: their ids, without `eos_id`, and log-probabilities.
+    """Up to `width` complete texts, likeliest first: their ids without `eos_id`, and log-probabilities.
 
-    A text's probability counts its end, so that those of all texts there are sum to 1; nothing is
-    divided by lengths. Texts that have not ended after `max_new_tokens` count as ended there. The
-    cache that `prefill` makes has `reorder(rows)`; `banned` ids never come out. min_tokens: of prompt and
-    text together, before which no text ends.
+    A text's probability includes its end, so the probabilities of all possible texts sum to 1. It is
+    not divided by the length. A text that has not ended after `max_new_tokens` counts as ended there.
+
+    Args:
+        prefill: makes a cache that has `reorder(rows)`.
+        decode_step: one step of the model.
+        prompt: ids.
+        width: the number of beams.
+        max_new_tokens: the most tokens of a text.
+        eos_id: ends a text.
+        banned: ids that are never generated.
+        device: where the model computes.
+        min_tokens: tokens of prompt and text together before a text may end.
+
+    Raises NotFiniteError where logits are not finite.
     """
     read, room = torch.tensor([prompt], device=device), len(prompt) + max_new_tokens
     logits, cache = run_in_turn(prefill, read, [len(prompt)], room)
@@ -56,7 +67,7 @@ def beam_search(
 
 
 def _log_probabilities(logits: Tensor, banned: Sequence[int]) -> Tensor:
-    """(b, vocab), in fp32 on the CPU. Raises NotFiniteError."""
+    """Log-probabilities (b, vocab) in fp32 on the CPU. Raises NotFiniteError."""
     logits = logits.detach().to("cpu", torch.float32, copy=True)
     check_finite(logits)
     logits[:, list(banned)] = -torch.inf
@@ -64,7 +75,7 @@ def _log_probabilities(logits: Tensor, banned: Sequence[int]) -> Tensor:
 
 
 def _best(scores: Tensor, width: int) -> tuple[Tensor, list[int], list[int]]:
-    """(b, vocab) -> the best scores, from which row each comes, and its id."""
+    """The best of (b, vocab) scores, with the row that each comes from and its id."""
     possible = int(torch.isfinite(scores).sum())
     best, places = scores.flatten().topk(min(width, possible))
     return best, (places // scores.shape[1]).tolist(), (places % scores.shape[1]).tolist()

@@ -1,4 +1,4 @@
-"""Continuous batching: texts of many visitors decoded together, whose rows join and leave between steps."""
+"""Continuous batching: texts of many visitors decoded together. Rows join and leave between steps."""
 
 import threading
 from collections import Counter, deque
@@ -16,29 +16,33 @@ from palm_demo.inference.requests import InPieces, Reading, Request
 from palm_demo.inference.settings import BatchLimits
 
 READ_ALONE = 8 * BLOCK
-"""Tokens of prompts that are read in one step where no text is running that waits for it; otherwise BLOCK."""
+"""Prompt tokens that are read in one step while no text is being written; otherwise it is BLOCK."""
 
 StepBeside = Callable[[Tensor, Any, Sequence[tuple[Tensor, Any]]], Tensor]
-"""(b,) ids, their cache, and pieces of prompts, (n,) ids and a cache of one row each -> (b + pieces, vocab)
-logits; see `palm_demo.models.transformer.BesideDecoder`."""
+"""One decode step with pieces of prompts beside it.
+
+(b,) ids, their cache, and for each piece its (n,) ids and a cache of one row -> (b + pieces, vocab)
+logits. See `palm_demo.models.transformer.BesideDecoder`.
+"""
 
 
 class Rows(Protocol):
-    """A cache of many rows, of which those in use stand in front."""
+    """The interface of caches with many rows, of which those in use stand in front."""
 
     def put(self, row: Any) -> None:
-        """Takes in the only row of a cache that a prefill made, behind the others."""
+        """Appends the only row of a cache that a prefill made."""
 
     def drop(self, row: int) -> None:
-        """Takes a row out of use; the last one moves into its place."""
+        """Takes a row out of use. The last one moves into its place."""
 
 
 class ContinuousBatch:
-    """Up to `limits.rows` texts of one model, each step one id further; the rest wait in line.
+    """Up to `limits.rows` texts of one model, decoded one token per step together. The rest wait in a
+    queue.
 
-    Rows go to who has the fewest. A prompt is read in pieces beside the steps of running texts, or alone
-    between two of them; what it keeps is then put into the batch's cache. The first request starts a thread
-    for the steps, which ends with the last one.
+    A free row goes to the client with the fewest rows. A prompt is read in pieces beside the steps of
+    running texts, or all at once between two steps; its cache is then put into the batch's cache. The
+    first request starts a thread for the steps, which ends with the last one.
     """
 
     def __init__(
@@ -49,20 +53,21 @@ class ContinuousBatch:
         limits: BatchLimits,
         step_beside: StepBeside | None = None,
     ):
-        """Ids that any of these functions gets are on the CPU.
+        """The ids that all of these functions get are on the CPU.
 
         Args:
-            new_cache: from rows and capacity.
-            decode_step: one id more for each row.
-            capacity: tokens of a row, prompt and answer.
-            limits: how many rows there are, and how many wait.
-            step_beside: the same with pieces of prompts beside it; wanted where a prompt is `InPieces`.
+            new_cache: makes a cache from the numbers of rows and of tokens per row.
+            decode_step: one step of the model.
+            capacity: tokens of a row, prompt and answer together.
+            limits: rows and places in the queue.
+            step_beside: a step with pieces of prompts beside it; needed for prompts that are
+                `InPieces`.
         """
         self.new_cache, self.decode_step, self.step_beside = new_cache, decode_step, step_beside
         self.prefixes = PrefixCache(limits.prefix_bytes)
         self.capacity, self.limits = capacity, limits
         self._changed = threading.Condition()  # guards what follows, and tells who waits
-        self._line: deque[Request] = deque()
+        self._queue: deque[Request] = deque()
         self._joining: list[Request] = []
         self._live: list[Request] = []  # in the order of the cache's rows
         self._cache: Rows | None = None
@@ -73,53 +78,55 @@ class ContinuousBatch:
     def join(
         self, row: SequenceState, prompt: Prefill | InPieces, cancelled: threading.Event | None = None
     ) -> Iterator[Request]:
-        """A stay in the batch; leaving the `with` frees the row, or the place in line, at once.
+        """Enters a request. Leaving the `with` frees its row or its position in the queue at once.
 
-        Raises BusyError when the line is full, ClosingError after `close`, CapacityError when the text would
-        outgrow a row.
+        Raises BusyError when the queue is full, ClosingError after `close`, and CapacityError when the
+        text would outgrow a row.
         """
-        ticket = Request(row, prompt, cancelled)
-        self._enter(ticket)
+        request = Request(row, prompt, cancelled)
+        self._enter(request)
         try:
-            yield ticket
+            yield request
         finally:
-            self.leave(ticket)
+            self.leave(request)
 
-    def places(self, ticket: Request) -> Iterator[int]:
-        """Its place in line (1: next), whenever that changes, until there is a row for it."""
-        place = self._next_place(ticket, None)
+    def queue_positions(self, request: Request) -> Iterator[int]:
+        """Yields a request's position in the queue (1: next) whenever it changes, until it gets a row."""
+        place = self._next_position(request, None)
         while place:
             yield place
-            place = self._next_place(ticket, place)
+            place = self._next_position(request, place)
 
-    def leave(self, ticket: Request) -> None:
-        """Gives up its place in line, or its row before the next step."""
+    def leave(self, request: Request) -> None:
+        """Gives up a request's position in the queue, or its row before the next step."""
         with self._changed:
-            ticket.leave()
-            if ticket in self._line:
-                self._line.remove(ticket)
+            request.leave()
+            if request in self._queue:
+                self._queue.remove(request)
                 self._changed.notify_all()
 
     def close(self, grace_seconds: float = 0.0) -> None:
-        """Takes no more texts, gives those there are so many seconds to end, then ends them: their readers
-        get ClosingError. Returns when every row is free."""
+        """Accepts no more texts, lets the present ones finish for some seconds, then ends them.
+
+        The readers of texts that are ended get ClosingError. Returns when every row is free.
+        """
         with self._changed:
             self._closed = True
             self._changed.wait_for(lambda: self._thread is None, grace_seconds)
-            for ticket in (*self._line, *self._joining, *self._live):
-                ticket.fail(ClosingError("the page is being closed, so the text ends here; ask again later"))
+            for request in (*self._queue, *self._joining, *self._live):
+                request.fail(ClosingError("the page is being closed, so the text ends here; ask again later"))
             thread = self._thread
         if thread is not None:
             thread.join()
 
     @property
     def free(self) -> int:
-        """Rows that nobody has."""
+        """The number of free rows."""
         with self._changed:
             return self.limits.rows - len(self._joining) - len(self._live)
 
-    def _enter(self, ticket: Request) -> None:
-        tokens = len(ticket.row.history) + ticket.row.remaining
+    def _enter(self, request: Request) -> None:
+        tokens = len(request.row.history) + request.row.remaining
         if tokens > self.capacity:
             raise CapacityError(
                 f"prompt and answer have {tokens} tokens and a row of the batch holds {self.capacity}; "
@@ -128,10 +135,10 @@ class ContinuousBatch:
         with self._changed:
             if self._closed:
                 raise ClosingError("the page is being closed and takes no more requests; try again later")
-            waiting = self._in_turn()
-            of_one = self.limits.waiting_of_one
-            own = sum(one.client == ticket.client for one in waiting)
-            if of_one is not None and ticket.client is not None and own >= of_one:
+            waiting = self._waiting()
+            most = self.limits.waiting_of_one
+            own = sum(one.client == request.client for one in waiting)
+            if most is not None and request.client is not None and own >= most:
                 raise BusyError(
                     f"{own} of your texts are waiting, which is all that one visitor may have in line; wait "
                     "for one of them"
@@ -141,51 +148,53 @@ class ContinuousBatch:
                     f"{self.limits.rows} texts are being written and {self.limits.waiting} more are waiting, "
                     "which is all that fit; try again in a moment"
                 )
-            self._line.append(ticket)
+            self._queue.append(request)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="continuous batch", daemon=True)
                 self._thread.start()
 
-    def _next_place(self, ticket: Request, shown: int | None) -> int:
+    def _next_position(self, request: Request, shown: int | None) -> int:
         with self._changed:
-            self._changed.wait_for(lambda: self._place(ticket) != shown)
-            return self._place(ticket)
+            self._changed.wait_for(lambda: self._position(request) != shown)
+            return self._position(request)
 
-    def _place(self, ticket: Request) -> int:
-        """From 1; 0 when there is a row for it, or it no longer waits."""
-        waiting = self._in_turn()
-        return waiting.index(ticket) + 1 if ticket in waiting else 0
+    def _position(self, request: Request) -> int:
+        """A request's position in the queue from 1; 0 when it has a row or does not wait any more."""
+        waiting = self._waiting()
+        return waiting.index(request) + 1 if request in waiting else 0
 
-    def _in_turn(self) -> list[Request]:
-        """Those in line for whom there is no row yet, whose turn comes first in front: by how many rows
-        each client would have by then, then by who came first."""
+    def _waiting(self) -> list[Request]:
+        """The requests that have no row yet, the next one first.
+
+        They are ordered by how many rows their client would have by then, then by arrival.
+        """
         taken, free, waiting = self._taken(), self.free, []
-        left = list(self._line)
+        left = list(self._queue)
         while left:
-            ticket = self._chosen(left, taken) or left[0]
-            left.remove(ticket)
-            if free > 0 and self._may_have_row(ticket, taken):
+            request = self._next_for_row(left, taken) or left[0]
+            left.remove(request)
+            if free > 0 and self._may_have_row(request, taken):
                 free -= 1
             else:
-                waiting.append(ticket)
-            taken[ticket.client] += 1
+                waiting.append(request)
+            taken[request.client] += 1
         return waiting
 
     def _taken(self) -> Counter:
-        """Rows of each client."""
-        return Counter(ticket.client for ticket in (*self._joining, *self._live))
+        """The number of rows of each client."""
+        return Counter(request.client for request in (*self._joining, *self._live))
 
-    def _may_have_row(self, ticket: Request, taken: Counter) -> bool:
+    def _may_have_row(self, request: Request, taken: Counter) -> bool:
         most = self.limits.rows_of_one
-        return most is None or ticket.client is None or taken[ticket.client] < most
+        return most is None or request.client is None or taken[request.client] < most
 
-    def _chosen(self, line: Iterable[Request], taken: Counter) -> Request | None:
-        """Who of the line gets the next row, if there is one."""
-        allowed = [ticket for ticket in line if self._may_have_row(ticket, taken)]
-        return min(allowed, key=lambda ticket: taken[ticket.client], default=None)
+    def _next_for_row(self, line: Iterable[Request], taken: Counter) -> Request | None:
+        """The request of the queue that gets the next row; None if none may have one."""
+        allowed = [request for request in line if self._may_have_row(request, taken)]
+        return min(allowed, key=lambda request: taken[request.client], default=None)
 
     def _work(self) -> None:
-        """The thread. An error that is no single request's ends all that were in the batch with it."""
+        """Runs the thread. An error that is not a single request's fails all requests in the batch."""
         while True:
             try:
                 if not self._change_rows():
@@ -197,19 +206,19 @@ class ContinuousBatch:
                 self._fail_all(error)
 
     def _change_rows(self) -> bool:
-        """Frees the rows of texts that are over and calls in who is next; False when all is done."""
+        """Frees the rows of finished texts and admits the next requests. Returns False when none is left."""
         with self._changed:
-            before = len(self._line), self.free
+            before = len(self._queue), self.free
             for row in reversed(range(len(self._live))):
                 if self._live[row].over:
                     self._free_row(row)
-            for ticket in [ticket for ticket in self._line if ticket.over]:
-                self._line.remove(ticket)
-                ticket.end()
-            while self.free and (ticket := self._chosen(self._line, self._taken())):
-                self._line.remove(ticket)
-                self._joining.append(ticket)
-            if before != (len(self._line), self.free):
+            for request in [request for request in self._queue if request.over]:
+                self._queue.remove(request)
+                request.end()
+            while self.free and (request := self._next_for_row(self._queue, self._taken())):
+                self._queue.remove(request)
+                self._joining.append(request)
+            if before != (len(self._queue), self.free):
                 self._changed.notify_all()
             if self._joining or self._live:
                 return True
@@ -224,63 +233,69 @@ class ContinuousBatch:
         self._live.pop()
 
     def _next_pieces(self) -> list[tuple[Request, int]]:
-        """Of prompts in pieces, whose next tokens are read in this step, and how many. Others are read."""
+        """The pieces of prompts that the next step reads, as requests with numbers of tokens.
+
+        Prompts that are not in pieces are read here.
+        """
         room, pieces = BLOCK if self._live else READ_ALONE, []
-        for ticket in tuple(self._joining):
-            if ticket.over or not isinstance(ticket.prompt, InPieces):
-                self._read_prompt(ticket)
-            elif room and self._begin(ticket):
-                left = len(ticket.row.history) - ticket.reading.done
+        for request in tuple(self._joining):
+            if request.over or not isinstance(request.prompt, InPieces):
+                self._read_prompt(request)
+            elif room and self._begin(request):
+                left = len(request.row.history) - request.reading.done
                 size = left if left <= room else room // BLOCK * BLOCK
                 room -= size
                 if size:
-                    pieces.append((ticket, size))
+                    pieces.append((request, size))
         return pieces
 
-    def _begin(self, ticket: Request) -> bool:
-        """Whether its prompt can be read on. What goes wrong here is this request's alone."""
-        if ticket.reading is None:
-            prompt, made = ticket.row.history, None
+    def _begin(self, request: Request) -> bool:
+        """Makes the cache of a prompt in pieces if there is none. An error fails this request alone.
+
+        Returns whether the prompt can be read further.
+        """
+        if request.reading is None:
+            prompt, made = request.row.history, None
             try:
-                made = run_in_turn(ticket.prompt.begin, torch.tensor([prompt]), len(prompt))
-                ticket.reading = Reading(made, self.prefixes.begin(ticket.beginning, made.tokens))
+                made = run_in_turn(request.prompt.begin, torch.tensor([prompt]), len(prompt))
+                request.reading = Reading(made, self.prefixes.begin(request.beginning, made.tokens))
             except Exception as error:
-                ticket.fail(_told(error))
-                self._let_in(ticket, None)
-        return ticket.reading is not None
+                request.fail(_for_reader(error))
+                self._let_in(request, None)
+        return request.reading is not None
 
-    def _read_prompt(self, ticket: Request) -> None:
-        """Prefill and the first id. What goes wrong here is this request's alone."""
-        prompt, made = ticket.row.history, None
+    def _read_prompt(self, request: Request) -> None:
+        """Runs the prefill and samples the first id. An error fails this request alone."""
+        prompt, made = request.row.history, None
         try:
-            if not ticket.over:
-                logits, made = run_in_turn(ticket.prompt, torch.tensor([prompt]), [len(prompt)], len(prompt))
-                ticket.draw(logits[0])
+            if not request.over:
+                logits, made = run_in_turn(request.prompt, torch.tensor([prompt]), [len(prompt)], len(prompt))
+                request.draw(logits[0])
         except Exception as error:
-            ticket.fail(_told(error))
-        self._let_in(ticket, made)
+            request.fail(_for_reader(error))
+        self._let_in(request, made)
 
-    def _let_in(self, ticket: Request, made: Any) -> None:
-        """Gives who has read the prompt its row, unless its text is over."""
-        joins, ticket.reading = not ticket.over, None
+    def _let_in(self, request: Request, made: Any) -> None:
+        """Gives a request whose prompt has been read its row, unless its text is over."""
+        joins, request.reading = not request.over, None
         if joins:
             if self._cache is None:
                 self._cache = self.new_cache(self.limits.rows, self.capacity)
             self._cache.put(made)
         with self._changed:
-            self._joining.remove(ticket)
+            self._joining.remove(request)
             if joins:
-                self._live.append(ticket)
+                self._live.append(request)
             else:
-                ticket.end()
+                request.end()
 
     def _step(self, pieces: Sequence[tuple[Request, int]]) -> None:
-        """One id more for every row, and pieces of prompts beside; where the device has no memory for that,
-        one gives way."""
-        ids = torch.tensor([ticket.row.last for ticket in self._live], dtype=torch.long)
+        """Decodes one id for every row and reads pieces of prompts. If the device runs out of memory, one
+        request fails: that of the last piece, or else of the last row."""
+        ids = torch.tensor([request.row.last for request in self._live], dtype=torch.long)
         read = [
-            (torch.tensor(ticket.row.history[ticket.reading.done :][:size]), ticket.reading.cache)
-            for ticket, size in pieces
+            (torch.tensor(request.row.history[request.reading.done :][:size]), request.reading.cache)
+            for request, size in pieces
         ]
         try:
             if read:
@@ -289,34 +304,34 @@ class ContinuousBatch:
                 logits = to_cpu(run_in_turn(self.decode_step, ids, self._cache))
         except torch.OutOfMemoryError as error:
             gives_way = pieces[-1][0] if pieces else self._live[-1]
-            gives_way.fail(_told(error))
+            gives_way.fail(_for_reader(error))
             return
-        for ticket, of_row in zip(self._live, logits, strict=False):
-            ticket.draw(of_row)
-        for (ticket, size), of_piece in zip(pieces, logits[len(ids) :], strict=True):
-            ticket.reading.done += size
-            if ticket.reading.done == len(ticket.row.history):
-                made = ticket.reading.cache
-                self.prefixes.keep(ticket.beginning, made.tokens)
-                ticket.draw(of_piece)
-                self._let_in(ticket, made)
+        for request, of_row in zip(self._live, logits, strict=False):
+            request.draw(of_row)
+        for (request, size), of_piece in zip(pieces, logits[len(ids) :], strict=True):
+            request.reading.done += size
+            if request.reading.done == len(request.row.history):
+                made = request.reading.cache
+                self.prefixes.keep(request.beginning, made.tokens)
+                request.draw(of_piece)
+                self._let_in(request, made)
             else:  # the next prompt's turn
                 with self._changed:
-                    self._joining.remove(ticket)
-                    self._joining.append(ticket)
+                    self._joining.remove(request)
+                    self._joining.append(request)
 
     def _fail_all(self, error: Exception) -> None:
         with self._changed:
-            for ticket in (*self._joining, *self._live):
-                ticket.fail(error)
+            for request in (*self._joining, *self._live):
+                request.fail(error)
             self._joining.clear()
             self._live.clear()
             self._cache = None  # nobody knows what state it is in
             self._changed.notify_all()
 
 
-def _told(error: Exception) -> Exception:
-    """What whoever asks gets of an error."""
+def _for_reader(error: Exception) -> Exception:
+    """An error as the reader of a text gets it."""
     if not isinstance(error, torch.OutOfMemoryError):
         return error
     full = DeviceMemoryError(

@@ -1,4 +1,4 @@
-"""Decoding in steps: prompts in, one id per row and step out, and text as it comes."""
+"""Decoding: from prompts, one id per row and step, and text as it comes."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,14 +19,14 @@ Prefill = Callable[[Tensor, Sequence[int], int], tuple[Tensor, Any]]
 """(b, n) ids padded on the right, lengths, capacity -> logits (b, vocab), cache."""
 
 DecodeStep = Callable[[Tensor, Any], Tensor]
-"""(b,) ids, cache -> logits (b, vocab); the cache moves on."""
+"""(b,) ids, cache -> logits (b, vocab). The cache advances."""
 
 
 class SequenceState:
-    """One text in the making: its prompt, what has been drawn, and whether it has ended.
+    """A text that is being written: its prompt, the ids so far, and whether it has ended.
 
-    It ends with its first new `eos_id`, which is not given out (one in the prompt does not count),
-    or with the last of `max_new_tokens`.
+    It ends with its first new `eos_id`, which is not returned (one in the prompt does not count), or
+    after `max_new_tokens`.
     """
 
     def __init__(self, prompt: Sequence[int], sampler: Sampler, max_new_tokens: int, eos_id: int):
@@ -37,10 +37,11 @@ class SequenceState:
 
     @property
     def last(self) -> int:
+        """The latest id."""
         return self.history[-1]
 
     def draw(self, logits: Tensor) -> int | None:
-        """(vocab,) logits -> the next id, or None where the text ends instead."""
+        """Samples the next id from logits (vocab,). Returns None if the text ends instead."""
         token_id = self.sampler(logits, self.history)
         if token_id == self.eos_id:
             self.ended = True
@@ -61,9 +62,17 @@ def stream_ids(
     device: torch.device,
     cancelled: threading.Event | None = None,
 ) -> Iterator[list[int | None]]:
-    """Rows that begin together: one list per step, each row's new id, or None once it has ended.
+    """Decodes rows that begin together. Yields a list per step: each row's new id, or None once it has
+    ended.
 
-    All end as soon as `cancelled` is set.
+    Args:
+        prefill, decode_step: the model.
+        prompts: ids of each row.
+        samplers: one per row.
+        max_new_tokens: the most new ids of a row.
+        eos_id: ends a row.
+        device: where the model computes.
+        cancelled: once set, all rows end.
     """
     lengths = [len(prompt) for prompt in prompts]
     rows = [
@@ -86,17 +95,19 @@ def stream_ids(
 
 
 def run_in_turn(function: Callable, *arguments: Any) -> Any:
-    """A pass of a model in its turn and in inference mode, and only for the call: a generator must not leave
-    either to whoever it yields to."""
+    """Runs a pass of a model in its turn and in inference mode.
+
+    Both end with the call, because a generator must not leave either to whoever it yields to.
+    """
     with in_turn(), torch.inference_mode():
         return function(*arguments)
 
 
 class QueuePosition(str):
-    """An empty delta of a text that waits for a row: all its reader learns is its place in line."""
+    """An empty piece of a text that waits for a row. It tells the text's position in the queue."""
 
     place: int
-    """1: next."""
+    """The position; 1 is next."""
 
     def __new__(cls, place: int) -> "QueuePosition":
         delta = super().__new__(cls)
@@ -105,9 +116,9 @@ class QueuePosition(str):
 
 
 def text_deltas(ids: Iterable[int], tokenizer: Tokenizer, stop: Sequence[str] = ()) -> Iterator[str]:
-    """Text deltas that together are the decoded ids up to the first stop string, without it.
+    """Decodes ids to pieces of text, up to the first stop string and without it.
 
-    What may be the beginning of a stop string is held back until that is known.
+    A piece that may be the beginning of a stop string is held back until that is known.
     """
     stops = [s for s in stop if s]
     held = ""
@@ -127,20 +138,21 @@ def text_deltas(ids: Iterable[int], tokenizer: Tokenizer, stop: Sequence[str] = 
 
 
 def _overlap(text: str, stop: str) -> int:
-    """How many characters at the end of the text begin the stop string."""
+    """How many characters at the end of a text are the beginning of a stop string."""
     longest = min(len(text), len(stop) - 1)
     return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor there; a GPU may still be fetching it while this process goes on."""
+    """Moves a tensor to a device. A GPU may still be fetching it when this returns."""
     if device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def to_cpu(tensor: Tensor) -> Tensor:
-    """The tensor here, when it has come. torch keeps pinned pages for the next one of the size."""
+    """Moves a tensor to the CPU, and waits for it. torch reuses pinned memory for the next one of the
+    size."""
     if tensor.device.type != "cuda":
         return tensor.cpu()
     return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor)
@@ -159,12 +171,11 @@ def generate_ids(
     eos_id: int | None = None,
     scopes: Sequence[Scope] | None = None,
 ) -> Tensor:
-    """(b, n) ids -> (b, new) ids after them, greedy by default.
+    """Generates ids after prompts (b, n) with a bare PaLM: (b, new), greedy by default.
 
-    The settings are those of `SamplingParams`.
-
-    Row `i` draws with seed + i. A row ends with its first new `eos_id` and is filled up with more
-    of it; `new` is less than `max_new_tokens` when all rows have ended.
+    Settings as in `SamplingParams`. Row `i` draws with seed + i. A row ends with its first new
+    `eos_id` and is padded with more of it. `new` is less than `max_new_tokens` when all rows have
+    ended.
     """
     seeds = [None if seed is None else seed + row for row in range(len(ids))]
     samplings = [SamplingParams(temperature, top_k, top_p, min_p, repetition_penalty, own) for own in seeds]

@@ -1,4 +1,5 @@
-"""One model's texts: those of many visitors in one continuous batch, or a list of them at once."""
+"""The engine writes a model's texts: many visitors' in one continuous batch, or a list of prompts at
+once."""
 
 import math
 import threading
@@ -24,9 +25,9 @@ T = TypeVar("T")
 
 
 class Model(Protocol):
-    """What a model must offer to write, beside the prefill that comes with each request."""
+    """The interface that a model needs for writing, apart from the prefill that comes with each request."""
 
-    size: TransformerConfig
+    config: TransformerConfig
 
     def new_cache(self, rows: int, capacity: int) -> Rows: ...
 
@@ -36,16 +37,22 @@ class Model(Protocol):
 
 
 class Engine:
-    """A model and its batch: from prompt ids and a prefill to text."""
+    """A model with its continuous batch: from prompt ids and a prefill to text."""
 
     def __init__(
         self, model: Model, tokenizer: Tokenizer, context: int, limits: BatchLimits, min_tokens: int = 0
     ):
-        """context: tokens that prompt and answer may have together. min_tokens: that they have together
-        before a text may end by itself."""
+        """Makes the batch.
+
+        Args:
+            model, tokenizer: what writes.
+            context: tokens that prompt and answer may have together.
+            limits: of the batch.
+            min_tokens: tokens of prompt and answer together before a text may end by itself.
+        """
         self.model, self.tokenizer, self.context = model, tokenizer, context
         self.min_tokens = min_tokens
-        self.batch = ContinuousBatch(model.new_cache, self._extend, context, limits, self._step_beside)
+        self.batch = ContinuousBatch(model.new_cache, self._decode_step, context, limits, self._step_beside)
 
     def stream(
         self,
@@ -54,10 +61,11 @@ class Engine:
         settings: GenerationConfig,
         cancelled: threading.Event | None = None,
     ) -> Iterator[str]:
-        """Text deltas from a row of the batch, which whoever closes the iterator frees. Before the
-        first, a `QueuePosition` for each place in line. BusyError when the line is full.
+        """Writes one text in a row of the batch, and yields it in pieces.
 
-        Raises PromptError at once when prompt and answer are too long for the model.
+        Before the first piece it yields a `QueuePosition` for each position in the queue. Closing the
+        iterator frees the row. Raises PromptError at once when prompt and answer are too long for the
+        model, and BusyError when the queue is full.
         """
         check_length(len(prompt), settings.max_new_tokens, self.context)
         sampler = self._sampler(settings)
@@ -68,8 +76,10 @@ class Engine:
     def texts(
         self, prompts: Sequence[Sequence[int]], prefill: Prefill, settings: GenerationConfig
     ) -> list[str]:
-        """Texts of prompts that one prefill reads, decoded together and with nobody else's, each up to the
-        first of the settings' stop strings."""
+        """Writes texts for prompts that one prefill reads, decoded together outside the continuous batch.
+
+        Each text ends before the first of the settings' stop strings.
+        """
         written: list[list[int]] = [[] for _ in prompts]
         samplers = [self._sampler(settings) for _ in prompts]
         steps = stream_ids(
@@ -91,7 +101,7 @@ class Engine:
     def alternatives(
         self, prompt: Sequence[int], prefill: Prefill, count: int, max_new_tokens: int
     ) -> dict[str, float]:
-        """The likeliest texts after a prompt -> the probability of each, likeliest first."""
+        """The likeliest texts after a prompt with their probabilities, likeliest first."""
         found: dict[str, float] = {}
         ended = beam_search(
             prefill,
@@ -117,18 +127,17 @@ class Engine:
         stop: Sequence[str],
         cancelled: threading.Event | None,
     ) -> Iterator[str]:
-        prompt = (
-            replace(read, begin=self._there(read.begin)) if isinstance(read, InPieces) else self._there(read)
-        )
-        with self.batch.join(row, prompt, cancelled) as ticket:
-            yield from map(QueuePosition, self.batch.places(ticket))
-            yield from text_deltas(ticket.ids(), self.tokenizer, stop)
+        on_device = self._on_device
+        prompt = replace(read, begin=on_device(read.begin)) if isinstance(read, InPieces) else on_device(read)
+        with self.batch.join(row, prompt, cancelled) as request:
+            yield from map(QueuePosition, self.batch.queue_positions(request))
+            yield from text_deltas(request.ids(), self.tokenizer, stop)
 
-    def _there(self, read: Callable[..., T]) -> Callable[..., T]:
+    def _on_device(self, read: Callable[..., T]) -> Callable[..., T]:
         """The same with its first argument, ids, on the model's device."""
         return lambda ids, *given: read(ids.to(self._device), *given)
 
-    def _extend(self, ids: Tensor, cache: Any) -> Tensor:
+    def _decode_step(self, ids: Tensor, cache: Any) -> Tensor:
         return self.model.decode_step(ids.to(self._device), cache)
 
     def _step_beside(self, ids: Tensor, cache: Any, pieces: Sequence[tuple[Tensor, Any]]) -> Tensor:
@@ -140,12 +149,12 @@ class Engine:
 
     @staticmethod
     def _until(stop: Sequence[str], text: str) -> str:
-        """What stands before the first stop string."""
+        """The text before the first stop string."""
         return text[: min((at for mark in stop if mark and (at := text.find(mark)) >= 0), default=len(text))]
 
     @property
     def _banned(self) -> list[int]:
-        """Ids that never come out."""
+        """Ids that are never generated."""
         return [*self.tokenizer.suppress_ids(), *range(len(self.tokenizer), self.model.config.vocab)]
 
     @property
@@ -154,7 +163,7 @@ class Engine:
 
 
 def without_leading_space(deltas: Iterator[str]) -> Iterator[str]:
-    """Words follow a prompt after a space, which belongs to their tokens, not to the answer."""
+    """Drops the space at the beginning of an answer, which belongs to the first word's token."""
     begun = False
     for delta in deltas:
         if isinstance(delta, QueuePosition):

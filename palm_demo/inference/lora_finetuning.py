@@ -1,4 +1,4 @@
-"""Teaching a scope: an adapter learns a text here and now, while the model and all who use it go on."""
+"""Fine-tunes a LoRA adapter on a text, while the model goes on serving others."""
 
 import math
 import threading
@@ -23,23 +23,33 @@ from palm_demo.models.palm import PaLM
 from palm_demo.models.tokenizers import BundledTokenizer
 
 FEWEST_TOKENS = 1000
-"""About two pages; from less, a tenth to judge by says nothing."""
+"""The fewest tokens of a text, about two pages. A tenth of less is too little to evaluate on."""
 
-JUDGED_CHARACTERS = 12_000
-"""As much as is read of the part to judge by, so that judging takes no longer than learning."""
+EVALUATED_CHARACTERS = 12_000
+"""The most characters of the held-out part that are read, so that evaluating takes no longer than
+training."""
 
 WARMUP_STEPS = 10
 RECENCY = 8
-"""What is judged and kept is a mean of the weights of all steps, the latest ninth of them weighing most
-(Shamir and Zhang 2013, section 4). It is as good as if the rate had fallen to nothing by then, at every
-step, so nobody need know when the teaching will end."""
+"""The adapter that is evaluated and returned is a mean of the weights of all steps, with most weight on
+the latest ninth (Shamir and Zhang 2013, section 4).
+
+At every step it is as good as if the learning rate had decayed to zero by then, so the number of steps
+need not be known.
+"""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a teaching stands. loss: nats a token of the step's batch, None before the first step.
-    bits_per_byte: of the text to judge by, where this step was judged. base, best: the same before
-    the first step and at its lowest. adapter: the best so far, which nothing changes any more."""
+    """The state of a fine-tuning after a step.
+
+    Attributes:
+        step, seconds: so far.
+        loss: of the step's batch, in nats per token; None before the first step.
+        bits_per_byte: of the held-out part, if this step was evaluated.
+        base, best: bits per byte before the first step, and the lowest so far.
+        adapter: the best so far. It does not change any more.
+    """
 
     step: int
     seconds: float
@@ -59,39 +69,51 @@ def finetune(
     cancelled: threading.Event | None = None,
     turns: FairQueue | None = None,
 ) -> Iterator[Progress]:
-    """Teaches a fresh adapter a text, judged by the text's last tenth: Progress after each step, the first
-    before any, the last judged. The same settings give the same adapter after the same number of steps.
+    """Trains a fresh adapter on a text and evaluates it on the text's last tenth.
 
-    The model's own weights and scopes stay as they are. stopped: once set, the teaching ends. turns: where
-    each step waits for its turn. Raises
-    TeachingError at once where the text is too short, and later when the loss is no number any more.
+    Yields Progress before the first step and after each one; the last is evaluated. The same settings
+    give the same adapter after the same number of steps. The model's own weights and scopes stay as
+    they are.
+
+    Args:
+        palm, tokenizer: the model.
+        text: to learn from.
+        context: tokens of a window at most.
+        settings: rank, length and rate of the training.
+        cancelled: once set, the training ends.
+        turns: where each step waits for its turn.
+
+    Raises FinetuningError at once if the text is too short, and later if the loss is not a number any
+    more.
     """
-    to_read, to_judge = parted(text)
-    ids = tokenizer.encode(to_read)
+    training_text, held_out = split_text(text)
+    ids = tokenizer.encode(training_text)
     if len(ids) < FEWEST_TOKENS * 9 // 10:
         raise FinetuningError(
             f"the text has about {len(ids) * 10 // 9:,} tokens and {FEWEST_TOKENS:,} are needed, which is "
             "two pages; give more of it"
         )
-    return _learn(palm, tokenizer, ids, to_judge, context, settings, cancelled, turns or FairQueue())
+    return _train(palm, tokenizer, ids, held_out, context, settings, cancelled, turns or FairQueue())
 
 
-def parted(text: str) -> tuple[str, str]:
-    """The text to learn from and, from a word's beginning on, its last tenth to judge by, white space
-    at its end aside."""
-    said = text.rstrip()
-    cut = len(said) * 9 // 10
-    cut += len(said[cut:]) - len(said[cut:].lstrip())
+def split_text(text: str) -> tuple[str, str]:
+    """Splits a text into the training part and its last tenth, which begins with a word.
+
+    White space at the end of the text does not count.
+    """
+    stripped = text.rstrip()
+    cut = len(stripped) * 9 // 10
+    cut += len(stripped[cut:]) - len(stripped[cut:].lstrip())
     while cut > 0 and not text[cut - 1].isspace():
         cut -= 1
     return text[:cut], text[cut:]
 
 
-def _learn(
+def _train(
     palm: PaLM,
     tokenizer: BundledTokenizer,
     ids: Sequence[int],
-    to_judge: str,
+    held_out: str,
     context: int,
     settings: FinetuningConfig,
     cancelled: threading.Event | None,
@@ -99,32 +121,35 @@ def _learn(
 ) -> Iterator[Progress]:
     begun = time.monotonic()
     with turns.computation() as computation:
-        pupil = _Pupil(palm, tokenizer, ids, context, settings, computation)
-        judged = pupil.judge(to_judge)
-        latest = Progress(0, 0.0, None, judged, judged, judged, pupil.mean_adapter())
+        trainer = _Trainer(palm, tokenizer, ids, context, settings, computation)
+        evaluated = trainer.evaluate(held_out)
+        latest = Progress(0, 0.0, None, evaluated, evaluated, evaluated, trainer.mean_adapter())
         yield latest
-        step = in_vain = 0
+        step = without_gain = 0
         over = False
         while not over:
-            loss = pupil.step(step)
+            loss = trainer.step(step)
             step += 1
             seconds = time.monotonic() - begun
             over = step == settings.steps or seconds >= settings.seconds
             over = over or (cancelled is not None and cancelled.is_set())
-            judged, best, adapter = None, latest.best, latest.adapter
-            if over or step % settings.judge_steps == 0:
-                judged = pupil.judge(to_judge)
-                in_vain = 0 if judged < best else in_vain + 1
-                over = over or in_vain == settings.patience
-                if judged < best:
-                    best, adapter = judged, pupil.mean_adapter()
-            latest = Progress(step, time.monotonic() - begun, loss, judged, latest.base, best, adapter)
+            evaluated, best, adapter = None, latest.best, latest.adapter
+            if over or step % settings.eval_steps == 0:
+                evaluated = trainer.evaluate(held_out)
+                without_gain = 0 if evaluated < best else without_gain + 1
+                over = over or without_gain == settings.patience
+                if evaluated < best:
+                    best, adapter = evaluated, trainer.mean_adapter()
+            latest = Progress(step, time.monotonic() - begun, loss, evaluated, latest.base, best, adapter)
             yield latest
 
 
-class _Pupil:
-    """An adapter in the making. All it does runs in threads of its own: whoever iterates may come from
-    another thread each time, with gradients off."""
+class _Trainer:
+    """An adapter that is being trained.
+
+    Everything runs in threads of its own, because whoever iterates may come from another thread each
+    time, with gradients off.
+    """
 
     @run_in_thread
     def __init__(
@@ -142,7 +167,7 @@ class _Pupil:
         self.unlearned = torch.tensor(tokenizer.suppress_ids())
         random = torch.Generator().manual_seed(settings.seed)
         self.adapter = palm.new_adapter(settings.rank, random).float()
-        self.mean = AveragedModel(self.adapter, avg_fn=_mean_of_the_latest)
+        self.mean = AveragedModel(self.adapter, avg_fn=_update_mean)
         self.weights = list(self.adapter.parameters())
         self.optimizer = torch.optim.AdamW(
             self.weights, settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.0
@@ -150,17 +175,17 @@ class _Pupil:
 
     @run_in_thread
     def step(self, number: int) -> float:
-        """One step on fresh windows; its loss."""
+        """Trains on fresh windows and returns the loss."""
         ids, labels = self._windows(number)
         with self.computation.turn():
-            return self._learned(number, ids, labels)
+            return self._train_on(number, ids, labels)
 
-    def _learned(self, number: int, ids: Tensor, labels: Tensor) -> float:
-        with torch.autocast(ids.device.type, torch.bfloat16, enabled=_quicker_in_bf16(ids.device)):
+    def _train_on(self, number: int, ids: Tensor, labels: Tensor) -> float:
+        with torch.autocast(ids.device.type, torch.bfloat16, enabled=_is_faster_in_bf16(ids.device)):
             loss = self.palm.loss(ids, labels, [self.adapter] * len(ids))
         if not loss.isfinite():
             raise FinetuningError(
-                f"the loss was no number any more at step {number + 1}, with a learning rate of "
+                f"the loss was not a number any more at step {number + 1}, with a learning rate of "
                 f"{self.settings.learning_rate:g}; try {self.settings.learning_rate / 3:.1g}"
             )
         # not `backward`, which would also leave gradients with the model where it is not frozen
@@ -174,9 +199,9 @@ class _Pupil:
         return loss.item()
 
     @run_in_thread
-    def judge(self, text: str) -> float:
-        """Bits per byte of a text under the mean; infinitely many where that is out of range."""
-        text = text[:JUDGED_CHARACTERS]
+    def evaluate(self, text: str) -> float:
+        """Bits per byte of a text under the mean weights; infinite if the model's numbers are not finite."""
+        text = text[:EVALUATED_CHARACTERS]
         try:
             with self.computation.going_on():
                 return bits_per_byte(self.palm, self.tokenizer, text, self.mean.module, self.context)
@@ -185,10 +210,12 @@ class _Pupil:
 
     @run_in_thread
     def mean_adapter(self) -> Adapter:
+        """A copy of the mean of the weights so far."""
         return deepcopy(self.mean.module).requires_grad_(False)
 
     def _windows(self, number: int) -> tuple[Tensor, Tensor]:
-        """(b, n) ids, <bos> first, as a prompt begins, and the ids that follow, from random places."""
+        """Windows from random places: (b, n) ids that begin with <bos>, as a prompt does, and the ids
+        that follow."""
         random = Random(f"teaching/{self.settings.seed}/{number}")
         length = min(self.settings.window, self.context, len(self.ids))
         starts = [random.randrange(len(self.ids) - length + 1) for _ in range(self.settings.batch)]
@@ -199,10 +226,10 @@ class _Pupil:
         return torch.cat([first, following[:, :-1]], dim=1).to(device), labels.to(device)
 
 
-def _mean_of_the_latest(mean: Tensor, weight: Tensor, steps: Tensor) -> Tensor:
-    """steps: how many the mean has seen."""
+def _update_mean(mean: Tensor, weight: Tensor, steps: Tensor) -> Tensor:
+    """Averages a weight in. `steps`: how many the mean has seen."""
     return mean.lerp(weight, (RECENCY + 1) / (int(steps) + 1 + RECENCY))
 
 
-def _quicker_in_bf16(device: torch.device) -> bool:
+def _is_faster_in_bf16(device: torch.device) -> bool:
     return device.type != "cpu" or onednn_knows_bf16()

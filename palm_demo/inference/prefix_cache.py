@@ -1,8 +1,8 @@
 """The prefix cache: keys and values of beginnings that were read before, so that they are not read again.
 
-What a token's keys and values depend on is the model, the row's scope, the tokens before it and their media.
-Beginnings are kept in blocks of BLOCK tokens, each under all that it depends on and under whose request it
-was: nobody can tell by how soon an answer comes what somebody else has asked.
+A token's keys and values depend on the model, the row's scope, and the tokens before it with their
+media. Beginnings are stored in blocks of BLOCK tokens. A block's key has all that it depends on and
+the client whose request it was, so nobody can tell by an answer's speed what others have asked.
 """
 
 import threading
@@ -24,7 +24,7 @@ from palm_demo.models.packed_weights import state_of
 T = TypeVar("T")
 
 BLOCK = 64
-"""Tokens of a prompt that are read in one piece beside running texts, and kept under one key."""
+"""Tokens of a prompt that are read in one piece beside running texts, and stored under one key."""
 
 
 KEPT_SECONDS = 600.0
@@ -58,7 +58,7 @@ class Kept(Generic[T]):
             return self._entries[key].value
 
     def put(self, key: Hashable, value: T, size_bytes: int) -> None:
-        """Keeps a value unless it is larger than all that may be kept."""
+        """Stores a value unless it is larger than the whole cache."""
         with self._lock:
             if key in self._entries or size_bytes > self.max_bytes:
                 return
@@ -87,11 +87,11 @@ class Kept(Generic[T]):
 
 @dataclass(frozen=True)
 class Beginning:
-    """What keys and values of a prompt depend on.
+    """What the keys and values of a prompt depend on.
 
     Attributes:
-        root: all that holds for the whole prompt, such as its scope.
-        tokens: its ids, or in an id's place what stands there, such as a picture's digest.
+        root: what holds for the whole prompt, such as its scope.
+        tokens: the prompt's ids; for a medium, its digest stands in place of the id.
     """
 
     root: Hashable
@@ -100,7 +100,10 @@ class Beginning:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Keys and values of BLOCK tokens, (layers, heads, BLOCK, d) each. number: no other block's."""
+    """Keys and values of BLOCK tokens, (layers, heads, BLOCK, d) each.
+
+    `number`: identifies the block; no two blocks share one.
+    """
 
     number: int
     keys: Tensor
@@ -108,7 +111,7 @@ class Block:
 
 
 class PrefixCache:
-    """Blocks of the beginnings of prompts; each key names the block before, so that they form a tree."""
+    """A cache of the blocks of prompts' beginnings. Each key names the block before, so they form a tree."""
 
     def __init__(self, max_bytes: int):
         self.blocks: Kept[Block] = Kept(max_bytes)
@@ -116,8 +119,11 @@ class PrefixCache:
 
     @torch.inference_mode()
     def begin(self, beginning: Beginning, tokens: KVCache) -> int:
-        """Fills an empty cache's only row with what is known of a prompt, and returns how many tokens that
-        is: never all, for the last one's logits are wanted."""
+        """Fills an empty cache's only row with the known blocks of a prompt. Returns their number of
+        tokens.
+
+        The last token is never among them, because its logits are needed.
+        """
         found = list(self._known(beginning))
         if found:
             keys, values = (torch.cat([getattr(block, kind) for block in found], dim=2) for kind in _KINDS)
@@ -126,7 +132,7 @@ class PrefixCache:
 
     @torch.inference_mode()
     def keep(self, beginning: Beginning, tokens: KVCache) -> None:
-        """Keeps the whole blocks of a prompt that stands in a cache's only row."""
+        """Stores the whole blocks of a prompt that has been read into a cache's only row."""
         place, keys_of_all = beginning.root, []
         for start in range(0, len(beginning.tokens) - BLOCK + 1, BLOCK):
             key = place, tuple(beginning.tokens[start : start + BLOCK])
@@ -161,7 +167,8 @@ _numbering = threading.Lock()
 
 
 def scope_key(scopes: Scopes, scope: Scope) -> Hashable:
-    """Differs wherever a scope, or what is merged into the weights, makes other keys and values."""
+    """A key that differs whenever a scope, or what is merged into the weights, gives other keys and
+    values."""
     parts = {
         _state_of(scopes[part] if isinstance(part, str) else part): strength
         for part, strength in strengths(scope).items()
@@ -170,11 +177,12 @@ def scope_key(scopes: Scopes, scope: Scope) -> Hashable:
 
 
 def _state_of(adapter: Adapter) -> Hashable:
-    """An adapter, and which numbers its weights hold."""
+    """A key of an adapter and of the numbers in its weights."""
     return _number_of(adapter), tuple(map(state_of, adapter.parameters()))
 
 
 def _number_of(thing: Any) -> int:
-    """No other's, as long as the program runs; an address may be another's once it is free."""
+    """A number that identifies an object while the program runs. An address may be reused once it is
+    free."""
     with _numbering:
         return _numbered.setdefault(thing, next(_next_number))

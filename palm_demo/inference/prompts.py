@@ -1,4 +1,4 @@
-"""From text and media to ids: where the marks stand, how many there are, and what stands around them."""
+"""Prompts: from text and media to ids, and the forms in which a Flamingo is asked."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -10,11 +10,11 @@ from palm_demo.inference.questions import usual
 from palm_demo.models.tokenizers import MEDIA, BundledTokenizer, OpenFlamingoTokenizer
 
 Encode = Callable[[str, BundledTokenizer, Sequence[int]], list[int]]
-"""A text with marks, the tokenizer, how many pictures stand at each mark (1 where it is not said) -> ids."""
+"""(text with media marks, tokenizer, pictures at each mark (1 by default)) -> ids."""
 
 
 def encode_interleaved(text: str, tokenizer: BundledTokenizer, pictures: Sequence[int] = ()) -> list[int]:
-    """Ids of a text in which each `<media>` mark becomes the media token, for each picture once."""
+    """Ids of a text in which each `<media>` mark becomes the media token, once for each of its pictures."""
     ids: list[int] = []
     for index, (piece, count) in enumerate(_pieces(text, pictures)):
         ids += [tokenizer.media_id] * count if index else []
@@ -23,12 +23,15 @@ def encode_interleaved(text: str, tokenizer: BundledTokenizer, pictures: Sequenc
 
 
 def encode_chunks(text: str, tokenizer: OpenFlamingoTokenizer, pictures: Sequence[int] = ()) -> list[int]:
-    """The same as OpenFlamingo learned it: no spaces around marks, and what was said of one picture ends
-    before the next one's mark, as an example does. Pictures at one mark are examples with nothing said."""
+    """Ids of a text in OpenFlamingo's form: without spaces around media tokens, and each example ended.
+
+    What is said about one picture ends with `<|endofchunk|>` before the next picture. Several pictures
+    at one mark are examples without text.
+    """
     ids: list[int] = []
     for index, (piece, count) in enumerate(_pieces(text, pictures)):
-        said = index > 1 and ids[-1] != tokenizer.media_id
-        ids += [tokenizer.eos_id] if said else []
+        ends_example = index > 1 and ids[-1] != tokenizer.media_id
+        ids += [tokenizer.eos_id] if ends_example else []
         marks = [tokenizer.media_id, tokenizer.eos_id] * count if index else []
         ids += marks[:-1]
         ids += tokenizer.encode(piece.strip())
@@ -36,7 +39,7 @@ def encode_chunks(text: str, tokenizer: OpenFlamingoTokenizer, pictures: Sequenc
 
 
 def _pieces(text: str, pictures: Sequence[int]) -> list[tuple[str, int]]:
-    """What stands between marks, each with the pictures of the mark before it; the first has none."""
+    """The pieces of text between marks, each with the number of pictures at the mark before it."""
     return list(zip(text.split(MEDIA), chain([0], pictures, repeat(1)), strict=False))
 
 
@@ -63,7 +66,7 @@ class PromptForm:
     usual: Usual = _as_it_is
 
     def asked(self, question: str) -> str:
-        """A bare question in this form."""
+        """Puts a bare question into this form."""
         question = question.strip().lower() if self.lower else question.strip()
         return f"{self.question}{question} {self.answer}".rstrip()
 
@@ -97,12 +100,12 @@ class PromptForm:
         return self.usual(read) not in (read, text.strip())
 
     def worded(self, text: str) -> str:
-        """A text of the picture world, which is in our form, in this one."""
+        """Puts a text of the picture world, which is in the bundled weights' form, into this form."""
         words = {"question": self.question, "answer": self.answer, "caption": self.caption}
         return re.sub(r"\b(question|answer|caption): ?", lambda found: words[found[1]], text).rstrip()
 
     def has(self, text: str) -> bool:
-        """Whether a text is in this form, or in a part of it."""
+        """Whether a text has a part of this form."""
         return any(word.strip() in text for word in (self.question, self.answer, self.caption))
 
     def spoken(self, text: str) -> str:
@@ -116,7 +119,7 @@ class PromptForm:
 
     @property
     def gap(self) -> str:
-        """Between a form and what is said in it."""
+        """What stands between the form and an answer: a space, or nothing."""
         return " " if self.answer.endswith(" ") else ""
 
 
@@ -142,13 +145,13 @@ def check_media_count(prompt: str, media: int) -> None:
     marks = prompt.count(MEDIA)
     if marks == media:
         return
-    counts = f"the prompt has {_many(marks, MEDIA + ' mark')} but {_many(media, 'medium', 'media')}"
+    counts = f"the prompt has {_counted(marks, MEDIA + ' mark')} but {_counted(media, 'medium', 'media')}"
     if marks > media:
         raise PromptError(f"{counts} attached; attach {marks - media} more or remove marks")
     raise PromptError(f"{counts} attached; add {media - marks} more {MEDIA} or remove media")
 
 
-def _many(count: int, one: str, several: str | None = None) -> str:
+def _counted(count: int, one: str, several: str | None = None) -> str:
     return f"{count} {one if count == 1 else several or one + 's'}"
 
 

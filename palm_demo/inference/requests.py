@@ -1,4 +1,4 @@
-"""A request for a text in the continuous batch: what it reads, what it is told, and when it is over."""
+"""A request for a text in the continuous batch: its prompt, the ids written so far, and when it is over."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -15,11 +15,11 @@ from palm_demo.inference.prefix_cache import Beginning
 
 @dataclass(frozen=True)
 class InPieces:
-    """How a prompt is read in pieces, beside running texts.
+    """A prompt that is read in pieces, beside running texts.
 
     Attributes:
-        begin: (1, n) ids of the whole prompt, capacity -> an empty cache of one row.
-        beginning: what its keys and values depend on.
+        begin: makes an empty cache of one row from (1, n) ids of the whole prompt and a capacity.
+        beginning: what the prompt's keys and values depend on.
     """
 
     begin: Callable[[Tensor, int], Any]
@@ -28,43 +28,50 @@ class InPieces:
 
 @dataclass
 class Reading:
-    """A prompt that is being read: the cache of its row, and how many of its tokens that has."""
+    """A prompt that is being read.
+
+    Attributes:
+        cache: of the prompt's row.
+        done: how many of the prompt's tokens have been read.
+    """
 
     cache: Any
     done: int
 
 
 class Request:
-    """A row that waits, is written or is over. One thread reads its ids, another makes them."""
+    """A text that waits for a row, is being written or is over. One thread makes its ids, another reads
+    them."""
 
     reading: Reading | None = None
 
     def __init__(self, row: SequenceState, prompt: Prefill | InPieces, cancelled: threading.Event | None):
-        """Made in the context of whoever asks.
+        """Takes the client from the context that it is made in.
 
         Args:
             row: the text.
-            prompt: how its prompt is read: at once between two steps, or in pieces.
-            cancelled: once set, the text ends before its next id, as it does once whoever asks has left.
+            prompt: how its prompt is read, at once between two steps or in pieces.
+            cancelled: once set, the text ends before its next id. It also ends once its client has
+                left.
         """
         self.row, self.prompt = row, prompt
         self.client, self._gone = client.get(), gone.get() or threading.Event()
         self._cancelled = cancelled or threading.Event()
         self._left = False
-        self._said: SimpleQueue[int | Exception | None] = SimpleQueue()
+        self._items: SimpleQueue[int | Exception | None] = SimpleQueue()
 
     def ids(self) -> Iterator[int]:
-        """What is written, as it comes. Raises what went wrong in the prompt or in a step."""
-        while (said := self._said.get()) is not None:
-            if isinstance(said, Exception):
-                raise said
+        """Yields ids as they are written. Raises the errors of the prompt and of the steps."""
+        while (item := self._items.get()) is not None:
+            if isinstance(item, Exception):
+                raise item
             if self._unwanted:
                 return
-            yield said
+            yield item
 
     @property
     def over(self) -> bool:
-        """Whether its row, or its place in line, can be given away."""
+        """Whether the row, or the position in the queue, can be given away."""
         return self.row.ended or self._left or self._unwanted
 
     @property
@@ -73,7 +80,7 @@ class Request:
 
     @property
     def beginning(self) -> Beginning:
-        """Of a prompt in pieces: whose it is belongs to its root."""
+        """What the keys and values of a prompt in pieces depend on, including whose request it is."""
         own = self.prompt.beginning
         return Beginning((self.client, own.root), own.tokens)
 
@@ -81,19 +88,19 @@ class Request:
         self._left = True
 
     def draw(self, logits: Tensor) -> None:
-        """(vocab,) logits -> one more id. What goes wrong in sampling is this request's alone."""
+        """Samples one more id from (vocab,) logits. An error in sampling fails this request alone."""
         try:
             token_id = self.row.draw(logits)
         except Exception as error:
             self.fail(error)
         else:
             if token_id is not None:
-                self._said.put(token_id)
+                self._items.put(token_id)
 
     def fail(self, error: Exception) -> None:
         self.leave()
-        self._said.put(error)
+        self._items.put(error)
 
     def end(self) -> None:
         """Tells the reader that nothing more comes."""
-        self._said.put(None)
+        self._items.put(None)

@@ -1,4 +1,4 @@
-"""One step of sampling: logits and history in, one id out."""
+"""One step of sampling: from logits and the ids so far to the next id."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ TINY = np.finfo(np.float64).tiny
 
 
 class Sampler:
-    """One row's sampling with its own random stream, so that neighbours cannot change it."""
+    """Samples one row's ids with its own random stream, so that other rows cannot change it."""
 
     def __init__(
         self,
@@ -23,15 +23,15 @@ class Sampler:
         eos_id: int | None = None,
         min_tokens: int = 0,
     ):
-        """banned: ids that never come out. eos_id: comes out only behind `min_tokens` ids, the prompt's
-        counted."""
+        """banned: ids that are never drawn. eos_id: is not drawn before `min_tokens` ids, prompt
+        included."""
         self.sampling = sampling
         self.eos_id, self.min_tokens = eos_id, min_tokens
         self.banned = torch.tensor(sorted(banned), dtype=torch.long)
         self.random = np.random.default_rng(sampling.seed)
 
     def __call__(self, logits: Tensor, history: Sequence[int]) -> int:
-        """(vocab,) logits, the ids so far -> the next id. Raises NotFiniteError."""
+        """Draws the next id from logits (vocab,) and the ids so far. Raises NotFiniteError."""
         logits = logits.detach().to("cpu", torch.float32, copy=True)
         check_finite(logits)
         logits[self.banned] = -torch.inf
@@ -52,8 +52,9 @@ class Sampler:
     def _race(self, probabilities: Tensor, arrivals: Tensor) -> int:
         """Which arrives first, each as often as is probable, of those in the nucleus that min_p keeps.
 
-        A race of all ids ends alike whatever rounding does to the others' chances: where one random
-        number falls in a running sum changes with it, and so would a text that is written beside others.
+        It draws among the ids that top_p and min_p keep. A race ends the same whatever rounding does
+        to the other ids' probabilities. Drawing by a cumulative sum would not: a text could change
+        with the other rows of the batch.
         """
         speeds = probabilities / arrivals.clamp_(min=TINY)
         if self.sampling.min_p:
@@ -66,7 +67,7 @@ class Sampler:
 
 
 def check_finite(logits: Tensor) -> None:
-    """Raises NotFiniteError where nothing can be told from logits: one of them is no number, or infinite."""
+    """Raises NotFiniteError where a logit is not a number or is infinite."""
     if not all(map(math.isfinite, torch.stack(logits.aminmax()).tolist())):
         raise NotFiniteError(
             "the model's numbers for this text are not finite any more, so no word can be chosen; take "
@@ -75,10 +76,10 @@ def check_finite(logits: Tensor) -> None:
 
 
 def penalize_(logits: Tensor, history: Sequence[int], penalty: float) -> None:
-    """Makes ids that stand in the history less likely, in place."""
+    """Makes ids of the history less likely, in place (CTRL, Keskar et al. 2019, section 4.1)."""
     ids = torch.tensor(sorted(set(history)))
-    said = logits[ids]
-    logits[ids] = torch.where(said > 0, said / penalty, said * penalty)
+    seen = logits[ids]
+    logits[ids] = torch.where(seen > 0, seen / penalty, seen * penalty)
 
 
 def likeliest(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""How well a language model predicts a text of any length."""
+"""Scoring: how well a language model predicts a text of any length."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -15,16 +15,21 @@ from palm_demo.models.palm import PaLM
 from palm_demo.models.tokenizers import BundledTokenizer, plain
 
 TOKENS_AT_ONCE, LOGITS_AT_ONCE = 512, 2**26
-"""At most so many tokens are read in a turn, and no more than have so many logits together: a large
-vocabulary takes memory."""
+"""Limits on the tokens, and on the logits, that are computed in one turn. A large vocabulary takes
+memory."""
 
 ALTERNATIVES = 5
 
 
 @dataclass(frozen=True)
 class TokenProbability:
-    """A token of a text, how probable it was after those before it, and what was likeliest there:
-    texts with their probabilities, the likeliest first."""
+    """A token of a text, and how probable it was after those before it.
+
+    Attributes:
+        text: the token's text.
+        probability: 0 to 1.
+        alternatives: the likeliest texts at this position with their probabilities, likeliest first.
+    """
 
     text: str
     probability: float
@@ -32,48 +37,55 @@ class TokenProbability:
 
 
 def size_bytes(text: str) -> int:
-    """The UTF-8 bytes of a text in its plain form, over which its bits are told: curly quotes have three
-    times the bytes of straight ones, and are no easier to predict."""
+    """The number of UTF-8 bytes of a text in its plain form.
+
+    Curly quotes have three times the bytes of straight ones and are no easier to predict, so bits are
+    counted per byte of the plain form.
+    """
     return len(plain(text).encode())
 
 
 def bits_per_byte(palm: PaLM, tokenizer: BundledTokenizer, text: str, scope: Scope, context: int) -> float:
-    """What `nats_of` says, in bits over the UTF-8 bytes of the text's plain form."""
+    """A text's negative log-likelihood in bits per UTF-8 byte of its plain form; errors as in `nats_of`."""
     nats = nats_of(palm, tokenizer, text, scope, context)
     return nats / math.log(2) / size_bytes(text)
 
 
 def author_probabilities(bits: Mapping[str, float], text: str) -> dict[str, float]:
-    """From a text's bits per byte in each scope: scope -> probability that the text is its author's, if
-    it is one of theirs and each was as likely before it was read (Bayes' rule)."""
+    """The probability that a text is each scope's author's, from its bits per byte in each scope.
+
+    By Bayes' rule, if the text is by one of the authors and each was equally likely beforehand.
+    """
     nats = torch.tensor(list(bits.values())) * math.log(2) * size_bytes(text)
     return dict(zip(bits, (-nats).softmax(dim=0).tolist(), strict=True))
 
 
 def nats_of(palm: PaLM, tokenizer: BundledTokenizer, text: str, scope: Scope, context: int) -> float:
-    """Minus the logarithm of a text's probability. Each token is read once and predicted once, from at least
-    three quarters of a window of `context` tokens where the text is long enough. Raises ScopeError on an
-    unknown scope, NotFiniteError."""
+    """The negative log-likelihood of a text in nats.
+
+    Each token is read once and predicted once, from at least three quarters of a window of `context`
+    tokens if the text is long enough. Raises ScopeError for an unknown scope, and NotFiniteError.
+    """
     nats = 0.0
     for logits, following in _predictions(palm, tokenizer.encode(text), tokenizer.bos_id, scope, context):
         nats += F.cross_entropy(logits.float(), following, reduction="sum").item()
     if not math.isfinite(nats):
-        raise _nothing_to_say(scope)
+        raise _not_finite(scope)
     return nats
 
 
 def token_probabilities(
     palm: PaLM, tokenizer: BundledTokenizer, text: str, scope: Scope, context: int
 ) -> list[TokenProbability]:
-    """Each token of a text, predicted as in `nats_of`; joined, their texts are the text as it was written."""
+    """Each token of a text, predicted as in `nats_of`. Joined, their texts are the original text."""
     ids, pieces = tokenizer.encode_pieces(text)
     probable, likeliest = [], []
     for logits, following in _predictions(palm, ids, tokenizer.bos_id, scope, context):
-        chances = logits.float().softmax(dim=-1)
-        if not chances.isfinite().all():
-            raise _nothing_to_say(scope)
-        probable += chances.gather(1, following[:, None])[:, 0].tolist()
-        best, best_ids = chances.topk(ALTERNATIVES)
+        probabilities = logits.float().softmax(dim=-1)
+        if not probabilities.isfinite().all():
+            raise _not_finite(scope)
+        probable += probabilities.gather(1, following[:, None])[:, 0].tolist()
+        best, best_ids = probabilities.topk(ALTERNATIVES)
         token_text = map(tokenizer.token_text, best_ids.flatten().tolist())
         likeliest += zip(token_text, best.flatten().tolist(), strict=True)
     return [
@@ -82,7 +94,7 @@ def token_probabilities(
     ]
 
 
-def _nothing_to_say(scope: Scope) -> NotFiniteError:
+def _not_finite(scope: Scope) -> NotFiniteError:
     named = (
         f"the scope {scope!r}" if isinstance(scope, str) else "the base" if scope is None else "this scope"
     )
@@ -93,17 +105,19 @@ def _nothing_to_say(scope: Scope) -> NotFiniteError:
 
 
 def kept_of(window: int) -> int:
-    """Tokens of a full window that stay when more are read: three quarters, so that those see at least so
-    many. It costs little, for what stays is only looked at."""
+    """Tokens of a full window that remain when it slides: three quarters.
+
+    More context than half costs little, because what remains is not read again.
+    """
     return min(window * 3 // 4, window - 2)
 
 
 def _predictions(
     palm: PaLM, ids: list[int], bos_id: int, scope: Scope, context: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """(n, vocab) logits and the (n,) ids that follow, piece by piece, each in a turn of its own.
+    """Yields (n, vocab) logits and the (n,) ids that follow, piece by piece, each in a turn of its own.
 
-    Where a window is full, `kept_of` it stays, behind the token that a text begins with.
+    When a window is full it slides: `kept_of` it remains, behind the token that a text begins with.
     """
     window = min(context, len(ids))
     at_once = max(1, min(TOKENS_AT_ONCE, LOGITS_AT_ONCE // palm.config.vocab))

@@ -1,6 +1,6 @@
-"""What a text is written with, how many are written at once, and how a scope is taught.
+"""Settings of sampling and generation, limits of a batch, and settings of fine-tuning.
 
-No torch is needed here, so that commands show their settings without waiting for it.
+This module does not need torch, so commands show their settings without loading it.
 """
 
 from collections.abc import Sequence
@@ -10,18 +10,24 @@ from numbers import Real
 from palm_demo.errors import FinetuningError, SamplingError, check_number, shown
 
 MOST_STOPS, STOP_CHARACTERS = 64, 200
-"""Texts to end before, and characters of one: each is looked for after each token."""
+"""The most stop strings, and the most characters of one. Each is searched for after each token."""
 
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """How ids are drawn. temperature 0: the likeliest. top_k 0: no limit. top_p 1: all. min_p 0: all.
+    """How ids are sampled.
 
-    min_p: leaves out ids that are less likely than this part of the likeliest (Nguyen et al. 2024).
+    Attributes:
+        temperature: 0 always takes the likeliest id.
+        top_k: the number of likeliest ids to sample from; 0 for all.
+        top_p: the probability of the nucleus to sample from; 1 for all ids.
+        min_p: leaves out ids less likely than this fraction of the likeliest (Nguyen et al. 2024); 0
+            for none.
+        repetition_penalty: positive logits of ids that occurred are divided by it, negative ones
+            multiplied (CTRL, Keskar et al. 2019, section 4.1).
+        seed: None for a new one each time.
 
-    repetition_penalty: what positive logits of ids already there are divided by, and negative
-    ones multiplied (CTRL, Keskar et al. 2019, section 4.1). seed None: a new one each time.
-    Raises SamplingError outside these ranges.
+    Raises SamplingError outside the ranges.
     """
 
     temperature: float = 0.0
@@ -47,7 +53,12 @@ class SamplingParams:
 
 @dataclass(frozen=True)
 class GenerationConfig(SamplingParams):
-    """How a text is written: how its ids are drawn, how many at most, and before which words it stops."""
+    """How a text is written.
+
+    Attributes:
+        max_new_tokens: the most tokens of the text.
+        stop: strings before which the text ends.
+    """
 
     max_new_tokens: int = 64
     stop: Sequence[str] = ()
@@ -70,15 +81,21 @@ class GenerationConfig(SamplingParams):
 
 CONTINUED = GenerationConfig(temperature=0.7, top_p=0.9, repetition_penalty=1.1, max_new_tokens=64)
 ANSWERED = GenerationConfig(temperature=0.0, max_new_tokens=32)
-"""What `stream` and `stream_answer` write with where a caller says nothing else."""
+"""The defaults of `stream` (CONTINUED) and of `stream_answer`."""
 
 
 @dataclass(frozen=True)
 class BatchLimits:
-    """rows: texts written at once. waiting: how many more may stand in line. rows_of_one, waiting_of_one:
-    how many of each a single client may have, where one is named (see `palm_demo.concurrency`); None: all.
-    passes: requests outside of a batch that compute or wait, for all models together. prefix_bytes: of keys
-    and values of beginnings that a model keeps, so that it does not read them again."""
+    """Limits of a model's batch and queue.
+
+    Attributes:
+        rows: texts written at once.
+        waiting: how many more may wait in the queue.
+        rows_of_one, waiting_of_one: how many of each a single client may have, if clients are known
+            (see `palm_demo.concurrency`); None for all.
+        passes: requests outside the batch that compute or wait, for all models together.
+        prefix_bytes: the size of the prefix cache of a model.
+    """
 
     rows: int = 16
     waiting: int = 32
@@ -90,11 +107,17 @@ class BatchLimits:
 
 @dataclass(frozen=True)
 class FinetuningConfig:
-    """How an adapter is taught. It ends after `steps` or `seconds`, or when the text to judge by has
-    been judged `patience` times, every `judge_steps`, and was never found likelier than before.
+    """How an adapter is trained.
 
-    batch: windows of the text in a step. window: their tokens; short ones and few of them learn a short
-    text the soonest. Raises TeachingError outside the ranges.
+    Training ends after `steps` or `seconds`, or after `patience` evaluations on the held-out end of
+    the text without a better result. There is one every `eval_steps`.
+
+    Attributes:
+        rank: of the LoRA matrices.
+        batch: windows of the text in a step.
+        window: tokens of a window. Few, short windows learn a short text the fastest.
+
+    Raises FinetuningError outside the ranges.
     """
 
     rank: int = 16
@@ -103,7 +126,7 @@ class FinetuningConfig:
     learning_rate: float = 3e-3
     batch: int = 2
     window: int = 256
-    judge_steps: int = 20
+    eval_steps: int = 20
     patience: int = 4
     seed: int = 0
 
@@ -113,7 +136,7 @@ class FinetuningConfig:
             ("steps", 1, 1_000_000),
             ("batch", 1, 1024),
             ("window", 1, 65_536),
-            ("judge_steps", 1, 1_000_000),
+            ("eval_steps", 1, 1_000_000),
             ("patience", 1, 1_000_000),
             ("seed", 0, 2**63 - 1),
         ):

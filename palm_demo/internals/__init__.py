@@ -1,7 +1,8 @@
-"""What we use of libraries beyond what they document: one module per library, and a contract test for each.
+"""Undocumented parts of other libraries that we use: one module per library, each with a contract test.
 
-An upgrade that takes something of it away is told by tests/internals, in one place. Where a library's parts
-are used in one of our modules alone, that module is the place: `palm_demo.models.packed_weights` for torch,
-`palm_demo.models.hf_language_models` for the blocks of transformers, `palm_demo.serving.zerogpu` for spaces,
-`palm_demo.gallery.lance` for lancedb, `palm_demo.ui.boundary.gradio_insides` for how gradio takes in calls.
+If an upgrade removes one, tests/internals says so in one place. If only one of our modules uses a
+library, that module is the place: `palm_demo.models.packed_weights` for torch,
+`palm_demo.models.hf_language_models` for the blocks of transformers, `palm_demo.serving.zerogpu` for
+spaces, `palm_demo.gallery.lance` for lancedb, `palm_demo.ui.boundary.gradio_insides` for how gradio
+takes in calls.
 """

@@ -1,5 +1,4 @@
-"""What we use of gradio beyond what it documents: where it keeps files, how it tells of one, which tabs a
-block stands in, of what a conversation's message is made."""
+"""Undocumented parts of gradio: its upload folder and file data, tabs of a block, messages of a chat."""
 
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -28,23 +27,25 @@ __all__ = [
 
 
 room: ContextVar[Callable[[], None] | None] = ContextVar("room", default=None)
-"""Raises BusyError where no more files fit; a page sets it for each event."""
+"""Raises BusyError when no more files fit. A page sets it for each event."""
 
 
 def check_room() -> None:
-    """To be called before a file is made there."""
+    """Raises BusyError when no more files fit. Call it before a file is made in the upload folder."""
     if (check := room.get()) is not None:
         check()
 
 
 def upload_folder() -> Path:
-    """Where visitors' files lie, from where gradio serves files and deletes them after a while."""
+    """The folder of visitors' files, from where gradio serves files and deletes them after a while."""
     return Path(get_upload_folder())
 
 
 def new_folder() -> Path:
-    """A fresh folder there, for a file that a visitor may download under its own name. Raises what `room`
-    does."""
+    """Makes a folder in the upload folder, for a file that a visitor may download under its own name.
+
+    Raises what `room` does.
+    """
     check_room()
     folder = upload_folder() / uuid4().hex
     folder.mkdir(parents=True)
@@ -52,19 +53,21 @@ def new_folder() -> Path:
 
 
 def file_data(path: str | Path) -> dict:
-    """A file of that folder in an endpoint's answer; gradio adds the address to download it from."""
+    """A file of the upload folder in an endpoint's answer. gradio adds the address to download it from."""
     return FileData(path=str(path)).model_dump()
 
 
 def image_file_data(image: Image.Image) -> dict:
-    """A picture in an endpoint's answer, kept there as a PNG named by its content. Raises what `room`
-    does."""
+    """A picture in an endpoint's answer, stored in the upload folder as a PNG named by its content.
+
+    Raises what `room` does.
+    """
     check_room()
     return file_data(save_pil_to_cache(image, str(upload_folder()), format="png"))
 
 
 def tabs_around(block: Block | None) -> list[gr.Tab]:
-    """The tabs that a block stands in, the innermost first."""
+    """The tabs that contain a block, innermost first."""
     inside = []
     while block is not None:
         inside += [block] if isinstance(block, gr.Tab) else []

@@ -1,6 +1,6 @@
-"""uvicorn's HTTP protocol with a time limit for headers, for our own servers and for the proxy of Ray Serve.
+"""uvicorn's HTTP protocol with a time limit for headers, for our own servers and Ray Serve's proxy.
 
-uvicorn itself waits for ever for the rest of a request that has begun, and its settings have no limit for it.
+uvicorn itself waits for ever for the rest of a request that has begun, and has no setting for a limit.
 """
 
 import asyncio
@@ -9,17 +9,18 @@ import uvicorn
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 KEEP_ALIVE_SECONDS = 75
-"""Longer than clients keep a connection that they may use again, or they use one that is being closed."""
+"""Longer than clients keep an idle connection, so that they do not use one that is being closed."""
 HEADER_SECONDS = 20
 
 RAY_CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
-"""Names what Ray Serve's proxy, in a process of its own, calls before it makes its server."""
+"""The variable that names a function which Ray Serve's proxy calls, in its own process, before it makes
+its server."""
 IN_RAY = f"{__name__}:make_servers_patient"
-"""Its value here."""
+"""Its value: our function."""
 
 
 class PatientProtocol(AutoHTTPProtocol):
-    """uvicorn's protocol, which closes a connection whose next request is not there in time."""
+    """uvicorn's protocol, which closes a connection whose next request does not arrive in time."""
 
     _closing: asyncio.TimerHandle | None = None
 
@@ -48,7 +49,9 @@ class PatientProtocol(AutoHTTPProtocol):
 
 
 def make_servers_patient() -> list:
-    """Servers that are made in this process from now on speak PatientProtocol where nobody chooses another.
-    The middlewares that Ray takes from its callback: none."""
+    """Makes PatientProtocol the default protocol of servers that are made in this process from now on.
+
+    Returns an empty list, for Ray expects middlewares from its callback.
+    """
     uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{PatientProtocol.__name__}"
     return []

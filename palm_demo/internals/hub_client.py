@@ -1,5 +1,4 @@
-"""What we use of the Hub's client beyond what it documents: its HTTP library, its reading of cards,
-its patterns for files."""
+"""Undocumented parts of the Hub's client: its HTTP library, its reading of cards, its file patterns."""
 
 import re
 from collections.abc import Iterable
@@ -8,15 +7,14 @@ from huggingface_hub.repocard import REGEX_YAML_BLOCK
 from huggingface_hub.utils import filter_repo_objects, httpx
 
 HttpError = httpx.HTTPError
-"""What its HTTP library raises where no answer comes: httpx's, or that of the fork that it has moved to."""
+"""What its HTTP library raises if no answer comes: httpx's error, or that of the fork it has moved to."""
 
 
 def front_matter(card: str) -> re.Match | None:
-    """Where a README has YAML between lines of dashes at its beginning, as the Hub finds it; group 2 is the
-    YAML itself."""
+    """The match of the YAML front matter of a README, as the Hub finds it. Group 2 is the YAML."""
     return REGEX_YAML_BLOCK.search(card)
 
 
 def matching(names: Iterable[str], patterns: Iterable[str]) -> list[str]:
-    """The names that one of the patterns fits, as uploads read them."""
+    """The names that match one of the patterns, as in uploads."""
     return list(filter_repo_objects(names, allow_patterns=list(patterns)))

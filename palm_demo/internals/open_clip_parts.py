@@ -1,4 +1,4 @@
-"""Parts of open_clip that its documentation leaves out: blocks, settings of pictures, CoCa, CLIP's tokenizer.
+"""Undocumented parts of open_clip: blocks, preprocessing settings, CoCa, CLIP's tokenizer.
 
 Its public functions, which make whole models by their names, are called where they are needed.
 """
@@ -33,18 +33,19 @@ __all__ = [
 
 
 def image_preparation(visual: nn.Module):
-    """The transform of one PIL picture to (3, size, size) pixels that an image encoder was trained with."""
+    """The transform that an image encoder was trained with: a PIL picture -> (3, size, size) pixels."""
     return image_transform_v2(PreprocessCfg(**visual.preprocess_cfg), is_train=False)
 
 
 def prepare_for_(visual: nn.Module, size: int) -> nn.Module:
-    """Has a new image encoder take pictures of a side, with CLIP's own mean and deviation."""
+    """Sets a new image encoder's preprocessing to pictures of a size, with CLIP's mean and deviation."""
     visual.preprocess_cfg = asdict(PreprocessCfg(size=size))
     return visual
 
 
 def raw_tokens_(visual: nn.Module) -> nn.Module:
-    """Has a vision transformer give out its tokens as they leave the last block, beside the pooled output."""
+    """Makes a vision transformer return its tokens as they leave the last block, beside the pooled
+    output."""
     visual.output_tokens = True
     visual.final_ln_after_pool = True  # the pooled output stays as it was, and no token is normed
     return visual

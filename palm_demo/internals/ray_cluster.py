@@ -1,4 +1,4 @@
-"""Ray: the processes that an optional engine runs in, here or on the machines of a cluster."""
+"""Connects to Ray, here or on the machines of a cluster."""
 
 import logging
 import os
@@ -13,11 +13,14 @@ from palm_demo.installation import pip_install
 
 @contextmanager
 def connected(cpus: int, instead: str) -> Iterator[ModuleType]:
-    """Ray as it is connected already, or to the cluster that RAY_ADDRESS names, or else to processes of
-    this machine, for so many cores, that end with the block.
+    """Connects to Ray, and yields its module.
 
-    instead: what else its user can do, at the end of messages. Raises MissingExtraError where Ray is not
-    installed, ClusterError where it cannot be started or reached.
+    It uses an existing connection, the cluster that RAY_ADDRESS names, or processes of this machine
+    with so many cores, which end with the block. instead: what else the user can do, for the end of
+    messages.
+
+    Raises MissingExtraError if Ray is not installed, and ClusterError if it cannot be started or
+    reached.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray tells its makers of every start otherwise
     try:

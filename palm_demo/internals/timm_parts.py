@@ -1,7 +1,6 @@
-"""Parts of timm's EfficientNets that its documentation leaves out: where the stages are, and what is called
-what.
+"""Undocumented parts of timm's EfficientNets: their stages, and the names of their modules.
 
-A trunk is run in two halves here, so that its last stages can stand twice behind the first ones.
+A trunk is run in two halves, so that its last stages can exist twice behind the first ones.
 """
 
 import copy
@@ -40,7 +39,7 @@ EXPANDED = {
     "_bn2": "bn3",
 }
 PLAIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-"""Names of a block's parts in the released EfficientNet-Lite -> timm's, with an expansion and without."""
+"""Module names of the released EfficientNet-Lite -> timm's, for blocks with an expansion and without."""
 
 
 def trunk_of_folder(folder: Path) -> nn.Module:
@@ -52,7 +51,7 @@ def trunk_of_folder(folder: Path) -> nn.Module:
 
 
 def first_stages(trunk: nn.Module, pixels: Tensor, count: int) -> Tensor:
-    """(b, 3, rows, columns) -> (b, channels, rows, columns), what leaves the first `count` stages."""
+    """Runs the first `count` stages: (b, 3, rows, columns) -> (b, channels, rows, columns)."""
     states = trunk.bn1(trunk.conv_stem(pixels))
     for stage in trunk.blocks[:count]:
         states = stage(states)
@@ -60,26 +59,28 @@ def first_stages(trunk: nn.Module, pixels: Tensor, count: int) -> Tensor:
 
 
 def last_stages(trunk: nn.Module, states: Tensor, count: int) -> Tensor:
-    """The rest of the trunk after its first `count` stages -> (b, classes) logits."""
+    """Runs the stages after the first `count` ones and the classifier, and returns logits (b, classes)."""
     for stage in trunk.blocks[count:]:
         states = stage(states)
     return answers(trunk, states)
 
 
 def answers(trunk: nn.Module, states: Tensor) -> Tensor:
-    """(b, channels, rows, columns) behind the last stage -> (b, classes) logits."""
+    """Runs the classifier: (b, channels, rows, columns) after the last stage -> (b, classes) logits."""
     return trunk.forward_head(trunk.bn2(trunk.conv_head(states)))
 
 
 def twin_stages(trunk: nn.Module, count: int) -> nn.ModuleList:
-    """A copy of all stages but the first `count`."""
+    """A copy of all stages except the first `count`."""
     return copy.deepcopy(trunk.blocks[count:])
 
 
 @torch.no_grad()
 def fold_norms_(network: nn.Module) -> nn.Module:
-    """Has convolutions do what the batch norms behind them did, which then only activate: the same outputs in
-    about two thirds of the time. network: finished, as it is not to be trained after this."""
+    """Folds batch norms into the convolutions before them, so that only their activations remain.
+
+    The outputs are the same in about two thirds of the time. The network cannot be trained afterwards.
+    """
     parts = {name: part for name, part in network.named_modules()}
     last: tuple[nn.Module, str, nn.Conv2d] | None = None
     for name, part in parts.items():
@@ -103,9 +104,10 @@ def _folded(conv: nn.Conv2d, norm: BatchNormAct2d) -> nn.Conv2d:
 
 
 def renamed(trunk: nn.Module, released: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of a released EfficientNet-Lite under the names that timm's trunk has for them.
+    """Tensors of a released EfficientNet-Lite under the names of timm's trunk.
 
-    A release counts its blocks through all stages (`_blocks.7._bn0`), timm within each (`blocks.3.2.bn1`).
+    A release counts its blocks through all stages (`_blocks.7._bn0`), timm within each
+    (`blocks.3.2.bn1`).
     """
     places = [(stage, block) for stage, blocks in enumerate(trunk.blocks) for block in range(len(blocks))]
     tensors = {}

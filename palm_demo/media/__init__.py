@@ -1,4 +1,4 @@
-"""Pictures and videos from files, bytes and memory: the one place that decodes them."""
+"""Pictures and videos from files, bytes and memory. No other package decodes them."""
 
 from palm_demo.media.frames import Medium, is_video, open_medium
 from palm_demo.media.kinds import DecodingBudget, Kind, MediaLimits, kind_of

@@ -1,4 +1,7 @@
-"""A picture or a video, whichever a file is: its frames, and animated pictures as videos."""
+"""Opens a file that may be a picture or a video: one picture, or evenly spaced frames.
+
+Videos are read by `palm_demo.media.videos`; animated pictures (GIF, WebP, PNG, AVIF) are read here.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,16 @@ from PIL import Image
 from palm_demo.errors import MediaError
 from palm_demo.media.kinds import DecodingBudget, MediaLimits, head_of, kind_of, opened
 from palm_demo.media.pictures import Picture, damage, open_image, parsed, to_rgb
-from palm_demo.media.videos import frames_of, nearest
+from palm_demo.media.videos import nearest, open_video
 
 Medium = Picture | Sequence[Picture]
-"""A picture, a video or animated picture, or a video's frames."""
+"""A picture, a video or animated picture, or a list of a video's frames."""
 
 ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
-"""Pillow's readers of pictures that can move. A TIFF of many pages is a document."""
+"""Pillow's readers of pictures that can be animated. A TIFF with many pages is a document."""
 
-UNTOLD_SECONDS = 0.1
-"""How long a frame is shown of which the file says nothing, as browsers do it."""
+DEFAULT_FRAME_SECONDS = 0.1
+"""How long a frame is shown when the file does not say, as in browsers."""
 
 
 def open_medium(
@@ -33,10 +36,14 @@ def open_medium(
     budget: DecodingBudget | None = None,
     max_side: int | None = None,
 ) -> list[Image.Image]:
-    """RGB pictures: one of a picture, at most `frames` of a video, evenly spaced from the first to the last.
+    """Opens a picture or a video as RGB pictures: one of a picture, at most `frames` of a video.
 
-    source: as `Medium` says; an array of four dimensions is a video's frames. budget: of the request that
-    this is a part of. max_side: pixels of the longer side of what is given out.
+    Args:
+        source: a picture or video as `Medium` lists them; an array of four dimensions is a video's
+            frames.
+        frames: the most frames of a video, evenly spaced from the first to the last.
+        budget: what the request may still decode; by default a fresh one.
+        max_side: the longer side of the returned pictures, in pixels.
 
     Raises MediaError as `open_image` and `open_video` do.
     """
@@ -55,7 +62,7 @@ def open_medium(
 
 
 def is_video(source: str | Path | bytes | BinaryIO) -> bool:
-    """Whether a file moves, by its content: a video, or an animated GIF, WebP, PNG or AVIF."""
+    """Whether a file moves, judged by its content: a video, or an animated GIF, WebP, PNG or AVIF."""
     try:
         with opened(source) as (file, name):
             kind = kind_of(head_of(file))
@@ -77,19 +84,19 @@ def _of_file(
     budget: DecodingBudget,
     max_side: int | None,
 ) -> list[Image.Image]:
-    """Frames of a file that moves; none of a picture."""
+    """The frames of a file that moves; an empty list for a picture."""
     with opened(source) as (file, name):
         kind = kind_of(head_of(file))
-        if kind is not None and kind.moving:
-            return frames_of(file, name, kind, frames, limits, budget, max_side)
-        if kind is not None and kind.reader in ANIMATED:
-            moving = _animation(parsed(file, name, kind), name, frames, limits, budget)
-            return [open_image(one, limits, max_side) for one in moving]
-    return []
+        if kind is None or (not kind.moving and kind.reader not in ANIMATED):
+            return []
+        if kind.moving:
+            return open_video(source, frames, limits, budget, max_side)
+        moving = _animation(parsed(file, name, kind), name, frames, limits, budget)
+    return [open_image(one, limits, max_side) for one in moving]
 
 
 def _moves(image: Image.Image) -> bool:
-    """Whether a second frame follows; the others are not looked for."""
+    """Whether there is a second frame. Further frames are not looked for."""
     try:
         return image.format in ANIMATED and bool(getattr(image, "is_animated", False))
     except Exception:  # a damaged file is told when it is decoded
@@ -99,7 +106,7 @@ def _moves(image: Image.Image) -> bool:
 def _animation(
     image: Image.Image, name: str, count: int, limits: MediaLimits, budget: DecodingBudget
 ) -> list[Image.Image]:
-    """Frames of an animated picture, nearest to evenly spaced times; none where it does not move."""
+    """Frames of an animated picture, nearest to evenly spaced times; an empty list if it does not move."""
     if not _moves(image):
         return []
     with _left_as_it_was(image), damage(name), budget.decoding():
@@ -107,7 +114,7 @@ def _animation(
         seconds = 0.0
         for _ in _walk(image, name, budget):
             times.append(seconds)
-            seconds += image.info.get("duration", 0) / 1000 or UNTOLD_SECONDS
+            seconds += image.info.get("duration", 0) / 1000 or DEFAULT_FRAME_SECONDS
             if seconds > limits.video_seconds and len(times) > 1:
                 raise MediaError(
                     f"{name} is longer than {limits.video_seconds:g} seconds; cut it shorter, or choose one "
@@ -124,7 +131,7 @@ def _animation(
 
 
 def _walk(image: Image.Image, name: str, budget: DecodingBudget) -> Iterator[int]:
-    """Numbers of the frames, each decoded in turn."""
+    """Decodes one frame after another and yields their numbers."""
     first = 1 if image.info.get("default_image") else 0  # an APNG may have a picture for who shows no others
     place = 0
     while True:
@@ -140,7 +147,7 @@ def _walk(image: Image.Image, name: str, budget: DecodingBudget) -> Iterator[int
 
 @contextmanager
 def _left_as_it_was(image: Image.Image) -> Iterator[None]:
-    """Back at its frame afterwards: a picture in memory is the caller's."""
+    """Restores the current frame afterwards, because a picture in memory belongs to the caller."""
     place = image.tell()
     try:
         yield

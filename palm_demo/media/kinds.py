@@ -1,4 +1,4 @@
-"""What a file is, told by its first bytes, and how much of it may be decoded."""
+"""Recognises a file's format by its first bytes, and limits how much of it may be decoded."""
 
 from __future__ import annotations
 
@@ -19,16 +19,21 @@ FORMATS = (
     "pictures are PNG, JPEG, WebP, BMP, GIF, TIFF, HEIC or AVIF, "
     "videos MP4, MOV, WebM, MKV, AVI, OGG, MPEG, TS or FLV"
 )
-"""What is read, as every message says it."""
+"""The formats that are read, as error messages list them."""
 
 HEAD_BYTES = 600
-"""Three packets of an MPEG transport stream: the longest beginning that tells a kind."""
+"""Bytes that are enough to recognise any format: three packets of an MPEG transport stream."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A format of files. name: as people call it. reader: what Pillow or FFmpeg calls it. moving: whether
-    it is a video's; a picture's may be animated all the same."""
+    """A file format.
+
+    Attributes:
+        name: as people call it.
+        reader: as Pillow or FFmpeg calls it.
+        moving: whether it is a video format. A picture format may be animated all the same.
+    """
 
     name: str
     reader: str
@@ -37,11 +42,13 @@ class Kind:
 
 @dataclass(frozen=True)
 class MediaLimits:
-    """What media may be, and what reading them may cost.
+    """Limits on media and on the work of reading them.
 
-    pixels: of a picture or frame that is given out; larger pictures are shrunk to them. video_seconds: of
-    one video. read_pixels: decoded at once to be shrunk; beyond them a picture is refused.
-    decoded_frames, decoded_pixels, decoding_seconds: spent on all videos and animations of one request.
+    Attributes:
+        pixels: of a returned picture or frame; larger pictures are shrunk to them.
+        video_seconds: the length of one video.
+        read_pixels: decoded at once in order to be shrunk; a picture with more is refused.
+        decoded_frames, decoded_pixels, decoding_seconds: for all videos and animations of one request.
     """
 
     pixels: int = 25_000_000
@@ -52,12 +59,12 @@ class MediaLimits:
     decoding_seconds: float = 20.0
 
 
-STANDARD = MediaLimits()
-"""Where nobody says otherwise."""
+DEFAULT_LIMITS = MediaLimits()
+"""The limits that hold unless the caller gives others."""
 
 
 class DecodingBudget:
-    """What may still be decoded for one request, whose media are decoded one after another."""
+    """What one request may still decode. Its media are decoded one after another."""
 
     def __init__(self, limits: MediaLimits):
         self.limits = limits
@@ -67,7 +74,8 @@ class DecodingBudget:
 
     @contextmanager
     def decoding(self) -> Iterator[None]:
-        """The time in the `with` counts; that between two media, when others may compute, does not."""
+        """Counts the time inside the `with`. Time between two media, when others may compute, does not
+        count."""
         self._began = time.monotonic()
         try:
             yield
@@ -92,7 +100,7 @@ class DecodingBudget:
         self.check_time(name)
 
     def check_time(self, name: str) -> None:
-        """Raises MediaError when the seconds are over, LeftError when nobody waits for the media any more."""
+        """Raises MediaError when the time is used up, and LeftError when the visitor has left."""
         check_still_there()
         now = time.monotonic()
         if self._seconds + now - (now if self._began is None else self._began) > self.limits.decoding_seconds:
@@ -120,7 +128,8 @@ _MP4, _MATROSKA, _MPEG = Kind("MP4", "mov", True), Kind("MKV", "matroska", True)
 
 
 def kind_of(head: bytes) -> Kind | None:
-    """The format of a file that begins so (HEAD_BYTES are enough), or None where it is none that is read."""
+    """The format of a file with these first bytes (HEAD_BYTES are enough); None if it is not one that is
+    read."""
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return Kind("PNG", "PNG")
     if head.startswith(b"\xff\xd8\xff"):
@@ -153,7 +162,7 @@ def kind_of(head: bytes) -> Kind | None:
 
 
 def _of_brands(head: bytes) -> Kind:
-    """Pictures and videos share this container: its first brand says what for, or one of the others."""
+    """Tells pictures from videos in an ISO container (`ftyp`), by its first brand or one of the others."""
     size = min(int.from_bytes(head[:4], "big"), len(head))
     major, others = head[8:12], {head[place : place + 4] for place in range(16, size, 4)}
     if major in _AVIF or (major in (b"mif1", b"msf1") and others & _AVIF):
@@ -162,9 +171,9 @@ def _of_brands(head: bytes) -> Kind:
 
 
 def unread(name: str, head: bytes, wanted: str) -> MediaError:
-    """What to say of a file that is no picture or video, or of no format that is read.
+    """The error for a file that is not a picture or video, or whose format is not read.
 
-    wanted: "picture" or "video".
+    `wanted` is "picture" or "video".
     """
     if not head:
         return MediaError(f"{name} is not a {wanted}: it is empty; choose another file")
@@ -175,7 +184,7 @@ def unread(name: str, head: bytes, wanted: str) -> MediaError:
 
 @contextmanager
 def opened(source: str | Path | bytes | BinaryIO) -> Iterator[tuple[BinaryIO, str]]:
-    """A file to read from its beginning, and what messages call it.
+    """Opens a file at its beginning, and yields it with the name that messages call it.
 
     Only regular files of this machine are opened; a name is never taken for an address. Raises
     MediaError where there is none, or it cannot be read.
@@ -202,11 +211,12 @@ def opened(source: str | Path | bytes | BinaryIO) -> Iterator[tuple[BinaryIO, st
 
 
 def _regular(path: str | Path, name: str) -> BinaryIO:
-    """The file, looked at before it is opened: opening alone blocks at a pipe and changes a device."""
+    """Opens a regular file, checked beforehand: merely opening a pipe blocks, and opening a device may
+    change it."""
 
     def refuse_others(mode: int) -> None:
         if not stat.S_ISREG(mode):
-            raise MediaError(f"{name} is no file but a folder, device or pipe; choose a picture or video")
+            raise MediaError(f"{name} is not a file but a folder, device or pipe; choose a picture or video")
 
     refuse_others(os.stat(path).st_mode)
     waitless = getattr(os, "O_NONBLOCK", 0)
@@ -220,7 +230,7 @@ def _regular(path: str | Path, name: str) -> BinaryIO:
 
 
 def head_of(file: BinaryIO) -> bytes:
-    """A file's first bytes; it stands at its beginning before and after."""
+    """Reads a file's first bytes and rewinds it."""
     file.seek(0)
     head = file.read(HEAD_BYTES)
     file.seek(0)

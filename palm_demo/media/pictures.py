@@ -1,7 +1,7 @@
-"""Any picture as RGB: upright, in sRGB, on white, 8 bits a colour, and no larger than is wanted.
+"""Opens any picture as RGB: upright, in sRGB, on white, 8 bits a channel, and no larger than wanted.
 
-A picture may be a file, bytes, an open file, a Pillow picture, an array or a tensor; what it shows comes
-out the same. Beside `palm_demo.media.videos` the only module that knows Pillow's decoders.
+A picture may be a file, bytes, an open file, a Pillow picture, an array or a tensor; the result is the
+same. Only this module and `palm_demo.media.frames` use Pillow's decoders.
 """
 
 from __future__ import annotations
@@ -33,7 +33,16 @@ from pillow_heif import HeifImageFile
 
 from palm_demo.errors import MediaError, PalmDemoError
 from palm_demo.media.arrays import from_array, to_levels
-from palm_demo.media.kinds import STANDARD, Kind, MediaLimits, check_pixels, head_of, kind_of, opened, unread
+from palm_demo.media.kinds import (
+    DEFAULT_LIMITS,
+    Kind,
+    MediaLimits,
+    check_pixels,
+    head_of,
+    kind_of,
+    opened,
+    unread,
+)
 
 Picture = str | Path | bytes | BinaryIO | Image.Image | np.ndarray | torch.Tensor
 """A file, its bytes, or a decoded picture: rows × columns (× channels) as an array, channels first as a
@@ -49,24 +58,24 @@ DECODERS: dict[str, Callable[[BinaryIO], Image.Image]] = {
     "AVIF": AvifImagePlugin.AvifImageFile,
     "HEIF": HeifImageFile,
 }
-"""By what Pillow calls them. `Image.open` would try others too, and refuse large pictures of phones before
-they can be shrunk."""
+"""Decoders by Pillow's names. `Image.open` would try others too, and would refuse a phone's large pictures
+before they can be shrunk."""
 
 SHRUNK_WHILE_DECODED = 4
-"""A JPEG may have as many times the pixels that may be decoded at once: its decoder leaves out the rest."""
+"""A JPEG may have this many times `read_pixels`, because its decoder can leave out the rest."""
 
 MOST_TAGS = 4096
-"""Of a TIFF's page; cameras and microscopes write some hundred."""
+"""The most tags of a TIFF's page. Cameras and microscopes write some hundred."""
 
 SCANS = 12
-"""Of a JPEG with as many pixels as may be decoded at once; smaller ones may have more in proportion. What
-stores pictures coarse to fine writes ten."""
+"""The most scans of a JPEG with `read_pixels` pixels; smaller ones may have more in proportion. Progressive
+encoders write about ten."""
 MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
-"""In a JPEG; none of those that stand within a scan."""
+"""A JPEG marker that starts a segment. Those that occur within a scan are left out."""
 START_OF_SCAN, END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
 
 PHOTOMETRIC = 262
-"""The tag of a TIFF that is 0 where the least value is white."""
+"""A TIFF tag whose value is 0 when the lowest value is white."""
 
 ORIENTATION = 0x0112
 TURNS = {
@@ -78,17 +87,20 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What puts a picture upright, by its EXIF orientation."""
+"""The transposition that puts a picture upright, by its EXIF orientation."""
 
 KEPT_PROFILES, KEPT_PROFILE_BYTES = 32, 65_536
-"""Transforms between calls; a camera's or a browser's profile has some 3,000 bytes, a press's a million."""
+"""How many colour transforms are cached, and the largest profile that is. A camera's or browser's profile
+has about 3,000 bytes, a printing press's a million."""
 
 
-def open_image(source: Picture, limits: MediaLimits = STANDARD, max_side: int | None = None) -> Image.Image:
-    """A picture as RGB, shrunk to the pixels of the limits and, where it is given, to `max_side`.
+def open_image(
+    source: Picture, limits: MediaLimits = DEFAULT_LIMITS, max_side: int | None = None
+) -> Image.Image:
+    """Opens a picture as RGB, shrunk to the limits and to `max_side` pixels where that is given.
 
-    Of an animated or many-paged picture the first frame or page. Raises MediaError when it is missing,
-    no picture, damaged or too large to be shrunk; the size is read before a pixel is decoded.
+    Of an animated picture or one with pages, the first is taken. The size is read before any pixel is
+    decoded. Raises MediaError when the picture is missing, is not a picture, is damaged or is too large.
     """
     if isinstance(source, (np.ndarray, torch.Tensor)):
         return _of_pillow(from_array(source), limits, max_side)
@@ -96,22 +108,22 @@ def open_image(source: Picture, limits: MediaLimits = STANDARD, max_side: int | 
         return _of_pillow(source, limits, max_side)
     if not isinstance(source, (str, Path, bytes, bytearray, memoryview)) and not hasattr(source, "read"):
         raise MediaError(
-            f"{source!r:.40} is no picture but a {type(source).__name__}; give a path, bytes, an open file, "
-            "a Pillow picture, an array or a tensor"
+            f"{source!r:.40} is not a picture but a {type(source).__name__}; give a path, bytes, an open "
+            "file, a Pillow picture, an array or a tensor"
         )
     with opened(source) as (file, name):
         return _decode(file, name, limits, max_side)
 
 
 def decode_image(
-    data: bytes, name: str, limits: MediaLimits = STANDARD, max_side: int | None = None
+    data: bytes, name: str, limits: MediaLimits = DEFAULT_LIMITS, max_side: int | None = None
 ) -> Image.Image:
-    """What `open_image` makes of a file's bytes; messages call it by its name."""
+    """Decodes a file's bytes as `open_image` does. Messages call it by `name`."""
     return _decode(BytesIO(data), name, limits, max_side)
 
 
 def parsed(file: BinaryIO, name: str, kind: Kind) -> Image.Image:
-    """A picture file whose size and frames are known, and no pixel yet. Raises MediaError on damage."""
+    """Reads a picture's size and frames without decoding a pixel. Raises MediaError if it is damaged."""
     with damage(name):
         if kind.reader == "TIFF":
             _check_tags(file, name)
@@ -120,7 +132,7 @@ def parsed(file: BinaryIO, name: str, kind: Kind) -> Image.Image:
 
 @contextmanager
 def damage(name: str) -> Iterator[None]:
-    """Whatever a decoder raises inside is the file's fault: MediaError."""
+    """Turns whatever a decoder raises inside into a MediaError: the file is at fault."""
     try:
         yield
     except (PalmDemoError, MemoryError):
@@ -131,7 +143,8 @@ def damage(name: str) -> Iterator[None]:
 
 
 def _check_tags(file: BinaryIO, name: str) -> None:
-    """Raises MediaError where the first page of a TIFF has very many tags: each is read before its size."""
+    """Raises MediaError where the first page of a TIFF has very many tags, all of which are read before its
+    size."""
     head = file.read(16)
     order, is_big = ("big" if head.startswith(b"MM") else "little"), 43 in head[2:4]
     file.seek(int.from_bytes(head[8:16] if is_big else head[4:8], order))
@@ -142,8 +155,8 @@ def _check_tags(file: BinaryIO, name: str) -> None:
 
 
 def _check_scans(file: BinaryIO, size: tuple[int, int], name: str, limits: MediaLimits) -> None:
-    """Raises MediaError where a JPEG goes over its pixels very often: a scan of a few bytes costs a pass over
-    all of them."""
+    """Raises MediaError where a JPEG has very many scans: each may be a few bytes and costs a pass over all
+    pixels."""
     place = file.tell()
     file.seek(0)
     data, scans, at = file.read(), 0, 2
@@ -190,8 +203,11 @@ def _of_pillow(image: Image.Image, limits: MediaLimits, max_side: int | None) ->
 
 
 def _shrink_while_decoding(image: Image.Image, name: str, limits: MediaLimits, max_side: int | None) -> None:
-    """Asks a JPEG's decoder for a half, a quarter or an eighth of its sides: as little as keeps the limits
-    and leaves twice `max_side`. One that is stored coarse to fine has all its pixels in memory anyway."""
+    """Asks a JPEG decoder for a half, a quarter or an eighth of the sides.
+
+    It asks for the least reduction that keeps the limits and leaves twice `max_side`. A progressive JPEG
+    has all its pixels in memory anyway.
+    """
     width, height = image.size
     coarse_to_fine = "progressive" in image.info or "progression" in image.info
     check_pixels(name, width, height, limits.read_pixels * (1 if coarse_to_fine else SHRUNK_WHILE_DECODED))
@@ -204,7 +220,7 @@ def _shrink_while_decoding(image: Image.Image, name: str, limits: MediaLimits, m
 
 
 def _shrunk(image: Image.Image, name: str, limits: MediaLimits, max_side: int | None) -> Image.Image:
-    """RGB of a loaded picture that keeps the limits."""
+    """Converts a loaded picture to RGB within the limits."""
     width, height = image.size
     with damage(name):
         if width * height > limits.pixels:
@@ -222,17 +238,17 @@ def _shrunk(image: Image.Image, name: str, limits: MediaLimits, max_side: int | 
 
 
 def _averageable(image: Image.Image) -> Image.Image:
-    """The picture in a mode whose pixels can be averaged."""
+    """Converts a picture to a mode whose pixels can be averaged, if it is in another."""
     if image.mode in ("L", "LA", "RGB", "RGBA", "CMYK", "LAB", "YCbCr") and "transparency" not in image.info:
         return image
     return to_rgb(image)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """RGB of a decoded picture of any mode: upright, in sRGB, its transparent parts on white.
+    """Converts a decoded picture of any mode to RGB: upright, in sRGB, transparent parts on white.
 
-    What it says about itself is used up: of its own result it gives the same back. Raises MediaError
-    where its values are no colours.
+    The result carries no metadata, so converting it again changes nothing. Raises MediaError where its
+    values are not colours.
     """
     turn, profile = TURNS.get(_orientation(image)), image.info.get("icc_profile")
     plain = type(image) is Image.Image and image.mode == "RGB" and "transparency" not in image.info
@@ -261,7 +277,7 @@ def _orientation(image: Image.Image) -> int | None:
 
 
 def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Colours of a mode that profiles are made for, and how opaque each pixel is, where it says."""
+    """Colours in a mode that profiles are made for, and each pixel's opacity (None: all opaque)."""
     transparent = image.info.get("transparency")
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         opaque = None
@@ -283,7 +299,7 @@ def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 
 
 def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """RGB of L, RGB, CMYK or LAB. A profile that is broken, or for other colours, is no profile."""
+    """Converts L, RGB, CMYK or LAB to sRGB. A broken profile, or one for other colours, is ignored."""
     transform = None
     if profile:
         find = _to_srgb if len(profile) <= KEPT_PROFILE_BYTES else _to_srgb.__wrapped__
@@ -295,8 +311,10 @@ def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 @lru_cache(maxsize=KEPT_PROFILES)
 def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """What turns colours of a profile (b"": of LAB) into sRGB, or None where that changes nothing to speak
-    of, as of the profiles of sRGB that most pictures carry."""
+    """The transform from a profile (b"": LAB) to sRGB.
+
+    It is None where it would change next to nothing, as with the sRGB profiles that most pictures carry.
+    """
     srgb = ImageCms.createProfile("sRGB")
     try:
         source = ImageCms.getOpenProfile(BytesIO(profile)) if profile else ImageCms.createProfile("LAB")

@@ -1,4 +1,4 @@
-"""Media as browsers can show them: what they cannot is copied once into what they can."""
+"""Media that browsers can show: files in other formats are converted once, into a copy."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ import av
 from PIL import Image
 
 from palm_demo.media.frames import open_medium
-from palm_demo.media.kinds import STANDARD, Kind, MediaLimits, head_of, kind_of, opened
+from palm_demo.media.kinds import DEFAULT_LIMITS, Kind, MediaLimits, head_of, kind_of, opened
 from palm_demo.media.pictures import open_image
 from palm_demo.media.videos import seconds_of
 
 SHOWN_PICTURES = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "AVIF")
 CONTAINERS = {"h264": ".mp4", "av1": ".mp4", "vp8": ".webm", "vp9": ".webm"}
 CONTAINER_KINDS = {".mp4": "MP4", ".webm": "MKV"}
-"""By codec: what every browser plays."""
+"""Containers by codec: what every browser plays."""
 
 COPY = "copy"
-"""What copies are called."""
+"""The name of a copy, without its suffix."""
 
 SIDE, FRAMES = 480, 24
-"""Of a copy whose pixels are decoded: pixels of its longer side, and pictures of a video."""
+"""The longer side of a converted copy in pixels, and its number of frames if it is a video."""
 
 
 def is_shown(path: str | Path) -> bool:
-    """Whether browsers show a picture's file as it is; also of files that are no pictures nothing else is
-    to be shown. Raises MediaError where there is no file to read."""
+    """Whether browsers show a picture's file as it is. Also true of files that are not pictures.
+
+    Raises MediaError where there is no file to read.
+    """
     with opened(path) as (file, _):
         kind = kind_of(head_of(file))
     return kind is None or kind.moving or kind.reader in SHOWN_PICTURES
@@ -37,17 +39,21 @@ def is_shown(path: str | Path) -> bool:
 def as_shown(
     path: str | Path,
     folder: Path,
-    limits: MediaLimits = STANDARD,
+    limits: MediaLimits = DEFAULT_LIMITS,
     decoded: Sequence[Image.Image] = (),
 ) -> Path:
-    """A file that browsers show, which is the file itself where they can.
+    """A file that browsers show: the given one if they can show it, otherwise a copy.
 
-    A video in another container is packed anew, bit by bit the same; one in another codec, HEVC for
-    instance, becomes a moving picture of a few frames; other pictures become WebP.
+    A video in another container is remuxed without loss. A video in another codec, such as HEVC, becomes
+    an animated WebP of a few frames, and other pictures become WebP.
 
-    folder: where the copy goes, made if need be; of this one file, so that what is there already is given
-    back. decoded: what `open_medium` gave, where that was done.
-    Raises MediaError where the file is no medium, or cannot be decoded.
+    Args:
+        path: the file.
+        folder: where the copy goes, made if missing. It serves this one file: a copy that is there is
+            returned.
+        decoded: what `open_medium` returned for the file, if it was called.
+
+    Raises MediaError where the file is not a picture or video, or cannot be decoded.
     """
     path = Path(path)
     with opened(path) as (file, _):
@@ -59,33 +65,32 @@ def as_shown(
         if suffix == path.suffix.lower() and kind.name == CONTAINER_KINDS[suffix]:
             return path
         if suffix is not None:
-            packed = _kept(folder, suffix, lambda copy: _packed_anew(path, kind, copy))
-            if packed is not None:
-                return packed
+            remuxed = _write_copy(folder, suffix, lambda copy: _remux(path, kind, copy))
+            if remuxed is not None:
+                return remuxed
         frames = decoded or open_medium(path, FRAMES, limits, max_side=SIDE)
         seconds = seconds_of(path)
-        return _kept(folder, ".webp", lambda copy: _moving_picture(frames, seconds, copy))
+        return _write_copy(folder, ".webp", lambda copy: _moving_picture(frames, seconds, copy))
     if kind is not None and kind.reader in SHOWN_PICTURES:
         return path
     image = open_image(decoded[0] if decoded else path, limits, SIDE)
-    return _kept(folder, ".webp", lambda copy: image.save(copy, "WEBP", quality=90))
+    return _write_copy(folder, ".webp", lambda copy: image.save(copy, "WEBP", quality=90))
 
 
-def _kept(folder: Path, suffix: str, write: Callable[[Path], bool | None]) -> Path | None:
-    """The copy in the folder, written whole or not at all; None where `write` says by False that it cannot
-    be."""
+def _write_copy(folder: Path, suffix: str, write: Callable[[Path], bool | None]) -> Path | None:
+    """Writes a copy into the folder, whole or not at all. Returns None where `write` returns False."""
     folder.mkdir(parents=True, exist_ok=True)
-    half = folder / f"{uuid4().hex}{suffix}"
+    partial = folder / f"{uuid4().hex}{suffix}"
     try:
-        if write(half) is False:
+        if write(partial) is False:
             return None
-        return half.replace(folder / f"{COPY}{suffix}")
+        return partial.replace(folder / f"{COPY}{suffix}")
     finally:
-        half.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
 
 
 def _codec(path: Path, kind: Kind) -> str:
-    """Of a file's video as FFmpeg calls it; "" where there is none."""
+    """FFmpeg's name of a video file's codec; "" where there is none."""
     try:
         with (
             opened(path) as (file, _),
@@ -97,8 +102,8 @@ def _codec(path: Path, kind: Kind) -> str:
         return ""
 
 
-def _packed_anew(path: Path, kind: Kind, copy: Path) -> bool:
-    """Whether the video's packets could be put into another container, without its sound."""
+def _remux(path: Path, kind: Kind, copy: Path) -> bool:
+    """Puts a video's packets into another container, without its sound. Returns whether that was possible."""
     try:
         with (
             opened(path) as (file, _),
@@ -106,9 +111,9 @@ def _packed_anew(path: Path, kind: Kind, copy: Path) -> bool:
             av.open(str(copy), "w") as target,
         ):
             stream = source.streams.video[0]
-            packed = target.add_stream_from_template(stream)
-            for packet in _in_time([packet for packet in source.demux(stream) if packet.size]):
-                packet.stream = packed
+            remuxed = target.add_stream_from_template(stream)
+            for packet in _with_decoding_times([packet for packet in source.demux(stream) if packet.size]):
+                packet.stream = remuxed
                 target.mux(packet)
     except (av.error.FFmpegError, ValueError):
         copy.unlink(missing_ok=True)
@@ -116,8 +121,8 @@ def _packed_anew(path: Path, kind: Kind, copy: Path) -> bool:
     return True
 
 
-def _in_time(packets: Sequence[av.Packet]) -> Sequence[av.Packet]:
-    """The packets, each with a time of decoding: MKV leaves out those before the first frame is shown."""
+def _with_decoding_times(packets: Sequence[av.Packet]) -> Sequence[av.Packet]:
+    """Gives each packet a decoding time: MKV leaves them out before the first frame is shown."""
     first = next((place for place, packet in enumerate(packets) if packet.dts is not None), len(packets))
     begin = packets[first].dts if first < len(packets) else 0
     before = begin - first - 1
@@ -128,7 +133,7 @@ def _in_time(packets: Sequence[av.Packet]) -> Sequence[av.Packet]:
 
 
 def _moving_picture(frames: Sequence[Image.Image], seconds: float, copy: Path) -> None:
-    """A WebP of a video's frames, which are evenly spaced in time."""
+    """Writes a video's evenly spaced frames as an animated WebP."""
     first, *others = (open_image(frame, max_side=SIDE) for frame in frames)
     first.save(
         copy,

@@ -1,7 +1,7 @@
-"""Frames of any video: evenly spaced in time, the right way up, decoded no further than they need.
+"""Reads frames of any video, evenly spaced in time and the right way up, decoding no more than needed.
 
-The only module that opens FFmpeg's containers. It is handed an open file and the container's format: a
-name like `http:a.mp4` or a playlist inside never makes it reach for another file or address.
+Only this module decodes videos, with FFmpeg. It passes FFmpeg an open file and the container's format,
+so that neither a name like `http:a.mp4` nor a playlist inside can make it open another file or address.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from PIL import Image
 
 from palm_demo.errors import MediaError
 from palm_demo.media.kinds import (
-    STANDARD,
+    DEFAULT_LIMITS,
     DecodingBudget,
     Kind,
     MediaLimits,
@@ -37,16 +37,19 @@ from palm_demo.media.kinds import (
 )
 
 MOST_PACKETS = 200_000
-"""Of a file with all its streams: at 60 frames a second, with sound, a minute has some 7,000."""
+"""The most packets of a file, all streams together. A minute at 60 frames a second with sound has about
+7,000."""
 
 THREADED_PIXELS = 300_000
-"""From so large frames on, threads gain more than they cost."""
+"""Pixels of a frame from which on threads gain more than they cost."""
 
 LARGEST_FRAME = 4
-"""Times the pixels of a frame that may be read: what a decoder still makes, to be refused with its size."""
+"""The decoder still makes frames of this many times the allowed pixels, so that an error can name their
+size."""
 
 WIDEST_PIXEL = 8
-"""Times as wide as high, or the other way round; beyond it the file is wrong."""
+"""The most elongated pixel, as width by height or the inverse. Beyond it, the file's value is taken for
+wrong."""
 
 TURNS = {
     (-1, 0, 0, 1): Image.Transpose.FLIP_LEFT_RIGHT,
@@ -57,12 +60,18 @@ TURNS = {
     (0, 1, 1, 0): Image.Transpose.TRANSPOSE,
     (0, -1, -1, 0): Image.Transpose.TRANSVERSE,
 }
-"""By the signs of a, b, c and d of a display matrix: a point (x, y) is shown at (ax + cy, bx + dy)."""
+"""The transposition for a display matrix, by the signs of its a, b, c and d. A point (x, y) is shown at (ax
++ cy, bx + dy)."""
 
 
 @dataclass(frozen=True)
 class Packet:
-    """A compressed frame. at: when it is shown, in the stream's units; None where the file does not say."""
+    """A compressed frame.
+
+    Attributes:
+        at: when it is shown, in the stream's time base; None where the file does not say.
+        is_key: whether it is a key frame.
+    """
 
     at: int | None
     is_key: bool
@@ -71,14 +80,23 @@ class Packet:
 def open_video(
     source: str | Path | bytes | BinaryIO,
     frames: int,
-    limits: MediaLimits = STANDARD,
+    limits: MediaLimits = DEFAULT_LIMITS,
     budget: DecodingBudget | None = None,
+    max_side: int | None = None,
 ) -> list[Image.Image]:
-    """At most `frames` RGB pictures: those nearest to times that are evenly spaced from the first frame to
-    the last; one is that in the middle. A video of no more frames gives them all.
+    """Reads at most `frames` RGB pictures of a video, evenly spaced from the first frame to the last.
 
-    budget: of the request that this is a part of, by default one of its own. Raises MediaError when the
-    file is no video, has no video stream, is damaged, too long or too large, or takes too much decoding.
+    One frame is the middle one; a video with fewer frames than asked for gives all of them.
+
+    Args:
+        source: a path, bytes or an open file.
+        frames: the most frames.
+        limits: on the video and on the work of decoding it.
+        budget: what the request may still decode; by default a fresh one.
+        max_side: the longer side of a frame, in pixels.
+
+    Raises MediaError when the file is not a video, has no video stream, is damaged, too long or too
+    large, or takes too much decoding.
     """
     with opened(source) as (file, name):
         head = head_of(file)
@@ -87,19 +105,18 @@ def open_video(
             raise unread(name, head, "video")
         if not kind.moving:
             raise MediaError(f"{name} is not a video but a picture ({kind.name}); choose one that moves")
-        return frames_of(file, name, kind, frames, limits, budget or DecodingBudget(limits))
+        return _frames(file, name, kind, frames, limits, budget or DecodingBudget(limits), max_side)
 
 
-def frames_of(
+def _frames(
     file: BinaryIO,
     name: str,
     kind: Kind,
     count: int,
     limits: MediaLimits,
     budget: DecodingBudget,
-    max_side: int | None = None,
+    max_side: int | None,
 ) -> list[Image.Image]:
-    """What `open_video` gives, of an open file of a known kind. max_side: pixels of a frame's longer side."""
     with _video(file, name, kind, limits) as (container, stream):
         index = _index(container, stream, name, limits)
     times = sorted(packet.at for packet in index if packet.at is not None)
@@ -121,9 +138,9 @@ def frames_of(
 
 
 def nearest(times: Sequence[float], count: int) -> list[int]:
-    """Of things at these times, in order, those nearest to `count` evenly spaced times from the first to
-    the last, or to the middle where one is wanted; all where there are no more. One may come several
-    times."""
+    """Positions of the times that lie nearest to `count` evenly spaced moments. The moments go from the first
+    time to the last; a single one is in the middle. `times` is in ascending order. If there are no more
+    than `count`, all positions are returned. A position may occur several times."""
     if len(times) <= count:
         return list(range(len(times)))
     parts = [place / (count - 1) for place in range(count)] if count > 1 else [0.5]
@@ -137,8 +154,8 @@ def nearest(times: Sequence[float], count: int) -> list[int]:
 
 
 def seconds_of(path: str | Path) -> float:
-    """How long a video file lasts by its packets, or else by its header; 0 where neither tells. Raises
-    MediaError as `open_video` does."""
+    """The length of a video file in seconds: by its packets, or else by its header; 0 where neither tells.
+    Raises MediaError as `open_video` does."""
     limits = MediaLimits(video_seconds=inf)
     with opened(path) as (file, name):
         kind = kind_of(head_of(file))
@@ -147,7 +164,7 @@ def seconds_of(path: str | Path) -> float:
         with _video(file, name, kind, limits) as (container, stream):
             at = [packet.at for packet in _index(container, stream, name, limits) if packet.at is not None]
             if len(at) < 2:
-                return _told_seconds(container, stream)
+                return _header_seconds(container, stream)
             whole = (max(at) - min(at)) * len(at) / (len(at) - 1)  # with what the last frame takes
             return float(whole * stream.time_base)
 
@@ -156,7 +173,7 @@ def seconds_of(path: str | Path) -> float:
 def _video(
     file: BinaryIO, name: str, kind: Kind, limits: MediaLimits
 ) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The container and its video, from the beginning, after what its header says was checked."""
+    """Opens the container and its video stream at the beginning, after checking what the header says."""
     file.seek(0)
     try:
         with av.open(file, format=kind.reader, metadata_errors="ignore") as container:
@@ -168,7 +185,7 @@ def _video(
                 raise MediaError(f"{name} is in a format that cannot be decoded; save it as H.264")
             if codec.width and codec.height:
                 check_pixels(f"a frame of {name}", codec.width, codec.height, limits.pixels)
-            _check_seconds(name, _told_seconds(container, stream), limits)
+            _check_seconds(name, _header_seconds(container, stream), limits)
             codec.options = {"max_pixels": str(LARGEST_FRAME * limits.pixels)}
             if codec.width * codec.height >= THREADED_PIXELS:
                 codec.thread_type = "AUTO"
@@ -179,8 +196,8 @@ def _video(
         ) from error
 
 
-def _told_seconds(container: InputContainer, stream: VideoStream) -> float:
-    """The length as the header gives it; 0 where it does not."""
+def _header_seconds(container: InputContainer, stream: VideoStream) -> float:
+    """The length in seconds that the header gives; 0 where it gives none."""
     if stream.duration is not None:
         return float(stream.duration * stream.time_base)
     return 0.0 if container.duration is None else container.duration / av.time_base
@@ -194,7 +211,7 @@ def _check_seconds(name: str, seconds: float, limits: MediaLimits) -> None:
 
 
 def _packets(container: InputContainer, stream: VideoStream, name: str) -> Iterator[av.Packet]:
-    """The stream's packets in the order of decoding."""
+    """Yields the stream's packets in decoding order."""
     for count, packet in enumerate(container.demux()):
         if count >= MOST_PACKETS:
             raise MediaError(f"{name} is cut into more than {MOST_PACKETS:,} packets; save it anew")
@@ -203,7 +220,7 @@ def _packets(container: InputContainer, stream: VideoStream, name: str) -> Itera
 
 
 def _index(container: InputContainer, stream: VideoStream, name: str, limits: MediaLimits) -> list[Packet]:
-    """What is known of all packets before any is decoded."""
+    """Lists all packets before any is decoded."""
     index, first, last = [], None, 0.0
     for packet in _packets(container, stream, name):
         at = None if packet.is_discard else packet.pts
@@ -217,13 +234,13 @@ def _index(container: InputContainer, stream: VideoStream, name: str, limits: Me
 
 
 class _Decoder:
-    """Decodes a stream packet by packet, on a budget. A packet that is broken gives no frame."""
+    """Decodes a stream packet by packet, within a budget. A broken packet gives no frame."""
 
     def __init__(self, stream: VideoStream, name: str, budget: DecodingBudget):
         self.codec, self.name, self.budget = stream.codec_context, name, budget
 
     def __call__(self, packet: av.Packet | None) -> list[VideoFrame]:
-        """Frames in the order in which they are shown, some packets late; of None those still inside."""
+        """Frames in the order in which they are shown, some of them late. None flushes those still inside."""
         self.budget.check_time(self.name)
         try:
             frames = self.codec.decode(packet)
@@ -233,20 +250,20 @@ class _Decoder:
             self.budget.spend(self.name, frame.width, frame.height)
         return frames
 
-    def whole(self, whole: bool) -> None:
-        """Whether the next packet's frame is wanted itself, or only where others are made from it."""
-        self.codec.skip_frame = "DEFAULT" if whole else "NONREF"
+    def skip_unreferenced(self, skip: bool) -> None:
+        """Skips the next packet if no other frame is decoded from it."""
+        self.codec.skip_frame = "NONREF" if skip else "DEFAULT"
 
-    def leap(self) -> None:
-        """To be called where the next packet is not the one that follows."""
+    def flush(self) -> None:
+        """Forgets earlier frames. Call it when the next packet does not follow the last one."""
         self.codec.flush_buffers()
 
 
 def _decode_at(
     decode: _Decoder, packets: Iterable[av.Packet], index: Sequence[Packet], times: Sequence[int]
 ) -> dict[int, VideoFrame]:
-    """The frames nearest to some of the index's times, which are in order; what lies between key frames
-    that none of them needs is not decoded."""
+    """Decodes the frames nearest to some of the index's times, which are in ascending order. Stretches
+    between key frames that none of the times needs are skipped."""
     found: dict[int, VideoFrame] = {}
     waiting = deque(zip(times, _starts(index, times), strict=True))
     before: VideoFrame | None = None
@@ -266,13 +283,13 @@ def _decode_at(
         decoding = decoding or place >= waiting[0][1]
         if not decoding:
             continue
-        decode.whole(packet.pts in wanted)
+        decode.skip_unreferenced(packet.pts not in wanted)
         for frame in decode(packet):
             take(frame)
         if not waiting:
             return found
         if waiting[0][1] > place:
-            decode.leap()
+            decode.flush()
             decoding, before = False, None
     for frame in decode(None):
         take(frame)
@@ -280,8 +297,10 @@ def _decode_at(
 
 
 def _starts(index: Sequence[Packet], times: Sequence[int]) -> list[int]:
-    """For each time the packet at which decoding has to begin: the last key frame that is no later,
-    neither in the file nor as it is shown."""
+    """For each time, the packet at which decoding has to begin.
+
+    It is the last key frame that is no later, both in the file and in display order.
+    """
     places = {packet.at: place for place, packet in enumerate(index)}
     keys = [place for place, packet in enumerate(index) if packet.is_key and packet.at is not None]
     starts = []
@@ -292,7 +311,8 @@ def _starts(index: Sequence[Packet], times: Sequence[int]) -> list[int]:
 
 
 def _decode_all(decode: _Decoder, packets: Iterable[av.Packet], wanted: set[int]) -> dict[int, VideoFrame]:
-    """The wanted frames, counted as they are shown; of a file that holds fewer, the last for the rest."""
+    """Decodes frames by their number in display order. A file with fewer frames gives its last for the
+    rest."""
     found: dict[int, VideoFrame] = {}
     last = None
     for place, last in enumerate(chain.from_iterable(map(decode, chain(packets, (None,))))):
@@ -302,7 +322,7 @@ def _decode_all(decode: _Decoder, packets: Iterable[av.Packet], wanted: set[int]
 
 
 def _as_image(frame: VideoFrame, stream: VideoStream, max_side: int | None) -> Image.Image:
-    """RGB, with square pixels, the right way up, and small enough."""
+    """Converts a frame to RGB with square pixels, the right way up, and no larger than `max_side`."""
     image = frame.to_image()
     ratio = float(stream.sample_aspect_ratio or 1)
     if ratio != 1 and 1 / WIDEST_PIXEL <= ratio <= WIDEST_PIXEL:
@@ -315,7 +335,7 @@ def _as_image(frame: VideoFrame, stream: VideoStream, max_side: int | None) -> I
 
 
 def _turn(frame: VideoFrame) -> Image.Transpose | None:
-    """What phones and cameras write beside a video that was taken upright or mirrored."""
+    """The transposition that a phone's or camera's display matrix asks for, or None."""
     data = next((data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
     if data is None:
         return None

@@ -1,4 +1,4 @@
-"""The three systems, each on the one parallel decoder."""
+"""The networks: PaLM, Flamingo and MaMMUT, all on one parallel decoder."""
 
 from palm_demo.models.flamingo import Flamingo
 from palm_demo.models.mammut import MaMMUT

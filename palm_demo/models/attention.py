@@ -1,7 +1,7 @@
 """Attention masks: which keys each query sees, and the attention that is computed with them.
 
-A mask gives the positions of the new tokens and, for each layer, the attention itself.
-The one key/value head of multi-query attention (Shazeer 2019) is never copied per head.
+A mask gives the positions of the new tokens and, for each layer, the attention itself. The one
+key/value head of multi-query attention (Shazeer 2019) is never copied per head.
 
 Letters: `b` batch, `n` new tokens, `m` visible tokens, `h` heads, `d` head width.
 """
@@ -14,18 +14,19 @@ from einops import rearrange
 from torch import Tensor
 
 MATMUL_TOKENS = 512
-"""Up to this length, matrix products in bf16 train faster on a CPU than `scaled_dot_product_attention`."""
+"""Up to this many tokens, matrix products in bf16 train faster on a CPU than
+`scaled_dot_product_attention`."""
 
 
 class LayerAttention(Protocol):
     """The attention of one layer under a mask."""
 
     def __call__(self, queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
-        """(b, h, n, d) queries; (b, 1, n, d) keys and values of the new tokens -> (b, h, n, d)."""
+        """Attends: (b, h, n, d) queries and (b, 1, n, d) new keys and values -> (b, h, n, d)."""
 
 
 class AttentionMask(Protocol):
-    """What a decoder asks about the new tokens of a pass."""
+    """The interface of masks: what a decoder needs to know about the new tokens of a pass."""
 
     def positions(self, states: Tensor) -> Tensor:
         """(n,) or (b, n) absolute positions of the new tokens in `states` (b, n, dim)."""
@@ -35,20 +36,20 @@ class AttentionMask(Protocol):
 
 
 class UpdatingMask(AttentionMask, Protocol):
-    """A mask that also serves attention code of other libraries.
+    """The interface of masks that attention code of other libraries can use.
 
-    Such code does not call `at`; it asks for all keys and values of a layer and for a boolean mask.
+    Such code does not call `at`. It asks for all keys and values of a layer and for a boolean mask.
     """
 
     def update(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """(b, h, n, d) keys and values of the new tokens -> (b, h, m, d), of all that any of them may see."""
+        """Takes new keys and values (b, h, n, d) and returns all that are visible, (b, h, m, d)."""
 
     def mask(self, states: Tensor) -> Tensor:
-        """(b or 1, 1, n, m) bool: which keys each new token in `states` (b, n, dim) sees."""
+        """Which keys each new token in `states` (b, n, dim) sees: (b or 1, 1, n, m) bool."""
 
 
 class CausalMask:
-    """Each token sees itself and the tokens before it."""
+    """A mask under which each token sees itself and the tokens before it."""
 
     def positions(self, states: Tensor) -> Tensor:
         return torch.arange(states.shape[1], device=states.device)
@@ -72,7 +73,7 @@ class CausalMask:
 
 
 class VisibleMask:
-    """Each token sees what a boolean mask allows, by default in both directions.
+    """A mask given as a boolean tensor.
 
     visible: bool, (b, n, m) or (b, 1, m), true where the query sees the key. A query that sees no key
     gets zeros.
@@ -94,7 +95,7 @@ class VisibleMask:
 
 
 def _trains_in_bf16_on_cpu(queries: Tensor) -> bool:
-    """Whether gradients of a short text in bf16 are wanted on a CPU, where plain products are faster."""
+    """Whether a short text is trained in bf16 on a CPU, where plain matrix products are faster."""
     bf16_on_cpu = queries.device.type == "cpu" and queries.dtype == torch.bfloat16
     return bf16_on_cpu and queries.requires_grad and queries.shape[2] <= MATMUL_TOKENS
 
@@ -134,7 +135,7 @@ def masked_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor
 def attention_weights(queries: Tensor, keys: Tensor, mask: Tensor, scale: float) -> Tensor:
     """The weights with which `masked_attention` sums the values: (b, h, n, m).
 
-    Each query's weights sum to 1; they are all 0 where it sees no key.
+    Each query's weights sum to 1, or are all 0 if it sees no key.
     """
     has_any_key = mask.any(dim=-1, keepdim=True)
     scores = (queries @ keys.transpose(-1, -2)) * scale

@@ -1,8 +1,9 @@
-"""Captioners on CLIP's blocks: what CoCa and openMaMMUT share, a CLIP tower and a text decoder with a cache.
+"""The base of captioners on CLIP's blocks (CoCa, openMaMMUT): a CLIP tower and a text decoder with a
+cache.
 
-A CLIP block is attention, then feed-forward, each behind a norm, with biases. open_clip's own forward reads a
-whole text at once; the functions here run the same weights on what a cache holds. States are summed in fp32
-at least, as in our own decoder.
+A CLIP block is attention, then feed-forward, each behind a norm, with biases. open_clip's own forward
+reads a whole text at once; the functions here run the same weights with a KV cache. States are summed
+in fp32 at least, as in our own decoder.
 
 Letters: `b` batch, `n` new tokens, `m` picture tokens, `h` heads, `d` head width.
 """
@@ -29,8 +30,12 @@ from palm_demo.models.vision import VisionTower
 class Captioner(IncrementalDecoder):
     """Image and text embeddings in one space, and captions, with the interface of `MaMMUT`.
 
-    Texts are those of `ClipTokenizer`. config: of the text decoder. logit_scale: the logarithm of what
-    cosines are multiplied with. min_tokens: of a caption before it may end, its start token included.
+    Texts are tokenized by `ClipTokenizer`.
+
+    Attributes:
+        config: of the text decoder.
+        logit_scale: the logarithm of the factor on cosines.
+        min_tokens: fewest tokens of a caption before it may end, its start token included.
     """
 
     min_tokens = 0
@@ -65,21 +70,17 @@ class Captioner(IncrementalDecoder):
 
     @abstractmethod
     def latent_weights(self) -> Mapping[str, Tensor]:
-        """The weights that embeddings depend on, by their names."""
+        """The weights that embeddings depend on, by name."""
 
     @property
     def context(self) -> int:
-        """Tokens that a text can have, start and end tokens included."""
+        """The most tokens of a text, start and end tokens included."""
         return self.text_decoder_stack.context
 
     @property
     def scale(self) -> Tensor:
         """The inverse temperature that cosines are multiplied with, at most LARGEST_SCALE."""
         return self.logit_scale.exp().clamp(max=LARGEST_SCALE)
-
-    def similarity(self, texts: Tensor, images: Tensor) -> Tensor:
-        """Scaled cosines of unit embeddings: (t, d) texts, (i, d) images -> (t, i), in fp32."""
-        return self.scale * (texts.float() @ images.float().T)
 
     def forward(self, ids: Tensor, images: Tensor) -> Tensor:
         """(b, n) ids and their pictures (b, 3, size, size) -> (b, n, vocab) logits of a caption."""
@@ -93,7 +94,7 @@ class Captioner(IncrementalDecoder):
     def prefill(
         self, ids: Tensor, lengths: Sequence[int], capacity: int, memory: Tensor
     ) -> tuple[Tensor, MaMMUTCache]:
-        """Reads prompts and returns the logits of what comes next, (b, vocab), and the cache.
+        """Reads prompts. Returns the logits of what comes next, (b, vocab), and the cache.
 
         Args:
             ids: (b, n), padded on the right.
@@ -106,7 +107,8 @@ class Captioner(IncrementalDecoder):
         return self._prefill(ids, lengths, cache), cache
 
     def new_cache(self, rows: int, capacity: int) -> MaMMUTCache:
-        """A cache for a continuous batch: room for `rows` rows of `capacity` tokens, none in use yet."""
+        """A cache for a continuous batch, with room for `rows` rows of `capacity` tokens, none in use
+        yet."""
         tokens = self._new_kv_cache(rows, capacity)
         tokens.clear()
         no_memory = tokens.keys.new_zeros(rows, 0, self.config.dim)
@@ -126,7 +128,7 @@ class Captioner(IncrementalDecoder):
         return self.text_decoder_stack.logits(states)
 
     def _pad_to_context(self, ids: Tensor, real: Tensor) -> Tensor:
-        """(b, n) -> (b, context), zeros in place of padding: the length that these towers were trained at."""
+        """Pads (b, n) ids to (b, context) with zeros, the length that these towers were trained with."""
         if (longest := int(real.sum(dim=1).max())) > self.context:
             raise PromptError(
                 f"a text has {longest} tokens with its marks, and this model reads {self.context}; shorten it"
@@ -141,8 +143,12 @@ class Captioner(IncrementalDecoder):
 class TextDecoderStack:
     """A text decoder of CLIP blocks, as a view of modules that belong to a `Captioner`.
 
-    embeddings: has `token_embedding` and `positional_embedding`. cross_blocks: by layer, the cross-attention
-    block after it. head: has `ln_final` and `text_projection`, (dim, vocab). context: its positions.
+    Attributes:
+        embeddings: has `token_embedding` and `positional_embedding`.
+        blocks: the self-attention blocks.
+        cross_blocks: by layer, the cross-attention block after it.
+        head: has `ln_final` and `text_projection`, (dim, vocab).
+        context: the number of positions.
     """
 
     embeddings: nn.Module
@@ -166,7 +172,7 @@ class TextDecoderStack:
         return states
 
     def normed(self, states: Tensor) -> Tensor:
-        """States after the final norm."""
+        """Applies the final norm."""
         return layer_norm(self.head.ln_final, states)
 
     def logits(self, states: Tensor) -> Tensor:
@@ -174,18 +180,18 @@ class TextDecoderStack:
         return self.normed(states) @ self.head.text_projection
 
     def keys_values(self, memory: Tensor) -> dict[int, KeysValues]:
-        """By layer of `cross_blocks`, the keys and values of (b, m, dim) caption memory."""
+        """Keys and values of (b, m, dim) caption memory, by layer of `cross_blocks`."""
         return {layer: project_keys_values(block, memory) for layer, block in self.cross_blocks.items()}
 
 
 def layer_norm(norm: nn.LayerNorm, x: Tensor) -> Tensor:
-    """Layer norm computed in the precision of x; the result has the dtype of the norm's weights."""
+    """Layer norm, computed in the precision of x. The result has the dtype of the norm's weights."""
     gain, bias = norm.weight.to(x.dtype), norm.bias.to(x.dtype)
     return F.layer_norm(x, norm.normalized_shape, gain, bias, norm.eps).to(norm.weight.dtype)
 
 
 def run_self_attention_block(block: ResidualAttentionBlock, states: Tensor, attend: LayerAttention) -> Tensor:
-    """Self-attention and feed-forward: (b, n, dim) -> (b, n, dim)."""
+    """Runs self-attention and feed-forward of a CLIP block: (b, n, dim) -> (b, n, dim)."""
     weights = block.attn
     inputs = F.linear(layer_norm(block.ln_1, states), weights.in_proj_weight, weights.in_proj_bias)
     queries, keys, values = (_split_heads(part, weights.num_heads) for part in inputs.chunk(3, dim=-1))
@@ -193,7 +199,7 @@ def run_self_attention_block(block: ResidualAttentionBlock, states: Tensor, atte
 
 
 def project_keys_values(block: ResidualAttentionBlock, memory: Tensor) -> KeysValues:
-    """A cross-attention block's keys and values of (b, m, dim) caption memory, once per request."""
+    """A cross-attention block's keys and values of (b, m, dim) caption memory."""
     weights, dim = block.attn, block.attn.embed_dim
     inputs = layer_norm(block.ln_1_kv, memory)
     inputs = F.linear(inputs, weights.in_proj_weight[dim:], weights.in_proj_bias[dim:])
@@ -204,7 +210,7 @@ def project_keys_values(block: ResidualAttentionBlock, memory: Tensor) -> KeysVa
 def run_cross_attention_block(
     block: ResidualAttentionBlock, states: Tensor, keys_values: KeysValues
 ) -> Tensor:
-    """Cross-attention to all of a picture's keys, then feed-forward: (b, n, dim) -> (b, n, dim)."""
+    """Runs cross-attention to a whole picture, then feed-forward: (b, n, dim) -> (b, n, dim)."""
     weights, dim = block.attn, block.attn.embed_dim
     inputs = layer_norm(block.ln_1, states)
     queries = F.linear(inputs, weights.in_proj_weight[:dim], weights.in_proj_bias[:dim])

@@ -1,8 +1,8 @@
-"""CoCa (Yu et al. 2022) and openMaMMUT (LAION 2024): captioners on CLIP's blocks, as released.
+"""The released captioners on CLIP's blocks: CoCa (Yu et al. 2022) and openMaMMUT (LAION 2024).
 
-They differ from our MaMMUT in three ways: attention and feed-forward stand one after the other, openMaMMUT
-averages a text's states instead of reading a summary token, and cross-attention blocks stand between the
-others.
+They differ from our MaMMUT in three ways: attention and feed-forward stand one after the other,
+openMaMMUT averages a text's states instead of reading a summary token, and cross-attention blocks
+stand between the others.
 """
 
 from collections.abc import Sequence
@@ -37,13 +37,13 @@ def new_coca(
     context: int,
     decoder_depth: int,
 ) -> nn.Module:
-    """open_clip's CoCa with random weights.
+    """Builds open_clip's CoCa with random weights.
 
     Args:
         vit: the picture encoder.
         pool_queries, pool_heads: queries and heads of the attention that pools patches.
         text: the text half without cross-attention; the blocks after it have its width and heads.
-        context: tokens of a text, without the one that sums it up.
+        context: tokens of a text, without the summary token.
         decoder_depth: blocks with cross-attention after the text half.
     """
     shared = {
@@ -75,22 +75,22 @@ def new_coca(
 
 
 COCA_CAPTION_WEIGHTS = ("text_decoder.", "logit_scale")
-"""Beginnings of the names of weights that only captions depend on."""
+"""Prefixes of the names of weights that only captions depend on."""
 
 
 class CoCa(Captioner):
     """CoCa (Yu et al. 2022) on open_clip's modules.
 
-    The text half reads text alone; its last states go on through the decoder, where a cross-attention block
-    follows each block. Captions have at least five tokens, as in the publishers' own code. open_clip's own
-    `generate` is not used: it needs what transformers no longer has, and reads the whole text anew for each
-    token.
+    The text half reads text alone. Its last states go on through the decoder, where a cross-attention
+    block follows each block. Captions have at least five tokens, as in the publishers' code.
+    open_clip's `generate` is not used: it needs parts that transformers has removed, and reads the
+    whole text again for each token.
     """
 
     min_tokens = 5
 
     def __init__(self, coca: nn.Module):
-        """coca: open_clip's model, whose modules are used as they are."""
+        """Takes over the modules of open_clip's model."""
         super().__init__(VisionTower(coca.visual, TokensOfViT()))
         self.text, self.text_decoder = coca.text, coca.text_decoder
         self.logit_scale = coca.logit_scale
@@ -116,9 +116,9 @@ class CoCa(Captioner):
         return ImageFeatures(F.normalize(pooled.float(), dim=-1), memory)
 
     def embed_texts(self, ids: Tensor, real: Tensor) -> Tensor:
-        """Texts -> unit embeddings (b, dim_latents); shapes and errors as in `Captioner.embed_texts`.
+        """Unit embeddings of texts, (b, dim_latents); shapes and errors as in `Captioner.embed_texts`.
 
-        Texts are padded to the full context: the summary token has learned the last position alone.
+        Texts are padded to the full context, because the summary token only learned the last position.
         """
         pooled, _ = self.text(self._pad_to_context(ids, real))
         return F.normalize(pooled.float(), dim=-1)
@@ -127,7 +127,7 @@ class CoCa(Captioner):
         return Weights(self, without=COCA_CAPTION_WEIGHTS)
 
     def make_masks_(self) -> "CoCa":
-        """Builds the text half's causal mask, which no file holds and a model from the meta device lacks."""
+        """Builds the text half's causal mask, which no file stores and a model on the meta device lacks."""
         device = self.text.positional_embedding.device
         with torch.device(device):
             self.text.attn_mask = self.text.build_causal_mask()
@@ -135,17 +135,17 @@ class CoCa(Captioner):
 
 
 MAMMUT_CAPTION_WEIGHTS = ("text.cross_attn.", "text.text_projection", "map_viz2txt_kv", "logit_scale")
-"""Beginnings of the names of weights that only captions depend on."""
+"""Prefixes of the names of weights that only captions depend on."""
 
 
 class MammutText(nn.Module):
     """openMaMMUT's text half, with its weights named as in the released file.
 
-    text_projection is the head, which is not tied to the embedding.
+    `text_projection` is the head. It is not tied to the embedding.
     """
 
     def __init__(self, config: TransformerConfig, context: int, cross_blocks: int):
-        """cross_blocks: how many cross-attention blocks there are."""
+        """cross_blocks: the number of cross-attention blocks."""
         super().__init__()
         dim, heads, ff_mult = config.dim, config.heads, config.ff_mult
         self.token_embedding = nn.Embedding(config.vocab, dim)
@@ -160,19 +160,20 @@ class MammutText(nn.Module):
 
 
 class OpenMaMMUT(Captioner):
-    """openMaMMUT (LAION 2024): one text decoder, with cross-attention for captions and without for texts."""
+    """openMaMMUT (LAION 2024): one text decoder, with cross-attention for captions and without it for
+    texts."""
 
     def __init__(
         self, config: TransformerConfig, tower: VisionTower, context: int, cross_layers: Sequence[int]
     ):
-        """tower, context and cross_layers describe a released file.
+        """Builds the model of a released file, with random weights outside the tower.
 
         Args:
             config: of the text decoder.
-            tower: gives all tokens as they leave the last block, the class token first. Its `visual` has the
-                norm and the projection for embeddings, which are as wide as the text.
+            tower: gives all tokens as they leave the last block, the class token first. Its `visual`
+                has the norm and the projection for embeddings, which are as wide as the text.
             context: tokens of a text.
-            cross_layers: after which blocks (from 0) a cross-attention block stands.
+            cross_layers: the blocks (from 0) that a cross-attention block follows.
         """
         super().__init__(tower)
         self.config, self._context, self.cross_layers = config, context, tuple(cross_layers)
@@ -194,16 +195,16 @@ class OpenMaMMUT(Captioner):
         return self.encode_patches(self.tower(pixels.to(self.map_viz2txt_kv.dtype)))
 
     def encode_patches(self, tokens: Tensor) -> ImageFeatures:
-        """(b, tokens, width) of the tower, the class token among them -> embeddings and caption memory."""
+        """The tower's tokens (b, tokens, width), class token included -> embeddings and caption memory."""
         visual = self.tower.visual
         pooled = visual.ln_post(tokens.mean(dim=1)) @ visual.proj
         return ImageFeatures(F.normalize(pooled.float(), dim=-1), tokens @ self.map_viz2txt_kv)
 
     def embed_texts(self, ids: Tensor, real: Tensor) -> Tensor:
-        """Texts -> unit embeddings (b, dim_latents); shapes and errors as in `Captioner.embed_texts`.
+        """Unit embeddings of texts, (b, dim_latents); shapes and errors as in `Captioner.embed_texts`.
 
-        All tokens see each other, and padding counts as any token: with less padding than in training, the
-        cosine to the same text's embedding falls to 0.2.
+        All tokens see each other, and padding counts like any token: with less padding than in
+        training, the cosine to the same text's embedding falls to 0.2.
         """
         padded = self._pad_to_context(ids, real)
         everywhere = VisibleMask(torch.ones(1, 1, self.context, dtype=torch.bool, device=ids.device))

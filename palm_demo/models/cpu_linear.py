@@ -1,8 +1,8 @@
-"""Linear maps that decode at the speed of memory: what writing on a CPU spends its time on.
+"""Linear maps for decoding on a CPU, which run as fast as weights can be read from memory.
 
-A `Projection` is torch's `Linear` without bias until `pack_` puts its weight into the form that the
-processor multiplies fastest. The weight is then in memory once, in that form. Whoever asks for `weight`
-gets a parameter again, and the projection is a plain one from then on.
+A `Projection` is torch's `Linear` without bias until `pack_` turns its weight into the form that the
+processor multiplies fastest. The weight is then in memory once, in that form. Reading `weight` turns
+it back into a parameter, and the projection is a plain one from then on.
 """
 
 import threading
@@ -22,37 +22,38 @@ from palm_demo.models.packed_weights import (
 )
 
 FEW_ROWS = 64
-"""Beyond these, weights are read once for many rows and `linear` is as fast."""
+"""The most rows for which a packed or plain product by oneDNN is faster than `linear`."""
 
 ROWS_AT_ONCE = 1024
-"""Of a plain weight that is made fp32 piece by piece."""
+"""Rows of a plain weight that are converted to fp32 at a time."""
 
 _changing = threading.RLock()
 """Held while a projection's weight changes or takes another form."""
 
 
 def linear(x: Tensor, weight: Tensor) -> Tensor:
-    """`F.linear`, by whatever is fastest where a CPU decodes a few rows."""
+    """`F.linear`, by the fastest way where a CPU decodes a few rows."""
     if decodes_few(x, weight) and multiplies_plain(weight):
         return multiply_plain(x, weight)
     return F.linear(x, weight)
 
 
 def linear_in_fp32(x: Tensor, weight: Tensor) -> Tensor:
-    """(..., k) times a bf16 weight -> (..., n) in fp32, never rounded where a CPU decodes a few rows."""
+    """(..., k) times a bf16 weight -> (..., n) in fp32. Where a CPU decodes a few rows, nothing is
+    rounded to bf16."""
     if not decodes_few(x, weight):
         return F.linear(x, weight).float()
     return torch.cat([F.linear(x.float(), some.float()) for some in weight.split(ROWS_AT_ONCE)], dim=-1)
 
 
 def decodes(x: Tensor, weight: Tensor) -> bool:
-    """Whether a CPU multiplies for nobody to learn from, in the weight's own dtype."""
+    """Whether a CPU multiplies without gradients or autocast, in the weight's own dtype."""
     plain = not torch.is_grad_enabled() and not torch.is_autocast_enabled(x.device.type)
     return plain and x.device.type == "cpu" and x.dtype == weight.dtype
 
 
 def decodes_few(x: Tensor, weight: Tensor) -> bool:
-    """The same of a few rows."""
+    """Whether a CPU multiplies a few rows without gradients or autocast, in the weight's own dtype."""
     return decodes(x, weight) and 0 < x.numel() <= FEW_ROWS * x.shape[-1]
 
 
@@ -66,7 +67,8 @@ def multiply_packed(x: Tensor, packed: PackedWeight, dtype: torch.dtype) -> Tens
 
 
 class _ThroughPacked(torch.autograd.Function):
-    """The same with a gradient for x. The weight is unpacked for the way back, one projection at a time."""
+    """A product with a packed weight that has a gradient for x. The backward pass unpacks one weight at a
+    time."""
 
     @staticmethod
     def forward(ctx, x: Tensor, packed: PackedWeight) -> Tensor:
@@ -81,8 +83,8 @@ class _ThroughPacked(torch.autograd.Function):
 class Projection(nn.Linear):
     """A linear map without bias, whose weight can be packed.
 
-    While it is, `parameters()` has in its place one on the meta device, of its shape and dtype and without
-    numbers; `state_dict`, copies and pickles have the weight.
+    While it is packed, `parameters()` has a parameter without values on the meta device in its place;
+    `state_dict`, copies and pickles have the weight.
     """
 
     _packed: PackedWeight | None = None
@@ -103,12 +105,12 @@ class Projection(nn.Linear):
 
     @property
     def packed(self) -> bool:
-        """Whether the weight is in a form for products alone."""
+        """Whether the weight is packed."""
         return self._packed is not None
 
     @property
     def weight(self) -> nn.Parameter:
-        """(dim_out, dim_in). Asking for a packed one unpacks it for good."""
+        """The weight (dim_out, dim_in). Reading a packed weight unpacks it for good."""
         with _changing:
             if self._packed is not None:
                 with torch.inference_mode(False):  # it may learn again
@@ -119,13 +121,15 @@ class Projection(nn.Linear):
             return self._parameters["weight"]
 
     def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
-        """As torch's; also what setting `weight` comes to."""
+        """Registers a parameter, and forgets the packed weight. Setting `weight` comes here too."""
         super().register_parameter(name, param)
         self._packed = None
 
     def pack_(self) -> None:
-        """Packs the weight, which cannot learn any more. It stays as it is where it is on another device
-        than the CPU, or this processor has no faster form."""
+        """Packs the weight, which then cannot be trained any more.
+
+        It stays as it is on other devices than the CPU, and if this processor has no faster form.
+        """
         with _changing:
             if self._packed is None and (packed := pack(self._parameters["weight"])) is not None:
                 outline = torch.empty(packed.shape, dtype=packed.dtype, device="meta")
@@ -133,14 +137,17 @@ class Projection(nn.Linear):
                 self._parameters["weight"] = nn.Parameter(outline, requires_grad=False)
 
     def dense(self) -> Tensor:
-        """(dim_out, dim_in) without a gradient: the weight, or a copy of one that stays packed."""
+        """The weight (dim_out, dim_in) without a gradient; of a packed one a copy, and it stays packed."""
         with _changing:
             return self._parameters["weight"].detach() if self._packed is None else self._packed.dense()
 
     @torch.no_grad()
     def change_(self, change: Callable[[Tensor], Tensor]) -> None:
-        """Puts `change(weight)` in the weight's place, in the form that this has. A product that begins
-        later has the new weight, one under way in another thread the old."""
+        """Replaces the weight by `change(weight)`, packed if it was packed.
+
+        A product that begins later uses the new weight; one under way in another thread uses the old
+        one.
+        """
         with _changing:
             packed, changed = self._packed is not None, change(self.dense())
             if packed and (again := pack(changed)) is not None:
@@ -149,7 +156,7 @@ class Projection(nn.Linear):
                 self.weight.copy_(changed)
 
     def __getstate__(self) -> dict:
-        """For copies and pickles: a plain one."""
+        """The state for copies and pickles, with an unpacked weight."""
         with _changing:
             state = self.__dict__ | {"_parameters": self._parameters.copy()}
             if self._packed is not None:
@@ -167,7 +174,7 @@ class Projection(nn.Linear):
         super()._load_from_state_dict(*arguments)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
-        """A packed weight stays so where fn leaves device and dtype alone."""
+        """Applies a function to the weight, which stays packed if device and dtype do not change."""
         with _changing:
             if (packed := self._packed) is not None:
                 kept = fn(torch.empty(0, dtype=packed.dtype))
@@ -178,8 +185,10 @@ class Projection(nn.Linear):
 
 
 def pack_(model: nn.Module) -> nn.Module:
-    """Puts all weights of a model that stands on a CPU, and will only decode, into the forms that are
-    multiplied fastest. The model gives what it gave, up to rounding, and takes no more memory than before."""
+    """Packs all weights of a model on a CPU that will only decode.
+
+    The outputs stay the same up to rounding, and the memory does not grow.
+    """
     for module in model.modules():
         if isinstance(module, Packable):
             module.pack_()
@@ -189,16 +198,16 @@ def pack_(model: nn.Module) -> nn.Module:
 
 @runtime_checkable
 class Packable(Protocol):
-    """A module with weights that can be packed."""
+    """The interface of modules with weights that can be packed."""
 
     def pack_(self) -> None: ...
 
 
 class Weights(Mapping[str, Tensor]):
-    """A model's `state_dict`, of which a packed weight is unpacked when it is asked for, and not kept."""
+    """A model's `state_dict` that unpacks a weight when it is read, without storing the result."""
 
     def __init__(self, model: nn.Module, without: tuple[str, ...] = ()):
-        """without: what the names of weights that are left out begin with."""
+        """without: prefixes of the names of weights to leave out."""
         self.model = model
         named = model.state_dict(keep_vars=True)
         self._named = {name: t for name, t in named.items() if not name.startswith(without)}

@@ -1,6 +1,6 @@
 """Cross-attention from text to pictures: Flamingo's gated layers and MaMMUT's parallel ones.
 
-Keys and values depend on the pictures alone, so each layer makes them once per request
+Keys and values depend on the pictures alone, so each layer computes them once per request
 (`keys_values`) and reads them at every step (`forward`).
 
 Letters: `b` batch, `n` text tokens, `m` picture tokens, `h` heads, `d` head width.
@@ -26,20 +26,23 @@ MEDIA_RULES: dict[str, tuple[MediaRule, ...]] = {
     "all": (torch.ge,),
     "both": (torch.ge, torch.eq),
 }
-"""Which media a token sees: only the last one before it (Flamingo, section 3.1.3), or all before it.
+"""Rules for the media a token sees: only the last one before it (Flamingo, section 3.1.3), or all before
+it.
 
-"both" gives half of the heads all media and the other half the last one: the last one tells what a text's own
-picture shows, all of them let a text compare pictures."""
+"both" gives half of the heads all media and the other half the last one. The last one tells what a
+text's own picture shows; all of them let a text compare pictures.
+"""
 
 
 def visible_media(rule: str, media_so_far: Tensor, media: int, latents: int, heads: int) -> Tensor:
-    """Which latents each token sees: bool (b, heads, n, media x latents); (b, 1, ...) where heads agree.
+    """Which latents each token sees: bool (b, heads, n, media x latents); (b, 1, ...) if all heads agree.
 
     Args:
         rule: a name of MEDIA_RULES.
         media_so_far: (b, n), how many media stand at or before each token.
         media: the most media of a row.
-        latents: of one medium.
+        latents: the latents of one medium.
+        heads: the number of heads.
     """
     numbers = torch.arange(1, media + 1, device=media_so_far.device)
     numbers = repeat(numbers, "t -> (t m)", m=latents)
@@ -54,7 +57,7 @@ KeysValues = tuple[Tensor, Tensor]
 
 
 class CrossAttention(nn.Module):
-    """Queries from text, keys and values from a context of its own width.
+    """Attention with queries from text, and keys and values from a context of its own width.
 
     kv_heads: `heads` for a key and value per head, 1 for one shared by all (multi-query).
     """
@@ -70,15 +73,16 @@ class CrossAttention(nn.Module):
         self.to_out = Projection(heads * dim_head, dim)
 
     def keys_values(self, context: Tensor) -> KeysValues:
-        """(b, m, dim_context) -> keys and values."""
+        """Keys and values of a context (b, m, dim_context)."""
         halves = self.to_kv(context).chunk(2, dim=-1)
         keys, values = rearrange_many(halves, "b m (h d) -> b h m d", h=self.kv_heads)
         return keys, values
 
     def forward(self, x: Tensor, keys_values: KeysValues, visible: Tensor | None = None) -> Tensor:
-        """(b, n, dim) -> (b, n, dim).
+        """Attends to the context: (b, n, dim) -> (b, n, dim).
 
-        visible: bool, broadcastable to (b, h, n, m), true where a token sees a key; None where it sees all.
+        visible: bool, broadcastable to (b, h, n, m), true where a token sees a key; None if it sees
+        all.
         """
         queries = self._queries(x)
         keys, values = (t.expand(-1, self.heads, -1, -1) for t in keys_values)
@@ -98,9 +102,10 @@ class CrossAttention(nn.Module):
 
 
 def feed_forward(dim: int) -> nn.Sequential:
-    """Flamingo's feed-forward: a norm, then GELU between two projections without biases, 4 x dim wide inside.
+    """Flamingo's feed-forward: a norm, then GELU between two projections without bias, 4 x dim wide
+    inside.
 
-    It stands in the resampler and in the cross-attention layers.
+    The resampler and the cross-attention layers have one each.
     """
     return nn.Sequential(
         BiasedLayerNorm(dim),
@@ -113,8 +118,8 @@ def feed_forward(dim: int) -> nn.Sequential:
 class GatedCrossAttention(nn.Module):
     """Flamingo's GATED XATTN-DENSE layer (section 3.1.2).
 
-    Both gates are tanh(0) = 0 at first, so the language model starts out as it was. Text that sees no media
-    still goes through the feed-forward.
+    Both gates are tanh(0) = 0 at first, so the language model starts unchanged. Text that sees no
+    media still goes through the feed-forward.
     """
 
     def __init__(self, dim: int, dim_media: int, heads: int, dim_head: int):
@@ -126,27 +131,29 @@ class GatedCrossAttention(nn.Module):
         self.ff_gate = nn.Parameter(torch.zeros(1))
 
     def keys_values(self, media: Tensor) -> KeysValues:
-        """(b, m, dim_media) latents -> keys and values."""
+        """Keys and values of latents (b, m, dim_media)."""
         return self.attention.keys_values(media)
 
     def forward(self, x: Tensor, keys_values: KeysValues, visible: Tensor) -> Tensor:
-        """(b, n, dim) -> (b, n, dim).
+        """Attends to the media: (b, n, dim) -> (b, n, dim).
 
-        visible: bool, broadcastable to (b, h, n, m). A token that sees no key gets zeros from the attention.
+        visible: bool, broadcastable to (b, h, n, m). A token that sees no key gets zeros from the
+        attention.
         """
         attn_out = self.attention(self.norm(x), keys_values, visible)
         x = x + attn_out * self.attention_gate.tanh()
         return x + self.ff(x) * self.ff_gate.tanh()
 
     def attention_weights(self, x: Tensor, keys_values: KeysValues, visible: Tensor) -> Tensor:
-        """The attention weights of `forward`, (b, h, n, m): a row sums to 1, or to 0 where it sees no key."""
+        """The attention weights of `forward`, (b, h, n, m). A row sums to 1, or to 0 where it sees no
+        key."""
         return self.attention.attention_weights(self.norm(x), keys_values, visible)
 
 
 class TextPreservingCrossAttention(GatedCrossAttention):
-    """Gated cross-attention that leaves rows without media as they are.
+    """Gated cross-attention that leaves rows without media unchanged.
 
-    Text alone then gets exactly the language model's states, whatever other rows of the batch have.
+    Text alone then gets exactly the language model's states, whatever other rows are in the batch.
     """
 
     def forward(self, x: Tensor, keys_values: KeysValues, visible: Tensor) -> Tensor:
@@ -157,7 +164,8 @@ class TextPreservingCrossAttention(GatedCrossAttention):
 
 
 class ParallelCrossAttention(nn.Module):
-    """MaMMUT's cross-attention layer: attention and feed-forward side by side, like the parallel block."""
+    """MaMMUT's cross-attention layer, with attention and feed-forward side by side like the parallel
+    block."""
 
     def __init__(self, dim: int, heads: int, kv_heads: int, dim_head: int, ff_mult: int):
         super().__init__()
@@ -170,10 +178,10 @@ class ParallelCrossAttention(nn.Module):
         )
 
     def keys_values(self, memory: Tensor) -> KeysValues:
-        """(b, m, dim) caption memory -> keys and values."""
+        """Keys and values of caption memory (b, m, dim)."""
         return self.attention.keys_values(memory)
 
     def forward(self, x: Tensor, keys_values: KeysValues) -> Tensor:
-        """(b, n, dim) -> (b, n, dim)."""
+        """Attends to the picture: (b, n, dim) -> (b, n, dim)."""
         normed = self.norm(x)
         return x + self.attention(normed, keys_values) + self.ff(normed)

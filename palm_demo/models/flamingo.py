@@ -22,14 +22,14 @@ from palm_demo.models.side_by_side import Pass
 from palm_demo.models.transformer import BesideDecoder, Decoder, LMBackbone, TransformerConfig
 
 CrossAttend = Callable[[Tensor, KeysValues, Tensor], Tensor]
-"""(states, the media's keys and values, what is visible) -> states: `GatedCrossAttention` as it is called."""
+"""(states, keys and values of the media, visible) -> states, as `GatedCrossAttention` is called."""
 
 
 @dataclass
 class FlamingoCache:
-    """Keys and values of text and media, and how many media each row has.
+    """Keys and values of text and media, and the number of media that each row has had.
 
-    marks: (b, n), how many media stand at or before each token of the prompts, until these are read.
+    `marks`: (b, n), how many media stand at or before each token of the prompts, until these are read.
     """
 
     tokens: KVCache
@@ -44,7 +44,7 @@ class FlamingoCache:
         self.media_counts += row.media_counts
 
     def drop(self, row: int) -> None:
-        """Takes a row out of use; the last one moves into its place."""
+        """Takes a row out of use. The last one moves into its place."""
         self.tokens.drop(row)
         self.media.drop(row)
         self.media_counts[row] = self.media_counts[-1]
@@ -54,7 +54,7 @@ class FlamingoCache:
 def cross_attention_at_every(
     every: int, config: TransformerConfig, dim_media: int
 ) -> dict[int, GatedCrossAttention]:
-    """A cross-attention layer at every n-th block, the first one included, with heads like the blocks'."""
+    """A cross-attention layer at every n-th block from the first on, with as many heads as the blocks."""
     return {
         layer: TextPreservingCrossAttention(config.dim, dim_media, config.heads, config.dim_head)
         for layer in range(0, config.depth, every)
@@ -64,7 +64,12 @@ def cross_attention_at_every(
 class Flamingo(BesideDecoder):
     """A frozen language model, an encoder of pictures and videos, and gated cross-attention between them.
 
-    media_rule: a name of MEDIA_RULES. cross_attention: by the block that each layer belongs to.
+    Args:
+        decoder: the language model, which is frozen.
+        encoder: turns media into latents.
+        media_token_id: the id of the media token.
+        media_rule: a name of MEDIA_RULES.
+        cross_attention: layers by the block that each belongs to.
     """
 
     def __init__(
@@ -95,16 +100,17 @@ class Flamingo(BesideDecoder):
         videos: Tensor | None = None,
         embeds: Tensor | None = None,
     ) -> Tensor:
-        """(b, n) ids with t media tokens a row, and their media -> (b, n, vocab) logits.
+        """Logits (b, n, vocab) of ids (b, n) with t media tokens a row, and their media.
 
-        Give one kind of media or none. For pictures and videos in one text, call `embed_media` and `logits`.
+        Give one kind of media or none. For pictures and videos in one text, call `embed_media` and
+        `logits`.
 
         Args:
             ids: (b, n).
             images: (b, t, 3, size, size).
             videos: (b, t, frames, 3, size, size).
-            embeds: patches made beforehand, (b, t, patches, dim) of pictures or (b, t, frames, patches, dim)
-                of videos.
+            embeds: the tower's patches, (b, t, patches, dim) of pictures or (b, t, frames, patches,
+                dim) of videos.
 
         Raises:
             PromptError: more than one kind is given, or shapes and media tokens do not fit each other.
@@ -135,10 +141,10 @@ class Flamingo(BesideDecoder):
         return self.logits(ids, embed(list(media.flatten(0, 1)), ids))
 
     def logits(self, ids: Tensor, latents: Tensor | None) -> Tensor:
-        """(b, n) ids and the latents of all their media in reading order -> (b, n, vocab) logits.
+        """Logits (b, n, vocab) of ids (b, n) and the latents of all their media in reading order.
 
-        latents: (all media of the batch, latents, dim), or None for text alone. Raises PromptError when
-        their number is not that of the media tokens.
+        latents: (all media of the batch, latents, dim), or None for text alone. Raises PromptError
+        when their number is not that of the media tokens.
         """
         return self.decoder.logits(self._states(ids, latents))
 
@@ -151,18 +157,21 @@ class Flamingo(BesideDecoder):
         return cross_entropy(self.logits(ids, latents), labels)
 
     def embed_media(self, media: Sequence[Tensor], ids: Tensor) -> Tensor:
-        """Pictures (3, size, size) and videos (frames, 3, size, size) -> (len(media), latents, dim).
+        """Encodes pictures (3, size, size) and videos (frames, 3, size, size) as (len(media), latents,
+        dim).
 
-        ids: (b, n), the texts they stand in, in reading order; a medium's latents depend on its position in
-        its text. Raises PromptError as the encoder does, when there are more or fewer media than media
-        tokens, and when a text has more media than the encoder takes.
+        ids: (b, n), the texts that the media stand in, in reading order; a medium's latents depend on
+        its position in its text. Raises PromptError as the encoder does, when media and media tokens
+        differ in number, and when a text has more media than the encoder takes.
         """
         return self.embed_patches(self.encoder.patches(media), ids)
 
     def embed_patches(self, media: Sequence[Tensor], ids: Tensor) -> Tensor:
-        """The tower's patches -> (len(media), latents, dim); `embed_media` from the second half on.
+        """Encodes the tower's patches as (len(media), latents, dim). `embed_media` runs the tower, then
+        this.
 
-        media: pictures (patches, dim) and videos (frames, patches, dim). ids, errors: as in `embed_media`.
+        media: pictures (patches, dim) and videos (frames, patches, dim). ids, errors: as in
+        `embed_media`.
         """
         return self.encoder(media, self._media_positions(ids, len(media)))
 
@@ -193,10 +202,10 @@ class Flamingo(BesideDecoder):
         return (ids == self.media_token_id).sum(dim=1).tolist()
 
     def attention_weights(self, ids: Tensor, latents: Tensor) -> dict[int, Tensor]:
-        """Each cross-attention layer's weights on the latents: by layer, (b, h, n, media x latents each).
+        """Each cross-attention layer's weights on the latents: by layer, (b, h, n, media x latents).
 
-        Runs the pass of `logits`, with its arguments. A token's weights sum to 1 over the latents that it
-        sees, and are 0 where it sees none.
+        It runs the pass of `logits`, with the same arguments. A token's weights sum to 1 over the
+        latents that it sees, and are 0 if it sees none.
         """
         recorded: dict[int, Tensor] = {}
 
@@ -221,7 +230,7 @@ class Flamingo(BesideDecoder):
     def prefill(
         self, ids: Tensor, lengths: Sequence[int], capacity: int, latents: Tensor | None
     ) -> tuple[Tensor, FlamingoCache]:
-        """Reads prompts and returns the logits of what comes next, (b, vocab), and the cache.
+        """Reads prompts. Returns the logits of what comes next, (b, vocab), and the cache.
 
         Args:
             ids: (b, n), padded on the right.
@@ -235,7 +244,7 @@ class Flamingo(BesideDecoder):
         return logits, cache
 
     def begin(self, ids: Tensor, capacity: int, latents: Tensor | None) -> FlamingoCache:
-        """An empty cache for prompts that will be read; arguments as in `prefill`."""
+        """An empty cache for prompts that will be read in pieces; arguments as in `prefill`."""
         tokens, media = self.decoder.new_cache(len(ids), capacity), self._keys_values(ids, latents)
         marks = (ids == self.media_token_id).cumsum(dim=1)
         counts = marks[:, -1].tolist()  # here and not in each step: counting waits for a GPU
@@ -243,7 +252,8 @@ class Flamingo(BesideDecoder):
         return FlamingoCache(tokens, kept, counts, marks)
 
     def new_cache(self, rows: int, capacity: int) -> FlamingoCache:
-        """A cache for a continuous batch: room for `rows` rows of `capacity` tokens, none in use yet."""
+        """A cache for a continuous batch, with room for `rows` rows of `capacity` tokens, none in use
+        yet."""
         tokens = self.decoder.new_cache(rows, capacity)
         tokens.clear()
         return FlamingoCache(tokens, ContextCache(self._no_media(rows), []), [])
@@ -265,7 +275,7 @@ class Flamingo(BesideDecoder):
         return self._run(self._pass(ids, cache))
 
     def _run(self, one: Pass) -> Tensor:
-        """(b, n, dim) states after the last block."""
+        """Runs the blocks: (b, n, dim) states after the last one."""
         return self.decoder(one.states, one.mask, one.cross_attention)
 
     def _logits_of(self, states: Tensor) -> Tensor:
@@ -279,9 +289,9 @@ class Flamingo(BesideDecoder):
         media: dict[int, KeysValues],
         cross_attention: Mapping[str, CrossAttend] | None = None,
     ) -> Pass:
-        """(b, n) ids, and the layers that look at their media.
+        """The new tokens of ids (b, n), with the layers that look at their media.
 
-        media_so_far: (b, n), how many media stand at or before each token. media: by layer, their keys and
+        media_so_far: (b, n), how many media stand at or before each token. media: by layer, keys and
         values. cross_attention: by layer, what runs in place of the model's own.
         """
         is_media = rearrange(ids == self.media_token_id, "b n -> b n 1")
@@ -297,7 +307,7 @@ class Flamingo(BesideDecoder):
         return Pass(states, mask, {layer: layer_with_media(layer) for layer in media})
 
     def _keys_values(self, ids: Tensor, latents: Tensor | None) -> dict[int, KeysValues]:
-        """By cross-attention layer, the keys and values of each row's media."""
+        """Keys and values of each row's media, by cross-attention layer."""
         counts = self._check_media_tokens(ids, 0 if latents is None else len(latents))
         if latents is None:
             return self._no_media(len(ids))
@@ -308,7 +318,7 @@ class Flamingo(BesideDecoder):
         return self._project(self.media_embedding.new_zeros(rows, 0, self.encoder.dim))
 
     def _project(self, latents: Tensor) -> dict[int, KeysValues]:
-        """(b, m, dim_media) latents -> by cross-attention layer, keys and values."""
+        """Keys and values of latents (b, m, dim_media), by cross-attention layer."""
         return {
             int(layer): cross_attn.keys_values(latents) for layer, cross_attn in self.cross_attention.items()
         }

@@ -1,12 +1,13 @@
-"""Language models of transformers as Flamingo's backbone: their blocks, in our loop, on our cache.
+"""Language models of transformers as Flamingo's backbone: their blocks, run by our loop with our cache.
 
-This is the only file that knows transformers. It takes a model's embedding, blocks and last norm. Position
-embeddings are computed in each pass: transformers keeps them in buffers that no file stores, which would be
-empty in a model made on the meta device, and which a cast would round.
+This is the only file that knows transformers. It takes a model's embedding, blocks and last norm.
+Position embeddings are computed in each pass, because transformers keeps them in buffers that no file
+stores: they would be empty in a model made on the meta device, and a cast would round them.
 
-A row's first token stands at the cache's first place, and rows are padded on the right. NeoX turns
-queries and keys by those places; MPT's bias (ALiBi, Press et al. 2022) counts from the last place of the
-longest row, which adds the same to all scores of a query and so changes no softmax.
+A row's first token stands at the cache's first position, and rows are padded on the right. GPT-NeoX
+turns queries and keys by these positions. MPT's bias (ALiBi, Press et al. 2022) counts from the last
+position of the longest row, which adds the same to all scores of a query and so does not change the
+softmax.
 """
 
 from __future__ import annotations
@@ -33,9 +34,11 @@ RunBlock = Callable[[nn.Module, Tensor], Tensor]
 
 
 class CacheAdapter:
-    """Our cache with the interface of transformers' `Cache`: new keys and values go in, all of them come out.
+    """Our cache with the interface of transformers' `Cache`: new keys and values go in, all visible ones
+    come out.
 
-    `update` accepts further arguments, because transformers' callers pass more from one release to the next.
+    `update` accepts further arguments, because transformers' callers pass more from one release to the
+    next.
     """
 
     def __init__(self, mask: UpdatingMask):
@@ -44,7 +47,7 @@ class CacheAdapter:
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args, **kwargs
     ) -> tuple[Tensor, Tensor]:
-        """(b, h, n, d) keys and values of the new tokens -> (b, h, m, d), of all that any of them may see."""
+        """Takes new keys and values (b, h, n, d) and returns all that are visible, (b, h, m, d)."""
         return self.mask.update(layer_idx, key_states, value_states)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
@@ -55,7 +58,10 @@ class HFLanguageModel(nn.Module, ABC):
     """A language model of transformers, with cross-attention before its blocks, as in OpenFlamingo."""
 
     def __init__(self, config, embedding: nn.Embedding, blocks: nn.ModuleList, norm: nn.Module):
-        """config: transformers' own. The head is a projection only where it is not tied to the embedding."""
+        """Takes over a model's embedding, blocks and last norm.
+
+        config: of transformers. The head is a projection unless it is tied to the embedding.
+        """
         super().__init__()
         self.hf_config = config
         dim, heads = config.hidden_size, config.num_attention_heads
@@ -69,7 +75,7 @@ class HFLanguageModel(nn.Module, ABC):
         mask: UpdatingMask | None = None,
         cross_attention: Mapping[int, CrossAttentionLayer] | None = None,
     ) -> Tensor:
-        """(b, n, dim) embeddings -> (b, n, dim) states after the last block, before the final norm."""
+        """Runs the blocks: (b, n, dim) embeddings -> (b, n, dim) states before the final norm."""
         mask, cross_attention = mask or CausalMask(), cross_attention or {}
         states = states.to(self.embedding.weight.dtype)
         run = self._block_runner(states, mask)
@@ -117,7 +123,7 @@ class GPTNeoXBackbone(HFLanguageModel):
         return run
 
     def _rotation(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """(n,) or (b, n) -> cosines and sines, (b or 1, n, d)."""
+        """Cosines and sines, (b or 1, n, d), of positions (n,) or (b, n)."""
         frequencies, _ = GPTNeoXRotaryEmbedding.compute_default_rope_parameters(
             self.hf_config, positions.device
         )
@@ -162,7 +168,8 @@ def copy_with(config, **values):
 
 
 BACKBONES: dict[str, Callable[..., HFLanguageModel]] = {"gpt_neox": GPTNeoXBackbone, "mpt": MPTBackbone}
-"""By transformers' name of the architecture: (config, rows of the embedding) -> a random model."""
+"""Builds a random model by transformers' name of the architecture: (config, rows of the embedding) ->
+model."""
 
 CONFIGS = {"gpt_neox": GPTNeoXConfig, "mpt": MptConfig}
-"""By transformers' name of the architecture: its config class."""
+"""The config class by transformers' name of the architecture."""

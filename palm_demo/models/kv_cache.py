@@ -18,10 +18,10 @@ from palm_demo.models.layers import Rotation
 
 
 class RowCache(ABC):
-    """Keys and values of some layers for rows that differ in length.
+    """Keys and values of some layers, in rows that differ in length.
 
-    keys, values: (layers, rows, heads, capacity, d). The first `len(lengths)` rows are in use; a row that
-    leaves is replaced by the last one, so that a step reads one block of memory.
+    keys, values: (layers, rows, heads, capacity, d). The first `len(lengths)` rows are in use. A row
+    that leaves is replaced by the last one, so that a step reads one block of memory.
 
     Unused positions are zero. Masks hide them, but 0 * inf would still spoil the result if one of them
     held a number that is not finite.
@@ -51,7 +51,7 @@ class RowCache(ABC):
     def put(self, other: "RowCache") -> None:
         """Appends the only row of another cache to the rows in use.
 
-        Raises CapacityError when it is longer than a row can be.
+        Raises CapacityError when the row is longer than a row can be.
         """
         (length,), row = other.lengths, len(self.lengths)
         self._make_room(length)
@@ -62,10 +62,10 @@ class RowCache(ABC):
 
     @abstractmethod
     def _make_room(self, tokens: int) -> None:
-        """Ensures room for a row of `tokens` tokens. Raises CapacityError where that is impossible."""
+        """Ensures room for a row of `tokens` tokens. Raises CapacityError if that is impossible."""
 
     def drop(self, row: int) -> None:
-        """Takes a row out of use; the last one in use moves into its place."""
+        """Takes a row out of use. The last one in use moves into its place."""
         last, length, end = len(self.lengths) - 1, self.lengths[-1], self._ends[-1]
         if row != last:
             self.keys[:, row, :, :end] = self.keys[:, last, :, :end]
@@ -87,26 +87,27 @@ class RowCache(ABC):
         self._ends = [self._ends[row] for row in rows]
 
     def visible(self, tokens: int) -> tuple[Tensor, Tensor]:
-        """Views of the rows in use up to `tokens`: keys and values, (layers, b, heads, tokens, d) each."""
+        """Views of keys and values of the rows in use up to `tokens`, (layers, b, heads, tokens, d) each."""
         rows = len(self.lengths)
         return self.keys[:, :rows, :, :tokens], self.values[:, :rows, :, :tokens]
 
 
 class KVCache(RowCache):
-    """Self-attention's keys and values of every layer. At first all rows are in use and empty.
+    """Keys and values of self-attention in every layer. At first all rows are in use and empty.
 
     Rows may differ in length: a ragged batch is padded on the right, and what a padding token wrote is
     overwritten by the next real token before any query can see it.
     """
 
     def __init__(self, depth: int, batch: int, capacity: int, dim_head: int, like: Tensor, heads: int = 1):
-        """like: a tensor of the wanted dtype and device. heads: 1 where all heads share keys and values."""
+        """like: a tensor of the wanted dtype and device. heads: 1 if all heads share keys and values."""
         keys = like.new_zeros((depth, batch, heads, capacity, dim_head))
         super().__init__(keys, torch.zeros_like(keys), [0] * batch)
         self._ends = [0] * batch
 
     def extend_by(self, new_tokens: int) -> "CachedCausalMask":
-        """The attention mask for the next `new_tokens` of every row, which also writes them into the cache.
+        """The attention mask for the next `new_tokens` of every row. Its attention writes them into the
+        cache.
 
         Raises CapacityError when a row would outgrow the cache.
         """
@@ -120,15 +121,18 @@ class KVCache(RowCache):
         self.lengths = [length + n for length, n in zip(self.lengths, new_tokens, strict=True)]
 
     def begin_with(self, keys: Tensor, values: Tensor) -> None:
-        """Lets an empty cache's only row begin with tokens read before: (layers, heads, n, d) each."""
+        """Fills an empty cache's only row with tokens that were read before: (layers, heads, n, d) each."""
         tokens = keys.shape[2]
         self._make_room(tokens)
         self.keys[:, 0, :, :tokens], self.values[:, 0, :, :tokens] = keys, values
         self.lengths, self._ends = [tokens], [tokens]
 
     def slide(self, kept: int, back: Rotation) -> None:
-        """Lets the only row forget all but its first token and the last `kept`, which move to the places
-        behind it. back: turns what stands at a place as far as that place is moved."""
+        """Drops all tokens of the only row but the first and the last `kept`, which move up behind the
+        first.
+
+        `back`: the rotation from a token's old position to its new one.
+        """
         (length,) = self.lengths
         keys, values = (
             stored[:, 0, :, length - kept : length].clone() for stored in (self.keys, self.values)
@@ -146,19 +150,19 @@ class KVCache(RowCache):
 
 
 class ContextCache(RowCache):
-    """Cross-attention's keys and values of each row's pictures, made once per request.
+    """Keys and values of cross-attention, made once per request from each row's pictures.
 
     The cache grows with the longest row that is put in.
     """
 
     def __init__(self, by_layer: Mapping[int, tuple[Tensor, Tensor]], lengths: list[int]):
-        """by_layer: keys and values, (b, heads, m, d) each. lengths: how much of m is each row's own."""
+        """by_layer: keys and values, (b, heads, m, d) each. lengths: how much of m belongs to each row."""
         self.layers = list(by_layer)
         keys, values = (torch.stack(kind) for kind in zip(*by_layer.values(), strict=True))
         super().__init__(keys, values, lengths)
 
     def by_layer(self) -> dict[int, tuple[Tensor, Tensor]]:
-        """By layer, keys and values up to the longest row, (b, heads, m, d) each."""
+        """Keys and values up to the longest row, (b, heads, m, d) each, by layer."""
         return dict(zip(self.layers, zip(*self.visible(max(self.lengths)), strict=True), strict=True))
 
     def _make_room(self, tokens: int) -> None:
@@ -168,10 +172,10 @@ class ContextCache(RowCache):
 
 
 class CachedCausalMask:
-    """Causal mask of a pass over new tokens, whose attention writes to the cache and reads from it.
+    """The causal mask of a pass over new tokens, whose attention writes to the cache and reads from it.
 
-    Positions, masks, views of the layers and the places to write to are computed once per pass, for all
-    layers.
+    Positions, masks, views of the layers and the places to write to are computed once per pass, for
+    all layers.
     """
 
     def __init__(self, cache: KVCache, new_tokens: int):
@@ -195,7 +199,7 @@ class CachedCausalMask:
         self._biases: dict[torch.dtype, Tensor] = {}
 
     def _make_mask(self) -> Tensor | None:
-        """(b or 1, 1, n, m), or None where every new token sees everything."""
+        """The boolean mask (b or 1, 1, n, m); None if every new token sees everything."""
         if self.start is not None and self.new_tokens == 1:
             return None
         columns = torch.arange(self._longest, device=self._positions.device)
@@ -237,7 +241,7 @@ class CachedCausalMask:
             store.index_copy_(0, self._places, new.reshape(-1, new.shape[-1]).to(store.dtype))
 
     def _bias(self, dtype: torch.dtype) -> Tensor | None:
-        """The mask as numbers that are added to scores, 0 or -inf, as attention wants them for each layer."""
+        """The mask as numbers that are added to scores, 0 or -inf, in one dtype for all layers."""
         if self._mask is None:
             return None
         if dtype not in self._biases:

@@ -1,4 +1,4 @@
-"""The parts a decoder is built from: one idea of a paper per class.
+"""The layers that a decoder is built from, one idea of a paper per class.
 
 Norms read states of any dtype and give that of their weights.
 
@@ -30,7 +30,7 @@ class LayerNorm(nn.Module):
 
 
 class BiasedLayerNorm(nn.LayerNorm):
-    """The same with a bias, as in Flamingo's reference."""
+    """Layer normalisation with a gain and a bias, as in Flamingo's reference."""
 
     def forward(self, x: Tensor) -> Tensor:
         gain, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
@@ -52,7 +52,7 @@ class RMSNorm(nn.Module):
 
 
 class GELU(nn.Module):
-    """Feed-forward activation that reads one inner width."""
+    """GELU activation of the feed-forward, which reads one inner width."""
 
     inner_widths = 1
 
@@ -61,7 +61,7 @@ class GELU(nn.Module):
 
 
 class SwiGLU(nn.Module):
-    """Gated activation that reads two inner widths: values, then gates (Shazeer 2020)."""
+    """SwiGLU activation (Shazeer 2020), which reads two inner widths: values, then gates."""
 
     inner_widths = 2
 
@@ -72,33 +72,33 @@ class SwiGLU(nn.Module):
 
 @dataclass(frozen=True)
 class Rotation:
-    """Turns queries and keys by their positions; computed once a pass, shared by all blocks.
+    """Rotates queries and keys by their positions. It is computed once a pass and shared by all blocks.
 
-    cos, sin: (n, h + 1, d), or (b, n, h + 1, d) where rows stand at different positions; fp32. The last head
-    is the key's; one head stands for all where they are turned alike. Sines of the first half are negative.
+    Each tensor is fp32 and (n, d), or (b, 1, n, d) if rows stand at different positions. Sines of the
+    first half of a head are negative.
     """
 
     cos: Tensor
     sin: Tensor
 
     def __call__(self, qk: Tensor) -> Tensor:
-        """(b, n, h + 1, d) queries and key, turned, in their own dtype: each pair (one from either half of
-        the head) by its angle."""
+        """Rotated queries (b, h, n, d) and keys (b, 1, n, d), in their own dtypes."""
         return _turn(qk, self.cos, self.sin)
 
     def of_keys(self, keys: Tensor) -> Tensor:
-        """(..., n, d) keys turned alone."""
+        """Rotates keys (..., n, d) alone."""
         return _turn(keys, self.cos[..., -1, :], self.sin[..., -1, :])
 
 
 def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotates each pair of numbers, one from either half of the head, by its angle."""
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin).to(x.dtype)
 
 
 class RoPE:
     """Rotary position embedding (Su et al. 2021).
 
-    Holds no buffers: angles are made in fp32 from the positions of each pass, so neither a cast
+    It holds no buffers: angles are computed in fp32 from the positions of each pass, so neither a cast
     of the model nor inference mode can spoil them.
     """
 
@@ -108,7 +108,7 @@ class RoPE:
         self.dim_head = dim_head
 
     def __call__(self, positions: Tensor, heads: int) -> Rotation:
-        """(n,) or (b, n) absolute positions, and how many heads queries have."""
+        """The rotation for absolute positions, (n,) or (b, n)."""
         return Rotation(*self._circle(positions))
 
     def _circle(self, positions: Tensor) -> tuple[Tensor, Tensor]:
@@ -120,14 +120,14 @@ class RoPE:
 
 
 class XPos(RoPE):
-    """RoPE whose products decay with distance (Sun et al. 2022, section 2.3).
+    """RoPE whose attention scores decay with distance (Sun et al. 2022, section 2.3).
 
-    The reference centres the exponent on the middle of the sequence, which moves as a sequence
-    grows; absolute positions give the same products and can be cached.
+    The reference centres the exponent on the middle of the sequence, which moves as the sequence
+    grows. Absolute positions give the same scores and can be cached.
     """
 
     def __init__(self, dim_head: int, scale_base: float = 512.0):
-        """scale_base: the larger, the slower products decay."""
+        """scale_base: the larger, the slower scores decay."""
         super().__init__(dim_head)
         self.scale_base = scale_base
 
@@ -146,13 +146,13 @@ class XPos(RoPE):
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # what learns may use them later
 def _of_pairs(dim_head: int, base: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """(d / 2,) fp32 each: how fast each pair of a head turns, and how much of XPos's products stays."""
+    """The frequency of each pair of a head, and the base of XPos's decay, (d / 2,) fp32 each."""
     pairs = torch.arange(0, dim_head, 2, device=device, dtype=torch.float32)
     return 1.0 / base ** (pairs / dim_head), (pairs + 0.4 * dim_head) / (1.4 * dim_head)
 
 
 class PlainQK(nn.Module):
-    """Queries and keys as they are; logits scaled by the root of the head width."""
+    """Leaves queries and keys as they are. Scores are divided by the root of the head width."""
 
     def __init__(self, dim_head: int):
         super().__init__()
@@ -164,10 +164,10 @@ class PlainQK(nn.Module):
 
 
 class NormalizedQK(nn.Module):
-    """Unit queries and keys with learned gains, logits scaled by 8 (qk-norm, Henry et al. 2020).
+    """Unit queries and keys with learned gains; scores are multiplied by 8 (qk-norm, Henry et al. 2020).
 
-    softmax_scale: the reference names the factor 8 and then divides by the root of the head width all
-    the same; its weights want what they were trained with.
+    `softmax_scale`: the reference names the factor 8 and then still divides by the root of the head
+    width. Weights trained with it need the same factor.
     """
 
     def __init__(self, dim_head: int, softmax_scale: float = 8.0):
@@ -183,10 +183,10 @@ class NormalizedQK(nn.Module):
 
 
 class TiedHead(nn.Module):
-    """Logits by the embedding itself (PaLM, section 2: shared input-output embeddings).
+    """Logits from the embedding itself (PaLM, section 2: shared input-output embeddings).
 
-    A packed head has the embedding in a form for products, and the embedding itself lies in a file then, of
-    which lookups read the rows they want: what memory holds of it the system can take back.
+    A packed head has the embedding in packed form. The table for lookups then lies in a file, of which
+    only the needed rows are read and whose memory the system can take back.
     """
 
     _packed: tuple[tuple, PackedWeight] | None = None
@@ -204,7 +204,8 @@ class TiedHead(nn.Module):
         return linear_in_fp32(states, weight)  # in bf16, logits around 5 would lie 0.03 apart
 
     def pack_embedding_(self, embedding: nn.Embedding) -> None:
-        """Packs the embedding for products beside the table for lookups, where a processor gains by it."""
+        """Packs the embedding for products, and maps the table for lookups, if this processor gains by
+        it."""
         weight = embedding.weight
         if self._packed is not None and self._packed[0] == packed_weights.state_of(weight):
             return
@@ -215,12 +216,12 @@ class TiedHead(nn.Module):
         self._packed = packed and (packed_weights.state_of(weight), packed)
 
     def __getstate__(self) -> dict:
-        """For copies and pickles: a plain one."""
+        """The state for copies and pickles, unpacked."""
         return {name: value for name, value in self.__dict__.items() if name != "_packed"}
 
 
 class BiasedHead(nn.Module):
-    """Logits by a projection of its own, with a bias, as in Toolformer's PaLM."""
+    """Logits from a projection of its own, with a bias, as in Toolformer's PaLM."""
 
     def __init__(self, embedding: nn.Embedding):
         super().__init__()
@@ -232,9 +233,10 @@ class BiasedHead(nn.Module):
 
 @dataclass(frozen=True)
 class Style:
-    """One published PaLM as a row of parts. Checkpoints store its name.
+    """The layers of one published PaLM. Checkpoints store its name.
 
-    norm is made from the model's width, rotary and qk from the head's, head from the embedding.
+    `norm` is built from the model's width, `rotary` and `qk` from the head's width, `head` from the
+    embedding.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """LoRA (Hu et al. 2021) on queries, keys, values and attention output, under named scopes.
 
-The scope is an argument of a request, one per row, never a switch on a shared model. It is a name
-that everybody may use, an adapter that only its owner has, or a mix of such, each with a strength.
+The scope is an argument of a request, one per row, and never switches a shared model. It is a name
+that everybody may use, an adapter that only its owner has, or a mix of these with strengths.
 """
 
 import math
@@ -25,11 +25,9 @@ SCOPE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 @dataclass
 class LowRank:
-    """`(x @ down) @ up`; with a leading batch axis on both, each row has its own.
-
-    foreign: bool (b, 1, rank), which ranks are none of a row's own, where one pair of factors has those of
-    all rows side by side: weights that several rows use are read once then.
-    """
+    """A low-rank map, `(x @ down) @ up`. With a leading batch axis on both, each row has its own. foreign:
+    bool (b, 1, rank), which ranks do not belong to a row, if one pair of factors has the ranks of all rows
+    side by side. Factors that several rows use are then read once."""
 
     down: Tensor
     up: Tensor
@@ -43,7 +41,7 @@ class LowRank:
 
 
 class LoRA(nn.Module):
-    """A low-rank addition to one projection; adds nothing until trained."""
+    """A low-rank addition to one projection. It adds nothing until it is trained."""
 
     def __init__(self, dim_in: int, dim_out: int, rank: int, random: torch.Generator | None = None):
         super().__init__()
@@ -52,13 +50,14 @@ class LoRA(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """(dim_in, dim_out), what merging adds."""
+        """The update that merging adds, (dim_in, dim_out)."""
         return self.down @ self.up
 
 
 @dataclass
 class LayerAdapter:
-    """What is added in one block: to queries, keys and values, which lie side by side, and to the output."""
+    """The low-rank updates of one block: of queries, keys and values together, and of the attention
+    output."""
 
     inputs: LowRank
     out: LowRank
@@ -79,7 +78,7 @@ class AdapterShape:
 
     @property
     def projections(self) -> dict[str, tuple[int, int]]:
-        """Name -> widths in and out, of what is adapted in each block."""
+        """Widths in and out of the adapted projections of a block, by name."""
         return {
             "query": (self.dim, self.attention_width),
             "key": (self.dim, self.dim_head),
@@ -88,12 +87,12 @@ class AdapterShape:
         }
 
     def num_weights(self, rank: int) -> int:
-        """How many numbers an adapter of this rank has."""
+        """The number of weights of an adapter of this rank."""
         return self.depth * rank * sum(map(sum, self.projections.values()))
 
 
 class Adapter(nn.Module):
-    """One scope: a LoRA for each projection of each block."""
+    """A LoRA adapter of a whole model: a low-rank update of each adapted projection of each block."""
 
     def __init__(self, shape: AdapterShape, rank: int, random: torch.Generator | None = None):
         super().__init__()
@@ -104,6 +103,7 @@ class Adapter(nn.Module):
         )
 
     def layer_adapters(self) -> list[LayerAdapter]:
+        """The updates of each block, as the decoder takes them."""
         return [
             LayerAdapter(
                 _side_by_side([layer[p] for p in INPUTS]), LowRank(layer["out"].down, layer["out"].up)
@@ -113,18 +113,18 @@ class Adapter(nn.Module):
 
 
 Mix = Mapping[str | Adapter, float]
-"""Scopes and how strongly each is heard: 1 as it was taught, 0 not at all, below 0 the other way."""
+"""Scopes with strengths: 1 as trained, 0 not at all, below 0 in the opposite direction."""
 
 Scope = str | Adapter | Mix | None
-"""Whose manner a row has: a named scope's, an adapter's that has no name here, a mix's, or (None) the
-base's."""
+"""The scope of a row: the name of a scope, an adapter without a name, a mix, or None for the base model."""
 
 MAX_MIXED, MAX_STRENGTH = 8, 4.0
-"""Scopes in a mix, and how strong one may be: a pass over a mix takes as long as its ranks are high."""
+"""The most scopes in a mix, and the largest strength. A pass takes longer the higher the sum of the ranks
+is."""
 
 
 def mix_adapters(parts: Sequence[tuple[Adapter, float]]) -> Adapter:
-    """One adapter that adds what these add, each so many times: their factors side by side."""
+    """One adapter that adds the weighted sum of several: their factors side by side."""
     with torch.device("meta"):  # its own beginning is not wanted
         mix = Adapter(parts[0][0].shape, sum(adapter.rank for adapter, _ in parts))
     factors = {}
@@ -139,8 +139,8 @@ def mix_adapters(parts: Sequence[tuple[Adapter, float]]) -> Adapter:
 
 
 def with_adapters(scope: object, change: Callable[[Adapter], T]) -> object:
-    """A scope, its adapter or each adapter of its mix changed into what stands for it elsewhere; anything
-    else as it is."""
+    """Replaces the adapter of a scope, or each adapter of a mix, by `change(adapter)`. Anything else
+    stays."""
     if isinstance(scope, Adapter):
         return change(scope)
     if isinstance(scope, dict):
@@ -149,7 +149,7 @@ def with_adapters(scope: object, change: Callable[[Adapter], T]) -> object:
 
 
 def strengths(scope: Scope) -> dict[str | Adapter, float]:
-    """Each scope of a mix, or a scope alone, and its strength. Raises ScopeError on a mix that is none."""
+    """The scopes of a mix, or a single scope, with their strengths. Raises ScopeError for an invalid mix."""
     if scope is None:
         return {}
     if isinstance(scope, str | Adapter):
@@ -169,13 +169,13 @@ def strengths(scope: Scope) -> dict[str | Adapter, float]:
         if not number or abs(strength) > MAX_STRENGTH:
             raise ScopeError(
                 f"a scope's strength is {strength!r}; it can be a number from {-MAX_STRENGTH:g} to "
-                f"{MAX_STRENGTH:g}, where 1 is as it was taught"
+                f"{MAX_STRENGTH:g}, where 1 is as trained"
             )
     return {part: float(strength) for part, strength in scope.items()}
 
 
 def scope_label(scope: Scope) -> str:
-    """A scope in words: "carroll", "0.7 carroll, 0.5 poe"; one without a name is "own"."""
+    """A scope in words, such as "carroll" or "0.7 carroll, 0.5 poe". An adapter without a name is "own"."""
     named = {part if isinstance(part, str) else "own": amount for part, amount in strengths(scope).items()}
     if list(named.values()) == [1.0]:
         return next(iter(named))
@@ -184,7 +184,8 @@ def scope_label(scope: Scope) -> str:
 
 @dataclass(eq=False)
 class Merged:
-    """A scope or mix that is part of the weights now. before: those of each block without it."""
+    """A scope or mix that has been merged into the weights. `before`: fused and output weights of each block
+    without it."""
 
     strengths: dict[str | Adapter, float]
     before: list[tuple[Tensor, Tensor]]
@@ -211,7 +212,7 @@ class Scopes(nn.Module):
         return self.adapters[f"@{name}"]
 
     def add(self, name: str, rank: int) -> Adapter:
-        """A fresh adapter that changes nothing yet. Raises ScopeError on a bad or taken name."""
+        """Adds an adapter that changes nothing until trained. Raises ScopeError for a bad or taken name."""
         if not SCOPE_NAME.fullmatch(name):
             raise ScopeError(
                 f"scope name {name!r} is not allowed; use letters, digits, '-' and '_', at most 64"
@@ -222,11 +223,11 @@ class Scopes(nn.Module):
         return self[name]
 
     def new(self, rank: int, random: torch.Generator | None = None) -> Adapter:
-        """A fresh adapter without a name, which changes nothing yet."""
+        """An adapter without a name, which changes nothing until trained."""
         return Adapter(self.shape, rank, random)
 
     def remove(self, name: str) -> None:
-        """Forgets a scope. Raises ScopeError when it is unknown or merged into the weights."""
+        """Removes a scope. Raises ScopeError when it is unknown or merged into the weights."""
         self[name]
         for merged, part in self.merged.items():
             if name in part.strengths:
@@ -234,17 +235,14 @@ class Scopes(nn.Module):
         del self.adapters[f"@{name}"]
 
     def select(self, rows: Sequence[Scope]) -> list[LayerAdapter] | None:
-        """One adapter a block for a batch whose row `i` uses scope `rows[i]`; errors as in `find`."""
+        """The adapters for a batch whose row `i` uses scope `rows[i]`, one per block; errors as in
+        `find`."""
         found = {id(scope): self.find(scope) for scope in {id(scope): scope for scope in rows}.values()}
         return stack_adapters([found[id(scope)] for scope in rows])
 
     def find(self, scope: Scope) -> Adapter | None:
-        """The adapter of a row's scope, one for all of a mix. None, the base, and a merged scope, part of
-        it, need none.
-
-        Raises ScopeError on an unknown name, on a mix that is none, and on an adapter of a model of other
-        widths.
-        """
+        """The adapter of a scope; a single one for a mix. None for the base model and for a merged scope.
+        Raises ScopeError for an unknown name, an invalid mix, and an adapter of a model with other widths."""
         wanted = strengths(scope)
         for merged in self.merged.values():
             for part, strength in merged.strengths.items():
@@ -263,7 +261,7 @@ class Scopes(nn.Module):
             return self[scope]
         if scope.shape != self.shape:
             raise ScopeError(
-                f"the adapter is for {scope.shape} and this model has {self.shape}; teach it here again"
+                f"the adapter is for {scope.shape} and this model has {self.shape}; fine-tune it here again"
             )
         return scope
 
@@ -281,7 +279,7 @@ class Scopes(nn.Module):
         self.merged[name] = Merged(strengths(scope), originals)
 
     def unmerge(self, scope: Scope, blocks: nn.ModuleList) -> None:
-        """Puts back, bit for bit, the weights from before `merge`. Only the last merge can go."""
+        """Restores, bit for bit, the weights from before `merge`. Only the last merge can be undone."""
         if (name := scope_label(scope)) not in self.merged:
             raise ScopeError(f"scope {name!r} is not merged")
         if name != (last := list(self.merged)[-1]):
@@ -293,7 +291,7 @@ class Scopes(nn.Module):
 
 
 def _adding(added: Tensor) -> Callable[[Tensor], Tensor]:
-    """Weight -> the same with this added to its first rows."""
+    """A function that adds `added` to the first rows of a weight."""
 
     def change(weight: Tensor) -> Tensor:
         return torch.cat((weight[: len(added)] + added.to(weight.dtype), weight[len(added) :]))
@@ -302,12 +300,12 @@ def _adding(added: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def _side_by_side(parts: Sequence[LoRA]) -> LowRank:
-    """Several additions to the same x as one, whose outputs follow one another."""
+    """Several updates of the same x as one, whose outputs stand side by side."""
     return LowRank(torch.cat([p.down for p in parts], dim=1), torch.block_diag(*[p.up for p in parts]))
 
 
 def stack_adapters(adapters: Sequence[Adapter | None]) -> list[LayerAdapter] | None:
-    """One adapter a block for a batch, given each row's own; None where all rows are of the base."""
+    """Batched updates, one per block, from each row's adapter; None if all rows use the base model."""
     used = {adapter: adapter.layer_adapters() for adapter in adapters if adapter is not None}
     if not used:
         return None
@@ -321,8 +319,8 @@ def stack_adapters(adapters: Sequence[Adapter | None]) -> list[LayerAdapter] | N
 
 
 def _stack(used: Sequence[Sequence[LowRank]], of_row: Sequence[int | None]) -> list[LowRank]:
-    """Of each block one pair of factors for all rows, given those of each adapter by block, and which of the
-    adapters each row has."""
+    """For each block one pair of factors for all rows. used: the factors of each adapter, by block. of_row:
+    which of the adapters each row has; None for the base model."""
     blocks = [*zip(*used, strict=True)]
     if not all(low_rank.up.isfinite().all() for low_rank in chain.from_iterable(blocks)):
         # 0 times such a number is none, so that rows would spoil each other: each gets factors of its own
@@ -338,7 +336,7 @@ def _stack(used: Sequence[Sequence[LowRank]], of_row: Sequence[int | None]) -> l
 
 
 def _apart(used: Sequence[LowRank], of_row: Sequence[int | None]) -> LowRank:
-    """Each row's factors, zeros for rows of the base, ranks padded to the largest."""
+    """Factors of each row, zeros for rows of the base model, ranks padded to the largest."""
     some = max(used, key=lambda low_rank: low_rank.down.shape[1])
     rank = some.down.shape[1]
     none = LowRank(torch.zeros_like(some.down), torch.zeros_like(some.up))

@@ -1,11 +1,12 @@
-"""Losses, on one process and on several that train together.
+"""Losses, in one process and in several that train together.
 
 With several processes, a batch that is spread over them is treated as one: contrastive losses compare
-every row with every other. Gradients are expected to be averaged over the processes afterwards, as
-DistributedDataParallel does; they are then those of one process with the joined batch.
+every row with every other. Gradients must then be averaged over the processes, as
+DistributedDataParallel does; they equal those of one process with the joined batch.
 
-The trainings in this repository run in one process, where `gather_rows` and `joint_mean` reduce to the
-identity and a plain mean. They are for callers who wrap `MaMMUT` in DistributedDataParallel themselves.
+The trainings in this repository run in one process, where `gather_rows` is the identity and
+`joint_mean` a plain mean. Both are for callers who wrap `MaMMUT` in DistributedDataParallel
+themselves.
 """
 
 import torch
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 IGNORED = -100
-"""The label of a position that is not learned from; no token has this id."""
+"""The label of a position that is not learned from. No token has this id."""
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
@@ -27,17 +28,17 @@ def cross_entropy(logits: Tensor, labels: Tensor, reduction: str = "mean") -> Te
 
 
 def is_parallel() -> bool:
-    """Whether more than one process trains now; asked at each call, not when a model is built."""
+    """Whether several processes train together at the moment."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def gather_rows(x: Tensor) -> Tensor:
-    """Joins the rows of all processes in rank order: (b, ...) each -> (sum of b, ...); b may differ."""
+    """Joins the rows of all processes in rank order: (b, ...) each -> (sum of b, ...). b may differ."""
     return _GatherRows.apply(x) if is_parallel() else x
 
 
 def joint_mean(total: Tensor, count: Tensor) -> Tensor:
-    """The mean over all processes, from this process's sum and the number of its summands."""
+    """The mean over all processes, from this process's sum and its number of summands."""
     if not is_parallel():
         return total / count
     joined = torch.stack((total.detach(), count.to(total)))
@@ -47,7 +48,7 @@ def joint_mean(total: Tensor, count: Tensor) -> Tensor:
 
 
 class _GatherRows(torch.autograd.Function):
-    """Gathers tensors of unequal lengths; each process's loss sends gradients to every other's rows."""
+    """Gathers tensors of unequal lengths. Each process's loss sends gradients to every other's rows."""
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:

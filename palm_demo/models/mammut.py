@@ -29,10 +29,13 @@ LARGEST_SCALE = 100.0
 
 
 class TextPass(Protocol):
-    """How the contrastive pass turns a text into one vector."""
+    """The interface of functions that turn a text into one vector for contrast."""
 
     def __call__(self, decoder: Decoder, ids: Tensor, real: Tensor, summary: Tensor) -> Tensor:
-        """(b, n) ids, (b, n) bool that is false for padding, (dim,) summary token -> (b, dim)."""
+        """The summary state (b, dim) of texts.
+
+        ids: (b, n). real: (b, n) bool, false for padding. summary: (dim,), the summary token.
+        """
 
 
 def bidirectional_text_pass(decoder: Decoder, ids: Tensor, real: Tensor, summary: Tensor) -> Tensor:
@@ -61,7 +64,7 @@ def _rows(vector: Tensor, ids: Tensor) -> Tensor:
 
 
 class PatchMemory(nn.Module):
-    """The caption memory of projected patches: (b, patches, dim_vision) -> (b, patches, dim)."""
+    """Caption memory from projected patches: (b, patches, dim_vision) -> (b, patches, dim)."""
 
     def __init__(self, dim: int, dim_vision: int):
         super().__init__()
@@ -73,7 +76,7 @@ class PatchMemory(nn.Module):
 
 
 class PooledMemory(nn.Module):
-    """The caption memory of pooled queries, as in MaMMUT-pytorch."""
+    """Caption memory from pooled queries, as in MaMMUT-pytorch."""
 
     def forward(self, patches: Tensor, pooled: Tensor) -> Tensor:
         return pooled
@@ -81,9 +84,11 @@ class PooledMemory(nn.Module):
 
 @dataclass
 class ImageFeatures:
-    """What a picture is encoded to.
+    """The encoding of pictures.
 
-    latents: unit embeddings (b, dim_latents) for search. memory: (b, m, dim) for captions.
+    Attributes:
+        latents: unit embeddings (b, dim_latents) for search.
+        memory: (b, m, dim) for captions.
     """
 
     latents: Tensor
@@ -100,7 +105,7 @@ class Losses:
 
 @dataclass
 class MaMMUTCache:
-    """Keys and values of self-attention, per token, and of cross-attention, once per picture."""
+    """Keys and values of self-attention for each token, and of cross-attention for each picture."""
 
     tokens: KVCache
     pictures: ContextCache
@@ -111,12 +116,12 @@ class MaMMUTCache:
         self.pictures.put(row.pictures)
 
     def drop(self, row: int) -> None:
-        """Takes a row out of use; the last one moves into its place."""
+        """Takes a row out of use. The last one moves into its place."""
         self.tokens.drop(row)
         self.pictures.drop(row)
 
     def reorder(self, rows: list[int]) -> None:
-        """Replaces the rows in use by copies of the given ones, in the given order."""
+        """Replaces the rows in use by copies of the given ones, in the given order (for beam search)."""
         self.tokens.reorder(rows)
         self.pictures.reorder(rows)
 
@@ -126,11 +131,12 @@ class MaMMUT(IncrementalDecoder):
 
     Args:
         config: numbers of the decoder.
-        style: its parts.
-        tower: any image encoder, (b, 3, size, size) -> (b, patches, width); None where patches are given
+        style: its layers.
+        tower: any image encoder, (b, 3, size, size) -> (b, patches, width); None if patches are given
             instead of pixels.
-        cross_layers: after which blocks (from 0) the captioning pass attends to the picture.
-        kv_heads: key and value heads of that cross-attention: 1, as in MaMMUT-pytorch, or `config.heads`.
+        cross_layers: blocks (from 0) after which the captioning pass attends to the picture.
+        kv_heads: key and value heads of that cross-attention: 1, as in MaMMUT-pytorch, or
+            `config.heads`.
         dim_latents: width of the embeddings.
         pool: pools patches for contrast.
         memory: `PatchMemory` or `PooledMemory`.
@@ -194,7 +200,10 @@ class MaMMUT(IncrementalDecoder):
         return self.encode_patches(self.tower(pixels))
 
     def encode_patches(self, patches: Tensor) -> ImageFeatures:
-        """(b, patches, width) of the tower -> embeddings and caption memory. Raises PromptError."""
+        """The tower's patches (b, patches, width) -> embeddings and caption memory.
+
+        Raises PromptError when they have another number of axes.
+        """
         if patches.ndim != 3:
             raise PromptError(f"patches are {tuple(patches.shape)}; they have to be (b, patches, width)")
         contrastive, pooled = self.pool(patches)
@@ -202,12 +211,12 @@ class MaMMUT(IncrementalDecoder):
         return ImageFeatures(latents, self.memory(patches, pooled))
 
     def embed_texts(self, ids: Tensor, real: Tensor) -> Tensor:
-        """(b, n) ids, (b, n) bool that is false for padding -> unit embeddings (b, dim_latents)."""
+        """Unit embeddings (b, dim_latents) of texts. ids: (b, n). real: (b, n) bool, false for padding."""
         summary = self.text_pass(self.decoder, ids, real, self.summary)
         return F.normalize(self.text_to_latents(self.summary_norm(summary)).float(), dim=-1)
 
     def latent_weights(self) -> Mapping[str, Tensor]:
-        """The weights that embeddings depend on, by their names.
+        """The weights that embeddings depend on, by name.
 
         Two models in which they are equal embed alike, whatever their captions.
         """
@@ -217,8 +226,8 @@ class MaMMUT(IncrementalDecoder):
     def similarity(self, texts: Tensor, images: Tensor) -> Tensor:
         """Scaled cosines of unit embeddings: (t, d) texts, (i, d) images -> (t, i).
 
-        They are computed in fp32 under autocast too: early in training, cosines differ by less than bf16 can
-        tell.
+        They are computed in fp32 even under autocast, because early in training cosines differ by less
+        than bf16 can represent.
         """
         with torch.autocast(texts.device.type, enabled=False):
             return self.scale * (texts.float() @ images.float().T)
@@ -226,10 +235,10 @@ class MaMMUT(IncrementalDecoder):
     def forward(
         self, ids: Tensor, images: Tensor | None = None, image_tokens: Tensor | None = None
     ) -> Tensor:
-        """Captioning pass: (b, n) ids and their pictures -> (b, n, vocab) logits.
+        """Runs the captioning pass: (b, n) ids and their pictures -> (b, n, vocab) logits.
 
-        images: (b, 3, size, size) pixels. image_tokens: the tower's patches, made beforehand,
-        (b, patches, width). Raises PromptError unless exactly one of them is given.
+        images: (b, 3, size, size) pixels. image_tokens: (b, patches, width), the tower's patches.
+        Raises PromptError unless exactly one of them is given.
         """
         if (images is None) == (image_tokens is None):
             given = "neither" if images is None else "both"
@@ -278,7 +287,7 @@ class MaMMUT(IncrementalDecoder):
     def prefill(
         self, ids: Tensor, lengths: Sequence[int], capacity: int, memory: Tensor
     ) -> tuple[Tensor, MaMMUTCache]:
-        """Reads prompts and returns the logits of what comes next, (b, vocab), and the cache.
+        """Reads prompts. Returns the logits of what comes next, (b, vocab), and the cache.
 
         Args:
             ids: (b, n), padded on the right.
@@ -291,7 +300,8 @@ class MaMMUT(IncrementalDecoder):
         return self._prefill(ids, lengths, cache), cache
 
     def new_cache(self, rows: int, capacity: int) -> MaMMUTCache:
-        """A cache for a continuous batch: room for `rows` rows of `capacity` tokens, none in use yet."""
+        """A cache for a continuous batch, with room for `rows` rows of `capacity` tokens, none in use
+        yet."""
         tokens = self.decoder.new_cache(rows, capacity)
         tokens.clear()
         no_memory = self.decoder.embedding.weight.new_zeros(rows, 0, self.config.dim)
@@ -305,7 +315,7 @@ class MaMMUT(IncrementalDecoder):
         return self.decoder.logits(states)
 
     def _keys_values(self, memory: Tensor) -> dict[int, KeysValues]:
-        """By cross-attention layer, the keys and values of (b, m, dim) caption memory."""
+        """Keys and values of (b, m, dim) caption memory, by cross-attention layer."""
         return {
             int(layer): cross_attn.keys_values(memory) for layer, cross_attn in self.cross_attention.items()
         }

@@ -1,4 +1,4 @@
-"""From pictures and videos to the latents that a text looks at (Flamingo, section 3.1.1)."""
+"""Encodes pictures and videos as the latents that a text reads (Flamingo, section 3.1.1)."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -13,11 +13,14 @@ from palm_demo.models.vision import freeze_
 
 
 class MediaPositions(Protocol):
-    """Which medium of its text each is (resampler.PatchPositions, LatentPositions or NoPositions)."""
+    """The interface of media positions, which tell the media of a text apart.
+
+    `PatchPositions`, `LatentPositions` and `NoPositions` of `palm_demo.models.resampler` have it.
+    """
 
     @property
     def max_media(self) -> int | None:
-        """Media a text may have; None where any number."""
+        """The most media of a text; None for any number."""
 
     def to_patches(self, patches: Tensor, places: Tensor) -> Tensor: ...
 
@@ -27,8 +30,12 @@ class MediaPositions(Protocol):
 class MediaEncoder(nn.Module):
     """A frozen vision tower and a resampler.
 
-    tower: any image encoder, (b, 3, size, size) -> (b, patches, dim); None where patches are given
-    instead of pixels. max_frames: frames a video may have; 0 where the model knows pictures only.
+    Args:
+        tower: any image encoder, (b, 3, size, size) -> (b, patches, dim); None if patches are given
+            instead of pixels.
+        resampler: turns patches into latents.
+        places: the media positions.
+        max_frames: the most frames of a video; 0 if the model knows pictures only.
     """
 
     def __init__(
@@ -45,12 +52,12 @@ class MediaEncoder(nn.Module):
 
     @property
     def dim(self) -> int:
-        """Of patches and latents."""
+        """Width of patches and latents."""
         return self.resampler.latents.shape[1]
 
     @property
     def num_latents(self) -> int:
-        """Of each medium."""
+        """Number of latents of each medium."""
         return len(self.resampler.latents)
 
     @property
@@ -59,15 +66,15 @@ class MediaEncoder(nn.Module):
 
     @property
     def max_media(self) -> int | None:
-        """Media a text may have; None where any number."""
+        """The most media of a text; None for any number."""
         return self.places.max_media
 
     def patches(self, media: Sequence[Tensor]) -> list[Tensor]:
-        """What the tower sees in pictures (3, size, size) and videos (frames, 3, size, size): (patches, dim)
-        and (frames, patches, dim).
+        """The tower's patches of pictures (3, size, size) and videos (frames, 3, size, size).
 
-        Raises PromptError when there is no tower, a video has more frames than `max_frames`, or the tower
-        gives no patches.
+        Returns (patches, dim) for a picture and (frames, patches, dim) for a video. Raises PromptError
+        when there is no tower, a video has more frames than `max_frames`, or the tower gives no
+        patches.
         """
         if self.tower is None:
             raise PromptError("this Flamingo has no vision tower; give it patches (`embeds`), no pixels")
@@ -85,9 +92,10 @@ class MediaEncoder(nn.Module):
         return [p if m.ndim == 4 else p[0] for p, m in zip(each, media, strict=True)]
 
     def forward(self, media: Sequence[Tensor], places: Tensor) -> Tensor:
-        """What `patches` gives, and (media,) places in their texts from 0 -> (media, latents, dim).
+        """Latents (media, latents, dim) of patches as `patches` returns them.
 
-        Frames of a video carry time positions, pictures none. Raises PromptError as `patches` does.
+        places: (media,), each medium's position in its text, from 0. Frames of a video get time
+        positions, pictures none. Raises PromptError as `patches` does.
         """
         groups: dict[tuple[int, ...], list[int]] = {}
         for index, patches in enumerate(media):
@@ -102,8 +110,10 @@ class MediaEncoder(nn.Module):
         return torch.stack(latents)
 
     def resampler_input(self, patches: Tensor, places: Tensor) -> Tensor:
-        """What the resampler reads of media of one kind: (b, patches, dim), of videos
-        (b, frames, patches, dim), with (b,) places -> (b, tokens, dim), frame after frame."""
+        """The resampler's input for media of one kind: (b, tokens, dim), frame after frame.
+
+        patches: (b, patches, dim), of videos (b, frames, patches, dim). places: (b,).
+        """
         if patches.ndim == 4:
             self._check_frames(patches.shape[1])
             patches = patches + rearrange(self.frame_positions[: patches.shape[1]], "f d -> f 1 d")

@@ -1,10 +1,11 @@
-"""Weights in the forms that a CPU multiplies fastest, each in place of the weight and turned back into it bit
-for bit. The only file that calls private parts of torch.
+"""Packed weights: the forms that a CPU multiplies fastest. Each can be unpacked bit for bit.
 
-For a few rows, torch's own `linear` reads fp32 weights with one thread, and bf16 ones slower than memory
-gives them. Two libraries that come with torch come nearer to it (`python -m benchmarks.decoding` says how
-near decoding is). oneDNN lays out fp32 weights for any number of rows, and bf16 ones on processors that
-have bf16 instructions. FBGEMM lays out the bf16 weights of other x86 processors in fp16 and sums products
+This is the only file that calls private parts of torch.
+
+For a few rows, torch's own `linear` reads fp32 weights with one thread, and bf16 ones slower than
+memory provides them. Two libraries that come with torch are faster (`python -m benchmarks.decoding`
+measures by how much). oneDNN packs fp32 weights for any number of rows, and bf16 ones on processors
+with bf16 instructions. FBGEMM packs the bf16 weights of other x86 processors in fp16 and sums products
 in fp32.
 
 Letters: `r` rows, `k` width in, `n` width out.
@@ -24,31 +25,31 @@ from torch import Tensor
 ON_X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 TUNED_FOR_ROWS = 16
-"""How many rows oneDNN lays a weight out for; any other number can be multiplied with it too."""
+"""The number of rows that oneDNN packs a weight for. Any other number can be multiplied with it too."""
 
 LARGEST_FP16 = 65_504.0
 
 MOST_INEXACT = 0.01
-"""Of a weight's numbers, those that fp16 may not hold exactly, for the weight to be laid out in it."""
+"""The largest fraction of a weight's numbers that fp16 may not hold exactly, for it to be packed in fp16."""
 
 MAPPED_FROM_BYTES = 1_000_000
 
 
 class PackedWeight(Protocol):
-    """A weight (n, k) in a form of its own. It never changes: a changed weight is packed anew."""
+    """The interface of packed weights (n, k). They never change: a changed weight is packed again."""
 
     shape: torch.Size
     dtype: torch.dtype
 
     def multiply(self, rows: Tensor) -> Tensor:
-        """(..., r, k) rows of the weight's dtype -> (..., r, n), of that dtype or fp32."""
+        """Multiplies (..., r, k) rows of the weight's dtype: (..., r, n), of that dtype or fp32."""
 
     def dense(self) -> Tensor:
-        """(n, k), a new tensor with the bits of the weight that was packed."""
+        """The weight (n, k) as a new tensor, with the bits of the one that was packed."""
 
 
 class OneDnnWeight:
-    """A weight in oneDNN's blocks."""
+    """A weight in oneDNN's blocked layout."""
 
     def __init__(self, weight: Tensor):
         self.shape, self.dtype = weight.shape, weight.dtype
@@ -64,8 +65,8 @@ class OneDnnWeight:
 class FbgemmWeight:
     """A bf16 weight in FBGEMM's fp16 panels.
 
-    fp16 has 10 bits of mantissa for bf16's 7, so all numbers are exact but those below 8e-6, which are
-    kept beside the panels and are off by 3e-8 at most in products.
+    fp16 has 10 bits of mantissa where bf16 has 7, so all numbers are exact except those below 8e-6.
+    These are kept beside the panels, and in products are off by 3e-8 at most.
     """
 
     def __init__(self, weight: Tensor, inexact: Tensor):
@@ -85,13 +86,13 @@ class FbgemmWeight:
 
 
 def state_of(weight: Tensor) -> tuple:
-    """Which numbers a weight holds: that of another differs, and its own once it was changed."""
+    """A value that differs for another weight, and for this one after a change."""
     return weight.data_ptr(), weight.dtype, weight.device, None if weight.is_inference() else weight._version
 
 
 def pack(weight: Tensor) -> PackedWeight | None:
-    """The weight in the form that this processor multiplies fastest, or None where that is the weight as
-    it is."""
+    """Packs a weight in the form that this processor multiplies fastest; None if that is the plain
+    weight."""
     if not ON_X86 or weight.device.type != "cpu" or weight.ndim != 2 or not weight.numel():
         return None
     weight = weight.detach()
@@ -101,7 +102,7 @@ def pack(weight: Tensor) -> PackedWeight | None:
 
 
 def pack_for_fp32_sums(weight: Tensor) -> PackedWeight | None:
-    """A bf16 weight in a form whose products come out in fp32, or None where there is none."""
+    """Packs a bf16 weight in a form whose products are fp32; None if there is no such form."""
     here = ON_X86 and weight.device.type == "cpu" and weight.dtype == torch.bfloat16
     if not here or "fbgemm" not in torch.backends.quantized.supported_engines:
         return None
@@ -113,36 +114,39 @@ def pack_for_fp32_sums(weight: Tensor) -> PackedWeight | None:
 
 
 def onednn_knows_bf16() -> bool:
-    """Whether this processor multiplies bf16 by itself. Where it does not, oneDNN takes any processor with
-    AVX-512 all the same, and is 2.6 times slower at 16 rows than FBGEMM."""
+    """Whether this processor has instructions for bf16.
+
+    Without them, oneDNN accepts any processor with AVX-512 all the same, and is 2.6 times slower at 16
+    rows than FBGEMM.
+    """
     knows = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return torch.backends.mkldnn.is_available() and knows
 
 
 def multiply_plain(rows: Tensor, weight: Tensor) -> Tensor:
-    """(..., k) fp32 rows times an (n, k) weight as it is -> (..., n), by oneDNN with all threads."""
+    """(..., k) fp32 rows times an unpacked weight (n, k) -> (..., n), by oneDNN with all threads."""
     return torch.ops.mkldnn._linear_pointwise.default(rows, weight, None, "none", [], "")
 
 
 def multiplies_plain(weight: Tensor) -> bool:
-    """Whether `multiply_plain` knows such a weight, and is faster than `linear`."""
+    """Whether `multiply_plain` supports a weight and is faster than `linear`."""
     known = ON_X86 and weight.device.type == "cpu" and weight.dtype == torch.float32
     return known and weight.is_contiguous() and torch.backends.mkldnn.is_available()
 
 
 def give_back_memory() -> None:
-    """Hands what packing left over to the system; glibc keeps it for later allocations otherwise."""
+    """Returns the memory that packing has freed to the system. glibc would keep it for later allocations."""
     if sys.platform == "linux":
         with contextlib.suppress(AttributeError, OSError):  # another C library
             ctypes.CDLL(None).malloc_trim(0)
 
 
 def mapped(table: Tensor) -> Tensor:
-    """A table on disk, in a file without a name that goes with it, read as far as its rows are asked for:
-    the system may take back the memory at any time. The table itself where it is small or no file can be
-    written.
+    """Moves a table into an unnamed temporary file that is mapped into memory.
 
-    Writing to it changes memory, not the file.
+    Its rows are read when they are needed, and the system may take the memory back at any time.
+    Writing to it changes memory, not the file. Returns the table itself if it is small or no file can
+    be written.
     """
     raw = table.detach().contiguous()
     if raw.nbytes < MAPPED_FROM_BYTES:

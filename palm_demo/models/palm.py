@@ -17,15 +17,15 @@ from palm_demo.models.transformer import BesideDecoder, Decoder, TransformerConf
 
 
 class PaLMCache:
-    """What requests keep between steps: keys and values, and each row's scope."""
+    """A cache of PaLM's requests: keys and values, and each row's adapter."""
 
     def __init__(self, tokens: KVCache, scopes: list[Adapter | None]):
-        """scopes: one per row; None for the base."""
+        """scopes: one adapter per row; None for the base model."""
         self.tokens, self.scopes = tokens, scopes
 
     @locked_cached_property
     def adapters(self) -> list[LayerAdapter] | None:
-        """The rows' adapters stacked, one per block; made anew after rows have changed."""
+        """The rows' adapters stacked, one per block. They are stacked again after rows have changed."""
         return stack_adapters(self.scopes)
 
     def put(self, row: "PaLMCache") -> None:
@@ -35,7 +35,7 @@ class PaLMCache:
         vars(self).pop("adapters", None)
 
     def drop(self, row: int) -> None:
-        """Takes a row out of use; the last one moves into its place."""
+        """Takes a row out of use. The last one moves into its place."""
         self.tokens.drop(row)
         self.scopes[row] = self.scopes[-1]
         self.scopes.pop()
@@ -43,10 +43,10 @@ class PaLMCache:
 
 
 class PaLM(BesideDecoder):
-    """A causal language model with LoRA scopes.
+    """PaLM (Chowdhery et al. 2022): a causal language model of parallel blocks, with LoRA scopes.
 
-    A scope is a name, an adapter, a mix of such with their strengths, or None for the base. Methods that
-    take scopes raise ScopeError where one is unknown or of another model.
+    A scope is a name, an adapter, a mix of these with their strengths, or None for the base model.
+    Methods that take scopes raise ScopeError if one is unknown or of another model.
     """
 
     def __init__(self, config: TransformerConfig, style: Style):
@@ -102,39 +102,43 @@ class PaLM(BesideDecoder):
         capacity: int,
         scopes: Sequence[Scope] | None = None,
     ) -> tuple[Tensor, PaLMCache]:
-        """Reads prompts and returns the logits of what comes next, (b, vocab), and the cache.
+        """Reads prompts. Returns the logits of what comes next, (b, vocab), and the cache.
 
         Args:
             ids: (b, n), padded on the right.
             lengths: real tokens of each row.
             capacity: tokens that a row can grow to.
-            scopes: one per row; None for the base in all of them.
+            scopes: one per row; None for the base model in all of them.
         """
         cache = self.begin(ids, capacity, scopes)
         return self._prefill(ids, lengths, cache), cache
 
     def begin(self, ids: Tensor, capacity: int, scopes: Sequence[Scope] | None = None) -> PaLMCache:
-        """An empty cache for prompts that will be read; arguments as in `prefill`."""
+        """An empty cache for prompts that will be read by `read`; arguments as in `prefill`."""
         scopes = scopes if scopes is not None else [None] * len(ids)
         tokens = self.decoder.new_cache(len(ids), capacity)
         return PaLMCache(tokens, [self.scopes.find(scope) for scope in scopes])
 
     def read(self, ids: Tensor, cache: PaLMCache) -> Tensor:
-        """Reads further ids of each row: (b, n) -> (b, n, vocab) logits; the cache moves on."""
+        """Reads further ids of each row, (b, n), and returns their logits (b, n, vocab). The cache grows."""
         states = self._run_cached(ids, cache)
         cache.tokens.advance([ids.shape[1]] * len(ids))
         return self.decoder.logits(states)
 
     def slide(self, cache: PaLMCache, kept: int) -> None:
-        """Lets the only row of a cache forget all but its first token and the last `kept`, which move to the
-        places behind it: attention heeds nothing but how far tokens are apart."""
+        """Drops all tokens of a cache's only row but the first and the last `kept`.
+
+        The kept tokens move to the positions behind the first. Attention depends on distances alone,
+        so this changes nothing between them.
+        """
         tokens = cache.tokens
         (length,) = tokens.lengths
         back = torch.tensor([1 + kept - length], device=tokens.keys.device)
         tokens.slide(kept, self.decoder.rotary(back, heads=1))
 
     def new_cache(self, rows: int, capacity: int) -> PaLMCache:
-        """A cache for a continuous batch: room for `rows` rows of `capacity` tokens, none in use yet."""
+        """A cache for a continuous batch, with room for `rows` rows of `capacity` tokens, none in use
+        yet."""
         tokens = self.decoder.new_cache(rows, capacity)
         tokens.clear()
         return PaLMCache(tokens, [])
@@ -151,7 +155,7 @@ class PaLM(BesideDecoder):
         return self.scopes.add(name, rank).to(self.decoder.embedding.weight)
 
     def new_adapter(self, rank: int, random: torch.Generator | None = None) -> Adapter:
-        """Makes an adapter without a name, which only those who hold it can use.
+        """An adapter without a name, which only those who hold it can use.
 
         It changes nothing until it is trained.
         """
@@ -162,7 +166,7 @@ class PaLM(BesideDecoder):
         self.scopes.remove(name)
 
     def merge_scope(self, scope: Scope) -> None:
-        """Adds the scope or mix to the weights, for everyone; `unmerge_scope` puts them back exactly."""
+        """Adds a scope or mix to the weights, for all requests. `unmerge_scope` restores them exactly."""
         self.scopes.merge(scope, self.decoder.blocks)
 
     def unmerge_scope(self, scope: Scope) -> None:
@@ -175,7 +179,7 @@ class PaLM(BesideDecoder):
 
 
 class PaLMEncoder(PaLM):
-    """PaLM's blocks with attention in both directions; negative ids are padding that no token sees."""
+    """PaLM's blocks with attention in both directions. Negative ids are padding that no token sees."""
 
     def _mask(self, ids: Tensor) -> AttentionMask:
         return VisibleMask(rearrange(ids >= 0, "b m -> b 1 m"))

@@ -1,4 +1,4 @@
-"""Many patch tokens into few: Flamingo's PerceiverResampler, MaMMUT's attention pooling."""
+"""Pooling of many patches into few vectors: Flamingo's PerceiverResampler, MaMMUT's attention pooling."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from palm_demo.models.layers import LayerNorm
 
 
 class PerceiverAttention(nn.Module):
-    """Latents look at the media and at themselves (Flamingo, figure 5)."""
+    """Attention of the latents to the media and to themselves (Flamingo, figure 5)."""
 
     def __init__(self, dim: int, heads: int, dim_head: int):
         super().__init__()
@@ -26,15 +26,17 @@ class PerceiverAttention(nn.Module):
         self.to_out = nn.Linear(heads * dim_head, dim, bias=False)
 
     def forward(self, media: Tensor, latents: Tensor) -> Tensor:
-        """(b, tokens, dim) media, (b, latents, dim) -> (b, latents, dim)."""
+        """Attends: (b, tokens, dim) media and (b, latents, dim) -> (b, latents, dim)."""
         queries, keys, values = self._projected(media, latents)
         out = F.scaled_dot_product_attention(queries, keys, values, scale=self.scale)
         (out,) = rearrange_many((out,), "b h n d -> b n (h d)")
         return self.to_out(out)
 
     def attention_weights(self, media: Tensor, latents: Tensor) -> Tensor:
-        """Where each head of each latent looks, at the media's tokens and then at the latents:
-        (b, h, latents, tokens + latents)."""
+        """The attention weights of each head and latent: (b, h, latents, tokens + latents).
+
+        The media's tokens come first, then the latents.
+        """
         queries, keys, _ = self._projected(media, latents)
         everywhere = torch.ones(1, dtype=torch.bool, device=keys.device)
         return attention_weights(queries, keys, everywhere, self.scale)
@@ -46,8 +48,7 @@ class PerceiverAttention(nn.Module):
 
 
 class PerceiverResampler(nn.Module):
-    """A fixed number of latents for each medium, however many patches and frames it has
-    (Flamingo, section 3.1.1)."""
+    """Flamingo's Perceiver resampler (section 3.1.1): a fixed number of latents for each medium."""
 
     def __init__(self, dim: int, depth: int, heads: int, dim_head: int, num_latents: int):
         super().__init__()
@@ -58,17 +59,17 @@ class PerceiverResampler(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, media: Tensor) -> Tensor:
-        """(b, tokens, dim), one medium a row -> (b, latents, dim)."""
+        """Resamples one medium a row: (b, tokens, dim) -> (b, latents, dim)."""
         *_, latents = self._stages(media)
         return self.norm(latents)
 
     def attention_weights(self, media: Tensor) -> list[Tensor]:
-        """Where each layer's latents look: (b, h, latents, tokens + latents) of each."""
+        """The attention weights of each layer, (b, h, latents, tokens + latents)."""
         met = zip(self.layers, self._stages(media), strict=False)  # nobody looks from the last stage
         return [attention.attention_weights(media, latents) for (attention, _), latents in met]
 
     def _stages(self, media: Tensor) -> Iterator[Tensor]:
-        """(b, latents, dim) before the first layer and after each."""
+        """Yields the latents (b, latents, dim) before the first layer and after each."""
         latents = repeat(self.latents, "n d -> b n d", b=len(media))
         yield latents
         for attention, ff in self.layers:
@@ -78,7 +79,7 @@ class PerceiverResampler(nn.Module):
 
 
 class NoPositions(nn.Module):
-    """Media that do not know which of their text they are, and so may be any number."""
+    """Media without positions in their text, of which there may be any number."""
 
     max_media = None
 
@@ -90,10 +91,10 @@ class NoPositions(nn.Module):
 
 
 class Placed(nn.Module):
-    """A learned vector for each place that a medium can have in its text."""
+    """The base of media positions: a learned vector for each position that a medium can have in its text."""
 
     def __init__(self, positions: Tensor):
-        """positions: (media, dim), as they start."""
+        """positions: (media, dim), the initial values."""
         super().__init__()
         self.positions = nn.Parameter(positions)
 
@@ -103,14 +104,13 @@ class Placed(nn.Module):
 
 
 class PatchPositions(Placed):
-    """Which medium of its text it is, added to a medium's patches before they are resampled, as in
-    the reference."""
+    """Media positions that are added to the patches before they are resampled, as in the reference."""
 
     def __init__(self, max_media: int, dim: int):
         super().__init__(torch.randn(max_media, dim))
 
     def to_patches(self, patches: Tensor, places: Tensor) -> Tensor:
-        """(b, tokens, dim), one medium a row, and (b,) places from 0."""
+        """Adds the positions of media. patches: (b, tokens, dim), one medium a row. places: (b,), from 0."""
         return patches + rearrange(self.positions[places], "b d -> b 1 d")
 
     def to_latents(self, latents: Tensor, places: Tensor) -> Tensor:
@@ -118,8 +118,10 @@ class PatchPositions(Placed):
 
 
 class LatentPositions(Placed):
-    """The same, added to the latents: the resampler need not carry it through, and the texts that
-    see all media must tell them apart."""
+    """Media positions that are added to the latents.
+
+    The resampler need not carry them through, and texts that see all media must tell them apart.
+    """
 
     def __init__(self, max_media: int, dim: int):
         super().__init__(torch.randn(max_media, dim) * 0.1)
@@ -128,15 +130,16 @@ class LatentPositions(Placed):
         return patches
 
     def to_latents(self, latents: Tensor, places: Tensor) -> Tensor:
-        """(b, latents, dim), one medium a row, and (b,) places from 0."""
+        """Adds the positions of media. latents: (b, latents, dim), one medium a row. places: (b,), from
+        0."""
         return latents + rearrange(self.positions[places], "b d -> b 1 d")
 
 
 class AttentionPool(nn.Module):
-    """Learned queries read the patches: the first for contrast, the rest for captions
-    (MaMMUT as in the reference; CoCa, section 3.2).
+    """Attention pooling of patches by learned queries: the first for contrast, the rest for captions.
 
-    kv_heads: 1 as in the reference, which leaves all heads one value of `dim_head`; or `heads`.
+    As in MaMMUT-pytorch, and in CoCa, section 3.2. kv_heads: 1 as in MaMMUT-pytorch, which leaves all
+    heads one value of `dim_head`; or `heads`.
     """
 
     def __init__(
@@ -150,7 +153,8 @@ class AttentionPool(nn.Module):
         self.norm = LayerNorm(dim)
 
     def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """(b, patches, dim_context) -> contrastive (b, dim), caption memory (b, queries, dim)."""
+        """Pools patches (b, patches, dim_context) into one vector (b, dim) and caption memory (b,
+        queries, dim)."""
         queries = self.norm_queries(repeat(self.queries, "n d -> b n d", b=len(patches)))
         keys_values = self.attention.keys_values(self.norm_context(patches))
         pooled = self.norm(self.attention(queries, keys_values))

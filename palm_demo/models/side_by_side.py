@@ -1,6 +1,7 @@
-"""Passes side by side: tokens of many rows go through the weights together, each row with its own attention.
+"""Passes side by side: tokens of many rows go through the weights together, each row with its own
+attention.
 
-A step of running texts and pieces of prompts are then one pass: weights are read once for all of them.
+A step of running texts and pieces of prompts are then one pass, which reads the weights once.
 
 Letters: `b` batch, `n` new tokens, `t` tokens of all passes, `h` heads, `d` head width.
 """
@@ -16,12 +17,12 @@ from palm_demo.models.attention import AttentionMask, LayerAttention
 from palm_demo.models.lora import LayerAdapter
 
 CrossAttentionLayer = Callable[[Tensor], Tensor]
-"""A layer that a multimodal model runs beside a block: states (b, n, dim) -> states (b, n, dim)."""
+"""A layer that a multimodal model runs after a block: states (b, n, dim) -> states (b, n, dim)."""
 
 
 @dataclass(frozen=True)
 class Pass:
-    """New tokens of some rows, and what a decoder is told about them.
+    """New tokens of some rows, with all that a decoder needs to run them.
 
     Attributes:
         states: (b, n, dim), embeddings.
@@ -37,12 +38,12 @@ class Pass:
 
     @property
     def tokens(self) -> int:
-        """New tokens of all rows."""
+        """The number of new tokens of all rows."""
         return self.states.shape[0] * self.states.shape[1]
 
 
 def side_by_side(passes: Sequence[Pass]) -> Pass:
-    """Several passes as one over a single row of all their tokens, pass after pass and row after row."""
+    """Joins passes into one over a single row of all their tokens, pass after pass and row after row."""
     if len(passes) == 1 and len(passes[0].states) == 1:
         return passes[0]
     parts = _Parts(passes)
@@ -60,7 +61,7 @@ def _layers(passes: Sequence[Pass], layer: int) -> list[CrossAttentionLayer | No
 
 
 class _Parts:
-    """Where each pass lies among all tokens."""
+    """Splits a row of all tokens into passes, and joins it again."""
 
     def __init__(self, passes: Sequence[Pass]):
         self.passes = passes
@@ -68,16 +69,16 @@ class _Parts:
         self.sizes = [one.tokens for one in passes]
 
     def apart(self, x: Tensor) -> list[Tensor]:
-        """(1, t, ...) -> (b, n, ...) of each pass."""
+        """Splits (1, t, ...) into (b, n, ...) of each pass."""
         split = x.split(self.sizes, dim=1)
         return [part.reshape(*shape, *x.shape[2:]) for part, shape in zip(split, self.shapes, strict=True)]
 
     def together(self, parts: Sequence[Tensor]) -> Tensor:
-        """The converse."""
+        """Joins (b, n, ...) of each pass into (1, t, ...)."""
         return torch.cat([part.reshape(1, -1, *part.shape[2:]) for part in parts], dim=1)
 
     def adapters(self) -> list[LayerAdapter] | None:
-        """Of each block, what each pass adds to its own tokens."""
+        """Adapters of each block that add to each pass's tokens what its own adapters add."""
         given = [one.adapters for one in self.passes]
         depth = max((len(adapters) for adapters in given if adapters is not None), default=0)
         return [
@@ -92,7 +93,7 @@ class _Parts:
 
 
 class _EachByItself:
-    """A layer over all tokens, of which each pass runs its own, or none."""
+    """A layer over all tokens: each pass runs its own layer on its own tokens, or none."""
 
     def __init__(self, parts: _Parts, layers: Sequence[CrossAttentionLayer | None]):
         self.parts, self.layers = parts, layers
@@ -103,7 +104,7 @@ class _EachByItself:
 
 
 class _AddedByEach(_EachByItself):
-    """The same of what is added, which is nothing where a pass has no layer."""
+    """Sums to add to all tokens: each pass adds what its own layer gives, or zeros."""
 
     def __call__(self, x: Tensor) -> Tensor:
         own = zip(self.layers, self.parts.apart(x), strict=True)
@@ -119,7 +120,7 @@ class _AddedByEach(_EachByItself):
 
 
 class _MasksSideBySide:
-    """The mask of all tokens: each sees what its own pass lets it see."""
+    """The mask of all tokens: each token sees what its own pass lets it see."""
 
     def __init__(self, parts: _Parts):
         self.parts = parts

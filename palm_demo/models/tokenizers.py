@@ -1,7 +1,7 @@
-"""Text to token ids and back: our byte-level BPE, GPT-NeoX's and CLIP's.
+"""Tokenizers: our byte-level BPE, GPT-NeoX's, OpenFlamingo's and CLIP's.
 
-The books that the models are trained on have straight quotes, two hyphens for a dash and three dots for
-an ellipsis. What a word processor makes of these means the same and has to be read as the same.
+The books that our models are trained on have straight quotes, two hyphens for a dash and three dots
+for an ellipsis. What word processors write instead is replaced before it is read.
 """
 
 import codecs
@@ -37,26 +37,26 @@ _PLAIN = {
     "ﬄ": "ffl",
     "[ﬅﬆ]": "st",
 }
-"""What stands in a text -> what it is read as. Letters with accents are composed before."""
+"""Replacements of typographic characters. Letters with accents are composed before."""
 
 TYPOGRAPHY = normalizers.Sequence(
     [normalizers.NFC(), *(normalizers.Replace(Regex(written), plain) for written, plain in _PLAIN.items())]
 )
-"""Stands before our tokenizer, which goes on to tell where in the text as it was written a token lies."""
+"""The normalizer of our tokenizer, which still knows where in the original text each token lies."""
 
 
 def replace_surrogates(text: str) -> str:
-    """The text with "?" for halves of surrogate pairs, which no encoding has."""
+    """Replaces halves of surrogate pairs, which no encoding has, by "?"."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def plain(text: str) -> str:
-    """The text in its plain form: “Don’t—” is "Don't--"."""
+    """A text in its plain form: “Don’t—” becomes "Don't--"."""
     return TYPOGRAPHY.normalize_str(replace_surrogates(text))
 
 
 def strip_trailing_spaces(text: str) -> str:
-    """The text up to the spaces at its end, odd ones and those of no width too. Lines end where they did."""
+    """A text without the spaces at its end, whatever their kind or width. Line ends stay."""
     end = len(text)
     while end and plain(text[end - 1]) in ("", " "):
         end -= 1
@@ -68,9 +68,9 @@ SPECIAL_TOKENS = (PAD, BOS, EOS, MEDIA)
 
 
 class Tokenizer(Protocol):
-    """What writing and comparing texts asks of a tokenizer.
+    """The interface of tokenizers.
 
-    pad_id fills rows up; `prefix_ids` stands before a prompt; a text ends with eos_id.
+    `pad_id` pads rows, `prefix_ids` stand before a prompt, and a text ends with `eos_id`.
     """
 
     pad_id: int
@@ -85,27 +85,27 @@ class Tokenizer(Protocol):
         """Ids of a text; none of them special."""
 
     def encode_for_embedding(self, texts: list[str]) -> list[list[int]]:
-        """Ids of texts that are compared with pictures, with the marks that these ask for."""
+        """Ids of texts that are compared with pictures, with the special tokens that the model asks for."""
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids; special ones leave nothing behind."""
+        """The text of ids. Special ones leave nothing behind."""
 
     def decode_stream(self, ids: Iterable[int]) -> Iterable[str]:
-        """Text deltas as ids come in; a character split over two ids waits for its second."""
+        """Yields pieces of text as ids come in. A character split over two ids waits for the second one."""
 
     def suppress_ids(self) -> list[int]:
-        """Ids that may stand in a prompt but never come out of a model."""
+        """Ids that may stand in a prompt but may never be generated."""
 
 
 class ByteLevelBPE:
-    """Any text has ids, and its ids give it back, ours in its plain form.
+    """Byte-level BPE: any text has ids, which decode to the same text (ours to its plain form).
 
-    A special token's name typed in a text is text: only code puts special ids into a prompt.
+    The name of a special token in a text is ordinary text: only code puts special ids into a prompt.
     """
 
     special_tokens: tuple[str, ...]
     reads_plain = False
-    """Whether texts are read in the plain form that `typography` gives them."""
+    """Whether texts are normalized to their plain form by `TYPOGRAPHY`."""
 
     def __init__(self, bpe: tokenizers.Tokenizer):
         missing = [token for token in self.special_tokens if bpe.token_to_id(token) is None]
@@ -118,7 +118,7 @@ class ByteLevelBPE:
 
     @classmethod
     def load(cls, path: Path):
-        """From a `tokenizer.json`. Raises CheckpointError when it is missing or is no tokenizer."""
+        """Loads a `tokenizer.json`. Raises CheckpointError when it is missing or is not a tokenizer."""
         return cls(_read(path))
 
     def __len__(self) -> int:
@@ -129,28 +129,31 @@ class ByteLevelBPE:
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
-        """The same for many. Halves of surrogate pairs, which no encoding has, become "?"."""
+        """Ids of several texts, none of them special. Halves of surrogate pairs become "?"."""
         written = [replace_surrogates(text) for text in texts]
         return [e.ids for e in self.bpe.encode_batch(written, add_special_tokens=False)]
 
     def encode_pieces(self, text: str) -> tuple[list[int], list[str]]:
-        """Ids of a text, and which piece of it each stands for: joined, they are the text as it was
-        written. Of ids that share a character the last has it, the others have nothing."""
+        """Ids of a text and the piece of it that each stands for. Joined, the pieces are the original
+        text.
+
+        If several ids share a character, the last one has it and the others have an empty piece.
+        """
         written = replace_surrogates(text)
         encoding = self.bpe.encode(written, add_special_tokens=False)
         cuts = [0, *(start for start, _ in encoding.offsets[1:]), len(written)]
         return encoding.ids, [written[a:b] for a, b in pairwise(cuts)] if encoding.ids else []
 
     def encode_for_embedding(self, texts: list[str]) -> list[list[int]]:
-        """The same of texts that are compared with pictures: our MaMMUT wants no marks."""
+        """Ids of texts that are compared with pictures. Our MaMMUT needs no special tokens."""
         return self.encode_batch(texts)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids; special ones leave nothing behind."""
+        """The text of ids. Special ones leave nothing behind."""
         return self.bpe.decode(list(ids), skip_special_tokens=True)
 
     def decode_stream(self, ids: Iterable[int]) -> Iterable[str]:
-        """Text deltas as ids come in; a character split over two ids waits for its second."""
+        """Yields pieces of text as ids come in. A character split over two ids waits for the second one."""
         stream = DecodeStream(skip_special_tokens=True)
         for token_id in ids:
             delta = stream.step(self.bpe, token_id)
@@ -158,12 +161,12 @@ class ByteLevelBPE:
                 yield delta
 
     def token_text(self, token_id: int) -> str:
-        """One id by itself: its text, or a special token's name; "" for one that no text has."""
+        """The text of a single id, or the name of a special token; "" for an id that no text has."""
         return self.bpe.decode([token_id]) or self.bpe.id_to_token(token_id) or ""
 
 
 class BundledTokenizer(ByteLevelBPE):
-    """Ours: four special tokens of distinct ids."""
+    """The tokenizer of the bundled weights, with four special tokens."""
 
     special_tokens = SPECIAL_TOKENS
     reads_plain = True
@@ -174,18 +177,20 @@ class BundledTokenizer(ByteLevelBPE):
 
     @property
     def prefix_ids(self) -> list[int]:
-        """What stands before a prompt."""
+        """The ids that stand before a prompt."""
         return [self.bos_id]
 
     def suppress_ids(self) -> list[int]:
-        """Ids that may stand in a prompt but never come out of a model."""
+        """Ids that may stand in a prompt but may never be generated."""
         return [self.pad_id, self.bos_id, self.media_id]
 
 
 class NeoXTokenizer(ByteLevelBPE):
-    """GPT-NeoX's (Black et al. 2022), as the released PaLMs read it: `<|endoftext|>` stood between the texts
-    that they learned from, so that one begins with it. It may not come out, for what follows it is another
-    text."""
+    """GPT-NeoX's tokenizer (Black et al. 2022), which the released PaLMs use.
+
+    In their training, `<|endoftext|>` stood between texts, so a prompt begins with it. It is never
+    generated, because what would follow is another text.
+    """
 
     special_tokens = ("<|endoftext|>", "<|padding|>")
 
@@ -196,27 +201,30 @@ class NeoXTokenizer(ByteLevelBPE):
 
     @property
     def prefix_ids(self) -> list[int]:
-        """What stands before a prompt."""
+        """The ids that stand before a prompt."""
         return [self.bos_id]
 
     def suppress_ids(self) -> list[int]:
-        """Ids that may stand in a prompt but never come out of a model."""
+        """Ids that may stand in a prompt but may never be generated."""
         return [self.eos_id, self.pad_id]
 
 
 class OpenFlamingoTokenizer(BundledTokenizer):
-    """The language model's own tokenizer and the tokens that OpenFlamingo added to it. A text begins with
-    no mark and ends as an example does, where the next one would begin."""
+    """The language model's own tokenizer, with the tokens that OpenFlamingo added.
+
+    A text begins without a special token, and ends with `<|endofchunk|>`, as an example does.
+    """
 
     special_tokens = ("<PAD>", "<|endoftext|>", "<|endofchunk|>", "<image>")
     reads_plain = False  # the language model has read all forms
 
     @classmethod
     def extend(cls, path: Path, rows: int) -> "OpenFlamingoTokenizer":
-        """path: the language model's `tokenizer.json`. rows: of the checkpoint's embedding, the last of
-        which are the added tokens'.
+        """Adds OpenFlamingo's tokens to the language model's tokenizer.
 
-        Raises CheckpointError as `load` does, and when tokens and rows are not as many.
+        path: the language model's `tokenizer.json`. rows: of the checkpoint's embedding, the last of
+        which belong to the added tokens. Raises CheckpointError as `load` does, and when tokens and
+        rows differ in number.
         """
         bpe = _read(path)
         bpe.add_special_tokens(["<|endofchunk|>", "<image>", "<PAD>"])  # in the order of their rows
@@ -238,7 +246,7 @@ def _read(path: Path) -> tokenizers.Tokenizer:
     try:
         return tokenizers.Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises nothing narrower
-        raise CheckpointError(f"{path} is no tokenizer: {error}") from error
+        raise CheckpointError(f"{path} is not a tokenizer: {error}") from error
 
 
 END_OF_WORD = "</w>"
@@ -246,12 +254,12 @@ CACHED_WORDS = 10_000
 
 
 class ClipTokenizer:
-    """Lower-case byte-level BPE. Padding is zeros, which is also the id of a half of "!!": only
-    lengths tell where a text ends.
+    """CLIP's tokenizer: lower-case byte-level BPE.
 
-    A special token's name typed in a text is text. Which letters a word is and which are joined first is
-    open_clip's; joining them is left to the library `tokenizers`, for open_clip's own time grows with the
-    square of a word's length, and it keeps every word that it ever met.
+    Padding is zeros, which is also the id of one half of "!!", so only lengths tell where a text ends.
+    The name of a special token in a text is ordinary text. The vocabulary and merges are open_clip's;
+    the merging is done by the library `tokenizers`, because the time that open_clip takes grows with
+    the square of a word's length, and it caches every word.
     """
 
     def __init__(self) -> None:
@@ -269,7 +277,7 @@ class ClipTokenizer:
 
     @property
     def prefix_ids(self) -> list[int]:
-        """What stands before the first word that is written."""
+        """The ids that stand before a caption."""
         return [self.bos_id]
 
     def encode(self, text: str) -> list[int]:
@@ -278,22 +286,22 @@ class ClipTokenizer:
         return [token.id for word in self.words.pat.findall(clean) for token in self._joined(word)]
 
     def _joined(self, word: str) -> list[Token]:
-        """A word's bytes, each spelled as a letter, joined to tokens."""
+        """Merges a word's bytes, each spelled as a letter, into tokens."""
         return self.bpe.tokenize("".join(map(self.words.byte_encoder.get, word.encode("utf-8"))))
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         return [self.encode(text) for text in texts]
 
     def encode_for_embedding(self, texts: list[str]) -> list[list[int]]:
-        """Texts that are compared with pictures: each between its marks."""
+        """Ids of texts that are compared with pictures, each between its start and end token."""
         return [[self.bos_id, *row, self.eos_id] for row in self.encode_batch(texts)]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids; special ones leave nothing behind."""
+        """The text of ids. Special ones leave nothing behind."""
         return "".join(self.decode_stream(ids))
 
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
-        """Text deltas as ids come in; a character split over two ids waits for its second."""
+        """Yields pieces of text as ids come in. A character split over two ids waits for the second one."""
         characters = codecs.getincrementaldecoder("utf-8")("replace")
         for token_id in ids:
             if delta := characters.decode(self._bytes(token_id)):
@@ -302,7 +310,7 @@ class ClipTokenizer:
             yield rest
 
     def suppress_ids(self) -> list[int]:
-        """Ids that may stand in a text but never come out of a model."""
+        """Ids that may stand in a text but may never be generated."""
         return [self.pad_id, self.bos_id]
 
     def _bytes(self, token_id: int) -> bytes:

@@ -1,7 +1,9 @@
-"""The parallel transformer that PaLM, Flamingo and MaMMUT share (PaLM, section 2), and its decoding steps.
+"""The parallel transformer that PaLM, Flamingo and MaMMUT share (PaLM, section 2), and its decoding
+steps.
 
-`TransformerConfig` has the numbers, a `Style` the parts. `Decoder` runs the blocks. `IncrementalDecoder` is
-the base of the models that write text: prompts are read into a cache once, then each step takes one token.
+`TransformerConfig` has the numbers, a `Style` the layers. `Decoder` runs the blocks.
+`IncrementalDecoder` is the base of the models that write text: prompts are read into a cache once,
+then each step takes one token.
 
 Letters: `b` batch, `n` new tokens, `h` heads, `d` head width.
 """
@@ -24,10 +26,15 @@ from palm_demo.models.side_by_side import CrossAttentionLayer, Pass, side_by_sid
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """The numbers of a decoder; its parts are a `Style`.
+    """The numbers of a decoder. Its layers are a `Style`.
 
-    dim: width of the states. depth: blocks. vocab: rows of the embedding. dim_head: width of a head.
-    ff_mult: how many times `dim` the feed-forward is wide inside.
+    Attributes:
+        dim: width of the states.
+        depth: number of blocks.
+        heads: query heads of a block.
+        vocab: rows of the embedding.
+        dim_head: width of a head.
+        ff_mult: inner width of the feed-forward, as a multiple of `dim`.
     """
 
     dim: int
@@ -62,7 +69,7 @@ class ParallelBlock(nn.Module):
         attend: LayerAttention,
         adapter: LayerAdapter | None,
     ) -> Tensor:
-        """What the block adds to the states: (b, n, dim) -> (b, n, dim)."""
+        """The update that the block adds to the states: (b, n, dim) -> (b, n, dim)."""
         normed = self.norm(states)
         inputs, ff = self.fused(normed).split(self._split, dim=-1)
         if adapter is not None:
@@ -78,7 +85,7 @@ class ParallelBlock(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Embedding, parallel blocks, final norm and head, with the parts of a style."""
+    """Embedding, parallel blocks, final norm and head, with the layers of a style."""
 
     def __init__(self, config: TransformerConfig, style: Style):
         super().__init__()
@@ -99,14 +106,14 @@ class Decoder(nn.Module):
     ) -> Tensor:
         """Runs the blocks: (b, n, dim) token embeddings -> (b, n, dim) states, before the final norm.
 
-        States are summed in fp32 at least: in bf16, what one block adds to a large sum would be lost, and
-        the rounding would depend on the batch, so that a text could change with the other rows.
+        States are summed in fp32 at least. In bf16, what one block adds to a large sum would be lost,
+        and the rounding would depend on the batch, so that a text could change with the other rows.
 
         Args:
             states: (b, n, dim) token embeddings.
             mask: which tokens see which; causal by default.
             cross_attention: by block, the layer that runs after it.
-            adapters: LoRA, one per block.
+            adapters: LoRA updates, one per block.
         """
         states = states.to(torch.promote_types(states.dtype, torch.float32))
         mask, cross_attention = mask or CausalMask(), cross_attention or {}
@@ -124,7 +131,7 @@ class Decoder(nn.Module):
         return KVCache(config.depth, rows, capacity, config.dim_head, self.embedding.weight)
 
     def pack_(self) -> None:
-        """Packs the head's weight where it is the embedding; see `palm_demo.models.cpu_linear`."""
+        """Packs the head's weight if it is the embedding; see `palm_demo.models.cpu_linear`."""
         if isinstance(self.head, TiedHead):
             self.head.pack_embedding_(self.embedding)
 
@@ -134,9 +141,11 @@ class Decoder(nn.Module):
 
 
 class LMBackbone(Protocol):
-    """A language model that Flamingo can stand on: `Decoder`, or one of `hf_language_models`.
+    """The interface of language models that Flamingo can build on: `Decoder`, or one of
+    `hf_language_models`.
 
-    Ids are embedded by `embedding`, run through blocks with cross-attention among them, and read by `logits`.
+    Ids are embedded by `embedding`, run through blocks with cross-attention between them, and turned
+    into logits by `logits`.
     """
 
     config: TransformerConfig
@@ -146,10 +155,10 @@ class LMBackbone(Protocol):
     def __call__(
         self, states: Tensor, mask: UpdatingMask, cross_attention: Mapping[int, CrossAttentionLayer]
     ) -> Tensor:
-        """(b, n, dim) embeddings -> (b, n, dim) states after the last block, before the final norm.
+        """Runs the blocks: (b, n, dim) embeddings -> (b, n, dim) states before the final norm.
 
-        cross_attention: by block, the layer that runs with it. Whether it runs before or after the block
-        is the backbone's choice: its weights were trained in one of the two places.
+        cross_attention: by block, the layer that runs with it. Whether it runs before or after the
+        block is the backbone's choice, because its weights were trained in one of the two places.
         """
 
     def logits(self, states: Tensor) -> Tensor:
@@ -162,19 +171,20 @@ class LMBackbone(Protocol):
 
 
 class IncrementalDecoder(nn.Module, ABC):
-    """Base of the models that write text token by token from a cache.
+    """The base of the models that write text token by token from a cache.
 
-    A subclass says how a cache is made and how new tokens run through its blocks; reading prompts and taking
-    steps is the same for all. Caches have the text's `KVCache` as `tokens`.
+    A subclass says how a cache is made and how new tokens run through its blocks. Reading prompts and
+    taking steps is the same for all. Every cache has the text's `KVCache` as `tokens`.
     """
 
     @abstractmethod
     def new_cache(self, rows: int, capacity: int) -> Any:
-        """A cache for a continuous batch: room for `rows` rows of `capacity` tokens, none in use yet."""
+        """A cache for a continuous batch, with room for `rows` rows of `capacity` tokens, none in use
+        yet."""
 
     @abstractmethod
     def _run_cached(self, ids: Tensor, cache: Any) -> Tensor:
-        """(b, n) new ids of each row -> (b, n, dim) states; their keys and values go into the cache."""
+        """Runs new ids (b, n) through the blocks: (b, n, dim) states. Keys and values go into the cache."""
 
     @abstractmethod
     def _logits_of(self, states: Tensor) -> Tensor:
@@ -189,14 +199,15 @@ class IncrementalDecoder(nn.Module, ABC):
 
     @torch.no_grad()
     def decode_step(self, ids: Tensor, cache: Any) -> Tensor:
-        """Reads one more id per row: (b,) ids -> (b, vocab) logits of the next; the cache moves on."""
+        """Reads one more id per row: (b,) ids -> (b, vocab) logits of the next. The cache advances."""
         states = self._run_cached(ids[:, None], cache)
         cache.tokens.advance([1] * len(ids))
         return self._logits_of(states[:, -1])
 
 
 class BesideDecoder(IncrementalDecoder):
-    """Base of those that read prompts in pieces, beside running texts, where they stand on our own `Decoder`.
+    """The base of models that can read prompts in pieces beside running texts, if they use our own
+    `Decoder`.
 
     A subclass makes an empty cache for prompts in a `begin` of its own.
     """
@@ -210,7 +221,7 @@ class BesideDecoder(IncrementalDecoder):
 
     @abstractmethod
     def _pass(self, ids: Tensor, cache: Any) -> Pass:
-        """(b, n) new ids of each row, and what the decoder is told about them."""
+        """The pass of (b, n) new ids of each row."""
 
     def _run_cached(self, ids: Tensor, cache: Any) -> Tensor:
         one = self._pass(ids, cache)
@@ -218,12 +229,14 @@ class BesideDecoder(IncrementalDecoder):
 
     @torch.no_grad()
     def step_beside(self, ids: Tensor, cache: Any, pieces: Sequence[tuple[Tensor, Any]]) -> Tensor:
-        """Reads one more id of each row, and beside them pieces of prompts, through the weights at once.
+        """Reads one more id of each row, and pieces of prompts beside them, in one pass through the
+        weights.
 
         Args:
-            ids: (b,), of the rows in the cache; none where no text runs.
-            cache: theirs.
-            pieces: the next ids of a prompt, (n,) each, and the cache of one row that has those before.
+            ids: (b,), one for each row of the cache; none if no text is running.
+            cache: the rows' cache.
+            pieces: the next ids of a prompt, (n,) each, with the cache of one row that has those
+                before.
 
         Returns:
             (b + pieces, vocab) logits of what comes after the last id of each.

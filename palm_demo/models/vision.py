@@ -1,6 +1,6 @@
-"""The picture encoder: any open_clip vision tower as patch tokens.
+"""The picture encoder: any vision tower of open_clip, as patch tokens.
 
-Of open_clip it calls what is documented; the rest is in `palm_demo.internals.open_clip_parts`.
+It calls open_clip's documented functions; the rest is in `palm_demo.internals.open_clip_parts`.
 """
 
 import json
@@ -35,30 +35,31 @@ from palm_demo.media import to_rgb
 from palm_demo.models.layers import LayerNorm
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "quick_gelu": QuickGELU}
-"""What CLIPs were trained with; OpenAI's with the second."""
+"""Activations that CLIPs were trained with. OpenAI's have the second one."""
 
 
-DOUBTFUL = 2.0
-"""The temperature at which a classifier is asked how certain it is."""
+SOFT_TEMPERATURE = 2.0
+"""The temperature of the softmax that tells how certain a classifier is."""
 
 MOST_OBLONG = 64
-"""Times as long as wide: of a picture whose short side is fitted, the ends beyond that are left out first."""
+"""The largest ratio of sides. If a longer picture is scaled by its short side, its ends are cut off
+first."""
 
 
 class TokensOfViT(nn.Module):
-    """The tokens that open_clip's own vision transformers give out: most leave out the class token's."""
+    """The tokens that open_clip's vision transformers return, most of them without the class token."""
 
     def forward(self, visual: nn.Module, pixels: Tensor) -> Tensor:
-        """(b, 3, size, size) -> (b, patches, width)."""
+        """Patch tokens of pixels: (b, 3, size, size) -> (b, patches, width)."""
         _, tokens = visual(pixels)
         return tokens
 
 
 class TokensOfStage(nn.Module):
-    """The feature map of one stage of a timm network, a token per place.
+    """The feature map of one stage of a timm network, one token per position.
 
-    A convolution does not know where it stands, so each token gets the sines and cosines of its
-    row and column (Carion et al. 2020, appendix A.4).
+    Convolutions do not encode positions, so each token gets the sines and cosines of its row and
+    column (Carion et al. 2020, appendix A.4).
     """
 
     def __init__(self, stage: int):
@@ -66,7 +67,7 @@ class TokensOfStage(nn.Module):
         self.stage = stage
 
     def forward(self, visual: nn.Module, pixels: Tensor) -> Tensor:
-        """(b, 3, size, size) -> (b, rows x columns, channels)."""
+        """Tokens of pixels: (b, 3, size, size) -> (b, rows x columns, channels)."""
         read = visual.forward_intermediates(
             pixels.to(memory_format=torch.channels_last),
             indices=[self.stage],
@@ -80,11 +81,16 @@ class TokensOfStage(nn.Module):
 
 
 class Twin(nn.Module):
-    """The last stages of a trunk once more, beside the ones that were released, with tokens of their own.
+    """A trained copy of a trunk's last stages, beside the released ones, with tokens of its own.
 
-    The trunk keeps what it knows, and its classifier's answer becomes a vector; the twin learns what the
-    trunk does not know from the same early features. count: stages that both share. width: of the twin's
-    tokens. width_answers: of the vector, whose rows `fill_answers_` makes.
+    The trunk keeps what it knows, and its classifier's answer becomes a vector. The twin learns what
+    the trunk does not know from the same early features.
+
+    Args:
+        trunk: the released network.
+        count: number of stages that both share.
+        width: of the twin's tokens.
+        width_answers: of the answer's vector; `fill_answers_` makes the classes' vectors.
     """
 
     def __init__(self, trunk: nn.Module, count: int, width: int, width_answers: int):
@@ -98,8 +104,10 @@ class Twin(nn.Module):
         self.register_buffer("answers", torch.zeros(trunk.num_classes, width_answers))
 
     def forward(self, states: Tensor) -> Tensor:
-        """(b, channels, rows, columns) shared features -> (b, rows / 2, columns / 2, width) tokens, each of
-        the coarse features of its place and the four finer ones there."""
+        """Shared features (b, channels, rows, columns) -> tokens (b, rows / 2, columns / 2, width).
+
+        Each token has the coarse features of its position and the four finer ones there.
+        """
         fine = self.stages[0](states)
         coarse = fine
         for stage in self.stages[1:]:
@@ -111,21 +119,25 @@ class Twin(nn.Module):
         return self.norm(self.projection(torch.cat((coarse, fine), dim=-1)))
 
     def answer(self, logits: Tensor) -> Tensor:
-        """(b, classes) -> (b, width_answers): the classes' vectors summed by their probabilities.
+        """The classifier's answer as a vector: (b, classes) logits -> (b, width_answers).
 
-        That sum gives the direction; the same at a higher temperature gives the length, which tells known
-        things from others better (Liang et al. 2018).
+        The direction is the sum of the classes' vectors weighted by their probabilities. The length is
+        that of the same sum at a higher temperature, which tells known things from others better
+        (Liang et al. 2018).
         """
-        likely, doubted = (
+        likely, softened = (
             (logits.float() / temperature).softmax(dim=1).to(self.answers) @ self.answers
-            for temperature in (1, DOUBTFUL)
+            for temperature in (1, SOFT_TEMPERATURE)
         )
-        return F.normalize(likely, dim=1) * doubted.norm(dim=1, keepdim=True)
+        return F.normalize(likely, dim=1) * softened.norm(dim=1, keepdim=True)
 
     @torch.no_grad()
     def fill_answers_(self, classifier: Tensor) -> None:
-        """classifier: (classes, channels). Classes whose rows lie near each other there do so here, in the
-        directions in which rows differ most; each row has the size of a token."""
+        """Makes the classes' vectors from a classifier's weight, (classes, channels).
+
+        Classes with similar rows get similar vectors, in the directions in which the rows differ most.
+        Each vector has the size of a token.
+        """
         rows = classifier - classifier.mean(dim=0)
         left, sizes, _ = torch.linalg.svd(rows, full_matrices=False)
         width = self.answers.shape[1]
@@ -133,23 +145,22 @@ class Twin(nn.Module):
 
 
 class TokensOfTwin(nn.Module):
-    """A token per place: what the twin sees there, with its row and column, and what the trunk's classifier
-    answers about the whole picture."""
+    """The twin's token for each position, with its row and column and the trunk classifier's answer."""
 
     def forward(self, visual: nn.Module, pixels: Tensor) -> Tensor:
-        """(b, 3, size, size) -> (b, rows x columns, width + width_answers)."""
+        """Tokens of pixels: (b, 3, size, size) -> (b, rows x columns, width + width_answers)."""
         trunk, twin = visual.trunk, visual.twin
         shared = first_stages(trunk, pixels.to(memory_format=torch.channels_last), twin.count)
-        drawn = twin(shared)
+        tokens_of_twin = twin(shared)
         answer = twin.answer(last_stages(trunk, shared, twin.count))
-        _, rows, columns, width = drawn.shape
-        places = sines_of_places(rows, columns, width).to(drawn)
-        tokens = rearrange(drawn, "b h w d -> b (h w) d") + places
+        _, rows, columns, width = tokens_of_twin.shape
+        places = sines_of_places(rows, columns, width).to(tokens_of_twin)
+        tokens = rearrange(tokens_of_twin, "b h w d -> b (h w) d") + places
         return torch.cat((tokens, repeat(answer, "b d -> b n d", n=tokens.shape[1])), dim=2)
 
 
 def sines_of_places(rows: int, columns: int, dim: int) -> Tensor:
-    """(rows x columns, dim): half of each row for the row's number, half for the column's."""
+    """Sines and cosines of positions, (rows x columns, dim): half for the row, half for the column."""
     frequencies = 100 ** -torch.linspace(0, 1, dim // 4)
 
     def sines(count: int) -> Tensor:
@@ -163,8 +174,14 @@ def sines_of_places(rows: int, columns: int, dim: int) -> Tensor:
 
 @dataclass(frozen=True)
 class ViTConfig:
-    """The numbers of a vision transformer. patch_size, image_size: pixels of a side. dim_latents: what
-    its pooled output is projected to."""
+    """The numbers of a vision transformer.
+
+    Attributes:
+        image_size, patch_size: pixels of a side.
+        dim: width of the tokens.
+        ff_mult: inner width of the feed-forward, as a multiple of `dim`.
+        dim_latents: width of the projected pooled output.
+    """
 
     image_size: int
     patch_size: int
@@ -176,7 +193,7 @@ class ViTConfig:
 
 
 class VisionTower(nn.Module):
-    """An open_clip image encoder, (b, 3, size, size) pixels -> (b, patches, width) tokens."""
+    """An open_clip image encoder: (b, 3, size, size) pixels -> (b, patches, width) tokens."""
 
     def __init__(self, visual: nn.Module, tokens: nn.Module):
         super().__init__()
@@ -194,13 +211,13 @@ class VisionTower(nn.Module):
     def from_open_clip(
         cls, name: str, pretrained: str | None = None, device: torch.device | str = "cpu"
     ) -> "VisionTower":
-        """Any vision transformer open_clip knows, its patch tokens as they leave the last block;
-        `pretrained` is one of its tags or a file.
+        """Any vision transformer of open_clip, with its patch tokens as they leave the last block.
 
-        Two things would go wrong in silence. open_clip puts the tokens it gives out through the last norm,
-        which CLIP trains for the pooled token alone; what OpenFlamingo learned from never saw it. And the
-        activation is the name's, not the weights': OpenAI's learned QuickGELU. A tag tells that; for a
-        file the name has to ("ViT-L-14-quickgelu").
+        `pretrained` is one of its tags or a file. Two defaults of open_clip would silently give wrong
+        results. It applies the last norm to the tokens it returns, which CLIP trains for the pooled
+        token only and OpenFlamingo's training never used. And it chooses the activation by the model's
+        name: OpenAI's weights need QuickGELU. A tag tells that; for a file the name has to
+        ("ViT-L-14-quickgelu").
         """
         tagged = open_clip.get_pretrained_cfg(name, pretrained) if pretrained else {}
         quick = tagged.get("quick_gelu", False)
@@ -213,9 +230,9 @@ class VisionTower(nn.Module):
     def from_folder(cls, folder: Path) -> "VisionTower":
         """A tower of our own, random until its weights are loaded.
 
-        folder: holds an `open_clip_config.json`, which also names the stage that is read, or how many stages
-        a twin shares with the trunk; the text half that open_clip builds beside the tower, and later stages
-        than the one that is read, are thrown away.
+        folder: has an `open_clip_config.json`, which also names the stage that is read, or how many
+        stages a twin shares with the trunk. The text half that open_clip builds beside the tower and
+        stages after the one that is read are thrown away.
         """
         settings = json.loads((folder / "open_clip_config.json").read_text())["tokens"]
         if "twin" in settings:
@@ -227,15 +244,21 @@ class VisionTower(nn.Module):
 
     @classmethod
     def with_raw_tokens(cls, size: ViTConfig) -> "VisionTower":
-        """A random vision transformer whose tokens, the class token's first, come as they leave the last
-        block. Two things that would go wrong in silence: by default open_clip norms the tokens that it
-        gives out, and some of its configurations have QuickGELU for GELU."""
+        """A random vision transformer with its tokens as they leave the last block, the class token
+        first.
+
+        Two defaults of open_clip would silently give wrong results: it applies a norm to the tokens it
+        returns, and some of its configurations have QuickGELU instead of GELU.
+        """
         return cls(_raw_transformer(size, "none", nn.GELU), TokensOfViT())
 
     @classmethod
     def with_raw_patches(cls, size: ViTConfig, activation: str) -> "VisionTower":
-        """The same without the class token, as OpenFlamingo learned from. activation: a name of
-        ACTIVATIONS."""
+        """A random vision transformer with its patch tokens as they leave the last block, as OpenFlamingo
+        reads them.
+
+        activation: a name of ACTIVATIONS.
+        """
         return cls(_raw_transformer(size, "tok", ACTIVATIONS[activation]), TokensOfViT())
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -243,18 +266,18 @@ class VisionTower(nn.Module):
         return self.tokens(self.visual, pixels.to(next(self.visual.parameters()).dtype))
 
     def finish_(self) -> "VisionTower":
-        """Makes a tower faster that is not to be trained any more; what it sees stays."""
+        """Makes a tower that will not be trained any more faster. Its output stays the same."""
         if isinstance(self.tokens, TokensOfTwin):
             fold_norms_(self.visual)
         return self.eval()
 
     def preprocess(self, images: Sequence[Image.Image]) -> Tensor:
         """Pictures of any size and mode -> (len(images), 3, size, size), on white."""
-        return torch.stack([self.transform(self._thick(to_rgb(image))) for image in images])
+        return torch.stack([self.transform(self._limit_ratio(to_rgb(image))) for image in images])
 
-    def _thick(self, image: Image.Image) -> Image.Image:
-        """A very thin picture as the transform can take it, which would scale its short side to nothing,
-        or its long side to more than there is memory for."""
+    def _limit_ratio(self, image: Image.Image) -> Image.Image:
+        """Scales or crops a very thin picture, whose sides the transform would scale to nothing or beyond
+        memory."""
         short, long = sorted(image.size)
         if self.visual.preprocess_cfg["resize_mode"] == "longest" and long > short * self.image_size:
             size = [max(1, round(side * self.image_size / long)) for side in image.size]
@@ -266,7 +289,7 @@ class VisionTower(nn.Module):
         return image
 
     def shown(self, pixels: Tensor) -> list[Image.Image]:
-        """The converse: (b, 3, size, size) -> RGB pictures of what the tower is given."""
+        """Turns pixels (b, 3, size, size) back into the RGB pictures that the tower is given."""
         settings = self.visual.preprocess_cfg
         mean, std = (pixels.new_tensor(settings[name])[:, None, None] for name in ("mean", "std"))
         levels = ((pixels * std + mean).clamp(0, 1) * 255).round().to(torch.uint8)
@@ -274,7 +297,7 @@ class VisionTower(nn.Module):
 
 
 def _raw_transformer(size: ViTConfig, pool: str, activation: type[nn.Module]) -> VisionTransformer:
-    """pool: "none" gives out the class token too, "tok" the patches alone."""
+    """A random vision transformer. pool: "none" returns the class token too, "tok" the patches only."""
     visual = VisionTransformer(
         size.image_size,
         size.patch_size,
@@ -290,7 +313,7 @@ def _raw_transformer(size: ViTConfig, pool: str, activation: type[nn.Module]) ->
 
 
 def freeze_(module: nn.Module) -> nn.Module:
-    """Stops gradients and dropout for good; `train()` on a parent no longer reaches it."""
+    """Turns off gradients and dropout for good. `train()` on a parent no longer reaches the module."""
     module.requires_grad_(False)
     module.eval()
     module.train = partial(_unmoved, module)  # which copies and pickles along, and is the copy's then

@@ -1,4 +1,5 @@
-"""Profiles: which weights each system gets, from where, and whether they fit: known before any is loaded."""
+"""Profiles: which weights each model gets, where they come from, and whether they fit into memory and
+disk."""
 
 from palm_demo.profiles.choosing import (
     GB,

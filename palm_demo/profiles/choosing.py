@@ -1,4 +1,4 @@
-"""Which of a profile's choices fit into the memory and onto the disk that there are."""
+"""Chooses which of a profile's weights fit into the memory and onto the disk."""
 
 import os
 import shutil
@@ -28,19 +28,20 @@ LIMITS = (
     ("memory.max", "memory.current", "inactive_file"),
     ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
 )
-"""Of the two kinds of control groups: what a container may have, what it has, and what of that are files that
-were read and can go."""
+"""Files of the two versions of control groups: a container's limit, its usage, and the part of the usage
+that is file cache and can be freed."""
 
 ZERO_GB = 45
-"""What fits on the smaller half of a GPU that ZeroGPU lends: more takes a whole one, as the package `spaces`
-has it (`xlarge_threshold`), and costs visitors twice the quota."""
+"""What fits on half of a ZeroGPU. More takes a whole one, by the package `spaces` (`xlarge_threshold`),
+and costs visitors twice the quota."""
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """One choice for each system that the profile names, None for the bundled weights.
+    """The choice for each model that the profile names; None for the bundled weights.
 
-    devices: system -> "cpu" or "cuda".
+    Attributes:
+        devices: model -> "cpu" or "cuda".
     """
 
     palm: PalmChoice | None
@@ -50,7 +51,7 @@ class Chosen:
 
     @property
     def choices(self) -> dict[str, Choice]:
-        """The choices that are not bundled, by system."""
+        """The choices that are not bundled, by model."""
         every = {"palm": self.palm, "flamingo": self.flamingo, "mammut": self.mammut}
         return {system: choice for system, choice in every.items() if choice is not None}
 
@@ -66,12 +67,12 @@ class Chosen:
 
     @property
     def downloads_gb(self) -> float:
-        """Billions of bytes of all files, as far as the profile says their sizes."""
+        """The size of all files in billions of bytes, as far as the profile gives sizes."""
         return sum(file.gb or 0.0 for file in self.files)
 
     @property
     def disk_gb(self) -> float:
-        """Billions of bytes of disk that there have to be while they are downloaded."""
+        """Free disk that the download needs, in billions of bytes."""
         return disk_needed(self.files) / GB
 
 
@@ -82,15 +83,21 @@ def choose(
     downloaded: Callable[[File], bool] = lambda file: False,
     bfloat16: bool = True,
 ) -> Chosen:
-    """The best combination that fits: that whose choices stand first in their lists, all places taken
-    together, and of several such that which takes the most memory.
+    """The best combination of choices that fits.
 
-    free: device -> bytes, as `free_memory` says. disk: bytes that are free for what has to be downloaded;
-    None where nobody knows. downloaded: says of a file that it is there already. bfloat16: whether the GPU
-    computes in it; where it does not, choices come in the dtype that they name for that.
+    The best is the one whose choices stand first in their lists, added up over the models; of several
+    such, the one that takes the most memory.
 
-    Raises ProfileError when none fits, with what the least of them takes, and when a GPU is named and none
-    is there.
+    Args:
+        profile: the choices.
+        free: free bytes by device, as of `free_memory`.
+        disk: free bytes for downloads; None if unknown.
+        downloaded: whether a file is there already.
+        bfloat16: whether the GPU computes in it. If not, choices get the dtype that they name for that
+            case.
+
+    Raises ProfileError when none fits, with what the smallest one takes, and when a choice needs a GPU
+    and there is none.
     """
     combinations = [
         _placed(picked, free, bfloat16)
@@ -108,13 +115,13 @@ def choose(
 
 @dataclass(frozen=True)
 class _Combination:
-    """One choice for each system, and the device where each would be."""
+    """One choice for each model, and the device of each."""
 
     picked: Mapping[str, Choice]
     devices: Mapping[str, str]
 
     def taken(self, device: str) -> int:
-        """Bytes that the choices take on one device."""
+        """Bytes that the choices take on a device."""
         on_it = (choice for system, choice in self.picked.items() if self.devices[system] == device)
         return int(GB * sum(choice.memory_on(device) for choice in on_it))
 
@@ -130,13 +137,13 @@ def _combinations(profile: Profile) -> Iterator[dict[str, Choice]]:
 
 
 def _rank(picked: Mapping[str, Choice], profile: Profile) -> tuple[int, float]:
-    """What combinations are sorted by, the best first."""
+    """Sort key of combinations, best first."""
     places = [list(profile.systems[system].values()).index(choice) for system, choice in picked.items()]
     return sum(places), -sum(choice.memory_gb for choice in picked.values())
 
 
 def _placed(picked: Mapping[str, Choice], free: Mapping[str, int], bfloat16: bool) -> _Combination:
-    """The combination on the devices that there are, in dtypes in which these compute."""
+    """A combination with devices, in dtypes that these compute in."""
     devices = {system: device_of(choice, free) for system, choice in picked.items()}
     if not bfloat16:
         picked = {
@@ -149,7 +156,7 @@ def _placed(picked: Mapping[str, Choice], free: Mapping[str, int], bfloat16: boo
 
 
 def device_of(choice: Choice, free: Mapping[str, int]) -> str:
-    """The device that a choice gets. Raises ProfileError when it asks for a GPU and there is none."""
+    """The device of a choice. Raises ProfileError when it needs a GPU and there is none."""
     if choice.device == "cuda" and "cuda" not in free:
         raise ProfileError(f"{choice.name} asks for a GPU and there is none; write device: auto, or cpu")
     if choice.device == "auto":
@@ -158,7 +165,7 @@ def device_of(choice: Choice, free: Mapping[str, int]) -> str:
 
 
 def _short_of_memory(one: _Combination, free: Mapping[str, int]) -> list[str]:
-    """What a combination takes and what is free, for each device that it does not fit on."""
+    """For each device on which a combination does not fit, what it takes and what is free."""
     return [
         f"{one.taken(device) / GB:.1f} GB of {WHERE[device]} where {free[device] / GB:.1f} GB are free"
         for device in sorted(set(one.devices.values()))
@@ -192,15 +199,15 @@ def _files(picked: Mapping[str, Choice]) -> list[File]:
 
 
 def on_zerogpu() -> bool:
-    """Whether this is a Space with ZeroGPU, read as the package `spaces` reads it."""
+    """Whether this is a Space with ZeroGPU, determined as the package `spaces` does."""
     return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 
 
 def free_memory() -> dict[str, int]:
-    """Bytes that are free by device: "cpu", and "cuda" where there is a GPU.
+    """Free bytes by device: "cpu", and "cuda" if there is a GPU.
 
-    With ZeroGPU weights are in this process's memory, and workers move them to a GPU: it is "cpu", with
-    room for what fits on both.
+    With ZeroGPU only "cpu": weights are in this process's memory and workers move them to a GPU, so
+    the figure is what fits on both.
     """
     free = {"cpu": min(psutil.virtual_memory().available, *_left_to_container(CGROUP))}
     if on_zerogpu():
@@ -213,48 +220,50 @@ def free_memory() -> dict[str, int]:
 
 
 def computes_in_bfloat16() -> bool:
-    """Whether the GPU computes in bfloat16, rather than emulating it as a T4 does; true where there is
-    none."""
+    """Whether the GPU computes in bfloat16, and does not emulate it as a T4 does. True without a GPU."""
     import torch
 
     return on_zerogpu() or not torch.cuda.is_available() or torch.cuda.is_bf16_supported(False)
 
 
 def _left_to_container(root: Path) -> list[int]:
-    """What a container's limit leaves, which may be less than the machine has; nothing without a limit."""
+    """Bytes that a container's limit leaves, if there is one."""
     left = [2**63 - 1]
     for most, used, files in LIMITS:
         try:
             limit, taken = (root / most).read_text().strip(), int((root / used).read_text())
-            told = (root / used).with_name("memory.stat").read_text().split()
+            lines = (root / used).with_name("memory.stat").read_text().split()
         except (OSError, ValueError):
             continue
-        kept = dict(zip(told[::2], told[1::2], strict=False)).get(files, 0)
+        cached = dict(zip(lines[::2], lines[1::2], strict=False)).get(files, 0)
         if limit.isdigit():
-            left.append(max(0, int(limit) - taken + int(kept)))
+            left.append(max(0, int(limit) - taken + int(cached)))
     return left
 
 
 def free_disk() -> int:
-    """Bytes that are free where the Hub's client keeps what it downloads."""
+    """Free bytes where the Hub's client stores downloads."""
     folder = Path(constants.HF_HUB_CACHE)
     there = next(path for path in (folder, *folder.parents) if path.exists())
     return shutil.disk_usage(there).free
 
 
 def disk_needed(files: Iterable[File], downloaded: Callable[[File], bool] = lambda file: False) -> int:
-    """Bytes that a profile's files take while they are downloaded, as far as it says their sizes. An index
-    of pickles counts as if all of them were one.
+    """Bytes that a profile's files take while they are downloaded, as far as it gives sizes.
 
-    downloaded: says of a file that it is there, and takes no more room.
+    An index of pickles counts like a single pickle. `downloaded`: whether a file is there and takes no
+    more room.
     """
     missing = [file for file in dict.fromkeys(files) if not any(map(downloaded, file.names))]
     return room_needed([(int(GB * (file.gb or 0)), holds_pickles(file.file)) for file in missing])
 
 
 def room_needed(sizes: Sequence[tuple[int, bool]]) -> int:
-    """Bytes for files of so many bytes, pickles or not. Pickles come first, the largest of them before the
-    others, and each is written once more, as safetensors, and removed then."""
+    """Bytes that are needed to download files, given as (size, whether it is a pickle).
+
+    Pickles are downloaded first, the largest before the others. Each is written again as safetensors
+    and then removed.
+    """
     done = most = 0
     for size_bytes in sorted((size for size, is_pickle in sizes if is_pickle), reverse=True):
         most = max(most, done + 2 * size_bytes)

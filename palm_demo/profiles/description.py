@@ -1,4 +1,4 @@
-"""What a profile says: for each of the three systems one or more choices, with files and what they take.
+"""The contents of a profile: for each model one or more choices of weights, with files and sizes.
 
 A profile is a YAML file that `read_yaml` reads into these classes; `hub.yaml` beside this file is one.
 """
@@ -16,10 +16,10 @@ from palm_demo.validation import SECTION, Amount, Count, Many, String, Text, Ver
 from palm_demo.weight_files import WEIGHTS, is_pickle
 
 PALM_CONTEXT, FLAMINGO_CONTEXT = 8192, 2048
-"""Tokens that the released ones were trained for."""
+"""Tokens that the released models were trained for."""
 
 CPU_LAYOUT = 0.15
-"""What a weight takes beyond its own size, at most, where a CPU keeps its one copy in another layout."""
+"""The most memory that a CPU's packed weights take beyond their size, as a fraction of it."""
 
 ITEM_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 
@@ -32,10 +32,12 @@ def _up_to(most: int) -> AfterValidator:
 class File:
     """A file of a repository on the Hub.
 
-    revision: a branch, a tag or a commit. gb: its size in billions of bytes, of an index that of its shards;
-    None where nobody has said, and then nothing is counted before the Hub tells. unverified: what of this
-    entry nobody has seen on the Hub, such as the file's name or that a commit is the right one. otherwise:
-    what is taken where the Hub does not have this one.
+    Attributes:
+        revision: a branch, tag or commit.
+        gb: its size in billions of bytes, of an index that of its shards; None if unknown, which
+            counts as nothing until the Hub says it.
+        unverified: which parts of this entry nobody has checked on the Hub.
+        otherwise: the file to take if the Hub does not have this one.
     """
 
     repo: Annotated[String, matches(r"[\w.-]+/[\w.-]+", "write OWNER/NAME")]
@@ -47,12 +49,12 @@ class File:
 
     @property
     def names(self) -> tuple["File", ...]:
-        """The file and those that are taken in its place, in the order in which they are tried."""
+        """The file and its alternatives, in the order in which they are tried."""
         return (self, *(self.otherwise.names if self.otherwise else ()))
 
     @property
     def is_pickle(self) -> bool:
-        """Whether the weights are written once more, as safetensors, before they are read."""
+        """Whether the file is a pickle, which is converted to safetensors."""
         return is_pickle(self.file)
 
     def beside(self, name: str) -> "File":
@@ -78,14 +80,18 @@ Document = Annotated[File, _file_like(r".+\.json", "name a .json file")]
 
 @dataclass(frozen=True, kw_only=True, config=SECTION)
 class Choice:
-    """One set of weights that a system can have.
+    """One set of weights that a model can have.
 
-    name, trained_on, knows, licence: for the page. weights, and what else is a File: where it comes from.
-    dtype: of the weights in memory. without_bfloat16: the dtype instead, on a GPU that only emulates
-    bfloat16. device: "auto" is the GPU where there is one. rows: texts that it writes at once, at most.
-    memory_gb: that it takes in all, in billions of bytes: weights, the cache of so many rows, and what it
-    computes with. packed_gb: what of that are weights which a CPU lays out anew, of linear maps of this
-    package's own; where it is not said, all of it counts so.
+    Attributes:
+        name, trained_on, knows, licence: shown on the page.
+        weights: the file.
+        dtype: of the weights in memory.
+        without_bfloat16: the dtype on a GPU that only emulates bfloat16.
+        device: "auto" is the GPU if there is one.
+        rows: the most texts written at once.
+        memory_gb: all the memory it takes in billions of bytes: weights, the cache of `rows` rows, and
+            intermediate results.
+        packed_gb: the part of it that is weights which a CPU packs; by default all.
     """
 
     name: Text
@@ -101,19 +107,19 @@ class Choice:
     packed_gb: Amount | None = None
 
     def memory_on(self, device: str) -> float:
-        """Billions of bytes of memory that the choice takes on a "cuda" or a "cpu" device."""
+        """Memory that the choice takes on a "cuda" or "cpu" device, in billions of bytes."""
         packed_gb = self.memory_gb if self.packed_gb is None else self.packed_gb
         return self.memory_gb + (CPU_LAYOUT * packed_gb if device == "cpu" else 0.0)
 
     def in_dtype(self, dtype: str) -> "Choice":
-        """The same choice in another dtype, with the memory that it takes then."""
+        """The choice in another dtype, with the memory that it then takes."""
         wider = ITEM_BYTES[dtype] / ITEM_BYTES[self.dtype]
         packed_gb = None if self.packed_gb is None else self.packed_gb * wider
         return replace(self, dtype=dtype, memory_gb=self.memory_gb * wider, packed_gb=packed_gb)
 
     @property
     def files(self) -> Iterator[File]:
-        """The files that have to be downloaded for the choice."""
+        """The files that the choice needs."""
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, Tower):
@@ -124,7 +130,11 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True, config=SECTION)
 class PalmChoice(Choice):
-    """A PaLM. In float16 its positions would outgrow the numbers. context: tokens of prompt and answer."""
+    """A choice for PaLM. In float16 its positions would overflow.
+
+    Attributes:
+        context: tokens of prompt and answer together.
+    """
 
     layout: Literal["palm-8k"]
     dtype: Literal["bfloat16", "float32"]
@@ -135,8 +145,11 @@ class PalmChoice(Choice):
 
 @dataclass(frozen=True, config=SECTION)
 class Tower:
-    """A CLIP of which the picture half is used. activation: what its blocks learned with; no tensor tells it,
-    nor how many heads they have."""
+    """A CLIP whose picture half is used.
+
+    Attributes:
+        heads, activation: of its blocks. The tensors do not show them.
+    """
 
     weights: Weights
     heads: Count
@@ -147,9 +160,11 @@ class Tower:
 class FlamingoChoice(Choice):
     """An OpenFlamingo on a language model of its own.
 
-    every: a cross-attention layer before every n-th block. heads: of resampler and cross-attention layers.
-    frames: pictures that a video is shown as: 1 is the frame in its middle, more stand in a chunk each, as
-    examples do.
+    Attributes:
+        every: a cross-attention layer before every n-th block.
+        heads: of resampler and cross-attention layers.
+        frames: how many pictures a video is shown as. One is the middle frame; several stand in a
+            chunk each, as examples do.
     """
 
     layout: Literal["openflamingo"]
@@ -165,8 +180,13 @@ class FlamingoChoice(Choice):
 
 @dataclass(frozen=True, kw_only=True, config=SECTION)
 class MammutChoice(Choice):
-    """openMaMMUT, or open_clip's CoCa. heads, text_heads, pool_heads: of the picture's attention, the text's,
-    and that which pools the picture, which only CoCa has. Their words are CLIP's, which open_clip brings."""
+    """A choice for MaMMUT: openMaMMUT, or open_clip's CoCa. Their tokenizer is CLIP's, which open_clip
+    includes.
+
+    Attributes:
+        heads, text_heads, pool_heads: heads of the attention of pictures, of texts, and of the
+            pooling, which only CoCa has.
+    """
 
     layout: Literal["openmammut", "coca"]
     heads: Count
@@ -188,7 +208,7 @@ NOT_EMPTY = rule(bool, "name one, or leave the section out", "has no choices")
 
 @dataclass(frozen=True, config=SECTION)
 class Profile:
-    """Choices by their names, the best first; a system that is left out gets the bundled weights."""
+    """Choices for each model by name, best first. A model that is left out gets the bundled weights."""
 
     version: Version
     palm: Annotated[dict[str, PalmChoice], NOT_EMPTY] | None = None
@@ -203,6 +223,6 @@ class Profile:
 
     @property
     def systems(self) -> dict[str, dict[str, Choice]]:
-        """The systems that the profile names, with their choices."""
+        """The models that the profile names, with their choices."""
         named = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "version"}
         return {system: choices for system, choices in named.items() if choices is not None}

@@ -1,4 +1,4 @@
-"""A profile's files from the Hub into its client's cache, and what can go wrong on the way."""
+"""Downloads a profile's files from the Hub into its client's cache, and explains what goes wrong."""
 
 import errno
 import logging
@@ -31,13 +31,17 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 NOT_THERE = (RepositoryNotFoundError, RevisionNotFoundError, RemoteEntryNotFoundError)
 
 Convert = Callable[[Path], Path]
-"""Writes a pickle once more as safetensors, beside it; gives that file."""
+"""Writes a pickle again as safetensors, beside it, and returns that file."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step of loading. what: is being done. part: how much of it is done, 0 to 1, None where nobody can
-    say."""
+    """A step of loading.
+
+    Attributes:
+        what: is being done.
+        part: how much of it is done, 0 to 1; None if unknown.
+    """
 
     what: str
     part: float | None = None
@@ -47,29 +51,32 @@ OnProgress = Callable[[Step], object]
 
 
 def no_op(step: Step) -> None:
-    """Ignores a step: for a loading that nobody watches."""
+    """Ignores a step, for loading that nobody watches."""
 
 
 def download(
     files: Sequence[File], on_progress: OnProgress, convert: Convert | None = None
 ) -> dict[File, Path]:
-    """Downloads files and gives the path of each; those that the cache has are not fetched again.
+    """Downloads files and returns the path of each. Files in the cache are not fetched again.
 
-    With an index come its shards, to the same folder. Where the Hub does not have a file, the next of its
-    names is taken.
+    An index is downloaded with its shards, to the same folder. If the Hub does not have a file, its
+    alternatives are tried.
 
-    convert: is done with each pickle that was fetched, which is removed then. One that the cache had before
-    stays, for it may be another program's.
+    Args:
+        files: what to download.
+        on_progress: called with each step.
+        convert: converts each pickle that was fetched, which is then removed. A pickle that was in the
+            cache before stays, because another program may use it.
 
-    Raises ProfileError that says which file cannot be had, why, and what to do about it; before the first
-    byte where the disk has no room for all. Raises what `convert` does.
+    Raises ProfileError that says which file cannot be had, why, and what to do about it; before the
+    first byte if the disk has no room for all. Raises what `convert` does.
     """
     on_progress(Step("Asking the Hub for the files"))
-    found = {file: _first_there(file) for file in dict.fromkeys(files)}
+    found = {file: _first_found(file) for file in dict.fromkeys(files)}
     wanted = {there.file: there for there in found.values()}
     for there in list(wanted.values()):
         if is_index(there.file.file):
-            wanted |= {shard: _asked(shard) for shard in _shards(there)}
+            wanted |= {shard: _look_up(shard) for shard in _shards(there)}
     missing = sorted((there for there in wanted.values() if there.missing_bytes), key=_pickles_first)
     _check_room(missing)
     progress = _Progress(sum(there.missing_bytes for there in missing), on_progress)
@@ -85,20 +92,24 @@ def download(
 
 
 @dataclass(frozen=True)
-class _There:
-    """A file that the Hub or the cache has. path: where it is, or will be when `missing_bytes` have come."""
+class _Found:
+    """A file that the Hub or the cache has.
+
+    Attributes:
+        path: where it is, or will be after `missing_bytes` have been downloaded.
+    """
 
     file: File
     path: Path
     missing_bytes: int
 
 
-def _first_there(file: File) -> _There:
-    """The file under the first of its names that the Hub has. Raises ProfileError where it has none."""
+def _first_found(file: File) -> _Found:
+    """The first of a file's alternatives that the Hub has. Raises ProfileError if it has none."""
     refused = []
     for name in file.names:
         try:
-            return _asked(name)
+            return _look_up(name)
         except ProfileError as error:
             wrong_name = isinstance(error.__cause__, NOT_THERE) and not isinstance(
                 error.__cause__, GatedRepoError
@@ -111,28 +122,29 @@ def _first_there(file: File) -> _There:
     raise ProfileError(f"{wrong}; name another") from refused[0]
 
 
-def _asked(file: File) -> _There:
-    """A file as the Hub or the cache has it; for a pickle that was converted and removed, what it became."""
+def _look_up(file: File) -> _Found:
+    """Looks a file up on the Hub or in the cache. A pickle that was converted and removed is its
+    conversion."""
     with explained(file):
         try:
-            told = _fetch(file, dry_run=True)
+            entry = _fetch(file, dry_run=True)
         except LocalEntryNotFoundError:
             if file.is_pickle and (path := cached(converted(file))):
-                return _There(file, path, 0)
+                return _Found(file, path, 0)
             raise
-        path = Path(told.local_path)
+        path = Path(entry.local_path)
         made = path.with_name(Path(converted(file).file).name)
-        if not told.will_download or (file.is_pickle and made.is_file()):
-            return _There(file, path if path.exists() else made, 0)
-        return _There(file, path, told.file_size or 0)
+        if not entry.will_download or (file.is_pickle and made.is_file()):
+            return _Found(file, path if path.exists() else made, 0)
+        return _Found(file, path, entry.file_size or 0)
 
 
 def _fetch(file: File, **options):
     return hf_hub_download(file.repo, file.file, revision=file.revision, **options)
 
 
-def _shards(index: _There) -> list[File]:
-    """The shards that an index names, which is fetched. Raises ProfileError where the file is no index."""
+def _shards(index: _Found) -> list[File]:
+    """Downloads an index and lists its shards. Raises ProfileError if the file is not an index."""
     file = index.file
     with explained(file):
         path = Path(_fetch(file))
@@ -140,13 +152,12 @@ def _shards(index: _There) -> list[File]:
         return [file.beside(name) for name in sorted(set(read_index(path).values()))]
     except ValueError as error:
         raise ProfileError(
-            f"{file.file} of {file.repo} is no index of weights ({error}); name another file"
+            f"{file.file} of {file.repo} is not an index of weights ({error}); name another file"
         ) from error
 
 
 def in_cache(file: File) -> bool:
-    """Whether a file is in the Hub's cache, with its shards where it is an index, or what it was converted
-    to. Asks nobody."""
+    """Whether a file, or its conversion, is in the Hub's cache with all its shards. It makes no request."""
     path = cached(file)
     if path is None or not is_index(file.file):
         return path is not None
@@ -163,7 +174,7 @@ def converted(file: File) -> File:
 
 
 def cached(file: File) -> Path | None:
-    """Where the cache has a file, or what it was converted to."""
+    """The path of a file, or of its conversion, in the cache."""
     for one in (file, converted(file)):
         found = try_to_load_from_cache(
             one.repo, one.file, cache_dir=constants.HF_HUB_CACHE, revision=one.revision
@@ -173,20 +184,20 @@ def cached(file: File) -> Path | None:
     return None
 
 
-def _pickles_first(there: _There) -> tuple[bool, int]:
-    """What files are sorted by: pickles first, and of these the largest, since converting one takes twice its
+def _pickles_first(there: _Found) -> tuple[bool, int]:
+    """Sort key: pickles first, the largest before the others, because converting one takes twice its
     size."""
     return not there.file.is_pickle, -there.missing_bytes
 
 
 def _remove(pickle: Path) -> None:
-    """Removes a pickle, and what its name in the cache links to, where the bytes are."""
+    """Removes a pickle from the cache, both the link and the bytes."""
     content = pickle.resolve()
     pickle.unlink(missing_ok=True)
     content.unlink(missing_ok=True)
 
 
-def _check_room(missing: Sequence[_There]) -> None:
+def _check_room(missing: Sequence[_Found]) -> None:
     needed = room_needed([(there.missing_bytes, there.file.is_pickle) for there in missing])
     if needed and needed > (free := free_disk()):
         raise ProfileError(_no_room(f"{needed / GB:.1f} GB are needed and {free / GB:.1f} GB are free"))
@@ -200,15 +211,15 @@ def _no_room(why: str) -> str:
 
 
 class _Progress:
-    """How much of all files has come, which is told at each hundredth."""
+    """The progress of all files together, reported at each percent."""
 
     def __init__(self, total: int, on_progress: OnProgress):
         self.total, self.on_progress = total, on_progress
-        self.done, self.told = 0, -1
+        self.done, self.percent = 0, -1
         self._lock = threading.Lock()
 
     def bar(self, file: File) -> type[tqdm]:
-        """A class that the Hub's client takes for a progress bar in a terminal."""
+        """A class that the Hub's client uses as a progress bar."""
         progress = self
 
         class Bar(tqdm):
@@ -224,15 +235,15 @@ class _Progress:
         with self._lock:
             self.done += size_bytes
             part = min(1.0, max(0.0, self.done / max(1, self.total)))
-            if (hundredth := int(100 * part)) == self.told:
+            if (percent := int(100 * part)) == self.percent:
                 return
-            self.told = hundredth
+            self.percent = percent
         self.on_progress(Step(f"Downloading {file.repo}, of {self.total / GB:.1f} GB in all", part))
 
 
 @contextmanager
 def explained(file: File) -> Iterator[None]:
-    """Turns what goes wrong between the Hub and the disk into a ProfileError, which names no token."""
+    """Turns errors of the Hub and the disk into a ProfileError, which never contains a token."""
     what = f"{file.file} of {file.repo}"
     try:
         yield
@@ -263,8 +274,8 @@ def explained(file: File) -> Iterator[None]:
     except OSError as error:
         if error.errno in FULL:
             raise ProfileError(_no_room(error.strerror)) from error
-        told = str(error).partition("\n")[0]
-        raise ProfileError(f"{what} did not come whole ({told}); start again") from error
+        reason = str(error).partition("\n")[0]
+        raise ProfileError(f"{what} did not come whole ({reason}); start again") from error
     except (ValueError, RuntimeError) as error:
         raise ProfileError(f"{what} cannot be downloaded ({error}); start again") from error
 

@@ -1,4 +1,4 @@
-"""A profile by its name or its file, checked as a whole."""
+"""Reads a profile by its name or its file, and checks all of it."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from palm_demo.yaml_files import read_yaml
 
 FOLDER = Path(__file__).parent
 TINY = "tiny"
-"""The bundled weights, which need no profile's file."""
+"""The name of the bundled weights, which have no profile file."""
 
 
 def profile_names() -> list[str]:
@@ -20,14 +20,14 @@ def profile_names() -> list[str]:
 
 
 def own_name(profile: str | Path) -> str:
-    """A short name of letters, digits, - and _, for what belongs to one profile, such as its gallery."""
-    name, _ = _parted(profile)
+    """A short name of letters, digits, - and _ for what belongs to one profile, such as its gallery."""
+    name, _ = _split_picks(profile)
     return re.sub(r"[^\w-]+", "-", Path(name).stem, flags=re.ASCII) or "profile"
 
 
 def profile_file(profile: str | Path) -> Path:
     """The YAML file of a profile. Raises ProfileError where there is none."""
-    name, _ = _parted(profile)
+    name, _ = _split_picks(profile)
     for path in (FOLDER / f"{name}.yaml", Path(name)):
         if path.is_file():
             return path
@@ -37,16 +37,16 @@ def profile_file(profile: str | Path) -> Path:
 
 
 def read_profile(profile: str | Path) -> Profile:
-    """The profile of a name ("hub") or of a YAML file; after it may stand, with commas, what to take of
-    its choices: "hub,mammut=coca,palm=1b".
+    """Reads a profile by its name ("hub") or its YAML file.
 
-    Raises ProfileError where there is no such profile or choice, FileError with every mistake in its file.
+    Choices to take may follow after commas: "hub,mammut=coca,palm=1b". Raises ProfileError if there is
+    no such profile or choice, and FileError with every mistake in the file.
     """
-    path, (_, picks) = profile_file(profile), _parted(profile)
+    path, (_, picks) = profile_file(profile), _split_picks(profile)
     return _picked(read_yaml(path, Profile), picks, path.name)
 
 
-def _parted(profile: str | Path) -> tuple[str, list[str]]:
+def _split_picks(profile: str | Path) -> tuple[str, list[str]]:
     if isinstance(profile, Path) or Path(profile).is_file():
         return str(profile), []
     name, *picks = profile.split(",")

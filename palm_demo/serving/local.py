@@ -1,4 +1,4 @@
-"""The page and its models in this one process: what `python app.py` does. On ZeroGPU its workers compute."""
+"""The page and its models in this one process, as `python app.py` runs it. On ZeroGPU, workers compute."""
 
 import logging
 import os
@@ -22,18 +22,18 @@ if TYPE_CHECKING:  # Gradio reads the environment when it is imported, which `su
 logger = logging.getLogger(__name__)
 OPEN_FILES = 65_536
 GRACE_SECONDS, LAST_WORD_SECONDS = 10.0, 10.0
-"""For texts that are being written when the page is told to end; then, at most, for what is still to be said
-to reach those who listen."""
+"""When the page ends: seconds for texts that are being written, and then the most seconds for sending
+what is left to those who listen."""
 
 
 def serve(spacefile: Path = SPACEFILE, **given: object) -> None:
     """Serves the page, by default of the bundled weights on http://127.0.0.1:7860.
 
-    SIGINT or SIGTERM ends it: no new requests, GRACE_SECONDS for those that go on, and a last word to those
-    that are not done by then. A second one ends it at once.
+    SIGINT or SIGTERM ends it: no new requests are accepted, running ones have GRACE_SECONDS, and those
+    that take longer get a last message. A second signal ends it at once.
 
-    spacefile: what it allows a visitor. given: fields of `ServeOptions`, before the environment's. Raises
-    FileError as `load_settings` does, ArgumentError as `ServeOptions.read` does.
+    spacefile: with the limits for visitors. given: fields of `ServeOptions`, which override the
+    environment. Raises FileError as `load_settings` does, ArgumentError as `ServeOptions.read` does.
     """
     settings = load_settings(spacefile)
     _allow_many_connections()
@@ -51,15 +51,15 @@ def serve(spacefile: Path = SPACEFILE, **given: object) -> None:
 
 @dataclass(frozen=True)
 class ServedPage:
-    """A page that is being served, and the session that it asks."""
+    """A page that is being served, with its session."""
 
     session: Session
     blocks: "gr.Blocks"
     address: str
 
     def close(self, grace_seconds: float, last_word_seconds: float) -> None:
-        """Takes no more requests, lets those that go on end within the grace, lets what is still to be said
-        reach who listens within the time for last words, then closes the server."""
+        """Stops accepting requests, waits for running ones and for their last messages, then closes the
+        server."""
         self.session.close(grace_seconds)
         self.blocks.listeners.wait(last_word_seconds)
         self.blocks.close(verbose=False)
@@ -73,12 +73,16 @@ def start(
     answering: Callable[[Session], Session] = lambda session: session,
     **options,
 ) -> ServedPage:
-    """Serves the page of a profile, or of the bundled weights with a banner that says why, in threads of its
-    own.
+    """Serves the page of a profile in threads of its own. If the profile fails, it serves the bundled
+    weights with a banner that says why.
 
-    examples: an empty folder that outlives the page. gallery: None for the place of the profile's own.
-    answering: gives the session that the page asks, from the one that has the weights. options: of
-    gradio's `launch`.
+    Args:
+        settings: the Spacefile's.
+        examples: an empty folder that outlives the page.
+        profile: the weights.
+        gallery: None for the place of the profile's own.
+        answering: makes the session that the page uses from the one with the weights.
+        options: of gradio's `launch`.
     """
     from palm_demo.ui import page
     from palm_demo.ui.loading_page import opening
@@ -104,7 +108,7 @@ def _served(session: Session, blocks: "gr.Blocks", settings: Settings, options: 
 
 
 def _own_place() -> str:
-    """The bundled weights' gallery, whichever was named for those whose place they take."""
+    """The place of the bundled weights' gallery, for when they replace a profile."""
     return writable_or_memory(default_place())
 
 
@@ -116,8 +120,11 @@ def page_folder() -> Iterator[Path]:
 
 
 def surround(settings: Settings, folder: Path) -> Path:
-    """Sets the environment that Gradio reads when it is imported, and gives the folder for the page's
-    examples. folder: this page's alone."""
+    """Sets the environment that Gradio reads when it is imported. Returns the folder for the page's
+    examples.
+
+    folder: used by this page alone.
+    """
     settings.apply_environment()
     # two processes that share this folder delete each other's files
     os.environ.setdefault("GRADIO_TEMP_DIR", str(folder / "uploads"))
@@ -127,8 +134,7 @@ def surround(settings: Settings, folder: Path) -> Path:
 
 
 def _allow_many_connections() -> None:
-    """As many open files as this machine lets the process have: each visitor's stream is one, and many a
-    shell allows 1,024 at first."""
+    """Raises the limit of open files: each visitor's stream is one, and many shells allow 1,024."""
     with suppress(ImportError, ValueError, OSError):  # Windows has no such limit
         import resource
 
@@ -140,7 +146,7 @@ def _allow_many_connections() -> None:
 
 @contextmanager
 def terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt, as SIGINT does, so that whatever is open is closed."""
+    """Makes SIGTERM raise KeyboardInterrupt, as SIGINT does, so that everything open is closed."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -149,8 +155,11 @@ def terminated_as_interrupted() -> Iterator[None]:
 
 
 def _zerogpu_session() -> type[Session]:
-    """The session class for ZeroGPU. It is imported before anything asks torch for a GPU: CUDA that was begun
-    in this process would be broken in workers."""
+    """The session class for ZeroGPU.
+
+    It is imported before anything asks torch for a GPU, because CUDA that was started in this process
+    would be broken in workers.
+    """
     from palm_demo.serving.zerogpu import ZeroSession
 
     return ZeroSession

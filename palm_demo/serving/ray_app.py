@@ -1,7 +1,7 @@
-"""The page in front of models on Ray's replicas: started on this machine or on a cluster, and ended.
+"""The page in front of models on Ray's replicas, started on this machine or on a cluster.
 
-There is one page process, for a visitor's queue, uploads, scopes and history are its own: two behind one
-port would lose calls. It computes nothing, so the models are what has to be many.
+There is one page process, because a visitor's queue, uploads, scopes and history are in it: two behind
+one port would lose calls. It computes nothing, so only the models need to be replicated.
 """
 
 import logging
@@ -31,10 +31,10 @@ PORT = 7860
 ALONE = "serve with --engine local"
 MODELS = "models"
 VISITORS = 1000
-"""Requests that the page has at once; most are browsers that listen for what comes."""
+"""Requests that the page has at once. Most are browsers that wait for events."""
 
 GOODBYE_SECONDS = 2.0
-"""For browsers that go on listening, when the page ends."""
+"""How long browsers that still listen have when the page ends."""
 
 
 @contextmanager
@@ -45,11 +45,17 @@ def running(
     replicas: int = 2,
     cpus: int = 1,
 ) -> Iterator[str]:
-    """Serves the page where `ServeOptions` say, and gives its address.
+    """Serves the page as `ServeOptions` says, and yields its address.
 
-    new_session: called once on each replica. gallery_place: as the page sees it, which is on this machine.
-    cpus: cores of each replica. Raises MissingExtraError or ClusterError as `connected` does, ClusterError
-    too where there are fewer cores or the page does not start.
+    Args:
+        new_session: called once on each replica.
+        settings: the Spacefile's.
+        gallery_place: as seen from this machine, which the page is on.
+        replicas: how many.
+        cpus: cores of each replica.
+
+    Raises MissingExtraError or ClusterError as `connected` does, and ClusterError if there are fewer
+    cores or the page does not start.
     """
     if replicas < 1 or cpus < 1:
         raise ClusterError(f"{replicas} replicas of {cpus} cores answer nobody; ask for 1 or more of each")
@@ -92,8 +98,11 @@ def application(
     replicas: int,
     cpus: int,
 ) -> "Application":
-    """The Ray Serve application: the page, on the machine that calls this, and the replicas, wherever there
-    are cores. folder: of this machine, for what the page keeps as long as it is there."""
+    """The Ray Serve application: the page on the calling machine, and the replicas wherever there are
+    cores.
+
+    folder: on this machine, for the page's files.
+    """
 
     import ray
     from ray import serve
@@ -133,6 +142,6 @@ def application(
 
 
 def _times(replicas: int, limits: Limits) -> Limits:
-    """The limits of all replicas together; each of them has the limits as they are."""
+    """The limits of all replicas together. Each of them has the limits as they are."""
     shared = ("rows", "waiting", "queue", "finetunings_at_once")
     return replace(limits, **{name: replicas * getattr(limits, name) for name in shared})

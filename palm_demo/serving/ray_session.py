@@ -1,4 +1,4 @@
-"""A session whose models are on replicas of a Ray cluster: the page's side of it, and the replica's."""
+"""A session whose models are on replicas of a Ray cluster: the page's side and the replica's."""
 
 import asyncio
 import threading
@@ -29,24 +29,31 @@ from palm_demo.serving.session_proxy import Failed, SessionInfo, SessionProxy, a
 from palm_demo.session import Session
 
 HEARTBEAT_SECONDS = 0.25
-"""Between two items of a stream: whoever reads it looks at each item whether it is to be stopped."""
+"""Seconds between two items of a stream. With each item the reader checks whether to stop."""
 
 ADAPTERS_KEPT = 64
-"""User adapters that a replica holds; the one that was used the longest ago goes first."""
+"""User adapters that a replica holds. The least recently used goes first."""
 
 
 @dataclass(frozen=True)
 class AdapterRef:
-    """A user adapter on its way to a replica. id: by which requests find the replica that has it.
-    adapter: where any other fetches it from; it belongs to the page, and goes when the page forgets it."""
+    """A reference to a user adapter, which is sent to replicas in its place.
+
+    Attributes:
+        id: by which requests find the replica that has the adapter.
+        adapter: from where any other replica fetches it. It belongs to the page, and goes when the
+            page forgets it.
+    """
 
     id: str
     adapter: ray.ObjectRef
 
 
 class Mark(Enum):
-    """Items of a stream that a replica adds to those of the verb. BEGUN: first, when all checks are passed.
-    HEARTBEAT: in place of what takes its time."""
+    """Items that a replica adds to a stream.
+
+    BEGUN comes first, after all checks. HEARTBEAT comes while the next item takes its time.
+    """
 
     BEGUN = auto()
     HEARTBEAT = auto()
@@ -58,11 +65,10 @@ requested_adapter: ContextVar[ray.ObjectRef] = ContextVar("requested_adapter")
 
 
 class RaySession(SessionProxy):
-    """A session for the page, whose verbs are answered by the replicas of a deployment, which end with it.
+    """A session for the page whose verbs are answered by the replicas of a deployment.
 
-    A user adapter is here and, once used, on a replica that further requests with it then go to.
-
-    Raises ClusterError where a replica goes away before it has answered; others take over.
+    A user adapter is here and, once used, on a replica, which further requests with it then go to.
+    Raises ClusterError if a replica goes away before it has answered; others take over.
     """
 
     def __init__(self, models: DeploymentHandle, gallery_place: str | Path = MEMORY):
@@ -72,13 +78,13 @@ class RaySession(SessionProxy):
         super().__init__(self._call(models, "info"), gallery_place)
 
     def save_adapter(self, adapter: Adapter, path: Path | str) -> None:
-        """Writes an adapter into a file of this machine; see `Session.save_adapter`."""
+        """Writes an adapter to a file on this machine; see `Session.save_adapter`."""
         content = self._call(self._models, "adapter_file", adapter)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_bytes(content)
 
     def load_adapter(self, path: Path | str, highest_rank: int = checkpoints.HIGHEST_RANK) -> Adapter:
-        """Reads an adapter from a file of this machine; see `Session.load_adapter`."""
+        """Reads an adapter from a file on this machine; see `Session.load_adapter`."""
         if not Path(path).is_file():
             raise CheckpointError(f"there is no weights file at {path}")
         return self._call(self._models, "adapter_of", Path(path).read_bytes(), str(path), highest_rank)
@@ -87,28 +93,30 @@ class RaySession(SessionProxy):
         return self._call(self._nearest(arguments), "ask", client.get(), verb, arguments, settings)
 
     def _begin(
-        self, verb: str, stop: str, cancelled: threading.Event | None, arguments: tuple, settings: dict
+        self, verb: str, cancelled: threading.Event | None, arguments: tuple, settings: dict
     ) -> Iterator[object]:
-        items = self._stream(verb, stop, cancelled, arguments, settings)
+        items = self._stream(verb, cancelled, arguments, settings)
         next(items)  # raises what is wrong with the arguments
         return items
 
     def _call(self, models: DeploymentHandle, method: str, *given) -> object:
-        with _replicas_that_may_go():
+        with _lost_replicas_explained():
             answer = getattr(models, method).remote(*given).result()
         if isinstance(answer, Failed):
             raise answer.error
         return answer
 
     def _stream(
-        self, verb: str, stop: str, cancelled: threading.Event | None, arguments: tuple, settings: dict
+        self, verb: str, cancelled: threading.Event | None, arguments: tuple, settings: dict
     ) -> Iterator[object]:
-        """Yields None when the verb has begun, then its items. A replica is told to stop at the next item,
-        one that nobody reads any more at once."""
-        key, told, left = uuid.uuid4().hex, False, gone.get() or threading.Event()
+        """Yields None when the verb has begun, then its items.
+
+        A replica is told to stop at the next item, or at once if nobody reads the stream any more.
+        """
+        key, sent, left = uuid.uuid4().hex, False, gone.get() or threading.Event()
         models = self._nearest(arguments).options(stream=True)
-        with _replicas_that_may_go():
-            items = models.stream.remote(client.get(), verb, stop, key, arguments, settings)
+        with _lost_replicas_explained():
+            items = models.stream.remote(client.get(), verb, key, arguments, settings)
             try:
                 for item in items:
                     if isinstance(item, Failed):
@@ -118,9 +126,9 @@ class RaySession(SessionProxy):
                     elif item is not Mark.HEARTBEAT:
                         yield item
                     stops = left.is_set() or (cancelled is not None and cancelled.is_set())
-                    if stops and not told:
+                    if stops and not sent:
                         self._models.broadcast("stop", key).results(return_exceptions=True)
-                        told = True
+                        sent = True
             except GeneratorExit:
                 items.cancel()
                 raise
@@ -131,14 +139,14 @@ class RaySession(SessionProxy):
         return self._refs[adapter]
 
     def _nearest(self, arguments: tuple) -> DeploymentHandle:
-        """The replicas, of which the one that has the user adapter, the first of a mix, is asked first."""
+        """The replicas, of which the one that has the request's first user adapter is asked first."""
         parts = [part for one in arguments for part in (one if isinstance(one, dict) else (one,))]
         scope = next((part for part in parts if isinstance(part, AdapterRef)), None)
         return self._models.options(multiplexed_model_id=scope.id) if scope else self._models
 
 
 @contextmanager
-def _replicas_that_may_go() -> Iterator[None]:
+def _lost_replicas_explained() -> Iterator[None]:
     try:
         yield
     except (RayError, RayServeException) as error:
@@ -148,37 +156,40 @@ def _replicas_that_may_go() -> Iterator[None]:
 
 
 class Replica:
-    """A process that holds a whole session, and the user adapters that were used with it.
+    """A process with a whole session and the user adapters that were used with it.
 
-    A verb is named and given its arguments; what it answers comes back, or Failed.
+    It is given a verb's name and arguments, and returns the verb's result, or Failed.
     """
 
     def __init__(self, new_session: Callable[[], Session], visitors: int):
-        """visitors: requests that it can have at once."""
+        """visitors: the most requests at once."""
         self.session = new_session()
         self._threads = ThreadPoolExecutor(visitors, thread_name_prefix="visitor")
         self._stops: dict[str, threading.Event] = {}
 
     async def info(self) -> SessionInfo:
+        """What the page needs to know of the session."""
         return SessionInfo.of(self.session)
 
     async def ask(self, who: Hashable | None, verb: str, arguments: tuple, settings: dict) -> object:
-        """The answer of a verb that gives it as a whole. who: whoever asks."""
+        """Calls a verb that returns one result. who: the client."""
         client.set(who)
         arguments = [await self._scope(argument) for argument in arguments]
         return await self._in_thread(getattr(self.session, verb), *arguments, **settings)
 
     async def stream(
-        self, who: Hashable | None, verb: str, stop: str, key: str, arguments: tuple, settings: dict
+        self, who: Hashable | None, verb: str, key: str, arguments: tuple, settings: dict
     ) -> AsyncIterator[object]:
-        """The items of a verb that gives them one by one, between Marks, until `stop` is called with the
-        key. who: as for `ask`. stop: what the verb calls the event that it looks at."""
+        """Calls a verb that yields items. They come between Marks, until `stop` is called with the key.
+
+        who: the client.
+        """
         client.set(who)
         arguments = [await self._scope(argument) for argument in arguments]
         cancelled = self._stops[key] = threading.Event()
         try:
             begin = getattr(self.session, verb)
-            items = await self._in_thread(begin, *arguments, **settings, **{stop: cancelled})
+            items = await self._in_thread(begin, *arguments, **settings, cancelled=cancelled)
             if isinstance(items, Failed):
                 yield items
                 return
@@ -213,7 +224,7 @@ class Replica:
         return await self._in_thread(written)
 
     async def adapter_of(self, content: bytes, name: str, highest_rank: int) -> Adapter:
-        """The adapter that `load_adapter` reads from a file of this content. name: of the file, for
+        """The adapter that `load_adapter` reads from a file with this content. name: of the file, for
         messages."""
 
         def read() -> Adapter:
@@ -232,7 +243,7 @@ class Replica:
         return await requested_adapter.get()
 
     async def _scope(self, argument: object) -> object:
-        """The argument, or the adapter that a reference stands for, alone or in a mix."""
+        """Replaces references to adapters by the adapters, alone or in a mix."""
         if isinstance(argument, dict):
             return {await self._scope(part): strength for part, strength in argument.items()}
         if not isinstance(argument, AdapterRef):
@@ -241,6 +252,6 @@ class Replica:
         return await self._adapter(argument.id)
 
     async def _in_thread(self, function: Callable, *arguments, **settings) -> object:
-        """What the function returns, or Failed."""
-        told = partial(answered, function, *arguments, **settings)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, told)
+        """Runs a function in a thread, and returns its result or Failed."""
+        call = partial(answered, function, *arguments, **settings)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, call)

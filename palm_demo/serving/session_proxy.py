@@ -1,6 +1,6 @@
-"""A session whose models are in other processes: the page is given it in place of one of its own.
+"""A session whose models are in other processes, which the page uses like one with models of its own.
 
-What crosses between the processes is here too: what the page knows of the session, answers, and errors.
+Also what crosses between the processes: information about the session, results, and errors.
 """
 
 import logging
@@ -31,12 +31,12 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 PICTURES, MEDIA = ("image", "images"), ("medium", "media")
-"""What verbs call arguments that are pictures or videos, files of this machine among them."""
+"""Names of arguments that are pictures or videos, which may be files of this machine."""
 
 
 @dataclass(frozen=True)
 class SessionInfo:
-    """What the page wants to know of a session without asking each time, as the session has it."""
+    """What the page needs to know of a session, without asking each time."""
 
     about: dict[str, dict[str, str | int]]
     scopes: list[str]
@@ -47,6 +47,7 @@ class SessionInfo:
 
     @classmethod
     def of(cls, session: Session) -> "SessionInfo":
+        """The information about a session."""
         return cls(
             session.about,
             session.scopes,
@@ -59,7 +60,7 @@ class SessionInfo:
 
 @dataclass(frozen=True)
 class FlamingoInfo:
-    """What the page wants to know of Flamingo; each as FlamingoPart has it."""
+    """What the page needs to know of Flamingo; each as in FlamingoPart."""
 
     context: int
     form: PromptForm
@@ -69,7 +70,7 @@ class FlamingoInfo:
 
 @dataclass(frozen=True)
 class MammutInfo:
-    """What the page wants to know of MaMMUT; each as MammutPart has it."""
+    """What the page needs to know of MaMMUT; each as in MammutPart."""
 
     fingerprint: str
     embedding_dim: int
@@ -82,14 +83,14 @@ def _info_of(part: Part, info: type[T]) -> T:
 
 @dataclass(frozen=True)
 class Failed:
-    """An error as an answer. Whoever carries it would wrap it, and write what it says, a visitor's words,
-    to a log."""
+    """An error as a result. Raised in another process, it would be wrapped, and its message, which may
+    quote a visitor, would be logged."""
 
     error: Exception
 
 
 def failed(error: Exception) -> Failed:
-    """The error as an answer. The log says where an unforeseen one came from, not what it says."""
+    """Turns an error into a result. The log says where an unforeseen one came from, without its message."""
     if isinstance(error, PalmDemoError):
         return Failed(error)
     logger.error("unforeseen %s\n%s", type(error).__name__, places(error))
@@ -97,7 +98,7 @@ def failed(error: Exception) -> Failed:
 
 
 def answered(function: Callable, *arguments, **settings) -> object:
-    """What the function returns, or Failed."""
+    """The result of a function, or Failed."""
     try:
         return function(*arguments, **settings)
     except Exception as error:
@@ -105,8 +106,7 @@ def answered(function: Callable, *arguments, **settings) -> object:
 
 
 def each_adapter_once(items: Iterable[object]) -> Iterator[object]:
-    """The items, of which Progress comes without its adapter where that is the same as before: it takes long
-    to send."""
+    """Drops a Progress's adapter if it is the same as before, because adapters take long to send."""
     sent = None
     for item in items:
         if isinstance(item, Progress):
@@ -116,22 +116,22 @@ def each_adapter_once(items: Iterable[object]) -> Iterator[object]:
 
 
 def unary(verb: Callable[P, T]) -> Callable[P, T]:
-    """A verb that another process answers as a whole."""
+    """A verb that another process answers with one result."""
 
     @wraps(verb)
     def ask(self: "SessionProxy", *arguments, **settings):
-        return self._ask(verb.__name__, *self._sent(verb, arguments, settings))
+        return self._ask(verb.__name__, *self._sendable(verb, arguments, settings))
 
     return ask
 
 
-def streaming(verb: Callable[P, T], stop: str = "cancelled") -> Callable[P, T]:
-    """A verb that another process answers piece by piece. stop: what it calls the event that ends it."""
+def streaming(verb: Callable[P, T]) -> Callable[P, T]:
+    """A verb that another process answers item by item."""
 
     @wraps(verb)
     def begin(self: "SessionProxy", *arguments, **settings):
-        cancelled = settings.pop(stop, None)
-        return self._begin(verb.__name__, stop, cancelled, *self._sent(verb, arguments, settings))
+        cancelled = settings.pop("cancelled", None)
+        return self._begin(verb.__name__, cancelled, *self._sendable(verb, arguments, settings))
 
     return begin
 
@@ -151,8 +151,9 @@ class MammutProxy:
 class SessionProxy(Session, ABC):
     """A session for the page, whose verbs other processes answer.
 
-    Files are opened here, where visitors' uploads lie, and decoded pictures go out. The gallery is here
-    too: the others only see what comes into it. Models, tokenizers and engines are not here.
+    Files are opened here, where visitors' uploads are, and decoded pictures are sent. The gallery is
+    here too: the other processes see only the pictures that are added. Models, tokenizers and engines
+    are not here.
     """
 
     about = property(attrgetter("_info.about"))
@@ -179,7 +180,7 @@ class SessionProxy(Session, ABC):
     classify = unary(Session.classify)
     similarity = unary(Session.similarity)
     ood_score = unary(Session.ood_score)
-    _finetune = streaming(Session.finetune, "cancelled")
+    _finetune = streaming(Session.finetune)
 
     def __init__(self, info: SessionInfo, gallery_place: str | Path = MEMORY):
         """gallery_place: as in `palm_demo.load`."""
@@ -189,38 +190,40 @@ class SessionProxy(Session, ABC):
 
     @abstractmethod
     def _ask(self, verb: str, arguments: tuple, settings: dict) -> object:
-        """The answer of a verb. Raises what the verb does."""
+        """The result of a verb. Raises what the verb raises."""
 
     @abstractmethod
     def _begin(
-        self, verb: str, stop: str, cancelled: threading.Event | None, arguments: tuple, settings: dict
+        self, verb: str, cancelled: threading.Event | None, arguments: tuple, settings: dict
     ) -> Iterator[object]:
-        """The items of a verb until `cancelled`, which it calls `stop`, is set. Raises at once what the verb
-        raises at once. Of Progress each adapter may come once."""
+        """The items of a verb until `cancelled` is set.
+
+        Raises at once what the verb raises at once. Each adapter of Progress may come once only.
+        """
 
     def _ref(self, adapter: Adapter) -> object:
         """What is sent in place of a user adapter."""
         return adapter
 
     def close(self, grace_seconds: float = 0.0) -> None:
-        """Does nothing, since the other processes end by themselves."""
+        """Does nothing, because the other processes end by themselves."""
 
     @wraps(Session.finetune)
     def finetune(self, *arguments, **settings) -> Iterator[Progress]:
-        return _with_adapters(self._finetune(*arguments, **settings))
+        return _restore_adapters(self._finetune(*arguments, **settings))
 
     @queued
-    def _sent(self, verb: Callable, arguments: tuple, settings: dict) -> tuple[tuple, dict]:
-        """The arguments of a verb as another process can use them."""
+    def _sendable(self, verb: Callable, arguments: tuple, settings: dict) -> tuple[tuple, dict]:
+        """The arguments of a verb in a form that another process can use."""
         bound = bind(verb, (self, *arguments), settings)
         for name, value in bound.arguments.items():
             if isinstance(value, EncodedImage):
                 continue
             if name in PICTURES:
-                bound.arguments[name] = _opened(value, self._open_picture)
+                bound.arguments[name] = _decoded(value, self._decode_picture)
             elif name in MEDIA:
                 budget = DecodingBudget(self.media_limits)
-                bound.arguments[name] = _opened(value, partial(self._open_medium, budget=budget))
+                bound.arguments[name] = _decoded(value, partial(self._decode_medium, budget=budget))
             elif isinstance(value, (Adapter, dict)):
                 bound.arguments[name] = with_adapters(value, self._ref)
         return bound.args[1:], bound.kwargs
@@ -228,31 +231,31 @@ class SessionProxy(Session, ABC):
     @queued
     def opened(self, media: Sequence[Medium]) -> list[Medium]:
         budget = DecodingBudget(self.media_limits)
-        return [self._open_medium(medium, budget) for medium in media]
+        return [self._decode_medium(medium, budget) for medium in media]
 
     @queued
     def opened_image(self, image: Picture) -> Picture:
-        return self._open_picture(image)
+        return self._decode_picture(image)
 
-    def _open_picture(self, source: Picture) -> Picture:
+    def _decode_picture(self, source: Picture) -> Picture:
         with in_turn():
             return open_image(source, self.media_limits, READ_SIDE)
 
-    def _open_medium(self, source: Medium, budget: DecodingBudget | None = None) -> Medium:
+    def _decode_medium(self, source: Medium, budget: DecodingBudget | None = None) -> Medium:
         with in_turn():
             frames = open_medium(source, self.flamingo.frames, self.media_limits, budget, READ_SIDE)
         return frames if len(frames) > 1 else frames[0]
 
 
-def _opened(source: Medium | Sequence, open_one: Callable[[Medium], Medium]) -> Medium | Sequence:
-    """A picture or video, or all in a list of any depth, decoded."""
+def _decoded(source: Medium | Sequence, open_one: Callable[[Medium], Medium]) -> Medium | Sequence:
+    """A decoded picture or video, or a list of any depth with all of them decoded."""
     if isinstance(source, (list, tuple)):
-        return [_opened(one, open_one) for one in source]
+        return [_decoded(one, open_one) for one in source]
     return open_one(source)
 
 
-def _with_adapters(progress: Iterator[Progress]) -> Iterator[Progress]:
-    """Progress, each with the adapter that came last."""
+def _restore_adapters(progress: Iterator[Progress]) -> Iterator[Progress]:
+    """Gives each Progress without an adapter the one that came last."""
     adapter = None
     for step in progress:
         adapter = step.adapter or adapter

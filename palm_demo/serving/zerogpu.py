@@ -1,13 +1,14 @@
-"""A session whose verbs run on ZeroGPU: in processes forked from this one, to each of which a GPU is lent for
-as long as it answers.
+"""A session on ZeroGPU, whose verbs run in processes forked from this one, each with a GPU while it
+answers.
 
-This process has the weights in its own memory and never touches CUDA; a worker finds them there, moves them
-to its GPU with its first request and may have others. So nothing has to be on "cuda" before the page is
-built, as the documentation asks, which would have these tensors' values in the main thread alone (`spaces`
-emulates them there), and weights need not be packed when the page is launched. Nothing is compiled.
+This process has the weights in its own memory and never uses CUDA. A worker finds them there, moves
+them to its GPU with its first request, and may get further ones. The documentation of ZeroGPU asks for
+models on "cuda" before the page is built; that is not needed here, and would put these tensors' values
+into the main thread alone (`spaces` emulates them there). Weights need not be packed when the page is
+launched. Nothing is compiled.
 
-What only a Space can show, as the tests lend nothing but the CPU: CUDA in a worker, how long it takes to get
-ready there, and how the quotas count.
+Some things only a Space can show, as the tests have just the CPU: CUDA in a worker, how long a worker
+takes to get ready, and how the quotas count.
 """
 
 import logging
@@ -43,20 +44,20 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 REQUESTS = mmap.PAGESIZE
-"""That can be under way at once."""
+"""The most requests at once."""
 
 LOOK_SECONDS = 0.1
-"""Between two looks at the visitor's stop, while nothing comes."""
+"""How often to check whether the visitor has stopped, while nothing comes."""
 
 WORKER_GONE = "ZeroGPU worker error"
 """The title that `spaces` gives to the end of a worker."""
 
 BEGUN, ENDED = object(), object()
-"""Before the first and after the last item of a worker's."""
+"""Mark the beginning and the end of a worker's items."""
 
 
 class SharedEvent(threading.Event):
-    """A stop that this process sets and a worker sees: a byte of memory that both share."""
+    """An event that this process sets and a worker sees: one byte of shared memory."""
 
     def __init__(self, shared: mmap.mmap, place: int):
         super().__init__()
@@ -74,13 +75,16 @@ class SharedEvent(threading.Event):
 
 @dataclass(frozen=True)
 class Request:
-    """What crosses to a worker. stop: what the verb calls the event that ends it, None where it gives its
-    answer as a whole."""
+    """A request to a worker.
+
+    Attributes:
+        streams: whether the verb yields items, or returns one result.
+    """
 
     verb: str
     arguments: tuple
     settings: dict
-    stop: str | None = None
+    streams: bool = False
 
 
 def here(verb: Callable[P, T]) -> Callable[P, T]:
@@ -97,12 +101,12 @@ def here(verb: Callable[P, T]) -> Callable[P, T]:
 class ZeroSession(SessionProxy):
     """A session around one of this process, whose verbs are answered by workers with a GPU.
 
-    A request has a worker to itself: visitors wait in ZeroGPU's line, not in a batch's. One function is lent
-    to for all verbs, since each has workers of its own. What takes little is answered here: lengths, files,
-    the OOD score that only the small bundled tower has. So are the pictures of a new gallery, which the
-    page asks for before it has visitors, whose quotas count.
+    Each request has a worker to itself: visitors wait in ZeroGPU's queue, not in a batch's. All verbs
+    share one function with a GPU, because each function has workers of its own. Quick verbs are
+    answered here: lengths, files, and the OOD score, which only the small bundled tower has. So are
+    the pictures of a new gallery, which the page needs before it has visitors with quotas.
 
-    Raises GpuError where no GPU is to be had, or one is taken back.
+    Raises GpuError if there is no GPU, or it is taken back.
     """
 
     gallery = property(here(lambda session: session.gallery))
@@ -112,8 +116,11 @@ class ZeroSession(SessionProxy):
     load_adapter = here(Session.load_adapter)
 
     def __init__(self, session: Session, device: str = "cuda"):
-        """session: with its weights on the CPU. device: what workers move them to. It has to be made before
-        the page is launched, when `spaces` tells ZeroGPU that there is something to lend to."""
+        """Makes the session. Do it before the page is launched, when `spaces` tells ZeroGPU about GPU
+        functions.
+
+        session: with its weights on the CPU. device: what workers move them to.
+        """
         super().__init__(SessionInfo.of(session), session.gallery_place)
         self._session, self._device, self._moved = session, device, False
         self._weights_bytes = sum(weight.nbytes for weight in _weights(session))
@@ -129,25 +136,27 @@ class ZeroSession(SessionProxy):
         )
 
     def finetune(self, text: str, **settings) -> Iterator[Progress]:
-        """Fine-tunes a scope, see `Session.finetune`; it ends before the GPU has to go back."""
+        """Fine-tunes a scope, see `Session.finetune`. It ends before the GPU has to go back."""
         longest = longest_finetuning(self._weights_bytes)
         settings["seconds"] = min(settings.get("seconds", FinetuningConfig.seconds), longest)
-        return _some(super().finetune(text, **settings))
+        return _check_started(super().finetune(text, **settings))
 
     def _ask(self, verb: str, arguments: tuple, settings: dict) -> object:
-        (answer,) = self._said(Request(verb, arguments, settings))
+        (answer,) = self._items_of(Request(verb, arguments, settings))
         return answer
 
     def _begin(
-        self, verb: str, stop: str, cancelled: threading.Event | None, arguments: tuple, settings: dict
+        self, verb: str, cancelled: threading.Event | None, arguments: tuple, settings: dict
     ) -> Iterator[object]:
         with self._computing:  # raises what is wrong; nothing is written before the first item is asked for
             getattr(self._session, verb)(*arguments, **settings)
-        return self._said(Request(verb, arguments, settings, stop), cancelled)
+        return self._items_of(Request(verb, arguments, settings, streams=True), cancelled)
 
-    def _said(self, request: Request, cancelled: threading.Event | None = None) -> Iterator[object]:
-        """The items of a worker. Whoever stops or closes it waits until the worker is done with it, but not
-        in ZeroGPU's line."""
+    def _items_of(self, request: Request, cancelled: threading.Event | None = None) -> Iterator[object]:
+        """The items of a worker.
+
+        Whoever stops or closes it waits until the worker has finished, but not in ZeroGPU's queue.
+        """
         verb, given = getattr(Session, request.verb), (request.arguments, request.settings)
         borrow = partial(
             self._lent_to, pickle.dumps(request), seconds=seconds_for(verb, *given, self._weights_bytes)
@@ -158,8 +167,8 @@ class ZeroSession(SessionProxy):
     def _read(
         self, pump: Callable[[SharedEvent, SimpleQueue], None], cancelled: threading.Event
     ) -> Iterator[object]:
-        said, stop_event = SimpleQueue(), self._stop_event()
-        pumping = threading.Thread(target=pump, args=(stop_event, said), daemon=True)
+        items, stop_event = SimpleQueue(), self._stop_event()
+        pumping = threading.Thread(target=pump, args=(stop_event, items), daemon=True)
         pumping.start()
         item = None
         try:
@@ -169,7 +178,7 @@ class ZeroSession(SessionProxy):
                     if item is None:
                         return
                 try:
-                    item = said.get(timeout=LOOK_SECONDS)
+                    item = items.get(timeout=LOOK_SECONDS)
                 except Empty:
                     continue
                 if isinstance(item, Failed):
@@ -182,31 +191,36 @@ class ZeroSession(SessionProxy):
                 pumping.join()
 
     def _stop_event(self) -> SharedEvent:
-        """An event that no other request has, until neither its reader nor its pump has it any more."""
+        """An event that no other request uses until both its reader and its pump have dropped it."""
         stop_event = SharedEvent(self._shared, self._free.get())
         weakref.finalize(stop_event, self._free.put, stop_event.place)
         stop_event.clear()
         return stop_event
 
     def _pump(
-        self, borrow: Callable[..., Iterator[bytes]], stop_event: SharedEvent, said: SimpleQueue
+        self, borrow: Callable[..., Iterator[bytes]], stop_event: SharedEvent, items: SimpleQueue
     ) -> None:
-        """All that a worker says, as it comes, whether somebody reads it or not: the worker of a stream that
-        is dropped half read could be another visitor's by then."""
+        """Reads all items of a worker as they come, whether somebody wants them or not.
+
+        The worker of a stream that was left half read could belong to another visitor by then.
+        """
         try:
             for item in borrow(place=stop_event.place):
-                said.put(pickle.loads(item) if item else BEGUN)
+                items.put(pickle.loads(item) if item else BEGUN)
         except gr.Error as error:
-            said.put(Failed(_refused(error)))
+            items.put(Failed(_refused(error)))
         except Exception as error:
             logger.error("unforeseen %s\n%s", type(error).__name__, places(error))
-            said.put(Failed(GpuError("ZeroGPU cannot be reached; try again in a moment")))
+            items.put(Failed(GpuError("ZeroGPU cannot be reached; try again in a moment")))
         finally:
-            said.put(ENDED)
+            items.put(ENDED)
 
     def _work(self, request: bytes, place: int, seconds: int) -> Iterator[bytes]:
-        """The items of a verb, pickled, in a worker. Bytes are all that crosses, as torch would send tensors
-        as memory that both share, and only for as long as the worker lives."""
+        """Yields the items of a verb in a worker, pickled.
+
+        Only bytes cross: torch would send tensors as shared memory that lives no longer than the
+        worker.
+        """
         yield b""
         try:
             for item in self._items(pickle.loads(request), SharedEvent(self._shared, place)):
@@ -217,20 +231,20 @@ class ZeroSession(SessionProxy):
     def _items(self, request: Request, stop_event: SharedEvent) -> Iterator[object]:
         self._move()
         verb = getattr(self._session, request.verb)
-        given = [with_adapters(one, self._beside) for one in request.arguments]
-        if request.stop is None:
+        given = [with_adapters(one, self._to_device) for one in request.arguments]
+        if not request.streams:
             yield verb(*given, **request.settings)
             return
-        for item in each_adapter_once(verb(*given, **request.settings, **{request.stop: stop_event})):
+        for item in each_adapter_once(verb(*given, **request.settings, cancelled=stop_event)):
             if isinstance(item, Progress) and item.adapter is not None:
                 item = replace(item, adapter=deepcopy(item.adapter).cpu())
             yield item
 
-    def _beside(self, adapter: Adapter) -> Adapter:
+    def _to_device(self, adapter: Adapter) -> Adapter:
         return adapter.to(self._device)
 
     def _move(self) -> None:
-        """Moves the weights to the worker's GPU, with the first of its requests."""
+        """Moves the weights to the worker's GPU, with its first request."""
         if not self._moved:
             for part in self._session.parts.values():
                 part.model.to(self._device)
@@ -242,13 +256,13 @@ def _asked_for(request: bytes, place: int, seconds: int) -> int:
 
 
 def _weights(session: Session) -> list[Tensor]:
-    """The weights of all models, those that several share once."""
+    """The weights of all models, shared ones once."""
     models = [part.model for part in session.parts.values()]
     return [*{id(weight): weight for model in models for weight in model.parameters()}.values()]
 
 
-def _some(progress: Iterator[Progress]) -> Iterator[Progress]:
-    """The steps of a fine-tuning. Raises GpuError where it is stopped in ZeroGPU's line, before the first."""
+def _check_started(progress: Iterator[Progress]) -> Iterator[Progress]:
+    """The steps of a fine-tuning. Raises GpuError if it was stopped in ZeroGPU's queue, before the first."""
     nothing = True
     for step in progress:
         nothing = False
@@ -258,10 +272,10 @@ def _some(progress: Iterator[Progress]) -> Iterator[Progress]:
 
 
 def _refused(error: gr.Error) -> GpuError:
-    """The error for what `spaces` says of a full line, a used-up quota, or a worker that is gone."""
-    said = f"{error.title}: {error.message!s}".strip(" .")
+    """The error for a message of `spaces`: a full queue, a used-up quota, or a worker that is gone."""
+    reason = f"{error.title}: {error.message!s}".strip(" .")
     if error.title == WORKER_GONE:
         return GpuError(
-            f"the GPU was taken back before the answer was there ({said}); ask for less, or try again"
+            f"the GPU was taken back before the answer was there ({reason}); ask for less, or try again"
         )
-    return GpuError(f"there is no GPU for this now ({said}); try again later")
+    return GpuError(f"there is no GPU for this now ({reason}); try again later")

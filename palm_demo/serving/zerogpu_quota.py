@@ -1,7 +1,7 @@
-"""How long a request borrows a GPU of ZeroGPU's at most: what a visitor's quota has to hold for it to begin.
+"""The longest time that a request may use a GPU of ZeroGPU, which a visitor's quota must cover.
 
-ZeroGPU takes back what is lent for longer, puts short requests first in its line, and counts what was used.
-So these are the slow end of what is to be expected on its GPUs, reckoned, not measured.
+ZeroGPU takes back a GPU after that time, serves short requests first, and counts what was used. The
+figures are slow estimates for its GPUs, calculated and not measured.
 """
 
 import inspect
@@ -14,32 +14,33 @@ from palm_demo.inference.settings import FinetuningConfig
 from palm_demo.session import ANSWERED, CONTINUED, Session
 
 LONGEST = 80
-"""Who has no account has 120 seconds a day, and on one of ZeroGPU's two kinds of GPU a second counts as one
-and a half (`duration_factor` of the package `spaces`): nobody is asked for more than anybody has."""
+"""The longest time of a request. Visitors without an account have 120 seconds a day, and on one kind of
+GPU a second counts one and a half times (`duration_factor` of the package `spaces`)."""
 
 STARTING = 6.0
-"""To fork a process and make CUDA ready in it."""
+"""Seconds to fork a process and start CUDA in it."""
 BYTES_A_SECOND = 3e9
-"""Weights on their way to the GPU, from memory that is not pinned."""
+"""Speed of moving weights to the GPU from unpinned memory."""
 NEW_TOKEN = 0.06
-"""A step of decoding is many small kernels: Python takes longer than the GPU, for a small model as well."""
+"""Seconds for a token. A decoding step is many small kernels, so Python takes longer than the GPU, even
+for a small model."""
 READ_CHARACTER = 0.0005
-"""A token has three characters or more, and many are read at once."""
+"""Seconds to read a character. A token has three or more characters, and many are read at once."""
 PICTURE = 0.3
-LAST_JUDGEMENT = 5.0
-"""After its last step a scope is judged once more."""
+LAST_EVALUATION = 5.0
+"""Seconds for the evaluation after the last step of a fine-tuning."""
 
 
 def seconds_for(verb: Callable, arguments: tuple, settings: Mapping, weights_bytes: int) -> int:
-    """Seconds for a verb of Session with its arguments, of models whose weights have so many bytes."""
+    """Seconds that a verb of Session takes with its arguments. weights_bytes: size of the models'
+    weights."""
     named = inspect.signature(verb).bind(None, *arguments, **settings).arguments
-    work = _work(verb, {**named, **named.get("settings", {})})
-    return min(LONGEST, math.ceil(_before(weights_bytes) + work))
+    return min(LONGEST, math.ceil(_before(weights_bytes) + _work(verb, named)))
 
 
 def longest_finetuning(weights_bytes: int) -> float:
-    """Seconds that a scope can be taught before the GPU has to go back."""
-    return max(1.0, LONGEST - _before(weights_bytes) - LAST_JUDGEMENT)
+    """Seconds that a fine-tuning may take before the GPU has to go back."""
+    return max(1.0, LONGEST - _before(weights_bytes) - LAST_EVALUATION)
 
 
 def _before(weights_bytes: int) -> float:
@@ -48,7 +49,7 @@ def _before(weights_bytes: int) -> float:
 
 def _work(verb: Callable, named: Mapping[str, object]) -> float:
     if verb is Session.finetune:
-        return named.get("seconds", FinetuningConfig.seconds) + LAST_JUDGEMENT
+        return named.get("seconds", FinetuningConfig.seconds) + LAST_EVALUATION
     default = CONTINUED if verb is Session.stream else ANSWERED
     new_tokens = named.get("max_new_tokens", default.max_new_tokens)
     parts = [*_parts(list(named.values()))]

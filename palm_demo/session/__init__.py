@@ -1,4 +1,4 @@
-"""The loaded models and the verbs a user has: generate, answer, caption, search, classify."""
+"""A session: the loaded models, and the verbs on them (generate, answer, caption, search, classify)."""
 
 from palm_demo.inference.settings import ANSWERED, CONTINUED
 from palm_demo.session.loading import load, load_or_tiny, picture_weights

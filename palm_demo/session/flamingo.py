@@ -27,12 +27,12 @@ from palm_demo.session.part import READ_SIDE, Part, preprocess
 
 
 class FlamingoPart(Part[Flamingo]):
-    """A language model that sees. The verbs are explained at those of Session that have their names.
+    """The part of a session with Flamingo. Session explains the verbs under the same names.
 
     Attributes:
-        media_limits: what pictures and videos may be.
-        frames: pictures that it is shown of a video, or its frames where it learned videos.
-        form: how the texts look that it was trained on.
+        media_limits: limits on pictures and videos.
+        frames: frames that are read of a video.
+        form: the form of the texts that it was trained on.
     """
 
     def __init__(
@@ -49,13 +49,15 @@ class FlamingoPart(Part[Flamingo]):
 
     @property
     def knows_videos(self) -> bool:
-        """Whether it was trained on videos; otherwise their frames are pictures to it."""
+        """Whether the model was trained on videos. Otherwise their frames are pictures to it."""
         return self.model.encoder.max_frames > 0
 
     @property
     def pictures_of_video(self) -> int | None:
-        """How many pictures it is shown in place of a video, None where it learned videos. 1 is the frame in
-        the middle; of more, each stands in a chunk of its own."""
+        """The number of pictures that stand for a video; None if the model was trained on videos.
+
+        One is the frame in the middle. Several stand in a chunk each.
+        """
         return None if self.knows_videos else self.frames
 
     @checked
@@ -107,14 +109,14 @@ class FlamingoPart(Part[Flamingo]):
 
     @checked
     def prompt_length(self, prompt: Text) -> int:
-        """Tokens of a prompt, each `<media>` one of them."""
+        """The number of tokens of a prompt; each `<media>` is one."""
         return len(self._prompt_ids(prompt))
 
     @checked
     @queued
     @run_in_thread
     def attention_maps(self, prompt: Text, media: Media, answer: Text) -> AttentionMaps:
-        """Where in the media the model attends for each token of an answer, and how open its gates are."""
+        """The model's attention to the media for each token of an answer, and how open its gates are."""
         if not answer.strip():
             raise PromptError("the answer is empty; give the words that Flamingo said")
         answer_ids = self.tokenizer.encode(f"{self.form.gap}{answer.strip()}")
@@ -149,7 +151,8 @@ class FlamingoPart(Part[Flamingo]):
     def _interleave(
         self, prompt: str, media: Sequence[Medium], config: GenerationConfig
     ) -> tuple[list[int], list[list[Tensor]]]:
-        """A prompt's ids, and for each of its media the tensors that it is to the model, after all checks."""
+        """Checks a prompt and returns its ids, and for each of its media the tensors that the model
+        reads."""
         if not prompt.strip():
             raise PromptError("the prompt is empty; write a question and a <media> per picture")
         prompt = self.form.completed(prompt, len(media))
@@ -168,8 +171,10 @@ class FlamingoPart(Part[Flamingo]):
         return [*self.tokenizer.prefix_ids, *self.form.encode(prompt.rstrip(), self.tokenizer, pictures)]
 
     def _as_tensors(self, medium: Medium, budget: DecodingBudget) -> list[Tensor]:
-        """A picture (3, size, size), or a video (frames, 3, size, size); where Flamingo knows no videos, as
-        many of its frames as `pictures_of_video` says, each as a picture."""
+        """A picture as (3, size, size) and a video as (frames, 3, size, size).
+
+        If Flamingo does not know videos, a video is `pictures_of_video` pictures.
+        """
         with in_turn():
             frames = open_medium(medium, self.frames, self.media_limits, budget, READ_SIDE)
             pixels = preprocess(frames, self.model.encoder.tower, self.device)
@@ -178,7 +183,8 @@ class FlamingoPart(Part[Flamingo]):
         return list(pixels)
 
     def _reading(self, ids: list[int], media: list[Tensor]) -> Prefill | InPieces:
-        """How a prompt is read. A medium that the same visitor has shown before passes the tower no more."""
+        """How a prompt is read. The tower does not run again for media that the same visitor has shown
+        before."""
         if not self.model.reads_beside:
             return self._encode_and_prefill(media)
         keys = [(client.get(), medium.shape, _digest(medium)) for medium in media]
@@ -192,7 +198,7 @@ class FlamingoPart(Part[Flamingo]):
         return InPieces(begin, Beginning(bool(media), tokens))
 
     def _seen_patches(self, keys: Sequence[Hashable], media: Sequence[Tensor]) -> list[Tensor]:
-        """What the tower sees in media, each under its key."""
+        """The tower's patches of media, each stored under its key."""
         seen = {key: self._patches.get(key) for key in keys}
         new = {key: medium for key, medium in zip(keys, media, strict=True) if seen[key] is None}
         if new:
@@ -202,7 +208,7 @@ class FlamingoPart(Part[Flamingo]):
         return [seen[key] for key in keys]
 
     def _encode_and_prefill(self, media: list[Tensor]) -> Prefill:
-        """The prefill of a prompt, in which its media pass the tower when it is called."""
+        """A prefill that encodes the media when it is called."""
 
         def prefill(ids: Tensor, lengths: Sequence[int], capacity: int):
             latents = self.model.embed_media(media, ids) if media else None
@@ -212,5 +218,5 @@ class FlamingoPart(Part[Flamingo]):
 
 
 def _digest(medium: Tensor) -> bytes:
-    """No other medium's."""
+    """A hash that tells media apart."""
     return hashlib.blake2b(medium.numpy(force=True).tobytes(), digest_size=32).digest()

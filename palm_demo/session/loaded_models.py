@@ -1,4 +1,4 @@
-"""The models of a session, read from the bundled weights or from the released ones of a profile."""
+"""Loads a session's models, from the bundled weights or from the released ones of a profile."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -54,12 +54,12 @@ class LoadedModel(Generic[M]):
 
 @dataclass(frozen=True, eq=False)
 class LoadedModels:
-    """What a session is made of.
+    """The models of a session.
 
     Attributes:
-        frames: pictures that Flamingo is shown of a video, or its frames where it learned videos.
-        form: how the texts look that this Flamingo was trained on.
-        ood: the detector for the pictures that Flamingo and MaMMUT were trained on, where there is one.
+        frames: frames that Flamingo reads of a video.
+        form: the form of the texts that this Flamingo was trained on.
+        ood: the OOD detector for the training pictures of Flamingo and MaMMUT, if there is one.
     """
 
     palm: LoadedModel[PaLM]
@@ -71,7 +71,7 @@ class LoadedModels:
 
     @property
     def all(self) -> tuple[LoadedModel, ...]:
-        """The three."""
+        """The three models."""
         return self.palm, self.flamingo, self.mammut
 
 
@@ -107,8 +107,11 @@ WEIGHTS = ASSETS / "weights"
 
 
 class Bundled:
-    """One tower, one tokenizer and one PaLM for all three. Raises CheckpointError when weights are missing or
-    damaged."""
+    """The bundled models, each loaded when it is asked for. They share one tower, one tokenizer and one
+    PaLM.
+
+    Raises CheckpointError when weights are missing or damaged.
+    """
 
     def __init__(self, limits: BatchLimits):
         self.limits = limits
@@ -128,7 +131,7 @@ class Bundled:
 
     @locked_cached_property
     def ood(self) -> OODDetector:
-        return checkpoints.load_ood_detector(WEIGHTS / "familiarity.safetensors")
+        return checkpoints.load_ood_detector(WEIGHTS / "ood.safetensors")
 
     @locked_cached_property
     def _tokenizer(self) -> BundledTokenizer:
@@ -156,7 +159,7 @@ Files = Mapping[File, Path]
 
 
 def read_palm(choice: PalmChoice, files: Files, device: str, limits: BatchLimits) -> LoadedModel[PaLM]:
-    """Raises CheckpointError where a file is not what the profile says, as all of these do."""
+    """Reads a released PaLM. Raises CheckpointError if a file is not what the profile says."""
     palm = from_reference(choice.layout, open_weights(files[choice.weights]), **_on_device(choice, device))
     return _loaded(choice, palm, NeoXTokenizer.load(files[choice.tokenizer]), choice.context, limits)
 
@@ -164,7 +167,8 @@ def read_palm(choice: PalmChoice, files: Files, device: str, limits: BatchLimits
 def read_flamingo(
     choice: FlamingoChoice, files: Files, device: str, limits: BatchLimits
 ) -> LoadedModel[Flamingo]:
-    """With the tower that it learned from."""
+    """Reads a released Flamingo with its tower. Raises CheckpointError if a file is not what the profile
+    says."""
     weights, lm_config = open_weights(files[choice.weights]), read_lm_config(files[choice.config])
     rows = embedding_rows(weights, lm_config)
     tokenizer = OpenFlamingoTokenizer.extend(files[choice.tokenizer], rows)
@@ -192,7 +196,7 @@ def read_flamingo(
 def read_mammut(
     choice: MammutChoice, files: Files, device: str, limits: BatchLimits
 ) -> LoadedModel[Captioner]:
-    """As far as it has places for tokens."""
+    """Reads a released MaMMUT. Raises CheckpointError if a file is not what the profile says."""
     heads = {"heads": choice.heads, "text_heads": choice.text_heads}
     if choice.pool_heads is not None:
         heads["pool_heads"] = choice.pool_heads

@@ -1,4 +1,4 @@
-"""From a profile to a session, and to the bundled weights where that fails."""
+"""Opens a session of a profile, or of the bundled weights if that fails."""
 
 import importlib.util
 import logging
@@ -60,18 +60,18 @@ def load(
     """Opens the session of a profile.
 
     Args:
-        profile: "tiny" is the bundled weights, "hub" released ones, by the memory that there is; or a YAML
-            file (see `read_profile`).
-        media_limits: what pictures and videos may be; by default as MediaLimits says.
-        batch_limits: how many texts a model writes at once; by default as BatchLimits says.
-        gallery_place: where the pictures that `search` finds are kept; by default in memory, and gone with
-            the process.
-        on_progress: gets what is done, as it goes on.
+        profile: "tiny" for the bundled weights, "hub" or "small" for released ones, chosen by the
+            memory; or a YAML file (see `read_profile`).
+        media_limits: limits on pictures and videos; by default those of MediaLimits.
+        batch_limits: how many texts a model writes at once; by default those of BatchLimits.
+        gallery_place: where the pictures that `search` finds are stored; by default in memory, where
+            they end with the process.
+        on_progress: called with each step of loading.
 
     Raises:
         FileError: for mistakes in a profile's file.
-        ProfileError: where there is no such profile, it does not fit or cannot be downloaded.
-        CheckpointError: where weights are missing or damaged.
+        ProfileError: if there is no such profile, it does not fit, or it cannot be downloaded.
+        CheckpointError: if weights are missing or damaged.
     """
     limits = batch_limits or BatchLimits()
     models = _bundled(limits) if profile == TINY else _released(profile, limits, on_progress)
@@ -90,8 +90,12 @@ def load_or_tiny(
     own_gallery_place: Callable[[], str | Path],
     on_progress: OnProgress = no_op,
 ) -> tuple[Session, PalmDemoError | None]:
-    """Opens the session of a profile, or else of the bundled weights, and says why. own_gallery_place: gives
-    that of the bundled weights, whose embeddings no other gallery can use."""
+    """Opens the session of a profile. If that fails, opens the bundled weights and returns the reason
+    too.
+
+    own_gallery_place: returns the place of the bundled weights' gallery, because other galleries have
+    other embeddings.
+    """
     try:
         return load(profile, media_limits, batch_limits, gallery_place, on_progress), None
     except PalmDemoError as error:
@@ -111,10 +115,10 @@ def load_or_tiny(
 @checked
 @run_in_thread
 def picture_weights(profile: File = TINY, on_progress: OnProgress = no_op) -> tuple[str, int]:
-    """The `fingerprint` and `embedding_dim` of a profile's session, for who only looks after its gallery.
+    """The `fingerprint` and `embedding_dim` of a profile's MaMMUT, for the upkeep of a gallery.
 
-    Of released weights MaMMUT's alone are downloaded and read, into the processor's memory, and let go then.
-    Raises what `load` does.
+    Of released weights only MaMMUT's are downloaded and loaded, into main memory, and are then
+    released. Raises what `load` does.
     """
     model = None
     if profile != TINY:
@@ -134,7 +138,7 @@ def _bundled(limits: BatchLimits) -> LoadedModels:
 
 
 def _released(profile: str | Path, limits: BatchLimits, on_progress: OnProgress) -> LoadedModels:
-    """All that can be known is checked before the first byte comes."""
+    """Loads released weights, after checking everything that can be known before the download."""
     on_progress(Step("Reading the profile"))
     read = read_profile(profile)
     if read.flamingo and importlib.util.find_spec("transformers") is None:
@@ -148,13 +152,15 @@ def _released(profile: str | Path, limits: BatchLimits, on_progress: OnProgress)
 
 
 def _chosen(profile: Profile) -> Chosen:
-    """By what this machine has."""
+    """Chooses by what this machine has."""
     return choose(profile, free_memory(), free_disk(), in_cache, computes_in_bfloat16())
 
 
 def _check_memory(choice: Choice, device: str) -> None:
-    """What was free when it was chosen may have been taken while files came. Beyond it a GPU raises an
-    error, but a kernel ends the process."""
+    """Checks again that there is enough memory, which others may have taken since the choice was made.
+
+    Too much makes a GPU raise an error, but makes the kernel kill the process.
+    """
     free, needed = free_memory().get(device, 0), int(GB * choice.memory_on(device))
     if needed > free:
         raise ProfileError(

@@ -31,24 +31,27 @@ from palm_demo.session.searching import NONE, KnownNames, known_names
 R = TypeVar("R")
 
 AT_ONCE = 64
-"""Pictures that are read in one pass where there is the memory for them."""
+"""Pictures that are encoded in one pass if there is enough memory."""
 MOST_ALTERNATIVES = 20
 """Captions of one picture: a beam of twice as many is decoded side by side."""
 PROBABLE = 0.01
 """A caption less probable than this is no alternative: there lie the slips ("an dog", "two wrenchs")."""
 OUT_OF_DISTRIBUTION = 0.98
-"""The OOD score above which a picture is no drawing such as the models know. `python -m benchmarks.quality
---strange PICTURES` says how many drawings, and how many pictures that are none, lie above it."""
+"""The OOD score above which a picture is not a drawing that the models know.
+
+`python -m benchmarks.quality --strange PICTURES` measures how many drawings and how many other
+pictures lie above it.
+"""
 
 
 @dataclass(frozen=True, eq=False)
 class EncodedImage:
-    """A picture that has passed MaMMUT's vision tower; verbs that take a picture take it in its place.
+    """A picture after MaMMUT's vision tower. Verbs that take a picture accept it instead.
 
     Attributes:
-        memory: (1, m, dim), what captions attend to, on the CPU.
+        memory: (1, m, dim) on the CPU, what captions attend to.
         embedding: (1, d), a row of `embed_images`.
-        ood_score: what the verb `ood_score` gives.
+        ood_score: the result of the verb `ood_score`.
     """
 
     memory: Tensor
@@ -68,12 +71,13 @@ PictureOrEncoded = Annotated[
 
 
 class MammutPart(Part[MaMMUT | Captioner]):
-    """A captioner with embeddings. The verbs are explained at those of Session that have their names.
+    """The part of a session with MaMMUT or another captioner. Session explains the verbs under the same
+    names.
 
     Attributes:
-        media_limits: what pictures and videos may be.
-        ood: the detector for its training pictures; None where nobody has fitted one.
-        frames: those of a video whose OOD score is asked for.
+        media_limits: limits on pictures and videos.
+        ood: the detector for its training pictures; None if there is none.
+        frames: frames of a video whose OOD score is asked for.
     """
 
     def __init__(
@@ -90,12 +94,13 @@ class MammutPart(Part[MaMMUT | Captioner]):
 
     @locked_cached_property
     def fingerprint(self) -> str:
-        """Which weights make the embeddings: those of a gallery are of no use to others."""
+        """The fingerprint of the weights that make the embeddings. Embeddings of other weights cannot be
+        compared."""
         return fingerprint(self.model.latent_weights())
 
     @property
     def embedding_dim(self) -> int:
-        """Numbers of an embedding."""
+        """The width of an embedding."""
         return self.model.dim_latents
 
     @locked_cached_property
@@ -105,7 +110,8 @@ class MammutPart(Part[MaMMUT | Captioner]):
 
     @queued
     def opened_image(self, image: Picture) -> Image.Image:
-        """A picture as the model reads it: upright, in sRGB, on white, at most READ_SIDE wide and high."""
+        """Opens a picture as the model reads it: upright, in sRGB, on white, at most READ_SIDE wide and
+        high."""
         with in_turn():
             return open_image(image, self.media_limits, READ_SIDE)
 
@@ -113,7 +119,7 @@ class MammutPart(Part[MaMMUT | Captioner]):
     @queued
     @run_in_thread
     def encode_image(self, image: Picture) -> EncodedImage:
-        """One pass of the vision tower for several verbs."""
+        """Encodes a picture once for several verbs."""
         pixels = self._pixels([image])
         with in_turn(), torch.no_grad():
             if isinstance(self.model, MaMMUT):
@@ -128,7 +134,7 @@ class MammutPart(Part[MaMMUT | Captioner]):
 
     @checked
     def caption(self, image: PictureOrEncoded, max_new_tokens: Whole = ANSWERED.max_new_tokens) -> str:
-        """A caption, written in the batch beside those of others."""
+        """A caption, written in the continuous batch."""
         config = replace(ANSWERED, max_new_tokens=max_new_tokens)
         return "".join(self.engine.stream(self.tokenizer.prefix_ids, self._prefill_of(image), config)).strip()
 
@@ -168,7 +174,7 @@ class MammutPart(Part[MaMMUT | Captioner]):
     @queued
     @run_in_thread
     def embed_images(self, images: Media) -> np.ndarray:
-        """(n, d) float32 unit rows."""
+        """Unit embeddings of pictures, (n, d) float32."""
 
         @torch.no_grad()
         def embed(some: Sequence[Picture]) -> np.ndarray:
@@ -179,7 +185,8 @@ class MammutPart(Part[MaMMUT | Captioner]):
     @checked
     @queued
     def embed_and_caption(self, images: Media) -> tuple[np.ndarray, list[str]]:
-        """Rows of `embed_images` and `captions`, from one pass of the vision tower."""
+        """Embeddings as of `embed_images` and captions as of `captions`, from one pass of the vision
+        tower."""
         check_length(len(self.tokenizer.prefix_ids), ANSWERED.max_new_tokens, self.context)
 
         def encode_and_write(some: Sequence[Picture]) -> tuple[np.ndarray, list[str]]:
@@ -241,14 +248,14 @@ class MammutPart(Part[MaMMUT | Captioner]):
     @checked
     @queued
     def similarity(self, texts: Texts, images: Media) -> np.ndarray:
-        """(texts, images) cosines of their embeddings."""
+        """Cosines of the embeddings of texts and pictures, (texts, images)."""
         return self.embed_texts(texts) @ self.embed_images(images).T
 
     @checked
     @queued
     @run_in_thread
     def ood_score(self, medium: Medium) -> float | None:
-        """How far a picture, or the usual frame of a video, lies from the training pictures: 0 to 1."""
+        """The OOD score of a picture, or of the most usual frame of a video: 0 to 1."""
         if self.ood is None:
             return None
         with in_turn(), torch.no_grad():
@@ -258,7 +265,7 @@ class MammutPart(Part[MaMMUT | Captioner]):
 
     @queued
     def _pixels(self, images: Sequence[Picture]) -> Tensor:
-        """(n, 3, size, size)."""
+        """Opened and preprocessed pictures, (n, 3, size, size)."""
         opened = []
         for image in images:
             with in_turn():
@@ -267,11 +274,11 @@ class MammutPart(Part[MaMMUT | Captioner]):
 
     @property
     def _no_rows(self) -> np.ndarray:
-        """(0, d)."""
+        """An empty array of embeddings, (0, d)."""
         return np.zeros((0, self.embedding_dim), np.float32)
 
     def _prefill_of(self, image: Picture | EncodedImage) -> Prefill:
-        """The prefill of one picture's caption, which passes the tower where it has not yet."""
+        """A prefill for one picture's caption, which encodes the picture if that is not done."""
         if not isinstance(image, EncodedImage):
             return self._encode_and_prefill(self._pixels([image]))
 
@@ -286,7 +293,7 @@ class MammutPart(Part[MaMMUT | Captioner]):
         return self.model.encode_images(pixels)
 
     def _encode_and_prefill(self, pixels: Tensor) -> Prefill:
-        """The prefill of captions, in which the pictures pass the tower when it is called."""
+        """A prefill for captions that encodes the pictures when it is called."""
 
         def prefill(ids: Tensor, lengths: Sequence[int], capacity: int):
             memory = self.model.encode_images(pixels).memory
@@ -296,8 +303,10 @@ class MammutPart(Part[MaMMUT | Captioner]):
 
 
 def in_parts(compute: Callable[[Sequence[Picture]], R], images: Sequence[Picture]) -> Iterator[R]:
-    """What is computed of at most AT_ONCE pictures at a time; of half as many as often as there is no
-    memory for more. Raises DeviceMemoryError when there is none for one."""
+    """Computes results for at most AT_ONCE pictures at a time, and for fewer if memory runs out.
+
+    Raises DeviceMemoryError when there is not enough memory for a single picture.
+    """
     done, at_once = 0, AT_ONCE
     while len(some := images[done : done + at_once]):
         try:

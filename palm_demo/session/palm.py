@@ -1,4 +1,4 @@
-"""PaLM in a session: it continues texts, judges them, and learns from them as LoRA adapters."""
+"""PaLM in a session: it continues texts, scores them, and is fine-tuned with LoRA adapters."""
 
 import threading
 from collections.abc import Iterator
@@ -27,20 +27,20 @@ from palm_demo.models.tokenizers import plain, strip_trailing_spaces
 from palm_demo.session.part import Part
 
 SCORED_AT_ONCE = 1024
-"""Tokens whose logits of the whole vocabulary are held at the same time."""
+"""Tokens whose logits over the whole vocabulary are held at once."""
 
 
 class PalmPart(Part[PaLM]):
-    """A language model with LoRA scopes. Verbs of the same names on Session explain what these do."""
+    """The part of a session with PaLM. Session explains the verbs under the same names."""
 
     @property
     def scopes(self) -> list[str]:
-        """Names of the scopes that the weights came with or that were registered since."""
+        """Names of the scopes that came with the weights or were added since."""
         return self.model.scopes.names
 
     @locked_cached_property
     def fingerprint(self) -> str:
-        """Which base weights an adapter belongs to."""
+        """The fingerprint of the base weights, which adapters belong to."""
         return checkpoints.fingerprint(Weights(self.model.decoder))
 
     @checked
@@ -85,7 +85,7 @@ class PalmPart(Part[PaLM]):
     @checked
     @queued
     def who_wrote(self, text: Text) -> dict[str, float]:
-        """Scope -> probability that its author wrote the text; they sum to 1."""
+        """The probability of each scope that its author wrote the text. They sum to 1."""
         if not plain(text).strip():
             raise PromptError("the text is empty; give a passage, best of 1,000 characters or more")
         if len(self.scopes) < 2:
@@ -133,16 +133,16 @@ class PalmPart(Part[PaLM]):
 
     @locked_cached_property
     def _attention_norms(self) -> checkpoints.AttentionNorms:
-        """What the updates of an adapter are compared with."""
+        """Norms of the attention's weights, which an adapter's updates are compared with."""
         return checkpoints.attention_norms(self.model.decoder.blocks)
 
     @property
     def _window(self) -> int:
-        """Tokens that a text is scored by at once."""
+        """Tokens of a window in which a text is scored."""
         return min(self.context, SCORED_AT_ONCE)
 
     def _count_parameters(self) -> int:
-        """Those of the base model, without its scopes."""
+        """The number of parameters of the base model, without its scopes."""
         return sum(weight.numel() for weight in self.model.decoder.parameters())
 
 

@@ -1,4 +1,4 @@
-"""What the parts of a session have in common: a model with its tokenizer, its engine, and its turns."""
+"""The base of a session's parts: a model with its tokenizer, its engine, and its turns."""
 
 import time
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ from palm_demo.session.loaded_models import LoadedModel
 M = TypeVar("M", bound=nn.Module)
 
 READ_SIDE = 1024
-"""Pixels of the longer side of a picture or frame as sessions hold it: more than any tower looks at."""
+"""The longer side of a picture or frame in a session, in pixels: more than any tower reads."""
 
 
 class Part(Generic[M]):
-    """One model of a session and what is done with it.
+    """One model of a session and its verbs.
 
     Attributes:
         model: the network.
@@ -30,7 +30,7 @@ class Part(Generic[M]):
         limits: how many texts it writes at once, and how many wait.
         bundled: whether the weights are those that come with the package.
         engine: its continuous batch, in which the texts of all callers are written side by side.
-        turns: the line of all other passes, which the parts of a session share.
+        turns: the queue of all other passes, which the parts of a session share.
     """
 
     def __init__(self, loaded: LoadedModel[M], turns: FairQueue, min_tokens: int = 0):
@@ -60,7 +60,7 @@ class Part(Generic[M]):
 
 
 def close(parts: Sequence[Part], turns: FairQueue, grace_seconds: float) -> None:
-    """Ends the parts of a session together: see `Session.close`."""
+    """Closes the parts of a session together; see `Session.close`."""
     until = time.monotonic() + grace_seconds
     turns.close(grace_seconds)
     for part in parts:
@@ -69,5 +69,5 @@ def close(parts: Sequence[Part], turns: FairQueue, grace_seconds: float) -> None
 
 @run_in_thread
 def preprocess(frames: Sequence[Image.Image], tower: VisionTower, device: torch.device) -> Tensor:
-    """Pictures or frames -> (frames, 3, size, size) as the tower wants them, on the device."""
+    """Pictures or frames as the tower's input, (frames, 3, size, size), on the device."""
     return to_device(tower.preprocess(frames), device)

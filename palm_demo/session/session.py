@@ -29,8 +29,8 @@ from palm_demo.session.starter_gallery import open_or_begin
 class Session:
     """Three models and a gallery.
 
-    Everything a caller can do wrong raises a PalmDemoError. Many threads may use one session: their texts
-    are written side by side, in one batch for each model.
+    Every mistake of a caller raises a PalmDemoError. Many threads may use one session: their texts are
+    written side by side, in one batch for each model.
 
     Attributes:
         palm, flamingo, mammut: the parts, each with its model, tokenizer, context and limits.
@@ -43,13 +43,8 @@ class Session:
         gallery_place: str | Path = MEMORY,
         turns: FairQueue | None = None,
     ):
-        """
-        Args:
-            models: what the parts are made of.
-            media_limits: what pictures and videos may be.
-            gallery_place: a folder, `s3://bucket/folder`, or MEMORY.
-            turns: the line of all passes of models, but those of texts that are written in a batch.
-        """
+        """gallery_place: a folder, `s3://bucket/folder`, or MEMORY. turns: of all passes outside the
+        batches."""
         self.models, self.media_limits, self.gallery_place = models, media_limits, gallery_place
         self.turns = turns or FairQueue()
         self.palm = PalmPart(models.palm, self.turns)
@@ -63,13 +58,13 @@ class Session:
 
     @locked_cached_property
     def gallery(self) -> Gallery:
-        """The pictures that `search` finds; a new gallery begins with scenes of the picture world that no
-        model was trained on. Raises GalleryError where `gallery_place` cannot be used."""
+        """The pictures that `search` finds. A new gallery begins with scenes of the picture world that no
+        model was trained on. Raises GalleryError if `gallery_place` cannot be used."""
         return open_or_begin(self.gallery_place, self.mammut)
 
     @property
     def about(self) -> dict[str, dict[str, str | int]]:
-        """For each part its name, parameters, trained_on, knows and licence."""
+        """Name, parameters, trained_on, knows and licence of each part."""
         return {name: part.about for name, part in self.parts.items()}
 
     @property
@@ -78,16 +73,13 @@ class Session:
         return all(part.bundled for part in self.parts.values())
 
     def close(self, grace_seconds: float = 0.0) -> None:
-        """Ends the session: it takes no more requests and returns when nothing is written any more.
-
-        Args:
-            grace_seconds: for the requests there are, together; those that take longer raise ClosingError.
-        """
+        """Ends the session. It accepts no more requests, and running ones have grace_seconds together;
+        those that take longer raise ClosingError. Returns when nothing is being written."""
         close([*self.parts.values()], self.turns, grace_seconds)
 
     @property
     def scopes(self) -> list[str]:
-        """Names of the LoRA scopes that `generate` can be asked to use."""
+        """Names of the LoRA scopes that `generate` can use."""
         return self.palm.scopes
 
     @checked
@@ -106,26 +98,28 @@ class Session:
         seed: Whole | None = None,
         cancelled: threading.Event | None = None,
     ) -> Iterator[str]:
-        """Text deltas of the prompt's continuation by PaLM. Before the first, a text that has to wait gives
-        empty deltas, `QueuePosition`, that tell its place in the queue.
+        """Continues a prompt with PaLM, and yields the text in pieces.
+
+        A text that has to wait first yields empty pieces, `QueuePosition`, with its place in the
+        queue.
 
         Args:
             prompt: the beginning of a text.
-            scope: its name, an adapter that `load_adapter` or `finetune` gave, a mix of them such as
-                {"carroll": 0.7, "poe": 0.5} (below 0 is the other way), or None for the base model.
-            max_new_tokens: at most so many; prompt and answer have to fit `palm.context`.
+            scope: its name, an adapter of `load_adapter` or `finetune`, a mix of these such as
+                {"carroll": 0.7, "poe": 0.5} (below 0 is the opposite), or None for the base model.
+            max_new_tokens: the most tokens; prompt and answer have to fit `palm.context`.
             temperature: 0 takes the likeliest token, 1 samples as learned.
-            top_k: samples among so many of the likeliest; 0 is all.
-            top_p: samples among the likeliest that have this probability together; 1 is all.
-            min_p: leaves out tokens less likely than this part of the likeliest; 0 is none.
-            repetition_penalty: above 1 makes tokens that are there already less likely.
+            top_k: samples among this many of the likeliest; 0 for all.
+            top_p: samples among the likeliest with this probability together; 1 for all.
+            min_p: leaves out tokens less likely than this fraction of the likeliest; 0 for none.
+            repetition_penalty: above 1 makes tokens that occurred less likely.
             stop: the text ends before any of these.
-            seed: gives the same text each time; None is another each time.
+            seed: gives the same text each time; None another each time.
             cancelled: once set, the text ends before its next token.
 
         Raises:
             ArgumentError, PromptError, ScopeError, SamplingError: at once.
-            BusyError: in place of the first delta, when the queue is full.
+            BusyError: in place of the first piece, when the queue is full.
         """
         config = GenerationConfig(
             temperature, top_k, top_p, min_p, repetition_penalty, seed, max_new_tokens, tuple(stop)
@@ -136,22 +130,20 @@ class Session:
 
     @checked
     def bits_per_byte(self, text: Text, scope: Scope = None) -> float:
-        """How well PaLM predicts a text of any length: bits over the UTF-8 bytes of its plain form (curly
-        quotes count as straight ones, — as --), lower is better. Raises PromptError, ScopeError."""
+        """How well PaLM predicts a text: bits per UTF-8 byte of its plain form; lower is better. Raises
+        PromptError, ScopeError."""
         return self.palm.bits_per_byte(text, scope)
 
     @checked
     def who_wrote(self, text: Text) -> dict[str, float]:
-        """Scope -> probability that its author wrote the text, if one of them did; they sum to 1.
-
-        Raises PromptError on an empty text, ScopeError where there are not two scopes to tell apart.
-        """
+        """The probability of each scope that its author wrote the text, if one of them did. They sum to 1.
+        Raises PromptError for an empty text, and ScopeError with fewer than two scopes."""
         return self.palm.who_wrote(text)
 
     @checked
     def token_probabilities(self, text: Text, scope: Scope = None) -> list[TokenProbability]:
-        """For each token of a text of any length, how probable PaLM found it after those before it, and the
-        five likeliest instead. Raises PromptError on an empty text, ScopeError."""
+        """The probability of each token of a text after those before it, and the five likeliest instead.
+        Raises PromptError for an empty text, ScopeError."""
         return self.palm.token_probabilities(text, scope)
 
     @checked
@@ -165,30 +157,31 @@ class Session:
         learning_rate: float = FinetuningConfig.learning_rate,
         batch: Whole = FinetuningConfig.batch,
         window: Whole = FinetuningConfig.window,
-        judge_steps: Whole = FinetuningConfig.judge_steps,
+        eval_steps: Whole = FinetuningConfig.eval_steps,
         patience: Whole = FinetuningConfig.patience,
         seed: Whole = FinetuningConfig.seed,
         cancelled: threading.Event | None = None,
     ) -> Iterator[Progress]:
-        """Trains a LoRA adapter on a text while texts go on being written. Progress comes before the first
-        step and after each; each has the best adapter so far, which `stream` takes as a scope.
+        """Trains a LoRA adapter on a text, while other texts go on being written.
+
+        It yields Progress before the first step and after each, with the best adapter so far, a scope.
 
         Args:
-            text: what it learns from.
+            text: the training text.
             rank: of the adapter.
-            steps, seconds: it ends after the first of both.
+            steps, seconds: training ends after whichever comes first.
             learning_rate: of Adam.
             batch, window: windows of the text in a step, and their tokens.
-            judge_steps, patience: the held-out end of the text is judged every so many steps; the training
-                ends when it was judged so often without getting likelier.
+            eval_steps, patience: the held-out end of the text is evaluated every `eval_steps` steps;
+                training ends after `patience` evaluations without a better result.
             seed: of the adapter and of the order of the windows.
             cancelled: once set, the training ends.
 
         Raises:
-            ArgumentError, FinetuningError: at once, on a text too short or settings outside their ranges.
+            ArgumentError, FinetuningError: at once, for a text too short or wrong settings.
         """
         config = FinetuningConfig(
-            rank, steps, seconds, learning_rate, batch, window, judge_steps, patience, seed
+            rank, steps, seconds, learning_rate, batch, window, eval_steps, patience, seed
         )
         return self.palm.finetune(text, config, cancelled)
 
@@ -199,8 +192,8 @@ class Session:
 
     @checked
     def load_adapter(self, path: File, highest_rank: Whole = HIGHEST_RANK) -> Adapter:
-        """Reads an adapter from a file, which may come from anywhere. Raises CheckpointError where it does
-        not belong to this PaLM or its rank is higher."""
+        """Reads an adapter from a file, which may come from anywhere. Raises CheckpointError if it does not
+        belong to this PaLM or its rank is higher."""
         return self.palm.load_adapter(path, highest_rank)
 
     @checked
@@ -219,7 +212,7 @@ class Session:
         seed: Whole | None = None,
         cancelled: threading.Event | None = None,
     ) -> Iterator[str]:
-        """Text deltas of Flamingo's answer to a prompt, the likeliest tokens by default.
+        """Answers a prompt with Flamingo, and yields the text in pieces.
 
         Args:
             prompt: a question such as "is there a cat?", or any text with one `<media>` per medium.
@@ -228,10 +221,11 @@ class Session:
             max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, cancelled: as in
                 `stream`.
             stop: the answer ends before any of these, and before those of `flamingo.form`.
+            others: as in `stream`; by default the likeliest tokens.
 
         Raises:
             ArgumentError, PromptError, MediaError, SamplingError: at once.
-            BusyError: in place of the first delta, when the queue is full.
+            BusyError: in place of the first piece, when the queue is full.
         """
         config = GenerationConfig(
             temperature, top_k, top_p, min_p, repetition_penalty, seed, max_new_tokens, tuple(stop)
@@ -253,36 +247,37 @@ class Session:
 
     @checked
     def prompt_length(self, prompt: Text) -> int:
-        """Tokens of `flamingo.context` that a prompt takes, each `<media>` one of them; a video that is shown
-        as more than one picture takes more."""
+        """The number of tokens of `flamingo.context` that a prompt takes. Each `<media>` is one token; a
+        video that is shown as more than one picture takes more."""
         return self.flamingo.prompt_length(prompt)
 
     @checked
     def attention_maps(self, prompt: Text, media: Media, answer: Text) -> AttentionMaps:
-        """Where in the media Flamingo attends for each token of an answer, and how far its gates are open.
-        Raises PromptError, also on an empty answer and without media, MediaError."""
+        """Flamingo's attention to the media for each token of an answer, and how open its gates are. Raises
+        PromptError, also for an empty answer and without media, and MediaError."""
         return self.flamingo.attention_maps(prompt, media, answer)
 
     @checked
     def opened(self, media: Media) -> list[Medium]:
-        """The media of one request, decoded once for all verbs that take media: each a picture, or a list of
-        a video's frames. Raises MediaError for the first that cannot be read."""
+        """Decodes the media of a request once, for all verbs that take media. Each becomes a picture, or a
+        list of a video's frames. Raises MediaError for the first that cannot be read."""
         return self.flamingo.opened(media)
 
     @checked
     def opened_image(self, image: Picture) -> Image.Image:
-        """A picture as the models read it: upright, in sRGB, on white, at most READ_SIDE wide and high."""
+        """Opens a picture as the models read it: upright, in sRGB, on white, at most READ_SIDE wide and
+        high."""
         return self.mammut.opened_image(image)
 
     @checked
     def encode_image(self, image: Picture) -> EncodedImage:
-        """One pass of MaMMUT's vision tower for several verbs: `caption`, `caption_alternatives` and
-        `classify` take what it gives in the picture's place. Raises MediaError."""
+        """Encodes a picture once for several verbs. `caption`, `caption_alternatives` and `classify` take the
+        result in the picture's place. Raises MediaError."""
         return self.mammut.encode_image(image)
 
     @checked
     def caption(self, image: PictureOrEncoded, max_new_tokens: Whole = ANSWERED.max_new_tokens) -> str:
-        """What MaMMUT says about a picture. Raises MediaError, PromptError on too many tokens, BusyError."""
+        """MaMMUT's caption of a picture. Raises MediaError, PromptError for too many tokens, BusyError."""
         return self.mammut.caption(image, max_new_tokens)
 
     @checked
@@ -300,17 +295,19 @@ class Session:
 
     @checked
     def embed_images(self, images: Media) -> np.ndarray:
-        """(n, d) float32 unit rows, in one space with `embed_texts`. Raises MediaError."""
+        """Unit embeddings of pictures, (n, d) float32, comparable with those of `embed_texts`. Raises
+        MediaError."""
         return self.mammut.embed_images(images)
 
     @checked
     def embed_and_caption(self, images: Media) -> tuple[np.ndarray, list[str]]:
-        """What `embed_images` and `captions` give, from one pass of the vision tower. Raises MediaError."""
+        """Embeddings and captions of pictures, from one pass of the vision tower. Raises MediaError."""
         return self.mammut.embed_and_caption(images)
 
     @checked
     def embed_texts(self, texts: Texts) -> np.ndarray:
-        """(n, d) float32 unit rows. Raises PromptError on an empty text or one too long."""
+        """Unit embeddings of texts, (n, d) float32. Raises PromptError for a text that is empty or too
+        long."""
         return self.mammut.embed_texts(texts)
 
     @checked
@@ -321,14 +318,16 @@ class Session:
 
     @checked
     def similarity(self, texts: Texts, images: Media) -> np.ndarray:
-        """(texts, images) cosines of their embeddings, -1 to 1. Raises MediaError, PromptError."""
+        """Cosines of the embeddings of texts and pictures, (texts, images), -1 to 1. Raises MediaError,
+        PromptError."""
         return self.mammut.similarity(texts, images)
 
     @checked
     def ood_score(self, medium: Medium) -> float | None:
-        """Out-of-distribution score of a picture, or of the most usual frame of a video: the part of pictures
-        like those the models were trained on that look more usual, 0 to 1. Above OUT_OF_DISTRIBUTION, what
-        the models say about it means little. None where no detector was fitted. Raises MediaError."""
+        """The out-of-distribution score of a picture, or of the most usual frame of a video: 0 to 1. It is
+        the fraction of pictures like those of the training that look more usual. Above
+        OUT_OF_DISTRIBUTION, what the models say about the picture means little. None if there is no
+        detector. Raises MediaError."""
         return self.mammut.ood_score(medium)
 
     @checked

@@ -1,4 +1,4 @@
-"""The gallery of a session: where it lies by default, and the scenes that a new one begins with."""
+"""The gallery of a session: its default place, and the scenes that a new one begins with."""
 
 import logging
 import os
@@ -9,7 +9,7 @@ from palm_demo import world
 from palm_demo.errors import GalleryError
 from palm_demo.gallery import MEMORY, Encoder, Gallery, find_gallery, index, open_gallery
 from palm_demo.gallery.ingest import as_row
-from palm_demo.gallery.lance import steadily
+from palm_demo.gallery.lance import retry
 from palm_demo.gallery.pictures import as_png, decode
 from palm_demo.gallery.rows import Row
 from palm_demo.installation import GALLERY_VARIABLE, data_folder
@@ -18,15 +18,17 @@ from palm_demo.profiles import TINY, own_name
 logger = logging.getLogger(__name__)
 
 SCENE_SIDE = 192
-"""Pixels of a scene that a gallery begins with."""
+"""Pixels of a side of these scenes."""
 
 
 def open_or_begin(place: str | Path, encoder: Encoder) -> Gallery:
-    """The gallery of a place as it is, or a new one that begins with scenes of the picture world that no
-    model was trained on. Raises GalleryError where the place cannot be used, or is of other weights."""
+    """Opens the gallery in a place, or begins one with scenes that no model was trained on.
+
+    Raises GalleryError if the place cannot be used, or the gallery was made by other weights.
+    """
     if gallery := find_gallery(place, encoder.fingerprint):
         with suppress(GalleryError):  # one that cannot be written is there to be read
-            steadily(gallery.place, gallery.table, index.prepare)  # of one that was killed as it began
+            retry(gallery.place, gallery.table, index.prepare)  # of one that was killed as it began
         return gallery
     return open_gallery(place, encoder.fingerprint, encoder.embedding_dim, first_rows(encoder))
 
@@ -46,14 +48,17 @@ def first_rows(encoder: Encoder) -> list[Row]:
 
 
 def default_place(profile: str | Path = TINY) -> str:
-    """The folder where nobody has named one: `gallery` in the data folder for the bundled weights, and one
-    with its name for every other profile, since latents of other weights mean something else."""
+    """The folder of a gallery if none was named.
+
+    It is `gallery` in the data folder for the bundled weights. Every other profile has one with its
+    name, because embeddings of other weights cannot be compared.
+    """
     own = "" if profile == TINY else f"-{own_name(profile)}"
     return str(data_folder() / f"gallery{own}")
 
 
 def named_place(named: str | None = None) -> str | None:
-    """The place that was named, by the caller or else by the environment."""
+    """The place that the caller or else the environment names; None if neither does."""
     return named or os.environ.get(GALLERY_VARIABLE) or None
 
 
@@ -63,13 +68,15 @@ def gallery_place(profile: str | Path = TINY, named: str | None = None) -> str:
 
 
 def page_place(profile: str | Path = TINY, named: str | None = None) -> str:
-    """The place of a page's gallery, in memory where the default folder cannot be written. A place that was
-    named is never replaced: opening it says what is wrong."""
+    """The place of a page's gallery; memory if the default folder cannot be written.
+
+    A place that was named is never replaced: opening it reports what is wrong.
+    """
     return named_place(named) or writable_or_memory(default_place(profile))
 
 
 def writable_or_memory(folder: str) -> str:
-    """The folder, made where there is none, or else memory."""
+    """A folder, made if missing; memory if it cannot be written."""
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK):

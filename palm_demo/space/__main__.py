@@ -1,4 +1,4 @@
-"""`python -m palm_demo.space {render,check,deploy}`: the Space of the Spacefile."""
+"""The command line of the Space: `python -m palm_demo.space {render,check,deploy}`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from palm_demo.space.checkout import Checkout
 
 BUILD_SECONDS = 1800
-"""What the Hub may take to build, beside the time that the app may take to start."""
+"""The longest that the Hub may take to build, in addition to the app's start."""
 
 
 class SpaceCommands(commands.Commands):
-    """Whatever is wrong ends them with status 1, told or found by `check`."""
+    """Commands that end with status 1 when anything is wrong, whether raised or found by `check`."""
 
     refused = 1
     interrupted = "stopped; what the Hub has begun goes on, and deploy can be run again"
@@ -27,7 +27,7 @@ app = commands.new_app("The Space of the Spacefile.", SpaceCommands)
 
 
 def _checkout(context: typer.Context) -> "Checkout":
-    """The checkout of this copy, or that of `context.obj`. Raises SpaceError in what pip installed."""
+    """The checkout of this copy, or the one in `context.obj`. Raises SpaceError in an installed package."""
     from palm_demo.space.checkout import Checkout
 
     root: Path = context.obj or ROOT

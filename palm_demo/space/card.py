@@ -1,4 +1,4 @@
-"""The front matter of the README, from which the Hub reads how to show and run a Space."""
+"""The README's front matter, from which the Hub reads how to show and run a Space."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from palm_demo.settings import Settings
 
 
 def card_data(settings: Settings) -> SpaceCardData:
-    """The Spacefile in the Hub's words (huggingface.co/docs/hub/spaces-config-reference)."""
+    """The Spacefile's settings by the Hub's names (huggingface.co/docs/hub/spaces-config-reference)."""
     space, runtime, hub = settings.space, settings.runtime, settings.hub
     return SpaceCardData(
         title=space.title,
@@ -31,15 +31,17 @@ def card_data(settings: Settings) -> SpaceCardData:
 
 
 def with_front_matter(readme: str, settings: Settings) -> str:
-    """A README whose front matter is the Spacefile's; what comes after it stays as it is."""
+    """A README with the Spacefile's front matter. The rest stays as it is."""
     old = front_matter(readme)
     rest = readme[old.end() :] if old else f"\n{readme}"
     return f"---\n{card_data(settings).to_yaml().rstrip()}\n---\n{rest}"
 
 
 def render(readme: Path, settings: Settings) -> bool:
-    """Brings a README's front matter up to date; true where anything had to be changed. Raises SpaceError
-    without one."""
+    """Updates a README's front matter. Returns whether anything changed.
+
+    Raises SpaceError if there is no README.
+    """
     if not readme.is_file():
         raise SpaceError(f"there is no {readme.name} in {readme.parent}; write one")
     text = read_exactly(readme)
@@ -52,6 +54,6 @@ def render(readme: Path, settings: Settings) -> bool:
 
 
 def read_exactly(path: Path) -> str:
-    """A text with its line ends as they are in the file."""
+    """Reads a text with its line ends as they are in the file."""
     with path.open(encoding="utf-8", newline="") as file:
         return file.read()

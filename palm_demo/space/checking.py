@@ -1,4 +1,4 @@
-"""What is wrong with a Space before it is deployed, found offline. One function per kind of mistake."""
+"""Finds what is wrong with a Space before it is deployed, offline. One function per kind of mistake."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +29,7 @@ RENDER = "run python -m palm_demo.space render"
 
 
 def check(root: Path) -> list[Diagnostic]:
-    """All that is wrong with the checkout in a folder. Raises SpaceError where git knows no files."""
+    """All that is wrong with the checkout in a folder. Raises SpaceError if it is not in git."""
     checkout = Checkout(root)
     try:
         _ = checkout.settings
@@ -39,7 +39,7 @@ def check(root: Path) -> list[Diagnostic]:
 
 
 def _drift(checkout: Checkout) -> Iterator[Diagnostic]:
-    """The README's front matter is what `render` writes."""
+    """Checks that the README's front matter is what `render` writes."""
     path, settings = checkout.root / "README.md", checkout.settings
     if not path.is_file():
         return  # it is needed, and so found by _files
@@ -51,22 +51,22 @@ def _drift(checkout: Checkout) -> Iterator[Diagnostic]:
         yield Diagnostic("README.md:1", "it has no front matter", RENDER)
         return
     try:
-        said = yaml.safe_load(block.group(2))
+        written = yaml.safe_load(block.group(2))
     except yaml.YAMLError:
-        said = None
-    if not isinstance(said, dict):
-        yield Diagnostic("README.md:1", "its front matter is no YAML of keys and values", RENDER)
+        written = None
+    if not isinstance(written, dict):
+        yield Diagnostic("README.md:1", "its front matter is not YAML of keys and values", RENDER)
         return
-    differing = [key for key in {**wanted, **said} if said.get(key) != wanted.get(key)]
+    differing = [key for key in {**wanted, **written} if written.get(key) != wanted.get(key)]
     for key in differing:
-        wrong = f"its front matter has {key} {said.get(key)!r}, the Spacefile {wanted.get(key)!r}"
+        wrong = f"its front matter has {key} {written.get(key)!r}, the Spacefile {wanted.get(key)!r}"
         yield Diagnostic("README.md:1", wrong, RENDER)
     if not differing:
         yield Diagnostic("README.md:1", "its front matter is written in another way", RENDER)
 
 
 def _hardware(checkout: Checkout) -> Iterator[Diagnostic]:
-    """Machines that the Hub has, and a sleep time that it keeps."""
+    """Checks that the Hub has the machines, and that the machine allows the sleep time."""
     names, hardware = [one.value for one in SpaceHardware], checkout.settings.hardware
     for key in ("suggested", "request"):
         name = getattr(hardware, key)
@@ -83,7 +83,7 @@ def _hardware(checkout: Checkout) -> Iterator[Diagnostic]:
 
 
 def _environment(checkout: Checkout) -> Iterator[Diagnostic]:
-    """No name is both a variable and a secret, and no token is a variable."""
+    """Checks that no name is both a variable and a secret, and no token is a variable."""
     env = checkout.settings.env
     for name, value in env.variables.items():
         place = checkout.line_of(f"env.variables.{name}")
@@ -95,7 +95,7 @@ def _environment(checkout: Checkout) -> Iterator[Diagnostic]:
 
 
 def _files(checkout: Checkout) -> Iterator[Diagnostic]:
-    """Everything that goes to the Space fits, and nothing that it needs stays behind."""
+    """Checks that all files of the Space are small enough, and that none it needs is missing."""
     allow, most_mb = checkout.settings.files.allow, checkout.settings.files.max_mb
     place = checkout.line_of("files.allow")
     for pattern in allow:
@@ -117,15 +117,15 @@ def _files(checkout: Checkout) -> Iterator[Diagnostic]:
 
 
 def _requirements(checkout: Checkout) -> Iterator[Diagnostic]:
-    """What is no requirement would end the Hub's build."""
+    """Checks for lines that are not requirements, which would fail the Hub's build."""
     readable = {place for place, _ in requirements(checkout)}
     for place, wanted in requirement_lines(checkout):
         if place not in readable:
-            yield Diagnostic(place, f"{wanted!r} is no requirement", "mend the line")
+            yield Diagnostic(place, f"{wanted!r} is not a requirement", "mend the line")
 
 
 def _gradio(checkout: Checkout) -> Iterator[Diagnostic]:
-    """The Hub installs sdk_version beside requirements.txt: both have to agree."""
+    """Checks that sdk_version and requirements.txt agree, because the Hub installs both."""
     version = checkout.settings.runtime.sdk_version
     for place, requirement in requirements(checkout):
         if requirement.name == "gradio" and not requirement.specifier.contains(version, prereleases=True):
@@ -137,7 +137,7 @@ def _gradio(checkout: Checkout) -> Iterator[Diagnostic]:
 
 
 def _profile(checkout: Checkout) -> Iterator[Diagnostic]:
-    """The profile has to be there, fit the machine, and have what it needs to be downloaded and run."""
+    """Checks that the profile exists, fits the machine, and can be downloaded and run there."""
     name = profile_of(checkout)
     if name == TINY:
         return
@@ -172,7 +172,7 @@ def _fits(checkout: Checkout, profile: Profile) -> Iterator[Diagnostic]:
 
 
 def _transformers(checkout: Checkout, profile: Profile) -> Iterator[Diagnostic]:
-    """The Hub installs requirements.txt and no extras."""
+    """Checks for transformers, because the Hub installs requirements.txt without extras."""
     there = {requirement.name for _, requirement in requirements(checkout)}
     if profile.flamingo and (checkout.root / REQUIREMENTS).is_file() and "transformers" not in there:
         wrong = f"it lacks transformers, on which the OpenFlamingo of {profile_of(checkout)} stands"
@@ -195,7 +195,7 @@ def _offline(checkout: Checkout, profile: Profile) -> Iterator[Diagnostic]:
 
 
 def _zerogpu(checkout: Checkout) -> Iterator[Diagnostic]:
-    """ZeroGPU has only some Pythons and torches; `spaces` and gradio the Hub installs itself."""
+    """Checks Python and torch, of which ZeroGPU has only some versions. The Hub itself installs `spaces`."""
     settings = checkout.settings
     if settings.hardware.request != ZERO:
         return

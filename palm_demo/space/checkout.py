@@ -1,4 +1,4 @@
-"""The files of a Space: those that git knows, those that the Spacefile allows, those that the app needs."""
+"""The files of a Space: those tracked by git, those the Spacefile allows, and those the app needs."""
 
 import ast
 import subprocess
@@ -18,7 +18,7 @@ DATA = "assets/"
 
 @dataclass(frozen=True)
 class Checkout:
-    """A folder of git's with a Spacefile in it. Names are paths from there, with slashes."""
+    """A git checkout with a Spacefile. Names of files are relative paths with forward slashes."""
 
     root: Path
 
@@ -28,28 +28,31 @@ class Checkout:
 
     @locked_cached_property
     def settings(self) -> Settings:
-        """Raises FileError when the Spacefile has mistakes."""
+        """The settings in the Spacefile. Raises FileError when it has mistakes."""
         return load_settings(self.spacefile)
 
     @locked_cached_property
     def tracked(self) -> list[str]:
-        """Names of the files that git knows and that are there. Raises SpaceError outside of git."""
+        """Names of the files that git tracks and that exist. Raises SpaceError outside of git."""
         return self._listed()
 
     @locked_cached_property
     def allowed(self) -> list[str]:
-        """The tracked files that the Spacefile allows: these go to the Space."""
+        """The tracked files that the Spacefile allows, which go to the Space."""
         return self.matching(self.settings.files.allow)
 
     @property
     def left_out(self) -> list[str]:
-        """Files that are allowed, but that git has not been told of."""
+        """Files that the Spacefile allows but git does not track."""
         return _matching(self._listed("--others", "--exclude-standard"), self.settings.files.allow)
 
     @property
     def needed(self) -> set[str]:
-        """What the app cannot do without: the modules that it imports, and those that they import, the
-        data beside them and in assets/, and what the Hub reads."""
+        """The files that the app cannot run without.
+
+        These are the modules that it imports, directly or not, the data beside them and in assets/,
+        and what the Hub reads.
+        """
         modules = self._imported(self.settings.runtime.app_file)
         packages = {PurePosixPath(name).parent for name in modules} - {PurePosixPath(".")}
         files = [name for name in self.tracked if not name.endswith(".py")]
@@ -57,14 +60,14 @@ class Checkout:
         return modules | data | set(ALWAYS)
 
     def matching(self, patterns: tuple[str, ...]) -> list[str]:
-        """The tracked files that one of the patterns fits, as the Hub's client reads patterns."""
+        """The tracked files that match one of the patterns, as the Hub's client matches them."""
         return _matching(self.tracked, patterns)
 
     def bytes_of(self, name: str) -> int:
         return (self.root / name).stat().st_size
 
     def line_of(self, key: str) -> str:
-        """Where a key of the Spacefile stands, such as Spacefile:12."""
+        """The place of a key in the Spacefile, such as Spacefile:12."""
         return f"{self.spacefile.name}:{lines_of(self.spacefile).get(key, 1)}"
 
     def _listed(self, *options: str) -> list[str]:
@@ -79,7 +82,7 @@ class Checkout:
         return sorted(name for name in set(names) if (self.root / name).is_file())
 
     def _imported(self, start: str) -> set[str]:
-        """The file and all files of the checkout that it leads to by imports."""
+        """A file and all files of the checkout that it imports, directly or not."""
         modules = {_dotted(name): name for name in self.tracked if name.endswith(".py")}
         found: set[str] = set()
         ahead = [start] if start in self.tracked else []
@@ -100,11 +103,11 @@ def _dotted(name: str) -> str:
 
 
 def _mentioned(path: Path) -> Iterator[str]:
-    """Modules that a file imports, wherever in it, with the packages around them."""
+    """The modules that a file imports anywhere, with the packages that contain them."""
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (SyntaxError, ValueError) as error:
-        raise SpaceError(f"{path} is no Python: {error}; mend it first") from error
+        raise SpaceError(f"{path} is not Python: {error}; mend it first") from error
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]

@@ -1,4 +1,4 @@
-"""A Space made or brought up to date: each step looks at what is there, and does only what is missing."""
+"""Creates a Space or updates it: each step looks at what is there, and does only what is missing."""
 
 import os
 import re
@@ -50,14 +50,18 @@ REMEDIES_OF_STAGES = {
 }
 POLL_SECONDS = 3.0
 SETTLE_SECONDS = 30.0
-"""How long after an upload the Hub may still tell how the Space was before."""
+"""How long after an upload the Hub may still report the Space's previous state."""
 TAIL_LINES = 40
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All of a deployment that can be known before the first request. repo: OWNER/NAME, or NAME where the
-    owner is whose token it is. renew_secrets: also those that the Space has, whose values nobody can read."""
+    """All of a deployment that is known before the first request.
+
+    Attributes:
+        repo: OWNER/NAME, or NAME if the token's owner owns it.
+        renew_secrets: also set secrets that the Space has already, whose values nobody can read.
+    """
 
     checkout: Checkout
     repo: str
@@ -75,13 +79,17 @@ def make_plan(
     renew_secrets: bool = False,
     environment: Mapping[str, str] = os.environ,
 ) -> Plan:
-    """A plan for the Spacefile's Space, or for another of that name. Raises SpaceError where the environment
-    lacks a secret, or the name cannot be one."""
+    """Plans a deployment to the Spacefile's Space, or to another one.
+
+    Raises SpaceError if the environment lacks a secret, or the name is not valid.
+    """
     name = repo or checkout.settings.space.id
     try:
         validate_repo_id(name)
     except HFValidationError as error:
-        raise SpaceError(f"{name!r} is no name of a Space; give OWNER/NAME, such as me/palm-demo") from error
+        raise SpaceError(
+            f"{name!r} is not a valid name of a Space; give OWNER/NAME, such as me/palm-demo"
+        ) from error
     names = checkout.settings.env.secrets
     missing = [secret for secret in names if not environment.get(secret)]
     if missing:
@@ -94,7 +102,7 @@ def make_plan(
 
 
 def describe(plan: Plan) -> Iterator[str]:
-    """What `deploy` would do, in lines without a secret's value."""
+    """Yields lines that say what `deploy` would do, without the values of secrets."""
     settings, names = plan.settings, plan.checkout.allowed
     owner = "" if "/" in plan.repo else "OWNER/"
     yield f"Space {owner}{plan.repo}: gradio {settings.runtime.sdk_version}, python {settings.runtime.python}"
@@ -121,10 +129,10 @@ def describe(plan: Plan) -> Iterator[str]:
 
 
 def deploy(plan: Plan, say: Say, patience_seconds: float) -> str:
-    """Makes the Space, or brings it up to date, and waits until it runs; its address.
+    """Creates or updates the Space, waits until it runs, and returns its address.
 
-    say: gets a line for whatever is done. patience_seconds: for the build and the start. Raises SpaceError
-    when the Hub refuses, or the Space does not run.
+    say: gets a line for each thing that is done. patience_seconds: for the build and the start. Raises
+    SpaceError when the Hub refuses, or the Space does not run.
     """
     api = HfApi()
     with explained(plan.repo):
@@ -181,8 +189,10 @@ def _set_hardware(api: HfApi, repo: str, plan: Plan, say: Say) -> None:
 
 
 def _upload(api: HfApi, repo: str, plan: Plan, say: Say) -> str:
-    """Uploads the files and gives the commit that the Space then has. What is the same already is not sent,
-    and no commit is empty."""
+    """Uploads the files and returns the Space's latest commit.
+
+    Files that are the same already are not sent, and no commit is empty.
+    """
     before = api.space_info(repo).sha
     with TemporaryDirectory(prefix="palm-demo-space-") as folder:
         for name in plan.checkout.allowed:
@@ -213,10 +223,10 @@ def _upload(api: HfApi, repo: str, plan: Plan, say: Say) -> str:
 
 
 def wait_until_it_runs(api: HfApi, repo: str, revision: str, patience_seconds: float, say: Say) -> None:
-    """Returns when the Space runs this commit, or sleeps until somebody visits it.
+    """Waits until the Space runs this commit, or sleeps until somebody visits it.
 
     patience_seconds: how long building and starting may take. say: gets every change of stage. Raises
-    SpaceError with the end of the log when it ends otherwise, or is not there in time.
+    SpaceError with the end of the log when it ends otherwise, or does not run in time.
     """
     begun, shown, moved = time.monotonic(), None, False
     while True:
@@ -241,8 +251,8 @@ def wait_until_it_runs(api: HfApi, repo: str, revision: str, patience_seconds: f
 
 
 def _ended(api: HfApi, repo: str, stage: str, message: str | None) -> str:
-    told = f": {message}" if message else ""
-    head = f"{repo} ended in {stage}{told}; {REMEDIES_OF_STAGES[stage]}"
+    detail = f": {message}" if message else ""
+    head = f"{repo} ended in {stage}{detail}; {REMEDIES_OF_STAGES[stage]}"
     if stage in (SpaceStage.BUILD_ERROR, SpaceStage.RUNTIME_ERROR):
         return f"{head}\n{_log_tail(api, repo, build=stage == SpaceStage.BUILD_ERROR)}"
     return head
@@ -258,7 +268,7 @@ def _log_tail(api: HfApi, repo: str, build: bool) -> str:
 
 @contextmanager
 def explained(repo: str) -> Iterator[None]:
-    """Turns what goes wrong between us and the Hub into a SpaceError, which names no token."""
+    """Turns errors of the Hub into a SpaceError, which never contains a token."""
     try:
         yield
     except LocalTokenNotFoundError as error:
@@ -267,9 +277,9 @@ def explained(repo: str) -> Iterator[None]:
         raise SpaceError("HF_HUB_OFFLINE keeps the Hub's client offline; unset it to deploy") from error
     except HfHubHTTPError as error:
         status = error.response.status_code
-        said = f": {error.server_message}" if error.server_message else ""
+        detail = f": {error.server_message}" if error.server_message else ""
         remedy = REMEDIES_OF_STATUSES.get(status, "try again; what was done is not done twice")
-        raise SpaceError(f"the Hub answered {status} about {repo}{said}; {remedy}") from error
+        raise SpaceError(f"the Hub answered {status} about {repo}{detail}; {remedy}") from error
     except HttpError as error:
         raise SpaceError(
             f"the Hub does not answer ({type(error).__name__}); try again, what was done is not done twice"

@@ -1,8 +1,8 @@
-"""The versions that a Space installs: what requirements.txt asks for, as constraints.txt has it.
+"""The versions that a Space installs: what requirements.txt asks for, in constraints.txt's versions.
 
-The Hub's build sees requirements.txt alone, so the one that goes there names a version of everything, also
-of what our requirements bring. torch and torchvision are not in the lock, since their builds differ by
-machine: a Space takes what their ranges admit, and on ZeroGPU the newest torch of those that it has.
+The Hub's build sees requirements.txt alone, so the one that goes there has a version of everything,
+including indirect dependencies. torch and torchvision are not in the lock, because their builds differ
+by machine: a Space takes what their ranges allow, and ZeroGPU the newest torch of those that it has.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ REQUIREMENTS, LOCK = "requirements.txt", "constraints.txt"
 UNLOCKED = ("torch", "torchvision")
 REMEDY = "run `make lock`"
 ASKED_BY = "via "
-"""What uv and pip-compile write behind a version before the names of those that ask for it."""
+"""What uv and pip-compile write after a version, before the names of the packages that need it."""
 
 LINUX = {
     "implementation_name": "cpython",
@@ -31,12 +31,15 @@ LINUX = {
     "sys_platform": "linux",
 }
 LATEST_PATCH = ".99"
-"""Of a Python that the Spacefile names by two numbers, in comparisons."""
+"""The patch version that is assumed in comparisons when the Spacefile names a Python by two numbers."""
 
 
 def requirement_lines(checkout: Checkout) -> Iterator[tuple[str, str]]:
-    """Place, such as requirements.txt:12, and text of each requirement; comments and options are left out.
-    Without the file there are none: that it is missing is found elsewhere."""
+    """Yields place (such as requirements.txt:12) and text of each requirement, without comments and
+    options.
+
+    It yields nothing if the file is missing, which another check reports.
+    """
     path = checkout.root / REQUIREMENTS
     if not path.is_file():
         return
@@ -47,7 +50,7 @@ def requirement_lines(checkout: Checkout) -> Iterator[tuple[str, str]]:
 
 
 def requirements(checkout: Checkout) -> Iterator[tuple[str, Requirement]]:
-    """Place and requirement of the lines of requirements.txt that can be read."""
+    """Yields place and requirement of the lines of requirements.txt that can be parsed."""
     for place, wanted in requirement_lines(checkout):
         try:
             yield place, Requirement(wanted)
@@ -57,7 +60,12 @@ def requirements(checkout: Checkout) -> Iterator[tuple[str, Requirement]]:
 
 @dataclass(frozen=True)
 class Pin:
-    """A line of the lock. place: such as constraints.txt:12. askers: what it is there for."""
+    """A line of the lock.
+
+    Attributes:
+        place: such as constraints.txt:12.
+        askers: the packages that need it.
+    """
 
     place: str
     name: str
@@ -66,8 +74,10 @@ class Pin:
 
 
 def pins(checkout: Checkout) -> dict[str, Pin]:
-    """The locked versions that hold on the Space's Python, by name. Raises SpaceError where there is no lock,
-    or a line of it is not one version of something."""
+    """The locked versions for the Space's Python, by name.
+
+    Raises SpaceError if there is no lock, or a line is not one version of a package.
+    """
     path = checkout.root / LOCK
     if not path.is_file():
         raise SpaceError(f"there is no {LOCK}, which says what versions were tested; {REMEDY}")
@@ -88,7 +98,8 @@ def pins(checkout: Checkout) -> dict[str, Pin]:
 
 
 def resolved(checkout: Checkout) -> str:
-    """The requirements.txt that goes to the Space. Raises SpaceError for what `check_lock` finds."""
+    """The requirements.txt that goes to the Space. Raises SpaceError for anything that `check_lock`
+    finds."""
     if found_wrong := list(check_lock(checkout)):
         raise SpaceError(str(found_wrong[0]))
     locked, wanted = pins(checkout), list(_wanted(checkout))
@@ -106,8 +117,7 @@ def resolved(checkout: Checkout) -> str:
 
 
 def check_lock(checkout: Checkout) -> Iterator[Diagnostic]:
-    """The lock has a version of all that requirements.txt asks for, within its range, and the gradio that
-    the Hub installs."""
+    """Checks that the lock has all that requirements.txt asks for, in its ranges, and the Hub's gradio."""
     try:
         locked = pins(checkout)
     except SpaceError as error:
@@ -139,7 +149,7 @@ def _exact(place: str, wanted: str) -> Requirement:
     try:
         requirement = Requirement(wanted)
     except InvalidRequirement as error:
-        raise SpaceError(f"{place} has {wanted!r}, which is no requirement; {REMEDY}") from error
+        raise SpaceError(f"{place} has {wanted!r}, which is not a requirement; {REMEDY}") from error
     if [specifier.operator for specifier in requirement.specifier] != ["=="]:
         raise SpaceError(f"{place} has {wanted!r}, which is not one version; {REMEDY}")
     return requirement
@@ -153,7 +163,7 @@ def _wanted(checkout: Checkout) -> Iterator[tuple[str, Requirement]]:
 
 
 def _environment(checkout: Checkout) -> dict[str, str]:
-    """The Space's machine, for markers."""
+    """The Space's environment, for markers."""
     python = checkout.settings.runtime.python
     short = ".".join(python.split(".")[:2])
     full = python if python != short else python + LATEST_PATCH
@@ -161,7 +171,7 @@ def _environment(checkout: Checkout) -> dict[str, str]:
 
 
 def _torch(checkout: Checkout, requirement: Requirement) -> str:
-    """The range, narrowed to one version on ZeroGPU: a torch that it does not have finds no GPU there."""
+    """The version range; on ZeroGPU a single version, because another torch would find no GPU there."""
     admitted = [*requirement.specifier.filter(ZERO_TORCHES)]
     if requirement.name == "torch" and checkout.settings.hardware.request == ZERO and admitted:
         return f"=={admitted[-1]}"
@@ -169,7 +179,7 @@ def _torch(checkout: Checkout, requirement: Requirement) -> str:
 
 
 def _brought(names: list[str], locked: dict[str, Pin]) -> set[str]:
-    """The names, and all locked packages that are there because of them, directly or not."""
+    """All locked packages among the names, and those that these need, directly or not."""
     found, ahead = set(), set(names)
     while ahead:
         found |= ahead

@@ -1,4 +1,4 @@
-"""The Hub's machines, and what the requested one will have of the Spacefile's profile."""
+"""The Hub's machines, and which of the profile's choices the requested machine will run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,29 +10,32 @@ from palm_demo.space.checkout import Checkout
 VARIABLE = "PALM_DEMO_PROFILE"
 FREE = "cpu-basic"
 ZERO = "zero-a10g"
-"""What the Hub calls it, after GPUs that it had once."""
+"""The Hub's name of ZeroGPU, after its first GPUs."""
 
 ZERO_PYTHONS = ("3.12", "3.12.12", "3.10", "3.10.13")
 ZERO_TORCHES = ("2.8.0", "2.9.1", "2.10.0", "2.11.0")
-"""The versions that ZeroGPU has (huggingface.co/docs/hub/spaces-zerogpu). Of torch the newest that a range
-admits is taken."""
+"""Versions that ZeroGPU has (huggingface.co/docs/hub/spaces-zerogpu). The newest torch that a range
+allows is taken."""
 
 FIXED_SLEEP, FIXED_SLEEP_SECONDS = (FREE, ZERO), 48 * 3600
-"""Machines whose sleep nobody can change."""
+"""Machines whose sleep time cannot be changed, and that time."""
 
 PAGE_GB, DRIVER_GB = 1.5, 0.6
-"""What the page, and what a GPU's driver, take of a machine's memory."""
+"""Memory that the page and a GPU's driver take."""
 
 INSTALLED_GB = 8
-"""What torch and the other packages take of its disk."""
+"""Disk that torch and the other packages take."""
 
 
 @dataclass(frozen=True)
 class Machine:
     """One of the Hub's machines.
 
-    memory_gb: the processor's. gpu_gb: the first GPU's, None without one. disk_gb: None where the Hub does
-    not tell it. bfloat16: whether the GPU computes in it, or only emulates it.
+    Attributes:
+        memory_gb: of the machine.
+        gpu_gb: of the first GPU; None without one.
+        disk_gb: None if the Hub does not say.
+        bfloat16: whether the GPU computes in it, and does not only emulate it.
     """
 
     memory_gb: float
@@ -42,7 +45,7 @@ class Machine:
 
     @property
     def free(self) -> dict[str, int]:
-        """Bytes that are free by device, as `free_memory` would say there."""
+        """Free bytes by device, as `free_memory` would return there."""
         free = {"cpu": int(GB * (self.memory_gb - PAGE_GB))}
         if self.gpu_gb is not None:
             free["cuda"] = int(GB * (self.gpu_gb - DRIVER_GB))
@@ -50,7 +53,7 @@ class Machine:
 
     @property
     def free_disk(self) -> int | None:
-        """Bytes of disk that are free, as `free_disk` would say there."""
+        """Free bytes of disk, as `free_disk` would return there."""
         return None if self.disk_gb is None else int(GB * (self.disk_gb - INSTALLED_GB))
 
 
@@ -71,17 +74,20 @@ MACHINES = {
     "a100-large": Machine(142, 80, 1000),
     ZERO: Machine(ZERO_GB + PAGE_GB, None, None),
 }
-"""As the Hub's documentation has them (huggingface.co/docs/hub/spaces-gpus, August 2026). Of ZeroGPU it tells
-no more than the GPU's memory: the machine is taken to have as much, and its disk is not counted."""
+"""From the Hub's documentation (huggingface.co/docs/hub/spaces-gpus, August 2026). For ZeroGPU it gives
+only the GPU's memory: the machine is assumed to have as much, and its disk is not counted."""
 
 
 def profile_of(checkout: Checkout) -> str:
+    """The profile that the Spacefile's variables name."""
     return checkout.settings.env.variables.get(VARIABLE) or TINY
 
 
 def chosen_on(checkout: Checkout) -> Chosen | None:
-    """What the requested machine will have of the profile; None where that is not known, or nothing but the
-    bundled weights. Raises ProfileError where nothing fits."""
+    """The choices that the requested machine will run; None if unknown, or only the bundled weights.
+
+    Raises ProfileError if nothing fits.
+    """
     name, hardware = profile_of(checkout), checkout.settings.hardware.request
     if name == TINY or hardware not in MACHINES:
         return None
@@ -91,12 +97,12 @@ def chosen_on(checkout: Checkout) -> Chosen | None:
 
 
 def emulated_on(checkout: Checkout, chosen: Chosen) -> list[str]:
-    """Names of what would compute in bfloat16 on a GPU that only emulates it, slowly."""
+    """Names of choices that would run in bfloat16 on a GPU that only emulates it, slowly."""
     machine = MACHINES[checkout.settings.hardware.request]
     in_bfloat16 = [choice.name for choice in chosen.choices.values() if choice.dtype == "bfloat16"]
     return [] if machine.bfloat16 else in_bfloat16
 
 
 def profile_source(checkout: Checkout, name: str) -> str | Path:
-    """Where a profile is read from: a file of the checkout, or else a name that the package knows."""
+    """The source of a profile: a file of the checkout, or else a name that the package knows."""
     return checkout.root / name if (checkout.root / name).is_file() else name

@@ -1,1 +1,1 @@
-"""How the bundled weights were made: data, loop and one recipe per model."""
+"""How the bundled weights were trained: data, training loop, and one recipe per model."""

@@ -1,4 +1,4 @@
-"""`python -m palm_demo.training {tokenizer,tower,mammut,familiarity,palm,flamingo,scope}`: the recipes."""
+"""`python -m palm_demo.training {tokenizer,tower,mammut,ood,palm,flamingo,scope}`: the recipes."""
 
 from collections.abc import Callable
 from dataclasses import fields
@@ -14,7 +14,7 @@ from palm_demo.training.card import write_card
 from palm_demo.training.flamingo import FlamingoRecipe, train_flamingo
 from palm_demo.training.loop import Intervals
 from palm_demo.training.mammut import MammutRecipe, train_mammut
-from palm_demo.training.ood import FamiliarityRecipe, train_familiarity
+from palm_demo.training.ood import OODRecipe, train_ood
 from palm_demo.training.palm import PalmRecipe, train_palm
 from palm_demo.training.paths import RunPaths
 from palm_demo.training.scope import ScopeRecipe, train_scope
@@ -25,21 +25,21 @@ RECIPES: dict[str, tuple[type[Any], Callable[[Any, RunPaths], dict[str, float]]]
     "tokenizer": (TokenizerRecipe, train_tokenizer),
     "tower": (TowerRecipe, train_tower),
     "mammut": (MammutRecipe, train_mammut),
-    "familiarity": (FamiliarityRecipe, train_familiarity),
+    "ood": (OODRecipe, train_ood),
     "palm": (PalmRecipe, train_palm),
     "flamingo": (FlamingoRecipe, train_flamingo),
     "scope": (ScopeRecipe, train_scope),
 }
 READ_BOOKS = ("tokenizer", "palm", "scope")
 CARRY_BOOKS = ("palm",)
-"""These keep their books in the run's folder, and need no corpus where they find them there."""
+"""Recipes that store their books in the run's folder, and need no corpus if they are there."""
 
 
 app = commands.new_app("The recipes that the weights were trained with.")
 
 
 def _add_verb(verb: str) -> None:
-    """A verb for a recipe, with an option for each of its settings."""
+    """Adds a command for a recipe, with an option for each of its settings."""
     recipe, train = RECIPES[verb]
 
     def command(

@@ -1,4 +1,4 @@
-"""The model card beside each weights file: data, licences, recipe, figures."""
+"""Writes the model card beside each weights file: data, licences, recipe, figures."""
 
 import shlex
 from dataclasses import asdict, fields
@@ -37,7 +37,7 @@ DATA = {
         f"{SPRITES} {PHOTOGRAPHS} What the tower's classifier would answer about photographs of a thing is "
         "imagined; names and definitions of ImageNet's classes are WordNet's."
     ),
-    "familiarity": SPRITES,
+    "ood": SPRITES,
     "palm": f"{BASE} {WORDS}",
     "flamingo": f"{SPRITES} The language model and the vision tower stay as they are.",
     "scope": BOOKS,
@@ -69,7 +69,7 @@ Trained by `{command}` of this repository; {others}.
 
 
 def write_card(verb: str, name: str, recipe: Any, figures: dict[str, float], paths: RunPaths) -> Path:
-    """Writes the card of one recipe's result and returns its path."""
+    """Writes the card for the result of a recipe, and returns its path."""
     settings = asdict(recipe)
     front = ModelCardData(license="mit", library_name="palm_demo", tags=[verb])
     card = ModelCard(
@@ -97,7 +97,7 @@ def _path(verb: str, name: str, paths: RunPaths) -> Path:
 
 
 def _command(verb: str, recipe: Any) -> str:
-    """The command line that makes the same weights: settings that differ from the defaults."""
+    """The command line that trains the same weights, with the settings that differ from the defaults."""
     words = ["python", "-m", "palm_demo.training", verb]
     for field in fields(recipe):
         value = getattr(recipe, field.name)

@@ -1,4 +1,5 @@
-"""Recipe: Flamingo's bridges, between the finished PaLM and the finished tower."""
+"""Recipe: Flamingo's cross-attention layers and resampler, between the finished PaLM and the finished
+tower."""
 
 import random
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from palm_demo.checkpoints.bundled import FlamingoConfig
 from palm_demo.models.flamingo import Flamingo
 from palm_demo.models.losses import IGNORED
 from palm_demo.models.tokenizers import BundledTokenizer
-from palm_demo.training.feature_cache import FRAMES, FeatureCache, Medium, kept, look_at
+from palm_demo.training.feature_cache import FRAMES, FeatureCache, Medium, encode_scenes, load_or_encode
 from palm_demo.training.loop import Batch, Schedule, to_device, train
 from palm_demo.training.objectives import matching_loss, noun_states, shown_nouns
 from palm_demo.training.paths import RunPaths
@@ -31,11 +32,17 @@ MEASURED = 128
 
 @dataclass(frozen=True)
 class FlamingoRecipe:
-    """matching_steps: how many of the steps, at first, only teach the first bridge where to look.
-    naming_steps: how many after them are for the names of single things. pointing_steps: how many then
-    ask which picture shows a thing. pictures, videos: drawn beforehand. batch: pictures that are asked
-    about in a step, and as many others that words are matched with; in the first steps twice as many,
-    of several pictures and of videos half as many."""
+    """Settings of Flamingo's training.
+
+    Attributes:
+        matching_steps: first steps, which only teach the first cross-attention layer where to look.
+        naming_steps: steps after these, for the names of single things.
+        pointing_steps: steps after these, which ask which picture shows a thing.
+        pictures, videos: how many are drawn beforehand.
+        batch: pictures that are asked about in a step, and as many others that words are matched with.
+            The first steps take twice as many; questions about several pictures or a video half as
+            many.
+    """
 
     steps: int = 6200
     matching_steps: int = 1000
@@ -61,7 +68,7 @@ def new_config(media_token_id: int) -> FlamingoConfig:
 
 
 def scenes(recipe: FlamingoRecipe) -> list[Medium]:
-    """What the bank of a recipe shows."""
+    """The scenes that a recipe trains on."""
     rng = random.Random(f"flamingo/{recipe.seed}/scenes")
     stills = [draw_scene(rng, SINGLES, COUNTS) for _ in range(recipe.pictures)]
     ways = [rng.choice(rng.choice((tuple(world.DIRECTIONS), world.CHANGES))) for _ in range(recipe.videos)]
@@ -69,7 +76,7 @@ def scenes(recipe: FlamingoRecipe) -> list[Medium]:
 
 
 def train_flamingo(recipe: FlamingoRecipe, paths: RunPaths) -> dict[str, float]:
-    """Trains and writes `flamingo.safetensors`; returns the last figures."""
+    """Trains Flamingo and writes `flamingo.safetensors`. Returns the last figures."""
     torch.manual_seed(recipe.seed)
     tokenizer = BundledTokenizer.load(paths.tokenizer)
     palm, _ = load_palm(paths.weights / "palm.safetensors")
@@ -78,8 +85,8 @@ def train_flamingo(recipe: FlamingoRecipe, paths: RunPaths) -> dict[str, float]:
     model = made.build(palm, tower)
     init_gates_(model)
 
-    feature_cache = kept(
-        paths.run / "bank.safetensors", scenes(recipe), model.encoder.tower, f"flamingo/{recipe.seed}"
+    feature_cache = load_or_encode(
+        paths.run / "features.safetensors", scenes(recipe), model.encoder.tower, f"flamingo/{recipe.seed}"
     )
     question_sampler = QuestionSampler(feature_cache.media, tokenizer)
     words = noun_states(model, tokenizer)
@@ -101,7 +108,7 @@ def train_flamingo(recipe: FlamingoRecipe, paths: RunPaths) -> dict[str, float]:
 
     def losses_of(batch: Batch) -> dict[str, Tensor]:
         alone = batch["matched"].new_full((len(batch["matched"]), 1), tokenizer.media_id)
-        latents = model.embed_patches(feature_cache.seen(batch["matched"]), alone)
+        latents = model.embed_patches(feature_cache.patches_of(batch["matched"]), alone)
         losses = {"match": MATCH_WEIGHT * matching_loss(model, words, latents, batch["shown_nouns"])}
         if "labels" in batch:
             losses["answer"] = answer_loss(model, feature_cache, batch)
@@ -119,12 +126,13 @@ def train_flamingo(recipe: FlamingoRecipe, paths: RunPaths) -> dict[str, float]:
 
 
 def init_gates_(model: Flamingo) -> None:
-    """Starts training with gates ajar, small latents, and frames and places that can be told apart.
+    """Starts training with half-open gates, small latents, and larger position embeddings.
 
-    As seen in earlier runs: gates that began shut hardly opened in the first hundreds of steps, and no
-    answer learned to look; captions were learned sooner from small latents than from those of size one;
-    with positions of frames as small as they are made, what grows was not told from what shrinks; with
-    such places, words found the picture that they are about, but not which of the text's it is.
+    As seen in earlier runs: gates that began closed hardly opened in the first hundreds of steps, and
+    no answer learned to look. Captions were learned sooner from small latents than from those of size
+    one. With frame positions of the initial size, growing was not told from shrinking; with media
+    positions of that size, words found the pictures they are about, but not which of the text's media
+    it is.
     """
     with torch.no_grad():
         for cross_attn in model.cross_attention.values():
@@ -136,39 +144,45 @@ def init_gates_(model: Flamingo) -> None:
 
 
 def matching_batch(rng: random.Random, size: int, question_sampler: QuestionSampler) -> Batch:
-    """matched: (size,), places of pictures in the bank. shown_nouns: (size, nouns)."""
+    """A batch that matches nouns with pictures.
+
+    matched: (size,), positions of pictures in the feature cache. shown_nouns: (size, nouns) bool.
+    """
     places = rng.choices(question_sampler.stills, k=size)
     return {
         "matched": torch.tensor(places),
-        "shown_nouns": shown_nouns([question_sampler.media[paths] for paths in places]),
+        "shown_nouns": shown_nouns([question_sampler.media[place] for place in places]),
     }
 
 
 def answers(model: Flamingo, feature_cache: FeatureCache, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits (answers' ids, vocab), the ids, and (answers' ids,) the question each belongs to."""
-    latents = model.embed_patches(feature_cache.seen(batch["media"]), batch["ids"][batch["firsts"]])
+    """Logits (answers' ids, vocab), these ids, and the question that each belongs to, (answers' ids,)."""
+    latents = model.embed_patches(feature_cache.patches_of(batch["media"]), batch["ids"][batch["firsts"]])
     questions, at = (batch["labels"] != IGNORED).nonzero().T
     states = model.embed(batch["ids"], latents[batch["shown"]])[questions, at]
     return model.decoder.head(states, model.decoder.embedding), batch["labels"][questions, at], questions
 
 
 def answer_loss(model: Flamingo, feature_cache: FeatureCache, batch: Batch) -> Tensor:
-    """Nats per token of each answer, then their mean: over all tokens at once a caption would weigh
-    six times a yes or no."""
+    """The mean over questions of an answer's mean loss per token, in nats.
+
+    A mean over all tokens at once would give a caption six times the weight of a yes or no.
+    """
     logits, ids, questions = answers(model, feature_cache, batch)
     nats = F.cross_entropy(logits.float(), ids, reduction="none")
     return (nats / questions.bincount()[questions]).sum() / len(batch["ids"])
 
 
 def exact_match(model: Flamingo, feature_cache: FeatureCache, batch: Batch) -> float:
-    """The part of questions in which each token of the answer is the likeliest, given those before it."""
+    """The fraction of questions in which each token of the answer is the likeliest, given those before
+    it."""
     logits, ids, questions = answers(model, feature_cache, to_device(model, batch))
     wrong = (logits.argmax(dim=-1) != ids).float()
     return (questions.bincount(wrong) == 0).float().mean().item()
 
 
 def _held_out(kind: str, model: Flamingo, tokenizer: BundledTokenizer) -> tuple[FeatureCache, Batch]:
-    """Fresh questions about fresh media; new words are taught for things that are never trained on."""
+    """Fresh questions about fresh media. New words are for things that are never trained on."""
     rng = random.Random(f"flamingo/measured/{kind}")
     names = world.unseen() if kind == "few_shot_naming" else None
     media, asked = [], []
@@ -177,4 +191,4 @@ def _held_out(kind: str, model: Flamingo, tokenizer: BundledTokenizer) -> tuple[
         places = range(len(media), len(media) + len(question.media))
         asked.append(Asked([question_reading(question, tokenizer)], places))
         media += question.media
-    return look_at(media, model.encoder.tower, f"measured/{kind}"), questions_batch(asked, tokenizer)
+    return encode_scenes(media, model.encoder.tower, f"measured/{kind}"), questions_batch(asked, tokenizer)

@@ -1,7 +1,7 @@
 """The training loop of every recipe: autocast, schedule, progress, checkpoints, exact resume.
 
-Batches are a function of the step number, and the state of torch's random numbers is saved, so a resumed
-run sees and draws what an unbroken one would have.
+A batch is a function of its step number, and the state of torch's random numbers is saved, so a
+resumed run sees and draws what an unbroken one would have.
 """
 
 import json
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from palm_demo.errors import CheckpointError
 from palm_demo.training.muon import Muon, fastest_precision
 
 Batch = dict[str, Tensor]
@@ -24,13 +25,19 @@ Batch = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Schedule:
-    """steps: optimizer steps in all. The rate rises over `warmup` steps, stays, and falls
-    linearly to nothing over the last `decay` part of them; until then a run may be resumed with
-    more or fewer steps, as if it had begun with them.
+    """Learning rates and the number of steps.
 
-    muon_rate: of the matrices that Muon trains (Jordan et al. 2024), where a recipe names some; all
-    else is AdamW's. average: how much of the averaged weights stays at each step, 0 for no averaging;
-    the averaged ones are measured, and left in the model at the end. accumulate: batches a step.
+    The rate rises over `warmup` steps, stays, and falls linearly to zero over the last `decay` part of
+    the steps. Until it falls, a run may be resumed with more or fewer steps, as if it had begun with
+    them.
+
+    Attributes:
+        steps: optimizer steps in all.
+        learning_rate: of AdamW.
+        muon_rate: of the matrices that Muon trains (Jordan et al. 2024), where a recipe names some.
+        average: decay of the moving average of the weights, 0 for none. The averaged weights are
+            measured, and are those of the model at the end.
+        accumulate: batches per step.
     """
 
     steps: int
@@ -43,7 +50,7 @@ class Schedule:
     accumulate: int = 1
 
     def rate(self, step: int) -> float:
-        """The learning rate's factor at a step, 0 to 1."""
+        """The factor on the learning rate at a step, 0 to 1."""
         rising = (step + 1) / self.warmup
         falling = (self.steps - step) / (self.steps * self.decay)
         return max(0.0, min(1.0, rising, falling))
@@ -51,14 +58,14 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Intervals:
-    """Seconds between checkpoints, steps between held-out measurements."""
+    """Seconds between checkpoints, and steps between measurements on held-out data."""
 
     checkpoint_seconds: float = 180.0
     measure_steps: int = 500
 
 
 class Steps(Dataset):
-    """Step number -> batch."""
+    """A data set that gives the batch of a step number."""
 
     def __init__(self, batch_at: Callable[[int], Batch], steps: int):
         self.batch_at, self.steps = batch_at, steps
@@ -81,10 +88,20 @@ def train(
     loaders: int = 1,
     matrices: Sequence[nn.Parameter] = (),
 ) -> dict[str, float]:
-    """Trains what requires a gradient, minimising the sum of the losses; returns the last figures.
+    """Trains all parameters that require a gradient. The loss is the sum of `losses_of`.
 
-    matrices: those that Muon trains. folder: checkpoints and `log.jsonl`, which tells the hours of
-    training at each measurement; a run found there goes on from its last checkpoint.
+    Args:
+        model: the model.
+        batch_at: the batch of a step number.
+        losses_of: the losses of a batch, by name.
+        measure: figures on held-out data, by name.
+        schedule, intervals: see there.
+        folder: for checkpoints and `log.jsonl`, which has the hours of training at each measurement. A
+            run found there continues from its last checkpoint.
+        loaders: processes that make batches.
+        matrices: parameters that Muon trains.
+
+    Returns the last figures.
     """
     precision = fastest_precision()
     mixed = "bf16" if precision == torch.bfloat16 else "no"
@@ -93,7 +110,7 @@ def train(
     # The model itself stays unwrapped: recipes call its parts, not one `forward`.
     optimizers = [accelerator.prepare_optimizer(o) for o in _optimizers(model, matrices, schedule, precision)]
     rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
-    average = Average(model, schedule.average) if schedule.average else None
+    average = MovingAverage(model, schedule.average) if schedule.average else None
     start, seconds = _resume(model, optimizers, average, folder)
     if start == schedule.steps:
         return _measured(model, average, measure)
@@ -148,30 +165,32 @@ def train(
     return figures
 
 
-class Average:
-    """An exponential moving average of a model's trained weights, which stands for a decayed rate."""
+class MovingAverage:
+    """An exponential moving average of a model's trained weights, which has the effect of a decayed rate."""
 
-    def __init__(self, model: nn.Module, stays: float):
-        self.stays, self.updates = stays, 0
+    def __init__(self, model: nn.Module, decay: float):
+        self.decay, self.updates = decay, 0
         self.weights = {name: p.detach().clone() for name, p in _trained(model).items()}
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Young averages forget sooner: the weights of the first steps are not worth keeping."""
+        """Averages the weights in. The first steps have a smaller decay, because their weights are not
+        worth keeping."""
         self.updates += 1
-        stays = min(self.stays, self.updates / (self.updates + 10))
+        decay = min(self.decay, self.updates / (self.updates + 10))
         trained = _trained(model)
         for name, average in self.weights.items():
-            average.lerp_(trained[name], 1 - stays)
+            average.lerp_(trained[name], 1 - decay)
 
     @torch.no_grad()
     def put_into(self, model: nn.Module) -> None:
+        """Copies the averaged weights into the model."""
         for name, weight in _trained(model).items():
             weight.copy_(self.weights[name])
 
     @contextmanager
     def in_place_of(self, model: nn.Module) -> Iterator[None]:
-        """The model has the averaged weights inside."""
+        """Gives the model the averaged weights inside the `with`."""
         own = {name: p.detach().clone() for name, p in _trained(model).items()}
         self.put_into(model)
         yield
@@ -185,7 +204,7 @@ def _trained(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def to_device(model: nn.Module, batch: Batch) -> Batch:
-    """The batch on the model's device."""
+    """Moves a batch to the model's device."""
     device = next(model.parameters()).device
     return {name: t.to(device) for name, t in batch.items()}
 
@@ -193,8 +212,8 @@ def to_device(model: nn.Module, batch: Batch) -> Batch:
 def _optimizers(
     model: nn.Module, matrices: Sequence[nn.Parameter], schedule: Schedule, precision: torch.dtype
 ) -> list[torch.optim.Optimizer]:
-    """AdamW with weight decay for matrices and none for gains, gates and other vectors; Muon for those
-    matrices that were named."""
+    """AdamW, with weight decay for matrices but not for gains, gates and other vectors; and Muon for
+    `matrices`."""
     named = {id(p) for p in matrices}
     rest = [p for p in _trained(model).values() if id(p) not in named]
     groups = [
@@ -210,7 +229,7 @@ def _optimizers(
 
 
 def _measured(
-    model: nn.Module, average: Average | None, measure: Callable[[], dict[str, float]]
+    model: nn.Module, average: MovingAverage | None, measure: Callable[[], dict[str, float]]
 ) -> dict[str, float]:
     model.eval()
     with torch.no_grad(), average.in_place_of(model) if average is not None else nullcontext():
@@ -222,13 +241,13 @@ def _measured(
 def _save(
     model: nn.Module,
     optimizers: Sequence,
-    average: Average | None,
+    average: MovingAverage | None,
     folder: Path,
     step: int,
     seconds: float,
     schedule: Schedule,
 ) -> None:
-    """All at once or not at all: written beside, then renamed. Buffers too: what batch norm has seen."""
+    """Saves a checkpoint completely or not at all, with buffers such as batch norm's statistics."""
     folder.mkdir(parents=True, exist_ok=True)
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
     weights = {name: t for name, t in model.state_dict().items() if name not in frozen}
@@ -248,16 +267,16 @@ def _save(
 
 
 def _resume(
-    model: nn.Module, optimizers: Sequence, average: Average | None, folder: Path
+    model: nn.Module, optimizers: Sequence, average: MovingAverage | None, folder: Path
 ) -> tuple[int, float]:
-    """Steps and seconds that the run in `folder` has behind it."""
+    """Loads the checkpoint in `folder`, if there is one. Returns the steps and seconds behind it."""
     path = folder / "state.pt"
     if not path.is_file():
         return 0, 0.0
     state = torch.load(path, map_location="cpu", weights_only=True)
     unexpected = model.load_state_dict(state["model"], strict=False).unexpected_keys
     if unexpected:
-        raise ValueError(f"{path} is of another model: it has {unexpected[0]}; use a new folder")
+        raise CheckpointError(f"{path} is of another model: it has {unexpected[0]}; use a new folder")
     for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
         optimizer.load_state_dict(saved)
     if average is not None:

@@ -1,4 +1,4 @@
-"""Recipe: MaMMUT on the finished tower, from drawn scenes and from photographs that are partly imagined."""
+"""Recipe: MaMMUT on the finished tower, from drawn scenes and from photographs, most of them imagined."""
 
 import random
 from dataclasses import dataclass
@@ -17,32 +17,39 @@ from palm_demo.models.mammut import ImageFeatures
 from palm_demo.models.tokenizers import BundledTokenizer
 from palm_demo.models.transformer import TransformerConfig
 from palm_demo.models.vision import VisionTower, freeze_
-from palm_demo.training.feature_cache import kept, look_at
+from palm_demo.training.feature_cache import encode_scenes, load_or_encode
 from palm_demo.training.loop import Batch, Schedule, to_device, train
 from palm_demo.training.paths import RunPaths
-from palm_demo.training.photo_words import Photographed, all_names, certain_names, words_batch
+from palm_demo.training.photo_words import PhotoFeatures, all_names, certain_names, words_batch
 from palm_demo.training.photographs import Photographs
 from palm_demo.training.pictures import draw_scene, normalized, padded
 from palm_demo.world.photographs import named
 
 SINGLES, COUNTS = 0.25, 0.25
-"""Parts of scenes with one thing and with several of one; the rest has two."""
+"""Fractions of scenes with one thing and with several of one thing; the rest has two things."""
 
 REAL = 0.2
-"""Part of the photographs that are real, with a name that the classifier is certain of."""
+"""Fraction of photographs that are real and have a name that the classifier is certain of."""
 
 MEASURED = 128
 MEASURED_CLASSES = 8
-"""Every so many-th of them."""
+"""Every how many classes of photographs one is measured."""
 AT_ONCE = 64
 
 
 @dataclass(frozen=True)
 class MammutRecipe:
-    """photographs: a folder of them. pictures: scenes that are drawn and looked at beforehand. crops: of
-    photographs. scenes, photos: of a step. start, start_tokenizer: weights of an earlier MaMMUT, whose
-    decoder goes on from where it was, and the tokenizer that they were trained with; none for a fresh
-    start."""
+    """Settings of MaMMUT's training.
+
+    Attributes:
+        photographs: a folder of photographs.
+        pictures: scenes that are drawn and encoded beforehand.
+        crops: crops of photographs that are encoded beforehand.
+        scenes, photos: of a step.
+        average: decay of the moving average of the weights.
+        start, start_tokenizer: weights of an earlier MaMMUT whose decoder is trained further, and
+            their tokenizer; empty for a fresh start.
+    """
 
     photographs: str
     pictures: int = 61_440
@@ -63,27 +70,27 @@ def new_config(vocab: int) -> MaMMUTConfig:
 
 
 def train_mammut(recipe: MammutRecipe, paths: RunPaths) -> dict[str, float]:
-    """Trains on the finished tower and writes `mammut.safetensors`; returns the last figures."""
+    """Trains MaMMUT on the finished tower and writes `mammut.safetensors`. Returns the last figures."""
     torch.manual_seed(recipe.seed)
     tokenizer = BundledTokenizer.load(paths.tokenizer)
     tower = freeze_(load_tower(paths.weights / "tower.safetensors", paths.assets / "vision"))
     made = new_config(len(tokenizer))
     model = made.build(tower)
     if recipe.start:
-        carry_over_(model, Path(recipe.start), tokenizer, BundledTokenizer.load(Path(recipe.start_tokenizer)))
+        init_from_(model, Path(recipe.start), tokenizer, BundledTokenizer.load(Path(recipe.start_tokenizer)))
     drawn = random.Random(f"mammut/pictures/{recipe.seed}")
     scenes = [draw_scene(drawn, SINGLES, COUNTS) for _ in range(recipe.pictures)]
-    cache = kept(paths.run / "features.safetensors", scenes, tower, f"mammut/{recipe.seed}")
-    photographed = look_at_photographs(recipe, tower, paths.run / "photographs.pt")
+    cache = load_or_encode(paths.run / "features.safetensors", scenes, tower, f"mammut/{recipe.seed}")
+    photo_features = encode_photographs(recipe, tower, paths.run / "photographs.pt")
     classes = world.photo_classes()
-    certain = [at for at, name in enumerate(photographed.names) if name is not None]
+    certain = [at for at, name in enumerate(photo_features.names) if name is not None]
 
     def batch_at(step: int) -> Batch:
         rng = random.Random(f"mammut/{recipe.seed}/{step}")
         places = rng.sample(range(len(scenes)), recipe.scenes)
         real = [rng.choice(certain) for _ in range(recipe.photos) if rng.random() < REAL] if certain else []
         imagined = rng.choices(range(len(classes)), k=recipe.photos - len(real))
-        of_photos = [photographed.names[at] for at in real] + [classes[number].name for number in imagined]
+        of_photos = [photo_features.names[at] for at in real] + [classes[number].name for number in imagined]
         pictures = [scenes[at] for at in places] + [world.Photograph(name) for name in of_photos]
         return {
             "places": torch.tensor(places),
@@ -95,16 +102,16 @@ def train_mammut(recipe: MammutRecipe, paths: RunPaths) -> dict[str, float]:
 
     def losses_of(batch: Batch) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(int(batch["seed"]))
-        patches = torch.stack(cache.seen(batch["places"]))
-        photos = photographed.patches[batch["real"].cpu()].float()
-        imagined = photographed.imagined(batch["imagined"].cpu(), generator)
+        patches = torch.stack(cache.patches_of(batch["places"]))
+        photos = photo_features.patches[batch["real"].cpu()].float()
+        imagined = photo_features.imagined(batch["imagined"].cpu(), generator)
         patches = torch.cat((patches, photos.to(patches), imagined.to(patches)))
         return losses(model, model.encode_patches(patches), batch)
 
     rng = random.Random("mammut/measured")
     scenes_measured = [draw_scene(rng, 0.5, COUNTS) for _ in range(MEASURED)]
     words_measured = words_batch(scenes_measured, rng, tokenizer)
-    measured = look_at(scenes_measured, tower, "mammut/measured")
+    measured = encode_scenes(scenes_measured, tower, "mammut/measured")
 
     def measure() -> dict[str, float]:
         device = model.summary.device
@@ -112,13 +119,13 @@ def train_mammut(recipe: MammutRecipe, paths: RunPaths) -> dict[str, float]:
         ones = [at for at, scene in enumerate(scenes_measured) if len(scene.things) == 1]
         truth = [scenes_measured[at].names[0] for at in ones]
         some = torch.arange(0, len(classes), MEASURED_CLASSES)
-        photos = photographed.imagined(some, torch.Generator().manual_seed(recipe.seed)).to(device)
+        photos = photo_features.imagined(some, torch.Generator().manual_seed(recipe.seed)).to(device)
         of_photos = [classes[number].name for number in some]
         save_mammut(paths.weights / "mammut.safetensors", model, made)
         return {
             "held_out_caption": caption_loss(model, features, to_device(model, words_measured)).item(),
-            "held_out_named": part_named(model, features.latents[ones], truth, tokenizer),
-            "imagined_photos_named": part_named(
+            "held_out_named": naming_accuracy(model, features.latents[ones], truth, tokenizer),
+            "imagined_photos_named": naming_accuracy(
                 model, model.encode_patches(photos).latents, of_photos, tokenizer
             ),
         }
@@ -129,8 +136,8 @@ def train_mammut(recipe: MammutRecipe, paths: RunPaths) -> dict[str, float]:
     return figures
 
 
-def look_at_photographs(recipe: MammutRecipe, tower: VisionTower, path: Path) -> Photographed:
-    """Crops of the photographs as the tower sees them, from a file once it is written."""
+def encode_photographs(recipe: MammutRecipe, tower: VisionTower, path: Path) -> PhotoFeatures:
+    """The tower's features of crops of the photographs, from a file once it is written."""
     if not path.is_file():
         crops = Photographs(Path(recipe.photographs))
         rng = random.Random(f"mammut/photographs/{recipe.seed}")
@@ -145,13 +152,15 @@ def look_at_photographs(recipe: MammutRecipe, tower: VisionTower, path: Path) ->
                 names += certain_names(tower.visual.trunk(normalized(pixels)).softmax(dim=1))
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save({"patches": torch.cat(patches), "names": names}, path)
-    kept_ones = torch.load(path, weights_only=True)
-    return Photographed(kept_ones["patches"], tower.visual.twin, kept_ones["names"])
+    saved = torch.load(path, weights_only=True)
+    return PhotoFeatures(saved["patches"], tower.visual.twin, saved["names"])
 
 
 def losses(model: MaMMUT, features: ImageFeatures, batch: Batch) -> dict[str, Tensor]:
-    """Both of MaMMUT's, where texts that are true of another picture too are not held against it, and that of
-    naming."""
+    """MaMMUT's two losses and the naming loss, by name.
+
+    In the contrastive loss, a text that is also true of another picture does not count against it.
+    """
     return {
         "caption": caption_loss(model, features, batch),
         "contrastive": contrastive_loss(model, features.latents, batch),
@@ -160,14 +169,15 @@ def losses(model: MaMMUT, features: ImageFeatures, batch: Batch) -> dict[str, Te
 
 
 def caption_loss(model: MaMMUT, features: ImageFeatures, batch: Batch) -> Tensor:
-    """Nats per token; only states that have a token to foretell go through the head."""
+    """Nats per token. Only states that have a token to predict go through the head."""
     labels = batch["caption_labels"]
-    told = labels != IGNORED
-    states = model.embed(batch["caption_ids"], features.memory)[told]
-    return F.cross_entropy(model.decoder.head(states, model.decoder.embedding).float(), labels[told])
+    learned = labels != IGNORED
+    states = model.embed(batch["caption_ids"], features.memory)[learned]
+    return F.cross_entropy(model.decoder.head(states, model.decoder.embedding).float(), labels[learned])
 
 
 def contrastive_loss(model: MaMMUT, latents: Tensor, batch: Batch) -> Tensor:
+    """Nats for finding each picture's text and each text's picture in the batch."""
     similarity = model.similarity(model.embed_texts(batch["text_ids"], batch["text_real"]), latents)
     similarity = similarity.masked_fill(batch["also_true"], -torch.inf)
     pairs = torch.arange(len(latents), device=latents.device)
@@ -177,16 +187,16 @@ def contrastive_loss(model: MaMMUT, latents: Tensor, batch: Batch) -> Tensor:
 def naming_loss(model: MaMMUT, latents: Tensor, batch: Batch) -> Tensor:
     """Nats for telling a picture's names among many.
 
-    In a batch of tens, captions differ by background or place, which are learned first and then
-    leave the contrastive loss little to say about what a thing is.
+    Within a batch of tens, captions differ by background or place. These are learned first, and then
+    the contrastive loss says little about what a thing is.
     """
     names = model.embed_texts(batch["name_ids"], batch["name_real"])
     scores = model.similarity(names, latents).T.masked_fill(batch["also_named"], -torch.inf)
     return -scores.log_softmax(dim=1).gather(1, batch["nouns"]).mean()
 
 
-def part_named(model: MaMMUT, latents: Tensor, truth: list[str], tokenizer: BundledTokenizer) -> float:
-    """Of pictures, those whose name is the likeliest of all names."""
+def naming_accuracy(model: MaMMUT, latents: Tensor, truth: list[str], tokenizer: BundledTokenizer) -> float:
+    """The fraction of pictures whose name is the likeliest of all names."""
     ids = padded(tokenizer.encode_batch([named(name) for name in all_names()]), tokenizer.pad_id)
     ids = ids.to(latents.device)
     likeliest = (latents @ model.embed_texts(ids, ids != tokenizer.pad_id).T).argmax(dim=1).tolist()
@@ -194,9 +204,12 @@ def part_named(model: MaMMUT, latents: Tensor, truth: list[str], tokenizer: Bund
 
 
 @torch.no_grad()
-def carry_over_(model: MaMMUT, path: Path, tokenizer: BundledTokenizer, earlier: BundledTokenizer) -> None:
-    """Starts a model from an earlier one's weights wherever both have the same shape; a token's embedding
-    from the mean of those that the earlier tokenizer has for its text. What reads the tower is new."""
+def init_from_(model: MaMMUT, path: Path, tokenizer: BundledTokenizer, earlier: BundledTokenizer) -> None:
+    """Initialises a model with an earlier one's weights wherever both have the same shape.
+
+    A token's embedding starts as the mean of those of the earlier tokenizer's tokens for its text. The
+    layers that read the tower start fresh.
+    """
     tensors, _ = files.read(path, MaMMUTConfig.kind)
     embedding = tensors.pop("decoder.embedding.weight").float()
     own = dict(model.named_parameters())

@@ -1,7 +1,7 @@
-"""Muon (Jordan et al. 2024) in the precision that a machine multiplies fastest, and which one that is.
+"""Muon (Jordan et al. 2024), computed in the precision that is fastest on this machine.
 
-`torch.optim.Muon` orthogonalises in bf16 whatever the machine; a CPU without instructions for bf16 needs
-some twenty times as long for that as in fp32.
+`torch.optim.Muon` orthogonalises in bf16 on every machine. A CPU without instructions for bf16 needs
+about twenty times as long for that as in fp32.
 """
 
 import time
@@ -11,18 +11,19 @@ import torch
 from torch import Tensor, nn
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the quintic Newton-Schulz iteration: steep at zero, and near one for all singular values soon."""
+"""Coefficients of the quintic Newton-Schulz iteration: steep at zero, and soon near one for all singular
+values."""
 
 ITERATIONS = 5
 MATCHED_RMS = 0.2
-"""Root mean square of AdamW's usual update, which Muon's are scaled to (Liu et al. 2025)."""
+"""The root mean square of AdamW's usual update, to which Muon's updates are scaled (Liu et al. 2025)."""
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose updates are orthogonalised, for matrices inside a network; decoupled weight decay.
+    """Orthogonalised Nesterov momentum for the matrices inside a network, with decoupled weight decay.
 
-    Rates and weight decay are AdamW's, as updates are scaled to its size. precision: what products are
-    computed in.
+    Updates are scaled to the size of AdamW's, so its learning rates and weight decay apply.
+    `precision`: the dtype of the products.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
+        """Updates the matrices that have a gradient."""
         for group in self.param_groups:
             for matrix in group["params"]:
                 if matrix.grad is None:
@@ -54,7 +56,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalized(matrix: Tensor, precision: torch.dtype) -> Tensor:
-    """The same singular vectors, and singular values that are all about one."""
+    """A matrix with the same singular vectors and all singular values near one."""
     a, b, c = COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]
     x = (matrix.T if tall else matrix).to(precision)
@@ -66,7 +68,7 @@ def orthogonalized(matrix: Tensor, precision: torch.dtype) -> Tensor:
 
 
 def fastest_precision() -> torch.dtype:
-    """bf16 where products of it are the faster ones, as on GPUs and CPUs with instructions for it; else
+    """The dtype in which this machine multiplies fastest: bf16 with a GPU or the CPU instructions, else
     fp32."""
     if torch.cuda.is_available():
         return torch.bfloat16

@@ -1,13 +1,16 @@
-"""Auxiliary objectives of training: words that look at the right picture, and captions as vectors.
+"""Auxiliary objectives: attention that finds the right picture (Flamingo), and captions as vectors
+(PaLM).
 
-A yes or no tells one bit about one noun and one picture. Here every noun that some picture of the batch
-shows is held against all of them, in the scores of the first bridge's own attention: to the first
-latent, where a word looks that finds nothing, or to the others. The language model is frozen
-and no picture has come in before the first bridge, so what nouns bring there is made once.
+A yes or no carries one bit about one noun and one picture. `matching_loss` compares every noun that
+some picture of the batch shows with all pictures, in the attention scores of the first cross-attention
+layer: between the first latent, which a word attends to when it finds nothing, and the others. The
+language model is frozen and no picture comes in before that layer, so the states of the nouns are
+computed once.
 
-PaLM reads the world's questions with it, and so learns to answer from what it is told: to find a thing
-that is asked for, to give a thing the name it was given before. Flamingo's bridges then only have to
-bring a picture's meaning there.
+`Meanings` turns the words for a picture into one vector. PaLM reads the world's questions with these
+vectors, and so learns to answer from them: to find a thing that is asked for, and to use the name that
+a thing was given before. Flamingo's cross-attention then only has to provide these vectors from
+pictures.
 """
 
 from collections.abc import Sequence
@@ -29,14 +32,18 @@ ASKED = f"{MEDIA} question: is there"
 
 @dataclass(frozen=True)
 class NounStates:
-    """states: (words, dim), at each id of each noun where the first bridge takes them up.
-    nouns: (words,), the number of its noun in `world.concepts()`."""
+    """States of all nouns where the first cross-attention layer receives them.
+
+    Attributes:
+        states: (words, dim), one at each token of each noun.
+        nouns: (words,), the position of its noun in `world.concepts()`.
+    """
 
     states: Tensor
     nouns: Tensor
 
     def only(self, wanted: Tensor) -> "NounStates":
-        """Those of the nouns that are wanted, (nouns,) bool, which get new numbers."""
+        """The states of the wanted nouns, (nouns,) bool, numbered anew."""
         numbers = wanted.cumsum(dim=0) - 1
         states, nouns = self.states.to(wanted.device), self.nouns.to(wanted.device)
         return NounStates(states[wanted[nouns]], numbers[nouns[wanted[nouns]]])
@@ -44,7 +51,7 @@ class NounStates:
 
 @torch.no_grad()
 def noun_states(model: Flamingo, tokenizer: BundledTokenizer) -> NounStates:
-    """Of every noun, in the question whether it is there."""
+    """Computes the states of every noun in the question whether it is there."""
     rows, places = [], []
     for noun in world.concepts():
         article, _ = world.with_article(noun).split(maxsplit=1)
@@ -60,20 +67,21 @@ def noun_states(model: Flamingo, tokenizer: BundledTokenizer) -> NounStates:
         return states
 
     decoder(decoder.embedding(ids), cross_attention={0: see})
-    flat = [(noun, paths) for noun, of_noun in enumerate(places) for paths in of_noun]
+    flat = [(noun, place) for noun, of_noun in enumerate(places) for place in of_noun]
     nouns, at = torch.tensor(flat, device=ids.device).T
     return NounStates(seen[0][nouns, at], nouns)
 
 
 def shown_nouns(scenes: Sequence[world.Scene]) -> Tensor:
-    """(scenes, nouns), whether a scene shows a noun."""
+    """Which nouns each scene shows, (scenes, nouns) bool."""
     return torch.tensor([[noun in scene.names for noun in world.concepts()] for scene in scenes])
 
 
 def matching_loss(model: Flamingo, asked: NounStates, latents: Tensor, shown: Tensor) -> Tensor:
-    """Nats: of telling a noun that is shown from those of other pictures, and whether it is shown at all.
+    """Nats for telling a shown noun's pictures from the others, and for telling whether it is shown at
+    all.
 
-    latents: (pictures, m, dim). shown: (pictures, nouns).
+    latents: (pictures, m, dim). shown: (pictures, nouns) bool.
     """
     asked, shown = asked.only(shown.any(dim=0)), shown[:, shown.any(dim=0)]
     cross_attn = model.cross_attention["0"]
@@ -90,15 +98,17 @@ def matching_loss(model: Flamingo, asked: NounStates, latents: Tensor, shown: Te
 
 
 NOISE = 0.5
-"""At most, beside a meaning of size one: bridges will not say it as clearly as words do."""
+"""The most noise beside a meaning of size one, because cross-attention will be less clear than words."""
 
-LOUD = 6.0
-"""How large a meaning is at first: about half of the states that it is added to."""
+INITIAL_SCALE = 6.0
+"""The initial size of a meaning: about half of the states that it is added to."""
 
 
 def meaning(medium: world.Scene | world.MovingScene | world.Photograph) -> list[str]:
-    """The words for a medium: its things, and their number, way and background; of a photograph, its name
-    and that it is one."""
+    """The words for a medium: its things, and their number, way and background.
+
+    A photograph has its name and the word "photo".
+    """
     if isinstance(medium, world.Photograph):
         return [medium.name, "photo"]
     moving = isinstance(medium, world.MovingScene)
@@ -112,22 +122,21 @@ def meaning(medium: world.Scene | world.MovingScene | world.Photograph) -> list[
 
 
 class Meanings(nn.Module):
-    """Ids of words -> one vector: the sum of what tells their embeddings from all others. Serves in
-    training alone."""
+    """Turns words into one vector: the sum of what distinguishes their embeddings. Used in training only."""
 
     def __init__(self, dim: int):
         super().__init__()
         self.out = nn.Linear(dim, dim, bias=False)
         with torch.no_grad():
-            self.out.weight.copy_(LOUD * torch.eye(dim))  # what is meant is nearly said already
+            self.out.weight.copy_(INITIAL_SCALE * torch.eye(dim))  # so that training begins near the identity
 
     def forward(self, words: Tensor, embedding: Tensor) -> Tensor:
-        """(m, t) ids, -1 where there is none; (vocab, dim) -> (m, dim)."""
+        """Word ids (m, t), -1 where there is none, and the embedding (vocab, dim) -> (m, dim)."""
         embedding = embedding.detach()
         codes = F.layer_norm(embedding - embedding.mean(dim=0), embedding.shape[1:])
-        said = (codes[words.clamp(min=0)] * (words >= 0)[..., None]).sum(dim=1)
-        meant = F.layer_norm(said, said.shape[1:])
+        summed = (codes[words.clamp(min=0)] * (words >= 0)[..., None]).sum(dim=1)
+        meanings = F.layer_norm(summed, summed.shape[1:])
         if self.training:
-            loudness = torch.rand(len(meant), 1, device=meant.device) * NOISE
-            meant = meant + torch.randn_like(meant) * loudness
-        return self.out(meant)
+            noise = torch.rand(len(meanings), 1, device=meanings.device) * NOISE
+            meanings = meanings + torch.randn_like(meanings) * noise
+        return self.out(meanings)

@@ -1,4 +1,4 @@
-"""Recipe: PaLM on books and on the world in words, side by side in every step."""
+"""Recipe: PaLM, trained in every step on books and on sentences about the picture world."""
 
 import random
 from collections.abc import Sequence
@@ -25,22 +25,31 @@ from palm_demo.training.world_text import Reading, labels_of, question_reading, 
 
 CONTEXT = 512
 WORLD_CONTEXT = 128
-"""Questions are short, and attention costs the square of what they stand among."""
+"""Tokens of a window of the world's sentences. Questions are short, and attention costs the square of the
+length."""
 
 WORLD_WEIGHT = 1.0
-"""Of the world's loss beside that of the books."""
+"""Weight of the world's loss beside that of the books."""
 
-TOLD_AFTER = 2
-"""After which block a picture's meaning comes in: where Flamingo's bridge shows each text its own picture."""
+MEANINGS_AFTER = 2
+"""The block after which a picture's meaning is added, where Flamingo's cross-attention shows each text
+its own picture."""
 
 MEASURED_QUESTIONS = 128
 
 
 @dataclass(frozen=True)
 class PalmRecipe:
-    """batch: windows of books and world_batch: windows of the world in words, `accumulate` times a step.
-    learning_rate: AdamW's, of embeddings and gains; muon_rate: of the blocks' matrices. decay: the
-    last part of the steps, in which the rates fall; before it begins, `steps` may be changed."""
+    """Settings of PaLM's training.
+
+    Attributes:
+        batch, world_batch: windows of books and of the world's sentences, `accumulate` times a step.
+        learning_rate: of AdamW, for embeddings and gains.
+        muon_rate: of Muon, for the blocks' matrices.
+        decay: the last part of the steps, in which the rates fall; before it begins, `steps` may be
+            changed.
+        average: decay of the moving average of the weights.
+    """
 
     steps: int = 12_000
     dim: int = 256
@@ -62,7 +71,7 @@ def new_config(recipe: PalmRecipe, vocab: int) -> PaLMConfig:
 
 
 def next_token_batch(windows: list[list[int]], unlearned: set[int]) -> Batch:
-    """Windows of one length -> ids and the ids that follow; `unlearned` ids are IGNORED."""
+    """A batch of windows of one length: ids and the ids that follow them. `unlearned` ids are IGNORED."""
     ids = torch.tensor(windows)
     labels = ids[:, 1:].clone()
     for token_id in unlearned:
@@ -71,11 +80,14 @@ def next_token_batch(windows: list[list[int]], unlearned: set[int]) -> Batch:
 
 
 def world_batch(readings: Sequence[Reading], tokenizer: BundledTokenizer) -> Batch:
-    """world_ids, world_labels: (b, n), IGNORED where nothing is to be learned. words: (m, t), what each
-    mark means, filled up with -1. told: (b, n), the number of the mark that a text is of, from a mark
-    to the next or to its end; -1 elsewhere."""
+    """A batch of the world's sentences.
+
+    world_ids, world_labels: (b, n), IGNORED where nothing is to be learned. words: (m, t), the meaning
+    of each media token, padded with -1. mark_of: (b, n), the number of the media token that a piece of
+    text belongs to, from that token to the next one or to the text's end; -1 elsewhere.
+    """
     ids = [reading.ids[:-1] for reading in readings]
-    told, words = [], []
+    mark_of, words = [], []
     for row, reading in zip(ids, readings, strict=True):
         before, now, of_row = len(words), -1, []
         for token_id in row:
@@ -85,20 +97,20 @@ def world_batch(readings: Sequence[Reading], tokenizer: BundledTokenizer) -> Bat
             elif token_id == tokenizer.bos_id:
                 now = -1
             of_row.append(now)
-        told.append(of_row)
+        mark_of.append(of_row)
     return {
         "world_ids": padded(ids, tokenizer.pad_id),
         "world_labels": padded([labels_of(reading) for reading in readings], IGNORED),
         "words": padded(words, -1),
-        "told": padded(told, -1),
+        "mark_of": padded(mark_of, -1),
     }
 
 
 def train_palm(recipe: PalmRecipe, paths: RunPaths) -> dict[str, float]:
-    """Trains and writes `palm.safetensors`; returns the last figures.
+    """Trains PaLM and writes `palm.safetensors`. Returns the last figures.
 
-    The books are kept as one file of the run: with that and the tokenizer it trains on a machine that
-    has no corpus.
+    The books are stored as one file of the run. With that file and the tokenizer, a machine without a
+    corpus can train.
     """
     torch.manual_seed(recipe.seed)
     tokenizer = BundledTokenizer.load(paths.tokenizer)
@@ -116,7 +128,7 @@ def train_palm(recipe: PalmRecipe, paths: RunPaths) -> dict[str, float]:
 
     def losses_of(batch: Batch) -> dict[str, Tensor]:
         learned = batch["world_labels"] != IGNORED
-        answers = palm.decoder.logits(told(palm, meanings, batch)[learned])
+        answers = palm.decoder.logits(states_with_meanings(palm, meanings, batch)[learned])
         return {
             "prose": palm.loss(batch["ids"], batch["labels"]),
             "world": WORLD_WEIGHT * F.cross_entropy(answers.float(), batch["world_labels"][learned]),
@@ -129,7 +141,7 @@ def train_palm(recipe: PalmRecipe, paths: RunPaths) -> dict[str, float]:
         for kind, batch in measured.items():
             batch = to_device(palm, batch)
             figures[kind] = exact_match(
-                palm.decoder.logits(told(palm, meanings, batch)), batch["world_labels"]
+                palm.decoder.logits(states_with_meanings(palm, meanings, batch)), batch["world_labels"]
             )
         save_palm(paths.weights / "palm.safetensors", palm, made)  # a long training serves before its end
         return figures
@@ -148,19 +160,19 @@ def train_palm(recipe: PalmRecipe, paths: RunPaths) -> dict[str, float]:
     return train(both, batch_at, losses_of, measure, schedule, paths.intervals, paths.run, matrices=matrices)
 
 
-def told(palm: PaLM, meanings: Meanings, batch: Batch) -> Tensor:
-    """States after the last block (b, n, dim) on the world's texts, each text told what its picture
-    means."""
+def states_with_meanings(palm: PaLM, meanings: Meanings, batch: Batch) -> Tensor:
+    """States after the last block, (b, n, dim), of the world's sentences, with each picture's meaning
+    added."""
     decoder = palm.decoder
-    meant = meanings(batch["words"], decoder.embedding.weight)
-    heard = F.pad(meant, (0, 0, 0, 1))[batch["told"]]  # the last row, that of -1, says nothing
+    vectors = meanings(batch["words"], decoder.embedding.weight)
+    added = F.pad(vectors, (0, 0, 0, 1))[batch["mark_of"]]  # the last row, that of -1, says nothing
     return decoder(
-        decoder.embedding(batch["world_ids"]), cross_attention={TOLD_AFTER: lambda states: states + heard}
+        decoder.embedding(batch["world_ids"]), cross_attention={MEANINGS_AFTER: lambda states: states + added}
     )
 
 
 def exact_match(logits: Tensor, labels: Tensor) -> float:
-    """The part of rows in which each learned token is the likeliest, given those before it."""
+    """The fraction of rows in which each learned token is the likeliest, given those before it."""
     right = (logits.argmax(dim=-1) == labels) | (labels == IGNORED)
     return right.all(dim=1).float().mean().item()
 
@@ -176,5 +188,5 @@ def _held_out(kind: str, tokenizer: BundledTokenizer) -> Batch:
 
 
 def mean_bits_per_byte(palm: PaLM, tokenizer: BundledTokenizer, texts: Sequence[str]) -> float:
-    """Of the base, over texts that were not read."""
+    """The base model's mean bits per byte on held-out texts."""
     return sum(bits_per_byte(palm, tokenizer, text, None, CONTEXT) for text in texts) / len(texts)

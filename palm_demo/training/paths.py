@@ -1,4 +1,4 @@
-"""Where a recipe reads from and writes to."""
+"""Paths that a recipe reads from and writes to."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +8,14 @@ from palm_demo.training.loop import Intervals
 
 @dataclass(frozen=True)
 class RunPaths:
-    """assets: tokenizer, tower config and finished weights. run: checkpoints and log.
-    corpus: a folder of .txt files; None for recipes that draw their data, and where `books` were brought."""
+    """Paths and intervals of one training run.
+
+    Attributes:
+        assets: tokenizer, tower configuration and finished weights.
+        run: checkpoints and log.
+        corpus: a folder of .txt files; None for recipes that draw their data, and where `books` is
+            there.
+    """
 
     assets: Path
     run: Path
@@ -22,7 +28,7 @@ class RunPaths:
 
     @property
     def books(self) -> Path:
-        """All that the base reads of a corpus, in one file."""
+        """The one file with all that PaLM reads of a corpus."""
         return self.run / "books.npz"
 
     @property

@@ -1,9 +1,9 @@
-"""What MaMMUT learns to say of drawn scenes and of photographs, and photographs of things nobody
-photographed.
+"""Texts that MaMMUT learns for drawn scenes and photographs, and features of photographs nobody took.
 
-There are no photographs with words. There is the trunk's classifier, whose answer is a part of what the tower
-gives out: beside what the tower's twin saw of any photograph, the answer that a photograph of a thing would
-get is put, with the doubts that a classifier has, and the thing's name is what is to be said.
+No captioned photographs are used. The trunk's ImageNet classifier provides the names: its answer is
+part of the tower's features. To train on a photograph of a given thing, the features of any photograph
+get the answer that the classifier would give to that thing, with realistic uncertainty, and the
+thing's name is the text.
 """
 
 import random
@@ -24,30 +24,32 @@ from palm_demo.training.pictures import padded
 from palm_demo.world.photographs import above, named
 
 NAMES = 256
-"""Names that the pictures of a batch are told apart from."""
+"""Number of names that the pictures of a batch are compared with."""
 
 NAMED_ALONE = 0.2
-"""Part of the contrastive texts for one drawn thing that leave the background out, as labels do."""
+"""Fraction of the contrastive texts for one drawn thing that leave out the background, as labels do."""
 
-SURE = (8.5, 15.5)
-"""How much likelier a classifier finds what is like its first thought: logits for each unit of likeness, from
-the tenth to the ninetieth of a hundred photographs."""
+CONFIDENCE = (8.5, 15.5)
+"""How much likelier the classifier finds a class that is similar to its first choice: logits per unit of
+cosine, from the tenth to the ninetieth of a hundred photographs."""
 
-DOUBT = 1.7
-"""Deviation of what is left of a photograph's logits."""
+LOGIT_NOISE = 1.7
+"""Standard deviation of what that leaves unexplained of a photograph's logits."""
 
 CERTAIN = 0.5
-"""Probability from which a real photograph's name is taken from the classifier."""
+"""The probability from which on a real photograph takes the classifier's name."""
 
 Pictured = world.Scene | world.Photograph
 
 
 @dataclass(frozen=True)
-class Photographed:
-    """What the tower saw of photographs.
+class PhotoFeatures:
+    """The tower's features of crops of photographs.
 
-    patches: (crops, p, width), each of which ends with the twin's answer. names: of each crop, where the
-    classifier is certain.
+    Attributes:
+        patches: (crops, p, width), each ending with the twin's embedding of the classifier's answer.
+        twin: the tower's twin.
+        names: the name of each crop, None where the classifier is not certain.
     """
 
     patches: Tensor
@@ -55,13 +57,13 @@ class Photographed:
     names: Sequence[str | None]
 
     def imagined(self, numbers: Tensor, generator: torch.Generator) -> Tensor:
-        """(n,) classes -> (n, p, width): a photograph of each."""
+        """Features of a photograph of each class: (n,) class numbers -> (n, p, width)."""
         crops = torch.randint(len(self.patches), (len(numbers),), generator=generator)
         directions = F.normalize(self.twin.answers.float(), dim=1)
         likeness = directions[numbers] @ directions.T
-        least, most = SURE
-        sure = least + (most - least) * torch.rand(len(numbers), 1, generator=generator)
-        logits = sure * likeness + DOUBT * torch.randn(likeness.shape, generator=generator)
+        least, most = CONFIDENCE
+        confidence = least + (most - least) * torch.rand(len(numbers), 1, generator=generator)
+        logits = confidence * likeness + LOGIT_NOISE * torch.randn(likeness.shape, generator=generator)
         answer = self.twin.answer(logits).float()
         patches = self.patches[crops].float()
         patches[..., -answer.shape[1] :] = answer[:, None]
@@ -69,7 +71,7 @@ class Photographed:
 
 
 def certain_names(probabilities: Tensor) -> list[str | None]:
-    """(crops, classes) -> the name of each, None where no class is certain."""
+    """The names of crops by their class probabilities (crops, classes); None where no class is certain."""
     classes = world.photo_classes()
     best, places = probabilities.max(dim=1)
     return [
@@ -80,15 +82,16 @@ def certain_names(probabilities: Tensor) -> list[str | None]:
 
 @cache
 def definitions() -> dict[str, str]:
-    """Name of a photograph -> WordNet's definition of it, for names of one class."""
+    """WordNet's definitions by the name of a photograph, for names of one class."""
     info, classes = ImageNetInfo(), world.photo_classes()
-    said: dict[str, str] = {}
+    found: dict[str, str] = {}
     for number, noun in enumerate(classes):
-        said[noun.name] = info.index_to_description(number, detailed=True).split(": ", 1)[-1]
-    return said
+        found[noun.name] = info.index_to_description(number, detailed=True).split(": ", 1)[-1]
+    return found
 
 
 def caption_of(picture: Pictured) -> str:
+    """The caption of a drawn scene or a photograph."""
     return (
         world.photo_caption(picture.name) if isinstance(picture, world.Photograph) else world.caption(picture)
     )
@@ -100,7 +103,7 @@ def words_of(picture: Pictured) -> frozenset[str]:
 
 
 def text_of(picture: Pictured, rng: random.Random) -> tuple[str, str | None]:
-    """A text for contrast, and the word that it says alone, None where it says more than that."""
+    """A text for the contrastive loss, and the one word that it says, or None if it says more."""
     if isinstance(picture, world.Photograph):
         return _photo_text(picture.name, rng)
     text = rng.choice(world.captions(picture))
@@ -124,17 +127,17 @@ def _photo_text(name: str, rng: random.Random) -> tuple[str, str]:
 def words_batch(
     pictures: Sequence[Pictured], rng: random.Random, tokenizer: BundledTokenizer
 ) -> dict[str, Tensor]:
-    """What is said of pictures: the caption in its one order, the text for contrast in any.
+    """The texts of a batch of pictures: captions, and texts and names for contrast.
 
-    also_true: (b, b) bool, whether a text says something that is true of another's picture too. name_ids:
-    NAMES names and everyday words, among them all of the pictures'; nouns: (b, 2) which of them the first
-    and the last thing of each picture are; also_named: (b, NAMES), which others are true of it.
+    also_true: (b, b) bool, whether a text is also true of another's picture. name_ids: NAMES names and
+    everyday words, among them all names of the pictures. nouns: (b, 2), the positions among them of
+    the first and last thing of each picture. also_named: (b, NAMES) bool, which others are true of it.
     """
     captions = tokenizer.encode_batch([caption_of(picture) for picture in pictures])
-    said = [text_of(picture, rng) for picture in pictures]
-    text_ids = padded(tokenizer.encode_batch([text for text, _ in said]), tokenizer.pad_id)
+    texts = [text_of(picture, rng) for picture in pictures]
+    text_ids = padded(tokenizer.encode_batch([text for text, _ in texts]), tokenizer.pad_id)
     true = [words_of(picture) for picture in pictures]
-    also_true = torch.tensor([[word in words for words in true] for _, word in said])
+    also_true = torch.tensor([[word in words for words in true] for _, word in texts])
     return {
         "caption_ids": padded([[tokenizer.bos_id, *c] for c in captions], tokenizer.pad_id),
         "caption_labels": padded([[*c, tokenizer.eos_id] for c in captions], IGNORED),
@@ -147,7 +150,7 @@ def words_batch(
 
 @cache
 def all_names() -> tuple[str, ...]:
-    """Of drawn things and of photographs, each once."""
+    """All names of drawn things and of photographs, each once."""
     return tuple(dict.fromkeys((*world.concepts(), *world.photo_nouns())))
 
 

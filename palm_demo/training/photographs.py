@@ -1,6 +1,7 @@
-"""Photographs without words, as a tower sees them while it learns: crops of a few, whole or cut out.
+"""Photographs for the tower's training: crops of a few of them, whole or cut out.
 
-They teach what is a photograph and what a drawing, and nothing of what they show.
+They have no captions. They teach the difference between photographs and drawings, not what photographs
+show.
 """
 
 import random
@@ -15,21 +16,21 @@ from palm_demo.media import open_image
 from palm_demo.world.backgrounds import paint
 
 LONGEST = 640
-"""Pixels of the longer side of a photograph in memory."""
+"""The longer side of a photograph in memory, in pixels."""
 
 LEAST_AREA = 0.08
 CUT_OUT = 0.4
-"""Part of the crops that stand, cut out in some shape, on a background of the world's."""
+"""Fraction of the crops that are cut out in some shape and put on a background of the world's."""
 
 LEAST_SHOWN = 0.15
-"""Of a picture, that such a shape covers."""
+"""The least fraction of a picture that such a shape covers."""
 
 BUMPS = 5
-"""Of a shape's outline, at most, along each side."""
+"""The most bumps of a shape's outline along each side."""
 
 
 class Photographs:
-    """The pictures of a folder, read once; `crop` draws from them."""
+    """The pictures of a folder, read once. `crop` draws from them."""
 
     def __init__(self, folder: Path):
         paths = [
@@ -40,7 +41,8 @@ class Photographs:
         self.pictures = [open_image(path, max_side=LONGEST) for path in paths]
 
     def crop(self, rng: random.Random, side: int) -> tuple[np.ndarray, tuple[float, float]]:
-        """(side, side, 3) uint8, and a place of it, x and y from 0 to 1, that shows the photograph."""
+        """A random crop (side, side, 3) uint8, and a point in it that shows the photograph, x and y from
+        0 to 1."""
         picture = rng.choice(self.pictures)
         width, height = picture.size
         area, ratio = rng.uniform(LEAST_AREA, 1) * width * height, rng.uniform(0.75, 1.33)

@@ -1,4 +1,4 @@
-"""Scenes as tensors."""
+"""Draws scenes as tensors."""
 
 import random
 from collections.abc import Sequence
@@ -12,33 +12,34 @@ from torch import Tensor
 from palm_demo import world
 
 STRENGTH = 1.5
-"""Of alterations: a third of the sprites stay as they are."""
+"""Strength of the sprites' alterations: a third of the sprites stay as they are."""
 
 
 def draw(scene: world.Scene, rng: random.Random, size: int) -> Tensor:
-    """The scene with its sprites altered at random -> (size, size, 3) uint8."""
+    """Draws a scene with its sprites altered at random: (size, size, 3) uint8."""
     return as_tensor(world.render(scene, size, alter=lambda sprite: world.augment(sprite, rng, STRENGTH)))
 
 
 def as_tensor(image: Image.Image) -> Tensor:
-    """(size, size, 3) uint8."""
+    """A picture as a tensor, (rows, columns, 3) uint8."""
     return torch.from_numpy(np.array(image))
 
 
 def normalized(pixels: Tensor) -> Tensor:
-    """(b, size, size, 3) uint8 -> (b, 3, size, size) in -1..1, what the tower's transform gives
-    for a square picture of its size."""
+    """Scales (b, size, size, 3) uint8 to (b, 3, size, size) in -1..1, as the tower's transform does with
+    square pictures of its size."""
     return rearrange(pixels, "b h w c -> b c h w").float() / 127.5 - 1
 
 
 def padded(rows: Sequence[Sequence[int]], fill: int) -> Tensor:
-    """Rows of ids -> (b, longest), filled up on the right."""
+    """Rows of ids as (b, longest), padded with `fill` on the right."""
     longest = max(map(len, rows))
     return torch.tensor([[*row, *[fill] * (longest - len(row))] for row in rows])
 
 
 def draw_scene(rng: random.Random, singles: float, counts: float) -> world.Scene:
-    """One scene: `singles` and `counts` are their parts, pairs the rest."""
+    """A random scene: `singles` and `counts` are the probabilities of one thing and of several; the rest
+    are pairs."""
     dice = rng.random()
     if dice < singles:
         return world.single_scene(rng)

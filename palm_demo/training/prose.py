@@ -1,7 +1,7 @@
-"""Books as training data: which are read, and windows of their tokens.
+"""Books as training data: which of them are read, and windows of their tokens.
 
-A corpus is a folder of .txt files; where it has an `index.csv` (columns id, title, author,
-shelf), a shelf names the books of one author.
+A corpus is a folder of .txt files. If it has an `index.csv` (columns id, title, author, shelf), a
+shelf names the books of one author.
 """
 
 import csv
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from palm_demo.errors import FinetuningError
 from palm_demo.models.tokenizers import BundledTokenizer
 
 HELD_OUT = {
@@ -30,21 +31,21 @@ HELD_OUT = {
     "95": "The Prisoner of Zenda",
     "113": "The Secret Garden",
 }
-"""Books never trained on, by Gutenberg number: one of each author's shelf and two others."""
+"""Books that are never trained on, by Gutenberg number: one of each author's shelf and two others."""
 
 SCOPE_SHELVES = ("austen", "baum", "carroll", "doyle", "poe", "shakespeare", "verne", "wodehouse")
-"""Shelves that the base and its tokenizer don't read, so that scopes have something to add."""
+"""Shelves that the base model and its tokenizer don't read, so that scopes have something to add."""
 
 HEADING = re.compile(r"(?<=\n\n)(?:CHAPTER|Chapter|[A-Z][A-Z0-9 ,.'\";:!?&()-]{3,70}$)", re.MULTILINE)
 MEASURED_CHARACTERS = 6_000
-"""Of each unread book, which a training is judged by on its way."""
+"""Characters of each held-out book that a training is measured on."""
 
 SHORTEST_TEXT = 3000
-"""Characters: what is shorter between two headings is no chapter."""
+"""The fewest characters between two headings that make a chapter."""
 
 
 def index(corpus: Path) -> list[dict[str, str]]:
-    """Rows of the corpus' index, empty where it has none."""
+    """The rows of the corpus' index; empty if it has none."""
     path = corpus / "index.csv"
     if not path.is_file():
         return []
@@ -53,43 +54,49 @@ def index(corpus: Path) -> list[dict[str, str]]:
 
 
 def books(corpus: Path) -> list[Path]:
-    """All books, in a fixed order. Raises FileNotFoundError where there are none."""
+    """All books in a fixed order. Raises FinetuningError where there are none."""
     found = sorted(corpus.glob("*.txt"))
     if not found:
-        raise FileNotFoundError(f"{corpus} holds no .txt files; name a folder of plain texts")
+        raise FinetuningError(f"{corpus} holds no .txt files; name a folder of plain texts")
     return found
 
 
 def training_books(corpus: Path) -> list[Path]:
+    """The books that may be trained on."""
     return [book for book in books(corpus) if book.stem not in HELD_OUT]
 
 
 def base_books(corpus: Path) -> list[Path]:
-    """What the base and its tokenizer read: all for training but the shelves that scopes are taught."""
+    """The books that the base model and its tokenizer read: those for training, without the scopes'
+    shelves."""
     of_scopes = {row["id"] for row in index(corpus) if row["shelf"] in SCOPE_SHELVES}
     return [book for book in training_books(corpus) if book.stem not in of_scopes]
 
 
 def held_out_books(corpus: Path) -> list[Path]:
+    """The books that are never trained on."""
     return [book for book in books(corpus) if book.stem in HELD_OUT]
 
 
 def shelf_books(corpus: Path, shelf: str) -> list[Path]:
-    """One author's books for training. Raises ValueError on an unknown shelf."""
+    """One author's books for training. Raises FinetuningError for an unknown shelf."""
     ids = {row["id"] for row in index(corpus) if row["shelf"] == shelf}
     found = [book for book in training_books(corpus) if book.stem in ids]
     if not found:
         shelves = sorted({row["shelf"] for row in index(corpus)})
-        raise ValueError(f"{corpus} has no shelf {shelf!r}; it has {', '.join(shelves) or 'none'}")
+        raise FinetuningError(f"{corpus} has no shelf {shelf!r}; it has {', '.join(shelves) or 'none'}")
     return found
 
 
 @dataclass(frozen=True)
 class Books:
-    """What the base learns from and is judged by, in one file that can be carried to another machine.
+    """The training and held-out texts of the base model, in one file that can be copied to another
+    machine.
 
-    tokens: (n,) uint16, all books that are read, each of their texts between <bos> and <eos>. held_out:
-    the beginnings of those that are not. read: the Gutenberg numbers of those that are.
+    Attributes:
+        tokens: (n,) uint16, all training books, each of their texts between <bos> and <eos>.
+        held_out: the beginnings of the held-out books.
+        read: the Gutenberg numbers of the training books.
     """
 
     tokens: np.ndarray
@@ -102,21 +109,23 @@ class Books:
 
     @classmethod
     def load(cls, path: Path) -> "Books":
-        with np.load(path) as kept:
-            return cls(kept["tokens"], kept["held_out"].tolist(), kept["read"].tolist())
+        with np.load(path) as saved:
+            return cls(saved["tokens"], saved["held_out"].tolist(), saved["read"].tolist())
 
 
-def base_texts(corpus: Path | None, tokenizer: BundledTokenizer, kept: Path) -> Books:
-    """The books of the base, from `kept` (.npz) where they were made before. Raises FileNotFoundError where
-    neither is there."""
-    if kept.is_file():
-        return Books.load(kept)
+def base_texts(corpus: Path | None, tokenizer: BundledTokenizer, cached: Path) -> Books:
+    """The books of the base model, from the file `cached` (.npz) if it exists, otherwise from the corpus.
+
+    Raises FinetuningError if neither is there.
+    """
+    if cached.is_file():
+        return Books.load(cached)
     if corpus is None:
-        raise FileNotFoundError(f"there are no books at {kept}; bring that file along, or name a --corpus")
+        raise FinetuningError(f"there are no books at {cached}; bring that file along, or name a --corpus")
     read = base_books(corpus)
     unread = [book.read_text(encoding="utf-8")[:MEASURED_CHARACTERS] for book in held_out_books(corpus)]
     books = Books(token_array(read, tokenizer), unread, [book.stem for book in read])
-    books.save(kept)
+    books.save(cached)
     return books
 
 
@@ -130,7 +139,7 @@ def token_array(paths: Sequence[Path], tokenizer: BundledTokenizer) -> np.ndarra
 
 
 def split_into_texts(book: str) -> list[str]:
-    """A book's chapters or tales, as far as headings tell: each is a text with an end of its own."""
+    """Splits a book at its headings into chapters or tales, each of which is a text with its own end."""
     texts, start = [], 0
     for heading in HEADING.finditer(book):
         if heading.start() - start >= SHORTEST_TEXT and len(book) - heading.start() >= SHORTEST_TEXT:
@@ -140,17 +149,20 @@ def split_into_texts(book: str) -> list[str]:
 
 
 def window(tokens: np.ndarray, length: int, bos_id: int, number: int, seed: int) -> list[int]:
-    """Window `number` of a training: `length` ids, <bos> first, as a prompt begins. Each reading of all
-    tokens cuts them elsewhere and shuffles the pieces, so that each is read as often as any other."""
+    """Window `number` of a training: `length` ids that begin with <bos>, as a prompt does.
+
+    Each pass over all tokens cuts them at other places and shuffles the pieces, so every piece is read
+    equally often.
+    """
     pieces = (len(tokens) - 1) // (length - 1) - 1
-    reading, paths = divmod(number, pieces)
+    reading, piece = divmod(number, pieces)
     order, shift = _reading(pieces, length - 1, seed, reading)
-    start = shift + int(order[paths]) * (length - 1)
+    start = shift + int(order[piece]) * (length - 1)
     return [bos_id, *tokens[start : start + length - 1].tolist()]
 
 
 @lru_cache(maxsize=2)
 def _reading(pieces: int, length: int, seed: int, reading: int) -> tuple[np.ndarray, int]:
-    """In which order a reading takes its pieces, and where the first one begins."""
+    """The order in which a pass takes its pieces, and where the first one begins."""
     random = np.random.default_rng((seed, reading))
     return random.permutation(pieces), int(random.integers(length))

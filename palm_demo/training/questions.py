@@ -1,4 +1,4 @@
-"""What Flamingo is asked in training, about scenes that were drawn beforehand."""
+"""Flamingo's training questions, about scenes that were drawn beforehand."""
 
 import random
 from collections import defaultdict
@@ -25,23 +25,28 @@ FACTS = {
     "pair": ("is_there", "is_there", "background_color"),
     "count": ("is_there", "how_many", "background_color"),
 }
-"""What is asked about a picture, by its kind, all of it each time."""
+"""Kinds of questions about a picture, by the kind of its scene. All of them are asked each time."""
 
 
 MOST_SHOWN = 8
-"""Pictures of a text that teaches new words."""
+"""The most pictures of a text that teaches new words."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """Texts about the same media, which lie at these places of a bank."""
+    """Texts about the same media.
+
+    Attributes:
+        texts: questions with their answers.
+        places: positions of their media in the feature cache.
+    """
 
     texts: Sequence[Reading]
     places: Sequence[int]
 
 
 class QuestionSampler:
-    """Asks about media, each way of asking in a method of its own."""
+    """Samples questions about media. Each method is one way of asking."""
 
     def __init__(self, media: Sequence[Medium], tokenizer: BundledTokenizer):
         self.media, self.tokenizer = media, tokenizer
@@ -50,58 +55,62 @@ class QuestionSampler:
         self.travelling: list[int] = []
         self.changing: list[int] = []
         of_noun: dict[str, list[int]] = defaultdict(list)
-        for paths, medium in enumerate(media):
+        for place, medium in enumerate(media):
             if isinstance(medium, world.MovingScene):
-                (self.changing if medium.way in world.CHANGES else self.travelling).append(paths)
+                (self.changing if medium.way in world.CHANGES else self.travelling).append(place)
                 continue
-            self.stills.append(paths)
+            self.stills.append(place)
             if medium.kind == "single":
-                self.singles.append(paths)
-                of_noun[medium.names[0]].append(paths)
+                self.singles.append(place)
+                of_noun[medium.names[0]].append(place)
         self.shown_twice = {noun: places for noun, places in of_noun.items() if len(places) > 1}
 
     def name(self, rng: random.Random) -> Asked:
-        """The caption of a single thing."""
+        """Asks for the caption of a single thing."""
         return self._ask(rng, ("caption",), [rng.choice(self.singles)])
 
     def names(self, rng: random.Random) -> Asked:
+        """Asks for captions, and in pairs for what is where."""
         return self._about_one(rng, NAMES)
 
     def facts(self, rng: random.Random) -> Asked:
+        """Asks for the facts of a picture."""
         return self._about_one(rng, FACTS)
 
     def which_picture(self, rng: random.Random) -> Asked:
-        """Of two or three in which nothing is shown twice."""
+        """Asks which of two or three pictures shows a thing. No thing is shown twice."""
         while True:
             places = rng.choices(self.stills, k=rng.choice((2, 3)))
-            names = [name for paths in places for name in self.media[paths].names]
+            names = [name for place in places for name in self.media[place].names]
             if len(set(names)) == len(names):
                 return self._ask(rng, ("which_picture", "which_picture"), places)
 
     def few_shot_naming(self, rng: random.Random) -> Asked:
-        """Two to four things get new words, then come other pictures of them."""
+        """Gives new words to two to four things, then shows other pictures of them."""
         nouns = rng.sample(list(self.shown_twice), rng.randint(2, 4))
         order = shown_again(rng, len(nouns), MOST_SHOWN - len(nouns))
         first = [rng.choice(self.shown_twice[noun]) for noun in nouns]
         later = [
-            rng.choice([paths for paths in self.shown_twice[nouns[thing]] if paths != first[thing]])
+            rng.choice([place for place in self.shown_twice[nouns[thing]] if place != first[thing]])
             for thing in order[len(nouns) :]
         ]
         words = world.made_up_words(rng, len(nouns))
         return Asked([naming_reading(words, order, self.tokenizer, [])], [*first, *later])
 
     def way(self, rng: random.Random) -> Asked:
+        """Asks which way a thing moves."""
         return self._ask(rng, ("way",), [rng.choice(self.travelling)])
 
     def grows_or_shrinks(self, rng: random.Random) -> Asked:
+        """Asks whether a thing grows or shrinks."""
         return self._ask(rng, ("grows_or_shrinks",), [rng.choice(self.changing)])
 
     def _about_one(self, rng: random.Random, kinds: dict[str, Sequence[str]]) -> Asked:
-        paths = rng.choice(self.stills)
-        return self._ask(rng, kinds[self.media[paths].kind], [paths])
+        place = rng.choice(self.stills)
+        return self._ask(rng, kinds[self.media[place].kind], [place])
 
     def _ask(self, rng: random.Random, kinds: Sequence[str], places: Sequence[int]) -> Asked:
-        media = tuple(self.media[paths] for paths in places)
+        media = tuple(self.media[place] for place in places)
         questions = [world.ask(rng, kind, media) for kind in kinds]
         return Asked([question_reading(question, self.tokenizer) for question in questions], places)
 
@@ -115,20 +124,24 @@ ABOUT_SEVERAL: dict[Topic, float] = {
     QuestionSampler.way: 0.05,
     QuestionSampler.grows_or_shrinks: 0.08,
 }
-"""What a batch asks, and how often. All of a batch is asked the same way: of long and short texts
-together, the short would be filled up to the length of the long."""
+"""Probabilities of the topics. A batch has a single topic: in a mix of long and short texts, the short
+ones would be padded to the length of the long ones."""
 
 
 def pick_topic(rng: random.Random) -> Topic:
+    """The topic of a batch."""
     weights = ABOUT_ONE | ABOUT_SEVERAL
     (topic,) = rng.choices(list(weights), weights=list(weights.values()))
     return topic
 
 
 def questions_batch(asked: Sequence[Asked], tokenizer: BundledTokenizer) -> Batch:
-    """ids, labels: (texts, n), what is to be learned as labels. media: (media,), their places in the
-    bank. firsts: (groups,), the row of each group's first text. shown: (marks of all texts,), which
-    of `media` they stand for."""
+    """A batch of questions.
+
+    ids, labels: (texts, n), IGNORED where nothing is to be learned. media: (media,), positions in the
+    feature cache. firsts: (groups,), the row of each group's first text. shown: (media tokens of all
+    texts,), which of `media` each stands for.
+    """
     texts, media, firsts, shown = [], [], [], []
     for group in asked:
         firsts.append(len(texts))

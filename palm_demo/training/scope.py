@@ -1,4 +1,4 @@
-"""Recipe: one author's scope, taught as the page teaches a visitor's text."""
+"""Recipe: one author's scope, trained the same way as a visitor's text on the page."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +7,7 @@ import torch
 from tqdm import tqdm
 
 from palm_demo.checkpoints import load_palm, save_adapter
+from palm_demo.errors import FinetuningError
 from palm_demo.inference.lora_finetuning import finetune
 from palm_demo.inference.scoring import bits_per_byte
 from palm_demo.inference.settings import FinetuningConfig
@@ -19,7 +20,14 @@ JUDGED_TIMES = 30
 
 @dataclass(frozen=True)
 class ScopeRecipe:
-    """steps: at most; it ends when the shelf's last tenth was judged `patience` times in vain."""
+    """Settings of a scope's training.
+
+    Attributes:
+        author: a shelf of the corpus.
+        steps: the most steps. Training ends earlier after `patience` evaluations on the shelf's last
+            tenth without a better result.
+        rank: of the LoRA matrices.
+    """
 
     author: str
     steps: int = 1500
@@ -31,14 +39,15 @@ class ScopeRecipe:
 
 
 def train_scope(recipe: ScopeRecipe, paths: RunPaths) -> dict[str, float]:
-    """Teaches the author's shelf and writes `scopes/AUTHOR.safetensors`: the best by the shelf's last tenth.
+    """Trains an adapter on an author's shelf and writes `scopes/AUTHOR.safetensors`.
 
-    Returns bits per byte on the author's unread book, of the base and of the scope.
+    The adapter that is best on the shelf's last tenth is kept. Returns bits per byte on the author's
+    held-out book, of the base model and of the scope.
     """
     tokenizer = BundledTokenizer.load(paths.tokenizer)
     palm, made = load_palm(paths.weights / "palm.safetensors")
     palm.freeze_().to("cuda" if torch.cuda.is_available() else "cpu")
-    judged = unread(paths.corpus, recipe.author)
+    judged = held_out_text(paths.corpus, recipe.author)
     shelf = [book.read_text(encoding="utf-8") for book in shelf_books(paths.corpus, recipe.author)]
     settings = FinetuningConfig(
         recipe.rank,
@@ -46,7 +55,7 @@ def train_scope(recipe: ScopeRecipe, paths: RunPaths) -> dict[str, float]:
         seconds=float("inf"),
         learning_rate=recipe.learning_rate,
         batch=recipe.batch,
-        judge_steps=min(paths.intervals.measure_steps, max(1, recipe.steps // JUDGED_TIMES)),
+        eval_steps=min(paths.intervals.measure_steps, max(1, recipe.steps // JUDGED_TIMES)),
         patience=recipe.patience,
         seed=recipe.seed,
     )
@@ -63,10 +72,13 @@ def train_scope(recipe: ScopeRecipe, paths: RunPaths) -> dict[str, float]:
     }
 
 
-def unread(corpus: Path, author: str) -> str:
-    """The beginning of the author's book that nobody read. Raises ValueError where the shelf has none."""
+def held_out_text(corpus: Path, author: str) -> str:
+    """The beginning of the author's held-out book. Raises FinetuningError if the shelf has none."""
     ids = {row["id"] for row in index(corpus) if row["shelf"] == author} & set(HELD_OUT)
     for book in books(corpus):
         if book.stem in ids:
             return book.read_text(encoding="utf-8")[: 4 * MEASURED_CHARACTERS]
-    raise ValueError(f"the shelf {author!r} of {corpus} has none of the unread books to judge a scope by")
+    raise FinetuningError(
+        f"the shelf {author!r} of {corpus} has none of the held-out books that a scope is measured on; "
+        "name one in HELD_OUT of palm_demo/training/prose.py"
+    )

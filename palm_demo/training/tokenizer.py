@@ -1,4 +1,4 @@
-"""Recipe: the tokenizer, from a folder of prose, with the world's own words as whole ids."""
+"""Recipe: the tokenizer, byte-level BPE from a folder of prose, with the world's words as single tokens."""
 
 import json
 import random
@@ -19,9 +19,14 @@ from palm_demo.training.world_text import world_sentences
 
 @dataclass(frozen=True)
 class TokenizerRecipe:
-    """vocabulary: ids that prose gets. Each word of the world that is none of them gets one more: a name
-    is then decided at once, and a thing that is met again is met at one place. sentences: about the
-    world, in which a word has to stand `frequent` times where it is no part of a name."""
+    """Settings of the tokenizer's training.
+
+    Attributes:
+        vocabulary: tokens learned from prose. Each word of the world that is not among them gets one
+            more, so that a name is decided in one step and is always the same token.
+        sentences: sentences about the world in which words are counted.
+        frequent: how often a word that is part of no name has to occur in them.
+    """
 
     vocabulary: int = 6144
     sentences: int = 20_000
@@ -30,7 +35,8 @@ class TokenizerRecipe:
 
 
 def train_tokenizer(recipe: TokenizerRecipe, paths: RunPaths) -> dict[str, float]:
-    """Writes `tokenizer.json`; returns its size and the bytes a token stands for in unread books."""
+    """Trains the tokenizer and writes `tokenizer.json`. Returns its size and bytes per token on held-out
+    books."""
     bpe = tokenizers.Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -51,8 +57,11 @@ def train_tokenizer(recipe: TokenizerRecipe, paths: RunPaths) -> dict[str, float
 
 
 def add_words(bpe: tokenizers.Tokenizer, words: list[str]) -> None:
-    """Gives each word, with the space before it, an id of its own where it has none. No merges lead
-    there: a word that stands in the vocabulary is taken whole."""
+    """Adds a token for each word, with the space before it, that has none yet.
+
+    No merges lead to these tokens: with `ignore_merges`, a word that is in the vocabulary is taken
+    whole.
+    """
     model = json.loads(bpe.to_str())["model"]
     vocabulary = model["vocab"]
     for word in words:
@@ -63,8 +72,8 @@ def add_words(bpe: tokenizers.Tokenizer, words: list[str]) -> None:
 
 
 def world_words(recipe: TokenizerRecipe) -> list[str]:
-    """Words of drawn things, their plurals, names of photographs and what stands above them, and what
-    sentences about them are often made of."""
+    """Words of drawn things and photographs, words above them, and frequent words of sentences about
+    them."""
     concepts = world.Atlas.load().concepts
     names = [name for concept in concepts for name in (concept.name, concept.plural)]
     names += [*world.photo_nouns(), *world.everyday_words(), *world.COLORS]
@@ -73,8 +82,8 @@ def world_words(recipe: TokenizerRecipe) -> list[str]:
         for sentence in world_sentences(random.Random(recipe.seed), recipe.sentences)
         for word in sentence.split()
     )
-    said = sorted(word.rstrip("?.:") for word, times in often.items() if times >= recipe.frequent)
-    return list(dict.fromkeys([word for name in names for word in name.split()] + said))
+    frequent = sorted(word.rstrip("?.:") for word, times in often.items() if times >= recipe.frequent)
+    return list(dict.fromkeys([word for name in names for word in name.split()] + frequent))
 
 
 def _texts(corpus: Path) -> Iterator[str]:

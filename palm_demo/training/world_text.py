@@ -1,4 +1,4 @@
-"""The world in words: what the language model and the tokenizer read of it."""
+"""Sentences about the picture world, for training the language model and the tokenizer."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -13,16 +13,17 @@ from palm_demo.training.objectives import meaning
 SCENES = (world.single_scene, world.pair_scene, world.count_scene)
 
 KINDS = dict.fromkeys(world.KINDS, 1) | {"what_is_where": 3, "is_there": 3, "which_picture": 2}
-"""How often each kind of question is asked: the rest is learned soon."""
+"""How often each kind of question is asked. Those with 1 are learned soon."""
 
 CAPTIONS, NAMINGS = 0.1, 0.4
-"""Parts of texts that are captions without a mark, and that teach new words; the rest asks."""
+"""Fractions of texts that are captions without a media token, and that teach new words; the rest are
+questions."""
 
 PHOTOGRAPHS = 0.3
-"""Part of captions, questions and things with new words that are of photographs."""
+"""Fraction of captions, questions and things with new words that are about photographs."""
 
 NAMELESS = 0.5
-"""Part of the things that get new words and have no name: words at random stand for them."""
+"""Fraction of the things with new words that have no name: random words stand for them."""
 
 SHOWN_AGAIN = 5
 """How often things are shown after each of them got its word."""
@@ -30,9 +31,10 @@ SHOWN_AGAIN = 5
 
 @dataclass(frozen=True)
 class Reading:
-    """Text as ids, which of them are to be learned, and what its marks mean.
+    """A text as ids, which of them are to be learned, and the meanings of its media tokens.
 
-    meanings: the ids of the words for each mark, in their order; none where media stand there.
+    Attributes:
+        meanings: ids of the words for each media token, in order; empty where media stand there.
     """
 
     ids: list[int]
@@ -43,17 +45,18 @@ class Reading:
         return Reading(self.ids + other.ids, self.learned + other.learned, self.meanings + other.meanings)
 
     def cut(self, length: int) -> "Reading":
+        """The first `length` ids."""
         return Reading(self.ids[:length], self.learned[:length], self.meanings)
 
 
 def labels_of(reading: Reading) -> list[int]:
-    """The id that follows each but the last, IGNORED where it is not to be learned."""
+    """The id that follows each position, IGNORED where it is not to be learned."""
     followed = zip(reading.ids[1:], reading.learned[1:], strict=True)
     return [token_id if learned else IGNORED for token_id, learned in followed]
 
 
 def world_sentences(rng: random.Random, count: int) -> Iterator[str]:
-    """Captions, and questions without their marks."""
+    """Yields captions, and questions without their media tokens."""
     for _ in range(count):
         if rng.random() < 0.5:
             yield _caption(rng)
@@ -62,7 +65,7 @@ def world_sentences(rng: random.Random, count: int) -> Iterator[str]:
 
 
 def world_window(length: int, rng: random.Random, tokenizer: BundledTokenizer) -> Reading:
-    """Captions, questions and new words, one text after another, cut at `length` ids."""
+    """Captions, questions and texts with new words, one after another, cut at `length` ids."""
     whole = Reading([], [])
     while len(whole.ids) < length:
         whole += world_reading(rng, tokenizer)
@@ -70,6 +73,7 @@ def world_window(length: int, rng: random.Random, tokenizer: BundledTokenizer) -
 
 
 def world_reading(rng: random.Random, tokenizer: BundledTokenizer) -> Reading:
+    """One random text: a caption, new words, or a question."""
     dice = rng.random()
     if dice < CAPTIONS:
         ids = tokenizer.encode(_caption(rng))
@@ -78,8 +82,8 @@ def world_reading(rng: random.Random, tokenizer: BundledTokenizer) -> Reading:
         things = [_thing(rng, tokenizer) for _ in range(rng.randint(2, 4))]
         order = shown_again(rng, len(things), SHOWN_AGAIN)
         # a word for what it stands on, or that it is a photograph
-        to_device = [f" {rng.choice((*world.COLORS, 'photo'))}" for _ in order]
-        meanings = [things[thing] + tokenizer.encode(b) for thing, b in zip(order, to_device, strict=True)]
+        contexts = [f" {rng.choice((*world.COLORS, 'photo'))}" for _ in order]
+        meanings = [things[thing] + tokenizer.encode(b) for thing, b in zip(order, contexts, strict=True)]
         return naming_reading(world.made_up_words(rng, len(things)), order, tokenizer, meanings)
     return question_reading(_asked(rng), tokenizer)
 
@@ -99,7 +103,7 @@ def _asked(rng: random.Random) -> world.Question:
 
 
 def question_reading(question: world.Question, tokenizer: BundledTokenizer) -> Reading:
-    """The answer is to be learned."""
+    """A question of which the answer is to be learned."""
     asked = _read([tokenizer.bos_id, *encode_interleaved(question.prompt, tokenizer)])
     answer = _learned([*tokenizer.encode(f" {question.answer}"), tokenizer.eos_id])
     words = ["".join(f" {word}" for word in meaning(medium)) for medium in question.media]
@@ -107,15 +111,15 @@ def question_reading(question: world.Question, tokenizer: BundledTokenizer) -> R
 
 
 def shown_again(rng: random.Random, things: int, times: int) -> list[int]:
-    """The order in which things are shown: each of them, then some of them again."""
+    """The order in which things are shown: each of them once, then some of them again."""
     return [*range(things), *rng.choices(range(things), k=times)]
 
 
 def naming_reading(
     words: Sequence[str], order: Sequence[int], tokenizer: BundledTokenizer, meanings: list[list[int]]
 ) -> Reading:
-    """New words for things that are shown in this order. Once a thing has its word, that is to be
-    learned."""
+    """A text that gives new words to things, shown in this order. A word is to be learned from its second
+    use on."""
     whole, given = _read([tokenizer.bos_id]), set()
     for turn, thing in enumerate(order, start=1):
         whole += _read([tokenizer.media_id, *tokenizer.encode(" this is a")])

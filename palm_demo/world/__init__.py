@@ -1,6 +1,7 @@
 """The picture world: drawings of everyday things, alone or together, still or moving, and their captions.
 
-Everything random takes a `random.Random` and depends on nothing else, so a seed names a scene for good.
+Every random choice takes a `random.Random` and depends on nothing else, so a seed always gives the same
+scene.
 """
 
 from __future__ import annotations

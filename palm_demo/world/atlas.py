@@ -1,4 +1,4 @@
-"""The sprites: named drawings in several styles, and the hand-made list of their nouns."""
+"""The sprites: named drawings in several styles, and the hand-made list of the nouns they show."""
 
 from __future__ import annotations
 
@@ -26,7 +26,13 @@ STYLES = (
 
 @dataclass(frozen=True)
 class Concept:
-    """A noun of the world: "red apple", its article "a", its plural "red apples"."""
+    """A noun of the world: its name ("red apple"), article ("a") and plural ("red apples").
+
+    Attributes:
+        category: the heading it stands under in `nouns.txt`.
+        seen: whether models are trained on it; unseen concepts are for few-shot naming.
+        icon: the name of its icon in the icon sets.
+    """
 
     name: str
     article: str
@@ -40,27 +46,27 @@ class Concept:
 
 
 class Atlas:
-    """Concepts and their drawings. A sheet is read once per style, when it is first drawn from."""
+    """Concepts and their drawings. A style's sheet is read once, when it is first drawn from."""
 
-    def __init__(self, folder: Path, described: dict) -> None:
+    def __init__(self, folder: Path, description: dict) -> None:
         self.folder = folder
-        self.cell: int = described["cell"]
-        self.columns: int = described["columns"]
+        self.cell: int = description["cell"]
+        self.columns: int = description["columns"]
         self.concepts = tuple(
             Concept(**{key: entry[key] for key in Concept.__dataclass_fields__})
-            for entry in described["concepts"]
+            for entry in description["concepts"]
         )
         self.trained = tuple(concept.name for concept in self.concepts if concept.seen)
         self.unseen = tuple(concept.name for concept in self.concepts if not concept.seen)
-        self.styles = tuple(described["styles"])
-        self._files = {style: sheet["file"] for style, sheet in described["styles"].items()}
+        self.styles = tuple(description["styles"])
+        self._files = {style: sheet["file"] for style, sheet in description["styles"].items()}
         self._cells = {
             style: {
                 c.name: cell
                 for c, cell in zip(self.concepts, sheet["cells"], strict=True)
                 if cell is not None
             }
-            for style, sheet in described["styles"].items()
+            for style, sheet in description["styles"].items()
         }
         self._by_name = {concept.name: concept for concept in self.concepts}
         self._drawn: dict[tuple[str, ...], frozenset[str]] = {}
@@ -69,11 +75,11 @@ class Atlas:
 
     @classmethod
     def load(cls, folder: Path | str = SPRITES) -> Atlas:
-        """The atlas in `folder`, read from disk once; raises ValueError when there is none."""
+        """Returns the atlas in a folder, read from disk once. Raises ValueError when there is none."""
         return _load(Path(folder).resolve())
 
     def concept(self, name: str) -> Concept:
-        """Look a concept up; raises ValueError for a name that is not in the world."""
+        """The concept of a name. Raises ValueError for a name that is not in the world."""
         try:
             return self._by_name[name]
         except KeyError:
@@ -87,12 +93,12 @@ class Atlas:
         return self.concept(name).name in self._cells[style]
 
     def styles_of(self, name: str, styles: Sequence[str] | None = None) -> tuple[str, ...]:
-        """Those of `styles` (None: any) that draw `name`, in the order given."""
+        """The styles that draw a name, out of the given ones (None: all), in the order given."""
         self.concept(name)
         return tuple(style for style in styles or self.styles if name in self._cells[style])
 
     def drawable(self, names: Sequence[str] | None, styles: Sequence[str] | None) -> list[str]:
-        """Those of `names` (None: all trained) that one of `styles` (None: any) draws.
+        """The names (None: all trained) that at least one of the styles (None: any) draws.
 
         Raises ValueError for an unknown name or style, and when nothing is left.
         """

@@ -1,4 +1,4 @@
-"""Backgrounds: ten colours in shades that nobody would name otherwise, plain or textured."""
+"""Backgrounds: ten colours, plain or textured, in shades whose names nobody would dispute."""
 
 from __future__ import annotations
 
@@ -31,8 +31,14 @@ _GRAIN = 4096  # noise is cut from one fixed tile, which is cheaper than drawing
 
 @dataclass(frozen=True)
 class Background:
-    """What lies behind the things. `rgb` in 0..255; `strength` is the texture's swing, as a fraction
-    of full brightness; `angle` in degrees and `period` in fractions of the frame shape the texture."""
+    """What lies behind the things.
+
+    Attributes:
+        rgb: 0 to 255.
+        strength: how far the texture swings, as a fraction of full brightness.
+        angle: of the texture, in degrees.
+        period: of the texture, in fractions of the frame.
+    """
 
     color: str
     rgb: tuple[int, int, int]

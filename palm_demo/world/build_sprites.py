@@ -1,6 +1,6 @@
-"""Renders the sprite sheets from npm's icon sets; run when the list of nouns changes.
+"""Renders the sprite sheets from npm's icon sets. Run it when the list of nouns changes.
 
-Needs `resvg-py` and `inflect`, and the icon sets that assets/sprites/README.md tells to install:
+It needs `resvg-py` and `inflect`, and the icon sets that assets/sprites/README.md tells how to install:
 
     python -m palm_demo.world.build_sprites --icons DIR/node_modules --out assets/sprites
     python -m palm_demo.world.build_sprites --icons DIR/node_modules --style twemoji --out ANYWHERE

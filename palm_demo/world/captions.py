@@ -1,4 +1,4 @@
-"""The sentences that are right for a scene."""
+"""Captions of scenes: the sentences that are right for each."""
 
 from __future__ import annotations
 
@@ -20,23 +20,28 @@ def with_article(name: str, atlas: Atlas | None = None) -> str:
     return str((atlas or Atlas.load()).concept(name))
 
 
+def by_first_letter(word: str) -> str:
+    """A word with the article that its first letter suggests: "a cat", "an orange"."""
+    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
+
+
 def backdrop(color: str) -> str:
     """ "a blue background", "an orange background"."""
-    return f"{'an' if color[0] in 'aeiou' else 'a'} {color} background"
+    return by_first_letter(f"{color} background")
 
 
 def caption(scene: Scene, atlas: Atlas | None = None) -> str:
-    """The scene's caption, in pairs with the left or upper thing first."""
+    """The caption of a scene. In pairs, the left or upper thing comes first."""
     return _describe(scene, scene.relation, scene.names, atlas)
 
 
 def converse(scene: Scene, atlas: Atlas | None = None) -> str:
-    """The caption of a pair with the right or lower thing first; of other scenes, their caption."""
+    """The caption of a pair with the right or lower thing first. Other scenes get their usual caption."""
     return _describe(scene, OPPOSITE.get(scene.relation), scene.names[::-1], atlas)
 
 
 def captions(scene: Scene, atlas: Atlas | None = None) -> list[str]:
-    """All captions that are right, the canonical one first."""
+    """All right captions of a scene, the canonical one first."""
     return list(dict.fromkeys((caption(scene, atlas), converse(scene, atlas))))
 
 

@@ -21,8 +21,14 @@ WAYS = (*DIRECTIONS, *CHANGES)
 
 @dataclass(frozen=True)
 class MovingScene:
-    """A scene with one thing, and what becomes of it. `scene` is the first frame; until the last, the
-    thing's centre goes by `travel` (fractions of the frame) and its size changes by the factor `growth`."""
+    """A scene with one thing that moves or changes its size.
+
+    Attributes:
+        scene: the first frame.
+        way: one of WAYS.
+        travel: how far the thing's centre goes until the last frame, in fractions of the frame.
+        growth: the factor by which its size changes until the last frame.
+    """
 
     scene: Scene
     way: str
@@ -96,7 +102,7 @@ def frames(
     alter: Alter | None = None,
     atlas: Atlas | None = None,
 ) -> list[Image.Image]:
-    """`count` RGB pictures of size x size pixels, evenly spaced from first to last."""
+    """Draws `count` RGB pictures of size x size pixels, evenly spaced from the first moment to the last."""
     if count < 2:
         raise ValueError(f"{count} frame cannot show a movement; ask for at least 2")
     return [render(moving.at(index / (count - 1)), size, alter, atlas) for index in range(count)]

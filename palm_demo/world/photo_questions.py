@@ -1,4 +1,4 @@
-"""Questions about photographs, with their answers, worded as those about drawings are."""
+"""Questions about photographs, with their answers, in the wordings of those about drawings."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ KIND_OF = ("what kind of {} is this?", "what {} is this?", "which {} is this?", 
 PHOTO_OR_DRAWING = ("is this a photo or a drawing?", "is this a drawing or a photo?")
 
 EVERYDAY_SHARE = 0.5
-"""Part of the things asked for by an everyday word in place of the photograph's own name."""
+"""Probability that a thing is asked for by an everyday word and not by the photograph's own name."""
 
 
 def caption_question(rng: Random, photo: Photograph) -> Question:
-    said = photo_caption(photo.name)
+    answer = photo_caption(photo.name)
     if rng.random() < 0.5:
-        return Question(f"{MEDIA} caption:", said, (photo,), "photo_caption")
-    return _question(rng.choice(DESCRIBE), said, photo, "photo_caption")
+        return Question(f"{MEDIA} caption:", answer, (photo,), "photo_caption")
+    return _question(rng.choice(DESCRIBE), answer, photo, "photo_caption")
 
 
 def name_question(rng: Random, photo: Photograph) -> Question:
@@ -37,7 +37,10 @@ def name_question(rng: Random, photo: Photograph) -> Question:
 
 
 def kind_question(rng: Random, photo: Photograph) -> Question:
-    """ "what kind of dog is this?"; where no word stands above the name, "what is this?"."""
+    """Asks for the photograph's name by a word above it: "what kind of dog is this?".
+
+    Where no word stands above the name, the question is "what is this?".
+    """
     words = above(photo.name)
     if not words:
         return name_question(rng, photo)
@@ -53,7 +56,10 @@ def is_there_question(rng: Random, photo: Photograph) -> Question:
 
 
 def how_many_question(rng: Random, photo: Photograph) -> Question:
-    """One, of a thing whose plural the drawn world knows; elsewhere a question whether it is there."""
+    """Asks how many there are; the answer is "one".
+
+    Where the drawn world knows no plural of the thing, it asks whether the thing is there.
+    """
     atlas = Atlas.load()
     drawn = {concept.name: concept.plural for concept in atlas.concepts}
     plurals = [drawn[word] for word in (photo.name, *above(photo.name)) if word in drawn]
@@ -68,7 +74,7 @@ def medium_question(rng: Random, photo: Photograph) -> Question:
 
 
 def which_photo_question(rng: Random, photos: tuple[Photograph, ...]) -> Question:
-    """photos: no name among them twice."""
+    """Asks which of several photographs shows a thing. No two photographs may have the same name."""
     position = rng.randrange(len(photos))
     others = {w for at, p in enumerate(photos) if at != position for w in (p.name, *above(p.name))}
     words = [word for word in (photos[position].name, *above(photos[position].name)) if word not in others]
@@ -109,7 +115,10 @@ def _true_word(rng: Random, name: str) -> str:
 
 
 def _false_word(rng: Random, names: list[str]) -> str:
-    """Another photograph's name, a near one half the time, or an everyday word; true of none of the names."""
+    """A name or everyday word that is true of none of the given names.
+
+    It is a photograph's name, half the time one of a near class, or an everyday word.
+    """
     true = {word for name in names for word in (name, *above(name))}
     classes = photo_classes()
     while True:

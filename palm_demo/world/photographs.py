@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 
 from palm_demo.world.atlas import Atlas
-from palm_demo.world.captions import with_article
+from palm_demo.world.captions import by_first_letter, with_article
 
 NAMES_FILE = Path(__file__).with_name("photo_nouns.txt")
 
@@ -20,10 +20,10 @@ EVERYDAY = {
     "tool": "tool",
     "clothing": "clothing",
 }
-"""Categories of the drawn world that are everyday words themselves."""
+"""Categories of the drawn world that are themselves everyday words."""
 
 SOUND_LIKE_CONSONANTS, SOUND_LIKE_VOWELS = ("uni", "eu", "uk"), ("hourglass", "mp3")
-"""How words begin that take the other article than their first letter says."""
+"""Beginnings of words whose article their first letter does not tell: "a unicycle", "an hourglass"."""
 
 WITHOUT_ARTICLE = frozenset(
     {"armor", "bread", "cattle", "cloth", "clothing", "coffee", "equipment", "food", "furniture", "glasses"}
@@ -33,8 +33,12 @@ WITHOUT_ARTICLE = frozenset(
 
 @dataclass(frozen=True)
 class PhotoNoun:
-    """One name of photographs: "tabby cat", its article ("a", "an", or "" for "hay"), and the everyday
-    words above it ("cat", "pet", "animal")."""
+    """A name of photographs, such as "tabby cat".
+
+    Attributes:
+        article: "a", "an", or "" for "hay".
+        above: the everyday words above it, such as "cat", "pet", "animal".
+    """
 
     name: str
     article: str
@@ -46,7 +50,7 @@ class PhotoNoun:
 
 @dataclass(frozen=True)
 class Photograph:
-    """A photograph of one thing, as far as sentences are concerned."""
+    """A photograph of one thing, as questions and captions see it."""
 
     name: str
 
@@ -57,7 +61,7 @@ class Photograph:
 
 @cache
 def photo_classes() -> tuple[PhotoNoun, ...]:
-    """ImageNet's classes in their order; two classes may have one name."""
+    """ImageNet's classes in their order. Two classes may have the same name."""
     lines = NAMES_FILE.read_text(encoding="utf-8").splitlines()
     return tuple(_parse(line) for line in lines if line and not line.startswith("#"))
 
@@ -88,7 +92,7 @@ def above(name: str) -> tuple[str, ...]:
 
 
 def named(word: str) -> str:
-    """A photograph's name, a drawn thing or an everyday word, with its article where it takes one."""
+    """A word with its article where it takes one: a photograph's name, a drawn thing or an everyday word."""
     if word in _by_name():
         return str(_by_name()[word])
     if word in everyday_words():
@@ -125,5 +129,6 @@ def indefinite(word: str) -> str:
     """Any noun with the article that it sounds like: "an hourglass", "a unicorn", "bread"."""
     if word.split()[-1] in WITHOUT_ARTICLE:
         return word
-    vowel = word.startswith(tuple("aeiou")) and not word.startswith(SOUND_LIKE_CONSONANTS)
-    return f"{'an' if vowel or word.startswith(SOUND_LIKE_VOWELS) else 'a'} {word}"
+    if word.startswith(SOUND_LIKE_CONSONANTS):
+        return f"a {word}"
+    return f"an {word}" if word.startswith(SOUND_LIKE_VOWELS) else by_first_letter(word)

@@ -39,7 +39,12 @@ M = TypeVar("M", Scenes, Videos)
 
 @dataclass(frozen=True)
 class Question:
-    """A prompt that ends where the answer begins; `media` holds one scene per <media>, in order."""
+    """A prompt that ends where the answer begins, and its answer.
+
+    Attributes:
+        media: one scene or photograph for each <media> of the prompt, in order.
+        kind: one of KINDS.
+    """
 
     prompt: str
     answer: str
@@ -54,8 +59,12 @@ class Question:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a question may show: concepts, styles, and whether pairs are the held-out ones; and whether
-    it is asked in plain wordings too, as people type them."""
+    """What a question may show and how it is asked.
+
+    Attributes:
+        held_out: whether pairs are those that are never trained on.
+        plain: whether plain wordings are used too, as people type them.
+    """
 
     names: Sequence[str]
     styles: Sequence[str] | None
@@ -68,7 +77,7 @@ class Limits:
         return {"names": self.names, "styles": self.styles, "atlas": self.atlas}
 
     def worded(self, rng: Random, usual: str, *others: str) -> str:
-        """The usual wording, or any where plain ones are wanted: the usual one as often as all others."""
+        """The usual wording, or where plain ones are wanted, half of the time one of the others."""
         if not self.plain or rng.random() < 0.5:
             return usual
         return rng.choice(others)
@@ -76,7 +85,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Kind(Generic[M]):
-    """How a kind of question gets its media, and what it asks about them."""
+    """One kind of question: how its media are drawn, and what is asked about them."""
 
     draw: Callable[[Random, Limits], M]
     ask: Callable[[Random, M, Limits], Question]
@@ -99,7 +108,7 @@ def counted(rng: Random, limits: Limits) -> Scenes:
 
 
 def pictures(rng: Random, limits: Limits) -> Scenes:
-    """Two or three pictures, one of which at least has a thing that no other has."""
+    """Two or three pictures, at least one of which has a thing that no other has."""
     while True:
         drawn = tuple(scene for _ in range(rng.choice((2, 3))) for scene in _one_or_two(rng, limits))
         if _only_once(drawn):
@@ -107,7 +116,7 @@ def pictures(rng: Random, limits: Limits) -> Scenes:
 
 
 def shots(rng: Random, limits: Limits) -> Scenes:
-    """Two to four things, then one of them again."""
+    """Two to four pictures of different things, then one of these things again."""
     count = min(rng.randint(2, 4), len(limits.names))
     names = rng.sample(list(limits.names), count)
     shown = (*names, rng.choice(names))
@@ -123,17 +132,17 @@ def changing(rng: Random, limits: Limits) -> Videos:
 
 
 def caption_question(rng: Random, media: Scenes, limits: Limits) -> Question:
-    said = caption(media[0], limits.atlas)
+    answer = caption(media[0], limits.atlas)
     asked = limits.worded(rng, "", *DESCRIBE, *NAME)
     if not asked:
-        return Question(f"{MEDIA} caption:", said, media, "caption")
+        return Question(f"{MEDIA} caption:", answer, media, "caption")
     if asked in NAME:
-        said = listed(media[0], limits.atlas)
-    return _question(asked, said, media, "caption")
+        answer = listed(media[0], limits.atlas)
+    return _question(asked, answer, media, "caption")
 
 
 def listed(scene: Scene, atlas: Atlas) -> str:
-    """What is seen without where: "a cat", "a cat and a red apple", "three cats"."""
+    """The things of a scene without their places: "a cat", "a cat and a red apple", "three cats"."""
     if scene.kind == "count":
         return f"{NUMBERS[len(scene.names)]} {atlas.concept(scene.names[0]).plural}"
     return " and ".join(with_article(name, atlas) for name in scene.names)
@@ -187,7 +196,7 @@ def which_picture(rng: Random, media: Scenes, limits: Limits) -> Question:
 
 
 def few_shot_naming(rng: Random, media: Scenes, limits: Limits) -> Question:
-    """All things but the last get made-up names; the last is one of them."""
+    """Gives a made-up name to each thing but the last, which is one of them and whose name is asked for."""
     *named, last = (scene.names[0] for scene in media)
     words = made_up_words(rng, len(named), limits.atlas)
     taught = " ".join(f"{MEDIA} this is a {word}." for word in words)
@@ -232,10 +241,16 @@ def sample_question(
     plain: bool = False,
     atlas: Atlas | None = None,
 ) -> Question:
-    """A question of `kind` (one of KINDS; None for any) about fresh scenes of `names` in `styles`.
+    """A question about fresh scenes.
 
-    `held_out` draws pairs from those never trained on; `plain` words half of the questions as people
-    type them. Raises ValueError for an unknown kind.
+    Args:
+        kind: one of KINDS; None for any.
+        styles: styles to draw in; None for all.
+        names: things to draw; None for all trained ones.
+        held_out: draw pairs from those that are never trained on.
+        plain: word half of the questions as people type them.
+
+    Raises ValueError for an unknown kind.
     """
     kind = kind or rng.choice(tuple(KINDS))
     limits = _limits(names, styles, held_out, plain, atlas)
@@ -252,10 +267,15 @@ def ask(
     plain: bool = False,
     atlas: Atlas | None = None,
 ) -> Question:
-    """A question of `kind` about media that were drawn for it, or for a kind that needs the same.
+    """A question of a kind about media that were drawn for this kind, or for one that needs the same media.
 
-    `names`, `styles`: what a picture is asked for that does not show it. `plain` words half of the
-    questions as people type them. Raises ValueError for an unknown kind.
+    Args:
+        kind: one of KINDS.
+        media: the scenes to ask about.
+        names, styles: from which a thing is chosen that the picture does not show.
+        plain: word half of the questions as people type them.
+
+    Raises ValueError for an unknown kind.
     """
     return _known(kind).ask(rng, media, _limits(names, styles, False, plain, atlas))
 
@@ -288,7 +308,7 @@ def _one_or_two(rng: Random, limits: Limits) -> Scenes:
 
 
 def _only_once(media: Scenes) -> list[tuple[str, int]]:
-    """Names that one picture alone has, and which picture that is."""
+    """Names that only one of the pictures has, each with the picture's position."""
     return [
         (name, position)
         for position, scene in enumerate(media)
@@ -298,7 +318,7 @@ def _only_once(media: Scenes) -> list[tuple[str, int]]:
 
 
 def _everyday(rng: Random, names: tuple[str, ...], there: bool) -> str:
-    """An everyday word, with its article, that is above one of the names; otherwise any."""
+    """An everyday word with its article: one that stands above one of the names if `there`, otherwise any."""
     words = [word for name in names for word in above(name)]
     return named(rng.choice(words) if there and words else rng.choice(tuple(EVERYDAY.values())))
 

@@ -1,6 +1,6 @@
-"""Draws scenes: sprites altered, resized, turned and pasted onto a painted background.
+"""Draws scenes: sprites are altered, resized, turned and pasted onto a painted background.
 
-Training alone uses this: `render(scene, alter=partial(augment, rng=rng))`.
+Only training alters sprites: `render(scene, alter=partial(augment, rng=rng))`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ Alter = Callable[[np.ndarray], np.ndarray]  # (cell, cell, 4) uint8 -> the same
 def render(
     scene: Scene, size: int = 96, alter: Alter | None = None, atlas: Atlas | None = None
 ) -> Image.Image:
-    """The scene as an RGB picture of size x size pixels.
+    """Draws a scene as an RGB picture of size x size pixels.
 
-    `alter` changes each sprite before it is drawn (training passes `augment`); raises ValueError
-    when a thing has no drawing in its style.
+    `alter` changes each sprite before it is drawn (training passes `augment`). Raises ValueError when a
+    thing has no drawing in its style.
     """
     if size < 8:
         raise ValueError(f"a scene cannot be drawn {size} pixels wide; ask for at least 8")
@@ -53,7 +53,7 @@ def _draw(canvas: Image.Image, thing: Thing, size: int, alter: Alter | None, atl
 
 
 def recolor(pixels: np.ndarray, thing: Thing) -> np.ndarray:
-    """A copy of (..., 4) uint8 pixels with the thing's hue, gain or flat tint; alpha stays."""
+    """A copy of (..., 4) uint8 pixels with the thing's hue and gain, or its flat tint. Alpha stays."""
     changed = pixels.copy()
     if thing.tint is not None:
         changed[..., :3] = thing.tint
@@ -65,16 +65,16 @@ def recolor(pixels: np.ndarray, thing: Thing) -> np.ndarray:
 
 @lru_cache(maxsize=4096)
 def hue_matrix(degrees: float) -> np.ndarray:
-    """(3, 3) float32 that turns RGB rows about the gray axis, for `pixels @ matrix`."""
+    """The (3, 3) float32 matrix that turns RGB rows about the gray axis, for `pixels @ matrix`."""
     cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees)) / np.sqrt(3)
     even, left, right = (1 + 2 * cos) / 3, (1 - cos) / 3 - sin, (1 - cos) / 3 + sin
     return np.array([[even, right, left], [left, even, right], [right, left, even]], dtype=np.float32)
 
 
 def augment(sprite: np.ndarray, rng: Random, strength: float = 1.0) -> np.ndarray:
-    """Return a changed copy of a sprite, (cell, cell, 4) uint8 with straight alpha.
+    """A changed copy of a sprite, (cell, cell, 4) uint8 with straight alpha.
 
-    Each change happens rarely and by itself: at `strength` 1 about half of all sprites stay as they
+    Each change happens rarely and independently: at `strength` 1 about half of all sprites stay as they
     are, at 2 nearly none.
     """
     changed = sprite.copy()

@@ -1,4 +1,4 @@
-"""Scenes on request: what somebody chose is drawn, the rest is left to chance; and sample files of them."""
+"""Scenes on request, in which what nobody chose is left to chance, and sample files of such scenes."""
 
 from __future__ import annotations
 
@@ -18,17 +18,21 @@ from palm_demo.world.rendering import render
 from palm_demo.world.scenes import COUNTS, Scene, arrange_pair, count_scene, pair_scene, single_scene
 
 MOST = max(COUNTS)
-"""Of one thing in one scene."""
+"""The most copies of one thing in a scene."""
 
 MOVES = {"left": "to the left", "right": "to the right", "up": "up", "down": "down"}
 
 
 @dataclass(frozen=True)
 class SceneSpec:
-    """One thing, several of it, two things, or one that moves.
+    """A scene as somebody asks for it: one thing, several of it, two things, or one that moves.
 
-    other: stands in the same scene, where `relation` ("left", "right", "above" or "below") is how `name`
-    stands to it. way: one of WAYS. color, style: None for any.
+    Attributes:
+        other: a second thing in the scene.
+        relation: where `name` stands to `other`: "left", "right", "above" or "below".
+        way: how it moves, one of WAYS.
+        color: of the background; None for any.
+        style: of the drawing; None for any.
     """
 
     name: str
@@ -40,30 +44,30 @@ class SceneSpec:
     style: str | None = None
 
 
-def scene_of_spec(rng: Random, order: SceneSpec, atlas: Atlas | None = None) -> Scene | MovingScene:
-    """A scene that shows what was ordered.
+def scene_of_spec(rng: Random, spec: SceneSpec, atlas: Atlas | None = None) -> Scene | MovingScene:
+    """A scene that shows what a spec asks for.
 
-    Raises ValueError, which names the value and the remedy, for what the world does not have and for
-    what cannot be shown together.
+    Raises ValueError, naming the value and the remedy, for what the world does not have and for what
+    does not fit into one scene.
     """
     atlas = atlas or Atlas.load()
-    _check(order, atlas)
-    styles = None if order.style is None else (order.style,)
-    drawing = {"styles": styles, "names": [order.name], "color": order.color, "atlas": atlas}
-    if order.way is not None:
-        return moving_scene(rng, order.way, **drawing)
-    if order.other is not None:
-        first, second, relation = order.name, order.other, order.relation
+    _check(spec, atlas)
+    styles = None if spec.style is None else (spec.style,)
+    drawing = {"styles": styles, "names": [spec.name], "color": spec.color, "atlas": atlas}
+    if spec.way is not None:
+        return moving_scene(rng, spec.way, **drawing)
+    if spec.other is not None:
+        first, second, relation = spec.name, spec.other, spec.relation
         if relation in ("right", "below"):
             first, second, relation = second, first, OPPOSITE[relation]
-        return arrange_pair(rng, first, second, relation, styles, order.color, atlas)
-    if order.count > 1:
-        return count_scene(rng, count=order.count, **drawing)
+        return arrange_pair(rng, first, second, relation, styles, spec.color, atlas)
+    if spec.count > 1:
+        return count_scene(rng, count=spec.count, **drawing)
     return single_scene(rng, **drawing)
 
 
 def sample_spec(rng: Random, atlas: Atlas | None = None) -> SceneSpec:
-    """An order of any kind, for things that models are trained on."""
+    """A random spec of any kind, for things that models are trained on."""
     name, other = rng.sample((atlas or Atlas.load()).trained, 2)
     color = rng.choice(COLORS)
     kinds = (
@@ -75,38 +79,38 @@ def sample_spec(rng: Random, atlas: Atlas | None = None) -> SceneSpec:
     return rng.choice(kinds)
 
 
-def describe_spec(order: SceneSpec, drawn: Scene | MovingScene, atlas: Atlas | None = None) -> str:
-    """What a scene shows, in words, from where it was ordered: the ordered thing comes first."""
+def describe_spec(spec: SceneSpec, drawn: Scene | MovingScene, atlas: Atlas | None = None) -> str:
+    """Describes the scene that was drawn for a spec. The thing the spec names comes first."""
     if isinstance(drawn, MovingScene):
         does = f"that {drawn.way}" if drawn.way in CHANGES else f"that moves {MOVES[drawn.way]}"
-        return f"{with_article(order.name, atlas)} {does} on {backdrop(drawn.scene.background.color)}"
-    turned = drawn.kind == "pair" and drawn.names[0] != order.name
+        return f"{with_article(spec.name, atlas)} {does} on {backdrop(drawn.scene.background.color)}"
+    turned = drawn.kind == "pair" and drawn.names[0] != spec.name
     return (converse if turned else caption)(drawn, atlas)
 
 
-def _check(order: SceneSpec, atlas: Atlas) -> None:
-    for name in (order.name, *([order.other] if order.other is not None else [])):
+def _check(spec: SceneSpec, atlas: Atlas) -> None:
+    for name in (spec.name, *([spec.other] if spec.other is not None else [])):
         drawn = atlas.styles_of(name)
-        if order.style is not None and not atlas.has(name, order.style):
+        if spec.style is not None and not atlas.has(name, spec.style):
             raise ValueError(
-                f"style {order.style!r} has no drawing of {name!r}; choose any style, or {' or '.join(drawn)}"
+                f"style {spec.style!r} has no drawing of {name!r}; choose any style, or {' or '.join(drawn)}"
             )
-    if not isinstance(order.count, int) or order.count not in (1, *COUNTS):
-        raise ValueError(f"a scene holds 1 to {MOST} of a thing, not {order.count!r}; ask for another number")
-    if order.relation not in RELATIONS:
-        raise ValueError(f"unknown relation {order.relation!r}; choose one of: {', '.join(RELATIONS)}")
-    if order.way is not None and order.way not in WAYS:
-        raise ValueError(f"unknown way {order.way!r}; choose one of: {', '.join(WAYS)}")
-    if order.color is not None and order.color not in COLORS:
-        raise ValueError(f"unknown background colour {order.color!r}; choose one of: {', '.join(COLORS)}")
-    several = f"{NUMBERS[order.count]} of a thing" if order.count > 1 else None
-    beside = f"a thing beside {with_article(order.other, atlas)}" if order.other is not None else None
-    moving = "a thing that moves" if order.way is not None else None
+    if not isinstance(spec.count, int) or spec.count not in (1, *COUNTS):
+        raise ValueError(f"a scene holds 1 to {MOST} of a thing, not {spec.count!r}; ask for another number")
+    if spec.relation not in RELATIONS:
+        raise ValueError(f"unknown relation {spec.relation!r}; choose one of: {', '.join(RELATIONS)}")
+    if spec.way is not None and spec.way not in WAYS:
+        raise ValueError(f"unknown way {spec.way!r}; choose one of: {', '.join(WAYS)}")
+    if spec.color is not None and spec.color not in COLORS:
+        raise ValueError(f"unknown background colour {spec.color!r}; choose one of: {', '.join(COLORS)}")
+    several = f"{NUMBERS[spec.count]} of a thing" if spec.count > 1 else None
+    beside = f"a thing beside {with_article(spec.other, atlas)}" if spec.other is not None else None
+    moving = "a thing that moves" if spec.way is not None else None
     kinds = [kind for kind in (several, beside, moving) if kind]
     if len(kinds) > 1:
         raise ValueError(f"{' and '.join(kinds)} do not fit into one scene; choose one of them")
-    if order.other == order.name:
-        raise ValueError(f"both things are {order.name!r}; choose another, or one thing and the number 2")
+    if spec.other == spec.name:
+        raise ValueError(f"both things are {spec.name!r}; choose another, or one thing and the number 2")
 
 
 SIDE = 192
@@ -120,25 +124,25 @@ DRAWN = {
     "dax-or-wug": SceneSpec("octopus", color="pink", style="fluent-emoji-flat"),
     "car": SceneSpec("car", way="left"),
 }
-"""What each picture shows. The one that moves is a video."""
+"""What each sample shows. The one that moves is a video."""
 
 TEXT = "proverbs.txt"
-"""300 proverbs, which a scope can be taught."""
+"""A sample text to fine-tune a scope on: 300 proverbs."""
 
 
 def write_samples(folder: Path | str) -> list[Path]:
-    """Write the samples into a folder, which is made where it is missing; returns their paths.
+    """Writes the samples into a folder, which is made if missing, and returns their paths.
 
-    They are the same each time. A file that is there already stays as it is. Raises OSError where the
+    The samples are the same each time. A file that exists stays as it is. Raises OSError where the
     folder cannot be written.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, order in DRAWN.items():
-        path = folder / f"{name}{'.png' if order.way is None else '.mp4'}"
+    for name, spec in DRAWN.items():
+        path = folder / f"{name}{'.png' if spec.way is None else '.mp4'}"
         if not path.exists():
-            write_scene(path.with_suffix(""), scene_of_spec(Random(name), order))
+            write_scene(path.with_suffix(""), scene_of_spec(Random(name), spec))
         paths.append(path)
     text = folder / TEXT
     if not text.exists():
@@ -147,7 +151,7 @@ def write_samples(folder: Path | str) -> list[Path]:
 
 
 def write_scene(stem: Path, scene: Scene | MovingScene) -> tuple[Path, Image.Image]:
-    """Write a scene as stem.png, or as stem.mp4 when it moves; returns the path and one picture of it."""
+    """Writes a scene as stem.png, or as stem.mp4 if it moves. Returns the path and one picture of it."""
     if isinstance(scene, MovingScene):
         pictures = frames(scene, count=16, size=SIDE)
         return write_video(stem.with_suffix(".mp4"), pictures, fps=8), pictures[0]
@@ -157,7 +161,8 @@ def write_scene(stem: Path, scene: Scene | MovingScene) -> tuple[Path, Image.Ima
 
 
 def start_gallery(count: int = 240, seed: int = 2022) -> list[tuple[Scene, str]]:
-    """`count` scenes with different captions: half single things, a third pairs, the rest counts."""
+    """Scenes for a new gallery, each with a different caption: half single things, a third pairs, the rest
+    counts."""
     rng = Random(seed)
     makers = (single_scene, single_scene, single_scene, pair_scene, pair_scene, count_scene)
     found: dict[str, Scene] = {}

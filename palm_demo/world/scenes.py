@@ -1,6 +1,7 @@
-"""Scenes: which thing stands where, on what. All sampling takes a `random.Random` and nothing else.
+"""Scenes: which thing stands where, on what background.
 
-Lengths and places are fractions of the frame, x to the right and y downwards.
+All sampling takes a `random.Random` and nothing else. Lengths and places are fractions of the frame, x
+to the right and y downwards.
 """
 
 from __future__ import annotations
@@ -20,9 +21,16 @@ from palm_demo.world.backgrounds import Background, sample_background
 
 @dataclass(frozen=True)
 class Thing:
-    """One drawing in a frame. `x`, `y` (centre, from the upper left corner) and `size` (its longer
-    side) are fractions of the frame; `angle` in degrees counterclockwise; `hue` in degrees and `gain`
-    (a factor) shift its colours; `tint` paints it flat in one RGB colour."""
+    """One drawing in a frame.
+
+    Attributes:
+        x, y: its centre, from the upper left corner, in fractions of the frame.
+        size: its longer side, in fractions of the frame.
+        angle: degrees, counterclockwise.
+        hue: degrees by which its colours are turned.
+        gain: the factor on its brightness.
+        tint: one RGB colour in which it is painted flat.
+    """
 
     name: str
     style: str
@@ -37,15 +45,19 @@ class Thing:
 
     @property
     def reach(self) -> float:
-        """Half the side of a box that surely holds the turned drawing, in fractions of the frame."""
+        """Half the side of a box that holds the turned drawing, in fractions of the frame."""
         turn = math.radians(self.angle)
         return self.size / 2 * (abs(math.cos(turn)) + abs(math.sin(turn)))
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Things on a background. `kind` is "single", "pair" or "count". In a pair, `relation` is "left"
-    or "above": how things[0] stands to things[1]. Elsewhere it is None."""
+    """Things on a background.
+
+    Attributes:
+        kind: "single", "pair" or "count".
+        relation: in a pair "left" or "above", where things[0] stands to things[1]; elsewhere None.
+    """
 
     things: tuple[Thing, ...]
     background: Background
@@ -58,7 +70,8 @@ class Scene:
 
 
 def held_out_pair(a: str, b: str) -> bool:
-    """Whether two nouns never share a scene in training (one pair in ten, by their names' CRC-32)."""
+    """Whether two nouns never share a scene in training: one pair in ten, chosen by the CRC-32 of their
+    names."""
     return crc32("|".join(sorted((a, b))).encode()) % 10 == 0
 
 
@@ -67,7 +80,7 @@ TRIES_PER_THING = 40
 
 
 def place_alone(rng: Random, thing: Thing) -> Thing:
-    """Put a thing anywhere it fits whole; one that is wider than the frame goes to the middle."""
+    """Places a thing anywhere it fits whole. One that is wider than the frame goes to the middle."""
     low, high = thing.reach, 1 - thing.reach
     if low >= high:
         return replace(thing, x=0.5, y=0.5)
@@ -75,7 +88,7 @@ def place_alone(rng: Random, thing: Thing) -> Thing:
 
 
 def place_in_order(rng: Random, things: tuple[Thing, Thing], relation: str) -> tuple[Thing, Thing]:
-    """Put the first thing to the "left" of the second or "above" it, shrinking both where they must.
+    """Places the first thing to the "left" of the second or "above" it, shrinking both if necessary.
 
     Across that axis they stay nearly level, so that no other relation can be meant.
     """
@@ -95,7 +108,7 @@ def place_in_order(rng: Random, things: tuple[Thing, Thing], relation: str) -> t
 
 
 def scatter(rng: Random, things: tuple[Thing, ...]) -> tuple[Thing, ...]:
-    """Put things anywhere so that none touches another, shrinking all of them while they don't fit."""
+    """Places things anywhere without touching one another, shrinking all of them while they don't fit."""
     while True:
         placed = _try_to_scatter(rng, things)
         if placed is not None:
@@ -161,7 +174,8 @@ def single_scene(
     color: str | None = None,
     atlas: Atlas | None = None,
 ) -> Scene:
-    """One large thing. `names` defaults to the trained concepts, `styles` to all, `color` to any."""
+    """A scene of one large thing. `names` defaults to the trained concepts, `styles` to all, `color` to
+    any."""
     atlas = atlas or Atlas.load()
     names = atlas.drawable(names, styles)
     name = rng.choice(names)
@@ -179,10 +193,10 @@ def pair_scene(
     relation: str | None = None,
     atlas: Atlas | None = None,
 ) -> Scene:
-    """Two different things, one clearly to the left of or above the other.
+    """A scene of two different things, one clearly to the left of or above the other.
 
-    `held_out` says from which nine or one in ten pairs to draw; raises ValueError when `names`
-    has no such pair.
+    `held_out` draws from the one pair in ten that is never trained on, otherwise from the other nine.
+    Raises ValueError when `names` has no such pair.
     """
     atlas = atlas or Atlas.load()
     names = atlas.drawable(names, styles)
@@ -202,7 +216,7 @@ def arrange_pair(
     color: str | None,
     atlas: Atlas,
 ) -> Scene:
-    """These two things, the first to the "left" of the second or "above" it."""
+    """A scene of two given things, the first to the "left" of the second or "above" it."""
     style_of_first, style_of_second = _sample_styles(rng, first, second, styles, atlas)
     things = (
         _sample_thing(rng, first, style_of_first, rng.uniform(0.34, 0.47)),
@@ -220,7 +234,7 @@ def count_scene(
     count: int | None = None,
     atlas: Atlas | None = None,
 ) -> Scene:
-    """Two to five of the same thing in the same style, none touching another."""
+    """A scene of two to five copies of one thing in one style, none touching another."""
     atlas = atlas or Atlas.load()
     names = atlas.drawable(names, styles)
     count = rng.choice(COUNTS) if count is None else count
@@ -252,7 +266,7 @@ def _sample_pair(rng: Random, names: Sequence[str], held_out: bool) -> tuple[str
 def _sample_styles(
     rng: Random, first: str, second: str, styles: Sequence[str] | None, atlas: Atlas
 ) -> tuple[str, str]:
-    """Four times in five one style for both, where one draws both; else each its own."""
+    """Styles for two things: four times in five a shared one, where one style draws both."""
     of_first, of_second = atlas.styles_of(first, styles), atlas.styles_of(second, styles)
     shared = [style for style in of_first if style in of_second]
     if shared and rng.random() < 0.8:

@@ -1,4 +1,4 @@
-"""Words that questions are made of: plain wordings beside the usual one, and made-up words for new things."""
+"""Wordings of questions: plain ones beside the usual one, and made-up words for new things."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DESCRIBE = (
     "what does the image show?",
     "what can be seen in the picture?",
 )
-"""Plain wordings that want a caption."""
+"""Plain wordings that ask for a caption."""
 
 NAME = (
     "what is this?",
@@ -25,7 +25,7 @@ NAME = (
     "what is that?",
     "what is shown here?",
 )
-"""Plain wordings that want what is seen and not where."""
+"""Plain wordings that ask what is seen, not where."""
 
 BACKGROUND = (
     "what colour is the background?",
@@ -105,7 +105,7 @@ _RUDE = ("bas", "dic", "dik", "fag", "fuc", "fuk", "kok", "nig", "pis", "rap", "
 
 
 def made_up_word(rng: Random) -> str:
-    """A pronounceable word of one or two syllables, three letters at least."""
+    """A pronounceable word of one or two syllables and at least three letters."""
     while True:
         word = rng.choice(_STARTS) + rng.choice(_VOWELS)
         if rng.random() < 0.5:
@@ -116,7 +116,7 @@ def made_up_word(rng: Random) -> str:
 
 
 def made_up_words(rng: Random, count: int, atlas: Atlas | None = None) -> list[str]:
-    """`count` different made-up words, none of them a word of the world's nouns."""
+    """Different made-up words, none of which is part of a noun of the world."""
     taken = {part for concept in (atlas or Atlas.load()).concepts for part in concept.name.split()}
     words: list[str] = []
     while len(words) < count:

@@ -200,7 +200,7 @@ def test_a_flamingos_file_cannot_overwrite_what_it_shares(shared, new_tower, tmp
 def test_a_truncated_file_is_said_to_be_unreadable(part, palm_file):
     whole = palm_file.read_bytes()
     palm_file.write_bytes(whole[: int(len(whole) * part)])
-    with pytest.raises(CheckpointError, match=r"palm.safetensors is no readable safetensors file"):
+    with pytest.raises(CheckpointError, match=r"palm.safetensors is not a readable safetensors file"):
         checkpoints.load_palm(palm_file)
 
 

@@ -69,7 +69,7 @@ def test_captions_go_on_where_a_run_was_interrupted(invoke, session, folder, dra
         return watched(images, **settings)
 
     (folder / "text.png").unlink()
-    monkeypatch.setattr(folders, "TOGETHER", 1)
+    monkeypatch.setattr(folders, "BATCH", 1)
     monkeypatch.setattr(session, "captions", interrupted)
     ended = invoke("caption", folder, "--csv", table)
     assert ended.exit_code == 130 and "what was done is kept" in ended.stderr
@@ -122,7 +122,7 @@ def test_embeddings_go_on_where_a_run_ended(invoke, session, folder, drawings, t
         return real(images)
 
     (folder / "text.png").unlink()
-    monkeypatch.setattr(folders, "TOGETHER", 1)
+    monkeypatch.setattr(folders, "BATCH", 1)
     monkeypatch.setattr(folders, "PART", 1)
     monkeypatch.setattr(session, "embed_images", busy_at_the_third)
     ended = invoke("embed", folder, "--parquet", table)

@@ -53,6 +53,15 @@ def folder(tmp_path) -> Path:
     return folder
 
 
+@pytest.mark.ray
+def test_workers_of_ray_add_pictures_of_the_same_weights(run, folder, monkeypatch):
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # at 15, a busy machine lets them starve
+    code, out, _ = run("add", str(folder), "--engine", "ray", "--workers", "1")
+    assert code == LEFT_OUT
+    assert "6 pictures added; the gallery has 6" in out
+    assert "0 pictures added; the gallery has 6" in run("add", str(folder))[1]
+
+
 def test_pictures_are_added_found_exported_and_removed(run, folder, tmp_path):
     code, out, _ = run("add", str(folder))
     assert code == LEFT_OUT
@@ -100,7 +109,7 @@ def test_a_gallery_of_other_weights_is_refused_and_rebuilt(run, folder, session,
     [
         (["add", "/nowhere/at/all"], "there is no /nowhere/at/all"),
         (["search"], "nothing to search for"),
-        (["search", "cat", "--since", "soon"], "'soon' is no date"),
+        (["search", "cat", "--since", "soon"], "'soon' is not a date"),
         (["search", "cat", "--k", "0"], "k is 0"),
         (["info", "--gallery", "/proc/nowhere"], "there is no gallery in /proc/nowhere"),
         (["add", ".", "--gallery", "/proc/nowhere"], "cannot be read or written"),

@@ -95,7 +95,7 @@ def failing(error: BaseException) -> typer.Typer:
 @pytest.mark.parametrize(
     ("error", "status", "said"),
     [
-        (MediaError("it is no picture; choose another"), 2, "error: it is no picture; choose another\n"),
+        (MediaError("not a picture; choose another"), 2, "error: not a picture; choose another\n"),
         (KeyboardInterrupt(), 130, "stopped; what was done is kept\n"),
     ],
 )

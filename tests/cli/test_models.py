@@ -97,7 +97,7 @@ def test_scopes_are_listed(run, run_json, session):
 def test_a_scope_is_taught_and_used_by_its_file(run_json, session, tmp_path):
     lesson, out = tmp_path / "lesson.txt", tmp_path / "cats.safetensors"
     lesson.write_text("The little cat sat on the mat, and the old dog lay by the door. " * 150)
-    quick = ("--steps", 4, "--judge-steps", 1, "--rank", 2, "--batch", 1, "--window", 64)
+    quick = ("--steps", 4, "--eval-steps", 1, "--rank", 2, "--batch", 1, "--window", 64)
     taught = run_json("finetune", lesson, "--out", out, *quick)
     assert taught["bits_per_byte"] < taught["base"] and taught["steps"] == 4
     written = run_json("generate", "The little", *OPTIONS, "--scope", out)["text"]
@@ -112,7 +112,7 @@ def test_ctrl_c_ends_a_teaching_and_keeps_the_best(run_json, session, tmp_path, 
         raise KeyboardInterrupt
 
     monkeypatch.setattr(session, "finetune", interrupted)
-    quick = ("--judge-steps", 1, "--rank", 2, "--batch", 1, "--window", 64)
+    quick = ("--eval-steps", 1, "--rank", 2, "--batch", 1, "--window", 64)
     assert run_json("finetune", file, "--out", tmp_path / "cats.safetensors", *quick)["steps"] == 2
     assert session.load_adapter(tmp_path / "cats.safetensors").rank == 2
 
@@ -177,7 +177,7 @@ def test_scopes_are_mixed_with_their_strengths(run_json, session):
 
 
 @pytest.mark.parametrize(
-    "scopes, said", [(["poe=much"], "'much' is no strength"), (["poe", "poe=0.5"], "names poe twice")]
+    "scopes, said", [(["poe=much"], "'much' is not a strength"), (["poe", "poe=0.5"], "names poe twice")]
 )
 def test_a_strength_that_is_none_is_explained(refused, scopes, said):
     options = [part for scope in scopes for part in ("--scope", scope)]

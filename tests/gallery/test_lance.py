@@ -89,11 +89,11 @@ def test_a_version_that_was_let_go_is_not_found_by_a_name_that_is_known(place, t
     stale = again(place)
     for number in range(10, 14):
         lance.insert_new(table, rows(number))
-    table.optimize(cleanup_older_than=timedelta(milliseconds=1))
+    table.optimize(cleanup_older_than=timedelta(0))
     with pytest.raises(RuntimeError) as gone:
         stale.to_arrow()
     assert any(words in str(gone.value).lower() for words in lance.OUTDATED)
-    assert lance.steadily(place, stale, lambda newest: newest.count_rows()) == 7
+    assert lance.retry(place, stale, lambda newest: newest.count_rows()) == 7
 
 
 def test_statistics_have_what_tidying_is_decided_by(table):
@@ -120,7 +120,7 @@ def test_an_operation_is_tried_again_after_a_lost_race_and_no_other_error(table,
         raise RuntimeError(told)
 
     with pytest.raises(GalleryError):
-        lance.steadily("there", table, lose)
+        lance.retry("there", table, lose)
     assert len(tries) == expected
 
 

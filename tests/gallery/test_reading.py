@@ -60,7 +60,7 @@ def test_a_gallery_begins_with_scenes_where_that_is_wanted_and_empty_where_pictu
 @pytest.mark.slow
 def test_scenes_that_were_removed_do_not_come_back(eye, tmp_path):
     gallery = open_or_begin(tmp_path, eye)
-    assert gallery.remove(gallery.whole(["id"])["id"].to_pylist()) == 240
+    assert gallery.remove(gallery.read_columns(["id"])["id"].to_pylist()) == 240
     gallery.wait()
     assert len(open_or_begin(tmp_path, eye)) == 0
 

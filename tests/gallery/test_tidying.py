@@ -45,7 +45,7 @@ def on_disk(monkeypatch):
             return run
 
         monkeypatch.setattr(index, "KEPT", timedelta(milliseconds=1))
-        for name in ("tidy", "let_go"):
+        for name in ("tidy", "remove_versions"):
             monkeypatch.setattr(index, name, watched(getattr(index, name)))
         return seen
 

@@ -82,7 +82,7 @@ def run_together(processes, function, *arguments):
 def test_two_that_add_the_same_leave_no_picture_twice_and_each_is_told_as_added_once(processes, tmp_path):
     first, second = run_together(processes, add_all, (str(tmp_path),), (str(tmp_path),))
     gallery = open_gallery(tmp_path, "f", DIM)
-    ids = sorted(gallery.whole(["id"])["id"].to_pylist())
+    ids = sorted(gallery.read_columns(["id"])["id"].to_pylist())
     assert ids == [f"{number:064}" for number in range(COUNT)]
     assert sorted(first + second) == ids
 
@@ -122,7 +122,7 @@ def test_what_an_insertion_is_checked_against_stays_until_it_is_done(tmp_path, m
     monkeypatch.setattr("palm_demo.gallery.store.insert_new", insert)
     mine = slow.add([row_of(1)])
     other.join()
-    ids = sorted(slow.whole(["id"])["id"].to_pylist())
+    ids = sorted(slow.read_columns(["id"])["id"].to_pylist())
     assert ids == [f"{number:064}" for number in range(3)]
     assert sorted(mine + added) == [f"{1:064}"]
 
@@ -143,7 +143,7 @@ def test_a_gallery_of_an_earlier_version_gets_its_key_with_the_first_write(proce
 def test_two_that_add_remove_and_tidy_never_hear_of_a_lost_race(processes, tmp_path):
     run_together(processes, add_and_remove, (str(tmp_path), 0), (str(tmp_path), 1000))
     gallery = open_gallery(tmp_path, "f", DIM)
-    ids = {int(id) for id in gallery.whole(["id"])["id"].to_pylist()}
+    ids = {int(id) for id in gallery.read_columns(["id"])["id"].to_pylist()}
     assert ids == {*range(0, 20, 2), *range(1000, 1020, 2)}
 
 
@@ -192,7 +192,7 @@ def test_tidying_that_fails_is_not_the_failure_of_what_was_written(new_gallery, 
     for file in pictures_of(find_files(tmp_path / "pictures")):
         assert len(ingest_pictures(gallery, eye, [file]).added) == 1
     gallery.wait()
-    ids = gallery.whole(["id"])["id"].to_pylist()
+    ids = gallery.read_columns(["id"])["id"].to_pylist()
     assert [gallery.remove([id]) for id in ids] == [1] * 10
     gallery.wait()
     with pytest.raises(GalleryError, match="others write to it all the time"):

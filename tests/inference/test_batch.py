@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from palm_demo.concurrency import as_client, gone
+from palm_demo.concurrency import gone
 from palm_demo.errors import BusyError, CapacityError, ClosingError, DeviceMemoryError
 from palm_demo.inference.continuous_batch import ContinuousBatch
 from palm_demo.inference.decoding import SequenceState
 from palm_demo.inference.sampling import Sampler
 from palm_demo.inference.settings import BatchLimits, SamplingParams
+from tests.clients import as_client
 
 EOS = 2
 PATIENCE_SECONDS = 60
@@ -124,8 +125,8 @@ REQUESTS = [
 def written(batch: ContinuousBatch, palm, index: int) -> list[int]:
     prompt, _, new = REQUESTS[index]
     prefill = partial(palm.prefill, scopes=[scope_of(palm, index)])
-    with batch.join(row(prompt, new, seed=index), prefill) as ticket:
-        return list(ticket.ids())
+    with batch.join(row(prompt, new, seed=index), prefill) as request:
+        return list(request.ids())
 
 
 def palm_batch(palm, rows: int, extend=None) -> ContinuousBatch:
@@ -254,16 +255,18 @@ def test_rows_with_different_pictures_are_captioned_as_each_alone(new_mammut, ne
 
 def test_a_text_that_has_a_row_at_once_has_no_place_in_line(counted):
     model = counted(rows=1)
-    with model.join([10], new=3) as ticket:
-        assert list(model.batch.places(ticket)) == []
+    with model.join([10], new=3) as request:
+        assert list(model.batch.queue_positions(request)) == []
         model.let(2)
-        assert list(ticket.ids()) == [11, 12, 13]
+        assert list(request.ids()) == [11, 12, 13]
 
 
 def test_who_waits_reads_each_place_until_there_is_a_row(counted):
     model = counted(rows=1)
     with model.join([10]) as first, model.join([30]) as second, model.join([50]) as third:
-        places = {name: model.batch.places(who) for name, who in (("second", second), ("third", third))}
+        places = {
+            name: model.batch.queue_positions(who) for name, who in (("second", second), ("third", third))
+        }
         assert next(first.ids()) == 11
         assert (next(places["second"]), next(places["third"])) == (1, 2)
         model.batch.leave(second)
@@ -279,10 +282,10 @@ def test_rows_are_given_in_the_order_of_coming(counted):
     model = counted(rows=1, waiting=3)
     model.let(1)
     with ExitStack() as stay:
-        tickets = [stay.enter_context(model.join([start], new=2)) for start in (10, 30, 50, 70)]
-        assert next(tickets[0].ids()) == 11
+        requests = [stay.enter_context(model.join([start], new=2)) for start in (10, 30, 50, 70)]
+        assert next(requests[0].ids()) == 11
         model.let(3)
-        assert [list(ticket.ids()) for ticket in tickets] == [[12], [31, 32], [51, 52], [71, 72]]
+        assert [list(request.ids()) for request in requests] == [[12], [31, 32], [51, 52], [71, 72]]
     assert model.read == [10, 30, 50, 70]
 
 
@@ -302,7 +305,7 @@ def test_who_stops_reading_frees_the_row_for_who_is_next(counted):
         ids = leaving.ids()
         assert next(ids) == 31
         with model.join([50], new=2) as following:
-            places = model.batch.places(following)
+            places = model.batch.queue_positions(following)
             assert next(places) == 1
             ids.close()
             model.batch.leave(leaving)
@@ -313,8 +316,8 @@ def test_who_stops_reading_frees_the_row_for_who_is_next(counted):
 
 def test_cancelling_ends_a_text_and_frees_its_row(counted):
     model, cancelled = counted(rows=1), threading.Event()
-    with model.join([10], cancelled=cancelled) as ticket, model.join([50], new=1) as following:
-        ids = ticket.ids()
+    with model.join([10], cancelled=cancelled) as request, model.join([50], new=1) as following:
+        ids = request.ids()
         assert next(ids) == 11
         cancelled.set()
         model.let(1)
@@ -325,7 +328,7 @@ def test_cancelling_ends_a_text_and_frees_its_row(counted):
 def test_cancelling_ends_who_waits(counted):
     model, cancelled = counted(rows=1), threading.Event()
     with model.join([10]) as first, model.join([50], cancelled=cancelled) as waiting:
-        places = model.batch.places(waiting)
+        places = model.batch.queue_positions(waiting)
         assert next(first.ids()) == 11
         assert next(places) == 1
         cancelled.set()
@@ -351,8 +354,8 @@ def test_who_left_frees_row_and_place(counted):
 def test_what_is_cancelled_beforehand_says_nothing(counted):
     model, cancelled = counted(rows=1), threading.Event()
     cancelled.set()
-    with model.join([10], cancelled=cancelled) as ticket:
-        assert list(ticket.ids()) == []
+    with model.join([10], cancelled=cancelled) as request:
+        assert list(request.ids()) == []
 
 
 def test_a_row_that_leaves_the_middle_does_not_disturb_the_others(counted):
@@ -416,10 +419,10 @@ def test_an_error_in_a_step_reaches_its_rows_and_the_batch_goes_on(new_palm):
 
     batch = palm_batch(palm, 2, decode_step)
     broken = batch.join(row([5, 9], eos=-1), palm.prefill)
-    with pytest.raises(RuntimeError, match="a broken step"), broken as ticket:
-        list(ticket.ids())
-    with batch.join(row([5, 9], new=4, eos=-1), palm.prefill) as ticket:
-        assert len(list(ticket.ids())) == 4
+    with pytest.raises(RuntimeError, match="a broken step"), broken as request:
+        list(request.ids())
+    with batch.join(row([5, 9], new=4, eos=-1), palm.prefill) as request:
+        assert len(list(request.ids())) == 4
     batch.close()
     assert batch.free == 2
 
@@ -464,9 +467,9 @@ def test_many_visitors_who_come_stay_and_go_at_will_leave_every_row_free(new_pal
         index = number % len(REQUESTS)
         prompt, scope, new = REQUESTS[index][0], scope_of(palm, index), REQUESTS[index][2]
         wanted = number % 5  # of the ids; 0: all
-        with batch.join(row(prompt, new, seed=index), partial(palm.prefill, scopes=[scope])) as ticket:
+        with batch.join(row(prompt, new, seed=index), partial(palm.prefill, scopes=[scope])) as request:
             read = []
-            for token_id in ticket.ids():
+            for token_id in request.ids():
                 read.append(token_id)
                 if len(read) == wanted:
                     break
@@ -487,9 +490,9 @@ def test_closing_ends_all_texts(counted):
             closed = closing.submit(model.batch.close)
             model.let(100)
             closed.result(PATIENCE_SECONDS)
-        for ticket in (first, waiting):
+        for request in (first, waiting):
             with pytest.raises(ClosingError, match="text ends here"):
-                list(ticket.ids())
+                list(request.ids())
         assert model.batch.free == 1
     with pytest.raises(ClosingError, match="no more requests"), model.join([50]):
         pass
@@ -497,12 +500,12 @@ def test_closing_ends_all_texts(counted):
 
 def test_closing_lets_texts_end_that_are_done_in_time(counted):
     model = counted(rows=1)
-    with model.join([10], new=3) as ticket, ThreadPoolExecutor(1) as closing:
-        assert next(ticket.ids()) == 11
+    with model.join([10], new=3) as request, ThreadPoolExecutor(1) as closing:
+        assert next(request.ids()) == 11
         closed = closing.submit(model.batch.close, PATIENCE_SECONDS)
         model.let(2)
         closed.result(PATIENCE_SECONDS)
-        assert list(ticket.ids()) == [12, 13]
+        assert list(request.ids()) == [12, 13]
 
 
 def test_the_model_runs_without_gradients(new_palm):
@@ -512,8 +515,8 @@ def test_the_model_runs_without_gradients(new_palm):
         seen.append(torch.is_grad_enabled())
         return palm.decode_step(ids, cache)
 
-    with palm_batch(palm, 1, decode_step).join(row([5], new=3, eos=-1), palm.prefill) as ticket:
-        assert len(list(ticket.ids())) == 3
+    with palm_batch(palm, 1, decode_step).join(row([5], new=3, eos=-1), palm.prefill) as request:
+        assert len(list(request.ids())) == 3
     assert seen == [False, False]
     assert torch.is_grad_enabled()
 
@@ -528,7 +531,7 @@ def test_rows_go_to_who_has_the_fewest(counted):
             modest = stay.enter_context(model.join([60], new=2))
         model.let(100)
         assert list(modest.ids()) == [61, 62]
-        assert [list(ticket.ids()) for ticket in greedy] == [[n + 1, n + 2] for n in (10, 20, 30, 40)]
+        assert [list(request.ids()) for request in greedy] == [[n + 1, n + 2] for n in (10, 20, 30, 40)]
     assert model.read.index(60) < model.read.index(30)
 
 
@@ -537,12 +540,12 @@ def test_one_asker_leaves_rows_to_others(counted):
     model.batch.limits = BatchLimits(rows=4, waiting=8, rows_of_one=3)
     with ExitStack() as stay:
         with as_client("greedy"):
-            tickets = [stay.enter_context(model.join([10 * n])) for n in range(1, 6)]
-        assert next(model.batch.places(tickets[3])) == 1
-        assert next(model.batch.places(tickets[4])) == 2
+            requests = [stay.enter_context(model.join([10 * n])) for n in range(1, 6)]
+        assert next(model.batch.queue_positions(requests[3])) == 1
+        assert next(model.batch.queue_positions(requests[4])) == 2
         with as_client("modest"):
             newcomer = stay.enter_context(model.join([70]))
-        assert list(model.batch.places(newcomer)) == []
+        assert list(model.batch.queue_positions(newcomer)) == []
         model.let(1)
         assert next(newcomer.ids()) == 71
 
@@ -564,5 +567,5 @@ def test_a_caller_in_python_who_names_nobody_may_have_every_row(counted):
     model = counted(rows=3, waiting=8)
     model.batch.limits = BatchLimits(rows=3, waiting=8, rows_of_one=1, waiting_of_one=1)
     with ExitStack() as stay:
-        tickets = [stay.enter_context(model.join([10 * n])) for n in range(1, 4)]
-        assert all(list(model.batch.places(ticket)) == [] for ticket in tickets)
+        requests = [stay.enter_context(model.join([10 * n])) for n in range(1, 4)]
+        assert all(list(model.batch.queue_positions(request)) == [] for request in requests)

@@ -8,7 +8,7 @@ import torch
 
 from palm_demo.errors import FinetuningError
 from palm_demo.inference import lora_finetuning
-from palm_demo.inference.lora_finetuning import finetune, parted
+from palm_demo.inference.lora_finetuning import finetune, split_text
 from palm_demo.inference.settings import FinetuningConfig
 from palm_demo.models import PaLM
 from palm_demo.models.layers import RLHF
@@ -44,7 +44,7 @@ def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
 def test_what_was_not_read_gets_likelier(taught, palm, tokenizer):
     *_, last = taught()
     assert last.best < 0.9 * last.base
-    found = lora_finetuning.bits_per_byte(palm, tokenizer, parted(TEXT)[1], last.adapter, CONTEXT)
+    found = lora_finetuning.bits_per_byte(palm, tokenizer, split_text(TEXT)[1], last.adapter, CONTEXT)
     assert found == pytest.approx(last.best)
 
 
@@ -69,7 +69,7 @@ def test_a_longer_teaching_goes_through_the_same_steps(taught):
 
 
 def test_steps_are_counted_and_judged_at_intervals_and_at_the_end(taught):
-    seen = list(taught(steps=25, judge_steps=10))
+    seen = list(taught(steps=25, eval_steps=10))
     assert [progress.step for progress in seen] == list(range(26))
     assert [p.step for p in seen if p.bits_per_byte is not None] == [0, 10, 20, 25]
     assert seen[0].loss is None and all(p.loss > 0 for p in seen[1:])
@@ -78,7 +78,7 @@ def test_steps_are_counted_and_judged_at_intervals_and_at_the_end(taught):
 def test_the_best_is_kept(taught, monkeypatch):
     said = iter([5.0, 4.0, 3.0, 3.5, 3.2])
     monkeypatch.setattr(lora_finetuning, "bits_per_byte", lambda *arguments: next(said))
-    seen = list(taught(steps=4, judge_steps=1))
+    seen = list(taught(steps=4, eval_steps=1))
     assert [p.best for p in seen] == [5.0, 4.0, 3.0, 3.0, 3.0]
     assert seen[2].adapter is seen[3].adapter is seen[4].adapter is not seen[1].adapter
 
@@ -86,7 +86,7 @@ def test_the_best_is_kept(taught, monkeypatch):
 def test_it_ends_when_nothing_is_gained_any_more(taught, monkeypatch):
     said = iter([5.0, 4.0, 4.0, 4.5, 1.0])
     monkeypatch.setattr(lora_finetuning, "bits_per_byte", lambda *arguments: next(said))
-    assert [p.step for p in taught(judge_steps=1, patience=2)][-1] == 3
+    assert [p.step for p in taught(eval_steps=1, patience=2)][-1] == 3
 
 
 def test_it_ends_when_it_is_stopped_and_judges_once_more(taught):
@@ -103,7 +103,7 @@ def test_it_ends_when_the_time_is_over(taught):
 
 
 def test_an_adapter_that_was_given_out_stays_as_it_is(taught):
-    progress = taught(judge_steps=1)
+    progress = taught(eval_steps=1)
     first = next(islice(progress, 1, None)).adapter
     kept = [weight.clone() for weight in first.parameters()]
     list(islice(progress, 10))
@@ -112,8 +112,8 @@ def test_an_adapter_that_was_given_out_stays_as_it_is(taught):
 
 def test_it_teaches_whoever_iterates_with_gradients_off(taught):
     with torch.inference_mode():
-        *_, last = taught(steps=3, judge_steps=1)
-    *_, usual = taught(steps=3, judge_steps=1)
+        *_, last = taught(steps=3, eval_steps=1)
+    *_, usual = taught(steps=3, eval_steps=1)
     assert last.best == usual.best and not torch.is_inference_mode_enabled()
 
 
@@ -127,7 +127,7 @@ def test_texts_are_written_as_ever_while_it_teaches(taught, palm, new_ids):
 
 
 def test_the_last_tenth_is_kept_to_judge_by(tokenizer):
-    read, judged = parted(TEXT)
+    read, judged = split_text(TEXT)
     assert read + judged == TEXT
     assert len(judged) == pytest.approx(len(TEXT) / 10, abs=40)
     assert read[-1].isspace() and not judged[0].isspace()
@@ -142,7 +142,7 @@ def test_a_text_too_short_is_refused_at_once_with_what_is_needed(taught):
 
 def test_a_teaching_that_goes_astray_says_so(taught, palm):
     palm.decoder.norm.gamma.data.fill_(float("inf"))
-    with pytest.raises(FinetuningError, match=r"no number any more at step 1.*rate of 0.03; try 0.01"):
+    with pytest.raises(FinetuningError, match=r"not a number any more at step 1.*rate of 0.03; try 0.01"):
         list(taught())
 
 

@@ -121,7 +121,7 @@ def test_a_mix_that_is_none_is_explained(palm, new_ids, mix, said):
 
 def test_an_adapter_of_another_model_is_refused_in_a_mix_too(palm, new_ids, new_palm):
     stranger = type(palm.scopes["poe"])(type(palm.scopes.shape)(8, 8, 8, 1), 2)
-    with pytest.raises(ScopeError, match="teach it here again"):
+    with pytest.raises(ScopeError, match="fine-tune it here again"):
         palm(new_ids(1, 4), scopes=[{"poe": 0.5, stranger: 0.5}])
 
 

@@ -35,8 +35,8 @@ class Watched:
         row = SequenceState(prompt, Sampler(drawn, []), new, -1)
         beginning = Beginning(scope_key(self.palm.scopes, scope), prompt)
         read = InPieces(partial(self.palm.begin, scopes=[scope]), beginning)
-        with self.batch.join(row, read) as ticket:
-            return list(ticket.ids())
+        with self.batch.join(row, read) as request:
+            return list(request.ids())
 
     def tokens_read(self) -> int:
         """Since it was asked last."""
@@ -212,8 +212,8 @@ def test_prompts_are_read_beside_running_texts_a_piece_a_step(new_palm, new_ids)
     watched.batch.step_beside = seen
     row = SequenceState(running, Sampler(SamplingParams(), []), 60, -1)
     read = InPieces(watched.palm.begin, Beginning(None, running))
-    with watched.batch.join(row, read) as ticket:
-        ids = ticket.ids()
+    with watched.batch.join(row, read) as request:
+        ids = request.ids()
         written = [next(ids)]
         assert watched.write(long) == whole(watched, long)
         written += ids
@@ -269,8 +269,8 @@ def test_a_prompt_that_cannot_begin_ends_alone(watched, new_ids):
 
     row = SequenceState([5], Sampler(SamplingParams(), []), 4, -1)
     broken = watched.batch.join(row, InPieces(broken, Beginning(None, [5])))
-    with pytest.raises(ValueError, match="a broken picture"), broken as ticket:
-        list(ticket.ids())
+    with pytest.raises(ValueError, match="a broken picture"), broken as request:
+        list(request.ids())
     prompt = a_prompt(new_ids, 5)
     assert watched.write(prompt) == whole(watched, prompt)
     watched.batch.close()

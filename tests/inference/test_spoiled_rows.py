@@ -41,8 +41,8 @@ def batch(new_palm):
 
 
 def written(batch, prompt, scope=None) -> list[int]:
-    with batch.join(row(prompt), partial(batch.palm.prefill, scopes=[scope])) as ticket:
-        return list(ticket.ids())
+    with batch.join(row(prompt), partial(batch.palm.prefill, scopes=[scope])) as request:
+        return list(request.ids())
 
 
 @pytest.mark.parametrize("number", [1e6, 1e20, float("inf"), float("nan")], ids=str)

@@ -68,7 +68,7 @@ def test_a_phones_photo_with_a_second_view_behind_it_is_one_picture(tmp_path):
 
 
 def test_a_text_named_png_is_no_picture(tmp_path):
-    (tmp_path / "note.png").write_text("Dear reader, this is no picture at all. " * 20)
+    (tmp_path / "note.png").write_text("Dear reader, this is not a picture at all. " * 20)
     with pytest.raises(MediaError, match=r"note.png is not a picture .* PNG, JPEG"):
         open_image(tmp_path / "note.png")
 

@@ -197,7 +197,7 @@ def test_values_that_are_no_numbers_are_refused():
     for bad in (np.nan, np.inf):
         with pytest.raises(MediaError, match="no numbers"):
             open_image(Image.fromarray(np.array([[0, bad]], dtype=np.float32)))
-        with pytest.raises(MediaError, match="is no picture"):
+        with pytest.raises(MediaError, match="is not a picture"):
             open_image(np.array([[0, bad]]))
 
 
@@ -251,7 +251,7 @@ def test_the_channels_of_an_array_may_come_first_where_nothing_else_can_be_meant
     ids=lambda array: f"{array.shape} {array.dtype}",
 )  # fmt: skip
 def test_an_array_that_is_no_picture_is_refused_with_what_would_be_one(array):
-    with pytest.raises(MediaError, match=r"is no picture; (give|whole numbers)"):
+    with pytest.raises(MediaError, match=r"is not a picture; (give|whole numbers)"):
         open_image(array)
 
 
@@ -264,5 +264,5 @@ def test_an_array_of_frames_is_a_video():
 
 @pytest.mark.parametrize("source", [None, 5, object(), {"path": "a.png"}, ["a.png"]])
 def test_what_is_no_picture_at_all_is_refused(source):
-    with pytest.raises(MediaError, match=r"is no picture but a .*; give a path"):
+    with pytest.raises(MediaError, match=r"is not a picture but a .*; give a path"):
         open_image(source)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from palm_demo.errors import MediaError
 from palm_demo.media import as_shown, open_image, open_medium
-from palm_demo.media.kinds import STANDARD
+from palm_demo.media.kinds import DEFAULT_LIMITS
 from tests.media_files import RED, red_over_blue, shades, video
 
 
@@ -45,13 +45,13 @@ def test_another_picture_is_shown_as_webp(kind, tmp_path):
 @pytest.mark.parametrize("name", ["a.mkv", "a.mov", "a.avi", "a.ts", "a.flv"])
 def test_a_video_in_another_container_is_packed_anew_and_not_decoded(name, tmp_path, monkeypatch):
     path = video(tmp_path / name, 16, side=64, codec="libx264")
-    before = shades(open_medium(path, 16, STANDARD))
+    before = shades(open_medium(path, 16, DEFAULT_LIMITS))
     monkeypatch.setattr("palm_demo.media.showing._moving_picture", lambda *_: pytest.fail("decoded"))
     copy = as_shown(path, tmp_path)
     assert copy.suffix == ".mp4" and copy != path
     with av.open(str(copy)) as file:
         assert file.format.name.startswith("mov") and file.streams.video[0].codec_context.name == "h264"
-    assert np.allclose(shades(open_medium(copy, 16, STANDARD)), before, atol=1)
+    assert np.allclose(shades(open_medium(copy, 16, DEFAULT_LIMITS)), before, atol=1)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_video_in_another_codec_becomes_a_moving_picture_as_long(name, codec, 
             moving.load()
             seconds += moving.info["duration"] / 1000
     assert 1.8 < seconds < 2.2
-    found = shades(open_medium(copy, 3, STANDARD))
+    found = shades(open_medium(copy, 3, DEFAULT_LIMITS))
     assert found[0] < 20 and 110 < found[1] < 145 and found[2] > 235
 
 

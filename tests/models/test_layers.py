@@ -13,6 +13,7 @@ from palm_demo.models.layers import (
     STYLES,
     TOOLFORMER,
     LayerNorm,
+    NormalizedQK,
     PlainQK,
     RMSNorm,
     RoPE,
@@ -116,7 +117,7 @@ def test_a_block_is_attention_and_feed_forward_side_by_side(style):
     *queries, keys = rotation(block.qk(torch.cat(parts[:2], dim=-1).unflatten(-1, (3, 16)))).unbind(dim=-2)
     heads = []
     for turned in queries:
-        scale = 8.0 if style is RLHF_QK_NORM else 16**-0.5
+        scale = 8.0 if isinstance(block.qk, NormalizedQK) else 16**-0.5
         scores = turned @ keys.transpose(-1, -2) * scale
         scores = scores.masked_fill(torch.ones(5, 5).triu(1).bool(), -torch.inf)
         heads.append(scores.softmax(dim=-1) @ parts[2])

@@ -87,7 +87,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_a_file_that_is_no_tokenizer_is_named(tmp_path):
     (tmp_path / "odd.json").write_text('{"hello": 1}')
-    with pytest.raises(CheckpointError, match=r"odd.json is no tokenizer"):
+    with pytest.raises(CheckpointError, match=r"odd.json is not a tokenizer"):
         BundledTokenizer.load(tmp_path / "odd.json")
 
 

@@ -60,7 +60,7 @@ def test_the_shards_of_an_index_come_to_its_side(hub):
         "two.safetensors",
     ]
     hub.models[REPO]["other.safetensors.index.json"] = b"[]"
-    with pytest.raises(ProfileError, match="is no index of weights"):
+    with pytest.raises(ProfileError, match="is not an index of weights"):
         download([File(REPO, "other.safetensors.index.json")], no_op)
 
 

@@ -10,7 +10,7 @@ from palm_demo.session import Session
 def taught_until_stopped(session: Session, text: str) -> list[Progress]:
     """A scope of rank 4, judged at every step and stopped after a few."""
     cancelled = threading.Event()
-    progress = session.finetune(text, cancelled=cancelled, judge_steps=1, rank=4)
+    progress = session.finetune(text, cancelled=cancelled, eval_steps=1, rank=4)
     seen = list(islice(progress, 3))
     cancelled.set()
     seen += progress

@@ -173,4 +173,4 @@ def test_a_file_that_is_no_scope_is_refused_by_its_name(remote, tmp_path):
     file.write_text("no scope")
     with pytest.raises(CheckpointError) as refused:
         remote.load_adapter(file)
-    assert str(refused.value).startswith(f"{file} is no readable safetensors file")
+    assert str(refused.value).startswith(f"{file} is not a readable safetensors file")

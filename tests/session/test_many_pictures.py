@@ -76,7 +76,7 @@ def test_a_picture_that_is_added_to_a_gallery_passes_the_tower_once(session, tmp
         hook.remove()
     assert len(report.added) == 3 and [name for name, _ in report.unreadable] == ["2.txt"]
     assert sorted(passed) == [1, 2]
-    captions = {row["name"]: row["caption"] for row in gallery.whole(["name", "caption"]).to_pylist()}
+    captions = {row["name"]: row["caption"] for row in gallery.read_columns(["name", "caption"]).to_pylist()}
     assert captions == {
         "0.png": session.caption(tmp_path / "0.png"),
         "1.png": session.caption(tmp_path / "1.png"),

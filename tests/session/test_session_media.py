@@ -55,7 +55,7 @@ def test_media_that_were_opened_once_serve_all_verbs(session: Session, tmp_path,
     alone = session.answer(prompt, [path, tmp_path / "a.png"], max_new_tokens=4)
     opened = session.opened([path, tmp_path / "a.png"])
     assert [len(opened[0]), opened[1].size] == [8, (40, 60)]
-    monkeypatch.setattr("palm_demo.media.frames.frames_of", lambda *_: pytest.fail("opened again"))
+    monkeypatch.setattr("palm_demo.media.frames.open_video", lambda *_: pytest.fail("opened again"))
     assert session.answer(prompt, opened, max_new_tokens=4) == alone
     assert session.ood_score(opened[0]) is not None
 

@@ -38,7 +38,7 @@ def test_a_small_checkout_has_nothing_to_mend(folder, lines):
         ),
         ("README.md", "license: mit\n", "license: 'mit'\n", "its front matter is written in another way"),
         ("README.md", "---\ntitle", "title", "README.md:1: it has no front matter; run python"),
-        ("README.md", "license: mit\n", "license: [\n", "its front matter is no YAML of keys and values"),
+        ("README.md", "license: mit\n", "license: [\n", "its front matter is not YAML of keys and values"),
         (
             "Spacefile",
             "request: cpu-basic",
@@ -91,7 +91,7 @@ def test_a_small_checkout_has_nothing_to_mend(folder, lines):
             "orjson>=3.13.0",
             "constraints.txt: constraints.txt:3 has 'orjson>=3.13.0', which is not one version; run `make",
         ),
-        ("constraints.txt", "yarl==1.25.1", "yarl=1.25", "which is no requirement; run `make lock`"),
+        ("constraints.txt", "yarl==1.25.1", "yarl=1.25", "which is not a requirement; run `make lock`"),
         (
             "constraints.txt",
             "yarl==1.25.1",
@@ -104,7 +104,7 @@ def test_a_small_checkout_has_nothing_to_mend(folder, lines):
             "gradio==6.31.2",
             "runtime.sdk_version is 6.31.0 and constraints.txt:2 has gradio 6.31.2; write 6.31.2",
         ),
-        ("requirements.txt", ">=6.31,<7", "=>6.31", "requirements.txt:1: 'gradio=>6.31' is no requirement"),
+        ("requirements.txt", ">=6.31,<7", "=>6.31", ":1: 'gradio=>6.31' is not a requirement"),
         ("Spacefile", "license:", "licence:", "space.licence is unknown; did you mean license?"),
     ],
 )
@@ -142,7 +142,7 @@ def test_a_checkout_without_a_lock_is_not_deployed(folder, lines):
 def test_a_module_that_is_no_python_is_named(folder, lines):
     folder.write("package/thing.py", "thing =\n")
     assert folder.run("check") == 1
-    assert "thing.py is no Python" in lines()[-1]
+    assert "thing.py is not Python" in lines()[-1]
 
 
 def test_a_folder_outside_of_git_is_refused(folder, lines, monkeypatch):

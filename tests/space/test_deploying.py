@@ -231,7 +231,7 @@ def test_a_large_file_that_is_not_taken_is_named(folder, hub, lines):
 
 def test_a_name_that_is_none_is_refused(folder, hub, lines):
     assert folder.run("deploy", "--repo", "one/two/three") == 1
-    assert "'one/two/three' is no name of a Space; give OWNER/NAME" in lines()[-1]
+    assert "'one/two/three' is not a valid name of a Space; give OWNER/NAME" in lines()[-1]
     assert hub.requests == []
 
 

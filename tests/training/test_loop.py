@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from palm_demo import world
+from palm_demo.errors import FinetuningError
 from palm_demo.models import PaLM
 from palm_demo.models.layers import RLHF
 from palm_demo.models.losses import IGNORED
@@ -316,7 +317,7 @@ def test_the_books_of_the_base_are_one_file_that_needs_no_corpus(corpus, tokeniz
     assert carried.read == made.read == ["7"]
     assert carried.held_out == made.held_out and SECRET in carried.held_out[0]
     assert tokenizer.decode(carried.tokens.tolist()) == ("nobody's tale. " * 40).strip()
-    with pytest.raises(FileNotFoundError, match=r"no books at .*gone.npz; bring that file"):
+    with pytest.raises(FinetuningError, match=r"no books at .*gone.npz; bring that file"):
         prose.base_texts(None, tokenizer, tmp_path / "gone.npz")
 
 
@@ -377,5 +378,5 @@ def test_an_unknown_shelf_is_named_with_those_there_are(corpus):
 
 
 def test_a_folder_without_books_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"holds no \.txt files"):
+    with pytest.raises(FinetuningError, match=r"holds no \.txt files"):
         prose.books(tmp_path)

@@ -12,7 +12,7 @@ from palm_demo.models.vision import Twin
 from palm_demo.training.photo_words import (
     CERTAIN,
     NAMES,
-    Photographed,
+    PhotoFeatures,
     all_names,
     certain_names,
     definitions,
@@ -71,7 +71,7 @@ def test_an_imagined_photograph_is_a_crop_with_another_answer():
     torch.manual_seed(0)
     twin = Twin(timm.create_model("tf_efficientnet_lite0"), count=6, width=16, width_answers=256)
     twin.fill_answers_(torch.randn(1000, 1280))
-    seen = Photographed(torch.randn(3, 4, 272), twin, [None] * 3)
+    seen = PhotoFeatures(torch.randn(3, 4, 272), twin, [None] * 3)
     classes = torch.arange(0, 1000, 10)
     made = seen.imagined(classes, torch.Generator().manual_seed(1))
     assert made.shape == (100, 4, 272)

@@ -106,7 +106,7 @@ def test_the_loss_is_the_mean_over_questions_of_each_answers_mean(question_sampl
     ]
     batch = questions_batch(asked, tokenizer)
     feature_cache = FeatureCache(question_sampler.media, *made_up_patches(question_sampler.media))
-    latents = flamingo.embed_patches(feature_cache.seen(batch["media"]), batch["ids"][batch["firsts"]])
+    latents = flamingo.embed_patches(feature_cache.patches_of(batch["media"]), batch["ids"][batch["firsts"]])
     logits = flamingo.logits(batch["ids"], latents[batch["shown"]])
     expected = [
         F.cross_entropy(row[labels != IGNORED], labels[labels != IGNORED])

@@ -47,5 +47,5 @@ def test_the_same_recipe_gives_the_same_scope(place):
 
 
 def test_a_shelf_without_an_unread_book_is_refused(place):
-    with pytest.raises(ValueError, match=r"'verne' of .* has none of the unread books"):
+    with pytest.raises(ValueError, match=r"'verne' of .* has none of the held-out books"):
         train_scope(ScopeRecipe("verne", steps=3), place)

@@ -16,7 +16,15 @@ from palm_demo.models.vision import Twin
 from palm_demo.training.loop import Intervals
 from palm_demo.training.paths import RunPaths
 from palm_demo.training.photographs import LEAST_SHOWN, Photographs, outline
-from palm_demo.training.tower import IGNORED, PLACES, Pictures, PlaceNamer, TowerRecipe, build, train_tower
+from palm_demo.training.tower import (
+    IGNORED,
+    PLACES,
+    PlaceClassifier,
+    TowerBatches,
+    TowerRecipe,
+    build,
+    train_tower,
+)
 
 RED = (200, 10, 10)
 
@@ -41,7 +49,7 @@ def paths(tmp_path):
 
 
 def test_a_batch_is_its_seeds_alone(recipe):
-    pictures = Pictures(recipe, 64)
+    pictures = TowerBatches(recipe, 64)
     random.seed(1)
     one = pictures.at(1)
     random.seed(2)
@@ -51,7 +59,7 @@ def test_a_batch_is_its_seeds_alone(recipe):
 
 
 def test_of_a_cycle_the_last_step_shows_whole_scenes_and_photographs(recipe):
-    pictures = Pictures(recipe, 64)
+    pictures = TowerBatches(recipe, 64)
     assert pictures.at(0)["pixels"].shape == (2, 32, 32, 3)
     whole = pictures.at(1)
     assert whole["pixels"].shape == (3, 64, 64, 3)
@@ -60,7 +68,7 @@ def test_of_a_cycle_the_last_step_shows_whole_scenes_and_photographs(recipe):
 
 
 def test_a_place_is_of_a_thing_or_clear_of_all(recipe):
-    pictures = Pictures(recipe, 64)
+    pictures = TowerBatches(recipe, 64)
     rng = random.Random(0)
     for _ in range(20):
         scene = world.pair_scene(rng, held_out=False)
@@ -114,7 +122,7 @@ def test_the_trunk_answers_as_released_and_the_twin_starts_from_the_same(recipe,
     torch.testing.assert_close(tokens[:, 7, 256:], answer, atol=1e-3, rtol=1e-3)
     for own, released in zip(twin.stages.parameters(), trunk.blocks[4:].parameters(), strict=True):
         assert torch.equal(own, released) and own is not released
-    namer = PlaceNamer(tower)
+    namer = PlaceClassifier(tower)
     named, colors = namer(pixels, torch.full((1, PLACES, 2), 0.5))
     assert named.shape == (1, PLACES, len(world.concepts()) + 2) and colors.shape == (1, len(world.COLORS))
     assert not any(isinstance(m, nn.BatchNorm2d) and m.training for m in namer.train().modules())

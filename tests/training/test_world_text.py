@@ -9,7 +9,7 @@ from palm_demo import world
 from palm_demo.models.losses import IGNORED
 from palm_demo.models.transformer import TransformerConfig
 from palm_demo.training.objectives import Meanings, meaning
-from palm_demo.training.palm import exact_match, told, world_batch
+from palm_demo.training.palm import exact_match, states_with_meanings, world_batch
 from palm_demo.training.world_text import naming_reading, question_reading, shown_again, world_window
 
 
@@ -28,12 +28,12 @@ def test_a_text_is_told_what_its_mark_means(tokenizer, seed):
     window = world_window(128, random.Random(seed), tokenizer)
     batch = world_batch([window], tokenizer)
     marks = [place for place, i in enumerate(window.ids[:-1]) if i == tokenizer.media_id]
-    told = batch["told"][0].tolist()
-    assert [told[place] for place in marks] == list(range(len(marks)))
-    assert all(told[place] == -1 for place, i in enumerate(window.ids[:-1]) if i == tokenizer.bos_id)
+    mark_of = batch["mark_of"][0].tolist()
+    assert [mark_of[place] for place in marks] == list(range(len(marks)))
+    assert all(mark_of[place] == -1 for place, i in enumerate(window.ids[:-1]) if i == tokenizer.bos_id)
     for place, token_id in enumerate(window.ids[:-1]):
         if token_id not in (tokenizer.media_id, tokenizer.bos_id):
-            assert told[place] == told[place - 1]
+            assert mark_of[place] == mark_of[place - 1]
     assert len(batch["words"]) == len(marks) and (batch["words"][:, 0] >= 0).all()
 
 
@@ -82,10 +82,10 @@ def test_a_meaning_is_heard_by_its_text_and_by_what_sees_that(new_palm):
     batch = {
         "world_ids": torch.randint(4, 48, (2, 6)),
         "words": torch.tensor([[7, 9, -1]]),
-        "told": torch.tensor([[-1, -1, 0, 0, -1, -1], [-1] * 6]),
+        "mark_of": torch.tensor([[-1, -1, 0, 0, -1, -1], [-1] * 6]),
     }
     without = palm.decoder(palm.decoder.embedding(batch["world_ids"]))
-    changed = (told(palm, meanings, batch) - without).abs().sum(dim=-1) > 1e-6
+    changed = (states_with_meanings(palm, meanings, batch) - without).abs().sum(dim=-1) > 1e-6
     assert changed.tolist() == [[False, False, True, True, True, True], [False] * 6]
 
 

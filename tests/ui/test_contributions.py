@@ -65,7 +65,7 @@ def test_what_went_in_before_the_disk_was_full_is_told_and_stays_its_owners(
 def test_a_picture_keeps_the_name_that_it_was_uploaded_with(session, gallery, files):
     contributions = Contributions(session, LIMITS, GalleryRules(visitors=True, pictures=100))
     again = all_of(contributions.add("me", [files[3], files[3]]))
-    assert gallery.whole(["name"])["name"].to_pylist() == ["my picture 3.png"]
+    assert gallery.read_columns(["name"])["name"].to_pylist() == ["my picture 3.png"]
     assert told_of(again) == "1 added.\nmy picture 3.png is in the gallery already."
 
 

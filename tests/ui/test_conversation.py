@@ -51,7 +51,7 @@ def test_media_are_opened_and_made_ready_once_however_many_updates_there_are(
     red_over_blue().save(tmp_path / "a.tif")
     media = [str(video(tmp_path / "a.avi", 16, side=64)), str(tmp_path / "a.tif")]
     converted = counted(monkeypatch, sys.modules[Conversation.__module__], "as_shown")
-    decoded = counted(monkeypatch, frames, "frames_of")
+    decoded = counted(monkeypatch, frames, "open_video")
     components = counted(monkeypatch, gr.Image, "postprocess")
     first = reply(conversation, [], media)
     assert len(first) > 3

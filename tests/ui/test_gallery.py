@@ -81,7 +81,7 @@ def test_filters_that_leave_nothing_say_so(visit):
     expect_warning(page, "No picture passes the filters")
     page.get_by_label("Added since").fill("some day")
     press(page, "Search")
-    expect_warning(page, "is no date")
+    expect_warning(page, "is not a date")
     page.get_by_label("Added since").fill("2020-01-01")
     press(page, "Search")
     expect(shown(page)).to_have_count(12)
@@ -204,7 +204,7 @@ def test_search_takes_words_and_filters(client, session):
     hits = session.search("a cat", 5, words="dog", filters=Filters(contains="background"))
     assert [hit["id"] for hit in found] == [hit.id for hit in hits]
     assert client.predict("a cat", 5, contains=query.caption, api_name="/search")[0]["id"] == query.id
-    with pytest.raises(AppError, match="is no date"):
+    with pytest.raises(AppError, match="is not a date"):
         client.predict("a cat", 5, since="x", api_name="/search")
 
 

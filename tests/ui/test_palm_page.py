@@ -44,7 +44,7 @@ def quick(session, monkeypatch):
     real = session.finetune
 
     def finetune(text, *, cancelled, **settings):
-        return real(text, cancelled=cancelled, **settings | {"steps": 4, "judge_steps": 1, "seconds": 600.0})
+        return real(text, cancelled=cancelled, **settings | {"steps": 4, "eval_steps": 1, "seconds": 600.0})
 
     monkeypatch.setattr(session, "finetune", finetune)
 
@@ -343,7 +343,7 @@ def test_a_bad_scope_file_is_explained(visit, session, tmp_path, new_palm):
     page = open_tab(visit("PaLM"), "Teach a scope")
     (tmp_path / "words.safetensors").write_text("words, not weights")
     upload_scope(page, tmp_path / "words.safetensors")
-    expect_warning(page, "words.safetensors is no readable safetensors file")
+    expect_warning(page, "words.safetensors is not a readable safetensors file")
     other = session.palm.model.new_adapter(2)
     for name in ("base", "rank"):
         session.save_adapter(other, tmp_path / f"{name}.safetensors")

@@ -55,7 +55,7 @@ def test_the_command_line_writes_them(tmp_path):
 
 
 def test_what_the_verbs_return_can_be_read_in_a_console(session, samples):
-    *_, taught = session.finetune((samples / TEXT).read_text(encoding="utf-8"), steps=1, judge_steps=1)
+    *_, taught = session.finetune((samples / TEXT).read_text(encoding="utf-8"), steps=1, eval_steps=1)
     (hit,) = session.search("a fox on a blue background", k=1)
     looked = session.attention_maps("<media> question: is there a cat? answer:", [samples / "cat.png"], "yes")
     for shown in (taught, hit, looked):

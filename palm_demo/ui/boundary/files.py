@@ -200,9 +200,9 @@ def is_link(path: object) -> bool:
 
 
 def _is_other(url: object, path: object) -> bool:
-    """Whether an address is of anything but the file at the path, as this page serves it. A browser shows some
-    files before they are sent, under addresses of its own, with all of a drawing in one: what counts is the
-    path."""
+    """Whether an address is of anything but the file at the path, as this page serves it. A browser shows
+    some files before they are sent, under addresses of its own, with all of a drawing in one: what counts is
+    the path."""
     if url is None or (isinstance(url, str) and url.startswith(("blob:", "data:"))):
         return False
     if not isinstance(url, str):

@@ -6,7 +6,7 @@ from palm_rlhf_pytorch.palm import PaLM, RotaryEmbedding
 from palm_rlhf_pytorch.utils import top_k, top_p
 from torch.testing import assert_close
 
-from palm_demo.checkpoints import from_reference, load_scope, save_scope
+from palm_demo.checkpoints import from_reference, load_scope, save_adapter
 from palm_demo.errors import ScopeError
 from palm_demo.inference.decoding import generate_ids
 from palm_demo.inference.sampling import in_nucleus, likeliest
@@ -167,7 +167,7 @@ def test_a_base_and_its_scopes_are_files_of_their_own(tmp_path, twins, text):
     with pytest.raises(RuntimeError, match="Unexpected"):
         PaLM(**SIZE).load_state_dict(reference.state_dict())
     ours.scopes.bfloat16().float()  # what the file keeps
-    save_scope(tmp_path / "prose.safetensors", ours, "prose")
+    save_adapter(tmp_path / "prose.safetensors", ours, ours.scopes["prose"])
     base = {n: t for n, t in reference.state_dict().items() if not n.startswith("finetune")}
     loaded = from_reference(RLHF, base, **SIZE)
     load_scope(tmp_path / "prose.safetensors", loaded, "prose")

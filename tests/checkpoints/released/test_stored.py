@@ -275,4 +275,4 @@ def test_an_index_cannot_point_out_of_its_folder(sharded):
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"weight_map": 3}', '{"weight_map": {"a": 3}}'])
 def test_an_index_that_is_none_is_refused(content, sharded):
     sharded.write_text(content)
-    assert "is no index of weights" in refused(sharded)
+    assert "is not an index of weights" in refused(sharded)

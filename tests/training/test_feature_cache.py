@@ -1,4 +1,4 @@
-"""What is kept of drawn scenes."""
+"""The cache of features of drawn scenes."""
 
 import random
 
@@ -8,7 +8,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from palm_demo import world
-from palm_demo.training.feature_cache import AT_ONCE, FRAMES, kept, look_at
+from palm_demo.training.feature_cache import AT_ONCE, FRAMES, encode_scenes, load_or_encode
 from palm_demo.training.pictures import as_tensor, normalized
 
 
@@ -33,10 +33,10 @@ def scenes():
     return [world.single_scene(rng), world.moving_scene(rng), world.pair_scene(rng)]
 
 
-def test_a_bank_holds_what_the_tower_sees_in_each_scene(scenes):
+def test_a_cache_holds_what_the_tower_sees_in_each_scene(scenes):
     tower = Thumbnail()
-    feature_cache = look_at(scenes, tower, "seed")
-    again, video, picture = feature_cache.seen(torch.tensor([2, 1, 0]))
+    feature_cache = encode_scenes(scenes, tower, "seed")
+    again, video, picture = feature_cache.patches_of(torch.tensor([2, 1, 0]))
     assert again.shape == picture.shape == (16, 3)
     frames = normalized(
         torch.stack([as_tensor(frame) for frame in world.frames(scenes[1], FRAMES, tower.image_size)])
@@ -47,19 +47,19 @@ def test_a_bank_holds_what_the_tower_sees_in_each_scene(scenes):
 @pytest.mark.slow
 def test_the_seed_decides_how_scenes_are_drawn_whoever_draws(scenes):
     many = scenes * AT_ONCE  # more than one chunk
-    one = look_at(many, Thumbnail(), "seed")
-    by_others = look_at(many, Thumbnail(), "seed", loaders=2)
+    one = encode_scenes(many, Thumbnail(), "seed")
+    by_others = encode_scenes(many, Thumbnail(), "seed", loaders=2)
     assert torch.equal(one.patches, by_others.patches)
-    assert not torch.equal(one.patches, look_at(many, Thumbnail(), "other seed").patches)
+    assert not torch.equal(one.patches, encode_scenes(many, Thumbnail(), "other seed").patches)
 
 
-def test_a_kept_bank_is_not_looked_at_again(scenes, tmp_path):
+def test_a_cache_in_a_file_is_not_computed_again(scenes, tmp_path):
     tower = Thumbnail()
-    first = kept(tmp_path / "run" / "bank.safetensors", scenes, tower, "seed")
-    looked = tower.pictures
-    second = kept(tmp_path / "run" / "bank.safetensors", scenes, tower, "seed")
-    assert looked == tower.pictures == FRAMES + 2
+    first = load_or_encode(tmp_path / "run" / "features.safetensors", scenes, tower, "seed")
+    encoded = tower.pictures
+    second = load_or_encode(tmp_path / "run" / "features.safetensors", scenes, tower, "seed")
+    assert encoded == tower.pictures == FRAMES + 2
     assert torch.equal(first.patches, second.patches)
     assert torch.equal(first.counts, second.counts)
     with pytest.raises(ValueError, match="has 10 frames, not the 1 asked for; use a new folder"):
-        kept(tmp_path / "run" / "bank.safetensors", scenes[:1], tower, "seed")
+        load_or_encode(tmp_path / "run" / "features.safetensors", scenes[:1], tower, "seed")
