@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from palm_demo.concurrency import as_client
 from palm_demo.inference.continuous_batch import ContinuousBatch
 from palm_demo.inference.decoding import SequenceState
 from palm_demo.inference.prefix_cache import BLOCK, KEPT_SECONDS, Beginning, Kept, PrefixCache, scope_key
 from palm_demo.inference.requests import InPieces
 from palm_demo.inference.sampling import Sampler
 from palm_demo.inference.settings import BatchLimits, SamplingParams
+from tests.clients import as_client
 
 ROOM = 5 * BLOCK
 

@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from palm_demo import world
-from palm_demo.concurrency import as_client
 from palm_demo.errors import MediaError, SamplingError
 from palm_demo.inference.prefix_cache import BLOCK
 from palm_demo.media import MediaLimits
 from palm_demo.session import Session, mammut
+from tests.clients import as_client
 from tests.media_files import red_over_blue, video
 
 STORY = "It was a dark night, and the old man"
