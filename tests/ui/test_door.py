@@ -53,7 +53,7 @@ def join(client: httpx.Client, config: dict, session: str, name: str, *data) -> 
 
 def write(client: httpx.Client, config: dict, session: str, tokens: int = 200) -> str:
     """Has a text written; the id of its event."""
-    settings = [None, tokens, 0.7, 0, 0.9, 1.1, [], 7]
+    settings = [None, tokens, 0.7, 0, 0.9, 1.1, [], 7, 0.0]
     answer = join(client, config, session, "generate", "It was a dark night, and", *settings)
     assert answer.status_code == 200, answer.text
     return answer.json()["event_id"]
