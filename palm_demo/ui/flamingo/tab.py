@@ -188,9 +188,8 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: Settings
 
 
 def _first_answer(session: Session, sample: Sample) -> tuple[Exchange, AttentionMaps] | None:
-    """What the bundled Flamingo says to an example, and where it looked: there before a visitor comes. Other
-    weights may take minutes, and visitors' quotas: they are asked by visitors alone."""
-    if not session.bundled:
+    """What the bundled Flamingo says to an example, and where it looked: there before a visitor comes."""
+    if not _is_quick(session):
         return None
     media = list(sample.media)
     try:
@@ -199,6 +198,12 @@ def _first_answer(session: Session, sample: Sample) -> tuple[Exchange, Attention
         return Exchange(sample.prompt, media, answer, as_shown_media(media, session.opened(media))), looked
     except PalmDemoError:
         return None
+
+
+def _is_quick(session: Session) -> bool:
+    """Whether the page may ask the models by itself: large weights take minutes, and workers that are lent
+    count towards somebody's quota."""
+    return session.bundled and type(session) is Session
 
 
 def _tiles(samples: list[Sample]) -> list[dict]:
@@ -211,7 +216,7 @@ MOST_NAMED = 3
 
 def _suggested(session: Session, paths: list[str]) -> list[str]:
     """Questions about a visitor's own pictures."""
-    if not session.bundled:
+    if not _is_quick(session):
         return list(suggestions.ANY_VIDEO if any(map(is_video, paths)) else suggestions.ANYTHING)
     captions = []
     for medium in session.opened(paths[:MOST_NAMED]):
