@@ -136,12 +136,12 @@ class Item:
 
 @dataclass(frozen=True)
 class Hit(Item):
-    """One found picture.
+    """A picture that a search found.
 
     Attributes:
-        score: how well it fits, 1 at best. For a picture that was searched with the cosine; for words how
-            well they fit beside all names that the model knows, 0 to 1; more where the caption has the words.
-        alike: False where it is among the nearest and yet nothing like the words that were searched for.
+        score: 1 at best. For a query picture the cosine; for words how well they fit beside all names
+            that the model knows, 0 to 1, and more if the caption has the words.
+        alike: False for a picture that is among the nearest but does not match the words.
     """
 
     score: float
@@ -183,12 +183,12 @@ def as_item(row: Mapping) -> Item:
 
 
 def embeddings_of(found: pa.Table, dim: int) -> np.ndarray:
-    """(n, dim) of found rows."""
+    """Embeddings of found rows, (n, dim)."""
     return found["embedding"].combine_chunks().flatten().to_numpy().reshape(-1, dim)
 
 
 def as_hits(found: pa.Table, embedding: np.ndarray) -> list[Hit]:
-    """Found rows with their cosines to a unit embedding: exact, however coarse the index that found them."""
+    """Found rows with their cosines to a unit embedding. These are exact, even if the index is coarse."""
     cosines = embeddings_of(found, len(embedding)) @ embedding
     rows = found.select(SHOWN).to_pylist()
     return [Hit(**row, score=float(score)) for row, score in zip(rows, cosines, strict=True)]

@@ -37,12 +37,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Fit = Callable[[np.ndarray], np.ndarray]
-"""Embeddings (n, d) -> how well each fits (n,), 1 at best."""
+"""Scores embeddings (n, d): (n,), 1 at best."""
 
 logger = logging.getLogger(__name__)
 
 CANDIDATES = 500
-"""Pictures nearest to words, and as many with them in their captions, that are judged one by one."""
+"""Pictures nearest to the words, and as many with the words in their captions, that are scored one by
+one."""
 JUDGED = ["id", "caption", "embedding"]
 LOOKED_AFTER = 8
 """Number of writes after which a gallery checks whether it needs tidying."""
@@ -171,14 +172,17 @@ class Gallery:
         fit: Fit | None = None,
         least: float = -1.0,
     ) -> list[Hit]:
-        """The k best pictures, best first, of those near to a unit embedding (d,) and those whose captions
-        have some of the words.
+        """The k best pictures, best first, among those near a unit embedding and those with the words in
+        their captions.
 
         Args:
-            embedding, k, filters: as in `nearest`.
-            words: that the captions may have; each picture's score is `lifted` by those that its caption has.
-            fit: embeddings (n, d) -> scores (n,) of at most 1; cosines where there is none.
-            least: a picture is `alike` from this score on, without what words add, or with all words.
+            embedding: (d,).
+            k, filters: as in `nearest`.
+            words: words that captions may have; `lifted` raises the scores of pictures whose captions
+                have them.
+            fit: embeddings (n, d) -> scores (n,) of at most 1; cosines if not given.
+            least: a picture is `alike` from this score on, before words raise it, or if its caption
+                has all words.
         """
         from lancedb.query import MatchQuery
 
@@ -192,8 +196,8 @@ class Gallery:
             if not wanted:
                 return near.select(JUDGED)
             query = table.search(MatchQuery(" ".join(sorted(wanted)), "caption"), query_type="fts")
-            told = _found(query, some, filters, JUDGED, "_score")
-            return pa.concat_tables([near.select(JUDGED), told.select(JUDGED)])
+            with_words = _found(query, some, filters, JUDGED, "_score")
+            return pa.concat_tables([near.select(JUDGED), with_words.select(JUDGED)])
 
         found = self._now(candidates)
         if not len(found):
@@ -295,8 +299,7 @@ class Gallery:
 
 
 def _found(query, count: int, filters: Filters, columns: Sequence[str], ranked: str) -> pa.Table:
-    """The first rows of what a query finds. ranked: the column that it is ordered by, which has to be asked
-    for."""
+    """The first rows of a query's result. `ranked`: the column it is ordered by, which must be selected."""
     wanted = filters.expression()
     query = query if wanted is None else query.where(wanted)
     return query.select([*columns, ranked]).limit(count).to_arrow()

@@ -1,4 +1,4 @@
-"""Words as people type them, in the form that pictures are compared with: "dog" is "a dog", as in
+"""Words as people type them, in the form that pictures are compared with: "dog" becomes "a dog", as in
 captions."""
 
 import re
@@ -11,24 +11,27 @@ WHOLE = re.compile(
     r"nine|ten|my|your|his|her|its?|our|their|there|he|she|they|we|you|i|is|are|what|which|who|where|how|of|on|in|"
     r"at|by|with|without|to|from|above|below|under|over|behind|beside|near)\b)"
 )
-"""Words that no bare noun begins with."""
+"""Words that a bare noun never begins with."""
 AFTER = re.compile(
     r"\s+(?=(?:on|of|in|at|by|with|without|to|from|above|below|under|over|behind|beside|near|next|that|which|who|"
     r"is|are)\b)"
 )
-"""Where what is said about a noun begins."""
+"""The beginning of what is said about a noun."""
 OF_A_PICTURE = re.compile(
     r"^(?:(?:show|find|search)(?: me| for)? )?(?:(?:a|an|the|some|any) )?"
     r"(?:photo|photograph|picture|image|drawing)s? (?:of|with|showing) "
 )
-"""What need not be said of a picture that is searched for."""
+"""Words that a query for pictures does not need."""
 SINGULAR = ("ss", "us", "is")
-"""Ends of words that have an s and are one thing."""
+"""Endings of singular words that end in s."""
 
 
 def phrase(text: str) -> str:
-    """Words as captions have them: in lower case, a bare noun with its article, a plural that a caption would
-    have with a number in the singular. What has an article, a number or another beginning stays as it is."""
+    """Words in the form of captions: in lower case, a bare noun with its article.
+
+    A plural that captions would have with a number becomes singular. A text with an article, a number
+    or another of the words in WHOLE in front stays as it is.
+    """
     words = OF_A_PICTURE.sub("", " ".join(text.lower().split()))
     if (known := _known().get(words)) is not None:
         return known
@@ -44,14 +47,14 @@ def phrase(text: str) -> str:
 
 
 def thing(text: str) -> str:
-    """Of a phrase what it is first about: "a fox" of "a fox on a blue background"."""
+    """The first noun phrase of a phrase: "a fox" for "a fox on a blue background"."""
     return AFTER.split(text, maxsplit=1)[0]
 
 
 @cache
 def _known() -> dict[str, str]:
-    """Each name that models are trained on, and the plurals of those that are drawn, with article as they
-    know it."""
+    """The names that models are trained on, with the article as in training, by name and, if drawn, by
+    plural."""
     drawn = world.Atlas.load().concepts
     plurals = {concept.plural: str(concept) for concept in drawn}
     photographed = {noun.name: str(noun) for noun in world.photo_classes()}

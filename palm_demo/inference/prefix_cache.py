@@ -28,7 +28,7 @@ BLOCK = 64
 
 
 KEPT_SECONDS = 600.0
-"""How long something is kept that nobody asks for: what it was made of is somebody's text."""
+"""Seconds after which unused values are removed, because they were made from somebody's text."""
 
 
 @dataclass
@@ -39,8 +39,10 @@ class _Entry(Generic[T]):
 
 
 class Kept(Generic[T]):
-    """Values under keys, of at most `max_bytes` together; those not asked for the longest go first, and
-    those that nobody asked for in KEPT_SECONDS whenever there is a question."""
+    """A least-recently-used cache of at most `max_bytes`.
+
+    Values that were not used for KEPT_SECONDS are removed at the next access.
+    """
 
     def __init__(self, max_bytes: int, clock: Callable[[], float] = time.monotonic):
         self.max_bytes, self.clock = max_bytes, clock
@@ -67,7 +69,7 @@ class Kept(Generic[T]):
             self._forget()
 
     def _forget(self) -> None:
-        """Lets go what is too much or too old; the entry asked for the longest ago is the first."""
+        """Removes what is too much or too old. The entry that was used the longest ago is the first."""
         oldest = self.clock() - KEPT_SECONDS
         while self._entries:
             first = next(iter(self._entries.values()))

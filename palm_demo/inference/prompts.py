@@ -52,10 +52,16 @@ def _as_it_is(question: str) -> str:
 
 @dataclass(frozen=True)
 class PromptForm:
-    """How texts look that a Flamingo learned from. question, answer, caption: what stands before each, with
-    the space after it where there is one. lower: whether questions were in lower case. stops: before which an
-    answer ends, where a model that has said enough goes on with an example of its own. usual: a question in
-    the words that it was trained on, None where that is the form of a caption."""
+    """The form of the texts that a Flamingo was trained on.
+
+    Attributes:
+        question, answer, caption: what stands before each, with the space after it if there is one.
+        lower: whether questions are in lower case.
+        encode: from text to ids.
+        stops: strings before which an answer ends. Without them, a model that has finished would go on
+            with an example of its own.
+        usual: puts a question into the words of the training; None if that is the form of a caption.
+    """
 
     question: str
     answer: str
@@ -71,11 +77,11 @@ class PromptForm:
         return f"{self.question}{question} {self.answer}".rstrip()
 
     def completed(self, text: str, media: int) -> str:
-        """The prompt for what somebody typed about so many media.
+        """The prompt for a text that somebody typed about `media` media.
 
-        A bare question is put into this form, in the words that the model was trained on; a text without
-        marks gets one per medium in front. What is in this form already stays, but for the wording of
-        questions.
+        A bare question is put into this form, in the words that the model was trained on. A text
+        without media tokens gets one per medium in front. A text that is in this form already stays as
+        it is, apart from the wording of its questions.
         """
         text = text.strip()
         head, mark, last = text.rpartition(MEDIA)
@@ -95,7 +101,7 @@ class PromptForm:
         return self.caption.rstrip() if usual is None else self.asked(usual)
 
     def _is_known(self, text: str) -> bool:
-        """Whether a text without a question mark is a question or a request that was trained."""
+        """Whether a text without a question mark is a question or a request of the training."""
         read = text.strip().lower()
         return self.usual(read) not in (read, text.strip())
 
@@ -109,7 +115,7 @@ class PromptForm:
         return any(word.strip() in text for word in (self.question, self.answer, self.caption))
 
     def spoken(self, text: str) -> str:
-        """A piece of a prompt as a person would say it: a question without the form around it."""
+        """A piece of a prompt as a person would write it: a question without the form around it."""
         text = text.strip()
         head, asks, question = text.rpartition(self.question.strip())
         bare = question.strip().removesuffix(self.answer.strip()).strip()
@@ -135,7 +141,7 @@ OPENFLAMINGO = PromptForm(
 
 
 def check_picture_there(prompt: str, media: int, form: PromptForm) -> None:
-    """Raises MediaError for a question that is about no picture at all."""
+    """Raises MediaError for a question without any picture."""
     if not media and MEDIA not in prompt and form.question in prompt:
         raise MediaError("the question has no picture; add the picture or video that it is about")
 

@@ -1,4 +1,4 @@
-"""Questions as people word them, in the words that Flamingo was trained on: "do you see a cat?" is "is
+"""Questions as people word them, in the words of Flamingo's training: "do you see a cat?" becomes "is
 there a cat?"."""
 
 import re
@@ -15,7 +15,7 @@ SAME = (
     (re.compile(r"^(?:please |can you |could you |so |and )+(?=describe|tell)"), ""),
     (re.compile(r"^tell me (?:what you see|about the picture)"), "describe the picture"),
 )
-"""What is said in several ways, and the one that is read."""
+"""Expressions that mean the same, each with the one that replaces it."""
 
 USUAL: dict[str, tuple[str, ...]] = {
     "what color is the background?": wordings.BACKGROUND,
@@ -28,12 +28,14 @@ USUAL: dict[str, tuple[str, ...]] = {
 }
 """Each trained question, and the other wordings of it."""
 WITH_ARTICLE = ("is there {}?", "which picture has {}?")
-"""Questions whose thing stands with its article."""
+"""Questions in which the noun stands with its article."""
 
 
 def usual(question: str) -> str | None:
-    """A question in lower case as Flamingo was trained on it, itself where no other is known; None where it
-    asks for a caption."""
+    """A question in lower case in the words of Flamingo's training, or as it is if it matches none.
+
+    None if it asks for a caption.
+    """
     read = _same(question)
     if read in _described():
         return None
@@ -45,7 +47,7 @@ def usual(question: str) -> str | None:
 
 
 def _same(question: str) -> str:
-    """Without what makes no difference, and without the mark at its end."""
+    """A question without its mark and without differences that do not matter."""
     read = " ".join(question.split()).rstrip(" ?.!")
     for pattern, same in SAME:
         read = pattern.sub(same, read)

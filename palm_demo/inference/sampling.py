@@ -50,7 +50,7 @@ class Sampler:
         return int(ids[self._race(logits.softmax(dim=-1).double(), arrivals[ids])])
 
     def _race(self, probabilities: Tensor, arrivals: Tensor) -> int:
-        """Which arrives first, each as often as is probable, of those in the nucleus that min_p keeps.
+        """Draws an id by its probability, as the first to arrive in a race of exponential times.
 
         It draws among the ids that top_p and min_p keep. A race ends the same whatever rounding does
         to the other ids' probabilities. Drawing by a cumulative sum would not: a text could change
@@ -83,12 +83,15 @@ def penalize_(logits: Tensor, history: Sequence[int], penalty: float) -> None:
 
 
 def likeliest(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """(vocab,) -> the logits of the k likeliest ids, and these."""
+    """The logits and ids of the k likeliest ids, from logits (vocab,)."""
     return logits.topk(min(k, len(logits)))
 
 
 def in_nucleus(probabilities: Tensor, token_id: int, p: float) -> bool:
-    """Whether an id is of the smallest set of likeliest ids whose probability reaches p (Holtzman
-    et al. 2020), or as likely as one of them. Needs no sorting of all ids."""
+    """Whether an id is in the smallest set of likeliest ids whose probability reaches p (Holtzman et al.
+    2020).
+
+    An id that is as likely as one of the set counts too. It needs no sorting of all ids.
+    """
     likelier = float(probabilities.masked_fill(probabilities <= probabilities[token_id], 0).sum())
     return not likelier or likelier < p

@@ -137,8 +137,7 @@ def streaming(verb: Callable[P, T]) -> Callable[P, T]:
 
 
 class MammutProxy:
-    """What a gallery needs of MaMMUT in order to take pictures in and find them, and asks other processes
-    for."""
+    """The part of MaMMUT that a gallery needs to take in and find pictures, answered by other processes."""
 
     def __init__(self, session: "SessionProxy"):
         info = session._info

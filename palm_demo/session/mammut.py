@@ -35,7 +35,10 @@ AT_ONCE = 64
 MOST_ALTERNATIVES = 20
 """Captions of one picture: a beam of twice as many is decoded side by side."""
 PROBABLE = 0.01
-"""A caption less probable than this is no alternative: there lie the slips ("an dog", "two wrenchs")."""
+"""The least probability of an alternative caption; less would be shown as 0 %.
+
+Of 40 drawings, all of the likeliest captions with a slip ("an dog") lay below it.
+"""
 OUT_OF_DISTRIBUTION = 0.98
 """The OOD score above which a picture is not a drawing that the models know.
 
@@ -105,7 +108,7 @@ class MammutPart(Part[MaMMUT | Captioner]):
 
     @locked_cached_property
     def known_names(self) -> KnownNames | None:
-        """What words are judged by; None for weights of others, of which nobody has measured it."""
+        """The names that words are compared with; None for weights for which this has not been measured."""
         return KnownNames(self.embed_texts(known_names()), self.model.scale.item()) if self.bundled else None
 
     @queued
@@ -206,7 +209,8 @@ class MammutPart(Part[MaMMUT | Captioner]):
     @queued
     @run_in_thread
     def embed_texts(self, texts: Texts) -> np.ndarray:
-        """(n, d) float32 unit rows; of bare nouns those of nouns with their article (`phrase`)."""
+        """Unit embeddings of texts, (n, d) float32. Bare nouns are embedded with their article
+        (`phrase`)."""
         if not texts:
             return self._no_rows
         texts = [phrase(text) for text in texts]
@@ -231,7 +235,8 @@ class MammutPart(Part[MaMMUT | Captioner]):
     @checked
     @queued
     def classify(self, image: PictureOrEncoded, labels: Texts) -> dict[str, float]:
-        """Label -> probability that it names the picture, and that none does, under NONE; they sum to 1."""
+        """The probability of each label to name the picture, and of NONE that no label does. They sum to
+        1."""
         labels = [label.strip() for label in labels]
         if not labels or not all(labels):
             raise PromptError("a label is empty or none was given; give at least one, each a noun")

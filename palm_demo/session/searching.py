@@ -1,8 +1,9 @@
-"""The gallery searched, and how well words fit a picture: beside all names that MaMMUT knows.
+"""Searches the gallery, and scores how well words fit a picture in comparison with all names that MaMMUT
+knows.
 
-Cosines of different pictures cannot be compared: a picture of one thing on white is near to any words, one
-of two things to none. So words are judged by the name that fits a picture best, which is a querybank
-normalisation (Bogolin et al. 2022).
+Cosines of different pictures cannot be compared: a picture of one thing on white is near to any words,
+one of two things to none. So words are compared with the name that fits a picture best, which is a
+querybank normalisation (Bogolin et al. 2022).
 """
 
 import re
@@ -22,15 +23,20 @@ if TYPE_CHECKING:
     from palm_demo.session.session import Session
 
 LEAST = 0.38
-"""The score from which a picture is like the words that were searched for. `python -m benchmarks.searching`
-says how many words reach it that a gallery has pictures of, and how many that it has none of."""
+"""The score from which a picture counts as matching the words of a search.
+
+`python -m benchmarks.searching` measures how many words reach it for which a gallery has pictures, and
+how many for which it has none.
+"""
 NONE = "none of these"
 """The label of a picture that no label fits."""
 FILE_NAME = re.compile(r"\S*\.(?:png|jpe?g|webp|gif|bmp|tiff?|heic|heif|avif)", re.IGNORECASE)
 RANK = 4
-"""A label fits a picture no worse than the name that comes so many-th of all names. In 400 drawings of one
-thing 0.2 % of the right labels stay behind, in 200 of two things 3 %; of eight wrong labels one comes
-before in 5 %."""
+"""A label fits a picture if it is at least as near as the name of this rank among all names.
+
+In 400 drawings of one thing 0.2 % of the right labels miss it, in 200 of two things 3 %; of eight
+wrong labels one reaches it in 5 %.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,22 +56,22 @@ class KnownNames:
         return is_one and np.array_equal(self.embeddings, other.embeddings)
 
     def fit(self, text: np.ndarray, thing: np.ndarray, images: np.ndarray) -> np.ndarray:
-        """How well pictures fit words.
+        """Scores how well pictures fit words.
 
         Args:
-            text: (d,) all of the words.
-            thing: (d,) what they are first about.
-            images: (n, d).
+            text: (d,), embedding of all of the words.
+            thing: (d,), embedding of their first noun phrase.
+            images: (n, d), embeddings of pictures.
 
         Returns:
-            (n,) the mean of the cosine with all words and of how well the thing fits beside the name that
-            fits best, where 0.5 is as well.
+            (n,), the mean of two numbers: the cosine with all words; and how well the noun phrase fits
+                compared with the best name, 0.5 if equally well.
         """
         best = (images @ self.embeddings.T).max(axis=1)
         return (images @ text + 1 / (1 + np.exp(-self.scale * (images @ thing - best)))) / 2
 
     def none_of_these(self, image: np.ndarray) -> float:
-        """The cosine with a picture (d,) that a label needs."""
+        """The cosine that a label needs to fit a picture (d,)."""
         return float(np.partition(self.embeddings @ image, -RANK)[-RANK])
 
 
@@ -75,7 +81,7 @@ def known_names() -> list[str]:
 
 
 def search(session: "Session", query: str | Picture, k: int, words: str, filters: Filters) -> list[Hit]:
-    """See `Session.search`."""
+    """Searches a session's gallery; see `Session.search`."""
     check_count(k)
     if not isinstance(filters, Filters):
         raise PromptError(f"filters is {shown(filters)}; give palm_demo.gallery.Filters")
@@ -98,8 +104,10 @@ def search(session: "Session", query: str | Picture, k: int, words: str, filters
 
 
 def judged(session: "Session", words: str) -> tuple[np.ndarray, Fit | None]:
-    """The embedding (d,) of words, and how well pictures fit them; None where cosines are all that is
-    known."""
+    """The embedding (d,) of words, and a function that scores how well pictures fit them.
+
+    The function is None for weights for which only cosines are known.
+    """
     text, first = session.embed_texts([words, thing(phrase(words)) or words])
     names = session.mammut.known_names
     return text, None if names is None else partial(names.fit, text, first)

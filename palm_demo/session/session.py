@@ -312,8 +312,8 @@ class Session:
 
     @checked
     def classify(self, image: PictureOrEncoded, labels: Texts) -> dict[str, float]:
-        """Label -> probability that it names the picture; "none of these" -> that none does. They sum to 1.
-        Raises MediaError, PromptError."""
+        """The probability of each label to name the picture, and of "none of these" that no label does.
+        They sum to 1. Raises MediaError, PromptError."""
         return self.mammut.classify(image, labels)
 
     @checked
