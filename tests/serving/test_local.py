@@ -51,7 +51,7 @@ class Served:
         raise AssertionError("the page did not come up")
 
     def begin(self, tokens: int) -> str:
-        data = ["It was a dark and stormy night, and", None, tokens, 0.7, 0, 0.9, 1.1, [], 1]
+        data = ["It was a dark and stormy night, and", None, tokens, 0.7, 0, 0.9, 1.1, [], 1, 0]
         return self.client.post("/gradio_api/call/generate", json={"data": data}).json()["event_id"]
 
     def end(self) -> tuple[int, str]:
