@@ -27,7 +27,6 @@ def said(session: Session, pictures: list) -> dict:
     """What each verb answers."""
     media = [pictures[0], pictures]
     scope = session.palm.model.new_adapter(2)
-    latents = torch.ones(1, session.mammut.embedding_dim, device=session.mammut.device)
     return {
         "generate": session.generate(TEXT, max_new_tokens=8, seed=1),
         "with a scope": session.generate(TEXT, max_new_tokens=8, seed=1, scope=scope),
@@ -42,7 +41,6 @@ def said(session: Session, pictures: list) -> dict:
         "labels": list(session.classify(pictures[0], ["cat", "dog"]).values()),
         "texts": session.embed_texts(["a cat", "two dogs"]),
         "latents": session.embed_images(pictures),
-        "similarity": session.mammut.model.similarity(latents, latents).tolist(),
     }
 
 

@@ -37,7 +37,7 @@ class Deduplicator:
 
     def __init__(self, gallery: Gallery):
         self.gallery = gallery
-        there = gallery.whole(["id", "phash"])
+        there = gallery.read_columns(["id", "phash"])
         self.names = there["id"].to_pylist()
         self.ids = set(self.names)
         self.hashes = there["phash"].to_numpy()

@@ -46,6 +46,11 @@ def phrase(text: str) -> str:
     return " ".join([_known().get(noun) or (noun if is_plural else world.indefinite(noun)), *rest])
 
 
+def has_wrong_article(text: str) -> bool:
+    """Whether a known name has the other article than it takes: "a hourglass", "an dog"."""
+    return _wrong_articles().search(text) is not None
+
+
 def thing(text: str) -> str:
     """The first noun phrase of a phrase: "a fox" for "a fox on a blue background"."""
     return AFTER.split(text, maxsplit=1)[0]
@@ -59,3 +64,11 @@ def _known() -> dict[str, str]:
     plurals = {concept.plural: str(concept) for concept in drawn}
     photographed = {noun.name: str(noun) for noun in world.photo_classes()}
     return plurals | photographed | {concept.name: str(concept) for concept in drawn}
+
+
+@cache
+def _wrong_articles() -> re.Pattern:
+    other = {"a": "an", "an": "a"}
+    named = (name.split(" ", 1) for name in _known().values() if name.startswith(("a ", "an ")))
+    wrong = (f"{other[article]} {re.escape(noun)}" for article, noun in named)
+    return re.compile(rf"\b(?:{'|'.join(wrong)})\b")

@@ -160,7 +160,7 @@ class MammutPart(Part[MaMMUT | Captioner]):
         self, image: PictureOrEncoded, count: Whole = 5, max_new_tokens: Whole = ANSWERED.max_new_tokens
     ) -> dict[str, float]:
         """The likeliest captions, by beam search, with their probabilities: the first, and others that are
-        PROBABLE."""
+        PROBABLE and have no wrong article."""
         if not 1 <= count <= MOST_ALTERNATIVES:
             raise PromptError(f"count is {count!r}; ask for 1 to {MOST_ALTERNATIVES} captions")
         config = replace(ANSWERED, max_new_tokens=max_new_tokens)
@@ -170,7 +170,7 @@ class MammutPart(Part[MaMMUT | Captioner]):
         return {
             text: chance
             for place, (text, chance) in enumerate(found.items())
-            if not place or chance >= PROBABLE
+            if not place or (chance >= PROBABLE and not has_wrong_article(text))
         }
 
     @checked

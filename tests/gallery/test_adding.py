@@ -225,7 +225,7 @@ def test_a_locked_member_is_reported(new_gallery, eye, tmp_path):
 
 def test_a_place_that_is_neither_folder_nor_archive_is_refused(tmp_path):
     (tmp_path / "text").write_text("words")
-    with pytest.raises(GalleryError, match="no folder and no ZIP archive"):
+    with pytest.raises(GalleryError, match="neither a folder nor a ZIP archive"):
         find_files(tmp_path / "text")
     with pytest.raises(GalleryError, match="there is no"):
         find_files(tmp_path / "nothing")

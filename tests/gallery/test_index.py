@@ -65,7 +65,7 @@ def test_pictures_that_came_after_the_index_are_found(gallery):
     query = embeddings(450, 451)[0]
     gallery.add([Row("450", "", None, b"", THUMBNAIL, "late", 0, NOW, query)])
     assert gallery.nearest(query, 1)[0].caption == "late"
-    assert "450" in [hit.id for hit in gallery.hybrid_search(query, "late", 3)]
+    assert "450" in [hit.id for hit in gallery.find(query, 3, words="late")]
 
 
 def test_an_index_is_trained_anew_when_the_gallery_has_grown_fourfold(gallery):

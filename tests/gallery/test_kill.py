@@ -70,7 +70,7 @@ def test_a_write_killed_at_any_moment_leaves_every_committed_row(processes, tmp_
         asked = chance.randrange(last)
         assert int(gallery.nearest(row_of(asked).embedding, 1)[0].id) == asked
         assert (
-            gallery.hybrid_search(row_of(asked).embedding, f"picture {asked}", 1)[0].caption
+            gallery.find(row_of(asked).embedding, 1, words=f"picture {asked}")[0].caption
             == f"picture {asked}"
         )
 

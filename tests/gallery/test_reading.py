@@ -45,7 +45,7 @@ def test_what_is_read_stays_as_it_is(new_gallery, eye, folder, tmp_path):
     assert (found.fingerprint, found.embedding_dim, len(found), found.indexed) == ("eye1", 192, 12, False)
     opened = open_or_begin(tmp_path / "gallery", eye)
     query = eye.embed_images([opened.sample(1)[0].image])[0]
-    assert len(opened.nearest(query, 3)) == len(opened.hybrid_search(query, "seen", 3)) == 3
+    assert len(opened.nearest(query, 3)) == len(opened.find(query, 3, words="seen")) == 3
     assert sum(map(len, opened.batches(["original"]))) == 12
     assert state_of(tmp_path / "gallery") == before
 
@@ -78,4 +78,4 @@ def test_a_gallery_whose_making_was_killed_before_its_indices_is_searched_by_wor
             open_or_begin(tmp_path, eye)
     gallery = open_or_begin(tmp_path, eye)
     assert len(gallery) == 240
-    assert gallery.hybrid_search(gallery.embeddings([gallery.sample(1)[0].id]).popitem()[1], "goose", 3)
+    assert gallery.find(gallery.embeddings([gallery.sample(1)[0].id]).popitem()[1], 3, words="goose")

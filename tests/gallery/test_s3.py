@@ -38,7 +38,7 @@ def test_a_gallery_lives_in_a_bucket(bucket, new_gallery, eye, folder):
     item = gallery.sample(1, seed=0)[0]
     hit = gallery.nearest(eye.embed_images([item.image])[0], 1)[0]
     assert hit.id == item.id
-    assert gallery.hybrid_search(eye.embed_images([item.image])[0], "seen", 3)
+    assert gallery.find(eye.embed_images([item.image])[0], 3, words="seen")
     assert gallery.remove([item.id]) == 1
     assert len(new_gallery(bucket)) == 11
     with pytest.raises(GalleryError, match="other weights"):

@@ -289,7 +289,7 @@ def test_an_added_picture_is_found_by_all_and_removed_by_its_owner_alone(
     press(mine, "Add to the gallery")
     told = mine.get_by_label("What was added")
     expect(told).to_have_value(f"1 added.\ntext.png is not a picture that is read: {FORMATS}.")
-    assert "secret0.png" in own_gallery.whole(["name"])["name"].to_pylist()
+    assert "secret0.png" in own_gallery.read_columns(["name"])["name"].to_pylist()
     expect(mine.locator("#mammut-heading")).to_contain_text(f"a gallery of {len(own_gallery)} pictures")
     expect(shown(mine).first).to_contain_text(own_gallery.items([added_last(own_gallery)])[0].caption)
     for page in (other, mine):
@@ -310,7 +310,7 @@ def test_an_added_picture_is_found_by_all_and_removed_by_its_owner_alone(
 
 
 def added_last(gallery: Gallery) -> str:
-    rows = gallery.whole(["id", "added"]).to_pylist()
+    rows = gallery.read_columns(["id", "added"]).to_pylist()
     return max(rows, key=lambda row: row["added"])["id"]
 
 
