@@ -147,15 +147,19 @@ def finding(
         api_visibility="private",
     )
     for begin in (asked.search.click, words.submit, loaded.then):
-        into_sight(begin(on_search, [words, *settings], wall.outputs, **computed), "mammut-heading")
+        found = begin(on_search, [words, *settings], wall.outputs, **computed)
+        into_sight(wall.without_ring(found), "mammut-heading")
     alone = [described.picture, *settings]
-    described.similar.click(on_similar, alone, wall.outputs, **computed, **AS_IT_CAME)
+    wall.without_ring(described.similar.click(on_similar, alone, wall.outputs, **computed, **AS_IT_CAME))
     about = [described.caption, described.warning, described.others, described.seen]
     put = [described.picture, *about, *wall.outputs]
-    described.follow(described.picture.upload(on_put, alone, put, **written, **AS_IT_CAME))
+    described.follow(wall.without_ring(described.picture.upload(on_put, alone, put, **written, **AS_IT_CAME)))
     both = [described.picture, words, *settings]
-    into_sight(asked.both.click(on_both, both, wall.outputs, **computed, **AS_IT_CAME), "mammut-heading")
-    asked.others.click(on_others, None, wall.outputs, queue=False, api_visibility="private")
+    found = asked.both.click(on_both, both, wall.outputs, **computed, **AS_IT_CAME)
+    into_sight(wall.without_ring(found), "mammut-heading")
+    wall.without_ring(
+        asked.others.click(on_others, None, wall.outputs, queue=False, api_visibility="private")
+    )
     told = [described.picture, described.caption, described.warning, picked, described.seen]
     shown = wall.gallery.select(on_pick, wall.found, told, **written)
     described.follow(shown)

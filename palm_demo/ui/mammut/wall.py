@@ -17,7 +17,8 @@ from palm_demo.ui.messages import without_places
 SHOWN = 24
 NOWHERE = itertools.count(1)
 """Places where no picture is, the negatives of these, take the ring from around the picture that was clicked.
-Gradio leaves it there when told None, and when told the same place again."""
+Gradio leaves it there when told None, and when told the same place again; and the first place that it is
+told it takes for one that there is, so that each change of pictures tells two."""
 
 
 class Listed(NamedTuple):
@@ -86,6 +87,18 @@ class Wall:
         """The updates that show what was shown but for one that is gone."""
         left = [item.id for item in items if item.id != id]
         return self._shows(self.session.gallery.items(left), self._whole())
+
+    def without_ring(self, event: gr.events.Dependency) -> gr.events.Dependency:
+        """After an event that shows other pictures: takes the ring away from the place of one clicked
+        before."""
+        return event.then(
+            lambda: gr.update(selected_index=-next(NOWHERE)),
+            None,
+            self.gallery,
+            queue=False,
+            show_progress="hidden",
+            api_visibility="private",
+        )
 
     def _shows(self, items: Sequence[Item], heading: str) -> tuple:
         update = gr.update(value=_pictures(items), selected_index=-next(NOWHERE))
