@@ -2,10 +2,13 @@
 more, and makes snippets that do not run."""
 
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, get_args, get_origin, get_type_hints
 
 import gradio as gr
+from gradio.blocks import BlockFunction
+from gradio.components.api_component import Api
 from gradio.context import get_blocks_context
 from gradio.utils import get_function_description
 
@@ -40,7 +43,21 @@ def endpoint(function: Callable, examples: Mapping[str, Any], **settings: Any) -
             "additional_description": told[name]
         }
         if name in examples:
-            component.example_payload = component.example_value = lambda example=examples[name]: example
+            example = examples[name]
+            if FilePath in get_args(hints[name]) and isinstance(example, str):
+                example = json.dumps(example)  # gradio's snippets quote words only where nothing else will do
+            component.example_payload = component.example_value = lambda example=example: example
+
+
+def with_defaults(event: BlockFunction, values: list) -> list:
+    """The values of a call to an endpoint, and the defaults of the last parameters, if they were left out:
+    a program goes on working where an endpoint has got a new one."""
+    if not all(isinstance(component, Api) for component in event.inputs):
+        return values
+    parameters, hints = inspect.signature(event.fn).parameters, get_type_hints(event.fn)
+    defaults = [one.default for name, one in parameters.items() if hints.get(name) is not gr.Request]
+    left_out = defaults[len(values) :]
+    return values if inspect.Parameter.empty in left_out else [*values, *left_out]
 
 
 def file_inputs(event: object) -> dict[str, bool]:
@@ -68,4 +85,4 @@ def _schema(hint: Any, made: dict) -> dict:
         return _file()
     if get_origin(hint) is list and get_args(hint) == (FilePath,):
         return {"type": "array", "items": _file()}
-    return {"type": "string", "title": FILE_OR_WORDS} if FilePath in get_args(hint) else made
+    return _file() | {"title": FILE_OR_WORDS} if FilePath in get_args(hint) else made

@@ -16,7 +16,7 @@ from palm_demo.checkpoints import fingerprint
 from palm_demo.concurrency import FairQueue, in_turn, locked_cached_property, queued, run_in_thread
 from palm_demo.errors import DeviceMemoryError, PromptError
 from palm_demo.inference.decoding import Prefill
-from palm_demo.inference.phrases import phrase
+from palm_demo.inference.phrases import has_wrong_article, phrase
 from palm_demo.inference.prompts import check_length
 from palm_demo.inference.settings import ANSWERED
 from palm_demo.media import MediaLimits, open_image, open_medium

@@ -99,7 +99,7 @@ def test_a_gallery_of_other_weights_is_refused_and_rebuilt(run, folder, session,
     code, out, err = run("search", "a cat")
     assert (code, out) == (2, "")
     assert "made by other weights (earlier0)" in err and "gallery rebuild --gallery" in err
-    assert run("rebuild")[1] == "6 pictures looked at again\n"
+    assert run("rebuild")[1] == "6 pictures embedded again\n"
     assert run("search", "a cat", "--k", "9")[1].count(".png  ") == 6
     assert run("rebuild")[1] == "the gallery is of these weights already\n"
 

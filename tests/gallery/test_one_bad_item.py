@@ -61,8 +61,8 @@ def test_a_pipe_and_a_folder_called_like_pictures_are_told_and_do_not_hang(new_g
     (tmp_path / "0.png").write_bytes(png(0))
     report = add(new_gallery(), eye, tmp_path)
     assert [name for name, _ in report.unreadable] == ["pipe.png"]
-    assert "no regular file" in report.unreadable[0][1]
-    with pytest.raises(MediaError, match="no regular file"):
+    assert "not a regular file" in report.unreadable[0][1]
+    with pytest.raises(MediaError, match="not a regular file"):
         Source(tmp_path, "pipe.png").read()
     with pytest.raises(MediaError, match="cannot be read"):
         Source(tmp_path, "folder.png").read()

@@ -3,7 +3,7 @@
 import gradio as gr
 import pytest
 
-from palm_demo.internals.gradio_endpoints import PICTURE, FilePath, endpoint, file_inputs
+from palm_demo.internals.gradio_endpoints import PICTURE, FilePath, endpoint, file_inputs, with_defaults
 
 
 def look(image: FilePath, others: list[FilePath], words: str | FilePath, k: int = 8) -> str:
@@ -38,7 +38,7 @@ def test_parameters_have_their_names_descriptions_and_examples(page):
     }
     assert [one["label"] for one in about["parameters"]] == list(told)
     examples = {one["parameter_name"]: one["example_input"] for one in about["parameters"]}
-    assert examples == {"image": PICTURE, "others": [PICTURE], "words": "a cat", "k": 8}
+    assert examples == {"image": PICTURE, "others": [PICTURE], "words": '"a cat"', "k": 8}
 
 
 def test_snippets_send_files_and_quote_words(page):
@@ -54,3 +54,10 @@ def test_snippets_send_files_and_quote_words(page):
 def test_inputs_that_are_files_are_known(page):
     (event,) = page.fns.values()
     assert file_inputs(event) == {"image": False, "others": False, "words": True}
+
+
+def test_values_that_are_left_out_at_the_end_are_the_defaults(page):
+    (event,) = page.fns.values()
+    assert with_defaults(event, ["a", [], "b"]) == ["a", [], "b", 8]
+    assert with_defaults(event, ["a", [], "b", 3]) == ["a", [], "b", 3]
+    assert with_defaults(event, ["a"]) == ["a"]

@@ -153,7 +153,7 @@ def test_a_pipe_and_a_device_are_refused_without_being_opened(tmp_path):
         lambda path: open_medium(path, 3, MediaLimits()),
     ):
         for place in (tmp_path / "pipe.mp4", "/dev/null", "/dev/ptmx", tmp_path):
-            with pytest.raises(MediaError, match="no file but a folder, device or pipe"):
+            with pytest.raises(MediaError, match="not a file but a folder, device or pipe"):
                 read(place)
     assert not is_video(tmp_path / "pipe.mp4")
 

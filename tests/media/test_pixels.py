@@ -195,7 +195,7 @@ def test_thirty_two_bits_are_scaled(values):
 
 def test_values_that_are_no_numbers_are_refused():
     for bad in (np.nan, np.inf):
-        with pytest.raises(MediaError, match="no numbers"):
+        with pytest.raises(MediaError, match="not numbers"):
             open_image(Image.fromarray(np.array([[0, bad]], dtype=np.float32)))
         with pytest.raises(MediaError, match="is not a picture"):
             open_image(np.array([[0, bad]]))

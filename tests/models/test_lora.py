@@ -298,7 +298,7 @@ def test_an_adapter_comes_back_from_its_file_and_has_no_name(palm, new_ids, tmp_
 @pytest.mark.parametrize(
     ("change", "description", "said"),
     [
-        (None, {"base": "0123"}, "trained on other base weights .0123.*teach it again here"),
+        (None, {"base": "0123"}, "trained on other base weights .0123.*fine-tune it again here"),
         (None, {"base": None}, "other base weights"),
         (None, {"kind": "palm"}, "holds a palm, not a scope"),
         (None, {"rank": 9}, "a scope's rank is 1 to 8"),
@@ -339,7 +339,7 @@ def test_a_file_larger_than_any_scope_is_not_even_opened(palm, tmp_path):
 def test_a_file_that_is_no_safetensors_is_refused(palm, tmp_path):
     path = tmp_path / "pickled.safetensors"
     torch.save({"down": torch.zeros(2)}, path)
-    with pytest.raises(CheckpointError, match="no readable safetensors file"):
+    with pytest.raises(CheckpointError, match="not a readable safetensors file"):
         load_adapter(path, palm)
 
 

@@ -193,7 +193,7 @@ def test_mammut_captions_and_compares_as_the_layout_says(session, pictures):
 
 
 def test_a_word_that_no_model_could_read_is_refused_with_its_length(session):
-    with pytest.raises(PromptError, match="the prompt has 2003 tokens"):
+    with pytest.raises(PromptError, match="the prompt has 2004 tokens"):
         session.embed_texts(["a" * 16_000])
 
 

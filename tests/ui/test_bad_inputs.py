@@ -140,7 +140,7 @@ def test_api_explains_what_is_wrong_with_a_file(client, media, name, message):
         ({"name": "cat", "count": "many", "api_name": "/make_scene"}, "1 to 5 of a thing, not 'many'"),
         ({"name": "cat", "count": 2, "way": "up", "api_name": "/make_scene"}, "choose one of them"),
         ({"image": {"path": "/etc/passwd"}, "api_name": "/caption"}, "not an uploaded file"),
-        ({"query": "", "api_name": "/search"}, "no prompt"),
+        ({"query": "", "api_name": "/search"}, "nothing to search for"),
         ({"query": "a cat", "k": 1000, "api_name": "/search"}, "k is 1000"),
     ],
 )

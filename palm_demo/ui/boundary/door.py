@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from palm_demo.errors import BusyError, MediaError, PalmDemoError, places
+from palm_demo.internals.gradio_endpoints import with_defaults
 from palm_demo.settings import Limits
 from palm_demo.ui.boundary.answers import Answer, file_answer, refused, tool_error
 from palm_demo.ui.boundary.asked import Asked, Handler, OneAtATime, Refusal, Way, Whole
@@ -268,7 +269,7 @@ class Door:
         if self.insides.has_words_for_files(event, data):
             raise Refusal(400, "A text stands where a file belongs; upload the file first.")
         return {
-            "data": self.files.admit(data, asked.visitor),
+            "data": with_defaults(event, self.files.admit(data, asked.visitor)),
             "fn_index": number_of(event),
             "trigger_id": trigger if isinstance(trigger, int) else None,
             "event_data": without_files(body.get("event_data")),
