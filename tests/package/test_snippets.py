@@ -115,7 +115,9 @@ def searches() -> list[str]:
             for node in ast.walk(ast.parse(block)):
                 if isinstance(node, ast.Call) and getattr(node.func, "attr", None) == "search":
                     plain = {keyword.arg for keyword in node.keywords} <= {"k"}
-                    found += [ast.literal_eval(node.args[0])] if plain else []
+                    found += [
+                        words.value for words in node.args[:1] if plain and isinstance(words, ast.Constant)
+                    ]
         for line in "".join(blocks(page, "bash")).splitlines():
             words = shlex.split(line, comments=True)
             found += [words[2]] if words[:2] == ["palm-demo", "search"] else []
@@ -124,4 +126,4 @@ def searches() -> list[str]:
 
 @pytest.mark.parametrize("words", searches())
 def test_a_search_finds_what_it_says(words, session):
-    assert session.search(words, k=1)[0].caption == words
+    assert words in session.search(words, k=1)[0].caption
