@@ -68,7 +68,7 @@ def test_flamingo_asks_for_a_prompt(visit, media):
     page = visit("Flamingo")
     show(page, media / "red.png")
     page.get_by_role("button", name="Ask", exact=True).click()
-    expect_warning(page, "nothing to search for yet")
+    expect_warning(page, "no prompt yet")
     expect_flamingo_lives(page)
 
 
@@ -76,7 +76,7 @@ def test_palm_refuses_100_kb_and_lives_on(visit):
     page = visit("PaLM")
     prompt, text = page.get_by_label("Begin a text"), page.get_by_label("PaLM writes")
     page.get_by_role("button", name="Continue", exact=True).click()
-    expect_warning(page, "nothing to search for yet")
+    expect_warning(page, "no prompt yet")
     prompt.fill("x" * 100_000)
     page.get_by_role("button", name="Continue", exact=True).click()
     expect_warning(page, "100,000 bytes")

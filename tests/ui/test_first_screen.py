@@ -180,7 +180,7 @@ def test_chips_ask_what_fits_the_picture(visit, session, tmp_path):
     page.locator("#flamingo-media input[type=file]").set_input_files(path)
     chip = page.get_by_role("button", name="Is there a cat?")
     expect(chip).to_be_visible()
-    page.get_by_role("button", name="Caption it").click()
+    page.get_by_role("group", name="Questions to press").get_by_role("button", name="Caption it").click()
     expect(answer(page)).to_have_text(session.answer("<media> caption:", [path]))
     chip.click()
     expect(answer(page).last).to_have_text("yes")
