@@ -94,15 +94,15 @@ def test_two_scopes_are_mixed_with_their_strengths(visit, session):
     page, (first, *_, last) = visit("PaLM"), session.scopes
     page.get_by_label("Begin a text").fill("The night was")
     pick(page, "Scope", first)
-    page.locator("#palm-strength input[type=number]").fill("0.75")
+    page.locator("#palm-strength input[type=number]").fill("0.5")
     page.get_by_role("button", name="Mix in a second scope").click()
     pick(page, "Second scope", last)
-    page.locator("#palm-second-strength input[type=number]").fill("-0.25")
+    page.locator("#palm-second-strength input[type=number]").fill("1.25")
     open_settings(page)
     page.locator("#palm-length input[type=number]").fill("24")
     page.locator("#palm-seed input").fill("3")
     press(page, "Continue")
-    text = session.generate("The night was", {first: 0.75, last: -0.25}, max_new_tokens=24, seed=3)
+    text = session.generate("The night was", {first: 0.5, last: 1.25}, max_new_tokens=24, seed=3)
     expect(page.locator("#palm-text textarea")).to_have_value(f"The night was{text}")
     assert text != session.generate("The night was", first, max_new_tokens=24, seed=3)
 
