@@ -28,6 +28,7 @@ def press(page: Page, name: str) -> None:
 def pick(page: Page, label: str, option: str) -> None:
     page.get_by_label(label, exact=True).click()
     page.get_by_role("option", name=option, exact=True).click()
+    expect(page.get_by_role("option")).to_have_count(0)
 
 
 def options_of(page: Page, label: str) -> list[str]:

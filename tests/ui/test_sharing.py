@@ -85,6 +85,7 @@ def test_a_link_opens_a_tab_of_a_tab(visit, address, session):
         expect(page.locator(f"#palm-columns-{place} textarea")).to_have_value(PROMPT + text)
     page = opened(page, f"{address}?tab=mammut&count=3")
     is_open(page, "MaMMUT")
+    page.locator("#mammut-filters > button").click()
     expect(page.locator("#mammut-count input[type=number]")).to_have_value("3")
 
 
