@@ -210,7 +210,7 @@ class Source:
         return None if self.container.is_file() else self.container / self.name
 
     def absolute(self) -> Source:
-        """The same file with an absolute path, for processes in other working directories."""
+        """This picture's file by its absolute path, for processes in other working directories."""
         return replace(self, container=self.container.absolute())
 
     def read(self, most: int | None = None) -> bytes:

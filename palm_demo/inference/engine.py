@@ -134,7 +134,7 @@ class Engine:
             yield from text_deltas(request.ids(), self.tokenizer, stop)
 
     def _on_device(self, read: Callable[..., T]) -> Callable[..., T]:
-        """The same with its first argument, ids, on the model's device."""
+        """Wraps what reads a prompt, so that its ids come on the model's device."""
         return lambda ids, *given: read(ids.to(self._device), *given)
 
     def _decode_step(self, ids: Tensor, cache: Any) -> Tensor:

@@ -15,7 +15,7 @@ ENTRY = re.compile(r'src="\./assets/(index-[\w-]+\.js)"')
 NEEDED = re.compile(r"m\.f=\[([^]]*)\]")
 """What a script that vite built names of the files that its own imports need, in the order they need them."""
 ALWAYS = "Blocks-"
-"""Of what the second script may need, the part that draws a page; the rest is for who has to log in."""
+"""The beginning of the names of scripts that draw a page; those left out are for a page with a login."""
 
 
 def send_little() -> None:

@@ -20,7 +20,7 @@ from palm_demo.ui.boundary.shares import UploadShares
 from palm_demo.ui.boundary.visitors import Visitor
 
 INLINE_BYTES = 12_000_000
-"""Of a file that comes within a call; base64 makes a third more of them."""
+"""The most bytes of a file that stands in a call itself. In base64 it takes a third more."""
 DATA = re.compile(r"data:(?P<kind>[\w.+-]+/[\w.+-]+)(?:;[\w=.+-]+)*;base64,", re.ASCII)
 NUMBER = re.compile(rb'"id"\s*:\s*("[^"\\]{0,100}"|\d{1,18})')
 ENDS = 1000
