@@ -11,7 +11,7 @@ from palm_demo.errors import CheckpointError
 from palm_demo.models import Flamingo, MaMMUT, PaLM
 from palm_demo.models.cross_attention import MEDIA_RULES
 from palm_demo.models.flamingo import cross_attention_at_every
-from palm_demo.models.layers import STYLES
+from palm_demo.models.layers import STYLES, LayerNorm
 from palm_demo.models.mammut import PatchMemory, bidirectional_text_pass
 from palm_demo.models.media_encoder import MediaEncoder
 from palm_demo.models.ood import OODDetector
@@ -75,7 +75,11 @@ class MaMMUTConfig:
 
 @dataclass(frozen=True)
 class FlamingoConfig:
-    """The configuration of a bundled Flamingo: what stands between a PaLM and a vision tower."""
+    """The configuration of a bundled Flamingo: what stands between a PaLM and a vision tower.
+
+    Attributes:
+        dim_media: width that the tower's patches are projected to; None leaves them as they are.
+    """
 
     media_token_id: int
     media_rule: str
@@ -84,17 +88,23 @@ class FlamingoConfig:
     max_media: int
     resampler_depth: int
     num_latents: int
+    dim_media: int | None = None
 
     kind = "flamingo"
 
     def build(self, palm: PaLM, tower: VisionTower) -> Flamingo:
         """A model with random weights on a PaLM and a vision tower."""
-        size = palm.config
+        size, width = palm.config, self.dim_media or tower.width
         resampler = PerceiverResampler(
-            tower.width, self.resampler_depth, size.heads, size.dim_head, self.num_latents
+            width, self.resampler_depth, size.heads, size.dim_head, self.num_latents
         )
-        places = LatentPositions(self.max_media, tower.width)
-        encoder = MediaEncoder(tower, resampler, places, self.max_frames)
+        places = LatentPositions(self.max_media, width)
+        projection = (
+            nn.Sequential(LayerNorm(tower.width), nn.Linear(tower.width, width, bias=False))
+            if self.dim_media
+            else None
+        )
+        encoder = MediaEncoder(tower, resampler, places, self.max_frames, projection)
         cross_attention = cross_attention_at_every(self.cross_attn_every, size, encoder.dim)
         return Flamingo(palm.decoder, encoder, self.media_token_id, self.media_rule, cross_attention)
 
@@ -183,17 +193,19 @@ def load_flamingo(path: Path, palm: PaLM, tower: VisionTower) -> Flamingo:
 
 def save_ood_detector(path: Path, detector: OODDetector) -> None:
     """Writes an OOD detector."""
-    description = {"kind": "familiarity", "width": len(detector.patch.mean)}
+    description = {"kind": "ood", "width": detector.width, "width_answers": detector.width_answers}
     files.write(path, detector.state_dict(), description, torch.float32)
 
 
 def load_ood_detector(path: Path) -> OODDetector:
     """Reads an OOD detector."""
-    tensors, description = files.read(path, "familiarity")
-    width = description.get("width")
+    tensors, description = files.read(path, "ood")
+    width, answers = description.get("width"), description.get("width_answers")
     if type(width) is not int or not 1 <= width <= WIDEST_PATCHES:
         raise CheckpointError(f"{path} is of patches of width {width!r}; it can be 1 to {WIDEST_PATCHES:,}")
-    detector = OODDetector(width)
+    if type(answers) is not int or not 0 <= answers < width:
+        raise CheckpointError(f"{path} is of answers of width {answers!r}; it can be 0 to {width - 1:,}")
+    detector = OODDetector(width, answers)
     files.load_into(detector, tensors, path)
     return detector.eval()
 

@@ -36,6 +36,7 @@ class MediaEncoder(nn.Module):
         resampler: turns patches into latents.
         places: the media positions.
         max_frames: the most frames of a video; 0 if the model knows pictures only.
+        projection: from the tower's width to the resampler's; by default both are the same.
     """
 
     def __init__(
@@ -44,15 +45,17 @@ class MediaEncoder(nn.Module):
         resampler: PerceiverResampler,
         places: MediaPositions,
         max_frames: int,
+        projection: nn.Module | None = None,
     ):
         super().__init__()
         self.tower = freeze_(tower) if tower is not None else None
+        self.projection = projection or nn.Identity()
         self.resampler, self.places = resampler, places
         self.frame_positions = nn.Parameter(torch.randn(max_frames, self.dim) * 0.02)
 
     @property
     def dim(self) -> int:
-        """Width of patches and latents."""
+        """Width of the latents."""
         return self.resampler.latents.shape[1]
 
     @property
@@ -112,8 +115,9 @@ class MediaEncoder(nn.Module):
     def resampler_input(self, patches: Tensor, places: Tensor) -> Tensor:
         """The resampler's input for media of one kind: (b, tokens, dim), frame after frame.
 
-        patches: (b, patches, dim), of videos (b, frames, patches, dim). places: (b,).
+        patches: (b, patches, width), of videos (b, frames, patches, width). places: (b,).
         """
+        patches = self.projection(patches)
         if patches.ndim == 4:
             self._check_frames(patches.shape[1])
             patches = patches + rearrange(self.frame_positions[: patches.shape[1]], "f d -> f 1 d")

@@ -33,52 +33,75 @@ class Gaussian(nn.Module):
 
 
 class OODDetector(nn.Module):
-    """Tells how far a picture lies from known ones, by two Gaussians.
+    """Tells how far a picture lies from known drawings, and from photographs of known things.
 
-    The first one sees the picture as a whole: the mean of its patches and the logarithm of their
-    spread. Photographs differ from drawings in how much their patches differ from each other. The
-    second one sees its parts: quantiles of the distances of its patches. A drawing has a plain
-    background somewhere and one thing or a few on it.
+    Drawings are told by two Gaussians over the twin's part of the patches. The first one sees the
+    picture as a whole: the mean of its patches and the logarithm of their spread. The second one sees
+    its parts: quantiles of the distances of its patches. A drawing has a plain background somewhere
+    and one thing or a few on it. Photographs are told by the classifier's answer at the end of each
+    patch, which is the longer the more certain it is (`palm_demo.models.vision.Twin.answer`).
+
+    Args:
+        width: of the tower's patches.
+        width_answers: of the answer in them; 0 for a tower without a classifier.
     """
 
-    def __init__(self, width: int):
-        """width: of the tower's patches."""
+    def __init__(self, width: int, width_answers: int = 0):
         super().__init__()
-        self.whole, self.patch, self.parts = Gaussian(2 * width), Gaussian(width), Gaussian(len(PARTS))
+        self.width, self.width_answers = width, width_answers
+        own = width - width_answers
+        self.whole, self.patch, self.parts = Gaussian(2 * own), Gaussian(own), Gaussian(len(PARTS))
         self.register_buffer("usual", torch.zeros(2))
         self.register_buffer("spread", torch.ones(2))
         self.register_buffer("distances", torch.zeros(DEGREES))
+        self.register_buffer("doubts", torch.zeros(DEGREES if width_answers else 0))
 
-    def fit_(self, patches: Tensor) -> None:
-        """Fits the detector to patches (pictures, p, width) of many known pictures.
+    def fit_(self, drawings: Tensor, photographs: Tensor | None = None) -> None:
+        """Fits the detector to patches (pictures, p, width) of many drawings, and of photographs of known
+        things.
 
-        Every other picture is not fitted to, and only tells how far known pictures lie from the mean.
+        Every other drawing is not fitted to, and only tells how far known ones lie from the mean.
         """
-        seen, others = patches[::2], patches[1::2]
+        own = self._own(drawings)
+        seen, others = own[::2], own[1::2]
         self.whole.fit_(summary(seen))
         self.patch.fit_(seen.flatten(0, 1))
         self.parts.fit_(self._part_distances(seen))
         both = self._both(others)
         self.usual, self.spread = both.mean(dim=0), both.std(dim=0)
-        self.distances = self.distance(others).quantile(torch.linspace(0, 1, DEGREES))
+        degrees = torch.linspace(0, 1, DEGREES)
+        self.distances = self.distance(drawings[1::2]).quantile(degrees)
+        if photographs is not None:
+            self.doubts = self.doubt(photographs).quantile(degrees)
 
     def distance(self, patches: Tensor) -> Tensor:
-        """Distances of pictures: (b, p, width) -> (b,), about 0 for usual ones.
+        """Distances from drawings: (b, p, width) -> (b,), about 0 for usual ones.
 
         It is the sum of both Gaussians' logarithmic distances, each standardised.
         """
-        return ((self._both(patches) - self.usual) / self.spread).sum(dim=1)
+        return ((self._both(self._own(patches)) - self.usual) / self.spread).sum(dim=1)
+
+    def doubt(self, patches: Tensor) -> Tensor:
+        """How uncertain the classifier is: (b, p, width) -> (b,), the lower the more certain."""
+        return -patches[:, 0, self.width - self.width_answers :].float().norm(dim=1)
 
     def forward(self, patches: Tensor) -> Tensor:
-        """The OOD score: (b, p, width) -> (b,), the fraction of known pictures that are nearer to the
-        mean.
+        """The OOD score: (b, p, width) -> (b,), 0 to 1, high for pictures out of distribution.
 
-        It goes from 0 to 1 and is high for pictures out of distribution.
+        It is the fraction of known drawings that are nearer to the mean, or that of known photographs
+        that the classifier is more certain of, whichever is less.
         """
-        return torch.searchsorted(self.distances, self.distance(patches)) / DEGREES
+        as_drawing = torch.searchsorted(self.distances, self.distance(patches)) / DEGREES
+        if not self.width_answers:
+            return as_drawing
+        return as_drawing.minimum(torch.searchsorted(self.doubts, self.doubt(patches)) / DEGREES)
+
+    def _own(self, patches: Tensor) -> Tensor:
+        """The patches without the classifier's answer."""
+        return patches[..., : self.width - self.width_answers]
 
     def _both(self, patches: Tensor) -> Tensor:
-        """Logarithms of both distances: (b, p, width) -> (b, 2)."""
+        """Logarithms of both distances: (b, p, own width) -> (b, 2)."""
         distances = (
             self.whole.distance(summary(patches)),
             self.parts.distance(self._part_distances(patches)),
@@ -86,7 +109,7 @@ class OODDetector(nn.Module):
         return (torch.stack(distances, dim=1) + FLOOR).log()
 
     def _part_distances(self, patches: Tensor) -> Tensor:
-        """Logarithmic quantiles of the patches' distances: (b, p, width) -> (b, PARTS)."""
+        """Logarithmic quantiles of the patches' distances: (b, p, own width) -> (b, PARTS)."""
         distances = self.patch.distance(patches.float())
         parts = distances.quantile(torch.tensor(PARTS, device=patches.device), dim=1)
         return (parts.T + FLOOR).log()

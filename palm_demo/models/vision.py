@@ -265,6 +265,11 @@ class VisionTower(nn.Module):
         """(b, 3, size, size) normalised pixels -> (b, patches, width)."""
         return self.tokens(self.visual, pixels.to(next(self.visual.parameters()).dtype))
 
+    @property
+    def width_answers(self) -> int:
+        """Width of the classifier's answer at the end of each token; 0 without a classifier."""
+        return self.visual.twin.answers.shape[1] if isinstance(self.tokens, TokensOfTwin) else 0
+
     def finish_(self) -> "VisionTower":
         """Makes a tower that will not be trained any more faster. Its output stays the same."""
         if isinstance(self.tokens, TokensOfTwin):

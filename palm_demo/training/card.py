@@ -30,16 +30,17 @@ PHOTOGRAPHS = (
     "Crops of photographs without words teach what a photograph is: `tools/photographs.py` gets them from "
     "Debian's and Python's packages, each CC0, CC BY 4.0, CC BY 2.0, BSD-3-Clause or Apache-2.0."
 )
+IMAGINED = (
+    "What the tower's classifier would answer about photographs of a thing is imagined; names and "
+    "definitions of ImageNet's classes are WordNet's."
+)
 DATA = {
     "tower": f"{RELEASED} {SPRITES} {PHOTOGRAPHS}",
     "tokenizer": f"{BASE} {WORDS}",
-    "mammut": (
-        f"{SPRITES} {PHOTOGRAPHS} What the tower's classifier would answer about photographs of a thing is "
-        "imagined; names and definitions of ImageNet's classes are WordNet's."
-    ),
-    "ood": SPRITES,
+    "mammut": f"{SPRITES} {PHOTOGRAPHS} {IMAGINED}",
+    "ood": f"{SPRITES} {PHOTOGRAPHS} {IMAGINED}",
     "palm": f"{BASE} {WORDS}",
-    "flamingo": f"{SPRITES} The language model and the vision tower stay as they are.",
+    "flamingo": f"{SPRITES} {PHOTOGRAPHS} {IMAGINED} Language model and vision tower stay as they are.",
     "scope": BOOKS,
 }
 ON_RELEASED = ("tower",)

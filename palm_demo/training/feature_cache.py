@@ -1,15 +1,18 @@
 """A cache of the frozen tower's features of drawn scenes: drawn and encoded once, used in many steps.
 
-Drawing and encoding the pictures of a step takes about as long as the step itself.
+Drawing and encoding the pictures of a step takes about as long as the step itself. MaMMUT and Flamingo
+share the pictures.
 """
 
+import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -18,7 +21,7 @@ from palm_demo import world
 from palm_demo.concurrency import locked_cached_property
 from palm_demo.errors import CheckpointError
 from palm_demo.training.muon import fastest_precision
-from palm_demo.training.pictures import as_tensor, draw, normalized
+from palm_demo.training.pictures import as_tensor, draw, draw_scene, normalized
 
 FRAMES = 8
 """Frames of a video."""
@@ -26,15 +29,19 @@ FRAMES = 8
 AT_ONCE = 64
 """Scenes that the tower encodes together."""
 
-Medium = world.Scene | world.MovingScene
+SINGLES, COUNTS = 0.3, 0.25
+"""Fractions of pictures with one thing and with several of one thing; the rest has two things."""
+
+Medium = world.Scene | world.MovingScene | world.Photograph
+Drawn = Sequence[world.Scene | world.MovingScene]
 
 
 @dataclass(frozen=True)
 class FeatureCache:
-    """The tower's patches of scenes.
+    """The tower's patches of scenes or photographs.
 
     Attributes:
-        media: the scenes.
+        media: what the patches show.
         patches: (frames of all media, patches, dim) bf16, in the order of the media.
         counts: (media,), the number of frames of each.
     """
@@ -42,6 +49,14 @@ class FeatureCache:
     media: Sequence[Medium]
     patches: Tensor
     counts: Tensor
+
+    def __add__(self, other: "FeatureCache") -> "FeatureCache":
+        """The media of both, one after the other."""
+        return FeatureCache(
+            [*self.media, *other.media],
+            torch.cat((self.patches, other.patches)),
+            torch.cat((self.counts, other.counts)),
+        )
 
     @locked_cached_property
     def starts(self) -> Tensor:
@@ -59,7 +74,13 @@ class FeatureCache:
         return [run if n > 1 else run[0] for run, n in zip(runs, counts, strict=True)]
 
 
-def encode_scenes(media: Sequence[Medium], tower: nn.Module, seed: str, loaders: int = 0) -> FeatureCache:
+def pictures(count: int, seed: int) -> list[world.Scene]:
+    """The scenes of a seed, which MaMMUT and Flamingo both train on."""
+    rng = random.Random(f"pictures/{seed}")
+    return [draw_scene(rng, SINGLES, COUNTS) for _ in range(count)]
+
+
+def encode_scenes(media: Drawn, tower: nn.Module, seed: str, loaders: int = 0) -> FeatureCache:
     """Draws scenes at the tower's size, with random alterations, and encodes them.
 
     The alterations depend on a scene's position and the seed. `loaders`: processes that draw; 0 draws
@@ -75,30 +96,42 @@ def encode_scenes(media: Sequence[Medium], tower: nn.Module, seed: str, loaders:
     return FeatureCache(media, torch.cat(encoded), _frame_counts(media))
 
 
-def load_or_encode(path: Path, media: Sequence[Medium], tower: nn.Module, seed: str) -> FeatureCache:
+def load_or_encode(path: Path, media: Drawn, tower: nn.Module, seed: str) -> FeatureCache:
     """Loads a feature cache from a file, or encodes the scenes and writes the file.
 
-    Raises CheckpointError when the file is of other scenes.
+    Raises CheckpointError when the file is of other scenes or another tower.
     """
+    made_by = _fingerprint(tower)
     if path.is_file():
-        feature_cache = FeatureCache(media, load_file(path)["patches"], _frame_counts(media))
-        if len(feature_cache.patches) != (frames := int(feature_cache.counts.sum())):
+        with safe_open(path, "pt") as file:
+            patches, by = file.get_tensor("patches"), (file.metadata() or {}).get("tower")
+        counts = _frame_counts(media)
+        if len(patches) != (frames := int(counts.sum())):
             raise CheckpointError(
-                f"{path} has {len(feature_cache.patches)} frames, not the {frames} asked for; "
-                "use a new folder"
+                f"{path} has {len(patches)} frames, not the {frames} asked for; use a new folder"
             )
-        return feature_cache
+        if by != made_by:
+            raise CheckpointError(f"{path} was made by another tower; delete it, or use a new folder")
+        return FeatureCache(media, patches, counts)
     feature_cache = encode_scenes(media, tower, seed, loaders=2)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({"patches": feature_cache.patches}, path.with_suffix(".tmp"))
+    save_file({"patches": feature_cache.patches}, path.with_suffix(".tmp"), {"tower": made_by})
     path.with_suffix(".tmp").replace(path)
     return feature_cache
+
+
+def _fingerprint(tower: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in tower.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().float().numpy(force=True).tobytes())
+    return digest.hexdigest()
 
 
 class _DrawnScenes(Dataset):
     """A data set of drawn scenes in chunks, each (frames, size, size, 3) uint8."""
 
-    def __init__(self, media: Sequence[Medium], seed: str, size: int):
+    def __init__(self, media: Drawn, seed: str, size: int):
         self.media, self.seed, self.size = media, seed, size
 
     def __len__(self) -> int:
@@ -117,5 +150,5 @@ class _DrawnScenes(Dataset):
         return torch.stack(frames)
 
 
-def _frame_counts(media: Sequence[Medium]) -> Tensor:
-    return torch.tensor([1 if isinstance(medium, world.Scene) else FRAMES for medium in media])
+def _frame_counts(media: Drawn) -> Tensor:
+    return torch.tensor([FRAMES if isinstance(medium, world.MovingScene) else 1 for medium in media])

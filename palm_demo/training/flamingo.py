@@ -3,29 +3,31 @@ tower."""
 
 import random
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from palm_demo import world
-from palm_demo.checkpoints import load_palm, load_tower, save_flamingo
+from palm_demo.checkpoints import files, load_palm, load_tower, save_flamingo
 from palm_demo.checkpoints.bundled import FlamingoConfig
 from palm_demo.models.flamingo import Flamingo
 from palm_demo.models.losses import IGNORED
 from palm_demo.models.tokenizers import BundledTokenizer
-from palm_demo.training.feature_cache import FRAMES, FeatureCache, Medium, encode_scenes, load_or_encode
+from palm_demo.models.vision import VisionTower
+from palm_demo.training.feature_cache import FRAMES, FeatureCache, encode_scenes, load_or_encode, pictures
 from palm_demo.training.loop import Batch, Schedule, to_device, train
 from palm_demo.training.objectives import matching_loss, noun_states, shown_nouns
 from palm_demo.training.paths import RunPaths
-from palm_demo.training.pictures import draw_scene
+from palm_demo.training.photo_features import PhotoFeatures, imagined_photographs, photo_features_of
 from palm_demo.training.questions import ABOUT_ONE, Asked, QuestionSampler, pick_topic, questions_batch
+from palm_demo.training.warm_start import copy_where_alike_
 from palm_demo.training.world_text import question_reading
 
 GATE_START = 0.5
 SMALL = 0.02
 FRAMES_APART, PLACES_APART = 10, 5
-SINGLES, COUNTS = 0.35, 0.25
 MATCH_WEIGHT = 0.5
 MEASURED = 128
 
@@ -38,20 +40,29 @@ class FlamingoRecipe:
         matching_steps: first steps, which only teach the first cross-attention layer where to look.
         naming_steps: steps after these, for the names of single things.
         pointing_steps: steps after these, which ask which picture shows a thing.
+        photographs: a folder of photographs.
         pictures, videos: how many are drawn beforehand.
+        crops: crops of photographs that are encoded beforehand.
+        photos: imagined photographs of each class.
         batch: pictures that are asked about in a step, and as many others that words are matched with.
             The first steps take twice as many; questions about several pictures or a video half as
             many.
+        start: weights of an earlier Flamingo on the same PaLM, which is trained further; empty for a
+            fresh start.
     """
 
+    photographs: str
     steps: int = 6200
     matching_steps: int = 1000
     naming_steps: int = 400
     pointing_steps: int = 200
     pictures: int = 49_152
     videos: int = 4_096
+    crops: int = 2_048
+    photos: int = 12
     batch: int = 64
     learning_rate: float = 1.5e-3
+    start: str = ""
     seed: int = 0
 
 
@@ -64,15 +75,28 @@ def new_config(media_token_id: int) -> FlamingoConfig:
         max_media=8,
         resampler_depth=1,
         num_latents=36,
+        dim_media=256,
     )
 
 
-def scenes(recipe: FlamingoRecipe) -> list[Medium]:
-    """The scenes that a recipe trains on."""
-    rng = random.Random(f"flamingo/{recipe.seed}/scenes")
-    stills = [draw_scene(rng, SINGLES, COUNTS) for _ in range(recipe.pictures)]
+def videos(recipe: FlamingoRecipe) -> list[world.MovingScene]:
+    """The moving scenes that a recipe trains on."""
+    rng = random.Random(f"flamingo/{recipe.seed}/videos")
     ways = [rng.choice(rng.choice((tuple(world.DIRECTIONS), world.CHANGES))) for _ in range(recipe.videos)]
-    return [*stills, *(world.moving_scene(rng, way) for way in ways)]
+    return [world.moving_scene(rng, way) for way in ways]
+
+
+def encoded_media(
+    recipe: FlamingoRecipe, tower: VisionTower, photo_features: PhotoFeatures, paths: RunPaths
+) -> FeatureCache:
+    """The tower's features of all pictures, videos and imagined photographs that a recipe trains on."""
+    scenes, seed = pictures(recipe.pictures, recipe.seed), f"pictures/{recipe.seed}"
+    drawn = load_or_encode(paths.features / "pictures.safetensors", scenes, tower, seed)
+    moving = load_or_encode(
+        paths.features / "videos.safetensors", videos(recipe), tower, f"videos/{recipe.seed}"
+    )
+    classes = list(range(len(world.photo_classes()))) * recipe.photos
+    return drawn + moving + imagined_photographs(photo_features, classes, recipe.seed)
 
 
 def train_flamingo(recipe: FlamingoRecipe, paths: RunPaths) -> dict[str, float]:
@@ -84,10 +108,12 @@ def train_flamingo(recipe: FlamingoRecipe, paths: RunPaths) -> dict[str, float]:
     made = new_config(tokenizer.media_id)
     model = made.build(palm, tower)
     init_gates_(model)
+    if recipe.start:
+        tensors, _ = files.read(Path(recipe.start), FlamingoConfig.kind)
+        copy_where_alike_(model, tensors)
 
-    feature_cache = load_or_encode(
-        paths.run / "features.safetensors", scenes(recipe), model.encoder.tower, f"flamingo/{recipe.seed}"
-    )
+    photo_features = photo_features_of(recipe.photographs, recipe.crops, tower, recipe.seed, paths)
+    feature_cache = encoded_media(recipe, tower, photo_features, paths)
     question_sampler = QuestionSampler(feature_cache.media, tokenizer)
     words = noun_states(model, tokenizer)
     names_from = recipe.matching_steps
@@ -115,6 +141,7 @@ def train_flamingo(recipe: FlamingoRecipe, paths: RunPaths) -> dict[str, float]:
         return losses
 
     measured = {kind: _held_out(kind, model, tokenizer) for kind in world.KINDS}
+    measured["photographs"] = _held_out_photographs(photo_features, tokenizer)
 
     def measure() -> dict[str, float]:
         return {kind: exact_match(model, *of_kind) for kind, of_kind in measured.items()}
@@ -148,7 +175,9 @@ def matching_batch(rng: random.Random, size: int, question_sampler: QuestionSamp
 
     matched: (size,), positions of pictures in the feature cache. shown_nouns: (size, nouns) bool.
     """
-    places = rng.choices(question_sampler.stills, k=size)
+    photos = size // 4 if question_sampler.photographs else 0
+    places = rng.choices(question_sampler.stills, k=size - photos)
+    places += rng.choices(question_sampler.photographs, k=photos) if photos else []
     return {
         "matched": torch.tensor(places),
         "shown_nouns": shown_nouns([question_sampler.media[place] for place in places]),
@@ -192,3 +221,17 @@ def _held_out(kind: str, model: Flamingo, tokenizer: BundledTokenizer) -> tuple[
         asked.append(Asked([question_reading(question, tokenizer)], places))
         media += question.media
     return encode_scenes(media, model.encoder.tower, f"measured/{kind}"), questions_batch(asked, tokenizer)
+
+
+def _held_out_photographs(
+    photo_features: PhotoFeatures, tokenizer: BundledTokenizer
+) -> tuple[FeatureCache, Batch]:
+    """One question of each kind about other imagined photographs."""
+    rng = random.Random("flamingo/measured/photographs")
+    numbers = rng.sample(range(len(world.photo_classes())), MEASURED)
+    cache = imagined_photographs(photo_features, numbers, seed=MEASURED)
+    asked = []
+    for place, photo in enumerate(cache.media):
+        (question,) = world.ask_about_photo(rng, photo, 1, plain=False)
+        asked.append(Asked([question_reading(question, tokenizer)], [place]))
+    return cache, questions_batch(asked, tokenizer)

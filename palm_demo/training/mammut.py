@@ -16,17 +16,18 @@ from palm_demo.models.losses import IGNORED
 from palm_demo.models.mammut import ImageFeatures
 from palm_demo.models.tokenizers import BundledTokenizer
 from palm_demo.models.transformer import TransformerConfig
-from palm_demo.models.vision import VisionTower, freeze_
-from palm_demo.training.feature_cache import encode_scenes, load_or_encode
+from palm_demo.models.vision import freeze_
+from palm_demo.training.feature_cache import COUNTS, encode_scenes, load_or_encode, pictures
 from palm_demo.training.loop import Batch, Schedule, to_device, train
 from palm_demo.training.paths import RunPaths
-from palm_demo.training.photo_words import PhotoFeatures, all_names, certain_names, words_batch
-from palm_demo.training.photographs import Photographs
-from palm_demo.training.pictures import draw_scene, normalized, padded
+from palm_demo.training.photo_features import photo_features_of
+from palm_demo.training.photo_words import all_names, words_batch
+from palm_demo.training.pictures import draw_scene, padded
+from palm_demo.training.warm_start import copy_where_alike_
 from palm_demo.world.photographs import named
 
-SINGLES, COUNTS = 0.25, 0.25
-"""Fractions of scenes with one thing and with several of one thing; the rest has two things."""
+SINGLES = 0.5
+"""Fraction of the measured scenes with one thing."""
 
 REAL = 0.2
 """Fraction of photographs that are real and have a name that the classifier is certain of."""
@@ -34,7 +35,6 @@ REAL = 0.2
 MEASURED = 128
 MEASURED_CLASSES = 8
 """Every how many classes of photographs one is measured."""
-AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class MammutRecipe:
     """
 
     photographs: str
-    pictures: int = 61_440
+    pictures: int = 49_152
     crops: int = 2_048
     steps: int = 8_000
     scenes: int = 48
@@ -78,10 +78,9 @@ def train_mammut(recipe: MammutRecipe, paths: RunPaths) -> dict[str, float]:
     model = made.build(tower)
     if recipe.start:
         init_from_(model, Path(recipe.start), tokenizer, BundledTokenizer.load(Path(recipe.start_tokenizer)))
-    drawn = random.Random(f"mammut/pictures/{recipe.seed}")
-    scenes = [draw_scene(drawn, SINGLES, COUNTS) for _ in range(recipe.pictures)]
-    cache = load_or_encode(paths.run / "features.safetensors", scenes, tower, f"mammut/{recipe.seed}")
-    photo_features = encode_photographs(recipe, tower, paths.run / "photographs.pt")
+    scenes, seed = pictures(recipe.pictures, recipe.seed), f"pictures/{recipe.seed}"
+    cache = load_or_encode(paths.features / "pictures.safetensors", scenes, tower, seed)
+    photo_features = photo_features_of(recipe.photographs, recipe.crops, tower, recipe.seed, paths)
     classes = world.photo_classes()
     certain = [at for at, name in enumerate(photo_features.names) if name is not None]
 
@@ -91,13 +90,13 @@ def train_mammut(recipe: MammutRecipe, paths: RunPaths) -> dict[str, float]:
         real = [rng.choice(certain) for _ in range(recipe.photos) if rng.random() < REAL] if certain else []
         imagined = rng.choices(range(len(classes)), k=recipe.photos - len(real))
         of_photos = [photo_features.names[at] for at in real] + [classes[number].name for number in imagined]
-        pictures = [scenes[at] for at in places] + [world.Photograph(name) for name in of_photos]
+        shown = [scenes[at] for at in places] + [world.Photograph(name) for name in of_photos]
         return {
             "places": torch.tensor(places),
             "real": torch.tensor(real, dtype=torch.long),
             "imagined": torch.tensor(imagined),
             "seed": torch.tensor(rng.getrandbits(32)),
-            **words_batch(pictures, rng, tokenizer),
+            **words_batch(shown, rng, tokenizer),
         }
 
     def losses_of(batch: Batch) -> dict[str, Tensor]:
@@ -109,7 +108,7 @@ def train_mammut(recipe: MammutRecipe, paths: RunPaths) -> dict[str, float]:
         return losses(model, model.encode_patches(patches), batch)
 
     rng = random.Random("mammut/measured")
-    scenes_measured = [draw_scene(rng, 0.5, COUNTS) for _ in range(MEASURED)]
+    scenes_measured = [draw_scene(rng, SINGLES, COUNTS) for _ in range(MEASURED)]
     words_measured = words_batch(scenes_measured, rng, tokenizer)
     measured = encode_scenes(scenes_measured, tower, "mammut/measured")
 
@@ -134,26 +133,6 @@ def train_mammut(recipe: MammutRecipe, paths: RunPaths) -> dict[str, float]:
     figures = train(model, batch_at, losses_of, measure, schedule, paths.intervals, paths.run)
     save_mammut(paths.weights / "mammut.safetensors", model, made)
     return figures
-
-
-def encode_photographs(recipe: MammutRecipe, tower: VisionTower, path: Path) -> PhotoFeatures:
-    """The tower's features of crops of the photographs, from a file once it is written."""
-    if not path.is_file():
-        crops = Photographs(Path(recipe.photographs))
-        rng = random.Random(f"mammut/photographs/{recipe.seed}")
-        patches, names = [], []
-        for start in range(0, recipe.crops, AT_ONCE):
-            count = min(AT_ONCE, recipe.crops - start)
-            pixels = torch.stack(
-                [torch.from_numpy(crops.crop(rng, tower.image_size)[0]) for _ in range(count)]
-            )
-            with torch.no_grad():
-                patches.append(tower(normalized(pixels)).to(torch.bfloat16))
-                names += certain_names(tower.visual.trunk(normalized(pixels)).softmax(dim=1))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"patches": torch.cat(patches), "names": names}, path)
-    saved = torch.load(path, weights_only=True)
-    return PhotoFeatures(saved["patches"], tower.visual.twin, saved["names"])
 
 
 def losses(model: MaMMUT, features: ImageFeatures, batch: Batch) -> dict[str, Tensor]:
@@ -212,10 +191,7 @@ def init_from_(model: MaMMUT, path: Path, tokenizer: BundledTokenizer, earlier: 
     """
     tensors, _ = files.read(path, MaMMUTConfig.kind)
     embedding = tensors.pop("decoder.embedding.weight").float()
-    own = dict(model.named_parameters())
-    for name, tensor in tensors.items():
-        if name in own and name != "log_scale" and own[name].shape == tensor.shape:
-            own[name].copy_(tensor)
+    copy_where_alike_(model, tensors, ("log_scale",))
     for token in range(len(tokenizer)):
         ids = earlier.encode(tokenizer.decode([token])) or [token]
         model.decoder.embedding.weight[token] = embedding[ids].mean(dim=0)

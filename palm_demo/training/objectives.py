@@ -24,8 +24,10 @@ from palm_demo import world
 from palm_demo.inference.prompts import encode_interleaved
 from palm_demo.models import Flamingo
 from palm_demo.models.tokenizers import MEDIA, BundledTokenizer
+from palm_demo.training.photo_words import all_names, words_of
 from palm_demo.training.pictures import padded
 from palm_demo.world.captions import NUMBERS
+from palm_demo.world.photographs import named
 
 ASKED = f"{MEDIA} question: is there"
 
@@ -36,7 +38,7 @@ class NounStates:
 
     Attributes:
         states: (words, dim), one at each token of each noun.
-        nouns: (words,), the position of its noun in `world.concepts()`.
+        nouns: (words,), the position of its noun in `all_names()`.
     """
 
     states: Tensor
@@ -53,9 +55,9 @@ class NounStates:
 def noun_states(model: Flamingo, tokenizer: BundledTokenizer) -> NounStates:
     """Computes the states of every noun in the question whether it is there."""
     rows, places = [], []
-    for noun in world.concepts():
-        article, _ = world.with_article(noun).split(maxsplit=1)
-        before = [tokenizer.bos_id, *encode_interleaved(f"{ASKED} {article}", tokenizer)]
+    for noun in all_names():
+        article = named(noun).removesuffix(noun).rstrip()
+        before = [tokenizer.bos_id, *encode_interleaved(f"{ASKED} {article}".rstrip(), tokenizer)]
         words = tokenizer.encode(f" {noun}")
         rows.append([*before, *words])
         places.append(range(len(before), len(before) + len(words)))
@@ -72,9 +74,12 @@ def noun_states(model: Flamingo, tokenizer: BundledTokenizer) -> NounStates:
     return NounStates(seen[0][nouns, at], nouns)
 
 
-def shown_nouns(scenes: Sequence[world.Scene]) -> Tensor:
-    """Which nouns each scene shows, (scenes, nouns) bool."""
-    return torch.tensor([[noun in scene.names for noun in world.concepts()] for scene in scenes])
+def shown_nouns(pictures: Sequence[world.Scene | world.Photograph]) -> Tensor:
+    """Which of `all_names()` each picture shows, (pictures, nouns) bool: a photo of a beagle also a dog."""
+    shown = [
+        words_of(picture) if isinstance(picture, world.Photograph) else picture.names for picture in pictures
+    ]
+    return torch.tensor([[noun in words for noun in all_names()] for words in shown])
 
 
 def matching_loss(model: Flamingo, asked: NounStates, latents: Tensor, shown: Tensor) -> Tensor:

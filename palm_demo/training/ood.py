@@ -1,31 +1,49 @@
-"""Recipe: the OOD detector, fitted to the finished tower's features of drawn scenes."""
+"""Recipe: the OOD detector, fitted to the finished tower's features of drawn scenes and photographs."""
 
 import random
 from dataclasses import dataclass
 
+import torch
+
+from palm_demo import world
 from palm_demo.checkpoints import load_tower, save_ood_detector
 from palm_demo.models.ood import OODDetector
-from palm_demo.training.feature_cache import encode_scenes
-from palm_demo.training.flamingo import COUNTS, SINGLES
+from palm_demo.training.feature_cache import COUNTS, SINGLES, encode_scenes
 from palm_demo.training.paths import RunPaths
+from palm_demo.training.photo_features import imagined_photographs, photo_features_of
 from palm_demo.training.pictures import draw_scene
 
 
 @dataclass(frozen=True)
 class OODRecipe:
-    """Settings of the OOD detector. `pictures`: scenes that it is fitted to."""
+    """Settings of the OOD detector.
 
-    pictures: int = 20_480
+    Attributes:
+        photographs: a folder of photographs.
+        pictures: scenes that it is fitted to.
+        crops: crops of photographs that are encoded.
+        photos: imagined photographs of each class, by which the classifier's certainty is measured.
+    """
+
+    photographs: str
+    pictures: int = 12_288
+    crops: int = 2_048
+    photos: int = 4
     seed: int = 0
 
 
 def train_ood(recipe: OODRecipe, paths: RunPaths) -> dict[str, float]:
-    """Fits the OOD detector and writes `ood.safetensors`. Returns the median distance from the mean."""
-    rng = random.Random(f"familiarity/{recipe.seed}")
+    """Fits the OOD detector and writes `ood.safetensors`. Returns the median distance from the mean and the
+    median doubt."""
+    rng = random.Random(f"ood/{recipe.seed}")
     scenes = [draw_scene(rng, SINGLES, COUNTS) for _ in range(recipe.pictures)]
     tower = load_tower(paths.weights / "tower.safetensors", paths.assets / "vision")
-    feature_cache = encode_scenes(scenes, tower, f"familiarity/{recipe.seed}", loaders=2)
-    detector = OODDetector(tower.width)
-    detector.fit_(feature_cache.patches.float())
+    drawings = encode_scenes(scenes, tower, f"ood/{recipe.seed}", loaders=2).patches
+    photo_features = photo_features_of(recipe.photographs, recipe.crops, tower, recipe.seed, paths)
+    classes = list(range(len(world.photo_classes()))) * recipe.photos
+    photographs = imagined_photographs(photo_features, classes, recipe.seed + 1).patches
+    detector = OODDetector(tower.width, tower.width_answers)
+    detector.fit_(drawings.float(), photographs)
     save_ood_detector(paths.weights / "ood.safetensors", detector)
-    return {"median_distance": detector.distances.median().item()}
+    medians = detector.distances.median(), detector.doubts.median()
+    return dict(zip(("median_distance", "median_doubt"), map(torch.Tensor.item, medians), strict=True))

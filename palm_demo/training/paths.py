@@ -32,5 +32,10 @@ class RunPaths:
         return self.run / "books.npz"
 
     @property
+    def features(self) -> Path:
+        """A folder beside the run's own with the tower's features, which several recipes use."""
+        return self.run.parent / "features"
+
+    @property
     def weights(self) -> Path:
         return self.assets / "weights"

@@ -1,25 +1,16 @@
-"""Texts that MaMMUT learns for drawn scenes and photographs, and features of photographs nobody took.
-
-No captioned photographs are used. The trunk's ImageNet classifier provides the names: its answer is
-part of the tower's features. To train on a photograph of a given thing, the features of any photograph
-get the answer that the classifier would give to that thing, with realistic uncertainty, and the
-thing's name is the text.
-"""
+"""Texts that MaMMUT learns for drawn scenes and photographs."""
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 
 import torch
-import torch.nn.functional as F
 from timm.data import ImageNetInfo
 from torch import Tensor
 
 from palm_demo import world
 from palm_demo.models.losses import IGNORED
 from palm_demo.models.tokenizers import BundledTokenizer
-from palm_demo.models.vision import Twin
 from palm_demo.training.pictures import padded
 from palm_demo.world.photographs import above, named
 
@@ -29,55 +20,7 @@ NAMES = 256
 NAMED_ALONE = 0.2
 """Fraction of the contrastive texts for one drawn thing that leave out the background, as labels do."""
 
-CONFIDENCE = (8.5, 15.5)
-"""How much likelier the classifier finds a class that is similar to its first choice: logits per unit of
-cosine, from the tenth to the ninetieth of a hundred photographs."""
-
-LOGIT_NOISE = 1.7
-"""Standard deviation of what that leaves unexplained of a photograph's logits."""
-
-CERTAIN = 0.5
-"""The probability from which on a real photograph takes the classifier's name."""
-
 Pictured = world.Scene | world.Photograph
-
-
-@dataclass(frozen=True)
-class PhotoFeatures:
-    """The tower's features of crops of photographs.
-
-    Attributes:
-        patches: (crops, p, width), each ending with the twin's embedding of the classifier's answer.
-        twin: the tower's twin.
-        names: the name of each crop, None where the classifier is not certain.
-    """
-
-    patches: Tensor
-    twin: Twin
-    names: Sequence[str | None]
-
-    def imagined(self, numbers: Tensor, generator: torch.Generator) -> Tensor:
-        """Features of a photograph of each class: (n,) class numbers -> (n, p, width)."""
-        crops = torch.randint(len(self.patches), (len(numbers),), generator=generator)
-        directions = F.normalize(self.twin.answers.float(), dim=1)
-        likeness = directions[numbers] @ directions.T
-        least, most = CONFIDENCE
-        confidence = least + (most - least) * torch.rand(len(numbers), 1, generator=generator)
-        logits = confidence * likeness + LOGIT_NOISE * torch.randn(likeness.shape, generator=generator)
-        answer = self.twin.answer(logits).float()
-        patches = self.patches[crops].float()
-        patches[..., -answer.shape[1] :] = answer[:, None]
-        return patches
-
-
-def certain_names(probabilities: Tensor) -> list[str | None]:
-    """The names of crops by their class probabilities (crops, classes); None where no class is certain."""
-    classes = world.photo_classes()
-    best, places = probabilities.max(dim=1)
-    return [
-        classes[place].name if much >= CERTAIN else None
-        for much, place in zip(best.tolist(), places.tolist(), strict=True)
-    ]
 
 
 @cache

@@ -21,12 +21,20 @@ NAMES = {
     "count": ("caption",),
 }
 FACTS = {
-    "single": ("is_there", "is_there", "background_color"),
+    "single": ("is_there", "is_there", "background_color", "how_many"),
     "pair": ("is_there", "is_there", "background_color"),
     "count": ("is_there", "how_many", "background_color"),
 }
 """Kinds of questions about a picture, by the kind of its scene. All of them are asked each time."""
 
+
+PLAIN = 0.3
+"""Fraction of questions about a picture that are worded as people type them half of the time."""
+
+PHOTOGRAPHS = 0.3
+"""Fraction of photographs where a question is about several pictures."""
+
+ASKED_OF_A_PHOTO = 4
 
 MOST_SHOWN = 8
 """The most pictures of a text that teaches new words."""
@@ -52,18 +60,25 @@ class QuestionSampler:
         self.media, self.tokenizer = media, tokenizer
         self.stills: list[int] = []
         self.singles: list[int] = []
+        self.photographs: list[int] = []
         self.travelling: list[int] = []
         self.changing: list[int] = []
         of_noun: dict[str, list[int]] = defaultdict(list)
+        of_photo: dict[str, list[int]] = defaultdict(list)
         for place, medium in enumerate(media):
             if isinstance(medium, world.MovingScene):
                 (self.changing if medium.way in world.CHANGES else self.travelling).append(place)
+                continue
+            if isinstance(medium, world.Photograph):
+                self.photographs.append(place)
+                of_photo[medium.name].append(place)
                 continue
             self.stills.append(place)
             if medium.kind == "single":
                 self.singles.append(place)
                 of_noun[medium.names[0]].append(place)
-        self.shown_twice = {noun: places for noun, places in of_noun.items() if len(places) > 1}
+        self.drawn_twice = _of_several(of_noun)
+        self.photographed_twice = _of_several(of_photo)
 
     def name(self, rng: random.Random) -> Asked:
         """Asks for the caption of a single thing."""
@@ -77,8 +92,16 @@ class QuestionSampler:
         """Asks for the facts of a picture."""
         return self._about_one(rng, FACTS)
 
+    def photograph(self, rng: random.Random) -> Asked:
+        """Asks several questions about a photograph."""
+        place = rng.choice(self.photographs)
+        questions = world.ask_about_photo(rng, self.media[place], ASKED_OF_A_PHOTO, self._plain(rng))
+        return Asked([question_reading(question, self.tokenizer) for question in questions], [place])
+
     def which_picture(self, rng: random.Random) -> Asked:
         """Asks which of two or three pictures shows a thing. No thing is shown twice."""
+        if self.photographs and rng.random() < PHOTOGRAPHS:
+            return self._which_photograph(rng)
         while True:
             places = rng.choices(self.stills, k=rng.choice((2, 3)))
             names = [name for place in places for name in self.media[place].names]
@@ -87,14 +110,16 @@ class QuestionSampler:
 
     def few_shot_naming(self, rng: random.Random) -> Asked:
         """Gives new words to two to four things, then shows other pictures of them."""
-        nouns = rng.sample(list(self.shown_twice), rng.randint(2, 4))
-        order = shown_again(rng, len(nouns), MOST_SHOWN - len(nouns))
-        first = [rng.choice(self.shown_twice[noun]) for noun in nouns]
+        shown = [self._shown_several_times(rng) for _ in range(rng.randint(2, 4))]
+        while len(set(map(tuple, shown))) < len(shown):
+            shown = [self._shown_several_times(rng) for _ in shown]
+        order = shown_again(rng, len(shown), MOST_SHOWN - len(shown))
+        first = [rng.choice(places) for places in shown]
         later = [
-            rng.choice([place for place in self.shown_twice[nouns[thing]] if place != first[thing]])
-            for thing in order[len(nouns) :]
+            rng.choice([place for place in shown[thing] if place != first[thing]])
+            for thing in order[len(shown) :]
         ]
-        words = world.made_up_words(rng, len(nouns))
+        words = world.made_up_words(rng, len(shown))
         return Asked([naming_reading(words, order, self.tokenizer, [])], [*first, *later])
 
     def way(self, rng: random.Random) -> Asked:
@@ -107,17 +132,43 @@ class QuestionSampler:
 
     def _about_one(self, rng: random.Random, kinds: dict[str, Sequence[str]]) -> Asked:
         place = rng.choice(self.stills)
-        return self._ask(rng, kinds[self.media[place].kind], [place])
+        return self._ask(rng, kinds[self.media[place].kind], [place], self._plain(rng))
 
-    def _ask(self, rng: random.Random, kinds: Sequence[str], places: Sequence[int]) -> Asked:
-        media = tuple(self.media[place] for place in places)
-        questions = [world.ask(rng, kind, media) for kind in kinds]
+    def _which_photograph(self, rng: random.Random) -> Asked:
+        names = rng.sample(list(self.photographed_twice), rng.choice((2, 3)))
+        places = [rng.choice(self.photographed_twice[name]) for name in names]
+        photos = tuple(self.media[place] for place in places)
+        questions = [world.which_photo_question(rng, photos, self._plain(rng)) for _ in range(2)]
         return Asked([question_reading(question, self.tokenizer) for question in questions], places)
+
+    def _shown_several_times(self, rng: random.Random) -> list[int]:
+        """The places of pictures or photographs of one thing."""
+        photographed = self.photographed_twice and rng.random() < PHOTOGRAPHS
+        of_name = self.photographed_twice if photographed else self.drawn_twice
+        return of_name[rng.choice(list(of_name))]
+
+    def _plain(self, rng: random.Random) -> bool:
+        return rng.random() < PLAIN
+
+    def _ask(
+        self, rng: random.Random, kinds: Sequence[str], places: Sequence[int], plain: bool = False
+    ) -> Asked:
+        media = tuple(self.media[place] for place in places)
+        questions = [world.ask(rng, kind, media, plain=plain) for kind in kinds]
+        return Asked([question_reading(question, self.tokenizer) for question in questions], places)
+
+
+def _of_several(places: dict[str, list[int]]) -> dict[str, list[int]]:
+    return {name: of_name for name, of_name in places.items() if len(of_name) > 1}
 
 
 Topic = Callable[[QuestionSampler, random.Random], Asked]
 
-ABOUT_ONE: dict[Topic, float] = {QuestionSampler.names: 0.4, QuestionSampler.facts: 0.2}
+ABOUT_ONE: dict[Topic, float] = {
+    QuestionSampler.names: 0.32,
+    QuestionSampler.facts: 0.16,
+    QuestionSampler.photograph: 0.12,
+}
 ABOUT_SEVERAL: dict[Topic, float] = {
     QuestionSampler.which_picture: 0.1,
     QuestionSampler.few_shot_naming: 0.17,

@@ -10,7 +10,7 @@ from palm_demo.world.atlas import STYLES, Atlas, Concept
 from palm_demo.world.backgrounds import COLORS, Background, sample_background
 from palm_demo.world.captions import caption, captions, converse, is_exact, with_article
 from palm_demo.world.motion import CHANGES, DIRECTIONS, WAYS, MovingScene, frames, moving_scene, write_video
-from palm_demo.world.photo_questions import sample_photo_question
+from palm_demo.world.photo_questions import ask_about_photo, sample_photo_question, which_photo_question
 from palm_demo.world.photographs import (
     Photograph,
     PhotoNoun,
@@ -68,6 +68,7 @@ __all__ = [
     "SceneSpec",
     "Thing",
     "ask",
+    "ask_about_photo",
     "augment",
     "caption",
     "captions",
@@ -96,6 +97,7 @@ __all__ = [
     "single_scene",
     "start_gallery",
     "unseen",
+    "which_photo_question",
     "with_article",
     "write_samples",
     "write_scene",

@@ -25,37 +25,39 @@ EVERYDAY_SHARE = 0.5
 """Probability that a thing is asked for by an everyday word and not by the photograph's own name."""
 
 
-def caption_question(rng: Random, photo: Photograph) -> Question:
+def caption_question(rng: Random, photo: Photograph, plain: bool = True) -> Question:
     answer = photo_caption(photo.name)
-    if rng.random() < 0.5:
+    if not plain or rng.random() < 0.5:
         return Question(f"{MEDIA} caption:", answer, (photo,), "photo_caption")
     return _question(rng.choice(DESCRIBE), answer, photo, "photo_caption")
 
 
-def name_question(rng: Random, photo: Photograph) -> Question:
-    return _question(rng.choice(NAME), named(photo.name), photo, "photo_name")
+def name_question(rng: Random, photo: Photograph, plain: bool = True) -> Question:
+    asked = rng.choice(NAME) if plain else NAME[0]
+    return _question(asked, named(photo.name), photo, "photo_name")
 
 
-def kind_question(rng: Random, photo: Photograph) -> Question:
+def kind_question(rng: Random, photo: Photograph, plain: bool = True) -> Question:
     """Asks for the photograph's name by a word above it: "what kind of dog is this?".
 
     Where no word stands above the name, the question is "what is this?".
     """
     words = above(photo.name)
     if not words:
-        return name_question(rng, photo)
-    question = rng.choice(KIND_OF).format(rng.choice(words))
+        return name_question(rng, photo, plain)
+    question = (rng.choice(KIND_OF) if plain else KIND_OF[0]).format(rng.choice(words))
     return _question(question, named(photo.name), photo, "photo_kind")
 
 
-def is_there_question(rng: Random, photo: Photograph) -> Question:
+def is_there_question(rng: Random, photo: Photograph, plain: bool = True) -> Question:
     there = rng.random() < 0.5
     word = _true_word(rng, photo.name) if there else _false_word(rng, [photo.name])
-    question = rng.choice(("is there {}?", "is there {}?", *IS_THERE, *IS_THIS)).format(named(word))
+    wordings = ("is there {}?", "is there {}?", *IS_THERE, *IS_THIS) if plain else ("is there {}?",)
+    question = rng.choice(wordings).format(named(word))
     return _question(question, "yes" if there else "no", photo, "photo_is_there")
 
 
-def how_many_question(rng: Random, photo: Photograph) -> Question:
+def how_many_question(rng: Random, photo: Photograph, plain: bool = True) -> Question:
     """Asks how many there are; the answer is "one".
 
     Where the drawn world knows no plural of the thing, it asks whether the thing is there.
@@ -64,28 +66,32 @@ def how_many_question(rng: Random, photo: Photograph) -> Question:
     drawn = {concept.name: concept.plural for concept in atlas.concepts}
     plurals = [drawn[word] for word in (photo.name, *above(photo.name)) if word in drawn]
     if not plurals:
-        return is_there_question(rng, photo)
-    asked = rng.choice(("how many {} are there?", "how many {} are there?", *HOW_MANY))
+        return is_there_question(rng, photo, plain)
+    wordings = ("how many {} are there?", *HOW_MANY) if plain else ("how many {} are there?",)
+    asked = rng.choice(wordings)
     return _question(asked.format(rng.choice(plurals)), "one", photo, "photo_how_many")
 
 
-def medium_question(rng: Random, photo: Photograph) -> Question:
+def medium_question(rng: Random, photo: Photograph, plain: bool = True) -> Question:
     return _question(rng.choice(PHOTO_OR_DRAWING), "a photo", photo, "photo_or_drawing")
 
 
-def which_photo_question(rng: Random, photos: tuple[Photograph, ...]) -> Question:
+def which_photo_question(rng: Random, photos: tuple[Photograph, ...], plain: bool = True) -> Question:
     """Asks which of several photographs shows a thing. No two photographs may have the same name."""
     position = rng.randrange(len(photos))
     others = {w for at, p in enumerate(photos) if at != position for w in (p.name, *above(p.name))}
     words = [word for word in (photos[position].name, *above(photos[position].name)) if word not in others]
-    asked = rng.choice(("which picture has {}?", "which picture has {}?", *WHICH))
+    wordings = (
+        ("which picture has {}?", "which picture has {}?", *WHICH) if plain else ("which picture has {}?",)
+    )
+    asked = rng.choice(wordings)
     word = rng.choice(words[1:]) if len(words) > 1 and rng.random() < EVERYDAY_SHARE else words[0]
     marks = " ".join([MEDIA] * len(photos))
     prompt = f"{marks} question: {asked.format(named(word))} answer:"
     return Question(prompt, f"the {ORDINALS[position]}", photos, "which_photo")
 
 
-ABOUT_ONE: dict[Callable[[Random, Photograph], Question], int] = {
+ABOUT_ONE: dict[Callable[..., Question], int] = {
     caption_question: 3,
     name_question: 3,
     kind_question: 2,
@@ -94,6 +100,13 @@ ABOUT_ONE: dict[Callable[[Random, Photograph], Question], int] = {
     medium_question: 1,
 }
 WHICH_SHARE = 0.15
+
+
+def ask_about_photo(rng: Random, photo: Photograph, count: int, plain: bool = True) -> list[Question]:
+    """Different kinds of questions about a photograph. plain: also worded as people type them."""
+    kinds = list(ABOUT_ONE)
+    asked = sorted(kinds, key=lambda kind: rng.random() ** (1 / ABOUT_ONE[kind]), reverse=True)[:count]
+    return [ask(rng, photo, plain) for ask in asked]
 
 
 def sample_photo_question(rng: Random) -> Question:

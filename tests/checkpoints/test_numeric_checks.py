@@ -112,8 +112,18 @@ def test_what_starts_at_zero_may_be_zero(new_tower, tmp_path):
 @pytest.mark.parametrize("width", [None, True, 0, -3, "8", 10**12])
 def test_an_ood_detector_of_an_impossible_width_is_refused(width, tmp_path):
     path = tmp_path / "a.safetensors"
-    files.write(path, OODDetector(8).state_dict(), {"kind": "familiarity", "width": width}, torch.float32)
+    description = {"kind": "ood", "width": width, "width_answers": 0}
+    files.write(path, OODDetector(8).state_dict(), description, torch.float32)
     with pytest.raises(CheckpointError, match="patches of width"):
+        checkpoints.load_ood_detector(path)
+
+
+@pytest.mark.parametrize("width", [None, True, 8, -3, "2", 10**12])
+def test_an_ood_detector_of_impossible_answers_is_refused(width, tmp_path):
+    path = tmp_path / "a.safetensors"
+    description = {"kind": "ood", "width": 8, "width_answers": width}
+    files.write(path, OODDetector(8, 2).state_dict(), description, torch.float32)
+    with pytest.raises(CheckpointError, match="answers of width"):
         checkpoints.load_ood_detector(path)
 
 

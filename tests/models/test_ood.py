@@ -58,3 +58,37 @@ def test_it_is_the_same_from_its_file(detector, tmp_path):
     save_ood_detector(tmp_path / "some.safetensors", detector)
     patches = known(20)
     assert torch.equal(load_ood_detector(tmp_path / "some.safetensors")(patches), detector(patches))
+
+
+def with_answers(patches: torch.Tensor, certainty: float) -> torch.Tensor:
+    """Patches that end with a classifier's answer of two numbers, about as long as it is certain."""
+    directions = torch.nn.functional.normalize(torch.randn(len(patches), 1, 2), dim=2)
+    answers = directions * (certainty + 0.1 * torch.randn(len(patches), 1, 1))
+    return torch.cat((patches, answers.expand(-1, patches.shape[1], -1)), dim=2)
+
+
+@pytest.fixture
+def detector_of_both() -> OODDetector:
+    """One that knows drawings, with which the classifier can do nothing, and certain photographs."""
+    made = OODDetector(WIDTH + 2, width_answers=2)
+    made.fit_(with_answers(known(4_000), 1), with_answers(known(4_000) + 5, 4))
+    return made
+
+
+def test_a_photograph_of_which_the_classifier_is_certain_is_known(detector_of_both):
+    found = detector_of_both(with_answers(known(2_000) + 5, 4))
+    assert_close(found.sort().values, torch.linspace(0, 1, 2_000), atol=0.06, rtol=0)
+
+
+def test_a_drawing_is_known_whatever_the_classifier_thinks(detector_of_both):
+    assert detector_of_both(with_answers(known(200), 1)).median() < 0.7
+
+
+def test_what_is_neither_is_strange(detector_of_both):
+    assert detector_of_both(with_answers(known(50) + 5, 1)).min() == 1
+
+
+def test_the_width_of_answers_is_in_the_file(detector_of_both, tmp_path):
+    save_ood_detector(tmp_path / "some.safetensors", detector_of_both)
+    patches = with_answers(known(20), 4)
+    assert torch.equal(load_ood_detector(tmp_path / "some.safetensors")(patches), detector_of_both(patches))

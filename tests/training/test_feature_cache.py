@@ -63,3 +63,20 @@ def test_a_cache_in_a_file_is_not_computed_again(scenes, tmp_path):
     assert torch.equal(first.counts, second.counts)
     with pytest.raises(ValueError, match="has 10 frames, not the 1 asked for; use a new folder"):
         load_or_encode(tmp_path / "run" / "features.safetensors", scenes[:1], tower, "seed")
+
+
+def test_a_cache_of_another_tower_is_not_used(scenes, tmp_path):
+    path, other = tmp_path / "features.safetensors", Thumbnail()
+    load_or_encode(path, scenes, Thumbnail(), "seed")
+    other.unused.data += 1
+    with pytest.raises(ValueError, match="was made by another tower; delete it, or use a new folder"):
+        load_or_encode(path, scenes, other, "seed")
+
+
+def test_media_of_two_caches_keep_their_patches(scenes):
+    first, second = (encode_scenes(some, Thumbnail(), "seed") for some in (scenes[:2], scenes[2:]))
+    both = first + second
+    assert both.media == scenes
+    expected = [*first.patches_of(torch.tensor([0, 1])), *second.patches_of(torch.tensor([0]))]
+    for found, patches in zip(both.patches_of(torch.tensor([0, 1, 2])), expected, strict=True):
+        assert torch.equal(found, patches)

@@ -9,16 +9,8 @@ import torch
 from palm_demo import world
 from palm_demo.models.losses import IGNORED
 from palm_demo.models.vision import Twin
-from palm_demo.training.photo_words import (
-    CERTAIN,
-    NAMES,
-    PhotoFeatures,
-    all_names,
-    certain_names,
-    definitions,
-    text_of,
-    words_batch,
-)
+from palm_demo.training.photo_features import CERTAIN, PhotoFeatures, certain_names
+from palm_demo.training.photo_words import NAMES, all_names, definitions, text_of, words_batch
 
 
 @pytest.fixture

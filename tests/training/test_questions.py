@@ -21,6 +21,7 @@ from palm_demo.training.questions import (
 )
 
 NOUNS = ("cat", "dog", "pear", "horse", "key")
+PHOTOS = ("beagle", "tabby cat", "hay", "banana")
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,8 @@ def media():
     rng = random.Random(0)
     stills = [world.single_scene(rng, names=[noun]) for noun in NOUNS for _ in range(2)]
     stills += [world.pair_scene(rng) for _ in range(5)] + [world.count_scene(rng) for _ in range(5)]
-    return [*stills, *(world.moving_scene(rng, way) for way in world.WAYS)]
+    photos = [world.Photograph(name) for name in PHOTOS for _ in range(2)]
+    return [*stills, *(world.moving_scene(rng, way) for way in world.WAYS), *photos]
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +64,23 @@ def test_a_noun_that_is_asked_for_is_shown(question_sampler, media, tokenizer):
         asked = question_sampler.way(rng)
         (moving,) = (media[place] for place in asked.places)
         assert f"does the {moving.names[0]} move" in tokenizer.decode(asked.texts[0].ids)
+
+
+def test_a_photograph_is_asked_different_things(question_sampler, media, tokenizer):
+    rng, said = random.Random(1), set()
+    for _ in range(60):
+        asked = question_sampler.photograph(rng)
+        (name,) = {media[place].name for place in asked.places}
+        texts = [tokenizer.decode(text.ids) for text in asked.texts]
+        assert len(set(texts)) == len(texts)
+        said |= {(name, text.partition("answer: ")[2]) for text in texts}
+    assert {("hay", "hay"), ("beagle", "a beagle"), ("beagle", "yes"), ("hay", "no")} <= said
+
+
+def test_one_thing_may_be_counted_too(question_sampler, tokenizer):
+    rng = random.Random(1)
+    texts = [tokenizer.decode(t.ids) for _ in range(40) for t in question_sampler.facts(rng).texts]
+    assert any("how many" in text and text.endswith(" one") for text in texts)
 
 
 def test_few_shot_naming_shows_other_pictures_of_what_was_taught(question_sampler, media, tokenizer):
@@ -134,5 +153,5 @@ def test_an_answer_is_right_when_all_of_its_ids_are(question_sampler, flamingo, 
 
 def made_up_patches(media) -> tuple[torch.Tensor, torch.Tensor]:
     """Patches of four tokens, 24 wide, and how many frames each medium has."""
-    counts = torch.tensor([1 if isinstance(medium, world.Scene) else 2 for medium in media])
+    counts = torch.tensor([2 if isinstance(medium, world.MovingScene) else 1 for medium in media])
     return torch.randn(int(counts.sum()), 4, 24), counts
