@@ -7,6 +7,8 @@ import pytest
 import palm_demo
 from palm_demo import world
 from palm_demo.ui.flamingo.presets import SETS, TILES
+from palm_demo.ui.flamingo.samples import right_answers
+from palm_demo.ui.photographs import ExamplePhoto
 
 CASES, FEWEST_RIGHT, AT_ONCE = 100, 95, 25
 
@@ -28,14 +30,12 @@ def test_a_preset_is_right_95_times_of_100(session, draw):
     wrong = [
         f"{question.prompt} -> {answer!r}, not {question.answer!r}"
         for question, answer in zip(asked, said, strict=True)
-        if answer.strip() not in right(question)
+        if answer.strip() not in right_answers(question)
     ]
     assert len(wrong) <= CASES - FEWEST_RIGHT, "\n".join([f"{CASES - len(wrong)} of {CASES}", *wrong])
 
 
-def right(question: world.Question) -> list[str]:
-    return world.captions(question.media[0]) if question.kind == "caption" else [question.answer]
-
-
-def _drawn(medium: world.Scene | world.MovingScene):
+def _drawn(medium: world.Scene | world.MovingScene | ExamplePhoto):
+    if isinstance(medium, ExamplePhoto):
+        return medium.file
     return world.frames(medium) if isinstance(medium, world.MovingScene) else world.render(medium)

@@ -1,16 +1,19 @@
 """Examples that work in one click and offline: drawn afresh from the picture world, with what is right."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from palm_demo import world
 from palm_demo.inference.prompts import OURS, PromptForm
 from palm_demo.models.tokenizers import MEDIA
 from palm_demo.ui.flamingo.presets import TILES
 from palm_demo.ui.flamingo.suggestions import about_scene
+from palm_demo.ui.photographs import ExamplePhoto
+from palm_demo.world import MovingScene, Scene, indefinite
 
 SIDE = 176
 QUALITY = 70
@@ -51,14 +54,14 @@ def _title(question: world.Question) -> str:
 def _sample(stem: Path, question: world.Question, form: PromptForm) -> Sample:
     paths, stills = [], []
     for place, scene in enumerate(question.media, 1):
-        path, still = world.write_scene(stem.with_name(f"{stem.name}-{place}"), scene)
+        path, still = _written(stem.with_name(f"{stem.name}-{place}"), scene)
         paths.append(str(path))
         stills.append(still)
     thumbnail = stem.with_suffix(".webp")
     _side_by_side(stills).save(thumbnail, quality=QUALITY)
     answers = (question.answer,) if form == OURS else ()  # others answer in words of their own
-    if answers and question.kind == "caption":
-        answers = tuple(world.captions(question.media[0]))
+    if answers:
+        answers = right_answers(question)
     return Sample(
         _title(question),
         form.worded(question.prompt),
@@ -67,6 +70,23 @@ def _sample(stem: Path, question: world.Question, form: PromptForm) -> Sample:
         answers,
         tuple(about_scene(question)),
     )
+
+
+def right_answers(question: world.Question) -> tuple[str, ...]:
+    """All that is right to say to a preset's question."""
+    shown = question.media[0]
+    if isinstance(shown, ExamplePhoto):
+        return (*(indefinite(name) for name in shown.all_names), *shown.captions)
+    return tuple(world.captions(shown)) if question.kind == "caption" else (question.answer,)
+
+
+def _written(stem: Path, medium: Scene | MovingScene | ExamplePhoto) -> tuple[Path, Image.Image]:
+    """Writes a medium, and returns its path and one picture of it."""
+    if not isinstance(medium, ExamplePhoto):
+        return world.write_scene(stem, medium)
+    path = stem.with_suffix(medium.file.suffix)
+    shutil.copyfile(medium.file, path)
+    return path, ImageOps.fit(Image.open(path), (SIDE, SIDE))
 
 
 def _side_by_side(pictures: list[Image.Image]) -> Image.Image:

@@ -1,5 +1,7 @@
 """The MaMMUT tab: a picture described, named, found again and compared with texts."""
 
+from pathlib import Path
+
 import gradio as gr
 
 from palm_demo.inference.beam_search import beam_search
@@ -27,14 +29,19 @@ CODE = (MaMMUT, AttentionPool, beam_search)
 
 
 def mammut_tab(
-    session: Session, limits: Limits, contributions: Contributions, stops: Stops, links: SettingsLinks
+    session: Session,
+    limits: Limits,
+    contributions: Contributions,
+    stops: Stops,
+    links: SettingsLinks,
+    folder: Path,
 ) -> None:
-    """Builds the tab inside the current Blocks."""
+    """Builds the tab inside the current Blocks; the examples' files go into the folder."""
     computed = written = {"concurrency_limit": None, "api_visibility": "private"}  # the session has the line
     asked = search_box(limits, links)
     with gr.Row():
         with gr.Column(scale=4):
-            described = describing(session, limits, TAB, computed, written)
+            described = describing(session, limits, TAB, computed, written, folder)
         with gr.Column(scale=7):
             wall = Wall(session)
     picked = finding(session, limits, asked, wall, described, computed, written)

@@ -1,0 +1,67 @@
+"""The photographs among the page's examples, each with what is right to say of it and whose it is."""
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from palm_demo.installation import ASSETS
+from palm_demo.world.photographs import Photograph, indefinite
+
+FOLDER = ASSETS / "photographs"
+THUMBNAIL, QUALITY = 176, 70
+
+
+@dataclass(frozen=True)
+class ExamplePhoto(Photograph):
+    """A photograph with its file.
+
+    Attributes:
+        others: names that are right for it too, everyday words last.
+        credit: its author and licence.
+    """
+
+    others: tuple[str, ...]
+    file: Path
+    credit: str
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        return (self.name, *self.others)
+
+    @property
+    def title(self) -> str:
+        """The everyday word for it."""
+        return self.all_names[-1].capitalize()
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """All captions that are right."""
+        return tuple(f"a photo of {indefinite(name)}" for name in self.all_names)
+
+
+@cache
+def example_photos() -> tuple[ExamplePhoto, ...]:
+    """All of them, in the order of their list."""
+    with (FOLDER / "photographs.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return tuple(_photo(row["file"], row["names"].split("|"), row["credit"]) for row in rows)
+
+
+def thumbnail(photo: ExamplePhoto, folder: Path) -> Path:
+    """Writes the middle of a photograph as a small square into the folder."""
+    path = folder / f"thumbnail-{photo.file.name}"
+    with Image.open(photo.file) as image:
+        ImageOps.fit(image, (THUMBNAIL, THUMBNAIL)).save(path, quality=QUALITY)
+    return path
+
+
+def credits() -> str:
+    """A line with whose the photographs are."""
+    return "; ".join(dict.fromkeys(photo.credit for photo in example_photos()))
+
+
+def _photo(file: str, names: list[str], credit: str) -> ExamplePhoto:
+    return ExamplePhoto(names[0], tuple(names[1:]), FOLDER / file, credit)
