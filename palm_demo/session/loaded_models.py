@@ -98,8 +98,10 @@ def bundled_metadata(name: str) -> dict[str, str]:
         "mammut": {
             "name": "MaMMUT",
             "trained_on": f"{pictures}, and what ImageNet's classifier says of photographs",
-            "knows": f"{nouns} everyday things as drawings, one or two at a time, and photographs of one thing "
-            "of a thousand kinds",
+            "knows": (
+                f"{nouns} everyday things as drawings, one or two at a time, and photographs of one thing of "
+                "a thousand kinds"
+            ),
         },
     }[name]
     return {**metadata, "licence": "MIT, with this package"}
