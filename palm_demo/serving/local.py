@@ -92,12 +92,12 @@ def start(
         session = answering(load(TINY, *limits, page_place(TINY, gallery)))
         return _served(session, page.build(session, settings, examples), settings, options)
     place = page_place(profile, gallery)
-    with opening(settings.space.title, options.get("server_name"), options.get("server_port")) as door:
-        loaded, fell_back = load_or_tiny(profile, *limits, place, _own_place, door.on_progress)
-        door.on_progress(Step("Drawing the page"))
+    with opening(settings.space.title, options.get("server_name"), options.get("server_port")) as waiting:
+        loaded, fell_back = load_or_tiny(profile, *limits, place, _own_place, waiting.on_progress)
+        waiting.on_progress(Step("Drawing the page"))
         session = answering(loaded)
         blocks = page.build(session, settings, examples, fell_back)
-    return _served(session, blocks, settings, {**options, "server_port": door.port})
+    return _served(session, blocks, settings, {**options, "server_port": waiting.port})
 
 
 def _served(session: Session, blocks: "gr.Blocks", settings: Settings, options: dict) -> ServedPage:

@@ -48,16 +48,16 @@ class SettingsLinks:
     """The tabs of a page that a link can open, each with its settings."""
 
     def __init__(self):
-        self._doors: dict[str, list[gr.Tab]] = {}
+        self._tabs_of: dict[str, list[gr.Tab]] = {}
         self._settings: dict[str, Mapping[str, Component]] = {}
 
     def button(self, settings: Mapping[str, Component]) -> None:
         """Puts a button into the current tab that copies a link to it. settings: by their names in the
         link; none of them may be free text, and of a Dropdown only what it offers at first is told."""
         button = gr.Button(LABEL, size="sm", scale=0, min_width=210, elem_classes="link-button")
-        doors = tabs_around(button)
-        place = doors[0].id
-        self._doors[place], self._settings[place] = doors, settings
+        around = tabs_around(button)
+        place = around[0].id
+        self._tabs_of[place], self._settings[place] = around, settings
         known = {name: _told(control) for name, control in settings.items()}
         js = _filled(COPY, PLACE=place, KNOWN=known, LABEL=LABEL, COPIED=COPIED)
         own = {"api_visibility": "private", "show_progress": "hidden"}
@@ -66,18 +66,18 @@ class SettingsLinks:
 
     def open_with(self, page: gr.Blocks) -> None:
         """Has the page look at its own address when it is loaded. Call it when all buttons are there."""
-        tabs = {door.parent: gr.skip() for doors in self._doors.values() for door in doors}
+        tabs = {tab.parent: gr.skip() for around in self._tabs_of.values() for tab in around}
         controls = [control for settings in self._settings.values() for control in settings.values()]
 
         @on_page
         def open_link(request: gr.Request):
             asked = dict(request.query_params)
             place = asked.get(TAB)
-            if place not in self._doors:
+            if place not in self._tabs_of:
                 if place is not None:
                     warn("The link names a tab that is not on this page; here is the first one.")
                 return [gr.skip()] * (len(tabs) + len(controls))
-            selected = {door.parent: gr.update(selected=door.id) for door in self._doors[place]}
+            selected = {tab.parent: gr.update(selected=tab.id) for tab in self._tabs_of[place]}
             values, notes = {}, []
             for name, control in self._settings[place].items():
                 if name in asked:

@@ -16,8 +16,8 @@ from starlette.routing import Route
 from palm_demo.internals.http_protocol import PatientProtocol
 from palm_demo.profiles import Step
 from palm_demo.settings import ServeOptions
-from palm_demo.ui.boundary.answers import Plain
 from palm_demo.ui.boundary.network import Network
+from palm_demo.ui.boundary.responses import PublicApp
 
 FIRST_PORT, PORTS = 7860, 100
 """As Gradio's own: the first that is free, where none is named."""
@@ -59,7 +59,7 @@ look();
 </script></body></html>"""
 
 
-class Door:
+class LoadingPage:
     """Where the page will be. port: that it has to be launched on. tell: shows how the loading goes on."""
 
     def __init__(self, title: str, port: int):
@@ -85,7 +85,7 @@ async def _not_yet(request: Request, error: Exception) -> PlainTextResponse:
 
 
 @contextmanager
-def opening(title: str, host: str | None = None, port: int | None = None) -> Iterator[Door]:
+def opening(title: str, host: str | None = None, port: int | None = None) -> Iterator[LoadingPage]:
     """Answers where the page will be, for as long as the `with` lasts.
 
     host, port: by default those of `ServeOptions`. Raises OSError where no port is free.
@@ -93,15 +93,15 @@ def opening(title: str, host: str | None = None, port: int | None = None) -> Ite
     options = ServeOptions.read()
     host = host or options.host
     listening = _listening(host, port or options.port)
-    door = Door(title, listening.getsockname()[1])
+    page = LoadingPage(title, listening.getsockname()[1])
     routes = [
-        Route("/", door.page),
-        Route("/progress", door.progress),
+        Route("/", page.page),
+        Route("/progress", page.progress),
         Route("/healthz", lambda request: PlainTextResponse("ok")),
     ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _not_yet})
     config = uvicorn.Config(
-        Plain(app, Network.of(host)),
+        PublicApp(app, Network.of(host)),
         http=PatientProtocol,
         ws="none",
         log_level="warning",
@@ -113,7 +113,7 @@ def opening(title: str, host: str | None = None, port: int | None = None) -> Ite
     thread = threading.Thread(target=server.run, args=([listening],), name="the page that loads", daemon=True)
     thread.start()
     try:
-        yield door
+        yield page
     finally:
         server.should_exit = True
         thread.join()

@@ -18,15 +18,15 @@ from palm_demo.internals.gradio_files import upload_folder
 from palm_demo.internals.gradio_page import send_little
 from palm_demo.session import Session
 from palm_demo.settings import ServeOptions, Settings
-from palm_demo.ui import face, flamingo, heard, mammut, palm
+from palm_demo.ui import flamingo, mammut, palm, press_feedback, preview
 from palm_demo.ui.api import add_endpoints
 from palm_demo.ui.boundary import guarded
-from palm_demo.ui.boundary.answers import PathsHidden
-from palm_demo.ui.boundary.door import CARD
 from palm_demo.ui.boundary.files import Files
 from palm_demo.ui.boundary.gradio_insides import GuardedBlocks, keep_little_of_a_session, served_behind
-from palm_demo.ui.boundary.patience import Listeners
-from palm_demo.ui.boundary.shares import UploadShares
+from palm_demo.ui.boundary.guard import CARD
+from palm_demo.ui.boundary.responses import HidePaths
+from palm_demo.ui.boundary.timeouts import Listeners
+from palm_demo.ui.boundary.upload_quotas import UploadQuotas
 from palm_demo.ui.components import sources
 from palm_demo.ui.deep_links import SettingsLinks
 from palm_demo.ui.gallery_api import add_gallery_endpoints
@@ -95,8 +95,8 @@ def build(
     page.max_threads = limits.threads
     page.listeners = Listeners()
     page.files = Files(upload_folder(), limits.upload_bytes)
-    page.shares = UploadShares(limits, page.files.folder)
-    page.dress = partial(face.dressed, space=settings.space)
+    page.upload_quotas = UploadQuotas(limits, page.files.folder)
+    page.dress = partial(preview.dressed, space=settings.space)
     return page.queue(max_size=limits.threads, api_open=False)
 
 
@@ -121,7 +121,7 @@ def _served(page: GuardedBlocks, settings: Settings) -> dict:
     return {
         "theme": theme(),
         "css": css(),
-        "head": heard.script(HEARD),
+        "head": press_feedback.script(HEARD),
         "ssr_mode": False,
         "show_error": False,
         "mcp_server": _wants_mcp(),
@@ -135,9 +135,9 @@ def _served(page: GuardedBlocks, settings: Settings) -> dict:
             "openapi_url": None,
             "routes": [
                 Route("/healthz", _healthz),
-                Route(CARD, partial(_picture, picture=face.draw_card(settings.space))),
+                Route(CARD, partial(_picture, picture=preview.draw_card(settings.space))),
             ],
-            "middleware": [Middleware(PathsHidden, files=page.files)],
+            "middleware": [Middleware(HidePaths, files=page.files)],
         },
     }
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
 from palm_demo.installation import ASSETS
+from palm_demo.media import open_image
 from palm_demo.world.photographs import Photograph, indefinite
 
 FOLDER = ASSETS / "photographs"
@@ -53,8 +54,7 @@ def example_photos() -> tuple[ExamplePhoto, ...]:
 def thumbnail(photo: ExamplePhoto, folder: Path) -> Path:
     """Writes the middle of a photograph as a small square into the folder."""
     path = folder / f"thumbnail-{photo.file.name}"
-    with Image.open(photo.file) as image:
-        ImageOps.fit(image, (THUMBNAIL, THUMBNAIL)).save(path, quality=QUALITY)
+    ImageOps.fit(open_image(photo.file), (THUMBNAIL, THUMBNAIL)).save(path, quality=QUALITY)
     return path
 
 

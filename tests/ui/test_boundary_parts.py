@@ -1,4 +1,4 @@
-"""The parts of the trust boundary that need no server: addresses, visitors, files, shares, patience."""
+"""The parts of the trust boundary that need no server: addresses, visitors, files, quotas, timeouts."""
 
 import asyncio
 import os
@@ -11,12 +11,12 @@ import pytest
 
 from palm_demo.errors import ArgumentError, BusyError, MediaError
 from palm_demo.settings import load_settings
-from palm_demo.ui.boundary import patience
-from palm_demo.ui.boundary.answers import Plain
-from palm_demo.ui.boundary.asked import OneAtATime
+from palm_demo.ui.boundary import timeouts
 from palm_demo.ui.boundary.files import SHOWN, Files, without_files
 from palm_demo.ui.boundary.network import Network
-from palm_demo.ui.boundary.shares import Counted, UploadShares
+from palm_demo.ui.boundary.requests import OneAtATimePerAddress
+from palm_demo.ui.boundary.responses import PublicApp
+from palm_demo.ui.boundary.upload_quotas import CountedUpload, UploadQuotas
 from palm_demo.ui.boundary.visitors import CALLER, Visitors, nobody_at
 
 VARIABLES = ("PALM_DEMO_PROXIES", "PALM_DEMO_HOSTS", "SPACE_ID", "SPACE_HOST")
@@ -291,9 +291,9 @@ def clock() -> list[float]:
 
 
 @pytest.fixture
-def shares(clock, tmp_path) -> UploadShares:
+def shares(clock, tmp_path) -> UploadQuotas:
     limits = replace(load_settings().limits, uploads_per_minute=10, upload_mb_per_minute=1, uploads_kept_mb=2)
-    return UploadShares(limits, tmp_path, clock=lambda: clock[0])
+    return UploadQuotas(limits, tmp_path, clock=lambda: clock[0])
 
 
 def test_files_and_bytes_are_counted_by_address_for_a_minute(shares, clock):
@@ -336,7 +336,7 @@ def test_of_what_the_page_keeps_one_address_has_a_share_alone(shares, clock):
 def test_files_are_counted_while_they_come(piece):
     part = b'--edge\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\nwords -edge\r\n'
     body = part * 5 + b"--edge--\r\n"
-    counted = Counted("multipart/form-data; boundary=edge", load_settings().limits)
+    counted = CountedUpload("multipart/form-data; boundary=edge", load_settings().limits)
     ended = [counted.add(body[place : place + piece]) for place in range(0, len(body), piece)]
     assert sum(ended) == 5 and counted.size_bytes == len(body)
 
@@ -346,7 +346,7 @@ def test_files_are_counted_while_they_come(piece):
 )
 def test_what_is_no_form_is_no_upload(kind):
     with pytest.raises(MediaError, match="multipart/form-data"):
-        Counted(kind, load_settings().limits)
+        CountedUpload(kind, load_settings().limits)
 
 
 def run_apart(coroutine):
@@ -356,37 +356,37 @@ def run_apart(coroutine):
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(patience, "BODY_SECONDS", 0.05)
+    monkeypatch.setattr(timeouts, "BODY_SECONDS", 0.05)
 
     async def never():
         await asyncio.Event().wait()
 
-    with pytest.raises(patience.TooSlow):
-        run_apart(patience.punctual(never)())
+    with pytest.raises(timeouts.ClientTimeout):
+        run_apart(timeouts.receive_in_time(never)())
 
 
 def test_a_client_may_listen_as_long_as_it_likes(monkeypatch):
-    monkeypatch.setattr(patience, "BODY_SECONDS", 0.0)
+    monkeypatch.setattr(timeouts, "BODY_SECONDS", 0.0)
     messages = [{"type": "http.disconnect"}, {"type": "http.request", "body": b"", "more_body": False}]
 
     async def ask() -> list[str]:
         async def receive():
             return messages.pop()
 
-        receive = patience.punctual(receive)
+        receive = timeouts.receive_in_time(receive)
         return [(await receive())["type"] for _ in range(2)]
 
     assert run_apart(ask()) == ["http.request", "http.disconnect"]
 
 
 def test_an_answer_that_nobody_takes_is_not_held_for_ever(monkeypatch):
-    monkeypatch.setattr(patience, "TAKING_SECONDS", 0.05)
+    monkeypatch.setattr(timeouts, "TAKING_SECONDS", 0.05)
 
     async def stuck(message):
         await asyncio.Event().wait()
 
-    with pytest.raises(patience.TooSlow):
-        run_apart(patience.taken(stuck)({"type": "http.response.body"}))
+    with pytest.raises(timeouts.ClientTimeout):
+        run_apart(timeouts.send_in_time(stuck)({"type": "http.response.body"}))
 
 
 def test_the_loading_page_answers_its_own_hosts_with_headers():
@@ -401,7 +401,7 @@ def test_the_loading_page_answers_its_own_hosts_with_headers():
             sent.append(message)
 
         scope = {**asked(**headers), "method": "GET", "path": "/"}
-        run_apart(Plain(app, Network.of("127.0.0.1"))(scope, None, send))
+        run_apart(PublicApp(app, Network.of("127.0.0.1"))(scope, None, send))
         return sent[0]
 
     assert answered()["status"] == 200
@@ -422,7 +422,7 @@ def test_pages_are_made_one_after_another_for_an_address_and_slow_takers_hold_up
         at_once[address] -= 1
 
     async def main() -> None:
-        gate, go = OneAtATime(app), asyncio.Event()
+        gate, go = OneAtATimePerAddress(app), asyncio.Event()
 
         def asked(address: str, slow: bool = False) -> SimpleNamespace:
             async def send(message) -> None:

@@ -114,7 +114,7 @@ def test_no_tool_takes_a_file_that_is_not_the_visitors(road, paths, untouched):
             shape = next(shapes)
             arguments = {name: shape(file) for name in tool["inputSchema"]["properties"]}
             answer = ask("tools/call", {"name": tool["name"], "arguments": arguments})
-            told = json.loads(answer.text.rpartition("data: ")[2])  # of the door, or of the tool itself
+            told = json.loads(answer.text.rpartition("data: ")[2])  # of the guard, or of the tool itself
             assert told["result"]["isError"], (tool["name"], file, answer.text)
 
 

@@ -99,9 +99,9 @@ def test_a_page_of_released_weights_says_what_they_are_and_what_they_lack(
 def test_a_port_is_held_for_the_page_that_comes(monkeypatch):
     port = free_port()
     monkeypatch.setenv("PORT", str(port))
-    with opening("A <title>") as door:
-        assert door.port == port
+    with opening("A <title>") as loading:
+        assert loading.port == port
         with pytest.raises(OSError, match=f"no port of \\[{port}\\] is free"), opening("another"):
             pass
-    with opening("again") as door:
-        assert door.port == port
+    with opening("again") as loading:
+        assert loading.port == port

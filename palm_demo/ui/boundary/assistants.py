@@ -12,11 +12,11 @@ import anyio
 
 from palm_demo.errors import MediaError, PalmDemoError
 from palm_demo.settings import Limits
-from palm_demo.ui.boundary.asked import CALL_BYTES, Asked
 from palm_demo.ui.boundary.files import Files
 from palm_demo.ui.boundary.gradio_insides import Insides
-from palm_demo.ui.boundary.patience import TooSlow
-from palm_demo.ui.boundary.shares import UploadShares
+from palm_demo.ui.boundary.requests import CALL_BYTES, PageRequest
+from palm_demo.ui.boundary.timeouts import ClientTimeout
+from palm_demo.ui.boundary.upload_quotas import UploadQuotas
 from palm_demo.ui.boundary.visitors import Visitor
 
 INLINE_BYTES = 12_000_000
@@ -42,27 +42,27 @@ class NotCalled(Exception):
 class Assistants:
     """Reads the calls of assistants, and keeps the files in them."""
 
-    def __init__(self, insides: Insides, files: Files, shares: UploadShares, limits: Limits):
-        self.insides, self.files, self.shares, self.limits = insides, files, shares, limits
+    def __init__(self, insides: Insides, files: Files, quotas: UploadQuotas, limits: Limits):
+        self.insides, self.files, self.quotas, self.limits = insides, files, quotas, limits
 
-    async def call(self, asked: Asked) -> object:
+    async def call(self, request: PageRequest) -> object:
         """The call, with each file in it as the page shows it. Raises NotCalled where one cannot be taken."""
-        body = await self._read(asked)
+        body = await self._read(request)
         if not isinstance(body, dict) or "id" not in body:
             return body
         try:
-            body = await anyio.to_thread.run_sync(self._with_files, body, asked.visitor)
-            await anyio.to_thread.run_sync(self.files.admit, body, asked.visitor)
+            body = await anyio.to_thread.run_sync(self._with_files, body, request.visitor)
+            await anyio.to_thread.run_sync(self.files.admit, body, request.visitor)
         except PalmDemoError as error:
             raise NotCalled(body["id"], f"{str(error)[:1].upper()}{str(error)[1:]}.") from error
         return body
 
-    async def _read(self, asked: Asked) -> object:
+    async def _read(self, request: PageRequest) -> object:
         most, body, size, tail = INLINE_BYTES * 4 // 3 + CALL_BYTES, bytearray(), 0, b""
         while True:
-            message = await asked.receive()
+            message = await request.receive()
             if message["type"] == "http.disconnect":
-                raise TooSlow("the client left")
+                raise ClientTimeout("the client left")
             piece = message.get("body", b"")
             size += len(piece)
             tail = (tail + piece)[-ENDS:]
@@ -71,7 +71,7 @@ class Assistants:
             if not message.get("more_body", False):
                 break
         if size <= most:
-            return asked.parsed(bytes(body))
+            return request.parsed(bytes(body))
         found = NUMBER.findall(tail) or NUMBER.findall(bytes(body[:ENDS]))
         why = f"A call has {size:,} bytes and at most {most:,} fit; upload the file and name its path."
         raise NotCalled(json.loads(found[-1]) if found else None, why)
@@ -120,12 +120,12 @@ class Assistants:
             raise MediaError(f"a data: URI is no base64 ({error}); encode the file anew") from error
         if len(data) > most:
             raise MediaError(f"a file has {len(data):,} bytes and at most {most:,} fit; send a smaller")
-        self.shares.spend(visitor.address, 1, len(data))
-        self.shares.check_room(visitor.address)
+        self.quotas.spend(visitor.address, 1, len(data))
+        self.quotas.check_room(visitor.address)
         folder = self.files.folder / uuid4().hex
         folder.mkdir(parents=True)
         path = folder / f"file{mimetypes.guess_extension(found['kind']) or ''}"
         path.write_bytes(data)
         self.files.belongs(path, [visitor.name])
-        self.shares.keeps(visitor.address, len(data))
+        self.quotas.keeps(visitor.address, len(data))
         return {"path": self.files.shown(path), "meta": {"_type": "gradio.FileData"}}

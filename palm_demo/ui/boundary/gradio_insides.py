@@ -32,9 +32,9 @@ from palm_demo.internals.gradio_endpoints import file_inputs
 from palm_demo.internals.gradio_files import room
 from palm_demo.internals.http_protocol import KEEP_ALIVE_SECONDS, PatientProtocol
 from palm_demo.ui.boundary.files import NO_LINKS, Files
-from palm_demo.ui.boundary.patience import Listeners
-from palm_demo.ui.boundary.shares import UploadShares
-from palm_demo.ui.boundary.visitors import REFUSED, Visitor, told_by_the_door, visitor_of
+from palm_demo.ui.boundary.timeouts import Listeners
+from palm_demo.ui.boundary.upload_quotas import UploadQuotas
+from palm_demo.ui.boundary.visitors import REFUSED, Visitor, told_by_guard, visitor_of
 from palm_demo.ui.messages import is_without_room, unforeseen
 
 __all__ = [
@@ -57,15 +57,16 @@ _served: ContextVar[Visitor | None] = ContextVar("whose event is processed", def
 
 
 class GuardedBlocks(gr.Blocks):
-    """Blocks whose events take no file that the door would not admit, by whatever road they are called.
+    """Blocks whose events take no file that the guard would not admit, by whatever road they are called.
 
-    files, listeners, shares, dress: set before the page is served. dress: makes of gradio's HTML our own.
+    files, listeners, upload_quotas, dress: set before the page is served. `dress` makes of gradio's HTML
+    our own.
     """
 
     files: Files | None = None
     dress: Callable[[bytes], bytes] = staticmethod(bytes)
     listeners: Listeners
-    shares: UploadShares
+    upload_quotas: UploadQuotas
 
     def queue(self, *arguments, **settings):
         """As gr.Blocks does. Of who came and left, the names of so many sessions alone are kept. Statistics,
@@ -83,11 +84,11 @@ class GuardedBlocks(gr.Blocks):
         _served.set(visitor)
         address = None if visitor is None else visitor.address
         client.set(address)
-        room.set(partial(self.shares.check_room, address or ""))
+        room.set(partial(self.upload_quotas.check_room, address or ""))
         session = getattr(request, "session_hash", None)
         gone.set(self.listeners.gone(session) if isinstance(session, str) else None)
         try:
-            if (refusal := told_by_the_door(request, REFUSED)) is not None:
+            if (refusal := told_by_guard(request, REFUSED)) is not None:
                 raise gr.Error(refusal, print_exception=False)
             if iterator is None:
                 self.files.check(inputs, visitor)
@@ -112,7 +113,7 @@ class GuardedBlocks(gr.Blocks):
         what has changed of a stream's values is left of them."""
         shown = await super().postprocess_data(block_fn, predictions, state)
         if self.files is not None and (visitor := _served.get()) is not None:
-            self.shares.keeps(visitor.address, self.files.showed(shown, visitor))
+            self.upload_quotas.keeps(visitor.address, self.files.showed(shown, visitor))
         return shown
 
 
@@ -193,7 +194,7 @@ def leave_no_half_uploads() -> None:
 
 
 class Insides:
-    """What the door asks of a page."""
+    """What the guard asks of a page."""
 
     def __init__(self, page: gr.Blocks):
         self.page = page
@@ -305,13 +306,13 @@ def _is_free(host: str, port: int) -> bool:
 
 
 @contextmanager
-def served_behind(door: Callable[[ASGIApp, str], ASGIApp]) -> Iterator[None]:
-    """While it lasts, `launch` serves what `door` makes of Gradio's application and the host, to clients
+def served_behind(guard: Callable[[ASGIApp, str], ASGIApp]) -> Iterator[None]:
+    """While it lasts, `launch` serves what `guard` makes of Gradio's application and the host, to clients
     that are not slow on purpose."""
 
     def start_server(app, server_name=None, server_port=None, **tls):
         host = server_name or http_server.LOCALHOST_NAME
-        behind = door(app, host)
+        behind = guard(app, host)
         first = http_server.INITIAL_PORT_VALUE
         ports = [server_port] if server_port else range(first, first + http_server.TRY_NUM_PORTS)
         for port in filter(lambda port: _is_free(host.strip("[]"), port), ports):

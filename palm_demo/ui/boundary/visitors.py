@@ -146,12 +146,12 @@ def nobody_at(address: str) -> str:
 
 
 def visitor_of(request: gr.Request | None) -> Visitor | None:
-    """Who sent the request of an event handler, as the door found; None where it came by no door."""
-    return told_by_the_door(request, KEY)
+    """Who sent the request of an event handler, as the guard found; None where it came by no guard."""
+    return told_by_guard(request, KEY)
 
 
-def told_by_the_door(request: gr.Request | None, key: str) -> object:
-    """What the door wrote into the ASGI scope of an event handler's request, None where it wrote nothing."""
+def told_by_guard(request: gr.Request | None, key: str) -> object:
+    """What the guard wrote into the ASGI scope of an event handler's request, None where it wrote nothing."""
     inner = getattr(request, "request", request)
     scope = getattr(inner, "scope", None)
     return scope.get(key) if isinstance(scope, dict) else None
@@ -165,6 +165,6 @@ def owner_of(request: gr.Request) -> str | None:
 
 
 def address_of(request: gr.Request) -> str:
-    """From where the request of an event handler came; empty where it came by no door."""
+    """From where the request of an event handler came; empty where it came by no guard."""
     visitor = visitor_of(request)
     return "" if visitor is None else visitor.address

@@ -78,7 +78,7 @@ def own_media(elem_id: str, around: str) -> gr.HTML:
 
 
 def paths_of(value: object) -> list[str]:
-    """The paths of what such a component holds, as the door lets them by; MediaError for anything else."""
+    """The paths of what such a component holds, as the guard lets them by; MediaError for anything else."""
     files = value or []
     if not isinstance(files, list) or not all(isinstance(file, dict) and "path" in file for file in files):
         raise MediaError("what was sent is not a list of files; add pictures and videos on the page")

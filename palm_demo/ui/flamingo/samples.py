@@ -9,6 +9,7 @@ from PIL import Image, ImageOps
 
 from palm_demo import world
 from palm_demo.inference.prompts import OURS, PromptForm
+from palm_demo.media import open_image
 from palm_demo.models.tokenizers import MEDIA
 from palm_demo.ui.flamingo.presets import TILES
 from palm_demo.ui.flamingo.suggestions import about_scene
@@ -86,7 +87,7 @@ def _written(stem: Path, medium: Scene | MovingScene | ExamplePhoto) -> tuple[Pa
         return world.write_scene(stem, medium)
     path = stem.with_suffix(medium.file.suffix)
     shutil.copyfile(medium.file, path)
-    return path, ImageOps.fit(Image.open(path), (SIDE, SIDE))
+    return path, ImageOps.fit(open_image(path), (SIDE, SIDE))
 
 
 def _side_by_side(pictures: list[Image.Image]) -> Image.Image:

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from palm_demo import world
 from palm_demo.internals.gradio_page import with_card
 from palm_demo.settings import Space
-from palm_demo.ui.boundary.door import CARD
+from palm_demo.ui.boundary.guard import CARD
 
 CARD_SIZE = (1200, 630)
 """Pixels that the large sites show of a card."""

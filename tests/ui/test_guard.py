@@ -1,4 +1,4 @@
-"""The door of a page that is served: what visitors can reach of each other and of the server."""
+"""The guard of a page that is served: what visitors can reach of each other and of the server."""
 
 import errno
 import json
@@ -16,7 +16,7 @@ from palm_demo.errors import LeftError
 from palm_demo.internals import http_protocol
 from palm_demo.internals.gradio_files import upload_folder
 from palm_demo.settings import load_settings
-from palm_demo.ui.boundary import patience
+from palm_demo.ui.boundary import timeouts
 from palm_demo.ui.boundary.files import SHOWN
 from tests.ui.boundary import watched
 
@@ -374,7 +374,7 @@ def test_the_loopback_answers_no_other_site(visitor, headers):
 def test_a_request_that_never_ends_is_closed(address, monkeypatch):
     """Half a request, and a body of which one byte comes: the server ends both by itself."""
     monkeypatch.setattr(http_protocol, "HEADER_SECONDS", 0.2)
-    monkeypatch.setattr(patience, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(timeouts, "BODY_SECONDS", 0.2)
     port = httpx.URL(address).port
     halves = (
         b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",

@@ -21,12 +21,12 @@ TAKING_SECONDS = 60
 """For a client to take one piece of an answer."""
 
 
-class TooSlow(Exception):
+class ClientTimeout(Exception):
     """A client that does not send or take in time."""
 
 
-def punctual(receive: Receive) -> Receive:
-    """Raises TooSlow when a body does not come in time. What comes after it, which is that the client
+def receive_in_time(receive: Receive) -> Receive:
+    """Raises ClientTimeout when a body does not come in time. What comes after it, which is that the client
     leaves, may take as long as it likes."""
     began, taken, ended = time.monotonic(), 0, False
 
@@ -38,7 +38,7 @@ def punctual(receive: Receive) -> Receive:
         try:
             message = await asyncio.wait_for(receive(), max(left, 0.001))
         except asyncio.TimeoutError:
-            raise TooSlow("the request did not come in time") from None
+            raise ClientTimeout("the request did not come in time") from None
         taken += len(message.get("body", b""))
         ended = not message.get("more_body", False)
         return message
@@ -46,14 +46,14 @@ def punctual(receive: Receive) -> Receive:
     return in_time
 
 
-def taken(send: Send) -> Send:
-    """Raises TooSlow when the client takes no piece of the answer for a while."""
+def send_in_time(send: Send) -> Send:
+    """Raises ClientTimeout when the client takes no piece of the answer for a while."""
 
     async def in_time(message: Message) -> None:
         try:
             await asyncio.wait_for(send(message), TAKING_SECONDS)
         except asyncio.TimeoutError:
-            raise TooSlow("the answer was not taken in time") from None
+            raise ClientTimeout("the answer was not taken in time") from None
 
     return in_time
 

@@ -1,4 +1,4 @@
-"""One request as the door sees it: who sent it, what is in it, and the way on."""
+"""A request to the page: who sent it, its body, and where it goes on."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -9,7 +9,7 @@ import anyio
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from palm_demo.ui.boundary.patience import TooSlow
+from palm_demo.ui.boundary.timeouts import ClientTimeout
 from palm_demo.ui.boundary.visitors import KEY, Visitor
 
 CALL_BYTES = 1_000_000
@@ -24,7 +24,7 @@ class Refusal(Exception):
         self.status, self.message, self.headers = status, message, headers
 
 
-class Asked:
+class PageRequest:
     """One request: who sent it, its body, and the way on."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send):
@@ -41,7 +41,7 @@ class Asked:
         while more:
             message = await self.receive()
             if message["type"] == "http.disconnect":
-                raise TooSlow("the client left")
+                raise ClientTimeout("the client left")
             body += message.get("body", b"")
             more = message.get("more_body", False)
             if len(body) > CALL_BYTES:
@@ -91,27 +91,27 @@ class Asked:
         self.receive = replayed
 
     def replace_query(self, **changed: str) -> None:
-        asked = dict(parse_qsl(self.scope["query_string"].decode("latin-1"), keep_blank_values=True))
-        self.scope["query_string"] = urlencode(asked | changed).encode()
+        request = dict(parse_qsl(self.scope["query_string"].decode("latin-1"), keep_blank_values=True))
+        self.scope["query_string"] = urlencode(request | changed).encode()
 
     def query(self, name: str) -> str:
         return dict(parse_qsl(self.scope["query_string"].decode("latin-1"))).get(name, "")
 
 
-Handler = Callable[[Asked], Awaitable[None]]
+Handler = Callable[[PageRequest], Awaitable[None]]
 
 
-class Way:
+class HandlerApp:
     """A handler as an ASGI application."""
 
     def __init__(self, handler: Handler):
         self.handler = handler
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.handler(Asked(scope, receive, send))
+        await self.handler(PageRequest(scope, receive, send))
 
 
-class OneAtATime:
+class OneAtATimePerAddress:
     """Lets one request of each address through at a time, for what takes the event loop while it is made, and
     hands the answer on when it is whole: a client that takes it slowly holds up nobody."""
 
@@ -119,14 +119,14 @@ class OneAtATime:
         self.app = app
         self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
 
-    async def __call__(self, asked: Asked) -> None:
-        whole = Whole(asked.send)
-        async with self._locks.setdefault(asked.visitor.address, anyio.Lock()):
-            await self.app(asked.scope, asked.receive, whole)
+    async def __call__(self, request: PageRequest) -> None:
+        whole = BufferedSend(request.send)
+        async with self._locks.setdefault(request.visitor.address, anyio.Lock()):
+            await self.app(request.scope, request.receive, whole)
         await whole.on()
 
 
-class Whole:
+class BufferedSend:
     """Holds an answer back until it is looked at."""
 
     def __init__(self, send: Send):

@@ -23,7 +23,7 @@ LOOK_AGAIN_SECONDS = 5
 """Between two looks at how much the upload folder holds."""
 
 
-class UploadShares:
+class UploadQuotas:
     """Counts what each address uploads within a minute, and what lies in the folder."""
 
     def __init__(self, limits: Limits, folder: Path, clock: Callable[[], float] = time.monotonic):
@@ -97,7 +97,7 @@ class UploadShares:
             )
 
 
-class Counted:
+class CountedUpload:
     """The files and bytes of one upload while it comes, from which nothing is parsed but where parts begin.
 
     Raises MediaError for a body that has no boundary or is too large.

@@ -8,7 +8,7 @@ import brotli
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from palm_demo.ui.boundary.asked import Whole
+from palm_demo.ui.boundary.requests import BufferedSend
 
 QUALITY = 5
 """Of 9: takes 20 ms, and one byte in eleven of what was sent before is left; 9 would save another 3 %."""
@@ -21,7 +21,7 @@ Dress = Callable[[bytes], bytes]
 """What the page's own HTML becomes."""
 
 
-class Packing:
+class Compression:
     """ASGI application around one that sends the page: what it sends goes out dressed and, where the client
     can read it, compressed.
 
@@ -32,14 +32,14 @@ class Packing:
         self.app, self.dress = app, dress
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        whole = Whole(send)
+        whole = BufferedSend(send)
         await self.app(scope, receive, whole)
         if whole.status == 200:
             packs = "br" in Headers(scope=scope).get("accept-encoding", "")
             await anyio.to_thread.run_sync(partial(self._pack, whole, packs))
         await whole.on()
 
-    def _pack(self, whole: Whole, packs: bool) -> None:
+    def _pack(self, whole: BufferedSend, packs: bool) -> None:
         headers = MutableHeaders(raw=whole.headers)
         kind = headers.get("content-type", "").partition(";")[0]
         if kind not in PACKED or "content-encoding" in headers:

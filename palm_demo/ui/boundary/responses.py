@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from palm_demo.ui.boundary.files import Files
 from palm_demo.ui.boundary.network import Network
-from palm_demo.ui.boundary.patience import taken
+from palm_demo.ui.boundary.timeouts import send_in_time
 
 HUB = "https://huggingface.co https://*.huggingface.co https://*.hf.space"
 """Where a Space's page is framed."""
@@ -41,7 +41,7 @@ def tool_error(number: object, message: str) -> Response:
     return JSONResponse({"jsonrpc": "2.0", "id": number, "result": {"content": content, "isError": True}})
 
 
-def file_answer(path: Path) -> ASGIApp:
+def file_response(path: Path) -> ASGIApp:
     """A visitor's file. What a browser could run, or take for a page, is handed over as a download."""
     kind, _ = mimetypes.guess_type(path)
     inline = kind in SHOWN_AT_ONCE or (kind or "").startswith(("video/", "audio/"))
@@ -60,7 +60,7 @@ def file_answer(path: Path) -> ASGIApp:
     return answer
 
 
-class Answer:
+class ResponseSend:
     """The `send` of one request: adds headers, and holds an error back until it is known what came of it."""
 
     def __init__(self, send: Send, scope: Scope, framed: bool):
@@ -118,7 +118,7 @@ async def _nothing_comes() -> Message:
     return {"type": "http.disconnect"}
 
 
-class Plain:
+class PublicApp:
     """ASGI application in front of one that takes nothing from visitors: checks hosts and sets headers."""
 
     def __init__(self, app: ASGIApp, network: Network):
@@ -127,14 +127,14 @@ class Plain:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        answer = Answer(taken(send), scope, self.network.space)
+        answer = ResponseSend(send_in_time(send), scope, self.network.space)
         if (refusal := self.network.refusal(scope)) is not None:
             return await answer.instead(refused(403, refusal))
         await self.app(scope, receive, answer)
         await answer.end()
 
 
-class PathsHidden:
+class HidePaths:
     """ASGI middleware: texts that leave the page name the upload folder by another name."""
 
     def __init__(self, app: ASGIApp, files: Files):

@@ -1,4 +1,4 @@
-"""A press is heard at once: what it fills is marked until it is filled, and is brought onto the screen."""
+"""A press is marked at once: what it fills is marked until it is filled, and is brought onto the screen."""
 
 import json
 from collections.abc import Mapping
