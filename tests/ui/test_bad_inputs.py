@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 
 from palm_demo.internals import gradio_files
 from palm_demo.ui.flamingo import scenes
-from tests.ui.hands import ask, show, start_over
+from tests.ui.hands import ask, flamingo_said, show, start_over
 
 BAD_FILES = {
     "text.png": "not a picture",
@@ -34,9 +34,9 @@ def expect_flamingo_lives(page: Page) -> None:
     """An example still works in one click, and no error lies over the page."""
     start_over(page)
     page.locator("#flamingo-samples button").first.click()
-    expect(page.locator("#flamingo-chat .bot.message")).to_have_count(1)
+    expect(flamingo_said(page)).to_have_count(1)
     expect(page.get_by_role("button", name="Ask", exact=True)).to_be_enabled()
-    expect(page.locator(".error")).to_have_count(0)
+    expect(page.get_by_text("Error", exact=True)).to_have_count(0)
 
 
 @pytest.mark.parametrize(("name", "message"), BAD_FILES.items())

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from palm_demo import world
 from palm_demo.ui.flamingo.presets import TILES
 from tests.ui.conftest import PATIENCE_MS
-from tests.ui.hands import ask, start_over
+from tests.ui.hands import ask, flamingo_said, start_over, visitor_said
 
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 MODELS = ("Flamingo", "MaMMUT", "PaLM")
@@ -35,7 +35,7 @@ def in_view(page: Page, *shown: Locator) -> None:
 
 
 def answer(page: Page) -> Locator:
-    return page.locator("#flamingo-chat .bot.message")
+    return flamingo_said(page)
 
 
 def test_the_first_screen_has_an_answered_example_and_the_next_thing_to_press(screen):
@@ -120,7 +120,7 @@ def test_a_press_is_heard_at_once_and_its_answer_comes_onto_the_screen(visit):
     page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
     expect(answer(page)).not_to_be_in_viewport()
     assert page.locator("#flamingo-run").evaluate(HEARD)
-    expect(page.locator("#flamingo-chat .user.message")).to_contain_text("What color is the background?")
+    expect(visitor_said(page)).to_contain_text("What color is the background?")
     expect(answer(page)).to_be_in_viewport()
     expect(page.locator("#flamingo-chat.heard")).to_have_count(0)
 
@@ -153,7 +153,7 @@ def test_enter_asks_and_shift_enter_begins_a_line(visit):
     box.press_sequentially("the background?")
     expect(box).to_have_value("What color is\nthe background?")
     box.press("Enter")
-    said = page.locator("#flamingo-chat .user.message")
+    said = visitor_said(page)
     expect(said).to_contain_text(re.compile(r"What color is\s+the background\?"))
     expect(box).to_have_value("")
 
@@ -167,7 +167,7 @@ def test_a_question_alone_is_about_the_picture_before_or_says_that_one_is_missin
     ask(page, "What color is the background?", [media / "red.png"])
     expect(answer(page)).to_have_text("red")
     ask(page, "Is there a cat?")
-    expect(page.locator("#flamingo-chat .user.message img")).to_have_count(2)
+    expect(visitor_said(page).locator("img")).to_have_count(2)
     expect(answer(page)).to_have_count(2)
 
 
@@ -210,7 +210,7 @@ def test_a_drawing_is_asked_about(visit):
     expect(kept(page).locator("img")).to_have_js_property("naturalWidth", 384)
     ask(page, "What color is the background?")
     expect(answer(page)).to_have_text("blue")
-    expect(page.locator("#flamingo-chat .user.message img")).to_have_count(1)
+    expect(visitor_said(page).locator("img")).to_have_count(1)
     expect(kept(page)).to_have_count(0)
 
 
@@ -226,7 +226,7 @@ def test_the_camera_takes_a_photo_and_records_a_video(visit):
     page.get_by_role("button", name="Stop recording").click()
     expect(kept(page).locator("video")).to_have_count(1)
     ask(page, "which picture has a cat?")
-    expect(page.locator("#flamingo-chat .user.message video")).to_have_count(1)
+    expect(visitor_said(page).locator("video")).to_have_count(1)
     expect(answer(page)).not_to_be_empty()
 
 

@@ -10,7 +10,7 @@ from palm_demo.ui.flamingo import few_shot
 from palm_demo.ui.flamingo.attention import words
 from palm_demo.ui.flamingo.few_shot import Shot, draw_set
 from palm_demo.ui.flamingo.presets import SETS, TILES
-from tests.ui.hands import ask, open_reads, start_over
+from tests.ui.hands import ask, flamingo_said, open_reads, start_over, visitor_said
 
 NEW_WORD = "Teach it a new word"
 
@@ -49,7 +49,7 @@ def load_set(page: Page, taught) -> None:
 
 
 def expect_answer(page: Page, text: str) -> None:
-    expect(page.locator("#flamingo-chat .bot.message").last).to_have_text(text)
+    expect(flamingo_said(page).last).to_have_text(text)
 
 
 # examples
@@ -90,7 +90,7 @@ def test_examples_are_moved_added_and_removed_before_the_question_is_asked(visit
     expect(page.locator("#flamingo-prompt")).to_contain_text("blicket")
     press(page, "Ask after the examples")
     expect_answer(page, session.answer(prompt, [path for _, (path,) in kept]))
-    said = page.locator("#flamingo-chat .user.message")
+    said = visitor_said(page)
     expect(said.locator("img")).to_have_count(len(kept))
     expect(said).to_contain_text(re.compile(r"picture 1.*this is a.*blicket.*this is a", re.DOTALL))
 
@@ -136,7 +136,7 @@ def test_maps_are_computed_when_they_are_asked_for(visit, session, monkeypatch):
     look(page)
     assert len(made) == 1
     sample(page, "where")
-    expect(page.locator("#flamingo-chat .bot.message")).to_have_count(2)
+    expect(flamingo_said(page)).to_have_count(2)
     expect(page.locator("#flamingo-maps")).to_be_hidden()
     assert len(made) == 1
 
@@ -148,7 +148,7 @@ def test_a_click_on_a_word_shows_where_it_looked(visit, session):
     maps = page.locator("#flamingo-maps img")
     expect(maps).to_have_count(1)
     expect(maps.first).to_be_visible()
-    answer = page.locator("#flamingo-chat .bot.message").inner_text()
+    answer = flamingo_said(page).inner_text()
     spoken = [text for text, _ in words([f" {word}" for word in answer.split()])]
     choices = page.locator("#flamingo-words input[type=radio]")
     expect(choices).to_have_count(len(spoken))
@@ -213,7 +213,7 @@ def test_nothing_is_shown_of_an_answer_without_pictures_or_after_starting_over(v
     start_over(page)
     expect(looking).to_be_hidden()
     ask(page, "once upon a time")
-    expect(page.locator("#flamingo-chat .bot.message")).to_have_count(1)
+    expect(flamingo_said(page)).to_have_count(1)
     expect(page.get_by_role("button", name="Ask", exact=True)).to_be_enabled()
     expect(looking).to_be_hidden()
 
@@ -246,7 +246,7 @@ def test_a_made_scene_is_asked_about(visit):
     question = re.compile(r"^What is (above the bone|below the cat)\?$")
     expect(page.get_by_label("Your question")).to_have_value(question)
     press(page, "Ask")
-    expect(page.locator("#flamingo-chat .user.message")).to_contain_text(re.compile("What is (above|below)"))
+    expect(visitor_said(page)).to_contain_text(re.compile("What is (above|below)"))
     look(page)
     expect(page.locator("#flamingo-maps img")).to_have_count(1)
 
@@ -292,6 +292,6 @@ def test_two_visitors_see_nothing_of_each_others_conversation(visit, taught):
     open_reads(other)
     other.get_by_label("Let Flamingo read the earlier turns too").check()
     ask(other, "once upon")
-    expect(other.locator("#flamingo-chat .bot.message")).to_have_count(1)
+    expect(flamingo_said(other)).to_have_count(1)
     expect(other.locator("#flamingo-reads")).to_have_text(re.compile(r"once upon\s*$"))
-    expect(mine.locator("#flamingo-chat .bot.message")).to_have_count(1)
+    expect(flamingo_said(mine)).to_have_count(1)

@@ -8,7 +8,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from palm_demo.inference.lora_finetuning import Progress
 from palm_demo.ui.flamingo.presets import TILES
-from tests.ui.hands import start_over
+from tests.ui.hands import flamingo_said, start_over
 
 BEGUN = re.compile("^It was a dark and stormy night, and.")
 TABS = ("Flamingo", "MaMMUT", "PaLM")
@@ -41,10 +41,11 @@ def open_part(page: Page, tabs: str, name: str) -> None:
 
 def unfold(page: Page) -> None:
     """Opens every accordion that can be seen."""
-    for accordion in page.locator("button.label-wrap:visible").all():
-        if "open" not in accordion.get_attribute("class").split():
-            accordion.click()
-            expect(accordion).to_have_class(re.compile(r"\bopen\b"))
+    for content in page.get_by_test_id("accordion-content").all():
+        button = content.locator("xpath=preceding-sibling::button")
+        if button.is_visible() and not content.is_visible():
+            button.click()
+            expect(content).to_be_visible()
 
 
 def flamingo(page: Page) -> Iterator[str]:
@@ -155,7 +156,7 @@ def test_keys_alone_ask_flamingo_and_see_where_it_looked(visit):
     start_over(page)
     go_to(page, page.locator("#flamingo-samples button").first)
     page.keyboard.press("Enter")
-    expect(page.locator("#flamingo-chat .bot.message")).to_have_count(1)
+    expect(flamingo_said(page)).to_have_count(1)
     go_to(page, page.get_by_role("button", name="Show where it looked"))
     page.keyboard.press("Enter")
     expect(page.locator("#flamingo-maps img")).to_be_visible()

@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from palm_demo.inference.settings import BatchLimits
 from palm_demo.media import open_image
 from tests.media_files import encoded
-from tests.ui.hands import ask, open_reads, open_settings, start_over
+from tests.ui.hands import ask, flamingo_said, open_reads, open_settings, start_over, visitor_said
 
 PALM_PROMPT = "The night was"
 
@@ -78,7 +78,7 @@ def test_flamingo_example_answers_in_one_click(visit, session, tmp_path):
     start_over(page)
     open_reads(page)
     page.locator("#flamingo-samples button").first.click()
-    answer = page.locator("#flamingo-chat .bot.message")
+    answer = flamingo_said(page)
     expect(answer).to_have_count(1)
     expect(page.get_by_role("button", name="Ask", exact=True)).to_be_enabled()
     expect(page.locator("#flamingo-reads")).to_contain_text("<media>")
@@ -97,7 +97,7 @@ def test_flamingo_puts_marks_in_front_and_shows_them(visit, media, session):
     )
     prompt = "<media> <media> question: what color is the background? answer:"
     answer = session.answer(prompt, [media / "red.png", media / "short.mp4"])
-    expect(page.locator("#flamingo-chat .bot.message")).to_have_text(answer)
+    expect(flamingo_said(page)).to_have_text(answer)
     expect(page.locator("#flamingo-media").get_by_label("Remove file")).to_have_count(0)
     expect(page.get_by_label("Your question")).to_have_value("")
 
@@ -106,7 +106,7 @@ def test_flamingo_interleaves_words_and_media(visit, media):
     page = visit("Flamingo")
     words = "<media> this is a <b>dax</b>. <media> this is a"
     ask(page, words, [media / "red.png", media / "blue.png"])
-    said = page.locator("#flamingo-chat .user.message")
+    said = visitor_said(page)
     expect(said).to_contain_text(
         re.compile(r"picture 1.*this is a <b>dax</b>\..*picture 2.*this is a", re.DOTALL)
     )
@@ -118,14 +118,14 @@ def test_flamingo_reads_earlier_turns_when_asked_to(visit, media):
     start_over(page)
     open_reads(page)
     ask(page, "what color is the background?", [media / "red.png"])
-    expect(page.locator("#flamingo-chat .bot.message")).to_have_count(1)
+    expect(flamingo_said(page)).to_have_count(1)
     expect(page.get_by_role("button", name="Ask", exact=True)).to_be_enabled()
     page.get_by_label("Let Flamingo read the earlier turns too").check()
     ask(page, "what color is the background?")  # about the picture that was asked about last
-    expect(page.locator("#flamingo-chat .bot.message")).to_have_count(2)
+    expect(flamingo_said(page)).to_have_count(2)
     expect(page.locator("#flamingo-reads")).to_contain_text("picture 2", ignore_case=True)
     press(page, "Start over")
-    expect(page.locator("#flamingo-chat .bot.message")).to_have_count(0)
+    expect(flamingo_said(page)).to_have_count(0)
 
 
 def test_flamingo_stops_without_an_error_over_the_chat(visit, held):
@@ -133,11 +133,11 @@ def test_flamingo_stops_without_an_error_over_the_chat(visit, held):
     page = visit("Flamingo")
     start_over(page)
     page.locator("#flamingo-samples button").first.click()
-    expect(page.locator("#flamingo-chat .bot.message")).to_have_count(1)
+    expect(flamingo_said(page)).to_have_count(1)
     press(page, "Stop")
     expect(page.get_by_role("button", name="Ask", exact=True)).to_be_enabled()
     expect(page.get_by_role("button", name="Stop", exact=True).first).to_be_disabled()
-    expect(page.locator(".error")).to_have_count(0)
+    expect(page.get_by_text("Error", exact=True)).to_have_count(0)
 
 
 def test_flamingo_says_when_it_has_no_words(visit, session, monkeypatch):
@@ -145,7 +145,7 @@ def test_flamingo_says_when_it_has_no_words(visit, session, monkeypatch):
     page = visit("Flamingo")
     start_over(page)
     page.locator("#flamingo-samples button").first.click()
-    expect(page.locator("#flamingo-chat .bot.message")).to_contain_text("No words came")
+    expect(flamingo_said(page)).to_contain_text("No words came")
 
 
 def test_flamingo_starts_over_in_the_middle_of_an_answer(visit, held):
@@ -153,7 +153,7 @@ def test_flamingo_starts_over_in_the_middle_of_an_answer(visit, held):
     page = visit("Flamingo")
     start_over(page)
     page.locator("#flamingo-samples button").first.click()
-    answers = page.locator("#flamingo-chat .bot.message")
+    answers = flamingo_said(page)
     expect(answers).to_have_count(1)
     press(page, "Start over")
     assert ended.wait(60)
@@ -318,7 +318,7 @@ def test_the_page_asks_for_nothing_that_its_door_refuses(visit):
     page.on("response", lambda answer: refused.append(answer.url) if answer.status >= 400 else None)
     page.reload()
     page.locator("#flamingo-samples button").first.click()
-    expect(page.locator("#flamingo-chat .bot.message")).to_have_count(1)
+    expect(flamingo_said(page)).to_have_count(1)
     expect(page.locator("#flamingo-chat img").first).to_have_js_property("complete", True)
     page.get_by_role("tab", name="MaMMUT", exact=True).click()
     page.locator("#mammut-gallery button").first.click()
