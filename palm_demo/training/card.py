@@ -31,8 +31,9 @@ PHOTOGRAPHS = (
     "Debian's and Python's packages, each CC0, CC BY 4.0, CC BY 2.0, BSD-3-Clause or Apache-2.0."
 )
 IMAGINED = (
-    "What the tower's classifier would answer about photographs of a thing is imagined; names and "
-    "definitions of ImageNet's classes are WordNet's."
+    "What the tower's classifier would answer about photographs of a thing is imagined. "
+    "Names and definitions of ImageNet's classes, and words beside them, are those of WordNet 3.0, copyright "
+    "2006 by Princeton University, free for any use."
 )
 DATA = {
     "tower": f"{RELEASED} {SPRITES} {PHOTOGRAPHS}",

@@ -24,6 +24,7 @@ from palm_demo.training.photo_features import photo_features_of
 from palm_demo.training.photo_words import all_names, words_batch
 from palm_demo.training.pictures import draw_scene, padded
 from palm_demo.training.warm_start import copy_where_alike_
+from palm_demo.training.wordnet import RelatedWords
 from palm_demo.world.photographs import named
 
 SINGLES = 0.5
@@ -43,6 +44,7 @@ class MammutRecipe:
 
     Attributes:
         photographs: a folder of photographs.
+        wordnet: a folder with WordNet's files; empty to do without related words.
         pictures: scenes that are drawn and encoded beforehand.
         crops: crops of photographs that are encoded beforehand.
         scenes, photos: of a step.
@@ -52,6 +54,7 @@ class MammutRecipe:
     """
 
     photographs: str
+    wordnet: str = ""
     pictures: int = 49_152
     crops: int = 2_048
     steps: int = 8_000
@@ -81,6 +84,7 @@ def train_mammut(recipe: MammutRecipe, paths: RunPaths) -> dict[str, float]:
     scenes, seed = pictures(recipe.pictures, recipe.seed), f"pictures/{recipe.seed}"
     cache = load_or_encode(paths.features / "pictures.safetensors", scenes, tower, seed)
     photo_features = photo_features_of(recipe.photographs, recipe.crops, tower, recipe.seed, paths)
+    related = RelatedWords.read(Path(recipe.wordnet)) if recipe.wordnet else None
     classes = world.photo_classes()
     certain = [at for at, name in enumerate(photo_features.names) if name is not None]
 
@@ -96,7 +100,7 @@ def train_mammut(recipe: MammutRecipe, paths: RunPaths) -> dict[str, float]:
             "real": torch.tensor(real, dtype=torch.long),
             "imagined": torch.tensor(imagined),
             "seed": torch.tensor(rng.getrandbits(32)),
-            **words_batch(shown, rng, tokenizer),
+            **words_batch(shown, rng, tokenizer, related),
         }
 
     def losses_of(batch: Batch) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from palm_demo import world
 from palm_demo.models.losses import IGNORED
 from palm_demo.models.tokenizers import BundledTokenizer
 from palm_demo.training.pictures import padded
+from palm_demo.training.wordnet import RelatedWords
 from palm_demo.world.photographs import above, named
 
 NAMES = 256
@@ -19,6 +20,11 @@ NAMES = 256
 
 NAMED_ALONE = 0.2
 """Fraction of the contrastive texts for one drawn thing that leave out the background, as labels do."""
+
+RELATED = 0.15
+"""Fraction of the contrastive texts for one thing that say a related word of WordNet's, or its definition."""
+
+PHOTO_FORMS = ("a photo of {}", "a photo of {}", "{}", "{}", "a picture of {}", "this is {}")
 
 Pictured = world.Scene | world.Photograph
 
@@ -45,14 +51,20 @@ def words_of(picture: Pictured) -> frozenset[str]:
     return frozenset(word for name in picture.names for word in (name, *above(name)))
 
 
-def text_of(picture: Pictured, rng: random.Random) -> tuple[str, str | None]:
+def text_of(
+    picture: Pictured, rng: random.Random, related: RelatedWords | None = None
+) -> tuple[str, str | None]:
     """A text for the contrastive loss, and the one word that it says, or None if it says more."""
-    if isinstance(picture, world.Photograph):
-        return _photo_text(picture.name, rng)
+    name, is_photo = picture.names[0], isinstance(picture, world.Photograph)
+    if related is not None and len(set(picture.names)) == 1 and rng.random() < RELATED:
+        word = rng.choice(related.of_name.get(name) or (name,))
+        return _related_text(word, is_photo, rng, related)
+    if is_photo:
+        return _photo_text(name, rng)
     text = rng.choice(world.captions(picture))
     if len(picture.things) == 1 and rng.random() < NAMED_ALONE:
-        words = above(picture.names[0])
-        word = rng.choice(words) if words and rng.random() < 0.3 else picture.names[0]
+        words = above(name)
+        word = rng.choice(words) if words and rng.random() < 0.3 else name
         return named(word), word
     return text, None
 
@@ -63,12 +75,21 @@ def _photo_text(name: str, rng: random.Random) -> tuple[str, str]:
         return definitions()[name], name
     words = above(name)
     word = rng.choice(words) if words and dice < 0.35 else name
-    form = rng.choice(("a photo of {}", "a photo of {}", "{}", "{}", "a picture of {}", "this is {}"))
-    return form.format(named(word)), word
+    return rng.choice(PHOTO_FORMS).format(named(word)), word
+
+
+def _related_text(word: str, is_photo: bool, rng: random.Random, related: RelatedWords) -> tuple[str, str]:
+    if word in related.definitions and rng.random() < 0.25:
+        return related.definitions[word], word
+    form = rng.choice(PHOTO_FORMS) if is_photo else rng.choice(("{}", "{}", "this is {}"))
+    return form.format(rng.choice((world.indefinite(word), word))), word
 
 
 def words_batch(
-    pictures: Sequence[Pictured], rng: random.Random, tokenizer: BundledTokenizer
+    pictures: Sequence[Pictured],
+    rng: random.Random,
+    tokenizer: BundledTokenizer,
+    related: RelatedWords | None = None,
 ) -> dict[str, Tensor]:
     """The texts of a batch of pictures: captions, and texts and names for contrast.
 
@@ -77,10 +98,11 @@ def words_batch(
     the first and last thing of each picture. also_named: (b, NAMES) bool, which others are true of it.
     """
     captions = tokenizer.encode_batch([caption_of(picture) for picture in pictures])
-    texts = [text_of(picture, rng) for picture in pictures]
+    texts = [text_of(picture, rng, related) for picture in pictures]
     text_ids = padded(tokenizer.encode_batch([text for text, _ in texts]), tokenizer.pad_id)
     true = [words_of(picture) for picture in pictures]
-    also_true = torch.tensor([[word in words for words in true] for _, word in texts])
+    said = [words | _related_of(picture, related) for words, picture in zip(true, pictures, strict=True)]
+    also_true = torch.tensor([[word in words for words in said] for _, word in texts])
     return {
         "caption_ids": padded([[tokenizer.bos_id, *c] for c in captions], tokenizer.pad_id),
         "caption_labels": padded([[*c, tokenizer.eos_id] for c in captions], IGNORED),
@@ -89,6 +111,12 @@ def words_batch(
         "also_true": also_true & ~torch.eye(len(pictures), dtype=torch.bool),
         **_naming(pictures, true, rng, tokenizer),
     }
+
+
+def _related_of(picture: Pictured, related: RelatedWords | None) -> frozenset[str]:
+    if related is None:
+        return frozenset()
+    return frozenset(word for name in picture.names for word in related.of_name.get(name, ()))
 
 
 @cache
