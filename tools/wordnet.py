@@ -1,6 +1,7 @@
 """Gets WordNet's nouns, from which MaMMUT learns words beside its names: `python tools/wordnet.py FOLDER`.
 
-They are in Debian's package `wordnet-base`, which apt-get downloads and dpkg-deb unpacks; nothing is installed.
+They are in Debian's package `wordnet-base`, which apt-get downloads and dpkg-deb unpacks; nothing is
+installed.
 """
 
 import argparse
