@@ -1,4 +1,4 @@
-"""Errors as messages to a visitor. The only place that turns the one into the other."""
+"""Turns errors into messages for visitors. No other module does that."""
 
 import errno
 import html
@@ -22,24 +22,25 @@ logger = logging.getLogger(__name__)
 OUR_FAULT = "Something went wrong on our side. Please try again; the rest of the page still works."
 NO_ROOM = "The page cannot keep files now. Please try again later; what needs no file still works."
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
-"""Errors of a disk that is full, or may not be written to."""
+"""Error numbers of a disk that is full or cannot be written to."""
 SECONDS = 20
-PLACE = r"(?<![\w:/.…])/(?:[^\s/'\"]+/)+[^\s/'\",;)]*"
-"""A path of two names or more that stands alone; not the end of an address."""
+"""How long a warning is shown."""
+PATH = r"(?<![\w:/.…])/(?:[^\s/'\"]+/)+[^\s/'\",;)]*"
+"""An absolute path of two or more names. The path of a URL does not match."""
 
 
 def on_page(handler: Callable) -> Callable:
-    """An event handler, or a generator of updates, whose errors become a warning on the page.
+    """Decorates an event handler, which may be a generator: its errors become warnings on the page.
 
-    A warning leaves the outputs as they were; Gradio's own error lies over them until the next run.
+    A warning leaves the outputs as they are, whereas Gradio would show "Error" over them until the next run.
     """
 
     @wraps(handler)
-    def whole(*arguments):
+    def unary(*arguments):
         try:
             return handler(*arguments)
         except Exception as error:
-            warn(_tell(error))
+            warn(_message(error))
             return gr.skip()
 
     @wraps(handler)
@@ -47,35 +48,35 @@ def on_page(handler: Callable) -> Callable:
         try:
             yield from handler(*arguments)
         except Exception as error:
-            warn(_tell(error))
+            warn(_message(error))
             yield gr.skip()
 
-    return streaming if inspect.isgeneratorfunction(handler) else whole
+    return streaming if inspect.isgeneratorfunction(handler) else unary
 
 
 @contextmanager
 def in_api() -> Iterator[None]:
-    """Errors become those of `gradio_client`, in plain text."""
+    """Turns errors into errors of `gradio_client`, with a message in plain text."""
     try:
         yield
     except Exception as error:
-        raise gr.Error(_tell(error), print_exception=False) from error
+        raise gr.Error(_message(error), print_exception=False) from error
 
 
 def warn(message: str) -> None:
-    """Shows whole sentences over the page. Needs an event that goes through the queue."""
-    gr.Warning(html.escape(message), SECONDS)  # the page reads the text as HTML
+    """Shows a warning over the page. Works only in events that go through the queue."""
+    gr.Warning(html.escape(message), SECONDS)  # the page shows the text as HTML
 
 
-def _tell(error: Exception) -> str:
-    """What to say of any error."""
+def _message(error: Exception) -> str:
+    """The message for an error of any kind."""
     if isinstance(error, PalmDemoError):
         return sentence(str(error))
     return unforeseen(error)
 
 
 def is_without_room(error: BaseException | None) -> bool:
-    """Whether an error, or what it came from, is that of a disk which takes no files."""
+    """Whether an error was caused by a disk that cannot be written to."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in DISK:
             return True
@@ -84,7 +85,7 @@ def is_without_room(error: BaseException | None) -> bool:
 
 
 def unforeseen(error: Exception) -> str:
-    """What to say of an error that is not the visitor's; the log says where it was, not what."""
+    """The message for an error that is not the visitor's. Its kind and place are logged, not its text."""
     if is_without_room(error):
         logger.error("a file cannot be kept")
         return NO_ROOM
@@ -93,22 +94,30 @@ def unforeseen(error: Exception) -> str:
 
 
 def sentence(message: str) -> str:
-    """With a capital and a full stop; a first word that is a name of a file or setting stays as it is. Of a
-    place on this machine only its last name is said."""
+    """A message as a sentence, with a capital and a full stop, in which paths are hidden.
+
+    A first word that is the name of a file or setting stays as it is.
+    """
     message = without_places(message)
     first = message.partition(" ")[0]
     return f"{first.capitalize() if first.isalpha() else first}{message[len(first) :]}."
 
 
+def as_sentence(error: PalmDemoError) -> str:
+    """The message of an error as a sentence, with a capital and a full stop. Paths are not hidden."""
+    message = str(error)
+    return f"{message[:1].upper()}{message[1:]}."
+
+
 def without_places(message: str) -> str:
-    """A message in which paths of this machine are their last names: where things lie on it is no visitor's
-    business."""
+    """A message in which only the last name of each path on this machine is left. Visitors need not know
+    the folders."""
     known = {os.getcwd(), str(Path.home()), tempfile.gettempdir(), str(upload_folder())} - {"/"}
     roots = "|".join(re.escape(root) for root in sorted(known, key=len, reverse=True))
-    return re.sub(rf"(?:{roots})(?:/[^\n/'\",;)]+)*|{PLACE}", lambda found: _last(found[0]), message)
+    return re.sub(rf"(?:{roots})(?:/[^\n/'\",;)]+)*|{PATH}", lambda found: _last_name(found[0]), message)
 
 
-def _last(path: str) -> str:
+def _last_name(path: str) -> str:
     head, _, name = path.rstrip("/").rpartition("/")
     after = name[len(name.rstrip()) :] if head else ""
     return f"…/{name.strip()}{after}"

@@ -16,13 +16,14 @@ from palm_demo.errors import MissingExtraError, PalmDemoError
 from palm_demo.installation import pip_install
 from palm_demo.internals.gradio_files import upload_folder
 from palm_demo.internals.gradio_page import send_little
+from palm_demo.internals.gradio_sessions import use_small_sessions
 from palm_demo.session import Session
 from palm_demo.settings import ServeOptions, Settings
 from palm_demo.ui import flamingo, mammut, palm, press_feedback, preview
 from palm_demo.ui.api import add_endpoints
 from palm_demo.ui.boundary import guarded
 from palm_demo.ui.boundary.files import Files
-from palm_demo.ui.boundary.gradio_insides import GuardedBlocks, keep_little_of_a_session, served_behind
+from palm_demo.ui.boundary.gradio_insides import GuardedBlocks, served_behind
 from palm_demo.ui.boundary.guard import CARD
 from palm_demo.ui.boundary.responses import HidePaths
 from palm_demo.ui.boundary.timeouts import Listeners
@@ -62,7 +63,7 @@ def build(
 ) -> GuardedBlocks:
     """The page of a session. The files of the examples go into the folder, which must outlive it.
     fell_back: why other weights are not there, which a banner tells."""
-    keep_little_of_a_session()
+    use_small_sessions()
     send_little()
     limits, stops, links = settings.limits, Stops(), SettingsLinks()
     contributions = Contributions(session, limits, settings.gallery)

@@ -184,7 +184,7 @@ def files(tmp_path) -> Files:
 def a_file(files: Files, name: str, owner=None, size_bytes: int = 10) -> str:
     (files.folder / name).write_bytes(b"x" * size_bytes)
     if owner is not None:
-        files.belongs(files.folder / name, [owner.name])
+        files.grant(files.folder / name, [owner.name])
     return f"{SHOWN}/{name}"
 
 
@@ -245,7 +245,7 @@ def test_what_is_not_a_regular_file_of_the_right_size_is_refused(files, people, 
     os.symlink(files.folder / "large.png", files.folder / "link.png")
     os.symlink(tmp_path, files.folder / "out")
     for name in ("pipe.png", "link.png", "out", "out/up/large.png", "gone.png", "."):
-        files.belongs(files.folder / name, [me.name])
+        files.grant(files.folder / name, [me.name])
         with pytest.raises(MediaError):
             files.admit({"path": f"{SHOWN}/{name}"}, me)
         assert not files.may_see(files.folder / name, me)
@@ -264,7 +264,7 @@ def test_the_page_shows_files_to_everybody_or_to_one(files, people):
     for name in ("all.png", "one.png"):
         a_file(files, name)
     files.share({"components": [{"value": [{"image": {"path": str(files.folder / "all.png")}}]}]})
-    files.showed([{"path": str(files.folder / "one.png")}], me)
+    files.grant_outputs([{"path": str(files.folder / "one.png")}], me)
     seen = [[files.may_see(files.folder / name, who) for name in ("all.png", "one.png")] for who in people]
     assert seen == [[True, True], [True, False]]
     assert files.may_see(files.folder / "one.png", replace(you, name=me.name))
@@ -380,7 +380,7 @@ def test_a_client_may_listen_as_long_as_it_likes(monkeypatch):
 
 
 def test_an_answer_that_nobody_takes_is_not_held_for_ever(monkeypatch):
-    monkeypatch.setattr(timeouts, "TAKING_SECONDS", 0.05)
+    monkeypatch.setattr(timeouts, "RECEIVE_SECONDS", 0.05)
 
     async def stuck(message):
         await asyncio.Event().wait()

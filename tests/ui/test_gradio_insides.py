@@ -97,11 +97,11 @@ def test_components_that_take_files_are_known_by_their_models(page):
     insides = gradio_insides.Insides(page)
     event = insides.event(0)
     assert insides._file_inputs[0] == [False, True, True, True]
-    assert not insides.has_words_for_files(event, ["/etc/passwd", None, [], {"text": "", "files": []}])
+    assert not insides.has_text_for_files(event, ["/etc/passwd", None, [], {"text": "", "files": []}])
     for place in (1, 2, 3):
         data = ["words", None, None, None]
         data[place] = "/etc/passwd"
-        assert insides.has_words_for_files(event, data)
+        assert insides.has_text_for_files(event, data)
 
 
 def test_the_queue_knows_the_session_of_an_event(page):

@@ -5,6 +5,7 @@ from datetime import timedelta
 import gradio as gr
 from gradio import blocks, route_utils, routes, state_holder
 
+from palm_demo.internals import gradio_sessions
 from palm_demo.ui.boundary import gradio_insides
 
 
@@ -16,24 +17,24 @@ def small_page() -> gr.Blocks:
     return page
 
 
-def holder_of(page: gr.Blocks) -> gradio_insides.ForgettingStateHolder:
+def holder_of(page: gr.Blocks) -> gradio_sessions.ForgettingStateHolder:
     page.state_session_capacity = 10
-    holder = gradio_insides.ForgettingStateHolder()
+    holder = gradio_sessions.ForgettingStateHolder()
     holder.set_blocks(page)
     return holder
 
 
 def test_gradio_makes_sessions_of_the_class_that_its_modules_name():
-    gradio_insides.keep_little_of_a_session()
+    gradio_sessions.use_small_sessions()
     for module in (state_holder, blocks, route_utils):
-        assert module.SessionState is gradio_insides.SmallSessionState
-    assert routes.StateHolder is gradio_insides.ForgettingStateHolder
-    assert type(holder_of(small_page())["visitor"]) is gradio_insides.SmallSessionState
+        assert module.SessionState is gradio_sessions.SmallSessionState
+    assert routes.StateHolder is gradio_sessions.ForgettingStateHolder
+    assert type(holder_of(small_page())["visitor"]) is gradio_sessions.SmallSessionState
 
 
 def test_a_session_holds_no_configuration_and_still_its_state():
     page = small_page()
-    state = gradio_insides.SmallSessionState(page)
+    state = gradio_sessions.SmallSessionState(page)
     (kept,) = (block for block in page.blocks.values() if isinstance(block, gr.State))
     (text,) = (block for block in page.blocks.values() if isinstance(block, gr.Textbox))
     state[kept._id] = ["a cat"]
@@ -42,13 +43,13 @@ def test_a_session_holds_no_configuration_and_still_its_state():
     state._update_value_in_config(text._id, "A CAT")
     assert state[kept._id] == ["a cat"] and state[text._id].value == "A CAT"
     assert list(state.components) == []
-    assert gradio_insides.SmallSessionState(page)[kept._id] == []
+    assert gradio_sessions.SmallSessionState(page)[kept._id] == []
 
 
 def test_a_session_has_no_table_of_all_blocks_and_another_does_not_see_its_own():
     page = small_page()
     (text,) = (block for block in page.blocks.values() if isinstance(block, gr.Textbox))
-    one, other = gradio_insides.SmallSessionState(page), gradio_insides.SmallSessionState(page)
+    one, other = gradio_sessions.SmallSessionState(page), gradio_sessions.SmallSessionState(page)
     one[text._id] = gr.Textbox("A CAT")
     assert one[text._id].value == "A CAT" and other[text._id] is text and page.blocks[text._id] is text
     assert [*one.blocks_config.blocks.maps[0]] == [text._id] and not other.blocks_config.blocks.maps[0]

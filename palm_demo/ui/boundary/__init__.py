@@ -1,4 +1,4 @@
-"""The trust boundary: one guard that every request to the page passes, by whatever road it comes."""
+"""The trust boundary: a guard that checks every request to the page, its API and its MCP server."""
 
 from starlette.types import ASGIApp
 
@@ -15,7 +15,17 @@ from palm_demo.ui.boundary.network import Network
 
 
 def guarded(page: GuardedBlocks, limits: Limits, app: ASGIApp, host: str, started: bool = False) -> Guard:
-    """The guard before a page's application, which is served at a host."""
+    """The guard in front of a page's application.
+
+    Also changes Gradio so that it downloads nothing, and leaves no parts of failed uploads.
+
+    Args:
+        page: the page that the application serves, with its files and upload quotas set.
+        limits: on uploads.
+        app: Gradio's application.
+        host: the address that the server listens on.
+        started: whether the page's startup events have run.
+    """
     fetch_nothing()
     leave_files_where_they_are(page)
     leave_no_half_uploads()

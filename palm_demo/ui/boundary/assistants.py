@@ -1,4 +1,4 @@
-"""What assistants send by MCP: pictures as their clients name them, which become files of their visitor."""
+"""Calls of assistants (MCP): pictures in them, given by path, URL or content, become files of the visitor."""
 
 import base64
 import binascii
@@ -18,20 +18,22 @@ from palm_demo.ui.boundary.requests import CALL_BYTES, PageRequest
 from palm_demo.ui.boundary.timeouts import ClientTimeout
 from palm_demo.ui.boundary.upload_quotas import UploadQuotas
 from palm_demo.ui.boundary.visitors import Visitor
+from palm_demo.ui.messages import as_sentence
 
 INLINE_BYTES = 12_000_000
-"""The most bytes of a file that stands in a call itself. In base64 it takes a third more."""
+"""The largest file that a call may contain, as a data: URI. In base64 it is a third longer."""
 DATA = re.compile(r"data:(?P<kind>[\w.+-]+/[\w.+-]+)(?:;[\w=.+-]+)*;base64,", re.ASCII)
-NUMBER = re.compile(rb'"id"\s*:\s*("[^"\\]{0,100}"|\d{1,18})')
-ENDS = 1000
-"""Bytes at both ends of a call that is too large, among which its number stands."""
+CALL_ID = re.compile(rb'"id"\s*:\s*("[^"\\]{0,100}"|\d{1,18})')
+END_BYTES = 1000
+"""Bytes at both ends of a call that is too large, in which its id is searched for."""
 
 
 class NotCalled(Exception):
-    """A call that is answered with an error, after which the assistant may go on.
+    """A call that is not passed on. It is answered with an error, and the assistant may call again.
 
     Attributes:
-        number: the call's, by which its sender knows it.
+        number: the JSON-RPC id of the call; None if it could not be read.
+        message: for the assistant.
     """
 
     def __init__(self, number: object, message: str):
@@ -40,13 +42,16 @@ class NotCalled(Exception):
 
 
 class Assistants:
-    """Reads the calls of assistants, and keeps the files in them."""
+    """Reads calls of assistants, and writes files that they contain into the upload folder."""
 
     def __init__(self, insides: Insides, files: Files, quotas: UploadQuotas, limits: Limits):
         self.insides, self.files, self.quotas, self.limits = insides, files, quotas, limits
 
     async def call(self, request: PageRequest) -> object:
-        """The call, with each file in it as the page shows it. Raises NotCalled where one cannot be taken."""
+        """The body of a call, in which each file has the form that Gradio expects.
+
+        Raises NotCalled if the call is too large or a file in it cannot be used.
+        """
         body = await self._read(request)
         if not isinstance(body, dict) or "id" not in body:
             return body
@@ -54,7 +59,7 @@ class Assistants:
             body = await anyio.to_thread.run_sync(self._with_files, body, request.visitor)
             await anyio.to_thread.run_sync(self.files.admit, body, request.visitor)
         except PalmDemoError as error:
-            raise NotCalled(body["id"], f"{str(error)[:1].upper()}{str(error)[1:]}.") from error
+            raise NotCalled(body["id"], as_sentence(error)) from error
         return body
 
     async def _read(self, request: PageRequest) -> object:
@@ -65,14 +70,14 @@ class Assistants:
                 raise ClientTimeout("the client left")
             piece = message.get("body", b"")
             size += len(piece)
-            tail = (tail + piece)[-ENDS:]
+            tail = (tail + piece)[-END_BYTES:]
             if size <= most:
                 body += piece
             if not message.get("more_body", False):
                 break
         if size <= most:
             return request.parsed(bytes(body))
-        found = NUMBER.findall(tail) or NUMBER.findall(bytes(body[:ENDS]))
+        found = CALL_ID.findall(tail) or CALL_ID.findall(bytes(body[:END_BYTES]))
         why = f"A call has {size:,} bytes and at most {most:,} fit; upload the file and name its path."
         raise NotCalled(json.loads(found[-1]) if found else None, why)
 
@@ -84,30 +89,33 @@ class Assistants:
         if event is None or not isinstance(arguments, dict):
             return body
         named = {}
-        for name, or_words in self.insides.file_inputs(event).items():
+        for name, or_text in self.insides.file_inputs(event).items():
             if isinstance(value := arguments.get(name), list):
-                named[name] = [self._file(one, or_words, visitor) for one in value]
+                named[name] = [self._file(one, or_text, visitor) for one in value]
             elif name in arguments:
-                named[name] = self._file(value, or_words, visitor)
+                named[name] = self._file(value, or_text, visitor)
         return body | {"params": params | {"arguments": arguments | named}}
 
-    def _file(self, value: object, or_words: bool, visitor: Visitor) -> object:
-        """A file that was named by its path, its address on this page or its content, as Gradio names it."""
+    def _file(self, value: object, or_text: bool, visitor: Visitor) -> object:
+        """The form that Gradio expects of a file, which is given by path, URL on this page, or data: URI.
+
+        or_text: whether the parameter also takes text.
+        """
         if isinstance(value, dict):
             path = value.get("path") or value.get("url")
-            is_told = isinstance(value.get("path"), str) and not value["path"].startswith("data:")
-            value = value if is_told or not isinstance(path, str) else path
+            has_path = isinstance(value.get("path"), str) and not value["path"].startswith("data:")
+            value = value if has_path or not isinstance(path, str) else path
         if not isinstance(value, str):
             return value
         if value.startswith("data:"):
-            return self._kept(value, visitor)
+            return self._write(value, visitor)
         _, served, shown = value.partition("/file=")
-        if or_words and not served and not value.startswith("/"):
+        if or_text and not served and not value.startswith("/"):
             return value
         return {"path": unquote(shown) if served else value, "meta": {"_type": "gradio.FileData"}}
 
-    def _kept(self, uri: str, visitor: Visitor) -> dict:
-        """The file of a data: URI, counted and kept as an upload is."""
+    def _write(self, uri: str, visitor: Visitor) -> dict:
+        """Writes the file of a data: URI into the upload folder. It counts as an upload."""
         found = DATA.match(uri)
         if found is None or found["kind"].partition("/")[0] not in ("image", "video"):
             raise MediaError(
@@ -126,6 +134,6 @@ class Assistants:
         folder.mkdir(parents=True)
         path = folder / f"file{mimetypes.guess_extension(found['kind']) or ''}"
         path.write_bytes(data)
-        self.files.belongs(path, [visitor.name])
+        self.files.grant(path, [visitor.name])
         self.quotas.keeps(visitor.address, len(data))
         return {"path": self.files.shown(path), "meta": {"_type": "gradio.FileData"}}

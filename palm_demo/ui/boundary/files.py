@@ -1,7 +1,7 @@
-"""Which files a visitor may name: those that this visitor uploaded or the page made and showed.
+"""Access to files: a visitor may use files that they uploaded, or that the page made and showed to them.
 
-A server's path never leaves it. Files are shown under SHOWN in place of the page's upload folder, and taken
-back under that name alone.
+Visitors never see paths of the server. In all that is sent to them, SHOWN stands in place of the upload
+folder, and only paths that begin with SHOWN are accepted from them.
 """
 
 import hashlib
@@ -19,58 +19,65 @@ from palm_demo.errors import MediaError
 from palm_demo.ui.boundary.visitors import Visitor
 
 SHOWN = "/uploads-and-pictures"
-"""What stands for the upload folder in all that a visitor sees."""
+"""Replaces the upload folder in paths that visitors see."""
 REMEMBERED = 100_000
-"""Pairs of file and visitor; the oldest go first."""
+"""The most pairs of file and visitor that are remembered. The oldest are forgotten first."""
 NEW_SECONDS = 60
-"""A file that is older was made for an earlier answer, or by a visitor."""
-DEEPEST = 32
-"""Levels of lists and objects in what a call sends."""
+"""Files up to this age count as made for the current event. Older ones have been counted before."""
+MAX_DEPTH = 32
+"""The deepest nesting of lists and objects in a call."""
 NOT_YOURS = "what was named is not an uploaded file of yours, nor one that this page showed; upload it first"
 NO_LINKS = "this page fetches no links; download the file and upload it"
 EVERYBODY = "everybody"
 
 
 class ForeignFile(MediaError):
-    """A file that its sender may not name."""
+    """A file that the visitor has no access to."""
 
 
 class Files:
-    """The files below a folder, and who may name them."""
+    """The files in the upload folder, and which visitors have access to each.
+
+    Args:
+        folder: the upload folder.
+        most_bytes: the size of the largest file that is accepted.
+    """
 
     def __init__(self, folder: str | Path, most_bytes: int):
         self.folder = Path(os.path.realpath(folder))
         self.most_bytes = most_bytes
-        self._known: OrderedDict[bytes, None] = OrderedDict()
+        self._granted: OrderedDict[bytes, None] = OrderedDict()
         self._lock = threading.Lock()
         forms = dict.fromkeys([str(folder), str(self.folder)])
         self._hidden = [form.encode() for name in forms for form in dict.fromkeys([name, quote(name)])]
 
     def hide(self, text: bytes) -> bytes:
-        """A text in which the folder stands under the name that visitors see."""
+        """Replaces the path of the folder in a text by SHOWN."""
         for hidden in self._hidden:
             text = text.replace(hidden, SHOWN.encode())
         return text
 
     def admit(self, value: object, visitor: Visitor) -> object:
-        """What a call sent, with each file in it as this machine finds it and no more told of it.
+        """The value of a call, in which each file has its path on this machine and no other fields.
 
-        Raises ForeignFile for a file that is not this visitor's or not a regular one, MediaError for one
-        that is too large and for a link, before anything opens it.
+        No file is opened. Raises ForeignFile for a file that the visitor has no access to or that is not a
+        regular file, MediaError for a file that is too large and for a link.
         """
-        return self._admitted(value, visitor, 0)
+        return self._admit(value, visitor, 0)
 
-    def _admitted(self, value: object, visitor: Visitor, depth: int) -> object:
-        if depth > DEEPEST:
-            raise MediaError(f"what was sent is more than {DEEPEST} levels deep; send lists of plain values")
+    def _admit(self, value: object, visitor: Visitor, depth: int) -> object:
+        if depth > MAX_DEPTH:
+            raise MediaError(
+                f"what was sent is more than {MAX_DEPTH} levels deep; send lists of plain values"
+            )
         if isinstance(value, list):
-            return [self._admitted(item, visitor, depth + 1) for item in value]
+            return [self._admit(item, visitor, depth + 1) for item in value]
         if not isinstance(value, dict):
             return value
         if not is_file(value):
-            return {name: self._admitted(item, visitor, depth + 1) for name, item in value.items()}
+            return {name: self._admit(item, visitor, depth + 1) for name, item in value.items()}
         path, name = value.get("path"), value.get("orig_name")
-        if is_link(path) or _is_other(value.get("url"), path):
+        if is_link(path) or _is_other_file(value.get("url"), path):
             raise MediaError(NO_LINKS)
         real = self.real(path)
         self._check(real, visitor)
@@ -81,7 +88,7 @@ class Files:
         }
 
     def real(self, shown: object) -> Path:
-        """Where a file lies that was shown; MediaError for a path of any other form."""
+        """The path on this machine of a path that visitors see. Raises ForeignFile for any other path."""
         inside = shown.removeprefix(f"{SHOWN}/") if isinstance(shown, str) else ""
         if inside == shown or not inside or "\0" in inside:
             raise ForeignFile(NOT_YOURS)
@@ -91,11 +98,11 @@ class Files:
         return real
 
     def shown(self, path: Path) -> str:
-        """What visitors see in place of the path of a file below the folder; `real` is the way back."""
+        """The path that visitors see for a file in the folder. `real` is the inverse."""
         return f"{SHOWN}/{path.relative_to(self.folder)}"
 
     def check(self, values: Iterable[object], visitor: Visitor | None) -> None:
-        """Raises MediaError where values that are about to be used hold a file that `admit` would refuse."""
+        """Raises MediaError if a file in values is too large or the visitor has no access to it."""
         for file in files_in(values):
             path = file.get("path")
             if not isinstance(path, str) or visitor is None:
@@ -103,45 +110,45 @@ class Files:
             self._check(Path(path), visitor)
 
     def may_see(self, path: Path, visitor: Visitor) -> bool:
-        """Whether a file is this visitor's to download."""
+        """Whether a visitor may download a file."""
         try:
             self._check(path, visitor, None)
         except MediaError:
             return False
         return True
 
-    def belongs(self, path: str | Path, names: Iterable[str]) -> None:
-        """From now on a file is theirs to name."""
+    def grant(self, path: str | Path, names: Iterable[str]) -> None:
+        """Gives visitors with these names access to a file."""
         with self._lock:
             for name in names:
                 key = self._key(path, name)
-                self._known[key] = None
-                self._known.move_to_end(key)
-            while len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
+                self._granted[key] = None
+                self._granted.move_to_end(key)
+            while len(self._granted) > REMEMBERED:
+                self._granted.popitem(last=False)
 
     def share(self, values: object) -> None:
-        """Files that the page shows to everybody."""
-        for path in self._ours(values):
-            self.belongs(path, [EVERYBODY])
+        """Gives everybody access to the files in values."""
+        for path in self._in_folder(values):
+            self.grant(path, [EVERYBODY])
 
-    def showed(self, values: object, visitor: Visitor) -> int:
-        """Files that the page made and gives to a visitor; the bytes of those that are new."""
-        made, now = 0, time.time()
-        for path in self._ours(values):
-            self.belongs(path, [visitor.name])
+    def grant_outputs(self, values: object, visitor: Visitor) -> int:
+        """Gives a visitor access to the files in the outputs of an event. Returns the bytes of new files."""
+        new_bytes, now = 0, time.time()
+        for path in self._in_folder(values):
+            self.grant(path, [visitor.name])
             with suppress(OSError):
                 seen = os.lstat(path)
-                made += seen.st_size * (now - seen.st_mtime < NEW_SECONDS)
-        return made
+                new_bytes += seen.st_size * (now - seen.st_mtime < NEW_SECONDS)
+        return new_bytes
 
-    def _ours(self, values: object) -> Iterator[Path]:
+    def _in_folder(self, values: object) -> Iterator[Path]:
         for file in files_in([values]):
             if isinstance(file.get("path"), str) and is_below(path := Path(file["path"]), self.folder):
                 yield path
 
     def _check(self, path: Path, visitor: Visitor, most_bytes: int | None = -1) -> None:
-        if not any(self._key(path, name) in self._known for name in (*visitor.names, EVERYBODY)):
+        if not any(self._key(path, name) in self._granted for name in (*visitor.names, EVERYBODY)):
             raise ForeignFile(NOT_YOURS)
         try:
             seen = os.lstat(path)
@@ -155,33 +162,33 @@ class Files:
             raise MediaError(f"a file has {seen.st_size:,} bytes and at most {limit:,} fit; send a smaller")
 
     def _key(self, path: str | Path, name: str) -> bytes:
-        told = os.path.relpath(os.path.realpath(path), self.folder)
-        return hashlib.blake2b(f"{told}\0{name}".encode("utf-8", "replace"), digest_size=16).digest()
+        relative = os.path.relpath(os.path.realpath(path), self.folder)
+        return hashlib.blake2b(f"{relative}\0{name}".encode("utf-8", "replace"), digest_size=16).digest()
 
 
 def is_file(value: dict) -> bool:
-    """Whether Gradio, or one of our handlers, would take an object for a file."""
+    """Whether Gradio, or one of our handlers, would read an object as a file."""
     meta = value.get("meta")
     is_marked = isinstance(meta, dict) and meta.get("_type") == "gradio.FileData"
     return "path" in value or "url" in value or is_marked
 
 
 def files_in(values: Iterable[object]) -> Iterator[dict]:
-    """All objects that stand for files, at any depth."""
-    waiting = list(values)
-    while waiting:
-        value = waiting.pop()
+    """All objects in values that stand for files, at any depth."""
+    stack = list(values)
+    while stack:
+        value = stack.pop()
         if isinstance(value, list | tuple):
             if not value or not isinstance(value[0], int | float):
-                waiting += value
+                stack += value
         elif isinstance(value, dict):
             if is_file(value):
                 yield value
-            waiting += value.values()
+            stack += value.values()
 
 
 def without_files(value: object) -> object:
-    """What is left of a value when each object that stands for a file is None."""
+    """A copy of a value with None in place of each object that stands for a file."""
     if isinstance(value, list):
         return [without_files(item) for item in value]
     if isinstance(value, dict):
@@ -190,19 +197,21 @@ def without_files(value: object) -> object:
 
 
 def is_below(path: Path, folder: Path) -> bool:
+    """Whether a path is inside a folder, after links in it are followed."""
     return folder in Path(os.path.realpath(path)).parents
 
 
 def is_link(path: object) -> bool:
-    """Whether a path has a scheme, as http: or data: is one."""
+    """Whether a path begins with a scheme, such as http: or data:."""
     scheme, colon, _ = path.partition(":") if isinstance(path, str) else ("", "", "")
     return bool(colon) and scheme.strip().isalpha() and "/" not in scheme
 
 
-def _is_other(url: object, path: object) -> bool:
-    """Whether an address is of anything but the file at the path, as this page serves it. A browser shows
-    some files before they are sent, under addresses of its own, with all of a drawing in one: what counts is
-    the path."""
+def _is_other_file(url: object, path: object) -> bool:
+    """Whether a URL is of another file than the path.
+
+    URLs with blob: and data: are ignored, because browsers show files under them before they are uploaded.
+    """
     if url is None or (isinstance(url, str) and url.startswith(("blob:", "data:"))):
         return False
     if not isinstance(url, str):

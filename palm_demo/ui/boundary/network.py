@@ -1,4 +1,4 @@
-"""Who is at the other end: addresses behind named proxies, and which hosts and origins are this page's."""
+"""How a page is reached: clients' addresses behind proxies, and the hosts and origins that are accepted."""
 
 import ipaddress
 import os
@@ -12,12 +12,12 @@ from starlette.types import Scope
 from palm_demo.errors import ArgumentError
 
 PROXIES = "PALM_DEMO_PROXIES"
-"""The variable that names proxies whose forwarded headers are believed: addresses or networks, with commas
-between."""
+"""The environment variable with the proxies whose X-Forwarded headers are trusted: addresses or networks,
+separated by commas."""
 HOSTS = "PALM_DEMO_HOSTS"
-"""The variable that names hosts which a page on the loopback is reached by too, commas between."""
+"""The environment variable with further host names of a page on the loopback, separated by commas."""
 HUB_PROXIES = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "fd00::/8", "::1/128")
-"""The Hub forwards to a Space from inside its own network, where nobody else is."""
+"""Proxies of a Space: the Hub forwards requests from inside its own network."""
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 UNKNOWN = "unknown"
 
@@ -26,8 +26,14 @@ Net = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True)
 class Network:
-    """How a page is reached. loopback: from this machine alone. proxies: whose forwarded headers are
-    believed. hosts: names besides the loopback's own. space: whether the Hub serves and frames the page."""
+    """How a page is reached.
+
+    Attributes:
+        loopback: whether only this machine can reach it.
+        proxies: networks whose X-Forwarded headers are trusted.
+        hosts: host names that are accepted in addition to those of the loopback.
+        space: whether it is a Space, which the Hub shows in a frame.
+    """
 
     loopback: bool
     proxies: tuple[Net, ...] = ()
@@ -36,19 +42,24 @@ class Network:
 
     @classmethod
     def of(cls, host: str) -> "Network":
-        """For a page that listens at a host, by the environment. Raises ArgumentError for a proxy that is
-        not an address or network."""
+        """The network of a page that listens on a host, from the environment.
+
+        Raises ArgumentError for a proxy that is not an address or network.
+        """
         space = bool(os.environ.get("SPACE_ID"))
-        named = _listed(os.environ.get(PROXIES, ""))
-        hosts = [*_listed(os.environ.get(HOSTS, "")), *_listed(os.environ.get("SPACE_HOST", ""))]
+        named = _split(os.environ.get(PROXIES, ""))
+        hosts = [*_split(os.environ.get(HOSTS, "")), *_split(os.environ.get("SPACE_HOST", ""))]
         loopback = host.strip("[]").lower() in LOOPBACK_NAMES
         return cls(loopback, _networks([*named, *(HUB_PROXIES if space else ())]), frozenset(hosts), space)
 
     def address(self, scope: Scope) -> str:
-        """Whose request it is: the peer's address, or behind named proxies the last one that they forward
-        and that is none of theirs. Of IPv6 the network of 64 bits, which one household or machine has."""
+        """The address of the client: that of the peer or, behind trusted proxies, the last forwarded address
+        that is not a proxy's.
+
+        Of an IPv6 address only the network of 64 bits, which usually belongs to one household or machine.
+        """
         peer = (scope.get("client") or (UNKNOWN, 0))[0]
-        for hop in reversed(_chain(scope)):
+        for hop in reversed(_forwarded_for(scope)):
             if not self._is_proxy(peer) or _parsed(hop) is None:
                 break
             peer = hop
@@ -60,14 +71,16 @@ class Network:
         return str(parsed)
 
     def is_secure(self, scope: Scope) -> bool:
-        """Whether the browser speaks https, to this server or to a named proxy."""
+        """Whether the browser uses https, with this server or with a trusted proxy."""
         peer = (scope.get("client") or (UNKNOWN, 0))[0]
         forwarded = Headers(scope=scope).get("x-forwarded-proto", "") if self._is_proxy(peer) else ""
         return (forwarded.split(",")[0].strip() or scope.get("scheme", "http")) == "https"
 
     def refusal(self, scope: Scope) -> str | None:
-        """Why a request to a page on the loopback is not answered: it names another host, or comes from
-        another site's page. None where it is."""
+        """The reason why a request is refused; None if it is accepted.
+
+        A page on the loopback refuses requests for other hosts, and those from pages of other sites.
+        """
         if not self.loopback:
             return None
         hosts = [value for name, value in scope["headers"] if name == b"host"]
@@ -78,7 +91,7 @@ class Network:
         return None
 
     def is_foreign(self, scope: Scope) -> bool:
-        """Whether a page of another site has a browser send the request."""
+        """Whether the request comes from a page of another site."""
         headers = Headers(scope=scope)
         mode, site = headers.get("sec-fetch-mode"), headers.get("sec-fetch-site")
         if site in ("cross-site", "same-site") and mode != "navigate":
@@ -94,7 +107,7 @@ class Network:
         return parsed is not None and any(parsed in network for network in self.proxies)
 
 
-def _listed(text: str) -> list[str]:
+def _split(text: str) -> list[str]:
     return [part.strip().lower() for part in text.split(",") if part.strip()]
 
 
@@ -111,9 +124,9 @@ def _networks(named: Iterable[str]) -> tuple[Net, ...]:
     return tuple(found)
 
 
-def _chain(scope: Scope) -> Sequence[str]:
+def _forwarded_for(scope: Scope) -> Sequence[str]:
     forwarded = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
-    return _listed(",".join(forwarded))
+    return _split(",".join(forwarded))
 
 
 def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -1,4 +1,4 @@
-"""A request to the page: who sent it, its body, and where it goes on."""
+"""A request to the page: its visitor, its body, and how it is passed on."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -13,11 +13,11 @@ from palm_demo.ui.boundary.timeouts import ClientTimeout
 from palm_demo.ui.boundary.visitors import KEY, Visitor
 
 CALL_BYTES = 1_000_000
-"""A call carries text and the names of files, never the files."""
+"""The largest body of a call. Files are uploaded before it, and named in it."""
 
 
 class Refusal(Exception):
-    """Ends a request with a status and a sentence."""
+    """Ends a request with an HTTP status and a message for the visitor."""
 
     def __init__(self, status: int, message: str, headers: dict[str, str] | None = None):
         super().__init__(message)
@@ -25,18 +25,24 @@ class Refusal(Exception):
 
 
 class PageRequest:
-    """One request: who sent it, its body, and the way on."""
+    """A request to the page, which a handler may change before it passes it on.
+
+    Attributes:
+        scope, receive, send: of ASGI.
+        visitor: who sends it.
+        path: the parameters in its path, by name.
+    """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send):
         self.scope, self.receive, self.send = scope, receive, send
         self.visitor: Visitor = scope[KEY]
         self.headers = Headers(scope=scope)
         self.path: dict[str, str] = scope.pop("path_params")
-        for ours in ("router", "endpoint"):  # the application has its own
-            scope.pop(ours, None)
+        for key in ("router", "endpoint"):  # Gradio's router sets its own
+            scope.pop(key, None)
 
     async def json(self) -> object:
-        """The body, if it is JSON and not too large."""
+        """The body, parsed. Raises Refusal if it is not JSON or larger than CALL_BYTES."""
         body, more = bytearray(), True
         while more:
             message = await self.receive()
@@ -50,51 +56,55 @@ class PageRequest:
 
     @staticmethod
     def parsed(body: bytes) -> object:
-        """The value of a body that is JSON."""
+        """The value of a JSON body. Raises Refusal if it is not JSON."""
         try:
             return json.loads(body)
         except (ValueError, RecursionError):
             raise Refusal(400, "The body is not JSON that this page can read.") from None
 
     async def call(self) -> dict:
+        """The body, which must be a JSON object. Raises Refusal otherwise."""
         body = await self.json()
         if not isinstance(body, dict):
             raise Refusal(422, "The body is not a JSON object.")
         return body
 
     def bound_body(self) -> None:
-        """Ends the request when its body, of whatever kind, is larger than a call may be."""
-        receive, taken = self.receive, 0
+        """Makes `receive` raise Refusal if the body, of whatever kind, is larger than CALL_BYTES."""
+        receive, size_bytes = self.receive, 0
 
         async def bounded() -> Message:
-            nonlocal taken
+            nonlocal size_bytes
             message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > CALL_BYTES:
+            size_bytes += len(message.get("body", b""))
+            if size_bytes > CALL_BYTES:
                 raise Refusal(413, f"A call can have {CALL_BYTES} bytes at most.")
             return message
 
         self.receive = bounded
 
     def replace_body(self, value: object) -> None:
+        """Passes a value on as the JSON body."""
         body = json.dumps(value).encode()
         headers = [
             pair for pair in self.scope["headers"] if pair[0] not in (b"content-length", b"transfer-encoding")
         ]
         self.scope["headers"] = [*headers, (b"content-length", str(len(body)).encode())]
-        waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+        messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
         receive = self.receive
 
         async def replayed() -> Message:
-            return waiting.pop() if waiting else await receive()
+            return messages.pop() if messages else await receive()
 
         self.receive = replayed
 
     def replace_query(self, **changed: str) -> None:
+        """Sets parameters of the query. The others stay."""
         request = dict(parse_qsl(self.scope["query_string"].decode("latin-1"), keep_blank_values=True))
         self.scope["query_string"] = urlencode(request | changed).encode()
 
     def query(self, name: str) -> str:
+        """A parameter of the query; "" if it is missing."""
         return dict(parse_qsl(self.scope["query_string"].decode("latin-1"))).get(name, "")
 
 
@@ -102,7 +112,7 @@ Handler = Callable[[PageRequest], Awaitable[None]]
 
 
 class HandlerApp:
-    """A handler as an ASGI application."""
+    """An ASGI application that calls a handler with a PageRequest."""
 
     def __init__(self, handler: Handler):
         self.handler = handler
@@ -112,22 +122,24 @@ class HandlerApp:
 
 
 class OneAtATimePerAddress:
-    """Lets one request of each address through at a time, for what takes the event loop while it is made, and
-    hands the answer on when it is whole: a client that takes it slowly holds up nobody."""
+    """An ASGI application that serves one request per address at a time, for responses that are slow to make.
+
+    A response is sent when it is complete, so a slow client does not delay other requests of its address.
+    """
 
     def __init__(self, app: ASGIApp):
         self.app = app
         self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
 
     async def __call__(self, request: PageRequest) -> None:
-        whole = BufferedSend(request.send)
+        response = BufferedSend(request.send)
         async with self._locks.setdefault(request.visitor.address, anyio.Lock()):
-            await self.app(request.scope, request.receive, whole)
-        await whole.on()
+            await self.app(request.scope, request.receive, response)
+        await response.flush()
 
 
 class BufferedSend:
-    """Holds an answer back until it is looked at."""
+    """A `send` that collects a response, so that it can be read or replaced before it is sent."""
 
     def __init__(self, send: Send):
         self._send, self._messages = send, []
@@ -137,6 +149,7 @@ class BufferedSend:
 
     @property
     def status(self) -> int:
+        """The HTTP status; 500 if there is no response."""
         return self._messages[0]["status"] if self._messages else 500
 
     @property
@@ -144,7 +157,7 @@ class BufferedSend:
         return [*self._messages[0]["headers"]]
 
     def replace(self, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-        """Has another body go on, under these headers."""
+        """Replaces the headers and the body. The status stays."""
         self._messages = [
             {**self._messages[0], "headers": headers},
             {"type": "http.response.body", "body": body, "more_body": False},
@@ -152,8 +165,10 @@ class BufferedSend:
 
     @property
     def body(self) -> bytes:
+        """The whole body."""
         return b"".join(message.get("body", b"") for message in self._messages[1:])
 
-    async def on(self) -> None:
+    async def flush(self) -> None:
+        """Sends the response."""
         for message in self._messages:
             await self._send(message)

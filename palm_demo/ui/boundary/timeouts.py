@@ -1,6 +1,7 @@
-"""How long a client may take to send what it has to, and to take what it gets.
+"""Timeouts for clients: for sending a request body, and for receiving a response.
 
-For its headers, `palm_demo.internals.http_protocol` minds the time.
+The timeout for request headers is in `palm_demo.internals.http_protocol`. Also keeps track of open event
+streams (`Listeners`), so that work stops when a client disconnects.
 """
 
 import asyncio
@@ -14,32 +15,34 @@ from starlette.types import Message, Receive, Send
 
 BODY_SECONDS = 30
 SLOWEST_BYTES_PER_SECOND = 10_000
-"""For what a body has beyond its first seconds."""
+"""A body has BODY_SECONDS, and more time if at least so many bytes arrive per second."""
 SESSIONS = 10_000
-"""Remembered at once; the oldest go first."""
-TAKING_SECONDS = 60
-"""For a client to take one piece of an answer."""
+"""The most sessions that are remembered. The oldest are forgotten first."""
+RECEIVE_SECONDS = 60
+"""How long a client may take to receive one piece of a response."""
 
 
 class ClientTimeout(Exception):
-    """A client that does not send or take in time."""
+    """A client did not send or receive in time, or has disconnected."""
 
 
 def receive_in_time(receive: Receive) -> Receive:
-    """Raises ClientTimeout when a body does not come in time. What comes after it, which is that the client
-    leaves, may take as long as it likes."""
-    began, taken, ended = time.monotonic(), 0, False
+    """A `receive` that raises ClientTimeout if the body does not arrive in time.
+
+    The disconnect message after the body has no timeout.
+    """
+    began, size_bytes, ended = time.monotonic(), 0, False
 
     async def in_time() -> Message:
-        nonlocal taken, ended
+        nonlocal size_bytes, ended
         if ended:
             return await receive()
-        left = began + BODY_SECONDS + taken / SLOWEST_BYTES_PER_SECOND - time.monotonic()
+        left = began + BODY_SECONDS + size_bytes / SLOWEST_BYTES_PER_SECOND - time.monotonic()
         try:
             message = await asyncio.wait_for(receive(), max(left, 0.001))
         except asyncio.TimeoutError:
             raise ClientTimeout("the request did not come in time") from None
-        taken += len(message.get("body", b""))
+        size_bytes += len(message.get("body", b""))
         ended = not message.get("more_body", False)
         return message
 
@@ -47,11 +50,11 @@ def receive_in_time(receive: Receive) -> Receive:
 
 
 def send_in_time(send: Send) -> Send:
-    """Raises ClientTimeout when the client takes no piece of the answer for a while."""
+    """A `send` that raises ClientTimeout if the client receives nothing for RECEIVE_SECONDS."""
 
     async def in_time(message: Message) -> None:
         try:
-            await asyncio.wait_for(send(message), TAKING_SECONDS)
+            await asyncio.wait_for(send(message), RECEIVE_SECONDS)
         except asyncio.TimeoutError:
             raise ClientTimeout("the answer was not taken in time") from None
 
@@ -59,15 +62,18 @@ def send_in_time(send: Send) -> Send:
 
 
 class Listeners:
-    """The streams of events that are open: whoever ends the page lets them come to their end, and what is
-    computed for one that its client has left ends."""
+    """The open event streams of a page.
+
+    When a client disconnects from a stream, what is computed for it ends. Before the page ends, `wait` lets
+    the streams end.
+    """
 
     def __init__(self) -> None:
         self._changed, self._open = threading.Condition(), 0
         self._gone: OrderedDict[str, threading.Event] = OrderedDict()
 
     def gone(self, session: str) -> threading.Event:
-        """What is set when whoever listens to a session leaves."""
+        """An event that is set when the client that listens to a session disconnects."""
         with self._changed:
             event = self._gone.setdefault(session, threading.Event())
             while len(self._gone) > SESSIONS:
@@ -75,12 +81,12 @@ class Listeners:
             return event
 
     def leave(self, session: str) -> None:
-        """Ends what is computed for a session. What it asks for from now on is another matter."""
+        """Ends what is computed for a session now. Later requests of the session get a new event."""
         if (event := self.forget(session)) is not None:
             event.set()
 
     def forget(self, session: str) -> threading.Event | None:
-        """Nobody leaves a session any more."""
+        """Removes and returns the event of a session; None if there is none."""
         with self._changed:
             return self._gone.pop(session, None)
 
@@ -88,7 +94,10 @@ class Listeners:
     async def following(
         self, session: str, receive: Receive, send: Send
     ) -> AsyncIterator[tuple[Receive, Send]]:
-        """A stream's receive and send, for as long as it is open. Whoever goes before its end has left."""
+        """Counts a stream as open, and calls `leave` if the client disconnects before it ends.
+
+        Yields the `receive` and `send` to use for it.
+        """
         ended = False
 
         async def received() -> Message:
@@ -102,7 +111,7 @@ class Listeners:
             await send(message)
             ended = ended or (message["type"] == "http.response.body" and not message.get("more_body", False))
 
-        with self.one():
+        with self._counted():
             try:
                 yield received, sent
             finally:
@@ -110,8 +119,8 @@ class Listeners:
                     self.leave(session)
 
     @contextmanager
-    def one(self) -> Iterator[None]:
-        """A stream is open for as long as the `with` lasts."""
+    def _counted(self) -> Iterator[None]:
+        """Counts a stream as open within the `with`."""
         with self._changed:
             self._open += 1
         try:
@@ -122,6 +131,6 @@ class Listeners:
                 self._changed.notify_all()
 
     def wait(self, seconds: float) -> None:
-        """Until none is open, or the time is over."""
+        """Waits until no stream is open, but not longer than the given time."""
         with self._changed:
             self._changed.wait_for(lambda: not self._open, seconds)

@@ -1,4 +1,4 @@
-"""What one address may send, and how much the page keeps of all: files and bytes, counted as they come."""
+"""Upload quotas: the files and bytes that one address may send, and that the page keeps in all."""
 
 import os
 import threading
@@ -8,23 +8,31 @@ from collections.abc import Callable
 from pathlib import Path
 
 from python_multipart.multipart import parse_options_header
+from starlette.formparsers import MultiPartException
+from starlette.types import Message, Receive
 
 from palm_demo.errors import BusyError, MediaError
 from palm_demo.settings import Limits
+from palm_demo.ui.boundary.requests import Refusal
+from palm_demo.ui.boundary.timeouts import ClientTimeout
+from palm_demo.ui.messages import as_sentence
 
 WINDOW_SECONDS = 60
 ADDRESSES = 10_000
-"""Remembered at once; the oldest go first."""
+"""The most addresses that are remembered. The oldest are forgotten first."""
 SHARE_OF_ONE = 0.25
-"""Of the bytes that the page keeps, those of one address."""
+"""The largest share of the kept bytes that one address may have."""
 KEPT_SECONDS = 2 * 3600
-"""After which a file is deleted at the latest."""
+"""The longest time until Gradio deletes a file."""
 LOOK_AGAIN_SECONDS = 5
-"""Between two looks at how much the upload folder holds."""
+"""Seconds between two measurements of the upload folder."""
 
 
 class UploadQuotas:
-    """Counts what each address uploads within a minute, and what lies in the folder."""
+    """Counts the uploads of each address within WINDOW_SECONDS, and the bytes in the upload folder.
+
+    clock: returns the time in seconds.
+    """
 
     def __init__(self, limits: Limits, folder: Path, clock: Callable[[], float] = time.monotonic):
         self.limits, self.folder, self.clock = limits, folder, clock
@@ -34,11 +42,11 @@ class UploadQuotas:
         self._kept, self._looked = 0, float("-inf")
 
     def spend(self, address: str, files: int, size_bytes: int) -> None:
-        """Counts files and bytes to an address. Raises BusyError when that is more than its share."""
+        """Counts files and bytes for an address. Raises BusyError if it has used up its quota."""
         now = self.clock()
         with self._lock:
             sent = self._sent.pop(address, deque())
-            self._sent[address] = sent  # last in the dict: the latest
+            self._sent[address] = sent  # the most recent address is last in the dict
             while len(self._sent) > ADDRESSES:
                 del self._sent[next(iter(self._sent))]
             while sent and now - sent[0][0] > WINDOW_SECONDS:
@@ -54,13 +62,13 @@ class UploadQuotas:
                     f"more than {self.limits.upload_mb_per_minute:g} MB of uploads in a minute; wait a moment"
                 )
             began = now
-            if sent and now - sent[-1][0] < 1:  # a second is one entry, however many pieces come in it
+            if sent and now - sent[-1][0] < 1:  # one entry per second, however many pieces come
                 began, count, size = sent.pop()
                 files, size_bytes = files + count, size_bytes + size
             sent.append((began, files, size_bytes))
 
     def keeps(self, address: str, size_bytes: int) -> None:
-        """Counts what lies in the folder because of an address, until the page deletes it."""
+        """Counts bytes that are kept in the folder for an address, until the page deletes them."""
         now = self.clock()
         with self._lock:
             made = self._made.setdefault(address, deque())
@@ -74,8 +82,7 @@ class UploadQuotas:
                 made.append((now, size_bytes))
 
     def check_room(self, address: str) -> None:
-        """Raises BusyError while the page keeps as many bytes of uploads and pictures as it can, of all or of
-        this address."""
+        """Raises BusyError if no more bytes can be kept, for this address or for all together."""
         now = self.clock()
         with self._lock:
             made = self._made.get(address, deque())
@@ -98,9 +105,9 @@ class UploadQuotas:
 
 
 class CountedUpload:
-    """The files and bytes of one upload while it comes, from which nothing is parsed but where parts begin.
+    """Counts the files and bytes of an upload as it arrives. Only the boundaries of its form are parsed.
 
-    Raises MediaError for a body that has no boundary or is too large.
+    content_type: the value of the request's header. Raises MediaError if it names no boundary.
     """
 
     def __init__(self, content_type: str, limits: Limits):
@@ -112,7 +119,7 @@ class CountedUpload:
         self._begin, self._tail = b"--" + options[b"boundary"], b""
 
     def add(self, piece: bytes) -> int:
-        """How many parts end in a piece, by the boundary after each."""
+        """The number of files that end in a piece of the body. Raises MediaError if the body is too large."""
         self.size_bytes += len(piece)
         most_bytes = self.limits.media * self.limits.upload_bytes
         if self.size_bytes > most_bytes:
@@ -127,6 +134,35 @@ class CountedUpload:
         ended = max(self._boundaries + begun - 1, 0) - max(self._boundaries - 1, 0)
         self._boundaries += begun
         return ended
+
+
+class CountedReceive:
+    """The `receive` of an upload, which breaks the upload off if it passes a limit or is too slow.
+
+    Gradio's parser deletes its temporary files only after an error of its own kind. That is raised here,
+    and the visitor's answer is in the attribute `refusal`, which is None if all is well.
+    """
+
+    def __init__(self, receive: Receive, counted: CountedUpload, quotas: UploadQuotas, address: str):
+        self._receive, self._counted, self._quotas, self._address = receive, counted, quotas, address
+        self.refusal: Refusal | None = None
+
+    async def __call__(self) -> Message:
+        try:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientTimeout("the client left")
+            piece = message.get("body", b"")
+            self._quotas.spend(self._address, self._counted.add(piece), len(piece))
+        except BusyError as error:
+            self.refusal = Refusal(429, as_sentence(error), {"Retry-After": str(WINDOW_SECONDS)})
+        except MediaError as error:
+            self.refusal = Refusal(413, as_sentence(error))
+        except ClientTimeout:
+            self.refusal = Refusal(408, "That took too long.")
+        if self.refusal is not None:
+            raise MultiPartException(self.refusal.message)
+        return message
 
 
 def _size_bytes(folder: Path) -> int:

@@ -1,7 +1,8 @@
-"""Who a visitor is: a signed cookie, and nobody's word for it.
+"""Identifies visitors by a signed cookie.
 
-What a browser calls its session (Gradio's session hash) is a name of its own choosing. Inside, a session is
-that name within one visitor's room, so another visitor who says the same name means another session.
+The name of a session (Gradio's session hash) is chosen by the browser and could be copied. So Gradio is
+given another name, the visitor's room and the browser's name: two visitors who use the same name have two
+sessions.
 """
 
 import base64
@@ -21,22 +22,29 @@ from starlette.types import Scope
 from palm_demo.ui.boundary.network import Network
 
 SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
-"""What a session may be called."""
+"""Names that a browser may give a session."""
 KEY = "palm_demo.visitor"
-"""Where the visitor stands in an ASGI scope."""
+"""The key of the Visitor in an ASGI scope."""
 REFUSED = "palm_demo.refused"
-"""Where it stands that a call is to fail, and why, for clients that read no body of a refusal."""
+"""The key of a message in an ASGI scope with which the event fails, for clients that show no other error."""
 CALLER = b"x-palm-demo-caller"
-"""The header by which the page's own client, which calls for MCP, says for whom."""
+"""The header in which the page's own client, which makes the calls of MCP, names the visitor."""
 COOKIE_SECONDS = 2 * 24 * 3600
 NEWCOMERS = 10_000
-"""Sessions remembered of visitors whose cookie has not come back yet; the oldest go first."""
+"""The most sessions that are remembered of visitors who have not sent their cookie back yet."""
 
 
 @dataclass(frozen=True)
 class Visitor:
-    """name: whose the files are. room: whose the sessions are. known: whether a cookie says so, without
-    which nothing is kept for anybody. new: a name to give to who has no cookie yet."""
+    """The sender of a request.
+
+    Attributes:
+        name: owns files.
+        room: owns sessions; the beginning of their names.
+        address: the IP address, see `Network.address`.
+        known: whether the request has a valid cookie. Nothing is kept for other visitors.
+        new: the name for a new cookie; None if there is no need for one.
+    """
 
     name: str
     room: str
@@ -46,35 +54,40 @@ class Visitor:
 
     @property
     def names(self) -> tuple[str, str]:
-        """Under which files may be the visitor's: what came from an address without a cookie is anybody's
-        who is there."""
+        """Names under which the visitor has access to files: their own, and that of all visitors without a
+        cookie at their address."""
         return self.name, nobody_at(self.address)
 
     def session(self, called: str) -> str:
+        """Gradio's name of the session that the visitor's browser calls by this name."""
         return f"{self.room}.{called}"
 
     def owns(self, session: str) -> bool:
+        """Whether a session, by Gradio's name, is one of the visitor's."""
         return session.startswith(f"{self.room}.")
 
 
 class Visitors:
-    """Tells visitors apart, for as long as this process lives."""
+    """Identifies visitors and makes their cookies, which are valid until this process ends.
+
+    secret: signs cookies; random by default.
+    """
 
     def __init__(self, network: Network, secret: bytes | None = None):
         self.network = network
         self._secret = secret or secrets.token_bytes(32)
-        # pages on one host share cookies: each has its own name for them
+        # all pages on one host get the same cookies, so each page names its own differently
         self.cookie = f"palm_demo_{hashlib.sha256(self._secret).hexdigest()[:12]}"
         self._newcomers: OrderedDict[tuple[str, str], str] = OrderedDict()
         self._lock = threading.Lock()
 
     def of(self, scope: Scope) -> Visitor:
-        """Who sends a request. A page of another site never acts as the visitor who looks at it."""
+        """The sender of a request. Cookies are ignored in requests that come from pages of other sites."""
         headers = Headers(scope=scope)
         address = self.network.address(scope)
-        cookie = None if self.network.is_foreign(scope) else self._read(headers)
+        cookie = None if self.network.is_foreign(scope) else self._read_cookie(headers)
         room = cookie or nobody_at(address)
-        if (caller := self._called_for(headers)) is not None:
+        if (caller := self._read_caller(headers)) is not None:
             name, called_from = caller
             return Visitor(name, room, called_from, known=False)
         if cookie is not None:
@@ -82,7 +95,7 @@ class Visitors:
         return Visitor(room, room, address, known=False, new=f"v-{secrets.token_hex(16)}")
 
     def enter(self, visitor: Visitor, called: str) -> Visitor:
-        """The visitor as who opens a session: without a cookie yet, the one that the answer brings."""
+        """The visitor who begins a session. Without a cookie, it is the one that the response will set."""
         found = self.find(visitor, called)
         if found.new is None or found is not visitor:
             return found
@@ -93,8 +106,11 @@ class Visitors:
         return replace(visitor, room=visitor.new)
 
     def find(self, visitor: Visitor, called: str) -> Visitor:
-        """The visitor as who comes back to a session. Who keeps no cookies is known by address and name of
-        the session; once the cookie of a session has come back, it alone opens that session."""
+        """The visitor who continues a session.
+
+        A visitor without a cookie is recognized by their address and the name of the session. Once a cookie
+        has been sent for a session, only that cookie gives access to it.
+        """
         with self._lock:
             newcomer = self._newcomers.get((visitor.address, called))
             if newcomer is None:
@@ -107,8 +123,11 @@ class Visitors:
         return replace(visitor, room=newcomer, new=None)
 
     def set_cookie(self, visitor: Visitor, scope: Scope) -> bytes:
-        """The header that tells a browser its new name. In a Space the page stands in a frame of the Hub's,
-        where a browser sends only cookies that say that they may be."""
+        """The value of a Set-Cookie header with the visitor's new name.
+
+        In a Space, the Hub shows the page in a frame, and browsers send cookies there only with
+        SameSite=None.
+        """
         secure = self.network.is_secure(scope)
         rules = "SameSite=Lax"
         if secure:
@@ -117,18 +136,18 @@ class Visitors:
         return f"{self.cookie}={value}; Path=/; Max-Age={COOKIE_SECONDS}; HttpOnly; {rules}".encode()
 
     def call_for(self, visitor: Visitor) -> bytes:
-        """The value of CALLER for what the page's own client does on behalf of a visitor."""
-        told = base64.urlsafe_b64encode(f"{visitor.name}|{visitor.address}".encode()).decode()
-        return f"{told}.{self._sign('caller', told)}".encode()
+        """The value of the header CALLER for calls that the page's own client makes for a visitor."""
+        caller = base64.urlsafe_b64encode(f"{visitor.name}|{visitor.address}".encode()).decode()
+        return f"{caller}.{self._sign('caller', caller)}".encode()
 
-    def _called_for(self, headers: Headers) -> tuple[str, str] | None:
-        told, _, sign = headers.get(CALLER.decode(), "").rpartition(".")
-        if not told or not self._is_signed("caller", told, sign):
+    def _read_caller(self, headers: Headers) -> tuple[str, str] | None:
+        caller, _, sign = headers.get(CALLER.decode(), "").rpartition(".")
+        if not caller or not self._is_signed("caller", caller, sign):
             return None
-        name, _, address = base64.urlsafe_b64decode(told).decode().partition("|")
+        name, _, address = base64.urlsafe_b64decode(caller).decode().partition("|")
         return name, address
 
-    def _read(self, headers: Headers) -> str | None:
+    def _read_cookie(self, headers: Headers) -> str | None:
         cookies = cookie_parser("; ".join(headers.getlist("cookie")))
         name, _, sign = cookies.get(self.cookie, "").rpartition(".")
         return name if name and self._is_signed("cookie", name, sign) else None
@@ -141,30 +160,32 @@ class Visitors:
 
 
 def nobody_at(address: str) -> str:
-    """The name of whoever has no cookie at an address."""
+    """The name of visitors without a cookie at an address."""
     return f"at-{hashlib.sha256(address.encode()).hexdigest()[:32]}"
 
 
 def visitor_of(request: gr.Request | None) -> Visitor | None:
-    """Who sent the request of an event handler, as the guard found; None where it came by no guard."""
-    return told_by_guard(request, KEY)
+    """The visitor who sent the request of an event handler; None if it did not pass the guard."""
+    return from_guard(request, KEY)
 
 
-def told_by_guard(request: gr.Request | None, key: str) -> object:
-    """What the guard wrote into the ASGI scope of an event handler's request, None where it wrote nothing."""
+def from_guard(request: gr.Request | None, key: str) -> object:
+    """The value that the guard has put into the ASGI scope of an event handler's request; None if none."""
     inner = getattr(request, "request", request)
     scope = getattr(inner, "scope", None)
     return scope.get(key) if isinstance(scope, dict) else None
 
 
 def owner_of(request: gr.Request) -> str | None:
-    """The session for which something may be kept, None for whoever is not known by a cookie: callers
-    without one and all assistants (MCP) own nothing."""
+    """The session for which something may be kept.
+
+    None for visitors without a cookie and for assistants (MCP), for whom nothing is kept.
+    """
     visitor = visitor_of(request)
     return request.session_hash if visitor is not None and visitor.known else None
 
 
 def address_of(request: gr.Request) -> str:
-    """From where the request of an event handler came; empty where it came by no guard."""
+    """The address that the request of an event handler came from; "" if it did not pass the guard."""
     visitor = visitor_of(request)
     return "" if visitor is None else visitor.address
