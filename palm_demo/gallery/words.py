@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import numpy as np
+
+from palm_demo.world.plurals import stem
 
 SMALL = re.compile(
     r"(?:an?|the|this|that|these|those|some|and|or|of|on|in|at|by|with|to|from|is|are|its?|there|"
@@ -14,15 +17,14 @@ SMALL = re.compile(
 
 
 def content_words(text: str) -> frozenset[str]:
-    """The words of a text without stop words, each in the singular."""
-    return frozenset(
-        _singular(word) for word in re.findall(r"\w+", text.lower()) if not SMALL.fullmatch(word)
-    )
+    """The words of a text in lower case, without stop words."""
+    return frozenset(word for word in re.findall(r"\w+", text.lower()) if not SMALL.fullmatch(word))
 
 
 def share(wanted: frozenset[str], caption: str) -> float:
-    """The fraction of the words that a caption has, 0 to 1."""
-    return len(wanted & content_words(caption)) / len(wanted) if wanted else 0.0
+    """The fraction of the words that a caption has, 0 to 1. A noun and its plural are one word."""
+    stems = _stems(wanted)
+    return len(stems & _stems(content_words(caption))) / len(stems) if stems else 0.0
 
 
 def lifted(scores: np.ndarray, shares: np.ndarray) -> np.ndarray:
@@ -33,10 +35,5 @@ def lifted(scores: np.ndarray, shares: np.ndarray) -> np.ndarray:
     return scores + shares**2 / 2 * (1 - scores)
 
 
-def _singular(word: str) -> str:
-    """A stem that a noun and its plural share: bus and buses, city and cities, glass and glasses."""
-    if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
-        word = word[:-1]
-    if len(word) > 3 and word.endswith("y"):
-        return f"{word[:-1]}i"
-    return word[:-1] if len(word) > 3 and word.endswith("e") else word
+def _stems(words: Iterable[str]) -> frozenset[str]:
+    return frozenset(map(stem, words))

@@ -5,6 +5,7 @@ import re
 from functools import cache
 
 from palm_demo import world
+from palm_demo.world.plurals import is_plural
 
 WHOLE = re.compile(
     r"(?:\d|(?:an?|the|this|that|these|those|some|any|many|several|few|no|one|two|three|four|five|six|seven|eight|"
@@ -22,8 +23,6 @@ OF_A_PICTURE = re.compile(
     r"(?:photo|photograph|picture|image|drawing)s? (?:of|with|showing) "
 )
 """Words that a query for pictures does not need."""
-SINGULAR = ("ss", "us", "is")
-"""Endings of singular words that end in s."""
 
 
 def phrase(text: str) -> str:
@@ -42,8 +41,7 @@ def phrase(text: str) -> str:
     if more:
         return " and ".join(phrase(part) for part in (first, *more))
     noun, *rest = AFTER.split(head, maxsplit=1)
-    is_plural = len(noun) > 3 and noun.endswith("s") and not noun.endswith(SINGULAR)
-    return " ".join([_known().get(noun) or (noun if is_plural else world.indefinite(noun)), *rest])
+    return " ".join([_known().get(noun) or (noun if is_plural(noun) else world.indefinite(noun)), *rest])
 
 
 def has_wrong_article(text: str) -> bool:

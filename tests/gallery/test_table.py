@@ -98,6 +98,15 @@ def test_what_only_captions_tell_is_found_among_many(gallery, monkeypatch):
     assert captions(hits) == ["a bird"]
 
 
+@pytest.mark.parametrize("words", ["horse", "horses", "the horse"])
+def test_captions_are_looked_into_with_whole_words(gallery, thumbnail, monkeypatch, words):
+    monkeypatch.setattr("palm_demo.gallery.store.CANDIDATES", 1)
+    gallery.add([row_of(5, "a horse", thumbnail)])
+    assert "a horse" not in captions(gallery.nearest(-unit(5), 2))
+    hits = gallery.find(-unit(5), 1, words=words, fit=lambda images: np.zeros(len(images)))
+    assert captions(hits) == ["a horse"]
+
+
 def test_words_may_be_anything_a_visitor_types(gallery):
     for words in ("'; DROP TABLE", 'cat" OR (1', "*", "cat AND", "\\", "猫", "%"):
         assert len(gallery.find(unit(0), 5, words=words)) == 5

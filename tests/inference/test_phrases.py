@@ -20,6 +20,7 @@ from palm_demo.inference.phrases import has_wrong_article, phrase, thing
         ("dogs", "a dog"),
         ("mice", "a mouse"),
         ("gizmos", "gizmos"),
+        ("white mice", "white mice"),
         ("bus", "a bus"),
         ("fox on a blue background", "a fox on a blue background"),
         ("foxes on a blue background", "a fox on a blue background"),
