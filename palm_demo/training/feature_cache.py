@@ -26,7 +26,7 @@ from palm_demo.training.pictures import as_tensor, draw, draw_scene, normalized
 FRAMES = 8
 """Frames of a video."""
 
-AT_ONCE = 64
+AT_ONCE = 16
 """Scenes that the tower encodes together."""
 
 SINGLES, COUNTS = 0.3, 0.25
