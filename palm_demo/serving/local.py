@@ -1,4 +1,4 @@
-"""The page and its models in this one process, as `python app.py` runs it. On ZeroGPU, workers compute."""
+"""Serves the page with its models in this process, as `python app.py` does. On ZeroGPU, workers compute."""
 
 import logging
 import os
@@ -22,8 +22,7 @@ if TYPE_CHECKING:  # Gradio reads the environment when it is imported, which `su
 logger = logging.getLogger(__name__)
 OPEN_FILES = 65_536
 GRACE_SECONDS, LAST_WORD_SECONDS = 10.0, 10.0
-"""When the page ends: seconds for texts that are being written, and then the most seconds for sending
-what is left to those who listen."""
+"""Seconds for running requests when the page ends, and after them for sending the last messages."""
 
 
 def serve(spacefile: Path = SPACEFILE, **given: object) -> None:
@@ -32,8 +31,11 @@ def serve(spacefile: Path = SPACEFILE, **given: object) -> None:
     SIGINT or SIGTERM ends it: no new requests are accepted, running ones have GRACE_SECONDS, and those
     that take longer get a last message. A second signal ends it at once.
 
-    spacefile: with the limits for visitors. given: fields of `ServeOptions`, which override the
-    environment. Raises FileError as `load_settings` does, ArgumentError as `ServeOptions.read` does.
+    Args:
+        spacefile: the file with the limits for visitors.
+        given: fields of `ServeOptions`, which override the environment.
+
+    Raises FileError as `load_settings` does, ArgumentError as `ServeOptions.read` does.
     """
     settings = load_settings(spacefile)
     _allow_many_connections()
@@ -77,12 +79,12 @@ def start(
     weights with a banner that says why.
 
     Args:
-        settings: the Spacefile's.
-        examples: an empty folder that outlives the page.
-        profile: the weights.
-        gallery: None for the place of the profile's own.
+        settings: from the Spacefile.
+        examples: an empty folder, which must exist as long as the page.
+        profile: the name or file of the profile whose weights are loaded.
+        gallery: the place of the gallery; None for the profile's own.
         answering: makes the session that the page uses from the one with the weights.
-        options: of gradio's `launch`.
+        options: for gradio's `launch`.
     """
     from palm_demo.ui import page
     from palm_demo.ui.loading_page import opening
@@ -93,7 +95,7 @@ def start(
         return _served(session, page.build(session, settings, examples), settings, options)
     place = page_place(profile, gallery)
     with opening(settings.space.title, options.get("server_name"), options.get("server_port")) as waiting:
-        loaded, fell_back = load_or_tiny(profile, *limits, place, _own_place, waiting.on_progress)
+        loaded, fell_back = load_or_tiny(profile, *limits, place, _bundled_place, waiting.on_progress)
         waiting.on_progress(Step("Drawing the page"))
         session = answering(loaded)
         blocks = page.build(session, settings, examples, fell_back)
@@ -107,8 +109,8 @@ def _served(session: Session, blocks: "gr.Blocks", settings: Settings, options: 
     return ServedPage(session, blocks, address)
 
 
-def _own_place() -> str:
-    """The place of the bundled weights' gallery, for when they replace a profile."""
+def _bundled_place() -> str:
+    """The place of the bundled weights' gallery, if they replace a profile that failed."""
     return writable_or_memory(default_place())
 
 
@@ -120,13 +122,12 @@ def page_folder() -> Iterator[Path]:
 
 
 def surround(settings: Settings, folder: Path) -> Path:
-    """Sets the environment that Gradio reads when it is imported. Returns the folder for the page's
-    examples.
+    """Sets the environment that Gradio reads when it is imported, and returns the folder for examples.
 
-    folder: used by this page alone.
+    folder: for the files of this page, used by no other page.
     """
     settings.apply_environment()
-    # two processes that share this folder delete each other's files
+    # two pages that share an upload folder would delete each other's files
     os.environ.setdefault("GRADIO_TEMP_DIR", str(folder / "uploads"))
     examples = folder / "examples"
     examples.mkdir(exist_ok=True)
@@ -134,7 +135,7 @@ def surround(settings: Settings, folder: Path) -> Path:
 
 
 def _allow_many_connections() -> None:
-    """Raises the limit of open files: each visitor's stream is one, and many shells allow 1,024."""
+    """Raises the limit of open files. Each visitor's stream needs one, and many shells allow 1,024."""
     with suppress(ImportError, ValueError, OSError):  # Windows has no such limit
         import resource
 
@@ -146,7 +147,7 @@ def _allow_many_connections() -> None:
 
 @contextmanager
 def terminated_as_interrupted() -> Iterator[None]:
-    """Makes SIGTERM raise KeyboardInterrupt, as SIGINT does, so that everything open is closed."""
+    """Makes SIGTERM raise KeyboardInterrupt, as SIGINT does, so that a page is closed properly."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield

@@ -1,7 +1,7 @@
-"""The page in front of models on Ray's replicas, started on this machine or on a cluster.
+"""Serves the page with its models on replicas of Ray Serve, on this machine or on a cluster.
 
-There is one page process, because a visitor's queue, uploads, scopes and history are in it: two behind
-one port would lose calls. It computes nothing, so only the models need to be replicated.
+There is one process for the page, because it keeps the visitors' queue, uploads, scopes and history: with
+two behind one port, calls would be lost. It computes nothing, so only the models are replicated.
 """
 
 import logging
@@ -31,10 +31,10 @@ PORT = 7860
 ALONE = "serve with --engine local"
 MODELS = "models"
 VISITORS = 1000
-"""Requests that the page has at once. Most are browsers that wait for events."""
+"""The most requests to the page at once. Most are browsers that wait for events."""
 
 GOODBYE_SECONDS = 2.0
-"""How long browsers that still listen have when the page ends."""
+"""Seconds for browsers with open streams when the page ends."""
 
 
 @contextmanager
@@ -49,9 +49,9 @@ def running(
 
     Args:
         new_session: called once on each replica.
-        settings: the Spacefile's.
-        gallery_place: as seen from this machine, which the page is on.
-        replicas: how many.
+        settings: from the Spacefile.
+        gallery_place: the place of the gallery, as seen from this machine, where the page runs.
+        replicas: the number of replicas.
         cpus: cores of each replica.
 
     Raises MissingExtraError or ClusterError as `connected` does, and ClusterError if there are fewer
@@ -63,7 +63,7 @@ def running(
     host, port = options.host, options.port or PORT
     os.environ.setdefault(RAY_CALLBACK, IN_RAY)  # read by the proxy's process, which inherits it
     with page_folder() as folder, connected(replicas * cpus, ALONE) as ray:
-        _check_room(ray, replicas, cpus)
+        _check_cores(ray, replicas, cpus)
         from ray import serve
 
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
@@ -72,7 +72,7 @@ def running(
             page = application(new_session, settings, gallery_place, folder, replicas, cpus)
             try:
                 serve.run(page, name=NAME)
-            except Exception as error:  # no kind of its own: Ray raises a bare one
+            except Exception as error:  # Ray raises a plain RuntimeError
                 raise ClusterError(
                     f"the page does not start ({str(error)[:500]}); see that every machine has the package "
                     f"and its weights and that nothing else is served there, or {ALONE}"
@@ -82,7 +82,7 @@ def running(
             serve.delete(NAME)
 
 
-def _check_room(ray: ModuleType, replicas: int, cpus: int) -> None:
+def _check_cores(ray: ModuleType, replicas: int, cpus: int) -> None:
     if (there := ray.cluster_resources().get("CPU", 0)) < replicas * cpus:
         raise ClusterError(
             f"{replicas} replicas of {cpus} cores need {replicas * cpus} and the cluster has {there:g}; ask "
@@ -98,10 +98,9 @@ def application(
     replicas: int,
     cpus: int,
 ) -> "Application":
-    """The Ray Serve application: the page on the calling machine, and the replicas wherever there are
-    cores.
+    """The Ray Serve application: the page on the calling machine, and the replicas where there are cores.
 
-    folder: on this machine, for the page's files.
+    folder: on this machine, for the page's files. The other arguments are those of `running`.
     """
 
     import ray
@@ -111,15 +110,15 @@ def application(
 
     host = ServeOptions.read().host
 
-    @run_in_thread  # Serve calls it in its event loop, where waiting for the replicas would be an error
+    @run_in_thread  # Serve calls it in its event loop, where it must not wait for replicas
     def build() -> ASGIApp:
         examples = surround(settings, folder)
 
         from palm_demo.ui import page
 
         session = RaySession(serve.get_deployment_handle(MODELS), gallery_place)
-        of_all = replace(settings, limits=_times(replicas, settings.limits))
-        return page.mount(page.build(session, of_all, examples), of_all, host)
+        combined = replace(settings, limits=_times(replicas, settings.limits))
+        return page.mount(page.build(session, combined, examples), combined, host)
 
     models = serve.deployment(
         Replica,
@@ -142,6 +141,6 @@ def application(
 
 
 def _times(replicas: int, limits: Limits) -> Limits:
-    """The limits of all replicas together. Each of them has the limits as they are."""
+    """The limits of all replicas together, from the limits of one."""
     shared = ("rows", "waiting", "queue", "finetunings_at_once")
     return replace(limits, **{name: replicas * getattr(limits, name) for name in shared})

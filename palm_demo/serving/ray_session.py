@@ -40,9 +40,9 @@ class AdapterRef:
     """A reference to a user adapter, which is sent to replicas in its place.
 
     Attributes:
-        id: by which requests find the replica that has the adapter.
-        adapter: from where any other replica fetches it. It belongs to the page, and goes when the
-            page forgets it.
+        id: routes requests to a replica that has the adapter already.
+        adapter: from where other replicas fetch it. The page owns the object, which is deleted when
+            the page forgets the adapter.
     """
 
     id: str
@@ -52,7 +52,7 @@ class AdapterRef:
 class Mark(Enum):
     """Items that a replica adds to a stream.
 
-    BEGUN comes first, after all checks. HEARTBEAT comes while the next item takes its time.
+    BEGUN comes first, after all checks. HEARTBEAT comes every HEARTBEAT_SECONDS while there is no item.
     """
 
     BEGUN = auto()
@@ -61,18 +61,22 @@ class Mark(Enum):
 
 
 requested_adapter: ContextVar[ray.ObjectRef] = ContextVar("requested_adapter")
-"""The adapter that came with the request."""
+"""The adapter of the current request."""
 
 
 class RaySession(SessionProxy):
     """A session for the page whose verbs are answered by the replicas of a deployment.
 
-    A user adapter is here and, once used, on a replica, which further requests with it then go to.
-    Raises ClusterError if a replica goes away before it has answered; others take over.
+    A user adapter is kept here and on the first replica that has used it, which gets further requests with
+    it. Verbs raise ClusterError if a replica is lost before it has answered; later calls go to others.
     """
 
     def __init__(self, models: DeploymentHandle, gallery_place: str | Path = MEMORY):
-        """models: of a deployment of Replica. gallery_place: as in `palm_demo.load`."""
+        """
+        Args:
+            models: the handle of a deployment of Replica.
+            gallery_place: as in `palm_demo.load`.
+        """
         self._models = models
         self._refs: WeakKeyDictionary[Adapter, AdapterRef] = WeakKeyDictionary()
         super().__init__(self._call(models, "info"), gallery_place)
@@ -111,7 +115,8 @@ class RaySession(SessionProxy):
     ) -> Iterator[object]:
         """Yields None when the verb has begun, then its items.
 
-        A replica is told to stop at the next item, or at once if nobody reads the stream any more.
+        If the verb is cancelled or the visitor has left, the replica is told so at its next item. If this
+        iterator is closed, the request is cancelled at once.
         """
         key, sent, left = uuid.uuid4().hex, False, gone.get() or threading.Event()
         models = self._nearest(arguments).options(stream=True)
@@ -139,7 +144,7 @@ class RaySession(SessionProxy):
         return self._refs[adapter]
 
     def _nearest(self, arguments: tuple) -> DeploymentHandle:
-        """The replicas, of which the one that has the request's first user adapter is asked first."""
+        """The replicas. Calls go to one that has the first user adapter in the arguments, if possible."""
         parts = [part for one in arguments for part in (one if isinstance(one, dict) else (one,))]
         scope = next((part for part in parts if isinstance(part, AdapterRef)), None)
         return self._models.options(multiplexed_model_id=scope.id) if scope else self._models
@@ -156,13 +161,17 @@ def _lost_replicas_explained() -> Iterator[None]:
 
 
 class Replica:
-    """A process with a whole session and the user adapters that were used with it.
+    """A process with a whole session, and with the user adapters that it has used.
 
-    It is given a verb's name and arguments, and returns the verb's result, or Failed.
+    It calls verbs by their names, and returns their results, or Failed.
     """
 
     def __init__(self, new_session: Callable[[], Session], visitors: int):
-        """visitors: the most requests at once."""
+        """
+        Args:
+            new_session: makes the session.
+            visitors: the most requests at once.
+        """
         self.session = new_session()
         self._threads = ThreadPoolExecutor(visitors, thread_name_prefix="visitor")
         self._stops: dict[str, threading.Event] = {}
@@ -180,7 +189,7 @@ class Replica:
     async def stream(
         self, who: Hashable | None, verb: str, key: str, arguments: tuple, settings: dict
     ) -> AsyncIterator[object]:
-        """Calls a verb that yields items. They come between Marks, until `stop` is called with the key.
+        """Calls a verb that yields items, and yields them and Marks until `stop` is called with the key.
 
         who: the client.
         """
@@ -208,7 +217,7 @@ class Replica:
             del self._stops[key]
 
     async def stop(self, key: str) -> None:
-        """Ends a stream, if it is one of this replica's."""
+        """Ends the stream with a key, if this replica has it."""
         if key in self._stops:
             self._stops[key].set()
 
@@ -224,8 +233,10 @@ class Replica:
         return await self._in_thread(written)
 
     async def adapter_of(self, content: bytes, name: str, highest_rank: int) -> Adapter:
-        """The adapter that `load_adapter` reads from a file with this content. name: of the file, for
-        messages."""
+        """The adapter that `load_adapter` reads from a file with this content.
+
+        name: the name of the file in messages.
+        """
 
         def read() -> Adapter:
             with TemporaryDirectory() as folder:

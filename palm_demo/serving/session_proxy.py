@@ -1,6 +1,6 @@
-"""A session whose models are in other processes, which the page uses like one with models of its own.
+"""A session whose models are in other processes. The page uses it like any other session.
 
-Also what crosses between the processes: information about the session, results, and errors.
+Also the values that are sent between the processes: information about the session, results, and errors.
 """
 
 import logging
@@ -31,12 +31,12 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 PICTURES, MEDIA = ("image", "images"), ("medium", "media")
-"""Names of arguments that are pictures or videos, which may be files of this machine."""
+"""Names of arguments that are pictures or videos, which may be files on this machine."""
 
 
 @dataclass(frozen=True)
 class SessionInfo:
-    """What the page needs to know of a session, without asking each time."""
+    """What the page needs to know about a session, so that it need not ask each time."""
 
     about: dict[str, dict[str, str | int]]
     scopes: list[str]
@@ -60,7 +60,7 @@ class SessionInfo:
 
 @dataclass(frozen=True)
 class FlamingoInfo:
-    """What the page needs to know of Flamingo; each as in FlamingoPart."""
+    """What the page needs to know about Flamingo. The attributes are those of FlamingoPart."""
 
     context: int
     form: PromptForm
@@ -70,7 +70,7 @@ class FlamingoInfo:
 
 @dataclass(frozen=True)
 class MammutInfo:
-    """What the page needs to know of MaMMUT; each as in MammutPart."""
+    """What the page needs to know about MaMMUT. The attributes are those of MammutPart."""
 
     fingerprint: str
     embedding_dim: int
@@ -83,14 +83,17 @@ def _info_of(part: Part, info: type[T]) -> T:
 
 @dataclass(frozen=True)
 class Failed:
-    """An error as a result. Raised in another process, it would be wrapped, and its message, which may
-    quote a visitor, would be logged."""
+    """An error that is returned as a result.
+
+    If it were raised in the other process, it would be wrapped, and its message, which may quote a visitor,
+    would be logged there.
+    """
 
     error: Exception
 
 
 def failed(error: Exception) -> Failed:
-    """Turns an error into a result. The log says where an unforeseen one came from, without its message."""
+    """Turns an error into a result. The place of an unforeseen one is logged, but not its message."""
     if isinstance(error, PalmDemoError):
         return Failed(error)
     logger.error("unforeseen %s\n%s", type(error).__name__, places(error))
@@ -106,7 +109,7 @@ def answered(function: Callable, *arguments, **settings) -> object:
 
 
 def each_adapter_once(items: Iterable[object]) -> Iterator[object]:
-    """Drops a Progress's adapter if it is the same as before, because adapters take long to send."""
+    """Removes the adapter from each Progress if it is the same as before, because sending it takes long."""
     sent = None
     for item in items:
         if isinstance(item, Progress):
@@ -137,7 +140,7 @@ def streaming(verb: Callable[P, T]) -> Callable[P, T]:
 
 
 class MammutProxy:
-    """The part of MaMMUT that a gallery needs to take in and find pictures, answered by other processes."""
+    """The part of MaMMUT that a gallery needs to ingest and search pictures, answered by other processes."""
 
     def __init__(self, session: "SessionProxy"):
         info = session._info
@@ -150,9 +153,9 @@ class MammutProxy:
 class SessionProxy(Session, ABC):
     """A session for the page, whose verbs other processes answer.
 
-    Files are opened here, where visitors' uploads are, and decoded pictures are sent. The gallery is
-    here too: the other processes see only the pictures that are added. Models, tokenizers and engines
-    are not here.
+    Files are decoded in this process, which has the visitors' uploads, and pictures are sent. The gallery
+    is in this process too, and pictures that are added to it are sent to be encoded. Models, tokenizers
+    and engines are in the other processes.
     """
 
     about = property(attrgetter("_info.about"))
@@ -182,9 +185,13 @@ class SessionProxy(Session, ABC):
     _finetune = streaming(Session.finetune)
 
     def __init__(self, info: SessionInfo, gallery_place: str | Path = MEMORY):
-        """gallery_place: as in `palm_demo.load`."""
+        """
+        Args:
+            info: about the session that answers.
+            gallery_place: as in `palm_demo.load`.
+        """
         self._info, self.gallery_place = info, gallery_place
-        self.turns = FairQueue()  # of what is decoded and drawn here
+        self.turns = FairQueue()  # for decoding and drawing in this process
         self.mammut = MammutProxy(self)
 
     @abstractmethod
@@ -197,7 +204,7 @@ class SessionProxy(Session, ABC):
     ) -> Iterator[object]:
         """The items of a verb until `cancelled` is set.
 
-        Raises at once what the verb raises at once. Each adapter of Progress may come once only.
+        Raises at once what the verb raises at once. A Progress may lack an adapter that came before.
         """
 
     def _ref(self, adapter: Adapter) -> object:

@@ -1,14 +1,13 @@
-"""A session on ZeroGPU, whose verbs run in processes forked from this one, each with a GPU while it
-answers.
+"""A session on ZeroGPU. Its verbs run in workers, which are processes forked from this one with a GPU each.
 
-This process has the weights in its own memory and never uses CUDA. A worker finds them there, moves
-them to its GPU with its first request, and may get further ones. The documentation of ZeroGPU asks for
-models on "cuda" before the page is built; that is not needed here, and would put these tensors' values
-into the main thread alone (`spaces` emulates them there). Weights need not be packed when the page is
-launched. Nothing is compiled.
+This process keeps the weights in its memory and never uses CUDA. A forked worker has them too, moves them
+to its GPU for its first request, and may get more requests. The documentation of ZeroGPU asks for models on
+"cuda" before the page is built. That is not needed here, and other threads could not read such tensors,
+because `spaces` emulates CUDA in the main thread alone. Weights are not packed, and
+nothing is compiled.
 
-Some things only a Space can show, as the tests have just the CPU: CUDA in a worker, how long a worker
-takes to get ready, and how the quotas count.
+The tests have only a CPU. CUDA in a worker, the time until a worker is ready, and the counting of quotas can
+be tried only in a Space.
 """
 
 import logging
@@ -44,20 +43,25 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 REQUESTS = mmap.PAGESIZE
-"""The most requests at once."""
+"""The most requests at once. Each has a byte of shared memory for its SharedEvent."""
 
-LOOK_SECONDS = 0.1
-"""How often to check whether the visitor has stopped, while nothing comes."""
+POLL_SECONDS = 0.1
+"""Seconds between two checks of `cancelled` while there is no item."""
 
 WORKER_GONE = "ZeroGPU worker error"
-"""The title that `spaces` gives to the end of a worker."""
+"""The title of the error that `spaces` raises when a worker has ended."""
 
 BEGUN, ENDED = object(), object()
-"""Mark the beginning and the end of a worker's items."""
+"""The first and the last item of a worker."""
 
 
 class SharedEvent(threading.Event):
-    """An event that this process sets and a worker sees: one byte of shared memory."""
+    """An event that this process sets and a worker reads, in shared memory.
+
+    Args:
+        shared: the memory.
+        place: the index of the event's byte.
+    """
 
     def __init__(self, shared: mmap.mmap, place: int):
         super().__init__()
@@ -78,7 +82,9 @@ class Request:
     """A request to a worker.
 
     Attributes:
-        streams: whether the verb yields items, or returns one result.
+        verb: the name of a verb of Session.
+        arguments, settings: its positional and keyword arguments.
+        streams: whether it yields items; otherwise it returns one result.
     """
 
     verb: str
@@ -88,7 +94,7 @@ class Request:
 
 
 def here(verb: Callable[P, T]) -> Callable[P, T]:
-    """A verb that this process answers, without a GPU and without a visitor's quota."""
+    """Decorates a verb that this process answers, without a GPU and a visitor's quota."""
 
     @wraps(verb)
     def answer(self: "ZeroSession", *arguments, **settings):
@@ -99,14 +105,14 @@ def here(verb: Callable[P, T]) -> Callable[P, T]:
 
 
 class ZeroSession(SessionProxy):
-    """A session around one of this process, whose verbs are answered by workers with a GPU.
+    """A session whose verbs are answered by workers with a GPU, from a session in this process.
 
-    Each request has a worker to itself: visitors wait in ZeroGPU's queue, not in a batch's. All verbs
-    share one function with a GPU, because each function has workers of its own. Quick verbs are
-    answered here: lengths, files, and the OOD score, which only the small bundled tower has. So are
-    the pictures of a new gallery, which the page needs before it has visitors with quotas.
+    Each request has a worker for itself, so visitors wait in ZeroGPU's queue and texts are not batched.
+    All verbs use one GPU function, because each GPU function has its own workers. Quick verbs run in this
+    process: prompt lengths, files, and the OOD score, which only the small bundled tower has. The pictures
+    of a new gallery are encoded in this process too, because there are no visitors with quotas yet.
 
-    Raises GpuError if there is no GPU, or it is taken back.
+    Verbs raise GpuError if there is no GPU, or if it is taken back.
     """
 
     gallery = property(here(lambda session: session.gallery))
@@ -116,10 +122,11 @@ class ZeroSession(SessionProxy):
     load_adapter = here(Session.load_adapter)
 
     def __init__(self, session: Session, device: str = "cuda"):
-        """Makes the session. Do it before the page is launched, when `spaces` tells ZeroGPU about GPU
-        functions.
+        """Must be called before the page is launched, when `spaces` reports GPU functions to ZeroGPU.
 
-        session: with its weights on the CPU. device: what workers move them to.
+        Args:
+            session: with its weights on the CPU.
+            device: where workers move the weights.
         """
         super().__init__(SessionInfo.of(session), session.gallery_place)
         self._session, self._device, self._moved = session, device, False
@@ -127,16 +134,17 @@ class ZeroSession(SessionProxy):
         self._shared, self._free = mmap.mmap(-1, REQUESTS), SimpleQueue()
         for place in range(REQUESTS):
             self._free.put(place)
-        self._lent_to = spaces.GPU(duration=_asked_for)(self._work)
-        warnings.filterwarnings("ignore", "lancedb fork support", RuntimeWarning)  # no worker has the gallery
-        # a lock that some thread has while a process is forked stays locked there, and torch has several
+        self._on_gpu = spaces.GPU(duration=_duration)(self._work)
+        # workers do not use the gallery
+        warnings.filterwarnings("ignore", "lancedb fork support", RuntimeWarning)
+        # torch has locks, and one that a thread holds during a fork would stay locked in the worker
         self._computing = computing = threading.Lock()
         os.register_at_fork(
             before=computing.acquire, after_in_parent=computing.release, after_in_child=computing.release
         )
 
     def finetune(self, text: str, **settings) -> Iterator[Progress]:
-        """Fine-tunes a scope, see `Session.finetune`. It ends before the GPU has to go back."""
+        """Fine-tunes a scope, see `Session.finetune`, for as long as the GPU may be used at most."""
         longest = longest_finetuning(self._weights_bytes)
         settings["seconds"] = min(settings.get("seconds", FinetuningConfig.seconds), longest)
         return _check_started(super().finetune(text, **settings))
@@ -148,21 +156,21 @@ class ZeroSession(SessionProxy):
     def _begin(
         self, verb: str, cancelled: threading.Event | None, arguments: tuple, settings: dict
     ) -> Iterator[object]:
-        with self._computing:  # raises what is wrong; nothing is written before the first item is asked for
+        with self._computing:  # only checks the arguments, because nothing is computed before the first item
             getattr(self._session, verb)(*arguments, **settings)
         return self._items_of(Request(verb, arguments, settings, streams=True), cancelled)
 
     def _items_of(self, request: Request, cancelled: threading.Event | None = None) -> Iterator[object]:
         """The items of a worker.
 
-        Whoever stops or closes it waits until the worker has finished, but not in ZeroGPU's queue.
+        Once a worker has begun, cancelling or closing this iterator waits until the worker has finished.
         """
         verb, given = getattr(Session, request.verb), (request.arguments, request.settings)
-        borrow = partial(
-            self._lent_to, pickle.dumps(request), seconds=seconds_for(verb, *given, self._weights_bytes)
+        worker = partial(
+            self._on_gpu, pickle.dumps(request), seconds=seconds_for(verb, *given, self._weights_bytes)
         )
-        # by the context ZeroGPU knows whose quota counts; the items may be read in another thread
-        return self._read(partial(copy_context().run, self._pump, borrow), cancelled or threading.Event())
+        # ZeroGPU finds the visitor, whose quota counts, in the context; other threads may read the items
+        return self._read(partial(copy_context().run, self._pump, worker), cancelled or threading.Event())
 
     def _read(
         self, pump: Callable[[SharedEvent, SimpleQueue], None], cancelled: threading.Event
@@ -178,7 +186,7 @@ class ZeroSession(SessionProxy):
                     if item is None:
                         return
                 try:
-                    item = items.get(timeout=LOOK_SECONDS)
+                    item = items.get(timeout=POLL_SECONDS)
                 except Empty:
                     continue
                 if isinstance(item, Failed):
@@ -191,21 +199,21 @@ class ZeroSession(SessionProxy):
                 pumping.join()
 
     def _stop_event(self) -> SharedEvent:
-        """An event that no other request uses until both its reader and its pump have dropped it."""
+        """An event that no other request uses until its reader and its pump have both deleted it."""
         stop_event = SharedEvent(self._shared, self._free.get())
         weakref.finalize(stop_event, self._free.put, stop_event.place)
         stop_event.clear()
         return stop_event
 
     def _pump(
-        self, borrow: Callable[..., Iterator[bytes]], stop_event: SharedEvent, items: SimpleQueue
+        self, worker: Callable[..., Iterator[bytes]], stop_event: SharedEvent, items: SimpleQueue
     ) -> None:
-        """Reads all items of a worker as they come, whether somebody wants them or not.
+        """Reads all items of a worker into a queue, even if nobody wants them any more.
 
-        The worker of a stream that was left half read could belong to another visitor by then.
+        The worker must have finished before `spaces` gives it to another visitor.
         """
         try:
-            for item in borrow(place=stop_event.place):
+            for item in worker(place=stop_event.place):
                 items.put(pickle.loads(item) if item else BEGUN)
         except gr.Error as error:
             items.put(Failed(_refused(error)))
@@ -216,10 +224,9 @@ class ZeroSession(SessionProxy):
             items.put(ENDED)
 
     def _work(self, request: bytes, place: int, seconds: int) -> Iterator[bytes]:
-        """Yields the items of a verb in a worker, pickled.
+        """Yields the pickled items of a verb. Runs in a worker.
 
-        Only bytes cross: torch would send tensors as shared memory that lives no longer than the
-        worker.
+        Tensors are pickled here, because torch would send them as shared memory, which ends with the worker.
         """
         yield b""
         try:
@@ -229,7 +236,7 @@ class ZeroSession(SessionProxy):
             yield pickle.dumps(failed(error))
 
     def _items(self, request: Request, stop_event: SharedEvent) -> Iterator[object]:
-        self._move()
+        self._move_weights()
         verb = getattr(self._session, request.verb)
         given = [with_adapters(one, self._to_device) for one in request.arguments]
         if not request.streams:
@@ -243,36 +250,36 @@ class ZeroSession(SessionProxy):
     def _to_device(self, adapter: Adapter) -> Adapter:
         return adapter.to(self._device)
 
-    def _move(self) -> None:
-        """Moves the weights to the worker's GPU, with its first request."""
+    def _move_weights(self) -> None:
+        """Moves the weights to the worker's GPU, if that has not been done."""
         if not self._moved:
             for part in self._session.parts.values():
                 part.model.to(self._device)
             self._moved = True
 
 
-def _asked_for(request: bytes, place: int, seconds: int) -> int:
+def _duration(request: bytes, place: int, seconds: int) -> int:
     return seconds
 
 
 def _weights(session: Session) -> list[Tensor]:
-    """The weights of all models, shared ones once."""
+    """The weights of all models, without repeats."""
     models = [part.model for part in session.parts.values()]
     return [*{id(weight): weight for model in models for weight in model.parameters()}.values()]
 
 
 def _check_started(progress: Iterator[Progress]) -> Iterator[Progress]:
-    """The steps of a fine-tuning. Raises GpuError if it was stopped in ZeroGPU's queue, before the first."""
-    nothing = True
+    """The steps of a fine-tuning. Raises GpuError if it was stopped before the first, in ZeroGPU's queue."""
+    none_yet = True
     for step in progress:
-        nothing = False
+        none_yet = False
         yield step
-    if nothing:
+    if none_yet:
         raise GpuError("the fine-tuning was stopped before a GPU was there; start it again, and wait for one")
 
 
 def _refused(error: gr.Error) -> GpuError:
-    """The error for a message of `spaces`: a full queue, a used-up quota, or a worker that is gone."""
+    """The error for a message of `spaces`: a full queue, a used-up quota, or a worker that has ended."""
     reason = f"{error.title}: {error.message!s}".strip(" .")
     if error.title == WORKER_GONE:
         return GpuError(

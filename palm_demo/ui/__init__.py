@@ -1,1 +1,1 @@
-"""The page: one file per tab. Nothing below this package knows that there is a page."""
+"""The page: one subpackage per tab. Packages below this one know nothing of the page."""

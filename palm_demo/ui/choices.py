@@ -1,4 +1,4 @@
-"""Rows of buttons that are one component: tiles with pictures, and chips with words."""
+"""A component that is a row of buttons: tiles with pictures, or chips with words."""
 
 from collections.abc import Sequence
 
@@ -32,16 +32,17 @@ const draw = () => row.replaceChildren(...(props.value ?? []).map(button));
 watch("value", draw);
 draw();
 """
-"""Made of nodes and not of text: Gradio would run what stands in a template."""
+"""The buttons are made in JavaScript, because Gradio would evaluate texts in a template as code."""
 
 
 def choices(value: Sequence[dict], named: str, elem_id: str, kind: str) -> gr.HTML:
-    """Buttons in a row, one of which is the last that was pressed. `select` tells its index.
+    """A row of buttons, of which the last pressed one is marked. Its `select` event tells the index.
 
     Args:
-        value: of each its `text`, and its `image` as a file where it has one (`tile`).
-        named: what the row is called by those who cannot see it.
-        kind: "tiles" or "chips".
+        value: for each button its `text`, and optionally its `image` as a file.
+        named: the label of the row for screen readers.
+        elem_id: of the component.
+        kind: its CSS classes, "tiles" or "chips".
     """
     return gr.HTML(
         list(value),

@@ -1,4 +1,4 @@
-"""Controls that tabs share: sampling settings, sources, and the out-of-distribution warning."""
+"""Components that tabs share: sampling settings, sources, and the out-of-distribution warning."""
 
 import html
 import inspect
@@ -14,16 +14,20 @@ from palm_demo.media import Medium
 from palm_demo.session import OUT_OF_DISTRIBUTION, Session
 from palm_demo.settings import Limits
 
-ANEW = -1
-"""The seed that stands for a new one each time."""
+NEW_SEED = -1
+"""The value of the seed that stands for a new seed each time."""
 
-SHARED = ("tokens", "temperature", "top_k", "top_p", "min_p", "penalty", "seed")
+LINK_NAMES = ("tokens", "temperature", "top_k", "top_p", "min_p", "penalty", "seed")
+"""Names of the sampling controls in links, in their order."""
 
 
 def sampling_controls(tab: str, limits: Limits, begin: GenerationConfig) -> list:
-    """An accordion; its components in the order of `sampling_settings`' arguments.
+    """Builds an accordion of sampling controls, and returns them in the order of `sampling_settings`.
 
-    begin: what they are set to at first.
+    Args:
+        tab: the beginning of their elem_ids.
+        limits: with the most new tokens.
+        begin: their initial values.
     """
     with gr.Accordion("Sampling settings", open=False, elem_id=f"{tab}-sampling"):
         with gr.Row():
@@ -70,16 +74,20 @@ def sampling_controls(tab: str, limits: Limits, begin: GenerationConfig) -> list
                 min_width=200,
             )
         with gr.Row():
-            seed = gr.Number(  # an empty one becomes 0 as soon as it is seen
-                ANEW, precision=0, label="Seed", info=f"{ANEW}: a new one each time", elem_id=f"{tab}-seed"
+            seed = gr.Number(  # Gradio shows an empty one as 0
+                NEW_SEED,
+                precision=0,
+                label="Seed",
+                info=f"{NEW_SEED}: a new one each time",
+                elem_id=f"{tab}-seed",
             )
             stop = gr.Textbox(lines=1, max_lines=4, label="Stop at", info="Texts to end before, one a line")
     return [length, heat, top_k, top_p, min_p, penalty, seed, stop]
 
 
 def shared_sampling(controls: list) -> dict:
-    """What a link may tell of them, by its name there: all but the words that a visitor wrote."""
-    return dict(zip(SHARED, controls, strict=False))
+    """The controls that links contain, by their names in links: all but the stop texts, which are private."""
+    return dict(zip(LINK_NAMES, controls, strict=False))
 
 
 def sampling_settings(
@@ -92,7 +100,7 @@ def sampling_settings(
     seed: int | None,
     stop: str | None,
 ) -> dict:
-    """The session's keyword arguments."""
+    """The keyword arguments of the session's verbs from the values of the sampling controls."""
     return {
         "max_new_tokens": int(length),
         "temperature": temperature,
@@ -100,7 +108,7 @@ def sampling_settings(
         "top_p": top_p,
         "min_p": min_p,
         "repetition_penalty": penalty,
-        "seed": None if seed in (None, ANEW) else int(seed),
+        "seed": None if seed in (None, NEW_SEED) else int(seed),
         "stop": tuple(line for line in (stop or "").splitlines() if line),
     }
 
@@ -109,25 +117,28 @@ ROOT = Path(palm_demo.__file__).parents[1]
 
 
 class Paper(NamedTuple):
+    """A paper that a model follows. address: its URL."""
+
     title: str
     authors: str
     address: str
 
 
 def sources(paper: Paper, code: Sequence[type | Callable], repository: str | None) -> str:
-    """A paragraph of HTML.
+    """HTML of a paragraph that names a paper and the code that follows it.
 
-    code: the classes and functions themselves, whose places are looked up and so are never out of date.
-    repository: an address such as https://github.com/someone/palm_demo that the places link to; None
-    shows them alone.
+    Args:
+        paper: the paper.
+        code: classes and functions; their files and lines are looked up.
+        repository: a URL such as https://github.com/someone/palm_demo to link them to; None for no links.
     """
     after = f"After {_link(paper.address, html.escape(paper.title))}, {html.escape(paper.authors)}."
     if not code:
         return f"<p class='paper'>{after}</p>"
-    return f"<p class='paper'>{after} In code: {', '.join(_place(one, repository) for one in code)}.</p>"
+    return f"<p class='paper'>{after} In code: {', '.join(_code_place(one, repository) for one in code)}.</p>"
 
 
-def _place(one: type | Callable, repository: str | None) -> str:
+def _code_place(one: type | Callable, repository: str | None) -> str:
     one = inspect.unwrap(one)
     path = Path(inspect.getfile(one)).relative_to(ROOT).as_posix()
     shown = f"<code>{path} · {html.escape(one.__qualname__)}</code>"
@@ -148,17 +159,17 @@ WARNING = (
 
 
 def warning_shown(tab: str) -> gr.HTML:
-    """Where the warning stands when there is one."""
+    """The component for the out-of-distribution warning, hidden at first. tab: begins its elem_id."""
     return gr.HTML(visible="hidden", elem_id=f"{tab}-strange", elem_classes="strange")
 
 
 def no_warning():
-    """The update of `warning_shown` while nothing is known yet."""
+    """The update that hides the component of `warning_shown`."""
     return gr.update(value="", visible="hidden")
 
 
 def warning_about(session: Session, media: Sequence[Medium]):
-    """The update of `warning_shown` for pictures and videos; none where the models give no OOD score."""
+    """The update of `warning_shown` for pictures and videos. Without OOD scores there is no warning."""
     return warning_of([session.ood_score(medium) for medium in media])
 
 

@@ -1,7 +1,7 @@
-"""Settings as a link: written in the browser from what is set, read here when somebody opens it.
+"""Links that contain the settings of a tab. The browser writes them, and the page reads them when it loads.
 
-Gradio's own DeepLinkButton keeps all that a page holds on the server, prompts and pictures too, for whoever
-has the link. Here a link is all there is, and in it are settings alone.
+Gradio's DeepLinkButton stores all values of a page on the server, also prompts and pictures, and shows them
+to everybody with the link. These links contain only settings, and nothing is stored.
 """
 
 import json
@@ -20,10 +20,10 @@ LABEL = "Copy a link to these settings"
 COPIED = "Copied, without your words and files"
 COPIED_MS = 4000
 TAB = "tab"
-"""What a link calls the innermost tab to open."""
+"""The name of the innermost tab to open in a link."""
 
 WHOLE = re.compile("-?[0-9]{1,15}")
-"""A browser's numbers keep no more digits."""
+"""Integers with as many digits as JavaScript's numbers can store."""
 
 COPY = """async (...values) => {
     const link = new URL(location.origin + location.pathname), known = KNOWN;
@@ -45,27 +45,30 @@ LATER = "() => new Promise(done => setTimeout(done, MS, LABEL))"
 
 
 class SettingsLinks:
-    """The tabs of a page that a link can open, each with its settings."""
+    """The tabs of a page that links can open, each with its settings."""
 
     def __init__(self):
         self._tabs_of: dict[str, list[gr.Tab]] = {}
         self._settings: dict[str, Mapping[str, Component]] = {}
 
     def button(self, settings: Mapping[str, Component]) -> None:
-        """Puts a button into the current tab that copies a link to it. settings: by their names in the
-        link; none of them may be free text, and of a Dropdown only what it offers at first is told."""
+        """Adds a button to the current tab that copies a link to it.
+
+        settings: components by their names in the link. None may be free text. Of a Dropdown, only initial
+        choices are put into links.
+        """
         button = gr.Button(LABEL, size="sm", scale=0, min_width=210, elem_classes="link-button")
         around = tabs_around(button)
         place = around[0].id
         self._tabs_of[place], self._settings[place] = around, settings
-        known = {name: _told(control) for name, control in settings.items()}
+        known = {name: _initial_choices(control) for name, control in settings.items()}
         js = _filled(COPY, PLACE=place, KNOWN=known, LABEL=LABEL, COPIED=COPIED)
         own = {"api_visibility": "private", "show_progress": "hidden"}
         button.click(None, list(settings.values()), button, js=js, **own)
         button.click(None, None, button, js=_filled(LATER, MS=COPIED_MS, LABEL=LABEL), **own)
 
     def open_with(self, page: gr.Blocks) -> None:
-        """Has the page look at its own address when it is loaded. Call it when all buttons are there."""
+        """Makes the page apply the settings in its URL when it loads. Call it after all buttons are added."""
         tabs = {tab.parent: gr.skip() for around in self._tabs_of.values() for tab in around}
         controls = [control for settings in self._settings.values() for control in settings.values()]
 
@@ -99,8 +102,11 @@ class SettingsLinks:
 
 @singledispatch
 def read(control: Component, text: str) -> tuple:
-    """What a link sets a control to, gr.skip() where it cannot be set, and what to say of that or None.
-    Nothing of the text is said: who made the link may want to have it read."""
+    """The value for a control from the text in a link, and a message, which is None if all is well.
+
+    The value is gr.skip() if the text is invalid. Messages do not quote the text, because whoever made the
+    link could use that to show any text on the page.
+    """
     raise TypeError(f"no link can set a {type(control).__name__}")
 
 
@@ -143,8 +149,8 @@ def _(control: gr.Dropdown, text: str) -> tuple:
     return kept, None if kept == wanted else f"{control.label}: not all of these can be chosen."
 
 
-def _told(control: Component) -> list | None:
-    """What a link may tell of a Dropdown: a visitor's own scopes come later and have names of theirs."""
+def _initial_choices(control: Component) -> list | None:
+    """The initial choices of a Dropdown, without a visitor's own scopes; None for other controls."""
     return [value for _, value in control.choices] if isinstance(control, gr.Dropdown) else None
 
 

@@ -1,4 +1,4 @@
-"""The page while its weights are on their way: a bar, until the page itself takes its place."""
+"""The loading page: a progress bar that is served while the weights load, until the page replaces it."""
 
 import html
 import socket
@@ -20,7 +20,7 @@ from palm_demo.ui.boundary.network import Network
 from palm_demo.ui.boundary.responses import PublicApp
 
 FIRST_PORT, PORTS = 7860, 100
-"""As Gradio's own: the first that is free, where none is named."""
+"""The range of ports that is searched for a free one if none is named, as Gradio does."""
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>TITLE</title>
@@ -60,16 +60,23 @@ look();
 
 
 class LoadingPage:
-    """Where the page will be. port: that it has to be launched on. tell: shows how the loading goes on."""
+    """The loading page.
+
+    Attributes:
+        title: of the page that is loading.
+        port: where it is served, and where the page must be launched.
+    """
 
     def __init__(self, title: str, port: int):
         self.title, self.port = title, port
         self._step = Step("Beginning")
 
     def on_progress(self, step: Step) -> None:
+        """Shows a step of the loading."""
         self._step = step
 
     def page(self, request: Request) -> HTMLResponse:
+        """Responds with the HTML."""
         words = {"TITLE": self.title, "WHAT": self._step.what}
         shown = PAGE
         for name, value in words.items():
@@ -77,6 +84,7 @@ class LoadingPage:
         return HTMLResponse(shown, headers={"Cache-Control": "no-store"})
 
     def progress(self, request: Request) -> JSONResponse:
+        """Responds with the current step."""
         return JSONResponse({"what": self._step.what, "part": self._step.part})
 
 
@@ -86,13 +94,17 @@ async def _not_yet(request: Request, error: Exception) -> PlainTextResponse:
 
 @contextmanager
 def opening(title: str, host: str | None = None, port: int | None = None) -> Iterator[LoadingPage]:
-    """Answers where the page will be, for as long as the `with` lasts.
+    """Serves the loading page within the `with`.
 
-    host, port: by default those of `ServeOptions`. Raises OSError where no port is free.
+    Args:
+        title: of the page that is loading.
+        host, port: where to serve it; by default those of `ServeOptions`.
+
+    Raises OSError if no port is free.
     """
     options = ServeOptions.read()
     host = host or options.host
-    listening = _listening(host, port or options.port)
+    listening = _bind(host, port or options.port)
     page = LoadingPage(title, listening.getsockname()[1])
     routes = [
         Route("/", page.page),
@@ -110,7 +122,7 @@ def opening(title: str, host: str | None = None, port: int | None = None) -> Ite
         timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, args=([listening],), name="the page that loads", daemon=True)
+    thread = threading.Thread(target=server.run, args=([listening],), name="loading page", daemon=True)
     thread.start()
     try:
         yield page
@@ -120,14 +132,15 @@ def opening(title: str, host: str | None = None, port: int | None = None) -> Ite
         listening.close()
 
 
-def _listening(host: str, port: int | None) -> socket.socket:
+def _bind(host: str, port: int | None) -> socket.socket:
+    """A socket that listens on a port, or on the first free one. Raises OSError if there is none."""
     ports = [port] if port else range(FIRST_PORT, FIRST_PORT + PORTS)
     for tried in ports:
         listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((host, tried))
-            listening.listen()  # until then another could bind the same
+            listening.listen()  # before this, another process could bind the same port
             return listening
         except OSError:
             listening.close()

@@ -1,4 +1,4 @@
-"""The page: a header, what is loaded, three tabs, the endpoints."""
+"""The page: a header, three tabs, and the API endpoints."""
 
 import html
 import importlib.util
@@ -52,17 +52,23 @@ HEARD = (
         "mammut-compare-run": "mammut-matrix",
     }
 )
-"""The elem_id of what is pressed, and of what that fills."""
+"""elem_id of a button -> elem_id of the component that it fills."""
 
 CACHE_SECONDS = 3600
-"""How often visitors' files are looked through, and how old they get."""
+"""The age at which visitors' files are deleted, and the interval of the check."""
 
 
 def build(
     session: Session, settings: Settings, folder: Path, fell_back: PalmDemoError | None = None
 ) -> GuardedBlocks:
-    """The page of a session. The files of the examples go into the folder, which must outlive it.
-    fell_back: why other weights are not there, which a banner tells."""
+    """The page of a session.
+
+    Args:
+        session: answers the visitors.
+        settings: from the Spacefile.
+        folder: for the files of examples. It must exist as long as the page.
+        fell_back: the error that kept the profile's weights from loading. It is shown in a banner.
+    """
     use_small_sessions()
     send_little()
     limits, stops, links = settings.limits, Stops(), SettingsLinks()
@@ -102,22 +108,25 @@ def build(
 
 
 def launch(page: GuardedBlocks, settings: Settings, **options):
-    """Serves the page; options go on to gradio's `launch`, whose return value comes back."""
-    options = {"server_port": ServeOptions.read().port} | options  # the address Gradio reads itself
-    served = _served(page, settings)
+    """Serves the page behind the guard. Takes the options of gradio's `launch`, and returns its value."""
+    options = {"server_port": ServeOptions.read().port} | options  # Gradio reads the host by itself
+    served = _serving_options(page, settings)
     with served_behind(partial(guarded, page, settings.limits)):
         return page.launch(share=False, max_threads=page.max_threads, **served, **options)
 
 
 def mount(page: GuardedBlocks, settings: Settings, host: str) -> ASGIApp:
-    """The page as an application for a server that is not Gradio's own. host: where that listens."""
+    """The page behind the guard, as an ASGI application for another server than Gradio's.
+
+    host: the address that the server listens on.
+    """
     bare = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app = gr.mount_gradio_app(bare, page, path="/", **_served(page, settings))
+    app = gr.mount_gradio_app(bare, page, path="/", **_serving_options(page, settings))
     return guarded(page, settings.limits, app, host, started=True)
 
 
-def _served(page: GuardedBlocks, settings: Settings) -> dict:
-    """How the page is served, by whatever server."""
+def _serving_options(page: GuardedBlocks, settings: Settings) -> dict:
+    """Gradio's options for serving the page, with any server."""
     limits = settings.limits
     return {
         "theme": theme(),
@@ -136,7 +145,7 @@ def _served(page: GuardedBlocks, settings: Settings) -> dict:
             "openapi_url": None,
             "routes": [
                 Route("/healthz", _healthz),
-                Route(CARD, partial(_picture, picture=preview.draw_card(settings.space))),
+                Route(CARD, partial(_card, picture=preview.draw_card(settings.space))),
             ],
             "middleware": [Middleware(HidePaths, files=page.files)],
         },
@@ -144,7 +153,10 @@ def _served(page: GuardedBlocks, settings: Settings) -> dict:
 
 
 def _wants_mcp() -> bool:
-    """Whether the options of `serve` ask for an MCP server, without which Gradio would go on in silence."""
+    """Whether the options ask for an MCP server.
+
+    Raises MissingExtraError if it is not installed, because Gradio would say nothing.
+    """
     wanted = ServeOptions.read().mcp
     if wanted and importlib.util.find_spec("mcp") is None:
         raise MissingExtraError(f"PALM_DEMO_MCP is 1 but mcp is not installed; {pip_install('mcp')}")
@@ -155,12 +167,12 @@ async def _healthz(request) -> PlainTextResponse:
     return PlainTextResponse("ok")
 
 
-async def _picture(request, picture: bytes) -> Response:
+async def _card(request, picture: bytes) -> Response:
     return Response(picture, media_type="image/png", headers={"Cache-Control": "public, max-age=3600"})
 
 
 def _header(settings: Settings, session: Session) -> str:
-    """One line: what this is called, what can be done here, and a button for the rest."""
+    """HTML of the header: the title, a short description, and a button that shows more."""
     title, does = html.escape(settings.space.title), html.escape(settings.space.short_description)
     loaded = ""
     if not session.bundled:
@@ -192,7 +204,7 @@ PRIVACY = (
 
 
 def _about(session: Session) -> str:
-    """What is loaded, what it knows and what it does not."""
+    """HTML that tells which models are loaded, what they know and what they do not."""
     parts = (session.about[key] for key in ("flamingo", "mammut", "palm"))
     cards = (
         f"<div class='card'><h2>{html.escape(part['name'])}</h2>"

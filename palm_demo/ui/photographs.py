@@ -1,4 +1,4 @@
-"""The photographs among the page's examples, each with what is right to say of it and whose it is."""
+"""The photographs among the page's examples, with their correct names, authors and licences."""
 
 import csv
 from dataclasses import dataclass
@@ -20,7 +20,8 @@ class ExamplePhoto(Photograph):
     """A photograph with its file.
 
     Attributes:
-        others: names that are right for it too, everyday words last.
+        others: other correct names, everyday words last.
+        file: the picture.
         credit: its author and licence.
     """
 
@@ -30,36 +31,37 @@ class ExamplePhoto(Photograph):
 
     @property
     def all_names(self) -> tuple[str, ...]:
+        """All correct names, everyday words last."""
         return (self.name, *self.others)
 
     @property
     def title(self) -> str:
-        """The everyday word for it."""
+        """The everyday word for what it shows."""
         return self.all_names[-1].capitalize()
 
     @property
     def captions(self) -> tuple[str, ...]:
-        """All captions that are right."""
+        """All correct captions."""
         return tuple(f"a photo of {indefinite(name)}" for name in self.all_names)
 
 
 @cache
 def example_photos() -> tuple[ExamplePhoto, ...]:
-    """All of them, in the order of their list."""
+    """All example photographs, in the order of photographs.csv."""
     with (FOLDER / "photographs.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     return tuple(_photo(row["file"], row["names"].split("|"), row["credit"]) for row in rows)
 
 
 def thumbnail(photo: ExamplePhoto, folder: Path) -> Path:
-    """Writes the middle of a photograph as a small square into the folder."""
+    """Writes the middle square of a photograph, THUMBNAIL pixels wide, into a folder."""
     path = folder / f"thumbnail-{photo.file.name}"
     ImageOps.fit(open_image(photo.file), (THUMBNAIL, THUMBNAIL)).save(path, quality=QUALITY)
     return path
 
 
 def credits() -> str:
-    """A line with whose the photographs are."""
+    """The authors and licences of all example photographs, in one line."""
     return "; ".join(dict.fromkeys(photo.credit for photo in example_photos()))
 
 

@@ -1,4 +1,4 @@
-"""A press is marked at once: what it fills is marked until it is filled, and is brought onto the screen."""
+"""Feedback for buttons: the component that a button fills is marked until it is filled, and scrolled to."""
 
 import json
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ SCRIPT = """
     const seen = () => [...result.querySelectorAll("textarea, input, img")].map(one => one.value || one.src)
       .join() + result.textContent;
     const before = seen(), end = performance.now() + 1000 * SECONDS;
-    const look = setInterval(() => {  // what a script writes into a box tells nobody
+    const look = setInterval(() => {  // values that scripts write raise no event
       const filled = seen() !== before;
       if (!filled && performance.now() < end) return;
       clearInterval(look);
@@ -48,6 +48,8 @@ SCRIPT = """
 
 
 def script(results: Mapping[str, str]) -> str:
-    """For the head of the page. results: the elem_id of what is pressed, or of a box in which Enter asks, and
-    the elem_id of what that fills."""
+    """The script for the head of the page.
+
+    results: elem_id of a button, or of a text box in which Enter counts -> elem_id of what it fills.
+    """
     return SCRIPT.replace("RESULTS", json.dumps(dict(results)))

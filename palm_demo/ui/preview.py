@@ -1,4 +1,4 @@
-"""What is seen of the page before it is there: its card where its link is shared, and its first words."""
+"""What is shown before the page is: a card beside links on other sites, and a placeholder while it loads."""
 
 import html
 import io
@@ -13,12 +13,12 @@ from palm_demo.settings import Space
 from palm_demo.ui.boundary.guard import CARD
 
 CARD_SIZE = (1200, 630)
-"""Pixels that the large sites show of a card."""
+"""Width and height of the card in pixels, as large sites show it."""
 SCENES, SIDE, GAP = 4, 240, 36
 INK, PAPER, ACCENT = (241, 245, 249), (15, 23, 42), (94, 234, 212)
 
 ROOT = re.compile(rb'"root":"([^"]+)"')
-"""Where the page is reached, as Gradio tells its own scripts."""
+"""The URL of the page in Gradio's configuration."""
 
 OPENING = """
 <style>
@@ -37,11 +37,11 @@ OPENING = """
   }).observe(document.body, {childList: true, subtree: true});
 </script>
 """
-"""Until the page's scripts have drawn it."""
+"""The placeholder, which removes itself when the page's scripts have drawn the page."""
 
 
 def dressed(page: bytes, space: Space) -> bytes:
-    """Gradio's HTML with a card of our own, and with words that are there before its scripts are."""
+    """Gradio's HTML of the page with the card and the placeholder added."""
     root = found[1].decode() if (found := ROOT.search(page)) else ""
     first = OPENING.replace("TITLE", html.escape(space.title))
     first = first.replace("WHAT", html.escape(f"{space.short_description}."))
@@ -49,7 +49,7 @@ def dressed(page: bytes, space: Space) -> bytes:
 
 
 def draw_card(space: Space) -> bytes:
-    """The picture of the card: four scenes under the page's name, as a PNG."""
+    """Draws the card's picture as a PNG: four scenes under the page's title."""
     card = Image.new("RGB", CARD_SIZE, PAPER)
     draw = ImageDraw.Draw(card)
     draw.text((60, 70), space.title, INK, ImageFont.load_default(58))

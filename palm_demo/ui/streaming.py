@@ -1,6 +1,6 @@
-"""Streams to the page: stopped between tokens, and the place in the queue shown while they wait.
+"""Streams of text to the page, which can be stopped, and which show their place in the queue.
 
-Gradio's own `cancels=` puts a red "Error" over chats with media about one time in four.
+Gradio's own `cancels=` shows a red "Error" over chats with media about one time in four.
 """
 
 import threading
@@ -13,18 +13,18 @@ import gradio as gr
 from palm_demo.inference.decoding import QueuePosition
 
 REMEMBERED = 10_000
-"""Streams that are about to begin, or run; the oldest go first, which began nothing."""
+"""The most streams that are remembered. The oldest are forgotten first; they have usually never begun."""
 
 
 class Stops:
-    """The events of the streams that wait or run, by visitor (session hash) and tab."""
+    """The cancel events of all streams, by visitor (session hash) and tab."""
 
     def __init__(self):
         self._events: OrderedDict[tuple[str, str], threading.Event] = OrderedDict()
         self._lock = threading.Lock()
 
     def arm(self, visitor: str, tab: str) -> threading.Event:
-        """A fresh event for a stream that is about to begin; an earlier one stops."""
+        """Makes the event for a stream that is about to begin, and stops the tab's earlier stream."""
         fresh = threading.Event()
         with self._lock:
             earlier = self._events.get((visitor, tab))
@@ -38,7 +38,7 @@ class Stops:
 
     @contextmanager
     def running(self, visitor: str, tab: str) -> Iterator[threading.Event]:
-        """The event of the stream that now begins; forgotten when it ends."""
+        """Yields the event of a stream while it runs, and forgets it at the end."""
         with self._lock:
             event = self._events.setdefault((visitor, tab), threading.Event())
         try:
@@ -49,25 +49,26 @@ class Stops:
                     del self._events[visitor, tab]
 
     def stop(self, visitor: str, tab: str) -> None:
+        """Stops the stream of a tab. What it has written stays on the page."""
         with self._lock:
             event = self._events.get((visitor, tab))
         if event is not None:
             event.set()
 
     def drop(self, visitor: str, tab: str) -> None:
-        """Stops what runs, of which nobody wants to see more."""
+        """Stops and forgets the stream of a tab, whose text is no longer wanted."""
         with self._lock:
             event = self._events.pop((visitor, tab), None)
         if event is not None:
             event.set()
 
     def wanted(self, visitor: str, tab: str, event: threading.Event) -> bool:
-        """Whether the stream of this event was neither dropped nor followed by another."""
+        """Whether the stream of this event is still the tab's latest and was not dropped."""
         with self._lock:
             return self._events.get((visitor, tab)) is event
 
     def leave(self, visitor: str) -> None:
-        """Stops and forgets all that a visitor who left had running."""
+        """Stops and forgets all streams of a visitor who has left."""
         with self._lock:
             gone = [key for key in self._events if key[0] == visitor]
             events = [self._events.pop(key) for key in gone]
@@ -76,7 +77,7 @@ class Stops:
 
 
 class StreamingTab:
-    """A run button, a stop button, and the three steps between a press and the last word."""
+    """A run button and a stop button, and the events for a stream of text."""
 
     def __init__(self, tab: str, stops: Stops, run: gr.Button, stop: gr.Button):
         self.tab, self.stops = tab, stops
@@ -86,8 +87,15 @@ class StreamingTab:
     def wire(
         self, begin: Callable[..., gr.events.Dependency], stream, inputs: list, outputs: list, **line
     ) -> None:
-        """begin: what listens to the start, such as `button.click` or another event's `.then`. line:
-        concurrency options of the stream; by default none waits, for each model's batch has a line."""
+        """Connects a stream to an event.
+
+        Args:
+            begin: the method that adds a listener, such as `button.click` or another event's `.then`.
+            stream: the handler, a generator of updates.
+            inputs, outputs: its components.
+            line: concurrency options of the stream. By default there is no limit, because each model has
+                a queue.
+        """
         quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
         armed = begin(self._arm, None, self.buttons, **quiet)
         ended = armed.then(
@@ -111,12 +119,12 @@ class StreamingTab:
 
 
 def line_shown(tab: str) -> gr.HTML:
-    """Where the place stands while there is one."""
+    """The component for the place in the queue, hidden at first. tab: begins its elem_id."""
     return gr.HTML(visible="hidden", elem_id=f"{tab}-line", elem_classes="line")
 
 
 def in_line(delta: str):
-    """The update of `line_shown` that goes with a delta of a text."""
+    """The update of `line_shown` for a delta of a text. Only a QueuePosition is shown."""
     if not isinstance(delta, QueuePosition):
         return gr.update(value="", visible="hidden")
     ahead = "Yours is next" if delta.place == 1 else f"{delta.place - 1} more before yours"

@@ -1,4 +1,4 @@
-"""Colours, type and spacing, for light and dark screens. Fonts are the reader's own: none has to come."""
+"""Colours, fonts and spacing of the page, in a light and a dark theme. Only fonts of the system are used."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ STYLES = Path(__file__).with_name("page.css")
 
 
 def css() -> str:
-    """What the theme cannot say: where things stand, and components that Gradio does not have."""
+    """The page's CSS: its layout, and the styles of components that Gradio does not have."""
     return STYLES.read_text(encoding="utf-8")
 
 
 def theme() -> gr.themes.Base:
-    """Teal on slate; the darker shades keep white button text readable."""
+    """The page's theme: teal on slate, with shades dark enough for white text on buttons."""
     look = gr.themes.Base(
         primary_hue="teal",
         secondary_hue="teal",

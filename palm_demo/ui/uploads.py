@@ -1,4 +1,4 @@
-"""What visitors send, checked before a model sees it: prompts, counts of media, pictures."""
+"""Checks what visitors send before a model gets it: prompts, media, labels, counts and filters."""
 
 from pathlib import Path
 
@@ -11,8 +11,10 @@ NOTHING_SOUGHT = "there is nothing to search for yet; write a word, such as fox"
 
 
 def check_prompt(text: str, limits: Limits, missing: str = NOTHING_ASKED) -> str:
-    """The prompt, if there is one and it is not too long; PromptError otherwise. missing: what is said where
-    there is none."""
+    """Returns a prompt. Raises PromptError if it is empty or too long.
+
+    missing: the message if it is empty.
+    """
     if not isinstance(text, str) or not text.strip():
         raise PromptError(missing)
     size_bytes = len(text.encode("utf-8", "replace"))
@@ -24,7 +26,7 @@ def check_prompt(text: str, limits: Limits, missing: str = NOTHING_ASKED) -> str
 
 
 def check_media(files: list, limits: Limits) -> list:
-    """The media, if there are not too many, one alone too; MediaError otherwise."""
+    """Returns the files as a list, also if one comes without a list. Raises MediaError for too many."""
     files = [files] if isinstance(files, dict) else files
     if not isinstance(files, list):
         raise MediaError(f"media is a {type(files).__name__}; give a list of files")
@@ -37,14 +39,14 @@ def check_media(files: list, limits: Limits) -> list:
 
 
 def check_picture(file: dict | None) -> Path:
-    """The path of what an image component holds, as it was uploaded; MediaError when it is empty."""
+    """The path of the file in an image component. Raises MediaError if there is none."""
     if not file or not file.get("path"):
         raise MediaError("there is no picture yet; upload one or click one of the gallery")
     return Path(file["path"])
 
 
 def check_labels(labels: list[str], limits: Limits) -> list[str]:
-    """The labels that are not blank; PromptError when none is left or too many are."""
+    """The labels that are not blank. Raises PromptError for none and for too many."""
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise PromptError("labels is not a list of words; give one such as ['cat', 'dog']")
     kept = [label.strip() for label in labels if label.strip()]
@@ -57,6 +59,7 @@ def check_labels(labels: list[str], limits: Limits) -> list[str]:
 
 
 def check_new_tokens(count: int, limits: Limits) -> int:
+    """Returns a number of new tokens. Raises SamplingError for too many."""
     if not isinstance(count, int) or count > limits.new_tokens:
         raise SamplingError(
             f"max_new_tokens is {count!r:.40} and at most {limits.new_tokens} are allowed here; ask for fewer"
@@ -65,25 +68,26 @@ def check_new_tokens(count: int, limits: Limits) -> int:
 
 
 def check_hits(count: int, limits: Limits) -> int:
+    """Returns a number of pictures to find. Raises PromptError for too many."""
     if not isinstance(count, int) or count > limits.hits:
         raise PromptError(f"k is {count!r:.40} and at most {limits.hits} pictures come back; ask for fewer")
     return count
 
 
 def check_words(words: str, limits: Limits) -> str:
-    """Words that may be left out; PromptError when they are none or too many."""
+    """Returns optional words, "" if there are none. Raises PromptError for too many."""
     if not isinstance(words, str):
         raise PromptError(f"words is a {type(words).__name__}; give a text")
     return check_prompt(words, limits) if words.strip() else ""
 
 
 def check_filters(contains: str, since: str, limits: Limits) -> Filters:
-    """What a visitor wants found; GalleryError for a date that is none."""
+    """The filters of a search. Raises GalleryError for an invalid date."""
     return Filters(check_words(contains or "", limits), read_since(check_words(since or "", limits)))
 
 
 def check_texts(texts: list[str], limits: Limits) -> list[str]:
-    """Texts to compare with pictures; PromptError when none is left or too many are."""
+    """The texts that are not blank, for `similarity`. Raises PromptError for none and for too many."""
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise PromptError("texts is not a list of texts; give one such as ['a cat', 'a dog']")
     kept = [text.strip() for text in texts if text.strip()]
