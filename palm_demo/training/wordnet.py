@@ -104,7 +104,8 @@ def known_meanings(wordnet: WordNet) -> dict[str, set[str]]:
     """The names of photographs and drawn things by their meaning."""
     found: dict[str, set[str]] = defaultdict(set)
     for label, noun in zip(ImageNetInfo().label_names(), world.photo_classes(), strict=True):
-        found[label[1:]].add(noun.name)
+        if label[1:] in wordnet.synsets:
+            found[label[1:]].add(noun.name)
     for concept in Atlas.load().concepts:
         roots = ROOTS.get(concept.category, (ARTIFACT,))
         senses = wordnet.senses.get(concept.name) or wordnet.senses.get(concept.name.split()[-1], ())

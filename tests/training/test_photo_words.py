@@ -11,6 +11,7 @@ from palm_demo.models.losses import IGNORED
 from palm_demo.models.vision import Twin
 from palm_demo.training.photo_features import CERTAIN, PhotoFeatures, certain_names
 from palm_demo.training.photo_words import NAMES, all_names, definitions, text_of, words_batch
+from palm_demo.training.wordnet import RelatedWords
 
 
 @pytest.fixture
@@ -46,6 +47,23 @@ def test_a_word_above_a_name_says_that_word(pictures):
     said = {text_of(pictures[2], random.Random(seed)) for seed in range(500)}
     assert ("a photo of a cat", "cat") in said and ("a photo of a tabby cat", "tabby cat") in said
     assert any(text == definitions()["tabby cat"] for text, _ in said)
+
+
+def test_a_related_word_is_said_of_all_that_it_stands_for(pictures, tokenizer):
+    related = RelatedWords(
+        {name: ("feline",) for name in ("cat", "tabby cat")}, {"feline": "an animal that purrs"}
+    )
+    said = {text_of(pictures[2], random.Random(seed), related) for seed in range(500)}
+    assert ("a photo of a feline", "feline") in said and ("an animal that purrs", "feline") in said
+    found = set()
+    for seed in range(100):
+        batch = words_batch(pictures, random.Random(seed), tokenizer, related)
+        for place, ids in enumerate(batch["text_ids"].tolist()):
+            if "feline" in tokenizer.decode(ids):
+                others = batch["also_true"][place].nonzero().flatten().tolist()
+                assert set(others) == {0, 2} - {place}
+                found.add(place)
+    assert found == {0, 2}
 
 
 def test_names_are_those_of_both_worlds_once():
