@@ -6,7 +6,7 @@ share the pictures.
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,17 +83,27 @@ def pictures(count: int, seed: int) -> list[world.Scene]:
 def encode_scenes(media: Drawn, tower: nn.Module, seed: str, loaders: int = 0) -> FeatureCache:
     """Draws scenes at the tower's size, with random alterations, and encodes them.
 
-    The alterations depend on a scene's position and the seed. `loaders`: processes that draw; 0 draws
-    in this one.
+    The alterations depend on a scene's position and the seed. `loaders`: processes that draw, and encode
+    too where the tower is on the CPU; 0 does all in this one.
     """
     device = next(tower.parameters()).device
     mixed = device.type == "cuda" or fastest_precision() == torch.bfloat16
-    chunks = DataLoader(_DrawnScenes(media, seed, tower.image_size), batch_size=None, num_workers=loaders)
-    encoded = []
-    for pixels in tqdm(chunks, desc="encoding", mininterval=5, disable=len(media) <= AT_ONCE):
+
+    def encode(pixels: Tensor) -> Tensor:
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=mixed):
-            encoded.append(tower(normalized(pixels.to(device))).to("cpu", torch.bfloat16))
-    return FeatureCache(media, torch.cat(encoded), _frame_counts(media))
+            return tower(normalized(pixels.to(device))).to("cpu", torch.bfloat16)
+
+    # two processes with a thread each encode nearly twice as much as one with two threads
+    apart = loaders > 0 and device.type == "cpu"
+    chunks = DataLoader(
+        _Scenes(media, seed, tower.image_size, encode if apart else None),
+        batch_size=None,
+        num_workers=loaders,
+    )
+    shown = tqdm(chunks, desc="encoding", mininterval=5, disable=len(media) <= AT_ONCE)
+    return FeatureCache(
+        media, torch.cat([one if apart else encode(one) for one in shown]), _frame_counts(media)
+    )
 
 
 def load_or_encode(path: Path, media: Drawn, tower: nn.Module, seed: str) -> FeatureCache:
@@ -128,11 +138,12 @@ def _fingerprint(tower: nn.Module) -> str:
     return digest.hexdigest()
 
 
-class _DrawnScenes(Dataset):
-    """A data set of drawn scenes in chunks, each (frames, size, size, 3) uint8."""
+class _Scenes(Dataset):
+    """A data set of drawn scenes in chunks, each (frames, size, size, 3) uint8, or what `encode` makes of
+    it."""
 
-    def __init__(self, media: Drawn, seed: str, size: int):
-        self.media, self.seed, self.size = media, seed, size
+    def __init__(self, media: Drawn, seed: str, size: int, encode: Callable[[Tensor], Tensor] | None = None):
+        self.media, self.seed, self.size, self.encode = media, seed, size, encode
 
     def __len__(self) -> int:
         return -(-len(self.media) // AT_ONCE)
@@ -147,7 +158,10 @@ class _DrawnScenes(Dataset):
                 frames.append(draw(medium, rng, self.size))
             else:
                 frames += [as_tensor(frame) for frame in world.frames(medium, FRAMES, self.size)]
-        return torch.stack(frames)
+        drawn = torch.stack(frames)
+        return (
+            drawn if self.encode is None else torch.cat([self.encode(some) for some in drawn.split(AT_ONCE)])
+        )
 
 
 def _frame_counts(media: Drawn) -> Tensor:
