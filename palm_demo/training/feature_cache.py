@@ -8,6 +8,7 @@ import hashlib
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -86,15 +87,9 @@ def encode_scenes(media: Drawn, tower: nn.Module, seed: str, loaders: int = 0) -
     The alterations depend on a scene's position and the seed. `loaders`: processes that draw, and encode
     too where the tower is on the CPU; 0 does all in this one.
     """
-    device = next(tower.parameters()).device
-    mixed = device.type == "cuda" or fastest_precision() == torch.bfloat16
-
-    def encode(pixels: Tensor) -> Tensor:
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=mixed):
-            return tower(normalized(pixels.to(device))).to("cpu", torch.bfloat16)
-
+    encode = partial(_encode, tower, fastest_precision() == torch.bfloat16)
     # two processes with a thread each encode nearly twice as much as one with two threads
-    apart = loaders > 0 and device.type == "cpu"
+    apart = loaders > 0 and next(tower.parameters()).device.type == "cpu"
     chunks = DataLoader(
         _Scenes(media, seed, tower.image_size, encode if apart else None),
         batch_size=None,
@@ -136,6 +131,13 @@ def _fingerprint(tower: nn.Module) -> str:
         digest.update(name.encode())
         digest.update(tensor.contiguous().float().numpy(force=True).tobytes())
     return digest.hexdigest()
+
+
+@torch.no_grad()
+def _encode(tower: nn.Module, mixed: bool, pixels: Tensor) -> Tensor:
+    device = next(tower.parameters()).device
+    with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+        return tower(normalized(pixels.to(device))).to("cpu", torch.bfloat16)
 
 
 class _Scenes(Dataset):
