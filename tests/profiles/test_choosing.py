@@ -24,7 +24,7 @@ from palm_demo.profiles.choosing import (
     room_needed,
 )
 from palm_demo.session import loading
-from tests.checkpoints.released import plain_openmammut, test_openflamingo, test_palm
+from tests.checkpoints.released import plain_openmammut, test_openflamingo_shapes, test_palm
 
 HUB, SMALL = read_profile("hub"), read_profile("small")
 
@@ -173,7 +173,7 @@ def test_the_memory_and_disk_that_a_palm_takes_are_what_its_shapes_need(choice):
 @pytest.mark.parametrize(("name", "kind", "dim"), [("4b", "gpt_neox", 2560), ("9b", "mpt", 4096)])
 def test_the_memory_that_a_flamingo_takes_is_what_its_shapes_need(name, kind, dim):
     choice = HUB.flamingo[name]
-    flamingo = test_openflamingo.released_on_meta(kind, dim, 50280, choice.every, dtype=torch.bfloat16)
+    flamingo = test_openflamingo_shapes.released_on_meta(kind, dim, 50280, choice.every, dtype=torch.bfloat16)
     vit = openmammut_tensors(width=1024, depth=24, patch=14, side=16, text_width=768, text_depth=2)
     tower = from_reference("clip-tower", vit, heads=16, activation="quick_gelu", dtype=torch.bfloat16)
     check(choice, [flamingo, tower], flamingo.new_cache(choice.rows, choice.context))

@@ -1,17 +1,22 @@
 """What the tests of the trust boundary share: hostile files, a watch over what is opened, pages to ask."""
 
+import asyncio
+import json
 import os
 import socket
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import uvicorn
 from PIL import Image
 
 from palm_demo.ui.boundary.files import SHOWN
+from palm_demo.ui.boundary.visitors import Visitors
 
 META = {"meta": {"_type": "gradio.FileData"}}
 _watches: list[list[str]] = []
@@ -108,3 +113,47 @@ def running(app: object) -> Iterator[str]:
     server.should_exit = True
     thread.join()
     listening.close()
+
+
+def number_of(config: dict, name: str) -> int:
+    return next(event["id"] for event in config["dependencies"] if event["api_name"] == name)
+
+
+def join(client: httpx.Client, config: dict, session: str, name: str, *data) -> httpx.Response:
+    body = {"data": data, "fn_index": number_of(config, name), "session_hash": session}
+    return client.post("gradio_api/queue/join", json=body)
+
+
+def write(client: httpx.Client, config: dict, session: str, tokens: int = 200) -> str:
+    """Has a text written; the id of its event."""
+    settings = [None, tokens, 0.7, 0, 0.9, 1.1, [], 7, 0.0]
+    answer = join(client, config, session, "generate", "It was a dark night, and", *settings)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["event_id"]
+
+
+def heard(client: httpx.Client, session: str) -> list[dict]:
+    with client.stream("GET", "gradio_api/queue/data", params={"session_hash": session}) as lines:
+        assert lines.status_code == 200
+        return [json.loads(line.removeprefix("data: ")) for line in lines.iter_lines() if line]
+
+
+def ended_well(messages: list[dict]) -> bool:
+    ended = [message for message in messages if message["msg"] == "process_completed"]
+    return len(ended) == 1 and ended[0]["success"] and bool(ended[0]["output"]["data"][0])
+
+
+def asked(peer: str = "127.0.0.1", scheme: str = "http", **headers: str) -> dict:
+    named = {"host": "localhost:7860"} | {name.replace("_", "-"): value for name, value in headers.items()}
+    pairs = [(name.encode(), value.encode()) for name, value in named.items() if value]
+    return {"type": "http", "client": (peer, 1), "scheme": scheme, "headers": pairs}
+
+
+def cookie_of(visitors: Visitors, visitor, scope: dict) -> str:
+    return visitors.set_cookie(visitor, scope).decode().partition(";")[0]
+
+
+def run_apart(coroutine):
+    """In a thread of its own: the browser of other tests keeps an event loop running in this one."""
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(asyncio.run, coroutine).result()

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import av
+import httpx
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -235,3 +236,30 @@ def _write_sound(path: Path) -> None:
         frame.sample_rate = 44_100
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+
+
+@pytest.fixture
+def visitor(address) -> Iterator[httpx.Client]:
+    """A client that has a visitor's cookie."""
+    with httpx.Client(base_url=address, timeout=60) as client:
+        client.get("config")
+        yield client
+
+
+@pytest.fixture
+def other(address) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=address, timeout=60) as client:
+        client.get("config")
+        yield client
+
+
+@pytest.fixture(scope="module")
+def config(address) -> dict:
+    return httpx.get(f"{address}config").json()
+
+
+@pytest.fixture
+def unnamed(monkeypatch) -> None:
+    """No variable names a proxy, a host or a Space."""
+    for name in ("PALM_DEMO_PROXIES", "PALM_DEMO_HOSTS", "SPACE_ID", "SPACE_HOST"):
+        monkeypatch.delenv(name, raising=False)

@@ -5,6 +5,9 @@ from pathlib import Path
 
 from playwright.sync_api import Locator, Page, expect
 
+LEARNING_MS = 120_000
+"""Milliseconds that a few steps of learning may take on a busy machine."""
+
 
 def flamingo_said(page: Page) -> Locator:
     """What Flamingo said, one after the other."""
@@ -14,6 +17,24 @@ def flamingo_said(page: Page) -> Locator:
 def visitor_said(page: Page) -> Locator:
     """What was asked, one after the other."""
     return page.locator("#flamingo-chat").get_by_test_id("user")
+
+
+def press(page: Page, name: str) -> None:
+    """Presses the button of this name."""
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+def open_tab(page: Page, name: str) -> Page:
+    """Opens a tab, and gives the page."""
+    page.get_by_role("tab", name=name, exact=True).click()
+    return page
+
+
+def pick(page: Page, label: str, option: str) -> None:
+    """Picks an option of a dropdown."""
+    page.get_by_label(label, exact=True).click()
+    page.get_by_role("option", name=option, exact=True).click()
+    expect(page.get_by_role("option")).to_have_count(0)
 
 
 def open_settings(page: Page) -> None:
@@ -49,3 +70,13 @@ def start_over(page: Page) -> None:
     """Takes away what was there before a visitor asked."""
     page.get_by_role("button", name="Start over", exact=True).click()
     expect(visitor_said(page).or_(flamingo_said(page))).to_have_count(0)
+
+
+def unfold(page: Page, accordion: str) -> None:
+    """Opens an accordion by its id."""
+    page.locator(f"#{accordion} > button").click()
+
+
+def shown(page: Page) -> Locator:
+    """The pictures of the gallery that are seen, best first."""
+    return page.locator("#mammut-gallery button")

@@ -10,7 +10,7 @@ from palm_demo.ui.flamingo import few_shot
 from palm_demo.ui.flamingo.attention import words
 from palm_demo.ui.flamingo.few_shot import Shot, draw_set
 from palm_demo.ui.flamingo.presets import SETS, TILES
-from tests.ui.hands import ask, flamingo_said, open_reads, start_over, visitor_said
+from tests.ui.hands import ask, flamingo_said, open_reads, press, start_over, visitor_said
 
 NEW_WORD = "Teach it a new word"
 
@@ -22,10 +22,6 @@ def taught(tmp_path_factory, monkeypatch) -> tuple[Shot, ...]:
     again = lambda folder, draw, form: draw_set(folder, draw, form, Random(5))  # noqa: E731
     monkeypatch.setattr(few_shot, "draw_set", again)
     return one.shots
-
-
-def press(page: Page, name: str) -> None:
-    page.get_by_role("button", name=name, exact=True).click()
 
 
 def open_way(page: Page, name: str) -> None:

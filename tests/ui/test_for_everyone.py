@@ -8,7 +8,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from palm_demo.inference.lora_finetuning import Progress
 from palm_demo.ui.flamingo.presets import TILES
-from tests.ui.hands import flamingo_said, start_over
+from tests.ui.hands import flamingo_said, press, start_over
 
 BEGUN = re.compile("^It was a dark and stormy night, and.")
 TABS = ("Flamingo", "MaMMUT", "PaLM")
@@ -28,10 +28,6 @@ def taught_at_once(session, monkeypatch):
         yield Progress(1, 1.0, 4.0, 1.9, 2.0, 1.9, adapters[1])
 
     monkeypatch.setattr(session, "finetune", finetune)
-
-
-def press(page: Page, name: str) -> None:
-    page.get_by_role("button", name=name, exact=True).click()
 
 
 def open_part(page: Page, tabs: str, name: str) -> None:

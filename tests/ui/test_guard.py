@@ -1,153 +1,13 @@
-"""The guard of a page that is served: what visitors can reach of each other and of the server."""
+"""The guard of a page that is served: which requests reach the page, and how its answers are headed."""
 
-import errno
-import json
-import os
 import socket
-import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
-from gradio.route_utils import GradioUploadFile
 
-from palm_demo.errors import LeftError
 from palm_demo.internals import http_protocol
-from palm_demo.internals.gradio_files import upload_folder
-from palm_demo.settings import load_settings
 from palm_demo.ui.boundary import timeouts
-from palm_demo.ui.boundary.files import SHOWN
 from tests.ui.boundary import watched
-
-JSON = {"content-type": "application/json"}
-
-
-@pytest.fixture
-def visitor(address) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=address, timeout=60) as client:
-        client.get("config")
-        yield client
-
-
-@pytest.fixture
-def other(address) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=address, timeout=60) as client:
-        client.get("config")
-        yield client
-
-
-@pytest.fixture(scope="module")
-def config(address) -> dict:
-    return httpx.get(f"{address}config").json()
-
-
-def number_of(config: dict, name: str) -> int:
-    return next(event["id"] for event in config["dependencies"] if event["api_name"] == name)
-
-
-def join(client: httpx.Client, config: dict, session: str, name: str, *data) -> httpx.Response:
-    body = {"data": data, "fn_index": number_of(config, name), "session_hash": session}
-    return client.post("gradio_api/queue/join", json=body)
-
-
-def write(client: httpx.Client, config: dict, session: str, tokens: int = 200) -> str:
-    """Has a text written; the id of its event."""
-    settings = [None, tokens, 0.7, 0, 0.9, 1.1, [], 7, 0.0]
-    answer = join(client, config, session, "generate", "It was a dark night, and", *settings)
-    assert answer.status_code == 200, answer.text
-    return answer.json()["event_id"]
-
-
-def heard(client: httpx.Client, session: str) -> list[dict]:
-    with client.stream("GET", "gradio_api/queue/data", params={"session_hash": session}) as lines:
-        assert lines.status_code == 200
-        return [json.loads(line.removeprefix("data: ")) for line in lines.iter_lines() if line]
-
-
-def ended_well(messages: list[dict]) -> bool:
-    ended = [message for message in messages if message["msg"] == "process_completed"]
-    return len(ended) == 1 and ended[0]["success"] and bool(ended[0]["output"]["data"][0])
-
-
-@pytest.mark.slow
-def test_anothers_session_is_neither_heard_nor_stopped(visitor, other, config, address):
-    event = write(visitor, config, "victim")
-    number = number_of(config, "generate")
-    with httpx.Client(base_url=address) as nobody:
-        for stranger in (other, nobody):
-            listening = stranger.get("gradio_api/queue/data", params={"session_hash": "victim"})
-            assert listening.status_code == 404
-            assert stranger.get(f"gradio_api/call/generate/{event}").status_code == 404
-            for session in ("victim", "own"):
-                body = {"session_hash": session, "fn_index": number, "event_id": event}
-                assert stranger.post("gradio_api/cancel", json=body).status_code == 404
-            with stranger.stream("GET", "gradio_api/heartbeat/victim") as beating:
-                assert beating.status_code == 200
-            deep = stranger.get("gradio_api/deep_link", params={"session_hash": "victim"})
-            assert deep.status_code == 404
-    assert ended_well(heard(visitor, "victim"))
-
-
-@pytest.mark.parametrize("road", ["call", "queue"])
-def test_what_is_computed_for_who_leaves_ends(road, visitor, config, session, monkeypatch):
-    """A long scoring, of which the client stops to wait for the answer."""
-    ended, who_wrote = [], session.who_wrote
-
-    def noting(*told):
-        begun.set()
-        try:
-            return who_wrote(*told)
-        except Exception as error:
-            ended.append(type(error))
-            raise
-        finally:
-            over.set()
-
-    begun, over = threading.Event(), threading.Event()
-    monkeypatch.setattr(session, "who_wrote", noting)
-    text = "It was a dark night, and the old man went down to the sea. " * 250
-    if road == "call":
-        event = visitor.post("gradio_api/call/who_wrote", json={"data": [text]}).json()["event_id"]
-        stream = ("gradio_api/call/who_wrote/" + event, {})
-    else:
-        assert join(visitor, config, "leaver", "who_wrote", text).status_code == 200
-        stream = ("gradio_api/queue/data", {"session_hash": "leaver"})
-    with visitor.stream("GET", stream[0], params=stream[1]) as listening:
-        assert listening.status_code == 200 and begun.wait(60)
-    assert over.wait(60) and ended == [LeftError]
-    assert session.turns.inside == 0
-
-
-def test_a_visitor_cancels_an_event_of_their_own(visitor, config):
-    event = write(visitor, config, "mine")
-    body = {"session_hash": "mine", "fn_index": number_of(config, "generate"), "event_id": event}
-    assert visitor.post("gradio_api/cancel", json=body).status_code == 200
-
-
-def test_who_keeps_no_cookies_is_answered_all_the_same(address, config):
-    with httpx.Client(base_url=address) as first:
-        write(first, config, "no-cookies", 3)
-    with httpx.Client(base_url=address) as again:
-        assert ended_well(heard(again, "no-cookies"))
-    body = {"data": ["The night was", None, 3, 0.0, 0, 0.9, 1.1, [], 7]}
-    started = httpx.post(f"{address}gradio_api/call/generate", json=body).json()["event_id"]
-    assert "event: complete" in httpx.get(f"{address}gradio_api/call/generate/{started}").text
-
-
-def test_who_first_comes_by_a_call_gets_a_cookie_that_alone_opens_its_session(address, config):
-    with httpx.Client(base_url=address) as newcomer:
-        write(newcomer, config, "newcomer", 3)
-        assert len(newcomer.cookies) == 1
-        assert ended_well(heard(newcomer, "newcomer"))
-        write(newcomer, config, "newcomer", 3)
-        stranger = httpx.get(f"{address}gradio_api/queue/data", params={"session_hash": "newcomer"})
-        assert stranger.status_code == 404
-
-
-@pytest.mark.parametrize("name", ["/etc/passwd", "a b", "", "x" * 65, 7, None, ["a"], "../x", "a\0b"])
-def test_a_session_has_a_plain_name(visitor, config, name):
-    assert join(visitor, config, name, "scopes").status_code == 422
 
 
 @pytest.mark.parametrize(
@@ -254,39 +114,6 @@ def test_bodies_are_bounded_before_they_are_read_as_json(visitor):
         assert answer.status_code in (400, 422)
 
 
-@pytest.fixture
-def uploaded(visitor, tmp_path) -> str:
-    (tmp_path / "ten.txt").write_bytes(b"0123456789")
-    with (tmp_path / "ten.txt").open("rb") as file:
-        return visitor.post("gradio_api/upload", files={"files": file}).json()[0]
-
-
-@pytest.mark.parametrize(
-    ("asked", "status"),
-    [
-        ("bytes=0-3", 206), ("bytes=-3", 206), ("bytes=8-", 206), ("bytes=3-2", 400), ("bytes=1-2-3", 400),
-        ("bytes=junk", 400), ("bytes=99-100", 416), ("bytes=0-1,3-4", 206), (f"bytes=0-{'9' * 400}", 206),
-        ("x=1-2", 400),
-    ],
-)  # fmt: skip
-def test_ranges_are_served_or_refused(visitor, uploaded, asked, status, capfd):
-    answer = visitor.get(f"gradio_api/file={uploaded}", headers={"range": asked})
-    assert answer.status_code in ({200, 206} if status == 206 else {200, 400, 416}), answer.text
-    assert "Traceback" not in "".join(capfd.readouterr())
-
-
-@pytest.mark.parametrize("name", ["page.html", "drawing.svg", "words.txt", "data.json", "script.js", "x.xml"])
-def test_what_a_browser_could_run_is_a_download(visitor, name):
-    body = b"<script>alert(1)</script>"
-    path = visitor.post("gradio_api/upload", files={"files": (name, body)}).json()[0]
-    answer = visitor.get(f"gradio_api/file={path}")
-    assert answer.content == body
-    assert answer.headers["content-disposition"].startswith("attachment")
-    assert answer.headers["content-type"] == "application/octet-stream"
-    assert "sandbox" in answer.headers["content-security-policy"]
-    assert answer.headers["x-content-type-options"] == "nosniff"
-
-
 @pytest.mark.parametrize(
     "path", ["", "config", "healthz", "theme.css", "gradio_api/info", "gradio_api/nothing"]
 )
@@ -296,70 +123,6 @@ def test_every_answer_says_what_a_browser_may_do_with_it(visitor, path):
     assert headers["referrer-policy"] == "strict-origin-when-cross-origin"
     policy = headers["content-security-policy"]
     assert "frame-ancestors 'self'" in policy and "huggingface" not in policy
-
-
-def test_no_answer_names_a_place_of_the_server(visitor, config, session, uploaded):
-    places = {os.environ["GRADIO_TEMP_DIR"], str(Path(os.environ["GRADIO_TEMP_DIR"]).resolve()), os.getcwd()}
-    places |= {str(Path.home()), "site-packages"}
-    told = [visitor.get(path).text for path in ("", "config", "gradio_api/info/?all_endpoints=true")]
-    body = {"data": ["cat", 1, None, "left", None, None, None, 3]}
-    started = visitor.post("gradio_api/call/make_scene", json=body).json()["event_id"]
-    told.append(visitor.get(f"gradio_api/call/make_scene/{started}").text)
-    write(visitor, config, "places", 3)
-    told.append(json.dumps(heard(visitor, "places")))
-    for text in (*told, uploaded):
-        assert not [place for place in places if place in text]
-    assert SHOWN in uploaded and SHOWN in told[1] and SHOWN in told[3]
-
-
-def test_uploads_are_counted_in_files(session, settings, serve):
-    from dataclasses import replace
-
-    few = replace(settings, limits=replace(load_settings().limits, uploads_per_minute=10))
-    with httpx.Client(base_url=serve(session, few)) as client:
-        many = [("files", (f"{number}.txt", b"x")) for number in range(11)]
-        for headers in ({}, {"x-forwarded-for": "203.0.113.9"}):
-            refused = client.post("gradio_api/upload", files=many, headers=headers)
-            assert refused.status_code == 429 and "wait a moment" in refused.text
-        assert not [*Path(os.environ["GRADIO_TEMP_DIR"]).glob("tmp*")], "what was refused is left behind"
-
-
-@pytest.mark.parametrize(
-    "files",
-    [
-        [("files", (None, "a field"))],
-        [("other", ("a.txt", b"x"))],
-        [("files", (None, "a")), ("files", ("b", b""))],
-    ],
-)
-def test_a_form_without_a_file_is_no_server_error(visitor, files, capfd):
-    answer = visitor.post("gradio_api/upload", files=files)
-    assert answer.status_code in (200, 400)
-    assert "Traceback" not in "".join(capfd.readouterr())
-
-
-def test_an_upload_that_a_full_disk_ends_is_told_and_leaves_nothing(visitor, monkeypatch, capfd):
-    async def half(file, data: bytes) -> None:
-        file.file.write(data[: len(data) // 2])
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    def there() -> set[Path]:
-        return {*upload_folder().rglob("*")}
-
-    before = there()
-    with monkeypatch.context() as full:
-        full.setattr(GradioUploadFile, "write", half)
-        answer = visitor.post("gradio_api/upload", files={"files": ("a.png", b"x" * 100_000)})
-    assert answer.status_code == 507 and "cannot keep files now" in answer.json()["error"]
-    assert answer.headers["retry-after"] and there() == before
-    assert "Traceback" not in "".join(capfd.readouterr())
-    assert visitor.post("gradio_api/upload", files={"files": ("a.png", b"x")}).status_code == 200
-
-
-def test_progress_of_an_upload_is_its_visitors_to_see(visitor, other):
-    assert other.get("gradio_api/upload_progress", params={"upload_id": "../x"}).status_code == 400
-    visitor.post("gradio_api/upload", params={"upload_id": "mine"}, files={"files": ("a.txt", b"x")})
-    assert other.get("gradio_api/upload_progress", params={"upload_id": "mine"}).status_code == 404
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,9 @@ from playwright.sync_api import Page, expect
 from palm_demo.inference.settings import BatchLimits
 from palm_demo.media import open_image
 from tests.media_files import encoded
-from tests.ui.hands import ask, flamingo_said, open_reads, open_settings, start_over, visitor_said
+from tests.ui.hands import ask, flamingo_said, open_reads, open_settings, press, start_over, visitor_said
 
 PALM_PROMPT = "The night was"
-
-
-def press(page: Page, name: str) -> None:
-    page.get_by_role("button", name=name, exact=True).click()
 
 
 def picture_of(page: Page, path: Path) -> Path:

@@ -9,13 +9,9 @@ from playwright.sync_api import Page, expect
 from palm_demo.session import CONTINUED
 from palm_demo.ui.deep_links import LABEL, read
 from palm_demo.ui.palm.compare import PROMPT
-from tests.ui.hands import open_settings
+from tests.ui.hands import open_settings, press
 
 SECRET = "the words that nobody else shall read"
-
-
-def press(page: Page, name: str) -> None:
-    page.get_by_role("button", name=name, exact=True).click()
 
 
 def copied(page: Page) -> str:
