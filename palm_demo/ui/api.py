@@ -1,4 +1,4 @@
-"""The named endpoints for `gradio_client`. Nothing else of the page is public."""
+"""The API endpoints of the models, for `gradio_client`. Other events of the page are private."""
 
 import os
 from collections.abc import Iterator
@@ -42,12 +42,13 @@ EXAMPLES = {
     "texts": ["a cat", "a dog"],
     "ids": ["0" * 64],
 }
-"""What snippets call with: by what a parameter is called. `palm-demo samples samples` draws the picture."""
-ASKED = {"prompt": "Is there a cat?"}
+"""Parameter -> example value in snippets. `palm-demo samples samples` draws the picture."""
+QUESTION = {"prompt": "Is there a cat?"}
+"""The example for endpoints whose prompt is a question."""
 
 
 def add_endpoints(session: Session, limits: Limits) -> None:
-    """Adds those of the three models to the current Blocks."""
+    """Adds the endpoints of the three models to the current Blocks."""
 
     def generate(
         prompt: str,
@@ -61,19 +62,19 @@ def add_endpoints(session: Session, limits: Limits) -> None:
         seed: int | None = None,
         min_p: float = CONTINUED.min_p,
     ) -> Iterator[str]:
-        """PaLM's continuation of a prompt: the text so far, as it grows.
+        """PaLM's continuation of a prompt. Yields the text so far, as it grows.
 
         Args:
             prompt: the beginning of a text.
             scope: one that `scopes` lists, a mix such as {"carroll": 0.7, "poe": 0.5}, or null for none.
-            max_new_tokens: at most so many; a word is one or two.
-            temperature: 0 takes the likeliest token, 1 samples as learned.
-            top_k: samples among so many of the likeliest tokens; 0 is all.
-            top_p: samples among the likeliest tokens that have this probability together; 1 is all.
-            min_p: leaves out tokens less likely than this part of the likeliest; 0 leaves out none.
-            repetition_penalty: above 1 makes words that are there already less likely.
+            max_new_tokens: the most new tokens; a word is one or two.
+            temperature: 0 takes the likeliest token, 1 samples from the learned probabilities.
+            top_k: samples only from this number of the likeliest tokens; 0 is all.
+            top_p: samples only from the likeliest tokens that have this probability together; 1 is all.
+            min_p: leaves out tokens less likely than this part of the likeliest one; 0 leaves out none.
+            repetition_penalty: above 1 makes tokens that are in the text already less likely.
             stop: the text ends before any of these.
-            seed: gives the same text each time; null is another each time.
+            seed: an integer gives the same text each time; null gives another each time.
         """
         with in_api():
             deltas = session.stream(
@@ -102,19 +103,19 @@ def add_endpoints(session: Session, limits: Limits) -> None:
         seed: int | None = None,
         min_p: float = ANSWERED.min_p,
     ) -> Iterator[str]:
-        """Flamingo's answer to a question about pictures and videos: the text so far, as it grows.
+        """Flamingo's answer to a question about pictures and videos. Yields the text so far, as it grows.
 
         Args:
             prompt: a question such as "Is there a cat?", or a text with a <media> mark for each file.
-            media: picture and video files, in the order of their marks; of assistants also data: URIs.
-            max_new_tokens: at most so many; a word is one or two.
-            temperature: 0 takes the likeliest token, 1 samples as learned.
-            top_k: samples among so many of the likeliest tokens; 0 is all.
-            top_p: samples among the likeliest tokens that have this probability together; 1 is all.
-            min_p: leaves out tokens less likely than this part of the likeliest; 0 leaves out none.
-            repetition_penalty: above 1 makes words that are there already less likely.
+            media: picture and video files, in the order of their marks; assistants can also give data: URIs.
+            max_new_tokens: the most new tokens; a word is one or two.
+            temperature: 0 takes the likeliest token, 1 samples from the learned probabilities.
+            top_k: samples only from this number of the likeliest tokens; 0 is all.
+            top_p: samples only from the likeliest tokens that have this probability together; 1 is all.
+            min_p: leaves out tokens less likely than this part of the likeliest one; 0 leaves out none.
+            repetition_penalty: above 1 makes tokens that are in the text already less likely.
             stop: the answer ends before any of these.
-            seed: gives the same answer each time; null is another each time.
+            seed: an integer gives the same answer each time; null gives another each time.
         """
         with in_api():
             deltas = session.stream_answer(
@@ -132,21 +133,21 @@ def add_endpoints(session: Session, limits: Limits) -> None:
             yield from accumulate(deltas)
 
     def attention_maps(prompt: str, media: list[FilePath], answer: str) -> dict:
-        """Where Flamingo looked when it gave an answer to a prompt with one <media> mark per file.
+        """Flamingo's attention to each file for an answer to a prompt with one <media> mark per file.
 
-        tokens: of the answer. gates: layer, attention and feed_forward of each bridge, -1 to 1. media: of
-        each file its `shares`, what part of each token's attention it got, and its `maps`, per token,
-        frame, row and column, where that went; all maps of a token sum to 1.
+        The result has `tokens`: those of the answer; `gates`: layer, attention and feed_forward of each
+        cross-attention layer, -1 to 1; and `media`: for each file its `shares`, the part of each token's
+        attention that it got, and its `maps` by token, frame, row and column. All maps of a token sum to 1.
 
         Args:
-            prompt: what was asked, as for `answer`.
-            media: picture and video files, in the order of their marks; of assistants also data: URIs.
-            answer: what was answered.
+            prompt: the question, as for `answer`.
+            media: picture and video files, in the order of their marks; assistants can also give data: URIs.
+            answer: the text that was answered.
         """
         with in_api():
             files = [uploaded(file) for file in check_media(media, limits)]
             check_prompt(f"{prompt} {answer}", limits)
-            return _told(session.attention_maps(str(prompt), files, str(answer)))
+            return _as_json(session.attention_maps(str(prompt), files, str(answer)))
 
     def make_scene(
         name: str,
@@ -158,17 +159,17 @@ def add_endpoints(session: Session, limits: Limits) -> None:
         style: str | None = None,
         seed: int | None = None,
     ) -> dict:
-        """A picture or short video of things the models know: file, caption and a question about it.
+        """Draws a picture or short video of things the models know. Gives its file, a caption and a question.
 
         Args:
             name: one of the things that `nouns` lists.
-            count: 1 to 5 of it.
-            other: a second thing, to which the first stands in a relation.
-            relation: left, right, above or below.
-            way: left, right, up, down, grows or shrinks makes a video.
+            count: how many of it, 1 to 5.
+            other: a second thing, or null for none.
+            relation: where the first thing is beside the other: left, right, above or below.
+            way: left, right, up, down, grows or shrinks makes a video; null makes a picture.
             color: of the background, one of those that `nouns` lists; null is any.
             style: of the drawing, one of those that `nouns` lists; null is any.
-            seed: draws the same scene each time; null is another each time.
+            seed: an integer draws the same scene each time; null draws another each time.
         """
         with in_api():
             wanted = [None if word is None else str(word) for word in (other, relation, way, color, style)]
@@ -178,11 +179,11 @@ def add_endpoints(session: Session, limits: Limits) -> None:
             return {"file": file, "caption": made.caption, "question": made.question}
 
     def caption(image: FilePath, max_new_tokens: int = 32) -> str:
-        """What MaMMUT sees in a picture file.
+        """MaMMUT's caption of a picture file.
 
         Args:
-            image: a picture file: of assistants the path of an upload, or a data: URI.
-            max_new_tokens: at most so many; a word is one or two.
+            image: a picture file; assistants give the path of an upload or a data: URI.
+            max_new_tokens: the most new tokens; a word is one or two.
         """
         with in_api():
             return session.caption(uploaded(image), check_new_tokens(max_new_tokens, limits))
@@ -191,7 +192,7 @@ def add_endpoints(session: Session, limits: Limits) -> None:
         """Label -> probability that it names the picture file; "none of these" -> that none does.
 
         Args:
-            image: a picture file: of assistants the path of an upload, or a data: URI.
+            image: a picture file; assistants give the path of an upload or a data: URI.
             labels: nouns, such as cat or red apple.
         """
         with in_api():
@@ -200,15 +201,15 @@ def add_endpoints(session: Session, limits: Limits) -> None:
     def search(
         query: str | FilePath, k: int = 8, words: str = "", contains: str = "", since: str = ""
     ) -> list[dict]:
-        """The k gallery pictures that fit words or a picture file best: id, name, caption, score, alike and
-        image of each. alike is false where none is like the words, and these are the nearest.
+        """The k gallery pictures that fit words or a picture file best, each with id, name, caption, score,
+        alike and image. alike is false if no picture is like the words and these are only the nearest.
 
         Args:
-            query: words, or a picture file, of assistants also a data: URI.
+            query: words, or a picture file; assistants can also give a data: URI.
             k: how many pictures.
-            words: looked for too, beside a picture or in the captions.
+            words: searched for too, together with a picture or in the captions.
             contains: only pictures whose caption has these words.
-            since: only pictures added since then, such as 2026-01-31.
+            since: only pictures added since this date, such as 2026-01-31.
         """
         with in_api():
             wanted = (
@@ -218,29 +219,29 @@ def add_endpoints(session: Session, limits: Limits) -> None:
             hits = session.search(
                 wanted, check_hits(k, limits), words=check_words(words, limits), filters=filters
             )
-            return [_found(hit) for hit in hits]
+            return [_hit_as_json(hit) for hit in hits]
 
     def scopes() -> list[str]:
         """Names of the scopes that `generate` takes."""
         return session.scopes
 
     def nouns() -> dict:
-        """What `make_scene` can draw: things that the models know, things that they never saw, colours of the
-        background, and styles."""
+        """What `make_scene` can draw: things that the models know, things that they have never seen, colours
+        of the background, and styles."""
         colors, styles = list(world.COLORS), list(world.STYLES)
         return {"known": world.concepts(), "never_seen": world.unseen(), "colors": colors, "styles": styles}
 
-    of_models = (generate, answer, caption, classify, search, attention_maps, make_scene)
-    for function in of_models:  # texts wait in their model's batch, passes in the session
-        asked = ASKED if function in (answer, attention_maps) else {}
-        endpoint(function, EXAMPLES | asked, concurrency_limit=None)
+    queued = (generate, answer, caption, classify, search, attention_maps, make_scene)
+    for function in queued:  # the session has the queues, so Gradio needs none
+        question = QUESTION if function in (answer, attention_maps) else {}
+        endpoint(function, EXAMPLES | question, concurrency_limit=None)
     endpoint(scopes, EXAMPLES, queue=False)
     endpoint(nouns, EXAMPLES, queue=False)
     add_palm_endpoints(session, limits)
 
 
 def uploaded(file: dict) -> Path:
-    """The path of a file that came with the call; MediaError for anything else on this machine."""
+    """The path of an uploaded file. Raises MediaError for any other value or path."""
     path = (
         os.path.realpath(file["path"]) if isinstance(file, dict) and isinstance(file.get("path"), str) else ""
     )
@@ -249,32 +250,32 @@ def uploaded(file: dict) -> Path:
     return Path(path)
 
 
-def _told(looked: AttentionMaps) -> dict:
-    tokens, media = range(len(looked.tokens)), range(len(looked.media))
+def _as_json(maps: AttentionMaps) -> dict:
+    tokens, media = range(len(maps.tokens)), range(len(maps.media))
     return {
-        "tokens": list(looked.tokens),
-        "gates": [asdict(gate) for gate in looked.gates],
+        "tokens": list(maps.tokens),
+        "gates": [asdict(gate) for gate in maps.gates],
         "media": [
             {
-                "shares": [looked.media_shares(token)[medium] for token in tokens],
-                "maps": [looked.map(token, medium).tolist() for token in tokens],
+                "shares": [maps.media_shares(token)[medium] for token in tokens],
+                "maps": [maps.map(token, medium).tolist() for token in tokens],
             }
             for medium in media
         ],
     }
 
 
-def _found(hit: Hit) -> dict:
+def _hit_as_json(hit: Hit) -> dict:
     image = image_file_data(hit.image)
-    told = {name: getattr(hit, name) for name in ("id", "name", "caption", "score", "alike")}
-    return {**told, "image": image}
+    fields = {name: getattr(hit, name) for name in ("id", "name", "caption", "score", "alike")}
+    return {**fields, "image": image}
 
 
 def add_palm_endpoints(session: Session, limits: Limits) -> None:
     """Adds bits_per_byte, who_wrote and token_probabilities to the current Blocks."""
 
     def bits_per_byte(text: str, scope: str | dict[str, float] | None = None) -> float:
-        """How well PaLM predicts a text: bits over its UTF-8 bytes, lower is better.
+        """How well PaLM predicts a text, in bits per byte of UTF-8; lower is better.
 
         Args:
             text: of any kind.
@@ -284,7 +285,7 @@ def add_palm_endpoints(session: Session, limits: Limits) -> None:
             return session.bits_per_byte(check_prompt(text, limits), scope)
 
     def who_wrote(text: str) -> dict:
-        """Scope -> probability that its author wrote the text, if one of them did.
+        """Scope -> probability that its author wrote the text, if one of the authors did.
 
         Args:
             text: a few sentences or more.

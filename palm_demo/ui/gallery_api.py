@@ -1,4 +1,4 @@
-"""The named endpoints that compare pictures and look after the gallery."""
+"""The API endpoints that compare pictures and maintain the gallery."""
 
 import gradio as gr
 
@@ -19,29 +19,29 @@ def add_gallery_endpoints(session: Session, limits: Limits, contributions: Contr
     gallery_export to the current Blocks."""
 
     def caption_alternatives(image: FilePath, count: int = 5) -> dict:
-        """The likeliest captions of a picture file -> how probable MaMMUT finds each.
+        """The likeliest captions of a picture file -> the probability that MaMMUT gives each.
 
         Args:
-            image: a picture file: of assistants the path of an upload, or a data: URI.
-            count: at most so many, 1 to 20; those below 1 % are left out.
+            image: a picture file; assistants give the path of an upload or a data: URI.
+            count: the most captions, 1 to 20; those below 1 % are left out.
         """
         with in_api():
             return session.caption_alternatives(uploaded(image), count)
 
     def similarity(texts: list[str], images: list[FilePath]) -> list[list[float]]:
-        """For each text its cosine with each picture file, -1 to 1.
+        """The cosine of each text with each picture file, -1 to 1, in a list for each text.
 
         Args:
             texts: words or sentences.
-            images: picture files: of assistants paths of uploads, or data: URIs.
+            images: picture files; assistants give paths of uploads or data: URIs.
         """
         with in_api():
             pictures = [uploaded(image) for image in check_media(images, limits)]
             return session.similarity(check_texts(texts, limits), pictures).tolist()
 
     def gallery_info() -> dict:
-        """How many pictures the gallery has, which weights made their latents, and whether visitors
-        may add some."""
+        """The number of pictures in the gallery, the weights that made their embeddings, and whether visitors
+        may add pictures."""
         with in_api():
             return {
                 "pictures": len(session.gallery),
@@ -50,11 +50,11 @@ def add_gallery_endpoints(session: Session, limits: Limits, contributions: Contr
             }
 
     def gallery_add(images: list[FilePath], request: gr.Request) -> dict:
-        """Adds picture files to the gallery, where its owner allows that: ids of those added, how many
-        were there already or look like one that is, and why others could not be read.
+        """Adds picture files to the gallery, if its owner allows that. Gives the ids of added pictures, the
+        number of copies of pictures that are there already, and why others could not be read.
 
         Args:
-            images: picture files: of assistants paths of uploads, or data: URIs.
+            images: picture files; assistants give paths of uploads or data: URIs.
         """
         with in_api():
             files = [uploaded(image) for image in check_media(images, limits)]
@@ -66,30 +66,30 @@ def add_gallery_endpoints(session: Session, limits: Limits, contributions: Contr
             }
 
     def gallery_remove(ids: list[str], request: gr.Request) -> int:
-        """Removes pictures that this client has added; how many.
+        """Removes pictures that this client has added. Gives their number.
 
         Args:
-            ids: as `gallery_add` gave them.
+            ids: those that `gallery_add` gave.
         """
         with in_api():
             return contributions.remove(owner_of(request), check_ids(ids, limits))
 
     def gallery_export(ids: list[str]) -> dict:
-        """A ZIP file of pictures by their ids, and a Parquet table of the rest.
+        """A ZIP file with pictures of the gallery, and a Parquet table of their data.
 
         Args:
-            ids: as `search` gives them.
+            ids: those that `search` gives.
         """
         with in_api():
             return file_data(download_of(session, check_ids(ids, limits)))
 
     of_pictures, of_gallery = (caption_alternatives, similarity), (gallery_info, gallery_add, gallery_remove)
     for function in (*of_pictures, *of_gallery, gallery_export):
-        endpoint(function, EXAMPLES, concurrency_limit=None)  # the session has the line
+        endpoint(function, EXAMPLES, concurrency_limit=None)  # the session has the queue
 
 
 def check_ids(ids: list[str], limits: Limits) -> list[str]:
-    """Ids of the gallery; GalleryError when there are none or more than one search finds."""
+    """Returns ids of pictures. Raises GalleryError for none, and for more than one search can find."""
     if not isinstance(ids, list) or not all(isinstance(id, str) and len(id) <= 64 for id in ids):
         raise PromptError("ids is not a list of ids; give those that `search` gives")
     if not 1 <= len(ids) <= limits.hits:

@@ -1,4 +1,4 @@
-"""The PaLM tab's parts that need no browser: visitors' scopes, merged streams, words and colours."""
+"""The PaLM tab's parts that need no browser: visitors' scopes, interleaved streams, words and colours."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -144,15 +144,15 @@ def test_nothing_is_kept_for_who_is_not_known(own):
         own.check_room(None, "one")
 
 
-def merged(*arguments):
-    from palm_demo.ui.palm.compare import merged
+def interleave(*arguments):
+    from palm_demo.ui.palm.compare import interleave
 
-    return merged(*arguments)
+    return interleave(*arguments)
 
 
 def test_merged_streams_say_all_that_each_says_in_its_order():
     streams = [iter("abc"), iter(()), iter("12345")]
-    come = [said for some in merged(streams, threading.Event()) for said in some]
+    come = [said for some in interleave(streams, threading.Event()) for said in some]
     assert [delta for place, delta in come if place == 0] == list("abc")
     assert [delta for place, delta in come if place == 2] == list("12345")
     assert len(come) == 8
@@ -171,13 +171,13 @@ def test_an_error_of_one_stream_ends_all():
 
     cancelled, ended = threading.Event(), threading.Event()
     with pytest.raises(PromptError, match="it went wrong"):
-        list(merged([endless(cancelled, ended), wrong()], cancelled))
+        list(interleave([endless(cancelled, ended), wrong()], cancelled))
     assert ended.is_set()
 
 
 def test_closing_ends_all_streams():
     cancelled, ended = threading.Event(), threading.Event()
-    streams = merged([endless(cancelled, ended)], cancelled)
+    streams = interleave([endless(cancelled, ended)], cancelled)
     next(streams)
     streams.close()
     assert cancelled.is_set() and ended.is_set()
@@ -227,18 +227,18 @@ def test_every_token_can_be_seen(text, among, alone):
 
 
 def test_lessons_are_checked(tmp_path):
-    from palm_demo.ui.palm.finetune import check_lesson, finetuning_config, read_lesson
+    from palm_demo.ui.palm.finetune import check_training_text, finetuning_config, read_training_text
 
     limits = replace(load_settings().limits, finetuning_bytes=10, finetuning_seconds=60, adapter_rank=8)
-    assert check_lesson("ten bytes!", limits) == "ten bytes!"
+    assert check_training_text("ten bytes!", limits) == "ten bytes!"
     with pytest.raises(FinetuningError, match="has 12 bytes and at most 10"):
-        check_lesson("é" * 6, limits)
+        check_training_text("é" * 6, limits)
     (tmp_path / "long.txt").write_text("x" * 11)
     with pytest.raises(FinetuningError, match=r"long.txt has 11 bytes and at most 10"):
-        read_lesson(tmp_path / "long.txt", limits)
+        read_training_text(tmp_path / "long.txt", limits)
     (tmp_path / "odd.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(FinetuningError, match=r"odd.txt is no text in UTF-8; save it"):
-        read_lesson(tmp_path / "odd.txt", limits)
+        read_training_text(tmp_path / "odd.txt", limits)
     for settings, said in (((61, 4, 0.003, 0), "seconds is 61"), ((60, 9, 0.003, 0), "rank is 9")):
         with pytest.raises(FinetuningError, match=said):
             finetuning_config(limits, *settings)

@@ -1,4 +1,4 @@
-"""The PaLM tab: one sub-tab for each thing that can be done with a text."""
+"""The PaLM tab: its sub-tabs write, compare, look at tokens, guess authors, and fine-tune."""
 
 from palm_demo.ui.palm.tab import CODE, HEARD, PAPER, palm_tab
 

@@ -1,4 +1,4 @@
-"""Who wrote this?: a text under the base model and under each scope."""
+"""The sub-tab "Who wrote this?": bits per byte of a text under the base model and each scope."""
 
 import html
 
@@ -16,11 +16,14 @@ from palm_demo.ui.uploads import check_prompt
 
 TAB = "palm-authors"
 FEW_BYTES = 400
-"""From a shorter text the guess means little."""
+"""The length of a text below which the guess means little."""
 
 UNLIKE = 2.7
-"""Bits per byte. Of 80 pages of novels and plays none took more than 2.2 by its likeliest scope; program
-code, chats and German take 3 to 7."""
+"""Bits per byte above which a text is unlike all scopes.
+
+Of 80 pages of novels and plays none had more than 2.2 by its likeliest scope. Program code, chats and German
+have 3 to 7.
+"""
 
 EXAMPLES = (
     (
@@ -111,7 +114,7 @@ def authors_tab(session: Session, limits: Limits, stops: Stops, own: UserAdapter
 
 
 def verdict(bits: dict[str, float], text: str) -> str:
-    """The best guess in words. bits: bits per byte by scope, the base among them."""
+    """The guess as a sentence. bits: bits per byte by scope, with the base model's."""
     scopes = {name: of_scope for name, of_scope in bits.items() if name != BASE}
     if not scopes:
         return "There is no scope to tell apart; teach one."
@@ -131,7 +134,7 @@ def verdict(bits: dict[str, float], text: str) -> str:
 
 
 def _bars(bits: dict[str, float]):
-    """The plot so far. Its axis begins below the shortest bar: differences of a few hundredths count."""
+    """The plot of the scopes so far. Its axis begins just below the shortest bar."""
     best = min(bits, key=bits.get)
     table = pandas.DataFrame(
         {

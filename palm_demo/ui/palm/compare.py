@@ -1,4 +1,4 @@
-"""Side by side: one beginning, written on by the base model and by up to three scopes at once."""
+"""The sub-tab "Side by side": one prompt, continued by the base model and up to three scopes at once."""
 
 import random
 import threading
@@ -21,21 +21,25 @@ from palm_demo.ui.streaming import Stops, StreamingTab, in_line, line_shown
 from palm_demo.ui.uploads import check_prompt
 
 
-def merged(streams: Sequence[Iterator[str]], cancelled: threading.Event) -> Iterator[list[tuple[int, str]]]:
-    """(place of the stream, its delta) of all streams, which run side by side: at each step all that
-    has come since the last. The first error of any ends them all, as does whoever closes this.
+def interleave(
+    streams: Sequence[Iterator[str]], cancelled: threading.Event
+) -> Iterator[list[tuple[int, str]]]:
+    """Runs streams in parallel, and yields lists of the (index of the stream, delta) that have come since the
+    last list.
 
-    cancelled: what the streams look at to know that nobody wants more.
+    An error in one stream, or closing this iterator, ends all streams.
+
+    cancelled: the event that stops the streams.
     """
-    said: SimpleQueue[tuple[int, str | Exception | None]] = SimpleQueue()
+    deltas: SimpleQueue[tuple[int, str | Exception | None]] = SimpleQueue()
 
     def read(place: int, stream: Iterator[str]) -> None:
         try:
             for delta in stream:
-                said.put((place, delta))
-            said.put((place, None))
+                deltas.put((place, delta))
+            deltas.put((place, None))
         except Exception as error:
-            said.put((place, error))
+            deltas.put((place, error))
 
     with ThreadPoolExecutor(len(streams), thread_name_prefix="side by side") as readers:
         try:
@@ -43,22 +47,22 @@ def merged(streams: Sequence[Iterator[str]], cancelled: threading.Event) -> Iter
                 readers.submit(read, place, stream)
             running = len(streams)
             while running:
-                come = _all_of(said)
-                if error := next((s for _, s in come if isinstance(s, Exception)), None):
+                items = _drain(deltas)
+                if error := next((delta for _, delta in items if isinstance(delta, Exception)), None):
                     raise error
-                running -= sum(delta is None for _, delta in come)
-                yield [(place, delta) for place, delta in come if delta is not None]
+                running -= sum(delta is None for _, delta in items)
+                yield [(place, delta) for place, delta in items if delta is not None]
         except BaseException:
             cancelled.set()
             raise
 
 
-def _all_of(said: SimpleQueue) -> list:
-    """What is there, at least one."""
-    come = [said.get()]
-    while not said.empty():
-        come.append(said.get())
-    return come
+def _drain(queue: SimpleQueue) -> list:
+    """All items that are in a queue. Waits for the first."""
+    items = [queue.get()]
+    while not queue.empty():
+        items.append(queue.get())
+    return items
 
 
 TAB = "palm-columns"
@@ -66,10 +70,10 @@ MOST = 3
 PROMPT = "It was a dark and stormy night, and"
 
 
-def columns_tab(
+def compare_tab(
     session: Session, limits: Limits, stops: Stops, links: SettingsLinks, own: UserAdapters
 ) -> gr.Dropdown:
-    """Builds the sub-tab inside the current Blocks; the picker of its scopes comes back."""
+    """Builds the sub-tab inside the current Blocks. Returns the component in which scopes are picked."""
     prompt = gr.Textbox(PROMPT, label="One beginning for all", lines=2, max_lines=8, elem_id=f"{TAB}-prompt")
     picked = gr.Dropdown(
         own.choices("")[1:],
@@ -119,7 +123,7 @@ def columns_tab(
             streams = [session.stream(prompt, scope, **asked, cancelled=cancelled) for scope in scopes]
             names = {value: shown for shown, value in own.choices(visitor)}
             yield [*_columns([names[choice] for choice in choices]), in_line("")]
-            for come in merged(streams, cancelled):
+            for come in interleave(streams, cancelled):
                 for place, delta in come:
                     written[place] += delta
                 waiting = [delta for _, delta in come if isinstance(delta, QueuePosition)]
@@ -130,6 +134,6 @@ def columns_tab(
 
 
 def _columns(names: list[str]) -> list:
-    """Updates of all texts: as many are seen as are written, each under its scope's name."""
-    unseen = [gr.update(value="", visible=False)] * (MOST + 1 - len(names))
-    return [*(gr.update(value="", label=name, visible=True) for name in names), *unseen]
+    """Updates of all text boxes: one is shown for each name, and the others are hidden."""
+    hidden = [gr.update(value="", visible=False)] * (MOST + 1 - len(names))
+    return [*(gr.update(value="", label=name, visible=True) for name in names), *hidden]

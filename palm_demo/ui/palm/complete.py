@@ -1,4 +1,4 @@
-"""Write: a text continued, by the base model or in an author's manner."""
+"""The sub-tab "Write": continues a text with the base model or with scopes."""
 
 from dataclasses import dataclass, replace
 
@@ -37,8 +37,13 @@ SCOPE_PROMPTS = {
 
 @dataclass(frozen=True)
 class Writing:
-    """What other sub-tabs read and set: the scope that is chosen, the one that is mixed in, the text that
-    was written, and the button that has it looked at."""
+    """Components that other sub-tabs use.
+
+    Attributes:
+        scope, second: the chosen scope, and the one that is mixed in.
+        text: what was written.
+        look: the button that shows the text in the token view.
+    """
 
     scope: gr.Dropdown
     second: gr.Dropdown
@@ -49,7 +54,7 @@ class Writing:
 def writing_tab(
     session: Session, limits: Limits, stops: Stops, links: SettingsLinks, own: UserAdapters
 ) -> Writing:
-    """Builds the sub-tab inside the current Blocks."""
+    """Builds the sub-tab inside the current Blocks. own: the visitors' own scopes."""
     samples = _samples(session.scopes)
     shown = choices(
         chips([title for title, *_ in samples]),
@@ -145,7 +150,7 @@ def _strength(value: float, label: str, elem_id: str) -> gr.Slider:
 
 
 def _samples(scopes: list[str]) -> list[tuple[str, str, str]]:
-    """What a chip says, the beginning and its scope."""
+    """(text of the chip, prompt, scope) of all examples."""
     plain = [(prompt, prompt, BASE) for prompt in PROMPTS]
     by_author = [
         (f"{scope}: {' '.join(SCOPE_PROMPTS[scope].split())}", SCOPE_PROMPTS[scope], scope)

@@ -1,4 +1,4 @@
-"""Fine-tune a scope: a visitor's text, learned while it is watched, and a scope of the visitor's own."""
+"""The sub-tab "Teach a scope": fine-tunes a scope on a visitor's text, and shows the learning curve."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from palm_demo.ui.streaming import Stops, StreamingTab
 
 
 def finetuning_controls(limits: Limits) -> list:
-    """An accordion; its components in the order of `finetuning_config`' arguments."""
+    """Builds an accordion of controls, and returns them in the order of `finetuning_config`."""
     with gr.Accordion("Teaching settings", open=False, elem_id="palm-teaching-settings"):
         with gr.Row():
             seconds = gr.Slider(
@@ -51,7 +51,7 @@ def finetuning_controls(limits: Limits) -> list:
 
 
 def finetuning_config(limits: Limits, seconds: float, rank: int, rate: float, seed: int | None) -> dict:
-    """The session's keyword arguments. Raises TeachingError beyond what this page allows."""
+    """The keyword arguments of `Session.finetune`. Raises FinetuningError for more than the limits."""
     for name, value, most in (
         ("seconds", seconds, limits.finetuning_seconds),
         ("rank", rank, limits.adapter_rank),
@@ -61,8 +61,8 @@ def finetuning_config(limits: Limits, seconds: float, rank: int, rate: float, se
     return {"seconds": seconds, "rank": int(rank), "learning_rate": rate, "seed": int(seed or 0)}
 
 
-def check_lesson(text: str, limits: Limits) -> str:
-    """The text to learn from, if it is not too long; whether it is too short is for `finetune` to say."""
+def check_training_text(text: str, limits: Limits) -> str:
+    """Returns a text to learn from. Raises FinetuningError if it is too long, but not if it is too short."""
     size_bytes = len(text.encode("utf-8", "replace")) if isinstance(text, str) else 0
     if size_bytes > limits.finetuning_bytes:
         raise FinetuningError(
@@ -72,8 +72,8 @@ def check_lesson(text: str, limits: Limits) -> str:
     return text if isinstance(text, str) else ""
 
 
-def read_lesson(path: Path, limits: Limits) -> str:
-    """The text of a file. Raises TeachingError where it is too long, or no text in UTF-8."""
+def read_training_text(path: Path, limits: Limits) -> str:
+    """The text of a file. Raises FinetuningError if it is too long or not in UTF-8."""
     if (size_bytes := path.stat().st_size) > limits.finetuning_bytes:
         raise FinetuningError(
             f"{path.name} has {size_bytes:,} bytes and at most {limits.finetuning_bytes:,} can be taught "
@@ -91,7 +91,7 @@ COLORS = {"this scope": "#0f766e", "the base model": "#94a3b8"}
 
 
 def curve_shown(elem_id: str) -> gr.LinePlot:
-    """Where the curve stands once there is one."""
+    """The component for the learning curve."""
     return gr.LinePlot(
         x="step",
         y="bits per byte",
@@ -104,8 +104,14 @@ def curve_shown(elem_id: str) -> gr.LinePlot:
     )
 
 
-def curve_of(judged: list[tuple[int, float]], base: float):
-    steps, bits = zip(*judged, strict=True)
+def curve_of(evaluations: list[tuple[int, float]], base: float):
+    """The update of `curve_shown`.
+
+    Args:
+        evaluations: (step, bits per byte of the held-out text).
+        base: bits per byte of the base model.
+    """
+    steps, bits = zip(*evaluations, strict=True)
     table = pandas.DataFrame(
         {
             "step": [*steps, *steps],
@@ -118,6 +124,7 @@ def curve_of(judged: list[tuple[int, float]], base: float):
 
 
 def how_it_goes(progress: Progress) -> str:
+    """The message during fine-tuning."""
     return (
         f"Step {progress.step}, {progress.seconds:.0f} seconds. Surprise, in bits per byte: "
         f"{progress.base:.3f} before, {progress.best:.3f} at best so far."
@@ -125,6 +132,7 @@ def how_it_goes(progress: Progress) -> str:
 
 
 def how_it_went(progress: Progress, name: str) -> str:
+    """The message after fine-tuning. name: of the scope."""
     if progress.best >= progress.base:
         return (
             f"After {progress.step} steps nothing was gained, so there is no new scope. A longer text or "
@@ -140,7 +148,7 @@ def how_it_went(progress: Progress, name: str) -> str:
 
 TAB = "palm-teaching"
 QUIET = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
-"""Through the queue all the same: warnings do not reach a visitor without it."""
+"""Options of events without progress. They use the queue, because warnings need it."""
 
 PROVERBS = ASSETS / "proverbs.txt"
 
@@ -155,8 +163,14 @@ def finetune_tab(
     tabs: gr.Tabs,
     write: str,
 ) -> None:
-    """Builds the sub-tab inside the current Blocks. pickers: where a visitor's own scopes can be
-    chosen; the first is that of the sub-tab `write`."""
+    """Builds the sub-tab inside the current Blocks.
+
+    Args:
+        own: the visitors' own scopes.
+        pickers: components in which scopes are chosen; the first is that of the sub-tab `write`.
+        tabs: with all sub-tabs.
+        write: the id of the sub-tab that writes.
+    """
     with gr.Row():
         with gr.Column(scale=5, min_width=280):
             text = gr.Textbox(
@@ -220,8 +234,8 @@ def finetune_tab(
                     elem_id=f"{TAB}-upload",
                 )
 
-    def shelf(visitor: str, chosen: str | None) -> list:
-        """Updates of everything that shows which scopes there are."""
+    def scope_updates(visitor: str, chosen: str | None) -> list:
+        """Updates of all components that list the visitor's scopes."""
         names, choices = own.names(visitor), own.choices(visitor)
         chosen = chosen if chosen in names else next(iter(names), None)
         path = str(own.find(visitor, chosen).file) if chosen else None
@@ -233,7 +247,7 @@ def finetune_tab(
 
     @on_page
     def stream(request: gr.Request, text: str, name: str, *settings):
-        visitor, text = request.session_hash, check_lesson(text, limits)
+        visitor, text = request.session_hash, check_training_text(text, limits)
         to_keep = own.place(owner_of(request), name, address_of(request))
         with stops.running(visitor, TAB) as cancelled, to_keep as place:
             name = place.name
@@ -243,10 +257,10 @@ def finetune_tab(
             ):
                 shown, drawn = unchanged, gr.skip()
                 better = kept is not None and progress.adapter is not kept
-                kept = progress.adapter  # at first one that changes nothing yet
+                kept = progress.adapter  # the first one is untrained and changes nothing
                 if better and stops.wanted(visitor, TAB, cancelled):
                     place.keep(kept)
-                    shown = shelf(visitor, name)
+                    shown = scope_updates(visitor, name)
                 if progress.bits_per_byte is not None:
                     curves.append((progress.step, progress.bits_per_byte))
                     drawn = curve_of(curves, progress.base)
@@ -255,7 +269,7 @@ def finetune_tab(
 
     @on_page
     def take_file(path: str):
-        return read_lesson(Path(path), limits), Path(path).stem[:64]
+        return read_training_text(Path(path), limits), Path(path).stem[:64]
 
     @on_page
     def take_scope(request: gr.Request, path: str):
@@ -263,15 +277,15 @@ def finetune_tab(
         with own.place(owner_of(request), path.stem, address_of(request)) as place:
             try:
                 adapter = session.load_adapter(path, limits.adapter_rank)
-            except CheckpointError as error:  # of the whole path, only the name is the visitor's business
+            except CheckpointError as error:  # visitors see only the name of the file
                 raise CheckpointError(str(error).replace(str(path), path.name)) from error
             place.keep(adapter)
-        return shelf(visitor, place.name)
+        return scope_updates(visitor, place.name)
 
     @on_page
     def drop(request: gr.Request, name: str | None, *picked: str | list[str]):
         own.remove(request.session_hash, _chosen(name))
-        of_mine, of_download, *of_pickers = shelf(request.session_hash, None)
+        of_mine, of_download, *of_pickers = scope_updates(request.session_hash, None)
         left = [_without(OWN + name, choice) for choice in picked]
         return [
             of_mine,
@@ -281,7 +295,7 @@ def finetune_tab(
 
     @on_page
     def choose(request: gr.Request, name: str | None):
-        return shelf(request.session_hash, name)[1]
+        return scope_updates(request.session_hash, name)[1]
 
     @on_page
     def write_with(request: gr.Request, name: str | None):
@@ -307,7 +321,7 @@ def _chosen(name: str | None) -> str:
 
 
 def _without(gone: str, picked: str | list[str]) -> str | list[str]:
-    """What is picked where one choice is gone."""
+    """What is picked after one choice was removed."""
     if isinstance(picked, list):
         return [choice for choice in picked if choice != gone]
     return BASE if picked == gone else picked

@@ -1,4 +1,4 @@
-"""The PaLM tab: its sub-tabs, and the scopes of its visitor that all of them know."""
+"""Builds the PaLM tab: its sub-tabs, which share the visitor's own scopes."""
 
 import gradio as gr
 
@@ -10,7 +10,7 @@ from palm_demo.settings import Limits
 from palm_demo.ui.components import Paper
 from palm_demo.ui.deep_links import SettingsLinks
 from palm_demo.ui.palm.authors import authors_tab
-from palm_demo.ui.palm.compare import columns_tab
+from palm_demo.ui.palm.compare import compare_tab
 from palm_demo.ui.palm.complete import writing_tab
 from palm_demo.ui.palm.finetune import finetune_tab
 from palm_demo.ui.palm.tokens import tokens_tab
@@ -34,23 +34,22 @@ HEARD = {
     "palm-authors-samples": "palm-authors-bars",
     "palm-teaching-run": "palm-teaching-said",
 }
-"""What each press fills."""
+"""elem_id of a button -> elem_id of the component that it fills."""
 
 
 def palm_tab(session: Session, limits: Limits, stops: Stops, links: SettingsLinks) -> UserAdapters:
-    """Builds the tab inside the current Blocks; the visitors' scopes come back, to be forgotten when
-    they leave."""
+    """Builds the tab inside the current Blocks. Returns the store of visitors' scopes."""
     own = UserAdapters(session, limits)
     with gr.Tabs(elem_id="palm-tabs", overflow_behavior="wrap") as tabs:
         with gr.Tab("Write", id=WRITE):
             writing = writing_tab(session, limits, stops, links, own)
         with gr.Tab("Side by side", id="palm-columns"):
-            columns = columns_tab(session, limits, stops, links, own)
+            compared = compare_tab(session, limits, stops, links, own)
         with gr.Tab("Token view", id="palm-tokens"):
             tokens = tokens_tab(session, limits, links, own, writing, tabs)
         with gr.Tab("Who wrote this?", id="palm-authors"):
             authors_tab(session, limits, stops, own)
         with gr.Tab("Teach a scope", id="palm-teaching"):
-            pickers = [writing.scope, columns, tokens, writing.second]
+            pickers = [writing.scope, compared, tokens, writing.second]
             finetune_tab(session, limits, stops, links, own, pickers, tabs, WRITE)
     return own

@@ -1,4 +1,4 @@
-"""Token view: how sure PaLM was of each token of a text, and what else it thought of."""
+"""The sub-tab "Token view": the probability of each token of a text, and its likeliest alternatives."""
 
 import math
 
@@ -19,13 +19,13 @@ TEXT = (
     "It was the best of times, it was the worst of times, it was the age of wisdom, it was the age of cheese."
 )
 DEEPEST_BITS = 12
-"""Tokens that took as many bits, being as improbable as one in 4,096, have the deepest red."""
+"""Tokens with this many bits or more, a probability of 1 in 4,096, have the deepest red."""
 
 DEEPEST_RED = 0.6
-"""Its opacity, on which words can still be read in both themes."""
+"""The opacity of the deepest red. Words on it can be read in both themes."""
 
 LEAST = 0.005
-"""A token less probable than that would be shown with 0 %."""
+"""The least probability of an alternative. Less would be shown as 0 %."""
 
 VISIBLE = str.maketrans({" ": "␣", "\n": "↵", "\t": "⇥", "\r": "⇤"})
 
@@ -33,7 +33,7 @@ VISIBLE = str.maketrans({" ": "␣", "\n": "↵", "\t": "⇥", "\r": "⇤"})
 def tokens_tab(
     session: Session, limits: Limits, links: SettingsLinks, own: UserAdapters, writing: Writing, tabs: gr.Tabs
 ) -> gr.Dropdown:
-    """Builds the sub-tab inside the current Blocks; the picker of its scope comes back."""
+    """Builds the sub-tab inside the current Blocks. Returns the component in which the scope is picked."""
     tokens = gr.State([], time_to_live=3600)
     with gr.Row():
         text = gr.Textbox(
@@ -86,7 +86,7 @@ def tokens_tab(
         return said, {visible(other): chance for other, chance in likely}
 
     def wire(begin) -> None:
-        """What is looked at when `run.click`, or another event's `.then`, begins."""
+        """Connects `look` to an event. begin: `run.click`, or another event's `.then`."""
         begin(
             look,
             [text, scope],
@@ -118,7 +118,7 @@ def tokens_tab(
 
 
 def check_viewed(text: str, limits: Limits) -> str:
-    """The text, if it is not too long to be looked at token by token; PromptError otherwise."""
+    """Returns a text for the token view. Raises PromptError if it is empty or too long."""
     if (size := size_bytes(check_prompt(text, limits))) > limits.viewed_bytes:
         raise PromptError(
             f"the text has {size:,} bytes and at most {limits.viewed_bytes:,} can be looked at; shorten it"
@@ -127,12 +127,12 @@ def check_viewed(text: str, limits: Limits) -> str:
 
 
 def visible(text: str) -> str:
-    """A token by itself, with its spaces to be seen."""
+    """A token as shown alone: white space is replaced by signs."""
     return text.translate(VISIBLE) or "·"
 
 
 def shown(text: str) -> str:
-    """A token among others: what would be invisible has a mark."""
+    """A token as shown among others: only line breaks, and tokens of white space, get signs."""
     return text.replace("\n", "↵") if text.strip() else visible(text)
 
 
@@ -141,6 +141,7 @@ def _bits(token: TokenProbability) -> float:
 
 
 def red(token: TokenProbability) -> float:
+    """The opacity of a token's red, 0 to DEEPEST_RED, by its bits."""
     return round(min(_bits(token) / DEEPEST_BITS, 1) * DEEPEST_RED, 3)
 
 

@@ -1,4 +1,4 @@
-"""The scopes that visitors taught or uploaded: each seen by its owner alone, for as long as the visit."""
+"""Stores the scopes that visitors have fine-tuned or uploaded. Only their owners see them."""
 
 import secrets
 import shutil
@@ -17,12 +17,18 @@ from palm_demo.settings import Limits
 
 BASE = "base"
 OWN = "own/"
-"""In front of the names of a visitor's own scopes; no other scope's name can have a slash."""
+"""The beginning of choices that are a visitor's own scopes. Names of scopes cannot have a slash."""
 
 
 @dataclass(frozen=True)
 class UserAdapter:
-    """file: what its owner can download. kept_at: seconds on the store's clock."""
+    """A scope of a visitor.
+
+    Attributes:
+        adapter: the weights.
+        file: the same, for download.
+        kept_at: when it was stored, in seconds of the store's clock.
+    """
 
     adapter: Adapter
     file: Path
@@ -30,9 +36,15 @@ class UserAdapter:
 
 
 class UserAdapters:
-    """Visitor (session hash) -> name -> scope. Capped by visitor, by address, in all, and by age.
+    """The scopes of all visitors, by visitor (session hash) and name.
 
-    What is being taught or uploaded has its place from the beginning: caps are checked and taken in one step.
+    There are limits per visitor, per address, in all, and for the age. A scope that is being fine-tuned or
+    uploaded counts from its beginning.
+
+    Args:
+        session: writes the files.
+        limits: how many, and for how long.
+        clock: returns the time in seconds.
     """
 
     def __init__(self, session: Session, limits: Limits, clock: Callable[[], float] = time.monotonic):
@@ -43,17 +55,18 @@ class UserAdapters:
         self._lock = threading.RLock()
 
     def names(self, visitor: str) -> list[str]:
+        """Names of a visitor's scopes."""
         with self._lock:
-            self._forget_the_old()
+            self._delete_expired()
             return list(self._kept.get(visitor, {}))
 
     def choices(self, visitor: str) -> list[tuple[str, str]]:
-        """(what is shown, value) of all scopes that this visitor can choose."""
+        """(label, value) of all scopes that a visitor can choose, with the base model first."""
         own = [(f"{name} (yours)", OWN + name) for name in self.names(visitor)]
         return [(BASE, BASE), *((name, name) for name in self.session.scopes), *own]
 
     def scope(self, visitor: str, choice: str) -> Scope:
-        """What the session takes for a choice. Raises ScopeError on one that is unknown or gone."""
+        """The session's argument for a choice. Raises ScopeError if there is no such scope."""
         if choice == BASE:
             return None
         if isinstance(choice, str) and choice.startswith(OWN):
@@ -65,8 +78,8 @@ class UserAdapters:
         return choice
 
     def mix(self, visitor: str, parts: Sequence[tuple[str, float]]) -> Scope:
-        """What the session takes for choices with their strengths: nothing for the base, a scope alone where
-        it is the only one and has strength 1. Raises ScopeError on one that is unknown or gone."""
+        """The session's argument for choices with their strengths: None for the base model, one scope if it
+        has strength 1, otherwise a mix. Raises ScopeError if there is no such scope."""
         strengths: dict[str | Adapter, float] = {}
         for choice, strength in parts:
             scope = self.scope(visitor, choice)
@@ -78,8 +91,9 @@ class UserAdapters:
         return strengths or None
 
     def find(self, visitor: str, name: str) -> UserAdapter:
+        """A visitor's scope. Raises ScopeError if it is unknown or was forgotten."""
         with self._lock:
-            self._forget_the_old()
+            self._delete_expired()
             try:
                 return self._kept[visitor][name]
             except KeyError:
@@ -89,9 +103,17 @@ class UserAdapters:
                 ) from None
 
     def check_room(self, visitor: str | None, name: str, address: str = "") -> str:
-        """The name, stripped, if a scope can be kept under it. Raises ScopeError, or BusyError when
-        the page keeps as many as it can. visitor: None for who is known by no cookie and can keep nothing.
-        address: where the visitor is, empty where that is not known."""
+        """Checks whether a scope can be stored, and returns its name without spaces around it.
+
+        Args:
+            visitor: None for a visitor without a cookie, for whom nothing is stored.
+            name: of the scope.
+            address: of the visitor; "" if it is not known.
+
+        Raises:
+            ScopeError: if the name is invalid or taken, or the visitor has too many scopes or no cookie.
+            BusyError: if there are too many scopes at this address or in all.
+        """
         name = name.strip() if isinstance(name, str) else ""
         if not SCOPE_NAME.fullmatch(name):
             raise ScopeError(
@@ -103,7 +125,7 @@ class UserAdapters:
                 "the page in a tab of its own"
             )
         with self._lock:
-            self._forget_the_old()
+            self._delete_expired()
             own = {*self._kept.get(visitor, ()), *self._reserved.get(visitor, ())}
             if name in own:
                 raise ScopeError(f"you already have a scope {name!r}; remove it first or choose a new name")
@@ -111,12 +133,12 @@ class UserAdapters:
                 raise ScopeError(
                     f"you have {len(own)} scopes and {self.limits.user_adapters} fit; remove one first"
                 )
-            if address and self._places_taken(address) >= self.limits.user_adapters_of_address:
+            if address and self._count_scopes(address) >= self.limits.user_adapters_of_address:
                 raise BusyError(
                     f"the page keeps {self.limits.user_adapters_of_address} scopes of visitors from your "
                     "address, and no more fit; remove one, or try again later"
                 )
-            if self._places_taken() >= self.limits.user_adapters_of_all:
+            if self._count_scopes() >= self.limits.user_adapters_of_all:
                 raise BusyError(
                     f"the page keeps {self.limits.user_adapters_of_all} scopes of its visitors, and no more "
                     "fit; try again later"
@@ -125,8 +147,10 @@ class UserAdapters:
 
     @contextmanager
     def place(self, visitor: str | None, name: str, address: str = "") -> Iterator["Place"]:
-        """A place that nobody else can take, for a scope in the making; free again afterwards unless a scope
-        was kept in it. Raises as `check_room`."""
+        """Reserves a place for a scope within the `with`. It is free afterwards if nothing was stored in it.
+
+        The arguments and errors are those of `check_room`.
+        """
         with self._lock:
             name = self.check_room(visitor, name, address)
             self._addresses[visitor] = address
@@ -143,7 +167,7 @@ class UserAdapters:
                     self._addresses.pop(visitor, None)
 
     def keep(self, visitor: str, name: str, adapter: Adapter) -> None:
-        """In place of what the name had before, where it had. Raises as `check_room` where none is free."""
+        """Stores an adapter under a name, or replaces it there. For a new name, raises as `check_room`."""
         self._keep(visitor, name, adapter, lambda: self._check_new(visitor, name))
 
     def _check_new(self, visitor: str, name: str) -> None:
@@ -151,7 +175,7 @@ class UserAdapters:
             self.check_room(visitor, name)
 
     def _keep(self, visitor: str, name: str, adapter: Adapter, check: Callable[[], None]) -> None:
-        """check: is called, and may raise, in one step with what follows."""
+        """Stores an adapter. check: called under the lock just before; may raise."""
         file = upload_folder() / secrets.token_hex(16) / f"{name}.safetensors"
         kept = UserAdapter(adapter, file, self.clock())
         try:
@@ -167,13 +191,14 @@ class UserAdapters:
             _delete(before)
 
     def remove(self, visitor: str, name: str) -> None:
+        """Deletes a visitor's scope. Raises ScopeError if there is none."""
         with self._lock:
             gone = self.find(visitor, name)
             del self._kept[visitor][name]
         _delete(gone)
 
     def leave(self, visitor: str) -> None:
-        """Forgets all that a visitor who left had, and whatever is still in the making."""
+        """Deletes all scopes and reservations of a visitor who has left."""
         with self._lock:
             gone = self._kept.pop(visitor, {})
             self._reserved.pop(visitor, None)
@@ -181,14 +206,14 @@ class UserAdapters:
         for scope in gone.values():
             _delete(scope)
 
-    def _places_taken(self, address: str | None = None) -> int:
-        """Of all visitors, or of those at one address, kept or in the making."""
+    def _count_scopes(self, address: str | None = None) -> int:
+        """The number of stored and reserved scopes, of all visitors or of those at one address."""
         visitors = self._kept.keys() | self._reserved.keys()
         if address is not None:
             visitors = {visitor for visitor in visitors if self._addresses.get(visitor) == address}
         return sum(len({*self._kept.get(v, ()), *self._reserved.get(v, ())}) for v in visitors)
 
-    def _forget_the_old(self) -> None:
+    def _delete_expired(self) -> None:
         oldest = self.clock() - 60 * self.limits.user_adapter_minutes
         for visitor, own in list(self._kept.items()):
             for name, scope in list(own.items()):
@@ -202,7 +227,7 @@ class UserAdapters:
 
 @dataclass(frozen=True)
 class Place:
-    """Where one visitor's scope goes when it is made."""
+    """A reserved place for a visitor's scope; see `UserAdapters.place`."""
 
     scopes: UserAdapters
     visitor: str
@@ -210,7 +235,7 @@ class Place:
     reserved: set[str]
 
     def keep(self, adapter: Adapter) -> None:
-        """In place of what was kept here before. Raises ScopeError where the visitor has left."""
+        """Stores an adapter, and replaces an earlier one. Raises ScopeError if the visitor has left."""
         self.scopes._keep(self.visitor, self.name, adapter, self._check)
 
     def _check(self) -> None:
