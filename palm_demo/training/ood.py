@@ -1,6 +1,5 @@
 """Recipe: the OOD detector, fitted to the finished tower's features of drawn scenes and photographs."""
 
-import random
 from dataclasses import dataclass
 
 import torch
@@ -8,10 +7,9 @@ import torch
 from palm_demo import world
 from palm_demo.checkpoints import load_tower, save_ood_detector
 from palm_demo.models.ood import OODDetector
-from palm_demo.training.feature_cache import COUNTS, SINGLES, encode_scenes
+from palm_demo.training.feature_cache import load_or_encode, pictures
 from palm_demo.training.paths import RunPaths
 from palm_demo.training.photo_features import imagined_photographs, photo_features_of
-from palm_demo.training.pictures import draw_scene
 
 
 @dataclass(frozen=True)
@@ -20,13 +18,15 @@ class OODRecipe:
 
     Attributes:
         photographs: a folder of photographs.
-        pictures: scenes that it is fitted to.
+        pictures: scenes that are encoded, as for MaMMUT.
+        fitted: of these it is fitted to so many.
         crops: crops of photographs that are encoded.
         photos: imagined photographs of each class, by which the classifier's certainty is measured.
     """
 
     photographs: str
-    pictures: int = 12_288
+    pictures: int = 49_152
+    fitted: int = 16_384
     crops: int = 2_048
     photos: int = 4
     seed: int = 0
@@ -35,10 +35,10 @@ class OODRecipe:
 def train_ood(recipe: OODRecipe, paths: RunPaths) -> dict[str, float]:
     """Fits the OOD detector and writes `ood.safetensors`. Returns the median distance from the mean and the
     median doubt."""
-    rng = random.Random(f"ood/{recipe.seed}")
-    scenes = [draw_scene(rng, SINGLES, COUNTS) for _ in range(recipe.pictures)]
     tower = load_tower(paths.weights / "tower.safetensors", paths.assets / "vision")
-    drawings = encode_scenes(scenes, tower, f"ood/{recipe.seed}", loaders=2).patches
+    scenes, seed = pictures(recipe.pictures, recipe.seed), f"pictures/{recipe.seed}"
+    drawings = load_or_encode(paths.features / "pictures.safetensors", scenes, tower, seed).patches
+    drawings = drawings[: recipe.fitted]
     photo_features = photo_features_of(recipe.photographs, recipe.crops, tower, recipe.seed, paths)
     classes = list(range(len(world.photo_classes()))) * recipe.photos
     photographs = imagined_photographs(photo_features, classes, recipe.seed + 1).patches
