@@ -21,9 +21,9 @@ from palm_demo.ui.components import Paper, sources
 from palm_demo.ui.flamingo.attention import film, glowing, still, table, words
 from palm_demo.ui.flamingo.conversation import Exchange, joined, verdict
 from palm_demo.ui.flamingo.few_shot import draw_set, shot_prompt
-from palm_demo.ui.flamingo.own_media import holding, paths_of
+from palm_demo.ui.flamingo.own_media import paths_of, value_of
 from palm_demo.ui.flamingo.presets import SETS
-from palm_demo.ui.flamingo.scenes import kept, make
+from palm_demo.ui.flamingo.scenes import check_made, make
 from palm_demo.ui.flamingo.suggestions import about_caption, about_scene
 
 QUESTION = {"text": "this is a", "files": ["c.png"]}
@@ -97,7 +97,7 @@ def test_only_files_as_the_door_lets_them_by_are_pictures():
     for foreign in ("/etc/passwd", ["/etc/passwd"], [{"url": "/etc/passwd"}], {"path": "a.png"}, 7):
         with pytest.raises(MediaError, match="not a list of files"):
             paths_of(foreign)
-    assert [one["path"] for one in holding(["/uploads/a.png"])] == ["/uploads/a.png"]
+    assert [one["path"] for one in value_of(["/uploads/a.png"])] == ["/uploads/a.png"]
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_a_scene_that_cannot_be_made_is_the_visitors_to_mend(uploads):
 
 def test_a_scene_that_is_gone_is_drawn_again():
     with pytest.raises(PromptError, match="no longer kept; draw it again"):
-        kept(None)
+        check_made(None)
 
 
 # sources

@@ -1,4 +1,4 @@
-"""The Flamingo tab: asking, teaching by example, scenes to ask about, and what was looked at."""
+"""The Flamingo tab: questions about pictures and videos, few-shot examples, a scene maker, attention maps."""
 
 from palm_demo.ui.flamingo.tab import CODE, HEARD, PAPER, flamingo_tab
 

@@ -1,4 +1,4 @@
-"""What Flamingo looked at: the words of an answer to choose from, and heat maps over all it was shown."""
+"""Shows attention maps: for a word of an answer, heat maps over the pictures and videos of its prompt."""
 
 import base64
 import html
@@ -16,15 +16,21 @@ from palm_demo.ui.flamingo.conversation import KEPT_SECONDS, Exchange, names
 from palm_demo.ui.messages import on_page
 
 SIDE = 160
-"""Pixels of a shown picture; the tower's own are fewer."""
+"""Width and height of a shown picture in pixels, more than the vision tower reads."""
 
 GLOW = np.array([(87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], dtype=np.float32)
-"""From no attention to the most: four points of the upper inferno scale (van der Walt and Smith 2015),
-which grows lighter all the way, so that it can be read without seeing colours."""
+"""The colours of the heat map, from no attention to the most.
+
+They are four points of the upper part of the inferno scale (van der Walt and Smith 2015), which grows lighter
+all the way, so it can be read without seeing colours.
+"""
 
 
 def glowing(frame: Image.Image, heat: np.ndarray) -> Image.Image:
-    """The frame in light grays with heat over it, (rows, columns) from 0 to 1."""
+    """The frame in light grays with a heat map over it.
+
+    heat: (rows, columns), 0 to 1.
+    """
     size = (SIDE, SIDE)
     gray = np.asarray(frame.convert("L").resize(size, Image.Resampling.BICUBIC), dtype=np.float32)
     spread = Image.fromarray(heat.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
@@ -37,12 +43,15 @@ def glowing(frame: Image.Image, heat: np.ndarray) -> Image.Image:
 
 
 def still(title: str, picture: Image.Image) -> str:
-    """A picture under its heading."""
+    """HTML of a picture under its heading."""
     return _section("strip", title, _figure(picture, title, ""))
 
 
 def film(title: str, frames: Sequence[tuple[Image.Image, str]]) -> str:
-    """A video's frames in a row under its heading, each with a caption."""
+    """HTML of a video's frames in a row under its heading.
+
+    frames: (frame, caption).
+    """
     figures = (_figure(frame, f"{title}, {caption}", caption) for frame, caption in frames)
     return _section("strip film", title, "".join(figures))
 
@@ -53,13 +62,13 @@ def _section(kind: str, title: str, shown: str) -> str:
 
 def _figure(picture: Image.Image, words: str, caption: str) -> str:
     return (
-        f"<figure><img src='{_address(picture)}' alt='{html.escape(words)}' width='{SIDE}' height='{SIDE}'>"
+        f"<figure><img src='{_data_uri(picture)}' alt='{html.escape(words)}' width='{SIDE}' height='{SIDE}'>"
         f"<figcaption>{html.escape(caption)}</figcaption></figure>"
     )
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str | float]]) -> str:
-    """Numbers from -1 to 1 as bars with their figures, everything else as it is."""
+    """HTML of a table, in which numbers from -1 to 1 are shown as bars with their figures."""
     top = "".join(f"<th scope='col'>{html.escape(head)}</th>" for head in heads)
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
     return f"<div class='bars'><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
@@ -71,7 +80,7 @@ def _cell(value: str | float) -> str:
     return f"<td><span class='bar' style='width:{3 * abs(value):.2f}em'></span>{value:.2f}</td>"
 
 
-def _address(picture: Image.Image) -> str:
+def _data_uri(picture: Image.Image) -> str:
     with io.BytesIO() as file:
         picture.save(file, "WEBP", quality=80)
         return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
@@ -89,11 +98,15 @@ GATES = (
 )
 
 
-class LookingView:
-    """A section of the page that follows an exchange: hidden until there is an answer about media.
+class AttentionView:
+    """A section of the page with the attention maps of the last answer. Hidden if there were no media.
 
-    The maps are a second pass over media, prompt and answer, so they are computed when they are asked for.
-    first: the exchange that is there before a visitor comes, and its maps.
+    The maps need a second pass over media, prompt and answer, so they are computed on request.
+
+    Args:
+        session: computes them.
+        exchange: the state with the last question and answer.
+        first: the question and answer that the page shows at first, and their maps.
     """
 
     def __init__(
@@ -135,7 +148,7 @@ class LookingView:
                     gates = gr.HTML(shown[1], elem_classes="tight")
         shown = [maps, gates]
         exchange.change(
-            self._follow,
+            self._reset,
             exchange,
             [looked, self.section, look, found],
             show_progress="hidden",
@@ -143,7 +156,7 @@ class LookingView:
             api_visibility="private",
         )
         look.click(
-            on_page(self._look),
+            on_page(self._compute),
             exchange,
             [looked, look, found, word, layer, *shown],
             show_progress="minimal",
@@ -161,8 +174,8 @@ class LookingView:
             api_visibility="private",
         )
 
-    def _follow(self, exchange: Exchange | None):
-        """Offers to look where there is something to look at."""
+    def _reset(self, exchange: Exchange | None):
+        """Shows the button for the maps if the answer has media, and hides earlier maps."""
         is_about_media = bool(exchange and exchange.media and exchange.answer.strip())
         return (
             None,
@@ -171,7 +184,7 @@ class LookingView:
             gr.update(visible=False),
         )
 
-    def _look(self, exchange: Exchange | None):
+    def _compute(self, exchange: Exchange | None):
         if exchange is None:
             raise PromptError(GONE)
         looked = self.session.attention_maps(exchange.prompt, exchange.media, exchange.answer)
@@ -197,7 +210,7 @@ class LookingView:
         most = _peak(heats)
         called = names(exchange.media)
         shown = [
-            _medium(f"{called[place]}: {heat.sum():.0%}", seen, heat, most)
+            _medium_html(f"{called[place]}: {heat.sum():.0%}", seen, heat, most)
             for place, (seen, heat) in enumerate(zip(looked.media, heats, strict=True))
         ]
         rows = [
@@ -215,7 +228,7 @@ class LookingView:
 
 
 def _choices(looked: AttentionMaps) -> tuple[list[tuple[str, int]], int]:
-    """The words of an answer to choose from, and the place of the one with the brightest map."""
+    """(word, index) for each word of an answer, and the index of the word with the highest peak."""
     spoken = words(looked.tokens)
     brightest = max(range(len(spoken)), key=lambda place: _peak(_heats(looked, spoken[place][1])))
     return [(text, place) for place, (text, _) in enumerate(spoken)], brightest
@@ -228,7 +241,7 @@ def _layers(looked: AttentionMaps | None) -> list[tuple[str, int]]:
 
 
 def words(tokens: Sequence[str]) -> list[tuple[str, range]]:
-    """Whole words and the tokens each is made of: a token that begins with a space begins a word."""
+    """(word, indices of its tokens). A token that begins with a space begins a word."""
     begins = [place for place, token in enumerate(tokens) if not place or token[:1].isspace()]
     ends = [*begins[1:], len(tokens)]
     return [
@@ -238,7 +251,7 @@ def words(tokens: Sequence[str]) -> list[tuple[str, range]]:
 
 
 def _heats(looked: AttentionMaps, tokens: Iterable[int], layer: int | None = None) -> list[np.ndarray]:
-    """Of each medium the mean map of some tokens, (frames, rows, columns)."""
+    """For each medium the mean map of some tokens, (frames, rows, columns)."""
     return [
         np.mean([looked.map(token, medium, layer) for token in tokens], axis=0)
         for medium in range(len(looked.media))
@@ -249,8 +262,13 @@ def _peak(heats: Iterable[np.ndarray]) -> float:
     return max(float(heat.max()) for heat in heats)
 
 
-def _medium(title: str, seen: MediumAttention, heat: np.ndarray, most: float) -> str:
-    """heat: (frames, rows, columns), of which `most` glows brightest."""
+def _medium_html(title: str, seen: MediumAttention, heat: np.ndarray, most: float) -> str:
+    """HTML of a medium with its heat map.
+
+    Args:
+        heat: (frames, rows, columns).
+        most: the value with the brightest colour.
+    """
     frames = [glowing(frame, of_frame / most) for frame, of_frame in zip(seen.frames, heat, strict=True)]
     if len(frames) == 1:
         return still(title, frames[0])

@@ -1,4 +1,4 @@
-"""A visitor's conversation with Flamingo: text with media marks, shown as it is said, kept on the server."""
+"""A visitor's conversation with Flamingo: its prompts with media, shown in a chat and kept on the server."""
 
 import hashlib
 import html
@@ -21,17 +21,17 @@ from palm_demo.ui.uploads import check_media, check_prompt
 
 
 def assemble(text: str, media: int, form: PromptForm = OURS) -> str:
-    """The prompt for what a visitor typed and attached, as `PromptForm.completed` makes it."""
+    """The prompt for a typed text and a number of media; see `PromptForm.completed`."""
     return form.completed(text, media)
 
 
 def names(media: Sequence[str | Path]) -> list[str]:
-    """What each medium is called on the page: picture 1, video 2 …"""
+    """Names of media on the page: picture 1, video 2 …"""
     return [f"{'video' if is_video(path) else 'picture'} {place}" for place, path in enumerate(media, 1)]
 
 
 def labelled(prompt: str, media: Sequence[str | Path]) -> list[tuple[str, str | None]]:
-    """(text, label) pieces in which each mark has the name of its medium."""
+    """Pieces of a prompt as (text, label), in which each media token has the name of its medium."""
     pieces: list[tuple[str, str | None]] = []
     labels = iter(names(media))
     for place, text in enumerate(prompt.split(MEDIA)):
@@ -43,9 +43,13 @@ def labelled(prompt: str, media: Sequence[str | Path]) -> list[tuple[str, str | 
 
 
 def as_message(prompt: str, shown: Sequence[ComponentMessage], form: PromptForm = OURS) -> dict:
-    """A Chatbot message of a visitor: each medium, as `as_shown_media` gives it, in the place of its mark.
+    """The Chatbot message for a prompt, with each medium in the place of its media token.
 
-    form: of the prompt; its questions are shown as people ask them."""
+    Args:
+        prompt: a text with media tokens.
+        shown: the media, from `as_shown_media`.
+        form: of the prompt; its questions are shown as people ask them.
+    """
     content: list[str | ComponentMessage] = []
     media = iter(shown)
     for place, text in enumerate(prompt.split(MEDIA)):
@@ -57,22 +61,27 @@ def as_message(prompt: str, shown: Sequence[ComponentMessage], form: PromptForm 
 
 
 def literal(text: str) -> str:
-    """For the Chatbot, which reads what it shows as HTML, even with `render_markdown=False`."""
+    """Escapes a text for the Chatbot, which shows texts as HTML even with `render_markdown=False`."""
     return html.escape(text, quote=False)
 
 
 def as_shown_media(media: Sequence[str | Path], decoded: Sequence[Medium]) -> list[ComponentMessage]:
-    """Files as parts of messages; decoded: what a session's `opened` gave for each. To be called once for
-    each: what browsers cannot show is converted, and Gradio looks into every video of which it makes a
-    component."""
-    # In an event's own context a component only notes what it was given, to be made anew at each update.
+    """Media as components in Chatbot messages. Formats that browsers cannot show are converted.
+
+    Call it once per medium, because conversion takes time, and Gradio reads each video.
+
+    Args:
+        media: files.
+        decoded: the same, from `Session.opened`.
+    """
+    # within an event, Gradio would only store a component's arguments and not process its value
     return [Context().run(_as_part, *one) for one in zip(media, names(media), decoded, strict=True)]
 
 
 def _as_part(path: str | Path, name: str, decoded: Medium) -> ComponentMessage:
     frames = decoded if isinstance(decoded, list) else [decoded]
     check_room()
-    # an upload's path names its content: what was converted once is not converted again
+    # Gradio puts a hash of the content into an upload's path, so each file is converted once
     copies = upload_folder() / f"shown-{hashlib.sha256(str(path).encode()).hexdigest()[:32]}"
     path = as_shown(path, copies, decoded=frames)
     component = (
@@ -94,8 +103,14 @@ NO_WORDS = "(No words came. The examples above show what Flamingo can be asked.)
 
 
 class Exchange(NamedTuple):
-    """What was asked, with its media in the order of their marks, and what was said. shown: the media as
-    parts of messages."""
+    """A question and its answer.
+
+    Attributes:
+        prompt: with media tokens.
+        media: files, in the order of their tokens.
+        answer: what Flamingo said.
+        shown: the media as components in messages.
+    """
 
     prompt: str
     media: list[str]
@@ -104,10 +119,19 @@ class Exchange(NamedTuple):
 
 
 class Conversation:
-    """The chat and what Flamingo read, built inside the current column.
+    """The chat, built inside the current column.
 
-    turns: the exchanges so far. last: all that was read for the last answer, and that answer; None while
-    there is none. first: what was asked and answered before the visitor came, and `told`, what is right.
+    Attributes:
+        turns: the state with all exchanges.
+        last: the state with the exchange whose prompt is all that Flamingo read for the last answer; None
+            while there is none.
+
+    Args:
+        session: answers.
+        limits: on prompts and media.
+        stops: of the page's streams.
+        first: an exchange that is shown at first.
+        told: the verdict about its answer.
     """
 
     def __init__(
@@ -123,7 +147,7 @@ class Conversation:
         self.last = gr.State(first, time_to_live=KEPT_SECONDS)
         self.line = line_shown(TAB)
         self.chat = gr.Chatbot(
-            [] if first is None else self._exchange(first),
+            [] if first is None else self._messages_of_turn(first),
             label="Conversation",
             show_label=False,
             height=300,
@@ -137,7 +161,7 @@ class Conversation:
         self.warning = warning_shown(TAB)
 
     def details(self) -> None:
-        """What was read for the last answer, for who wants to know, built inside the current column."""
+        """Builds an accordion with the exact prompt of the last answer inside the current column."""
         with gr.Accordion("What exactly Flamingo reads", open=False, elem_id="flamingo-details"):
             self.reads = gr.HighlightedText(
                 label="Each mark stands for a picture or video",
@@ -169,11 +193,15 @@ class Conversation:
         settings: dict,
         answers: tuple[str, ...] = (),
     ) -> Iterator[tuple]:
-        """Updates of the outputs while Flamingo answers.
+        """Updates of `outputs` while Flamingo answers.
 
-        question: makes the prompt and its media, and raises what is wrong with them. earlier: whether
-        Flamingo reads the turns before it too, which makes them few-shot examples. answers: what is right to
-        say, where the page knows.
+        Args:
+            visitor: the session hash.
+            turns: the exchanges so far.
+            earlier: whether Flamingo also reads these, as few-shot examples.
+            question: makes the prompt and its media, or raises an error about them.
+            settings: of the sampling.
+            answers: all correct answers, if the page knows them.
         """
         with self.stops.running(visitor, TAB) as cancelled:
             asked = question()
@@ -189,13 +217,13 @@ class Conversation:
             earlier_messages = self._messages(turns)
             for delta in self.session.stream_answer(prompt, opened, **settings, cancelled=cancelled):
                 new = new._replace(answer=new.answer + delta)
-                shown = [*earlier_messages, *self._exchange(new)]
+                shown = [*earlier_messages, *self._messages_of_turn(new)]
                 yield shown, turns, None, *read, in_line(delta), no_warning(), ""
             if not self.stops.wanted(visitor, TAB, cancelled):
                 return
             turns = [*turns, new][-KEPT_TURNS:]
             whole = Exchange(prompt, media, new.answer)
-            # of its own drawings the page knows that they are none of what is strange
+            # the page's own drawings are never out of distribution
             about = no_warning() if answers else warning_about(self.session, own)
             told = html.escape(verdict(answers, new.answer)) if answers else ""
             yield self._messages(turns), turns, whole, *read, in_line(""), about, told
@@ -204,32 +232,36 @@ class Conversation:
         return [
             message
             for turn in turns
-            for message in self._exchange(turn if turn.answer.strip() else turn._replace(answer=NO_WORDS))
+            for message in self._messages_of_turn(
+                turn if turn.answer.strip() else turn._replace(answer=NO_WORDS)
+            )
         ]
 
-    def _exchange(self, turn: Exchange) -> list[dict]:
+    def _messages_of_turn(self, turn: Exchange) -> list[dict]:
         asked = as_message(turn.prompt, turn.shown, self.session.flamingo.form)
         return [asked, {"role": "assistant", "content": literal(turn.answer)}]
 
     def emptied(self) -> tuple:
-        """The updates that forget all."""
+        """The updates of `outputs` that remove everything."""
         return [], [], None, None, "", in_line(""), no_warning(), ""
 
 
 def verdict(answers: tuple[str, ...], said: str) -> str:
-    """What the page says of an answer to a question of its own, whose scene it drew."""
+    """The page's verdict on an answer to a question about its own drawing. answers: all correct answers."""
     if said.strip().lower().rstrip(".") in answers:
         return "✓ Right. The page drew this itself, so it knows."
     return f"✗ Not this time. The page drew this itself: the answer is “{answers[0]}”."
 
 
 def told_length(session: Session, prompt: str) -> str:
-    """How much of what Flamingo can read at once a prompt takes."""
+    """The length of a prompt and of the context in tokens, as a phrase."""
     return f"{session.prompt_length(prompt)} of {session.flamingo.context} tokens, the answer not counted"
 
 
 def joined(turns: list[Exchange], gap: str = " ") -> tuple[str, list[str]]:
-    """Turns as one prompt, answers and all, and their media: Flamingo's few-shot form. gap: between a
-    question and its answer."""
+    """Questions with their answers as one few-shot prompt, and all their media.
+
+    gap: the text between a question and its answer.
+    """
     texts = [f"{turn.prompt}{gap}{turn.answer}".rstrip() for turn in turns]
     return " ".join(texts), [path for turn in turns for path in turn.media]

@@ -1,4 +1,4 @@
-"""A few-shot prompt built row by row: examples in an order, then the question (Flamingo, figure 1)."""
+"""Builds a few-shot prompt from rows: examples in order, then the question (Flamingo, figure 1)."""
 
 import html
 from collections.abc import Sequence
@@ -17,29 +17,40 @@ from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.ui.choices import chips, choices
 from palm_demo.ui.flamingo.conversation import KEPT_SECONDS, assemble, labelled, told_length
-from palm_demo.ui.flamingo.own_media import holding, paths_of
+from palm_demo.ui.flamingo.own_media import paths_of, value_of
 from palm_demo.ui.flamingo.presets import SETS, Draw
 from palm_demo.ui.messages import on_page, sentence
 from palm_demo.ui.uploads import check_media, check_prompt
 
 
 class Shot(NamedTuple):
-    """One example: a text with a mark for each of its media, or without marks, which go in front."""
+    """One example: a text with a media token for each of its media, or without tokens if they come first."""
 
     text: str
     media: tuple[str, ...]
 
 
 class ShotSet(NamedTuple):
-    """shots: the examples, and last what is asked after them. answer: what is right to say then."""
+    """A preset of examples.
+
+    Attributes:
+        shots: the examples, and last the question.
+        answer: the correct answer to it.
+    """
 
     shots: tuple[Shot, ...]
     answer: str
 
 
 def draw_set(folder: Path, draw: Draw, form: PromptForm = OURS, rng: Random | None = None) -> ShotSet:
-    """A preset drawn afresh, its pictures and videos written into the folder. form: of the Flamingo that is
-    asked. rng: of the scenes; by default others each time."""
+    """Draws the scenes of a preset, and writes their pictures and videos into a folder.
+
+    Args:
+        folder: for the files.
+        draw: the preset.
+        form: the form of texts of the Flamingo that is asked.
+        rng: for the scenes; by default unseeded.
+    """
     question = draw(rng or Random())
     _, *texts = question.prompt.split(MEDIA)
     shots = [
@@ -51,7 +62,7 @@ def draw_set(folder: Path, draw: Draw, form: PromptForm = OURS, rng: Random | No
 
 WARNING = {"show_progress": "hidden", "api_visibility": "private"}
 QUIET = WARNING | {"queue": False}
-"""Events that show no progress. Only the queue carries warnings to the page."""
+"""Options of events that show no progress. Those without the queue (QUIET) cannot show warnings."""
 
 HINT = (
     "Show it a few pictures and say what each is. Then ask about another: it answers in the same way. The "
@@ -67,9 +78,12 @@ TEMPLATE = """
 
 
 class ShotBuilder:
-    """Rows for as many examples as a question may have media, built inside the current column.
+    """Rows for few-shot examples and a question, built inside the current column.
 
-    shots: the rows and last the question, as one component. known: the preset that was drawn last.
+    Attributes:
+        most: the most examples.
+        shots: the component with the rows, of which the last is the question.
+        known: the state with the preset that was drawn last.
     """
 
     def __init__(self, session: Session, limits: Limits):
@@ -99,8 +113,11 @@ class ShotBuilder:
         )
 
     def put(self, value: object, shot: Shot) -> list[dict]:
-        """The rows with a picture and its text in the first that is empty, or in a new one."""
-        *rows, question = _rows_of(value) or [_EMPTY, _EMPTY]
+        """The rows with an example added, in the first empty row or in a new one.
+
+        Raises PromptError if there are too many.
+        """
+        *rows, question = _rows_of(value) or [_EMPTY_ROW, _EMPTY_ROW]
         free = next((place for place, row in enumerate(rows) if not _filled(row)), len(rows))
         if free >= self.most:
             raise PromptError(f"there are {free} examples and at most {self.most} fit; remove one")
@@ -108,16 +125,18 @@ class ShotBuilder:
         return [_shown(row) for row in (*rows, question)]
 
     def prompt(self, value: object) -> tuple[str, list[str]]:
-        """As `shot_prompt`, of the rows and the question."""
-        *rows, question = _rows_of(value) or [_EMPTY]
+        """The prompt and the media of the rows and the question; see `shot_prompt`."""
+        *rows, question = _rows_of(value) or [_EMPTY_ROW]
         return shot_prompt(rows, question, self.limits, self.session.flamingo.form)
 
     def answers(self, known: ShotSet | None, value: object) -> tuple[str, ...]:
-        """What is right to say to the rows, where they are as the page drew them."""
+        """The correct answers if the rows are an unchanged preset; otherwise none."""
         if known is None or self.session.flamingo.form != OURS:
             return ()
-        asked = [(row["text"], _names(row["files"])) for row in _rows_of(value)]
-        return (known.answer,) if asked == [(shot.text, _names(shot.media)) for shot in known.shots] else ()
+        asked = [(row["text"], _file_names(row["files"])) for row in _rows_of(value)]
+        return (
+            (known.answer,) if asked == [(shot.text, _file_names(shot.media)) for shot in known.shots] else ()
+        )
 
     def _load(self, event: gr.SelectData) -> tuple[ShotSet, list[dict]]:
         draw = list(SETS.values())[event.index]
@@ -133,11 +152,11 @@ class ShotBuilder:
         return labelled(prompt, media), told_length(self.session, prompt)
 
 
-_EMPTY = {"text": "", "files": []}
+_EMPTY_ROW = {"text": "", "files": []}
 
 
 def _rows_of(value: object) -> list[dict]:
-    """Rows as the component sends them, each with its text and the paths of its files."""
+    """The text and the paths of the files of each row, from the component's value."""
     rows = value or []
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise PromptError("what was sent are not rows of examples; make them on the page")
@@ -145,16 +164,22 @@ def _rows_of(value: object) -> list[dict]:
 
 
 def _shown(row: dict) -> dict:
-    return row | {"files": holding(row["files"])}
+    return row | {"files": value_of(row["files"])}
 
 
 def shot_prompt(
     rows: Sequence[dict], question: dict, limits: Limits, form: PromptForm = OURS
 ) -> tuple[str, list[str]]:
-    """What rows and a question make together, each with a text and files; empty rows make nothing.
+    """The prompt of examples and a question, and its media. Empty rows are left out.
 
-    Raises PromptError or MediaError when there is no question, too much text, too many media, or more or
-    fewer of them than marks.
+    Args:
+        rows: examples, each with `text` and `files`.
+        question: the same.
+        limits: on the prompt and the number of media.
+        form: the form of the texts.
+
+    Raises PromptError or MediaError if there is no question, if there is too much text or too many media, or
+    if the number of media is not that of the media tokens.
     """
     if not _filled(question):
         raise PromptError("the question is empty; write what Flamingo is to continue, such as “this is a”")
@@ -166,7 +191,7 @@ def shot_prompt(
     return prompt, media
 
 
-def _names(paths: Sequence[str]) -> list[str]:
+def _file_names(paths: Sequence[str]) -> list[str]:
     return [Path(path).name for path in paths]
 
 
@@ -175,5 +200,5 @@ def _filled(box: dict | None) -> bool:
 
 
 def _text(box: dict) -> str:
-    """A row without words is its marks alone."""
+    """The text of a row; without one, a media token for each of its files."""
     return box["text"].strip() or " ".join([MEDIA] * len(box["files"]))

@@ -1,4 +1,4 @@
-"""A visitor's own pictures and videos: chosen, dropped, pasted, taken with the camera or drawn on a pad."""
+"""A component for a visitor's pictures and videos: chosen, dropped, pasted, from the camera, or drawn."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from palm_demo.internals.gradio_files import file_data
 
 SCRIPT = Path(__file__).with_suffix(".js")
 RECORDED_SECONDS = 8
-"""A video ends by itself; of a longer one Flamingo sees no more frames."""
+"""The length of a recorded video. Flamingo would see no more frames of a longer one."""
 
 INKS = (
     ("black", "#1e293b"),
@@ -25,7 +25,7 @@ INKS = (
     ("pink", "#f472b6"),
     ("brown", "#92400e"),
 )
-"""The world's ten colours of backgrounds, and one more for things."""
+"""Colours of the drawing pad: the ten backgrounds of the picture world, and one more for things."""
 
 TEMPLATE = """
 <ul data-part="kept" aria-label="Your pictures and videos" hidden></ul>
@@ -60,9 +60,11 @@ TEMPLATE = """
 
 
 def own_media(elem_id: str, around: str) -> gr.HTML:
-    """One component for all ways; its value is a list of files.
+    """The component. Its value is a list of files.
 
-    around: the elem_id of a block on which files can be dropped and pasted.
+    Args:
+        elem_id: of the component.
+        around: the elem_id of a block on which files can be dropped and pasted.
     """
     return gr.HTML(
         [],
@@ -78,13 +80,13 @@ def own_media(elem_id: str, around: str) -> gr.HTML:
 
 
 def paths_of(value: object) -> list[str]:
-    """The paths of what such a component holds, as the guard lets them by; MediaError for anything else."""
+    """The paths of the files in such a component. Raises MediaError for any other value."""
     files = value or []
     if not isinstance(files, list) or not all(isinstance(file, dict) and "path" in file for file in files):
         raise MediaError("what was sent is not a list of files; add pictures and videos on the page")
     return [file["path"] for file in files]
 
 
-def holding(paths: Sequence[str | Path]) -> list[dict]:
-    """The value that shows files of the page."""
+def value_of(paths: Sequence[str | Path]) -> list[dict]:
+    """The component's value that shows files of the page."""
     return [file_data(path) | {"orig_name": Path(path).name} for path in paths]

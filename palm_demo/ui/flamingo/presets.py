@@ -1,6 +1,6 @@
-"""What the page's own examples ask: scenes drawn afresh each time, of kinds that Flamingo is good at.
+"""The questions of the page's examples, about random scenes of kinds that Flamingo is good at.
 
-Nobody looks at an answer before a scene is chosen. tests/ui/test_presets.py counts how many are right.
+Scenes are not selected by Flamingo's answers. tests/ui/test_presets.py counts the correct ones.
 """
 
 from collections.abc import Callable
@@ -12,31 +12,33 @@ from palm_demo.ui.photographs import example_photos
 from palm_demo.world import MEDIA, Question, Scene, indefinite
 
 Draw = Callable[[Random], Question]
+"""A function that draws random scenes and makes a question about them."""
 
-CLEAR = "fxemoji"
-"""Of the six styles the one in which Flamingo tells things best that it has never seen."""
+NEW_WORD_STYLE = "fxemoji"
+"""Of the six styles, the one in which Flamingo best tells apart things that it has never seen."""
 LARGE = (0.75, 0.9)
-"""Of the frame."""
+"""The range of sizes of large things, as parts of the frame."""
 EXAMPLES = 2
+"""The number of examples before a question."""
 
 
 def of_kind(kind: str) -> Draw:
-    """Questions of a kind about any scenes that are drawn for it."""
+    """Questions of a kind of the picture world, about any scenes for it."""
     return lambda rng: world.sample_question(rng, kind)
 
 
 def few(rng: Random) -> Question:
-    """Two of a thing, or three: of more, Flamingo counts one in four wrongly."""
+    """How many there are of a thing: two or three, because Flamingo miscounts more in one of four."""
     return world.ask(rng, "how_many", (world.count_scene(rng, count=rng.choice((2, 2, 3)), color="white"),))
 
 
 def one_thing(rng: Random) -> Question:
-    """A caption of one thing."""
+    """A caption for a scene with one thing."""
     return world.ask(rng, "caption", (world.single_scene(rng),))
 
 
 def photograph(rng: Random) -> Question:
-    """What one of the page's photographs shows."""
+    """The question what one of the example photographs shows."""
     photo = rng.choice(example_photos())
     return Question(
         f"{MEDIA} question: what is this? answer:", indefinite(photo.name), (photo,), "photo_name"
@@ -44,17 +46,19 @@ def photograph(rng: Random) -> Question:
 
 
 def new_word(rng: Random) -> Question:
-    """Two things that no model was trained on get made-up names; one of them is asked for again. All are
-    large, on white and drawn by one hand."""
+    """Two examples with made-up names of things that no model was trained on, and a question about one.
+
+    All things are large, on white and in one style.
+    """
     atlas = world.Atlas.load()
-    drawn = [name for name in world.unseen() if CLEAR in atlas.styles_of(name)]
+    drawn = [name for name in world.unseen() if NEW_WORD_STYLE in atlas.styles_of(name)]
     names = rng.sample(drawn, 2)
-    scenes = tuple(_large(rng, name) for name in (*names, rng.choice(names)))
+    scenes = tuple(_large_scene(rng, name) for name in (*names, rng.choice(names)))
     return world.ask(rng, "few_shot_naming", scenes)
 
 
-def _large(rng: Random, name: str) -> Scene:
-    scene = world.single_scene(rng, names=[name], styles=[CLEAR], color="white")
+def _large_scene(rng: Random, name: str) -> Scene:
+    scene = world.single_scene(rng, names=[name], styles=[NEW_WORD_STYLE], color="white")
     (thing,) = scene.things
     thing = replace(thing, size=rng.uniform(*LARGE), angle=0.0, hue=0.0, gain=1.0)
     reach = thing.reach
@@ -64,7 +68,7 @@ def _large(rng: Random, name: str) -> Scene:
 
 
 def after_examples(draw: Draw) -> Draw:
-    """A question after two of its kind with their answers."""
+    """A question after EXAMPLES others of its kind with their answers."""
 
     def made(rng: Random) -> Question:
         *before, last = (draw(rng) for _ in range(EXAMPLES + 1))

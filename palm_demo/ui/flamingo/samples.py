@@ -1,4 +1,4 @@
-"""Examples that work in one click and offline: drawn afresh from the picture world, with what is right."""
+"""Examples that ask in one click: questions about fresh drawings, with their correct answers."""
 
 import shutil
 from dataclasses import dataclass
@@ -22,10 +22,15 @@ QUALITY = 70
 
 @dataclass(frozen=True)
 class Sample:
-    """A question with its media as files, and a picture that stands for it.
+    """A question about media in files.
 
-    title: what is asked, without the marks and the form around it. answers: what is right to say, none where
-    that has no one form. chips: what else can be asked about the media.
+    Attributes:
+        title: the question without media tokens and the form around it.
+        prompt: for Flamingo.
+        media: files, in the order of their tokens.
+        thumbnail: the file of a picture that shows the media.
+        answers: all correct answers; none if they have no fixed form.
+        chips: other questions about the media.
     """
 
     title: str
@@ -37,9 +42,12 @@ class Sample:
 
 
 def question_samples(folder: Path, form: PromptForm, rng: Random) -> list[Sample]:
-    """A question of each kind, its pictures and videos written into the folder.
+    """Draws an example of each kind, and writes its pictures and videos into a folder.
 
-    form: of the Flamingo that is asked. rng: gives the scenes; another gives others.
+    Args:
+        folder: for the files.
+        form: the form of texts of the Flamingo that is asked.
+        rng: for the scenes.
     """
     return [_sample(folder / name, draw(rng), form) for name, draw in TILES.items()]
 
@@ -55,12 +63,12 @@ def _title(question: world.Question) -> str:
 def _sample(stem: Path, question: world.Question, form: PromptForm) -> Sample:
     paths, stills = [], []
     for place, scene in enumerate(question.media, 1):
-        path, still = _written(stem.with_name(f"{stem.name}-{place}"), scene)
+        path, still = _write(stem.with_name(f"{stem.name}-{place}"), scene)
         paths.append(str(path))
         stills.append(still)
     thumbnail = stem.with_suffix(".webp")
     _side_by_side(stills).save(thumbnail, quality=QUALITY)
-    answers = (question.answer,) if form == OURS else ()  # others answer in words of their own
+    answers = (question.answer,) if form == OURS else ()  # other models phrase answers differently
     if answers:
         answers = right_answers(question)
     return Sample(
@@ -74,15 +82,15 @@ def _sample(stem: Path, question: world.Question, form: PromptForm) -> Sample:
 
 
 def right_answers(question: world.Question) -> tuple[str, ...]:
-    """All that is right to say to a preset's question."""
+    """All correct answers to a preset's question."""
     shown = question.media[0]
     if isinstance(shown, ExamplePhoto):
         return (*(indefinite(name) for name in shown.all_names), *shown.captions)
     return tuple(world.captions(shown)) if question.kind == "caption" else (question.answer,)
 
 
-def _written(stem: Path, medium: Scene | MovingScene | ExamplePhoto) -> tuple[Path, Image.Image]:
-    """Writes a medium, and returns its path and one picture of it."""
+def _write(stem: Path, medium: Scene | MovingScene | ExamplePhoto) -> tuple[Path, Image.Image]:
+    """Writes a medium. Returns its path and one picture of it."""
     if not isinstance(medium, ExamplePhoto):
         return world.write_scene(stem, medium)
     path = stem.with_suffix(medium.file.suffix)
@@ -91,7 +99,7 @@ def _written(stem: Path, medium: Scene | MovingScene | ExamplePhoto) -> tuple[Pa
 
 
 def _side_by_side(pictures: list[Image.Image]) -> Image.Image:
-    """Up to four pictures on one square."""
+    """Up to four pictures in one square."""
     shown = Image.new("RGB", (SIDE, SIDE), "white")
     if len(pictures) == 1:
         return pictures[0].resize((SIDE, SIDE))

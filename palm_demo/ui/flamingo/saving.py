@@ -1,4 +1,4 @@
-"""A conversation kept as one file: a page of its own with its pictures in it, which needs no other."""
+"""Saves a conversation as one HTML file, with its pictures and videos in it."""
 
 import base64
 import html
@@ -17,7 +17,7 @@ from palm_demo.ui.messages import on_page
 
 NAME = "conversation.html"
 MOST_BYTES = 50_000_000
-"""Of the media of one file; browsers open larger pages unwillingly."""
+"""The most bytes of all media in one file. Browsers open larger pages slowly."""
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>A conversation with Flamingo</title>
@@ -39,7 +39,7 @@ HAND_OVER = """file => {
 
 
 class SaveButton:
-    """A button that makes the file and hands it over at once, built inside the current row."""
+    """A button that writes the file and downloads it, built inside the current row."""
 
     def __init__(self, turns: gr.State):
         save = gr.Button("Save this conversation", size="sm", scale=0, min_width=190, elem_id="flamingo-save")
@@ -56,8 +56,10 @@ class SaveButton:
 
 
 def saved(turns: Sequence[Exchange]) -> str:
-    """The path of a file with these turns. Raises PromptError where there are none, MediaError where their
-    media are gone or too large."""
+    """Writes exchanges to a file, and returns its path.
+
+    Raises PromptError if there are none, MediaError if their media are gone or too large.
+    """
     if not turns:
         raise PromptError("nothing was asked yet; ask something first, then save it")
     path = new_folder() / NAME
@@ -66,24 +68,24 @@ def saved(turns: Sequence[Exchange]) -> str:
 
 
 def as_page(turns: Sequence[Exchange]) -> str:
-    """Turns as an HTML page that holds all it shows."""
+    """Exchanges as an HTML page with their media in data: URIs."""
     room = [MOST_BYTES]
-    return PAGE.replace("TURNS", "\n".join(_turn(turn, room) for turn in turns))
+    return PAGE.replace("TURNS", "\n".join(_turn_html(turn, room) for turn in turns))
 
 
-def _turn(turn: Exchange, room: list[int]) -> str:
+def _turn_html(turn: Exchange, room: list[int]) -> str:
     shown = iter(zip(turn.shown, names(turn.media), strict=True))
     parts = []
     for place, text in enumerate(turn.prompt.split(MEDIA)):
         if place:
-            parts.append(_medium(*next(shown), room))
+            parts.append(_medium_html(*next(shown), room))
         if text.strip():
             parts.append(f"<p class='said'>{html.escape(text.strip())}</p>")
     return f"<article>{''.join(parts)}<p class='said answer'>{html.escape(turn.answer)}</p></article>"
 
 
-def _medium(shown: ComponentMessage, name: str, room: list[int]) -> str:
-    """As the conversation shows it, which every browser can."""
+def _medium_html(shown: ComponentMessage, name: str, room: list[int]) -> str:
+    """HTML of a medium in the form that the chat shows, which all browsers can show."""
     path = Path(next(files_in([shown.value]))["path"])
     try:
         data = path.read_bytes()

@@ -1,4 +1,4 @@
-"""A scene maker, for pictures and short videos of things that the models know."""
+"""The scene maker: draws pictures and short videos of things that the models know."""
 
 from collections.abc import Iterable
 from random import Random
@@ -40,34 +40,38 @@ const draw = () => {
 watch("value", draw);
 draw();
 """
-"""One component for pictures and videos; a player for all kinds of videos would have to come first."""
+"""One component for pictures and videos. Gradio's video player would have to be downloaded first."""
 
 
 class Made(NamedTuple):
-    """A scene as a file, and what it shows. question: one that fits it, as a person would type it."""
+    """A scene in a file, with a caption and a question about it."""
 
     path: str
     caption: str
     question: str
 
 
-def make(order: world.SceneSpec, rng: Random, turns: FairQueue) -> Made:
-    """Draws an order into a file of the page's upload folder, which is cleared as uploads are, when its turn
-    has come.
+def make(spec: world.SceneSpec, rng: Random, turns: FairQueue) -> Made:
+    """Draws a scene and writes it into the upload folder, where it is deleted after a while.
 
-    Raises PromptError for what the world does not have or cannot show together, BusyError as `Turns` does.
+    Args:
+        spec: what to draw.
+        rng: for all that the spec leaves open.
+        turns: the queue in which drawing waits.
+
+    Raises PromptError if the picture world cannot draw it, BusyError if the queue is full.
     """
     with turns.computation() as computation, computation.turn():
         try:
-            drawn = world.scene_of_spec(rng, order)
+            drawn = world.scene_of_spec(rng, spec)
         except ValueError as error:
             raise PromptError(str(error)) from error
-        path, _ = world.write_scene(new_folder() / order.name.replace(" ", "-"), drawn)
-    return Made(str(path), world.describe_spec(order, drawn), _question(order, drawn, rng))
+        path, _ = world.write_scene(new_folder() / spec.name.replace(" ", "-"), drawn)
+    return Made(str(path), world.describe_spec(spec, drawn), _question(spec, drawn, rng))
 
 
-def kept(made: Made | None) -> Made:
-    """The last scene; PromptError when it is gone."""
+def check_made(made: Made | None) -> Made:
+    """Returns the last scene. Raises PromptError if it is no longer stored."""
     if made is None:
         raise PromptError("the scene is no longer kept; draw it again")
     return made
@@ -76,7 +80,9 @@ def kept(made: Made | None) -> Made:
 class SceneMaker:
     """The controls and the last scene, built inside the current column.
 
-    made: the last scene of the visitor, or None. use, teach: buttons that are shown beside it.
+    Attributes:
+        made: the state with the visitor's last scene, or None.
+        use, teach: buttons below it.
     """
 
     def __init__(self, session: Session):
@@ -120,7 +126,7 @@ class SceneMaker:
         surprise.click(on_page(self._surprise), None, [*self.controls, *outputs], **busy)
 
     def _draw(self, name: str, count: int, other: str, place: str, way: str, color: str, style: str) -> tuple:
-        order = world.SceneSpec(
+        spec = world.SceneSpec(
             name or "",
             int(count),
             None if other in (NOTHING, None) else other,
@@ -129,22 +135,22 @@ class SceneMaker:
             None if color == ANY else color,
             None if style == ANY else style,
         )
-        return _shown(make(order, Random(), self.session.turns))
+        return _shown(make(spec, Random(), self.session.turns))
 
     def _surprise(self) -> tuple:
         rng = Random()
-        order = world.sample_spec(rng)
-        place = next(words for words, relation in PLACES.items() if relation == order.relation)
+        spec = world.sample_spec(rng)
+        place = next(words for words, relation in PLACES.items() if relation == spec.relation)
         controls = (
-            order.name,
-            order.count,
-            order.other or NOTHING,
+            spec.name,
+            spec.count,
+            spec.other or NOTHING,
             place,
-            order.way or STILL,
-            order.color,
+            spec.way or STILL,
+            spec.color,
             ANY,
         )
-        return *controls, *_shown(make(order, rng, self.session.turns))
+        return *controls, *_shown(make(spec, rng, self.session.turns))
 
 
 def _choice(label: str, info: str, choices: Iterable[str], value: str | None) -> gr.Dropdown:
@@ -156,7 +162,7 @@ def _shown(made: Made) -> tuple:
     return made, gr.update(visible=True), {"file": file_data(made.path), "caption": made.caption}
 
 
-def _question(order: world.SceneSpec, drawn: world.Scene | world.MovingScene, rng: Random) -> str:
+def _question(spec: world.SceneSpec, drawn: world.Scene | world.MovingScene, rng: Random) -> str:
     if isinstance(drawn, world.MovingScene):
         kind = "grows_or_shrinks" if drawn.way in world.CHANGES else "way"
     else:

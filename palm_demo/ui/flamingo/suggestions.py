@@ -1,4 +1,4 @@
-"""Questions to press: forms that Flamingo knows, filled with what is in the picture."""
+"""Suggests questions about a picture, in forms that Flamingo knows."""
 
 import re
 from collections.abc import Sequence
@@ -7,20 +7,20 @@ from palm_demo import world
 from palm_demo.world import MovingScene, Photograph, Question, Scene
 
 CAPTION = "Caption it"
-"""A chip that asks for a caption, which is no question."""
+"""The suggestion that asks for a caption."""
 
 CAPTIONED = re.compile(
     r"(?P<count>an?|two|three|four|five) (?P<first>.+?)"
     r"(?: (?P<where>to the left of|to the right of|above|below) an? (?P<second>.+?))? on an? \w+ background"
 )
-"""A caption as the bundled MaMMUT writes them."""
+"""The form of captions that the bundled MaMMUT writes."""
 PHOTOGRAPHED = re.compile(r"a photo of (?P<name>.+)")
 
 BOTH_WAYS = (("left", "right"), ("above", "below"))
 OTHER_WAY = {
     world.RELATIONS[one]: world.RELATIONS[other] for pair in BOTH_WAYS for one, other in (pair, pair[::-1])
 }
-"""Where the second stands to the first, by where the first stands to the second."""
+"""Where the first thing is from the second -> where the second is from the first."""
 
 ANYTHING = ("What color is the background?", "Is there a cat?", CAPTION)
 ANY_VIDEO = (CAPTION,)
@@ -29,7 +29,7 @@ PHOTO_OR_DRAWING = "Is this a photo or a drawing?"
 
 
 def about_scene(question: Question) -> list[str]:
-    """Other questions about the media of a question of the picture world."""
+    """Further questions about the media of a question of the picture world."""
     if question.kind == "few_shot_naming":
         return []
     if len(question.media) > 1:
@@ -44,7 +44,7 @@ def about_scene(question: Question) -> list[str]:
 
 
 def about_caption(caption: str) -> list[str]:
-    """Questions about a picture of which MaMMUT says this."""
+    """Questions about a picture with this caption of MaMMUT."""
     if (photographed := PHOTOGRAPHED.fullmatch(caption.strip())) is not None:
         return [PHOTO_OR_DRAWING, f"Is there {photographed['name']}?", CAPTION]
     seen = CAPTIONED.fullmatch(caption.strip())
@@ -58,13 +58,13 @@ def about_caption(caption: str) -> list[str]:
 
 
 def about_video(caption: str) -> list[str]:
-    """Questions about a video of whose middle MaMMUT says this."""
+    """Questions about a video whose middle frame has this caption of MaMMUT."""
     seen = CAPTIONED.fullmatch(caption.strip())
     return _moving(seen["first"]) if seen else list(ANY_VIDEO)
 
 
 def about_several(captions: Sequence[str]) -> list[str]:
-    """Questions about several pictures of which MaMMUT says these."""
+    """Questions about several pictures with these captions of MaMMUT."""
     found = [CAPTIONED.fullmatch(caption.strip()) for caption in captions]
     named = [f"{seen['count']} {seen['first']}" for seen in found if seen and seen["count"] in ("a", "an")]
     return [f"Which picture has {name}?" for name in dict.fromkeys(named)][:4]
@@ -81,7 +81,7 @@ def _still(scene: Scene) -> list[str]:
 
 
 def _pair(first: str, second: str, where: str) -> list[str]:
-    """where: how the first stands to the second."""
+    """Questions about two things. where: the place of the first from the second, such as "above"."""
     return [f"What is {where} the {second}?", f"What is {OTHER_WAY[where]} the {first}?", COLOR, CAPTION]
 
 

@@ -1,4 +1,4 @@
-"""The Flamingo tab: questions about pictures and videos that stand between words."""
+"""Builds the Flamingo tab: a chat about pictures and videos, and the tools for its prompts."""
 
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from palm_demo.ui.choices import chips, choices
 from palm_demo.ui.components import Paper, sampling_controls, sampling_settings, shared_sampling
 from palm_demo.ui.deep_links import SettingsLinks
 from palm_demo.ui.flamingo import suggestions
-from palm_demo.ui.flamingo.attention import LookingView
+from palm_demo.ui.flamingo.attention import AttentionView
 from palm_demo.ui.flamingo.conversation import (
     TAB,
     Conversation,
@@ -30,10 +30,10 @@ from palm_demo.ui.flamingo.conversation import (
     verdict,
 )
 from palm_demo.ui.flamingo.few_shot import QUIET, WARNING, Shot, ShotBuilder, ShotSet
-from palm_demo.ui.flamingo.own_media import holding, own_media, paths_of
+from palm_demo.ui.flamingo.own_media import own_media, paths_of, value_of
 from palm_demo.ui.flamingo.samples import Sample, question_samples
 from palm_demo.ui.flamingo.saving import SaveButton
-from palm_demo.ui.flamingo.scenes import Made, SceneMaker, kept
+from palm_demo.ui.flamingo.scenes import Made, SceneMaker, check_made
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.streaming import Stops, StreamingTab
 from palm_demo.ui.uploads import check_media, check_prompt
@@ -54,11 +54,11 @@ HEARD = {
     "scene-draw": "scene-made",
     "scene-surprise": "scene-made",
 }
-"""What each press fills."""
+"""elem_id of a button -> elem_id of the component that it fills."""
 
 
 def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: SettingsLinks, folder: Path) -> None:
-    """Builds the tab inside the current Blocks; the examples' files go into the folder."""
+    """Builds the tab inside the current Blocks. folder: for the files of examples."""
     form = session.flamingo.form
     drawn = question_samples(folder, form, Random())
     first = _first_answer(session, drawn[0])
@@ -101,7 +101,7 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: Settings
             with gr.Tab("Make a scene", id="scene"):
                 maker = SceneMaker(session)
         with gr.Column(elem_id="flamingo-look-column", min_width=280):
-            looking = LookingView(session, conversation.last, first)
+            attention = AttentionView(session, conversation.last, first)
     box = [media, text, subject]
 
     @on_page
@@ -117,7 +117,7 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: Settings
         asked, written = _question(files, words, about, limits, form), sampling_settings(*settings)
         replies = conversation.reply(request.session_hash, turns, earlier, lambda: asked, written)
         for place, update in enumerate(replies):
-            # what was asked leaves the box: the next question does not carry it too
+            # the box is emptied, so that the next question begins anew
             left = ([], "", asked[1] or about) if place == 0 else (gr.skip(),) * 3
             yield *update, *left
 
@@ -157,13 +157,13 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: Settings
 
     @on_page
     def use(made: Made | None, files: list | None, words: str):
-        path, _, question = kept(made)
+        path, _, question = check_made(made)
         paths = check_media([*paths_of(files), path], limits)
-        return holding(paths), words or question, gr.update(selected="ask")
+        return value_of(paths), words or question, gr.update(selected="ask")
 
     @on_page
     def teach(made: Made | None, shots: list | None):
-        path, caption, _ = kept(made)
+        path, caption, _ = check_made(made)
         shot = Shot(f"{form.caption}{caption}", (path,))
         return builder.put(shots, shot), gr.update(selected="teach")
 
@@ -181,14 +181,17 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: Settings
     after = StreamingTab(TAB, stops, taught, stop_taught)
     built = [conversation.turns, builder.known, builder.shots, *sampling]
     after.wire(taught.click, ask_after, built, conversation.outputs)
-    emptied = [*box, *conversation.outputs, looking.section]
+    emptied = [*box, *conversation.outputs, attention.section]
     gr.on([clear.click, conversation.chat.clear], start_over, None, emptied, **QUIET)
     maker.use.click(use, [maker.made, media, text], [media, text, ways], **WARNING)
     maker.teach.click(teach, [maker.made, builder.shots], [builder.shots, ways], **WARNING)
 
 
 def _first_answer(session: Session, sample: Sample) -> tuple[Exchange, AttentionMaps] | None:
-    """What the bundled Flamingo says to an example, and where it looked: there before a visitor comes."""
+    """The bundled Flamingo's answer to an example, and its attention maps, shown at first.
+
+    None for other models, and if they fail.
+    """
     if not _is_quick(session):
         return None
     media = list(sample.media)
@@ -201,8 +204,10 @@ def _first_answer(session: Session, sample: Sample) -> tuple[Exchange, Attention
 
 
 def _is_quick(session: Session) -> bool:
-    """Whether the page may ask the models by itself: large weights take minutes, and workers that are lent
-    count towards somebody's quota."""
+    """Whether the page may use the models without a visitor's request.
+
+    Large weights take minutes, and workers of ZeroGPU count towards visitors' quotas.
+    """
     return session.bundled and type(session) is Session
 
 
@@ -211,11 +216,11 @@ def _tiles(samples: list[Sample]) -> list[dict]:
 
 
 MOST_NAMED = 3
-"""Pictures that MaMMUT is asked about for the sake of suggestions."""
+"""The most pictures that MaMMUT captions for suggestions."""
 
 
 def _suggested(session: Session, paths: list[str]) -> list[str]:
-    """Questions about a visitor's own pictures."""
+    """Suggested questions about a visitor's own pictures and videos."""
     if not _is_quick(session):
         return list(suggestions.ANY_VIDEO if any(map(is_video, paths)) else suggestions.ANYTHING)
     captions = []
@@ -248,9 +253,9 @@ def _question_box(session: Session, limits: Limits) -> gr.Textbox:
 def _question(
     files: list | None, text: str, about: list[str], limits: Limits, form: PromptForm
 ) -> tuple[str, list[str]]:
-    """The prompt and the media of what stands in the box.
+    """The prompt and the media for the values of the question box.
 
-    about: the media that were asked about last, which a question without any is about too.
+    about: the media of the last question, which a question without media is about too.
     """
     text, media = check_prompt(text, limits), check_media(paths_of(files), limits)
     is_question = text.rstrip().endswith("?") or form.has(text)

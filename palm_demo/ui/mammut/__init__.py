@@ -1,4 +1,4 @@
-"""The MaMMUT tab: pictures described, found, compared with texts, and kept."""
+"""The MaMMUT tab: captions, search in a gallery, and comparison of texts with pictures."""
 
 from palm_demo.ui.mammut.tab import CODE, PAPER, mammut_tab
 

@@ -1,4 +1,4 @@
-"""Which text fits which picture: cosines as a coloured table."""
+"""Compares texts with pictures: a table of cosines."""
 
 from __future__ import annotations
 
@@ -20,11 +20,18 @@ from palm_demo.ui.uploads import check_media, check_texts
 
 FROM_GALLERY = 5
 STRONGEST = 55
-"""Per cent of colour behind the highest cosine, on which text is readable in both themes."""
+"""The strongest colour in the table in per cent. Text on it is readable in both themes."""
 
 
 def comparing(session: Session, limits: Limits, found: gr.State, computed: dict) -> None:
-    """Builds its part of the tab inside the current Blocks."""
+    """Builds the accordion inside the current Blocks.
+
+    Args:
+        session: computes the cosines.
+        limits: on texts and pictures.
+        found: the state with the pictures of the wall.
+        computed: options of its events.
+    """
     with gr.Accordion("Which text fits which picture?", open=False, elem_id="mammut-compare"):
         with gr.Row():
             files = gr.File(
@@ -59,8 +66,10 @@ def comparing(session: Session, limits: Limits, found: gr.State, computed: dict)
 
 
 def as_table(texts: Sequence[str], pictures: Sequence[Image.Image], cosines: np.ndarray) -> str:
-    """HTML; the higher a cosine stands between the lowest and the highest, the stronger its colour.
-    The best text of each picture is in bold."""
+    """HTML of the table. Higher cosines have a stronger colour, and the best text of each picture is bold.
+
+    cosines: (texts, pictures).
+    """
     span = max(float(np.ptp(cosines)), 1e-6)
     best = cosines.argmax(axis=0)
     head = "".join(

@@ -1,4 +1,4 @@
-"""The gallery changed and taken along: pictures added, one's own removed, those shown downloaded."""
+"""Changes to the gallery by visitors: they add pictures, remove their own, and download pictures."""
 
 from __future__ import annotations
 
@@ -30,17 +30,23 @@ CLOSED = (
 
 @dataclass(frozen=True)
 class Upload:
-    """A visitor's file, under the name that it was uploaded with."""
+    """An uploaded picture, as a source for `ingest_pictures`.
+
+    Attributes:
+        name: the name that it was uploaded with.
+        file: where it is.
+    """
 
     name: str
     file: Path
 
     @property
     def path(self) -> None:
-        """Uploads are deleted after a while: the gallery keeps the bytes."""
+        """None, so that the gallery stores the bytes, because uploads are deleted after a while."""
         return None
 
     def read(self) -> bytes:
+        """The content of the file. Raises MediaError if it was deleted."""
         try:
             return self.file.read_bytes()
         except OSError as error:
@@ -48,7 +54,7 @@ class Upload:
 
 
 class Contributions:
-    """Who has added what. A visitor may remove their own pictures, as long as the page is open."""
+    """Adds and removes pictures for visitors, and remembers who has added which until they leave."""
 
     def __init__(self, session: Session, limits: Limits, rules: GalleryRules):
         self.session, self.limits, self.rules = session, limits, rules
@@ -56,11 +62,16 @@ class Contributions:
         self._writing = threading.Lock()
 
     def add(self, visitor: str | None, files: Sequence[Path]) -> Iterator[Report]:
-        """Adds a visitor's files one by one; yields what has become of them before the first and after
-        each. Whoever asks no further stops it: what was added stays. visitor: None for who owns nothing.
+        """Adds files one by one. Yields the report before the first and after each.
 
-        Raises GalleryError where the owner does not want that and when the gallery is full, MediaError for
-        no files or too many at once.
+        If this iterator is closed early, what was added stays.
+
+        Args:
+            visitor: None for a visitor who owns nothing, and cannot remove the pictures.
+            files: pictures.
+
+        Raises GalleryError if the page's owner does not allow it or the gallery is full, MediaError for no
+        files and for too many.
         """
         self._check_open()
         if not files:
@@ -77,7 +88,7 @@ class Contributions:
             upload = Upload(Path(file).name, Path(file))
             try:
                 report.extend(self._add(visitor, upload))
-            except PalmDemoError as error:  # what went in before is told, and stays its owner's to remove
+            except PalmDemoError as error:  # the pictures before it stay in the report and removable
                 report.unreadable.append((upload.name, str(error)))
             yield report
 
@@ -90,7 +101,7 @@ class Contributions:
         return report
 
     def remove(self, visitor: str | None, ids: Sequence[str]) -> int:
-        """Removes pictures that this visitor has added; GalleryError for others'."""
+        """Removes pictures that a visitor has added. Returns their number. Raises GalleryError for others."""
         self._check_open()
         if not ids or not set(ids) <= self._ids.get(visitor, set()):
             raise GalleryError("this picture is not one that you added; only those can you remove")
@@ -100,7 +111,7 @@ class Contributions:
         return removed
 
     def leave(self, visitor: str) -> None:
-        """Forgets who added what; the pictures stay."""
+        """Forgets which pictures a visitor has added. The pictures stay."""
         self._ids.pop(visitor, None)
 
     def _check_open(self) -> None:
@@ -117,8 +128,7 @@ class Contributions:
 
 
 def download_of(session: Session, ids: Sequence[str]) -> Path:
-    """A ZIP archive where Gradio serves files from and deletes them after a while, packed when its turn has
-    come."""
+    """Writes pictures into a ZIP file in the upload folder, where it is deleted after a while."""
     folder = new_folder()
     with session.turns.computation() as computation, computation.turn():
         export_zip(session.gallery, folder / "pictures.zip", ids)
@@ -140,7 +150,16 @@ def contributing(
     picked: gr.State,
     computed: dict,
 ) -> None:
-    """Builds its part of the tab inside the current Blocks."""
+    """Builds the accordion inside the current Blocks.
+
+    Args:
+        session: has the gallery.
+        contributions: of all visitors.
+        stops: of the page's streams.
+        wall: shows the changes.
+        picked: the state with the picture that was clicked last.
+        computed: options of its events.
+    """
     allowed = contributions.rules.visitors
     with gr.Accordion("Add, remove, download", open=False, elem_id="mammut-change"):
         gr.HTML(
@@ -207,8 +226,13 @@ def contributing(
 
 
 def told_of(report: Report, names: Mapping[str, str] = {}, now: str | None = None) -> str:
-    """What became of pictures, a line for each that was not added. names: of pictures that others look
-    like, by their ids. now: what goes before it."""
+    """A report as text, with a line for each picture that was not added.
+
+    Args:
+        report: of `ingest_pictures`.
+        names: id -> name of the pictures that others look like.
+        now: a line to put before it.
+    """
     lines = [] if now is None else [now]
     lines += [f"{len(report.added)} added."]
     lines += [f"{name} is in the gallery already." for name in report.known]

@@ -1,4 +1,4 @@
-"""A picture described and named: its caption, the other captions it might have had, labels."""
+"""Describes a picture: its caption, alternative captions, and probabilities of labels."""
 
 from __future__ import annotations
 
@@ -19,15 +19,23 @@ from palm_demo.ui.uploads import check_labels, check_picture
 LABELS = "cat, dog, car, red apple, guitar, umbrella, rocket, tree"
 SHOWN_CAPTIONS = 5
 SEEN_SECONDS = 600
-"""How long it is kept what MaMMUT made of the last picture."""
+"""How long the encoded last picture is kept."""
 
-AS_IT_CAME = {"preprocess": False}
-"""gr.Image would decode a picture before any check of ours: take the file as it came."""
+AS_FILE = {"preprocess": False}
+"""Gives handlers the uploaded file. gr.Image would decode it before it is checked."""
 
 
 @dataclass(frozen=True)
 class Described:
-    """What other parts of the tab read and fill in."""
+    """Components that other parts of the tab use.
+
+    Attributes:
+        picture: the picture that is described.
+        caption, warning, others: its caption, the out-of-distribution warning, and alternative captions.
+        similar: the button that searches for similar pictures.
+        seen: the state with the encoded picture.
+        follow: takes an event, and adds one after it that fills in `others`.
+    """
 
     picture: gr.Image
     caption: gr.Textbox
@@ -36,7 +44,6 @@ class Described:
     seen: gr.State
     others: gr.Label
     follow: object
-    """Fills in the other captions; for an event's `.then`."""
 
 
 def describing(
@@ -44,11 +51,16 @@ def describing(
 ) -> Described:
     """Builds the column inside the current Blocks.
 
-    computed, written: how its events queue. folder: for the examples' files.
+    Args:
+        session: describes.
+        limits: on labels.
+        tab: the beginning of the warning's elem_id.
+        computed, written: options of its events.
+        folder: for the files of examples.
     """
     picture = gr.Image(
         label="Picture",
-        format="png",  # what a click on the gallery puts here stays exactly that picture
+        format="png",  # lossless, for pictures that a click on the gallery puts here
         type="filepath",
         sources=["upload", "clipboard"],
         height=260,
@@ -105,14 +117,14 @@ def describing(
         return session.classify(check_picture(file), check_labels(labels.split(","), limits))
 
     def follow(event):
-        """The other captions come after the first."""
+        """Computes the other captions after the first one is shown."""
         return event.then(on_others, [seen, caption], others, **computed)
 
     told = [caption, warning, others, seen]
     follow(examples.select(on_photo, None, [picture, *told], **written))
-    follow(describe.click(on_describe, picture, told, **written, **AS_IT_CAME))
-    classify.click(on_classify, [picture, labels], bars, **computed, **AS_IT_CAME)
-    labels.submit(on_classify, [picture, labels], bars, **computed, **AS_IT_CAME)
+    follow(describe.click(on_describe, picture, told, **written, **AS_FILE))
+    classify.click(on_classify, [picture, labels], bars, **computed, **AS_FILE)
+    labels.submit(on_classify, [picture, labels], bars, **computed, **AS_FILE)
     picture.clear(
         lambda: ("", None, None), None, [caption, others, bars], queue=False, api_visibility="private"
     )

@@ -1,4 +1,4 @@
-"""The gallery searched: by words, by a picture, by both, among those that the filters leave."""
+"""Searches the gallery by words, by a picture or by both, with filters."""
 
 from __future__ import annotations
 
@@ -12,23 +12,30 @@ from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.ui.components import no_warning, warning_of
 from palm_demo.ui.deep_links import SettingsLinks
-from palm_demo.ui.mammut.describing import AS_IT_CAME, Described
+from palm_demo.ui.mammut.describing import AS_FILE, Described
 from palm_demo.ui.mammut.wall import Listed, Wall
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.uploads import NOTHING_SOUGHT, check_filters, check_hits, check_picture, check_prompt
 
 WORDS = ("goose", "car on a white background", "five foxes", "cupcakes", "horse above a roller skate")
-"""A new gallery has them."""
-INTO_SIGHT = """() => {
+"""Example searches. The starter gallery has pictures for them."""
+SCROLL_TO = """() => {
     const target = document.getElementById("PLACE");
     target?.scrollIntoView({block: "nearest", behavior: "smooth"});
 }"""
-"""On a phone what comes of a press may stand a screen away."""
+"""Scrolls to a component, because on a phone results may be off the screen."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is searched for, and how; its events are wired by `finding`."""
+class SearchBox:
+    """The components of the search box. `finding` adds their events.
+
+    Attributes:
+        words: what is searched for.
+        search, both, others: buttons for words, for words and picture, and for other pictures.
+        examples: example searches.
+        settings: the number of pictures, and the filters.
+    """
 
     words: gr.Textbox
     search: gr.Button
@@ -38,7 +45,7 @@ class Asked:
     settings: list
 
 
-def search_box(limits: Limits, links: SettingsLinks) -> Asked:
+def search_box(limits: Limits, links: SettingsLinks) -> SearchBox:
     """Builds the top of the tab inside the current Blocks."""
     with gr.Row(equal_height=True):
         words = gr.Textbox(
@@ -74,19 +81,19 @@ def search_box(limits: Limits, links: SettingsLinks) -> Asked:
             both = gr.Button("Search with words and picture", elem_id="mammut-both")
             others = gr.Button("Show other pictures", elem_id="mammut-others")
             links.button({"count": count})
-    return Asked(words, search, both, others, examples, [count, contains, since])
+    return SearchBox(words, search, both, others, examples, [count, contains, since])
 
 
 def finding(
     session: Session,
     limits: Limits,
-    asked: Asked,
+    box: SearchBox,
     wall: Wall,
     described: Described,
     computed: dict,
     written: dict,
 ) -> gr.State:
-    """Wires the search. Gives the picture that was clicked last, as a state."""
+    """Adds the events of the search. Returns the state with the picture that was clicked last."""
     picked = gr.State()
 
     def results(query, words: str, what: str, count: int, contains: str, since: str):
@@ -112,8 +119,10 @@ def finding(
 
     @on_page
     def on_put(file: dict | None, *rest):
-        """A picture that was put there: what browsers cannot show is shown as it was read, then it is
-        described, then its like is found."""
+        """Handles a new picture: shows it, describes it, and then searches for similar ones.
+
+        A format that browsers cannot show is replaced by the decoded picture.
+        """
         path = check_picture(file)
         yield gr.skip(), "", no_warning(), None, None, *wall.unchanged
         image = session.opened_image(path)
@@ -134,34 +143,32 @@ def finding(
         seen = session.encode_image(image)
         return image, session.caption(seen), no_warning(), item, seen
 
-    def into_sight(event, place: str):
-        return event.then(None, js=INTO_SIGHT.replace("PLACE", place), api_visibility="private")
+    def scroll_to(event, place: str):
+        return event.then(None, js=SCROLL_TO.replace("PLACE", place), api_visibility="private")
 
-    words, settings = asked.words, asked.settings
-    loaded = asked.examples.click(
+    words, settings = box.words, box.settings
+    loaded = box.examples.click(
         lambda index: WORDS[index],
-        asked.examples,
+        box.examples,
         words,
         queue=False,
         show_progress="hidden",
         api_visibility="private",
     )
-    for begin in (asked.search.click, words.submit, loaded.then):
+    for begin in (box.search.click, words.submit, loaded.then):
         found = begin(on_search, [words, *settings], wall.outputs, **computed)
-        into_sight(wall.without_ring(found), "mammut-heading")
+        scroll_to(wall.without_ring(found), "mammut-heading")
     alone = [described.picture, *settings]
-    wall.without_ring(described.similar.click(on_similar, alone, wall.outputs, **computed, **AS_IT_CAME))
+    wall.without_ring(described.similar.click(on_similar, alone, wall.outputs, **computed, **AS_FILE))
     about = [described.caption, described.warning, described.others, described.seen]
     put = [described.picture, *about, *wall.outputs]
-    described.follow(wall.without_ring(described.picture.upload(on_put, alone, put, **written, **AS_IT_CAME)))
+    described.follow(wall.without_ring(described.picture.upload(on_put, alone, put, **written, **AS_FILE)))
     both = [described.picture, words, *settings]
-    found = asked.both.click(on_both, both, wall.outputs, **computed, **AS_IT_CAME)
-    into_sight(wall.without_ring(found), "mammut-heading")
-    wall.without_ring(
-        asked.others.click(on_others, None, wall.outputs, queue=False, api_visibility="private")
-    )
+    found = box.both.click(on_both, both, wall.outputs, **computed, **AS_FILE)
+    scroll_to(wall.without_ring(found), "mammut-heading")
+    wall.without_ring(box.others.click(on_others, None, wall.outputs, queue=False, api_visibility="private"))
     told = [described.picture, described.caption, described.warning, picked, described.seen]
     shown = wall.gallery.select(on_pick, wall.found, told, **written)
     described.follow(shown)
-    into_sight(shown, "mammut-picture")
+    scroll_to(shown, "mammut-picture")
     return picked

@@ -1,4 +1,4 @@
-"""Several pictures described at once: a table of captions, to take along as a CSV file."""
+"""Describes many pictures: a table of captions, and a CSV file of it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from palm_demo.ui.streaming import Stops, StreamingTab
 
 TAB = "mammut-many"
 MOST = 50
-"""Pictures at once; `palm-demo caption FOLDER --csv FILE` takes any number."""
+"""The most pictures at once. `palm-demo caption FOLDER --csv FILE` takes any number."""
 COLUMNS = ["picture", "caption", "error"]
 
 
 def describing_many(session: Session, limits: Limits, stops: Stops) -> None:
-    """Builds its part of the tab inside the current Blocks."""
+    """Builds the accordion inside the current Blocks."""
     with gr.Accordion("Many pictures, one table", open=False, elem_id="mammut-table"):
         files = gr.File(
             label=f"Pictures, up to {MOST} at once",
@@ -60,7 +60,7 @@ def describing_many(session: Session, limits: Limits, stops: Stops) -> None:
 
 
 def check_many(files: Sequence[dict]) -> list[Path]:
-    """Their paths; MediaError when there are none or too many."""
+    """The paths of files. Raises MediaError for none and for too many."""
     if not files:
         raise MediaError("there are no pictures yet; choose some first")
     if len(files) > MOST:
@@ -72,7 +72,7 @@ def check_many(files: Sequence[dict]) -> list[Path]:
 
 
 def described(session: Session, path: Path) -> list[str]:
-    """A row of the table: a picture that fails is one with the reason, and the rest goes on."""
+    """The row of the table for a picture: its name, and its caption or the reason why it failed."""
     try:
         return [path.name, session.caption(path), ""]
     except PalmDemoError as error:
@@ -80,7 +80,7 @@ def described(session: Session, path: Path) -> list[str]:
 
 
 def as_csv(rows: Sequence[Sequence[str]]) -> Path:
-    """The table as a file that can be downloaded, where Gradio deletes it after a while."""
+    """Writes the table to a CSV file in the upload folder, where it is deleted after a while."""
     path = new_folder() / "captions.csv"
     with open(path, "w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([COLUMNS, *rows])

@@ -1,4 +1,4 @@
-"""The MaMMUT tab: a picture described, named, found again and compared with texts."""
+"""Builds the MaMMUT tab from its parts."""
 
 from pathlib import Path
 
@@ -36,15 +36,15 @@ def mammut_tab(
     links: SettingsLinks,
     folder: Path,
 ) -> None:
-    """Builds the tab inside the current Blocks; the examples' files go into the folder."""
-    computed = written = {"concurrency_limit": None, "api_visibility": "private"}  # the session has the line
-    asked = search_box(limits, links)
+    """Builds the tab inside the current Blocks. folder: for the files of examples."""
+    computed = written = {"concurrency_limit": None, "api_visibility": "private"}  # the session has the queue
+    box = search_box(limits, links)
     with gr.Row():
         with gr.Column(scale=4):
             described = describing(session, limits, TAB, computed, written, folder)
         with gr.Column(scale=7):
             wall = Wall(session)
-    picked = finding(session, limits, asked, wall, described, computed, written)
+    picked = finding(session, limits, box, wall, described, computed, written)
     describing_many(session, limits, stops)
     comparing(session, limits, wall.found, computed)
     contributing(session, contributions, stops, wall, picked, computed)

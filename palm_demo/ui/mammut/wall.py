@@ -1,4 +1,4 @@
-"""The gallery as a wall of pictures: what is shown, under which heading."""
+"""The wall: pictures of the gallery under a heading."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from palm_demo.ui.messages import without_places
 
 SHOWN = 24
 NOWHERE = itertools.count(1)
-"""Places where no picture is, the negatives of these, take the ring from around the picture that was clicked.
-Gradio leaves it there when told None, and when told the same place again; and the first place that it is
-told it takes for one that there is, so that each change of pictures tells two."""
+"""Numbers whose negatives are selected to remove the ring around a clicked picture.
+
+Gradio keeps the ring if None or the same index is selected again. It also corrects the first index after a
+change of pictures to an existing one, so each change selects two.
+"""
 
 
 class Listed(NamedTuple):
-    """What is kept for a visitor of a picture that is shown: no pixels."""
+    """A picture that is shown, as it is stored for a visitor, without pixels."""
 
     id: str
     name: str
@@ -30,24 +32,26 @@ class Listed(NamedTuple):
 
 
 def listed(items: Iterable[Item]) -> list[Listed]:
+    """Pictures of the gallery without their pixels."""
     return [Listed(item.id, item.name, item.caption) for item in items]
 
 
 class Wall:
-    """Built inside the current Blocks.
+    """The wall of pictures, built inside the current Blocks.
 
     Attributes:
-        gallery: the pictures.
-        found: what is shown, as a state.
+        gallery: the component with the pictures.
+        found: the state with the pictures that are shown.
+        heading: above the pictures.
         outputs: the components that the updates of this class are for.
-        unchanged: the updates that leave all as it is.
+        unchanged: the updates that change nothing.
     """
 
     def __init__(self, session: Session):
         self.session = session
-        start = self._some(0)
+        start = self._sample(0)
         self.found = gr.State(listed(start))
-        self.heading = gr.HTML(self._headed(self._whole()), elem_id="mammut-heading")
+        self.heading = gr.HTML(self._heading_html(self._gallery_size()), elem_id="mammut-heading")
         self.gallery = gr.Gallery(
             _pictures(start),
             label="Gallery",
@@ -65,32 +69,36 @@ class Wall:
         self.unchanged = (gr.skip(), gr.skip(), gr.skip())
 
     def hits(self, hits: Sequence[Hit], what: str) -> tuple:
-        """The updates that show what was found. what: that was searched for."""
+        """The updates that show the results of a search. what: was searched for, for the heading."""
         count = "1 picture" if len(hits) == 1 else f"{len(hits)} pictures"
         if hits[0].alike:
-            return self._shows(
+            return self._update(
                 hits, f"{count} of {len(self.session.gallery)}, best first: click one to describe it"
             )
-        return self._shows(hits, f"Nothing like {what} is here. The nearest:")
+        return self._update(hits, f"Nothing like {what} is here. The nearest:")
 
     def others(self) -> tuple:
-        """The updates that show any pictures."""
-        return self._shows(self._some(), self._whole())
+        """The updates that show random pictures."""
+        return self._update(self._sample(), self._gallery_size())
 
     def with_new(self, ids: Sequence[str]) -> tuple:
-        """The updates that show pictures that were just added, and others after them."""
+        """The updates that show pictures that were just added, and random ones after them."""
         new = self.session.gallery.items(ids)
-        rest = [item for item in self._some() if item.id not in ids][: max(0, SHOWN - len(new))]
-        return self._shows([*new, *rest], self._whole()) if ids else self.unchanged
+        rest = [item for item in self._sample() if item.id not in ids][: max(0, SHOWN - len(new))]
+        return self._update([*new, *rest], self._gallery_size()) if ids else self.unchanged
 
     def without(self, id: str, items: Sequence[Listed]) -> tuple:
-        """The updates that show what was shown but for one that is gone."""
+        """The updates that show the same pictures without a removed one.
+
+        Args:
+            id: of the removed picture.
+            items: the pictures that were shown.
+        """
         left = [item.id for item in items if item.id != id]
-        return self._shows(self.session.gallery.items(left), self._whole())
+        return self._update(self.session.gallery.items(left), self._gallery_size())
 
     def without_ring(self, event: gr.events.Dependency) -> gr.events.Dependency:
-        """After an event that shows other pictures: takes the ring away from the place of one clicked
-        before."""
+        """Adds an event after one that shows other pictures, which removes the ring around a picture."""
         return event.then(
             lambda: gr.update(selected_index=-next(NOWHERE)),
             None,
@@ -100,21 +108,21 @@ class Wall:
             api_visibility="private",
         )
 
-    def _shows(self, items: Sequence[Item], heading: str) -> tuple:
+    def _update(self, items: Sequence[Item], heading: str) -> tuple:
         update = gr.update(value=_pictures(items), selected_index=-next(NOWHERE))
-        return update, listed(items), self._headed(heading)
+        return update, listed(items), self._heading_html(heading)
 
-    def _headed(self, text: str) -> str:
+    def _heading_html(self, text: str) -> str:
         return f"<h2 class='heading'>{html.escape(text)}</h2>"
 
-    def _whole(self) -> str:
+    def _gallery_size(self) -> str:
         try:
             return f"From a gallery of {len(self.session.gallery)} pictures: click one to describe it"
         except GalleryError as error:
             return f"There is no gallery: {without_places(str(error))}"
 
-    def _some(self, seed: int | None = None) -> list[Item]:
-        """A few pictures of the gallery, always the same of one seed; none where it cannot be opened."""
+    def _sample(self, seed: int | None = None) -> list[Item]:
+        """Random pictures of the gallery, the same for a seed; none if it cannot be opened."""
         try:
             return self.session.gallery.sample(SHOWN, seed)
         except GalleryError:
@@ -122,7 +130,7 @@ class Wall:
 
 
 def _pictures(items: Sequence[Item]) -> list[tuple]:
-    """(picture, what stands below it), of hits with their scores."""
+    """(picture, caption) of items. Captions of hits begin with their scores."""
     return [
         (item.image, f"{item.score:.2f} · {item.caption}" if isinstance(item, Hit) else item.caption)
         for item in items
