@@ -16,7 +16,7 @@ from benchmarks.quality.rows import Cases, Row, chunks
 from palm_demo import world
 from palm_demo.errors import MediaError
 from palm_demo.media import open_image
-from palm_demo.world.photographs import named, photo_nouns
+from palm_demo.world.photographs import named
 
 NAMES = Path(__file__).resolve().parents[1] / "photographs" / "names.csv"
 FEW = 5
@@ -61,13 +61,9 @@ def rows(session: palm_demo.Session, cases: Cases, folder: Path, strange: Path |
     yield telling(session, cases, judged, strange)
 
 
-def all_names() -> list[str]:
-    return list(dict.fromkeys((*world.concepts(), *photo_nouns())))
-
-
 def naming(session: palm_demo.Session, judged: Sequence[Judged], images: np.ndarray) -> Iterator[Row]:
     """Whether the likeliest names of all include a right one."""
-    names = all_names()
+    names = world.all_names()
     scores = images @ session.embed_texts([named(name) for name in names]).T
     best = [[names[at] for at in order[:FEW]] for order in np.argsort(-scores, axis=1)]
     chance = np.mean([len(one.names & set(names)) / len(names) for one in judged])
@@ -95,7 +91,7 @@ def captioning(session: palm_demo.Session, judged: Sequence[Judged]) -> Row:
 
 def searching(session: palm_demo.Session, judged: Sequence[Judged], images: np.ndarray) -> Row:
     """recall@5: whether a search by a name finds a photograph of it among all, over each right name."""
-    known = set(all_names())
+    known = set(world.all_names())
     names = sorted({name for one in judged for name in one.names if name in known})
     found = session.embed_texts([named(name) for name in names]) @ images.T
     hits = [

@@ -21,7 +21,7 @@ from palm_demo.training.feature_cache import COUNTS, encode_scenes, load_or_enco
 from palm_demo.training.loop import Batch, Schedule, to_device, train
 from palm_demo.training.paths import RunPaths
 from palm_demo.training.photo_features import photo_features_of
-from palm_demo.training.photo_words import all_names, words_batch
+from palm_demo.training.photo_words import words_batch
 from palm_demo.training.pictures import draw_scene, padded
 from palm_demo.training.warm_start import copy_where_alike_
 from palm_demo.training.wordnet import RelatedWords
@@ -180,10 +180,10 @@ def naming_loss(model: MaMMUT, latents: Tensor, batch: Batch) -> Tensor:
 
 def naming_accuracy(model: MaMMUT, latents: Tensor, truth: list[str], tokenizer: BundledTokenizer) -> float:
     """The fraction of pictures whose name is the likeliest of all names."""
-    ids = padded(tokenizer.encode_batch([named(name) for name in all_names()]), tokenizer.pad_id)
+    ids = padded(tokenizer.encode_batch([named(name) for name in world.all_names()]), tokenizer.pad_id)
     ids = ids.to(latents.device)
     likeliest = (latents @ model.embed_texts(ids, ids != tokenizer.pad_id).T).argmax(dim=1).tolist()
-    return sum(all_names()[at] == name for at, name in zip(likeliest, truth, strict=True)) / len(truth)
+    return sum(world.all_names()[at] == name for at, name in zip(likeliest, truth, strict=True)) / len(truth)
 
 
 @torch.no_grad()

@@ -24,7 +24,7 @@ from palm_demo import world
 from palm_demo.inference.prompts import encode_interleaved
 from palm_demo.models import Flamingo
 from palm_demo.models.tokenizers import MEDIA, BundledTokenizer
-from palm_demo.training.photo_words import all_names, words_of
+from palm_demo.training.photo_words import words_of
 from palm_demo.training.pictures import padded
 from palm_demo.world.captions import NUMBERS
 from palm_demo.world.photographs import named
@@ -38,7 +38,7 @@ class NounStates:
 
     Attributes:
         states: (words, dim), one at each token of each noun.
-        nouns: (words,), the position of its noun in `all_names()`.
+        nouns: (words,), the position of its noun in `world.all_names()`.
     """
 
     states: Tensor
@@ -55,7 +55,7 @@ class NounStates:
 def noun_states(model: Flamingo, tokenizer: BundledTokenizer) -> NounStates:
     """Computes the states of every noun in the question whether it is there."""
     rows, places = [], []
-    for noun in all_names():
+    for noun in world.all_names():
         article = named(noun).removesuffix(noun).rstrip()
         before = [tokenizer.bos_id, *encode_interleaved(f"{ASKED} {article}".rstrip(), tokenizer)]
         words = tokenizer.encode(f" {noun}")
@@ -75,11 +75,14 @@ def noun_states(model: Flamingo, tokenizer: BundledTokenizer) -> NounStates:
 
 
 def shown_nouns(pictures: Sequence[world.Scene | world.Photograph]) -> Tensor:
-    """Which of `all_names()` each picture shows, (pictures, nouns) bool: a photo of a beagle also a dog."""
+    """Which of `world.all_names()` each picture shows, (pictures, nouns) bool.
+
+    A photo of a beagle also shows a dog.
+    """
     shown = [
         words_of(picture) if isinstance(picture, world.Photograph) else picture.names for picture in pictures
     ]
-    return torch.tensor([[noun in words for noun in all_names()] for words in shown])
+    return torch.tensor([[noun in words for noun in world.all_names()] for words in shown])
 
 
 def matching_loss(model: Flamingo, asked: NounStates, latents: Tensor, shown: Tensor) -> Tensor:

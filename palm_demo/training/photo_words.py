@@ -119,12 +119,6 @@ def _related_of(picture: Pictured, related: RelatedWords | None) -> frozenset[st
     return frozenset(word for name in picture.names for word in related.of_name.get(name, ()))
 
 
-@cache
-def all_names() -> tuple[str, ...]:
-    """All names of drawn things and of photographs, each once."""
-    return tuple(dict.fromkeys((*world.concepts(), *world.photo_nouns())))
-
-
 def _naming(
     pictures: Sequence[Pictured],
     true: Sequence[frozenset[str]],
@@ -132,7 +126,7 @@ def _naming(
     tokenizer: BundledTokenizer,
 ) -> dict[str, Tensor]:
     shown = {name: None for picture in pictures for name in picture.names}
-    others = [name for name in all_names() if name not in shown]
+    others = [name for name in world.all_names() if name not in shown]
     names = [*shown, *rng.sample(others, max(0, NAMES - len(shown)))]
     number = {name: place for place, name in enumerate(names)}
     ids = padded(tokenizer.encode_batch([named(name) for name in names]), tokenizer.pad_id)

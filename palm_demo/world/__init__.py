@@ -6,6 +6,8 @@ scene.
 
 from __future__ import annotations
 
+from functools import cache
+
 from palm_demo.world.atlas import STYLES, Atlas, Concept
 from palm_demo.world.backgrounds import COLORS, Background, sample_background
 from palm_demo.world.captions import caption, captions, converse, is_exact, with_article
@@ -16,6 +18,7 @@ from palm_demo.world.photographs import (
     PhotoNoun,
     everyday_words,
     indefinite,
+    named,
     photo_caption,
     photo_classes,
     photo_nouns,
@@ -40,6 +43,12 @@ from palm_demo.world.wordings import made_up_word, made_up_words
 def concepts() -> list[str]:
     """Names of the things that models are trained on."""
     return list(Atlas.load().trained)
+
+
+@cache
+def all_names() -> tuple[str, ...]:
+    """Names of the things that models are trained on and of photographs, each once."""
+    return tuple(dict.fromkeys((*concepts(), *photo_nouns())))
 
 
 def unseen() -> list[str]:
@@ -67,6 +76,7 @@ __all__ = [
     "Scene",
     "SceneSpec",
     "Thing",
+    "all_names",
     "ask",
     "ask_about_photo",
     "augment",
@@ -84,6 +94,7 @@ __all__ = [
     "made_up_word",
     "made_up_words",
     "moving_scene",
+    "named",
     "pair_scene",
     "photo_caption",
     "photo_classes",

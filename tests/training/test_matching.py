@@ -9,7 +9,6 @@ from torch.testing import assert_close
 from palm_demo import world
 from palm_demo.models.transformer import TransformerConfig
 from palm_demo.training.objectives import matching_loss, noun_states, shown_nouns
-from palm_demo.training.photo_words import all_names
 from palm_demo.world.photographs import named
 
 
@@ -27,8 +26,8 @@ def flamingo(new_flamingo, tokenizer):
 def test_each_noun_has_the_states_of_its_own_words(flamingo, tokenizer):
     asked = noun_states(flamingo, tokenizer)
     decoder = flamingo.decoder
-    for noun in random.Random(0).sample(range(len(all_names())), 5):
-        name = all_names()[noun]
+    for noun in random.Random(0).sample(range(len(world.all_names())), 5):
+        name = world.all_names()[noun]
         question = f" question: is there {named(name)}"
         ids = [tokenizer.bos_id, tokenizer.media_id, *tokenizer.encode(question)]
         first = {}
@@ -44,17 +43,17 @@ def test_shown_nouns_are_those_of_each_scene():
     rng = random.Random(0)
     scenes = [world.single_scene(rng), world.pair_scene(rng), world.count_scene(rng)]
     for scene, shown in zip(scenes, shown_nouns(scenes), strict=True):
-        assert {all_names()[noun] for noun in shown.nonzero()[:, 0]} == set(scene.names)
+        assert {world.all_names()[noun] for noun in shown.nonzero()[:, 0]} == set(scene.names)
 
 
 def test_a_photograph_shows_what_its_thing_is_too():
     (shown,) = shown_nouns([world.Photograph("beagle")])
-    assert {all_names()[noun] for noun in shown.nonzero()[:, 0]} == {"beagle", "dog"}
+    assert {world.all_names()[noun] for noun in shown.nonzero()[:, 0]} == {"beagle", "dog"}
 
 
 def test_the_loss_is_that_of_a_plain_loop_over_pictures_shown_nouns_words_and_heads(flamingo, tokenizer):
     asked, latents = noun_states(flamingo, tokenizer), torch.randn(2, 3, 24)
-    shown = torch.zeros(2, len(all_names()), dtype=torch.bool)
+    shown = torch.zeros(2, len(world.all_names()), dtype=torch.bool)
     shown[0, 3] = shown[1, 5] = shown[1, 90] = True
     cross_attn = flamingo.cross_attention["0"]
     keys, _ = cross_attn.keys_values(latents)
@@ -78,7 +77,7 @@ def test_the_loss_is_that_of_a_plain_loop_over_pictures_shown_nouns_words_and_he
 
 def test_the_loss_teaches_attention_to_find(flamingo, tokenizer):
     asked, latents = noun_states(flamingo, tokenizer), torch.randn(4, 3, 24)
-    shown = torch.eye(len(all_names()), dtype=torch.bool)[:4]
+    shown = torch.eye(len(world.all_names()), dtype=torch.bool)[:4]
     learned = torch.optim.Adam(flamingo.cross_attention["0"].attention.parameters(), lr=1e-2)
     before = matching_loss(flamingo, asked, latents, shown).item()
     for _ in range(20):

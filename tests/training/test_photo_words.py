@@ -10,7 +10,7 @@ from palm_demo import world
 from palm_demo.models.losses import IGNORED
 from palm_demo.models.vision import Twin
 from palm_demo.training.photo_features import CERTAIN, PhotoFeatures, certain_names
-from palm_demo.training.photo_words import NAMES, all_names, definitions, text_of, words_batch
+from palm_demo.training.photo_words import NAMES, definitions, text_of, words_batch
 from palm_demo.training.wordnet import RelatedWords
 
 
@@ -67,8 +67,8 @@ def test_a_related_word_is_said_of_all_that_it_stands_for(pictures, tokenizer):
 
 
 def test_names_are_those_of_both_worlds_once():
-    assert len(set(all_names())) == len(all_names())
-    assert {*world.concepts(), *world.photo_nouns()} == set(all_names())
+    assert len(set(world.all_names())) == len(world.all_names())
+    assert {*world.concepts(), *world.photo_nouns()} == set(world.all_names())
 
 
 def test_a_real_photograph_has_a_name_where_the_classifier_is_certain():

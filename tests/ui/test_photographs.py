@@ -6,7 +6,6 @@ import pytest
 from PIL import Image
 
 from palm_demo import world
-from palm_demo.training.photo_words import all_names
 from palm_demo.ui.photographs import FOLDER, credits, example_photos, thumbnail
 
 
@@ -20,7 +19,7 @@ def test_each_file_is_listed_with_its_credit():
 
 @pytest.mark.parametrize("photo", example_photos(), ids=lambda photo: photo.name)
 def test_the_name_that_is_asked_for_is_one_that_models_know(photo):
-    assert photo.name in all_names()
+    assert photo.name in world.all_names()
     assert photo.captions[0] == world.photo_caption(photo.name)
 
 
