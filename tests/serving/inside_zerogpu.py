@@ -1,127 +1,23 @@
 """A session on ZeroGPU gives what a session here gives.
 
-`test_zerogpu.py` runs this file in a process of its own, for `spaces` changes torch and gradio there. What
-schedules the GPUs is made up, and so are they: CUDA is never begun, and workers move weights to the CPU.
+`test_zerogpu.py` runs this file in a process of its own, with the fixtures of `pretended_zerogpu.py`.
 """
 
-import base64
-import json
-import multiprocessing
 import os
-import re
-import select
-import shutil
 import signal
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
-from pathlib import Path
 from queue import SimpleQueue
 
 import numpy as np
 import pytest
-import torch
-from gradio_client import Client, handle_file
-from gradio_client.exceptions import AppError
 from PIL import Image
-from playwright.sync_api import Page, expect, sync_playwright
 
-import palm_demo
 from palm_demo.errors import CheckpointError, GpuError, MediaError, PromptError, ScopeError
-from palm_demo.gallery import MEMORY
-from palm_demo.installation import ASSETS
 from palm_demo.serving.zerogpu_quota import LONGEST
-from palm_demo.session import Session
-from palm_demo.settings import load_settings
-from tests.serving.device_api import Gpus, lending
+from tests.serving.device_api import Gpus
 from tests.serving.lessons import taught_until_stopped
-from tests.ui.conftest import BROWSER_FLAGS, BROWSERS, PATIENCE_MS
-
-PROMPT = "It was a dark night"
-HELD = "Wait here until"
-LESSON = ASSETS / "proverbs.txt"
-torch.set_num_threads(1)
-
-
-class Gate:
-    """Through which texts that begin with HELD go on after their first words: a pipe, which a worker has
-    too. A letter in it is one text's leave."""
-
-    def __init__(self):
-        self.asked, self.leave = os.pipe()
-
-    def open(self) -> None:
-        os.write(self.leave, b"!")
-
-    def wait(self, cancelled: threading.Event) -> None:
-        while not cancelled.is_set():
-            if select.select([self.asked], [], [], 0.02)[0]:
-                os.read(self.asked, 1)
-                return
-
-
-class Gated(Session):
-    gate: Gate
-
-    def stream(self, prompt, scope=None, *, cancelled=None, **settings) -> Iterator[str]:
-        deltas = super().stream(prompt, scope, cancelled=cancelled, **settings)
-        return self._held(deltas, cancelled) if prompt.startswith(HELD) else deltas
-
-    def _held(self, deltas: Iterator[str], cancelled: threading.Event) -> Iterator[str]:
-        yield from islice(deltas, 1)
-        self.gate.wait(cancelled)
-        yield from deltas
-
-
-@pytest.fixture(scope="module")
-def gpus() -> Iterator[Gpus]:
-    with lending() as (address, gpus), pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SPACES_ZERO_GPU", "true")
-        patch.setenv("SPACES_ZERO_DEVICE_API_URL", address)
-        patch.setattr(torch.version, "cuda", torch.version.cuda or "12.8")  # of a torch for CPUs alone
-        import spaces.zero.torch
-
-        for begins_cuda in ("init", "move"):
-            patch.setattr(spaces.zero.torch, begins_cuda, lambda *given, **settings: None)
-        yield gpus
-
-
-@pytest.fixture(scope="module")
-def session() -> Session:
-    return palm_demo.load()
-
-
-@pytest.fixture(scope="module")
-def gate() -> Gate:
-    return Gate()
-
-
-@pytest.fixture(scope="module")
-def zero(gpus, gate):
-    """The session of a page, around one of its own."""
-    from palm_demo.serving.zerogpu import ZeroSession
-
-    loaded = palm_demo.load()
-    gated = Gated(loaded.models, loaded.media_limits)
-    gated.gate = gate
-    return ZeroSession(gated, device="cpu")
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_kept(gpus):
-    yield
-    gpus.refused = False
-    gpus.until(lambda: gpus.lent == 0 and gpus.in_line == 0)
-
-
-@pytest.fixture
-def pictures(tmp_path) -> list[Path]:
-    """Two files, as a visitor uploads them."""
-    paths = [tmp_path / "red.png", tmp_path / "blue.png"]
-    for path in paths:
-        Image.new("RGB", (64, 64), path.stem).save(path)
-    return paths
+from tests.serving.pretended_zerogpu import HELD, LESSON, PROMPT
 
 
 def seconds(gpus: Gpus) -> int:
@@ -328,95 +224,3 @@ def test_the_longer_a_request_the_longer_the_gpu_is_asked_for(zero, gpus, pictur
         next(progress)
         progress.close()
         assert seconds(gpus) in within
-
-
-@pytest.fixture(scope="module")
-def address(zero, gpus, tmp_path_factory) -> str:
-    """Where a page of it is served."""
-    from palm_demo.serving.local import start
-
-    place = {"prevent_thread_lock": True, "quiet": True, "server_name": "127.0.0.1"}
-    folder = tmp_path_factory.mktemp("examples")
-    address = start(load_settings(), folder, "tiny", MEMORY, lambda session: zero, **place).address
-    return address
-
-
-@pytest.fixture(scope="module")
-def token() -> str:
-    """By which ZeroGPU knows a visitor: the Hub's proxy puts it on every request."""
-    claims = base64.urlsafe_b64encode(json.dumps({"user": "visitor"}).encode()).decode()
-    return f"a.{claims.rstrip('=')}.c"
-
-
-def test_endpoints_are_answered_on_their_visitors_quota(address, token, gpus, session, pictures):
-    assert gpus.reports == 1
-    visitor = Client(address, verbose=False, headers={"X-IP-Token": token})
-    red, caption = handle_file(pictures[0]), session.caption(pictures[0])
-    before = len(gpus.asked)
-    assert visitor.predict(red, api_name="/caption") == caption
-    assert len(visitor.predict("a cat", 3, api_name="/search")) == 3
-    asked = {"max_new_tokens": 8, "temperature": 0.0, "top_p": 1.0, "repetition_penalty": 1.0}
-    assert visitor.predict(PROMPT, api_name="/generate", **asked) == session.generate(PROMPT, **asked)
-    assert [said.get("token") for said in gpus.asked[before:]] == [token] * 3
-    gpus.refused = True
-    with pytest.raises(AppError, match="There is no GPU for this now"):
-        visitor.predict(red, api_name="/caption")
-    gpus.refused = False
-    assert visitor.predict(red, api_name="/caption") == caption
-
-
-@pytest.fixture
-def page(address, token) -> Iterator[Page]:
-    """The PaLM tab in a browser."""
-    executable = next(filter(None, map(shutil.which, BROWSERS)))
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=BROWSER_FLAGS)
-        page = browser.new_page(extra_http_headers={"X-IP-Token": token})
-        page.set_default_timeout(PATIENCE_MS)
-        expect.set_options(timeout=PATIENCE_MS)
-        page.goto(address)
-        page.get_by_role("tab", name="PaLM", exact=True).click()
-        yield page
-        browser.close()
-        for worker in multiprocessing.active_children():  # it has the browser's pipes, too, and so keeps it
-            worker.kill()
-            worker.join()
-
-
-def test_texts_side_by_side_wait_for_a_gpu_and_a_held_one_is_stopped(page, token, gpus, monkeypatch):
-    """Two texts on one GPU, and then one that can only end by being stopped."""
-    monkeypatch.setattr(gpus, "count", 1)
-    before = len(gpus.asked)
-    page.get_by_role("tab", name="Side by side", exact=True).click()
-    for _ in range(2):  # of three scopes
-        page.locator("#palm-columns-picked input").press("Backspace")
-    page.get_by_role("button", name="Write side by side").click()
-    for place in range(2):
-        expect(page.locator(f"#palm-columns-{place} textarea")).to_have_value(re.compile(r"\w"))
-    expect(page.get_by_role("button", name="Write side by side")).to_be_enabled(timeout=60_000)
-    assert [said.get("token") for said in gpus.asked[before:]] == [token] * 2
-    page.get_by_role("tab", name="Write", exact=True).click()
-    page.locator("#palm-prompt textarea").fill(HELD)
-    page.get_by_role("button", name="Continue", exact=True).click()
-    expect(page.locator("#palm-text textarea")).to_have_value(re.compile(f"{HELD}.+"))
-    assert gpus.lent == 1
-    page.get_by_role("button", name="Stop", exact=True).click()
-    expect(page.get_by_role("button", name="Continue", exact=True)).to_be_enabled(timeout=60_000)
-    assert gpus.lent == 0
-
-
-def test_the_app_takes_zerogpu_where_it_is(gpus, monkeypatch):
-    from palm_demo.serving import local
-    from palm_demo.serving.zerogpu import ZeroSession
-
-    given = []
-
-    def started(*arguments, **around):
-        given.append(around)
-        raise KeyboardInterrupt  # whoever began it ends it before it is up
-
-    monkeypatch.setattr(local, "start", started)
-    local.serve(profile="tiny")
-    monkeypatch.delenv("SPACES_ZERO_GPU")
-    local.serve(profile="tiny")
-    assert given == [{"answering": ZeroSession}, {}]

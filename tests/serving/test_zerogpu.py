@@ -1,4 +1,4 @@
-"""What `inside_zerogpu.py` found in a process of its own."""
+"""What `inside_zerogpu.py` and `inside_zerogpu_page.py` found in a process that they share."""
 
 import ast
 import os
@@ -14,11 +14,13 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-INSIDE = Path(__file__).with_name("inside_zerogpu.py")
+INSIDE = [Path(__file__).with_name(f"inside_zerogpu{part}.py") for part in ("", "_page")]
+PLUGIN = "tests.serving.pretended_zerogpu"
 PATIENCE_SECONDS = 300
 TESTS = [
     node.name
-    for node in ast.parse(INSIDE.read_text(encoding="utf-8")).body
+    for file in INSIDE
+    for node in ast.parse(file.read_text(encoding="utf-8")).body
     if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
 ]
 
@@ -28,7 +30,7 @@ def found(tmp_path_factory) -> dict[str, str]:
     """Name of a test -> what went wrong in it, nothing where it passed."""
     folder = tmp_path_factory.mktemp("zerogpu")
     report = folder / "report.xml"
-    command = [sys.executable, "-m", "pytest", str(INSIDE), "--noconftest", f"--junitxml={report}"]
+    command = [sys.executable, "-m", "pytest", *INSIDE, "--noconftest", "-p", PLUGIN, f"--junitxml={report}"]
     set_here = {"OMP_NUM_THREADS": "1", "GRADIO_TEMP_DIR": str(folder), "GRADIO_ANALYTICS_ENABLED": "False"}
     with (folder / "said").open("w+") as said:
         inside = subprocess.Popen(
