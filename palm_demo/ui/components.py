@@ -1,4 +1,4 @@
-"""Components that tabs share: sampling settings, sources, and the out-of-distribution warning."""
+"""Components that tabs share: sampling settings, picture files, sources, and the out-of-distribution warning."""
 
 import html
 import inspect
@@ -111,6 +111,11 @@ def sampling_settings(
         "seed": None if seed in (None, NEW_SEED) else int(seed),
         "stop": tuple(line for line in (stop or "").splitlines() if line),
     }
+
+
+def picture_files(label: str, elem_id: str) -> gr.File:
+    """Builds a box that takes several picture files."""
+    return gr.File(label=label, file_count="multiple", file_types=["image"], height=140, elem_id=elem_id)
 
 
 ROOT = Path(palm_demo.__file__).parents[1]

@@ -76,6 +76,20 @@ class Stops:
             event.set()
 
 
+def run_and_stop(tab: str, run: str, stop: str = "Stop") -> tuple[gr.Button, gr.Button]:
+    """Builds a row with the two buttons of a `StreamingTab`, and returns them.
+
+    Args:
+        tab: the beginning of their elem_ids.
+        run, stop: what is written on them.
+    """
+    with gr.Row():
+        return (
+            gr.Button(run, variant="primary", elem_id=f"{tab}-run"),
+            gr.Button(stop, variant="stop", interactive=False, elem_id=f"{tab}-stop"),
+        )
+
+
 class StreamingTab:
     """A run button and a stop button, and the events for a stream of text."""
 

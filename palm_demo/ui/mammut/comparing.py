@@ -14,6 +14,7 @@ from PIL import Image
 from palm_demo.gallery.pictures import thumbnail
 from palm_demo.session import Session
 from palm_demo.settings import Limits
+from palm_demo.ui.components import picture_files
 from palm_demo.ui.mammut.wall import Listed
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.uploads import check_media, check_texts
@@ -34,12 +35,9 @@ def comparing(session: Session, limits: Limits, found: gr.State, computed: dict)
     """
     with gr.Accordion("Which text fits which picture?", open=False, elem_id="mammut-compare"):
         with gr.Row():
-            files = gr.File(
-                label=f"Pictures, up to {limits.media}; without any, the first {FROM_GALLERY} above",
-                file_count="multiple",
-                file_types=["image"],
-                height=140,
-                elem_id="mammut-compared",
+            files = picture_files(
+                f"Pictures, up to {limits.media}; without any, the first {FROM_GALLERY} above",
+                "mammut-compared",
             )
             texts = gr.Textbox(
                 label="Texts",

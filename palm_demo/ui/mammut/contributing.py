@@ -18,9 +18,10 @@ from palm_demo.internals.gradio_files import new_folder
 from palm_demo.session import Session
 from palm_demo.settings import GalleryRules, Limits
 from palm_demo.ui.boundary.visitors import owner_of
+from palm_demo.ui.components import picture_files
 from palm_demo.ui.mammut.wall import Listed, Wall
 from palm_demo.ui.messages import on_page
-from palm_demo.ui.streaming import Stops, StreamingTab
+from palm_demo.ui.streaming import Stops, StreamingTab, run_and_stop
 
 CLOSED = (
     "the owner of this page keeps the gallery as it is (visitors under gallery in the Spacefile); on your "
@@ -167,16 +168,10 @@ def contributing(
         )
         with gr.Row():
             with gr.Column(visible=allowed):
-                files = gr.File(
-                    label=f"Your pictures, up to {contributions.limits.media} at once",
-                    file_count="multiple",
-                    file_types=["image"],
-                    height=140,
-                    elem_id="mammut-files",
+                files = picture_files(
+                    f"Your pictures, up to {contributions.limits.media} at once", "mammut-files"
                 )
-                with gr.Row():
-                    add = gr.Button("Add to the gallery", variant="primary", elem_id=TAB)
-                    stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="mammut-add-stop")
+                add, stop = run_and_stop(TAB, "Add to the gallery")
                 became = gr.Textbox(
                     label="What was added",
                     lines=2,

@@ -12,8 +12,9 @@ from palm_demo.errors import MediaError, PalmDemoError
 from palm_demo.internals.gradio_files import new_folder
 from palm_demo.session import Session
 from palm_demo.settings import Limits
+from palm_demo.ui.components import picture_files
 from palm_demo.ui.messages import on_page, sentence
-from palm_demo.ui.streaming import Stops, StreamingTab
+from palm_demo.ui.streaming import Stops, StreamingTab, run_and_stop
 
 TAB = "mammut-many"
 MOST = 50
@@ -24,16 +25,8 @@ COLUMNS = ["picture", "caption", "error"]
 def describing_many(session: Session, limits: Limits, stops: Stops) -> None:
     """Builds the accordion inside the current Blocks."""
     with gr.Accordion("Many pictures, one table", open=False, elem_id="mammut-table"):
-        files = gr.File(
-            label=f"Pictures, up to {MOST} at once",
-            file_count="multiple",
-            file_types=["image"],
-            height=140,
-            elem_id="mammut-many-files",
-        )
-        with gr.Row():
-            run = gr.Button("Describe them all", variant="primary", elem_id=TAB)
-            stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="mammut-many-stop")
+        files = picture_files(f"Pictures, up to {MOST} at once", f"{TAB}-files")
+        run, stop = run_and_stop(TAB, "Describe them all")
         table = gr.Dataframe(
             headers=[name.capitalize() for name in COLUMNS],
             datatype="str",

@@ -11,7 +11,7 @@ from palm_demo.settings import Limits
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.palm.complete import NO_SCOPES
 from palm_demo.ui.palm.user_adapters import BASE, UserAdapters
-from palm_demo.ui.streaming import Stops, StreamingTab
+from palm_demo.ui.streaming import Stops, StreamingTab, run_and_stop
 from palm_demo.ui.uploads import check_prompt
 
 TAB = "palm-authors"
@@ -61,9 +61,7 @@ def authors_tab(session: Session, limits: Limits, stops: Stops, own: UserAdapter
         placeholder="Paste a text, or press an example below.",
         elem_id=f"{TAB}-text",
     )
-    with gr.Row():
-        run = gr.Button("Who wrote this?", variant="primary", elem_id=f"{TAB}-run")
-        stop = gr.Button("Stop", variant="stop", interactive=False, elem_id=f"{TAB}-stop")
+    run, stop = run_and_stop(TAB, "Who wrote this?")
     said = gr.HTML(elem_id=f"{TAB}-said", elem_classes="said")
     bars = gr.BarPlot(
         x="scope",

@@ -17,7 +17,7 @@ from palm_demo.ui.deep_links import SettingsLinks
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.palm.complete import NO_SCOPES
 from palm_demo.ui.palm.user_adapters import BASE, UserAdapters
-from palm_demo.ui.streaming import Stops, StreamingTab, in_line, line_shown
+from palm_demo.ui.streaming import Stops, StreamingTab, in_line, line_shown, run_and_stop
 from palm_demo.ui.uploads import check_prompt
 
 
@@ -86,9 +86,7 @@ def compare_tab(
         else NO_SCOPES,
         elem_id=f"{TAB}-picked",
     )
-    with gr.Row():
-        run = gr.Button("Write side by side", variant="primary", elem_id=f"{TAB}-run")
-        stop = gr.Button("Stop all", variant="stop", interactive=False, elem_id=f"{TAB}-stop")
+    run, stop = run_and_stop(TAB, "Write side by side", "Stop all")
     sampling = sampling_controls(TAB, limits, CONTINUED)
     links.button({"scopes": picked, **shared_sampling(sampling)})
     line = line_shown(TAB)
