@@ -52,7 +52,7 @@ async function look() {
     if (step.part === null) bar.removeAttribute("value"); else bar.value = 100 * step.part;
     const said = step.part === null ? step.what : `${step.what}: ${Math.floor(100 * step.part)} %`;
     if (what.textContent !== said) what.textContent = said;
-  } catch {}  // nobody answers between this page and the next
+  } catch {}  // no server runs between the end of this page and the start of the next
   setTimeout(look, 1000);
 }
 look();

@@ -65,7 +65,7 @@ def in_api() -> Iterator[None]:
 
 def warn(message: str) -> None:
     """Shows a warning over the page. Works only in events that go through the queue."""
-    gr.Warning(html.escape(message), SECONDS)  # the page shows the text as HTML
+    gr.Warning(html.escape(message), SECONDS)  # Gradio shows the text as HTML
 
 
 def _message(error: Exception) -> str:

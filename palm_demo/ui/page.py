@@ -37,9 +37,9 @@ from palm_demo.ui.photographs import credits
 from palm_demo.ui.streaming import Stops
 from palm_demo.ui.theme import css, theme
 
-HEARD = (
-    flamingo.HEARD
-    | palm.HEARD
+FILLED_BY = (
+    flamingo.FILLED_BY
+    | palm.FILLED_BY
     | {
         "mammut-describe": "mammut-caption",
         "mammut-gallery": "mammut-picture",
@@ -131,7 +131,7 @@ def _serving_options(page: GuardedBlocks, settings: Settings) -> dict:
     return {
         "theme": theme(),
         "css": css(),
-        "head": press_feedback.script(HEARD),
+        "head": press_feedback.script(FILLED_BY),
         "ssr_mode": False,
         "show_error": False,
         "mcp_server": _wants_mcp(),

@@ -1,4 +1,4 @@
-"""What is shown before the page is: a card beside links on other sites, and a placeholder while it loads."""
+"""The card beside links to the page on other sites, and a placeholder that is shown while the page loads."""
 
 import html
 import io

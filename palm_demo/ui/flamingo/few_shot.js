@@ -1,4 +1,4 @@
-// Rows of examples and last the question: each with pictures or videos and what is said of them.
+// Rows for few-shot examples, and last for the question: each has pictures or videos, and a text about them.
 const rows = element.querySelector("[data-part=rows]"), said = element.querySelector("[data-part=said]");
 const add = element.querySelector("[data-part=add]"), VIDEO = /\.(mp4|webm|mov|mkv|avi)$/i;
 const fresh = () => ({text: "", files: []});
@@ -74,7 +74,7 @@ function drawn(row, place, all) {
   text.addEventListener("input", () => {
     const at = row_of(text);
     shown = value().map((row, other) => (other === at ? {...row, text: text.value} : row));
-    props.value = shown;  // without drawing anew where somebody writes
+    props.value = shown;  // does not redraw the row, in which the visitor is typing
   });
   const tools = document.createElement("div");
   tools.append(button("Add a picture", `Add a picture or video to ${name}`, () => input.click()));

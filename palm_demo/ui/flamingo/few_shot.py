@@ -88,7 +88,7 @@ class ShotBuilder:
 
     def __init__(self, session: Session, limits: Limits):
         self.session, self.limits = session, limits
-        self.most = limits.media - 1  # the question has a picture too
+        self.most = limits.media - 1  # one is left for the question
         self.known = gr.State(None, time_to_live=KEPT_SECONDS)
         gr.HTML(HINT, elem_classes="hint")
         loads = choices(chips(list(SETS)), "Examples to draw", "flamingo-sets", "chips")

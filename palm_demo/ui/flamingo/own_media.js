@@ -1,9 +1,9 @@
-// A visitor's own pictures and videos: chosen, dropped, pasted, taken with the camera or drawn.
+// A component for a visitor's pictures and videos: chosen, dropped, pasted, from the camera, or drawn.
 const at = name => element.querySelector(`[data-part="${name}"]`);
 const list = at("kept"), said = at("said"), camera = at("camera"), pad = at("pad");
 const VIDEO = /^video\//, MEDIUM = /^(image|video)\//;
 
-// what is kept
+// the list of files
 
 function set(files) {
   props.value = files;
@@ -26,7 +26,7 @@ function thumbnail(file, place) {
     Object.assign(shown, {muted: true, autoplay: true, loop: true, playsInline: true});
     shown.setAttribute("aria-label", named);
   } else shown.alt = named;
-  shown.addEventListener("error", () => shown.replaceWith(file.orig_name ?? named));  // a kind browsers cannot show
+  shown.addEventListener("error", () => shown.replaceWith(file.orig_name ?? named));  // browsers cannot show this format
   remove.type = "button";
   remove.textContent = "×";
   remove.setAttribute("aria-label", `Remove file: ${named}`);
@@ -127,7 +127,7 @@ record.addEventListener("click", () => {
   setTimeout(() => recorder.state === "recording" && recorder.stop(), 1000 * props.seconds);
 });
 
-// the pad
+// the drawing pad
 
 const canvas = at("canvas"), pen = canvas.getContext("2d"), colours = at("colours");
 let ink = props.inks[0], before = [];
@@ -178,7 +178,7 @@ at("fill").addEventListener("click", () => {
   const seen = pen.getImageData(0, 0, canvas.width, canvas.height), rgb = document.createElement("canvas").getContext("2d");
   rgb.fillStyle = ink[1];
   rgb.fillRect(0, 0, 1, 1);
-  const [red, green, blue] = rgb.getImageData(0, 0, 1, 1).data, [r, g, b] = seen.data;  // the colour of the corner
+  const [red, green, blue] = rgb.getImageData(0, 0, 1, 1).data, [r, g, b] = seen.data;  // fills all pixels that have the colour of the corner
   for (let i = 0; i < seen.data.length; i += 4) {
     if (seen.data[i] === r && seen.data[i + 1] === g && seen.data[i + 2] === b) seen.data.set([red, green, blue], i);
   }

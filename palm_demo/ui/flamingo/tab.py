@@ -44,7 +44,7 @@ PAPER = Paper(
     "https://arxiv.org/abs/2204.14198",
 )
 CODE = (GatedCrossAttention, PerceiverResampler, compute_attention_maps)
-HEARD = {
+FILLED_BY = {
     "flamingo-samples": "flamingo-chat",
     "flamingo-run": "flamingo-chat",
     "flamingo-question": "flamingo-chat",

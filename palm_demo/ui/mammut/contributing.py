@@ -89,7 +89,7 @@ class Contributions:
             upload = Upload(Path(file).name, Path(file))
             try:
                 report.extend(self._add(visitor, upload))
-            except PalmDemoError as error:  # the pictures before it stay in the report and removable
+            except PalmDemoError as error:  # pictures before it stay in the report
                 report.unreadable.append((upload.name, str(error)))
             yield report
 

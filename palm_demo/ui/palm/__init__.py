@@ -1,5 +1,5 @@
 """The PaLM tab: its sub-tabs write, compare, look at tokens, guess authors, and fine-tune."""
 
-from palm_demo.ui.palm.tab import CODE, HEARD, PAPER, palm_tab
+from palm_demo.ui.palm.tab import CODE, FILLED_BY, PAPER, palm_tab
 
-__all__ = ["CODE", "HEARD", "PAPER", "palm_tab"]
+__all__ = ["CODE", "FILLED_BY", "PAPER", "palm_tab"]

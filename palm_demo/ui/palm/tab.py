@@ -24,7 +24,7 @@ PAPER = Paper(
 )
 CODE = (ParallelBlock, LoRA, token_probabilities)
 WRITE = "palm-write"
-HEARD = {
+FILLED_BY = {
     "palm-run": "palm-text",
     "palm-samples": "palm-text",
     "palm-columns-run": "palm-columns-texts",
