@@ -39,6 +39,12 @@ Scopes = Annotated[
 TextFile = Annotated[
     Path, typer.Argument(metavar="FILE", help="A text in UTF-8; - reads standard input.", allow_dash=True)
 ]
+Images = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="IMAGE…", help="Picture files, and folders or ZIP archives of them.", show_default=False
+    ),
+]
 
 
 def generate(
@@ -200,12 +206,7 @@ def answer(
 
 
 def caption(
-    images: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="IMAGE…", help="Picture files, and folders or ZIP archives of them.", show_default=False
-        ),
-    ],
+    images: Images,
     csv: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write a table. Pictures that have a caption in it are skipped."),
@@ -242,12 +243,7 @@ def caption(
 
 
 def embed(
-    images: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="IMAGE…", help="Picture files, and folders or ZIP archives of them.", show_default=False
-        ),
-    ],
+    images: Images,
     parquet: Annotated[
         Path, typer.Option(metavar="FILE", help="The table. Pictures that are in it are skipped.")
     ],

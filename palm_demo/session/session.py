@@ -219,9 +219,8 @@ class Session:
             media: pictures (PIL or paths) and videos (paths, or their frames as PIL pictures), in the order
                 of their `<media>`.
             max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, cancelled: as in
-                `stream`.
+                `stream`, but by default the likeliest tokens are taken.
             stop: the answer ends before any of these, and before those of `flamingo.form`.
-            others: as in `stream`; by default the likeliest tokens.
 
         Raises:
             ArgumentError, PromptError, MediaError, SamplingError: at once.

@@ -1,4 +1,4 @@
-"""Components that tabs share: sampling settings, picture files, sources, and the out-of-distribution warning."""
+"""Components that tabs share: sampling settings, picture files, sources, the out-of-distribution warning."""
 
 import html
 import inspect

@@ -47,15 +47,7 @@ def check_picture(file: dict | None) -> Path:
 
 def check_labels(labels: list[str], limits: Limits) -> list[str]:
     """The labels that are not blank. Raises PromptError for none and for too many."""
-    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise PromptError("labels is not a list of words; give one such as ['cat', 'dog']")
-    kept = [label.strip() for label in labels if label.strip()]
-    if not kept:
-        raise PromptError("there are no labels yet; write a few words with commas between them")
-    if len(kept) > limits.labels:
-        raise PromptError(f"{len(kept)} labels were given and at most {limits.labels} fit; leave some out")
-    check_prompt(", ".join(kept), limits)
-    return kept
+    return _not_blank(labels, "labels", "write a few words with commas between them", limits)
 
 
 def check_new_tokens(count: int, limits: Limits) -> int:
@@ -88,12 +80,16 @@ def check_filters(contains: str, since: str, limits: Limits) -> Filters:
 
 def check_texts(texts: list[str], limits: Limits) -> list[str]:
     """The texts that are not blank, for `similarity`. Raises PromptError for none and for too many."""
+    return _not_blank(texts, "texts", "write one in each line", limits)
+
+
+def _not_blank(texts: list[str], what: str, remedy: str, limits: Limits) -> list[str]:
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise PromptError("texts is not a list of texts; give one such as ['a cat', 'a dog']")
+        raise PromptError(f"{what} is not a list of texts; give one such as ['a cat', 'a dog']")
     kept = [text.strip() for text in texts if text.strip()]
     if not kept:
-        raise PromptError("there are no texts yet; write one in each line")
+        raise PromptError(f"there are no {what} yet; {remedy}")
     if len(kept) > limits.labels:
-        raise PromptError(f"{len(kept)} texts were given and at most {limits.labels} fit; leave some out")
+        raise PromptError(f"{len(kept)} {what} were given and at most {limits.labels} fit; leave some out")
     check_prompt("\n".join(kept), limits)
     return kept
