@@ -81,7 +81,7 @@ def photo_features_of(
     path = paths.features / "photographs.pt"
     if not path.is_file():
         crops = Photographs(Path(folder))
-        rng = random.Random(f"mammut/photographs/{seed}")
+        rng = random.Random(f"photographs/{seed}")
         patches, names = [], []
         for start in range(0, count, AT_ONCE):
             some = [crops.crop(rng, tower.image_size)[0] for _ in range(min(AT_ONCE, count - start))]
@@ -90,7 +90,8 @@ def photo_features_of(
                 patches.append(tower(pixels).to(torch.bfloat16))
                 names += certain_names(tower.visual.trunk(pixels).softmax(dim=1))
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"patches": torch.cat(patches), "names": names}, path)
+        torch.save({"patches": torch.cat(patches), "names": names}, path.with_suffix(".tmp"))
+        path.with_suffix(".tmp").replace(path)
     saved = torch.load(path, weights_only=True)
     return PhotoFeatures(saved["patches"], tower.visual.twin, saved["names"])
 
