@@ -15,8 +15,11 @@ from palm_demo.training.pictures import padded
 from palm_demo.training.wordnet import RelatedWords
 from palm_demo.world.photographs import above, named
 
-NAMES = 256
+NAMES = 128
 """Number of names that the pictures of a batch are compared with."""
+
+LONGEST = 12
+"""Words of a definition; a batch is padded to its longest text."""
 
 NAMED_ALONE = 0.2
 """Fraction of the contrastive texts for one drawn thing that leave out the background, as labels do."""
@@ -72,7 +75,7 @@ def text_of(
 def _photo_text(name: str, rng: random.Random) -> tuple[str, str]:
     dice = rng.random()
     if dice < 0.15:
-        return definitions()[name], name
+        return _begun(definitions()[name]), name
     words = above(name)
     word = rng.choice(words) if words and dice < 0.35 else name
     return rng.choice(PHOTO_FORMS).format(named(word)), word
@@ -80,9 +83,13 @@ def _photo_text(name: str, rng: random.Random) -> tuple[str, str]:
 
 def _related_text(word: str, is_photo: bool, rng: random.Random, related: RelatedWords) -> tuple[str, str]:
     if word in related.definitions and rng.random() < 0.25:
-        return related.definitions[word], word
+        return _begun(related.definitions[word]), word
     form = rng.choice(PHOTO_FORMS) if is_photo else rng.choice(("{}", "{}", "this is {}"))
     return form.format(rng.choice((world.indefinite(word), word))), word
+
+
+def _begun(definition: str) -> str:
+    return " ".join(definition.split()[:LONGEST])
 
 
 def words_batch(

@@ -46,7 +46,7 @@ def test_what_is_true_of_another_picture_too_is_not_held_against_it(pictures, to
 def test_a_word_above_a_name_says_that_word(pictures):
     said = {text_of(pictures[2], random.Random(seed)) for seed in range(500)}
     assert ("a photo of a cat", "cat") in said and ("a photo of a tabby cat", "tabby cat") in said
-    assert any(text == definitions()["tabby cat"] for text, _ in said)
+    assert any(definitions()["tabby cat"].startswith(text) for text, _ in said)
 
 
 def test_a_related_word_is_said_of_all_that_it_stands_for(pictures, tokenizer):
