@@ -42,6 +42,7 @@ FILLED_BY = (
     | palm.FILLED_BY
     | {
         "mammut-describe": "mammut-caption",
+        "mammut-photos": "mammut-caption",
         "mammut-gallery": "mammut-picture",
         "mammut-search": "mammut-gallery",
         "mammut-words": "mammut-gallery",
