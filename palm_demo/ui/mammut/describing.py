@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import gradio as gr
 
-from palm_demo.internals.gradio_files import file_data
 from palm_demo.session import EncodedImage, Session
 from palm_demo.settings import Limits
-from palm_demo.ui.choices import choices
 from palm_demo.ui.components import warning_of, warning_shown
 from palm_demo.ui.messages import on_page
-from palm_demo.ui.photographs import example_photos, thumbnail
 from palm_demo.ui.uploads import check_labels, check_picture
 
 LABELS = "cat, dog, car, red apple, guitar, umbrella, rocket, tree"
@@ -46,9 +42,7 @@ class Described:
     follow: object
 
 
-def describing(
-    session: Session, limits: Limits, tab: str, computed: dict, written: dict, folder: Path
-) -> Described:
+def describing(session: Session, limits: Limits, tab: str, computed: dict, written: dict) -> Described:
     """Builds the column inside the current Blocks.
 
     Args:
@@ -56,7 +50,6 @@ def describing(
         limits: on labels.
         tab: the beginning of the warning's elem_id.
         computed, written: options of its events.
-        folder: for the files of examples.
     """
     picture = gr.Image(
         label="Picture",
@@ -66,12 +59,6 @@ def describing(
         height=260,
         buttons=[],
         elem_id="mammut-picture",
-    )
-    examples = choices(
-        [{"text": p.title, "image": file_data(thumbnail(p, folder))} for p in example_photos()],
-        "Photographs: one press describes",
-        "mammut-photos",
-        "tiles",
     )
     with gr.Row():
         describe = gr.Button("Describe", variant="primary", elem_id="mammut-describe")
@@ -103,12 +90,6 @@ def describing(
         return session.caption(seen), warning_of([seen.ood_score]), None, seen
 
     @on_page
-    def on_photo(event: gr.SelectData):
-        image = session.opened_image(example_photos()[event.index].file)
-        seen = session.encode_image(image)
-        return image, session.caption(seen), warning_of([seen.ood_score]), None, seen
-
-    @on_page
     def on_others(seen: EncodedImage | None, said: str):
         return session.caption_alternatives(seen, SHOWN_CAPTIONS) if said and seen else None
 
@@ -121,7 +102,6 @@ def describing(
         return event.then(on_others, [seen, caption], others, **computed)
 
     told = [caption, warning, others, seen]
-    follow(examples.select(on_photo, None, [picture, *told], **written))
     follow(describe.click(on_describe, picture, told, **written, **AS_FILE))
     classify.click(on_classify, [picture, labels], bars, **computed, **AS_FILE)
     labels.submit(on_classify, [picture, labels], bars, **computed, **AS_FILE)
