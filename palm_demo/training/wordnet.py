@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from timm.data import ImageNetInfo
@@ -71,15 +70,6 @@ class WordNet:
         indexed = [_indexed(line) for line in _lines(folder / "index.noun")]
         senses = {word: offsets for word, offsets, _ in indexed}
         return cls(synsets, senses, frozenset(word for word, _, counted in indexed if counted))
-
-    @cached_property
-    def below(self) -> Mapping[str, Sequence[str]]:
-        """Offsets of the meanings right below each."""
-        found: dict[str, list[str]] = defaultdict(list)
-        for offset, synset in self.synsets.items():
-            for above in synset.above:
-                found[above].append(offset)
-        return found
 
     def names_below(self, of_synset: Mapping[str, set[str]]) -> dict[str, set[str]]:
         """The names at or below each meaning that has any. of_synset: names by their meaning."""
