@@ -11,12 +11,17 @@ LEARNING_MS = 120_000
 
 def flamingo_said(page: Page) -> Locator:
     """What Flamingo said, one after the other."""
-    return page.locator("#flamingo-chat").get_by_test_id("bot")
+    return _messages(page, "bot")
 
 
 def visitor_said(page: Page) -> Locator:
     """What was asked, one after the other."""
-    return page.locator("#flamingo-chat").get_by_test_id("user")
+    return _messages(page, "user")
+
+
+def _messages(page: Page, role: str) -> Locator:
+    """Whole messages: each part of one, a picture or a text, is marked with who said it."""
+    return page.locator("#flamingo-chat").get_by_test_id(role).locator("xpath=../..")
 
 
 def press(page: Page, name: str) -> None:
