@@ -84,16 +84,18 @@ class Twin(nn.Module):
     """A trained copy of a trunk's last stages, beside the released ones, with tokens of its own.
 
     The trunk keeps what it knows, and its classifier's answer becomes a vector. The twin learns what
-    the trunk does not know from the same early features.
+    the trunk does not know from the same early features, and what it takes each token for becomes a
+    vector too: in styles that were never trained on, this says more than the token itself.
 
     Args:
         trunk: the released network.
         count: number of stages that both share.
-        width: of the twin's tokens.
+        width: of the twin's tokens, and of the vectors of what they are taken for.
         width_answers: of the answer's vector; `fill_answers_` makes the classes' vectors.
+        classes: number of classes that the twin tells tokens apart by.
     """
 
-    def __init__(self, trunk: nn.Module, count: int, width: int, width_answers: int):
+    def __init__(self, trunk: nn.Module, count: int, width: int, width_answers: int, classes: int):
         super().__init__()
         self.count = count
         self.stages = twin_stages(trunk, count)
@@ -101,6 +103,7 @@ class Twin(nn.Module):
         self.norm_fine, self.norm_coarse = LayerNorm(fine), LayerNorm(coarse)
         self.projection = nn.Linear(4 * fine + coarse, width, bias=False)
         self.norm = LayerNorm(width)
+        self.classifier = nn.Linear(width, classes)
         self.register_buffer("answers", torch.zeros(trunk.num_classes, width_answers))
 
     def forward(self, states: Tensor) -> Tensor:
@@ -117,6 +120,15 @@ class Twin(nn.Module):
         fine = rearrange(fine, "b (h y) (w x) c -> b h w (y x c)", y=2, x=2)
         coarse = self.norm_coarse(rearrange(coarse, "b c h w -> b h w c"))
         return self.norm(self.projection(torch.cat((coarse, fine), dim=-1)))
+
+    def taken_for(self, tokens: Tensor) -> Tensor:
+        """What each token is taken for, as a vector: (..., width) -> (..., width).
+
+        It is the sum of the classes' directions weighted by their probabilities, in the size of a token
+        where the twin is certain.
+        """
+        directions = F.normalize(self.classifier.weight, dim=1) * tokens.shape[-1] ** 0.5
+        return self.classifier(tokens).float().softmax(dim=-1).to(tokens) @ directions
 
     def answer(self, logits: Tensor) -> Tensor:
         """The classifier's answer as a vector: (b, classes) logits -> (b, width_answers).
@@ -145,18 +157,20 @@ class Twin(nn.Module):
 
 
 class TokensOfTwin(nn.Module):
-    """The twin's token for each position, with its row and column and the trunk classifier's answer."""
+    """The twin's token for each position with its row and column, what the twin takes it for, and the
+    answer of the trunk's classifier."""
 
     def forward(self, visual: nn.Module, pixels: Tensor) -> Tensor:
-        """Tokens of pixels: (b, 3, size, size) -> (b, rows x columns, width + width_answers)."""
+        """Tokens of pixels: (b, 3, size, size) -> (b, rows x columns, 2 width + width_answers)."""
         trunk, twin = visual.trunk, visual.twin
         shared = first_stages(trunk, pixels.to(memory_format=torch.channels_last), twin.count)
         tokens_of_twin = twin(shared)
         answer = twin.answer(last_stages(trunk, shared, twin.count))
         _, rows, columns, width = tokens_of_twin.shape
         places = sines_of_places(rows, columns, width).to(tokens_of_twin)
-        tokens = rearrange(tokens_of_twin, "b h w d -> b (h w) d") + places
-        return torch.cat((tokens, repeat(answer, "b d -> b n d", n=tokens.shape[1])), dim=2)
+        tokens = rearrange(tokens_of_twin, "b h w d -> b (h w) d")
+        answers = repeat(answer, "b d -> b n d", n=tokens.shape[1])
+        return torch.cat((tokens + places, twin.taken_for(tokens), answers), dim=2)
 
 
 def sines_of_places(rows: int, columns: int, dim: int) -> Tensor:

@@ -43,7 +43,9 @@ CONFIG = {
         "resize_mode": "longest",
         "fill_color": 255,
     },
-    "tokens": {"twin": {"count": 4, "width": 256, "width_answers": 256}},
+    "tokens": {
+        "twin": {"count": 4, "width": 256, "width_answers": 256, "classes": len(world.concepts()) + 2}
+    },
 }
 """The content of `open_clip_config.json`. On pictures of 160 pixels: of 140 photographs the released
 classifier names 0.80 at 128, 0.85 at 144, 0.86 at 160 and 0.88 at 192 pixels."""
@@ -84,8 +86,7 @@ class TowerRecipe:
 
 
 class PlaceClassifier(nn.Module):
-    """A tower's twin with throw-away classifiers for what stands at a place and for the background's
-    colour.
+    """A tower's twin with a throw-away classifier for the background's colour.
 
     The classes of places are the world's nouns, nothing, and photograph.
     """
@@ -94,9 +95,7 @@ class PlaceClassifier(nn.Module):
         super().__init__()
         visual = tower.visual
         self.trunk, self.twin = visual.trunk, visual.twin
-        width = self.twin.projection.out_features
-        self.names = nn.Linear(width, len(world.concepts()) + 2)
-        self.colors = nn.Linear(width, len(world.COLORS))
+        self.colors = nn.Linear(self.twin.projection.out_features, len(world.COLORS))
 
     def forward(self, pixels: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
         """Classifies places and backgrounds.
@@ -110,7 +109,8 @@ class PlaceClassifier(nn.Module):
         tokens = self.twin(shared)
         grid = rearrange(tokens, "b h w d -> b d h w")
         at = F.grid_sample(grid, (2 * places - 1)[:, None], align_corners=False, padding_mode="border")
-        return self.names(rearrange(at, "b d 1 n -> b n d")), self.colors(tokens.mean(dim=(1, 2)))
+        names = self.twin.classifier(rearrange(at, "b d 1 n -> b n d"))
+        return names, self.colors(tokens.mean(dim=(1, 2)))
 
 
 def build(recipe: TowerRecipe, paths: RunPaths) -> VisionTower:

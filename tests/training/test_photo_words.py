@@ -79,7 +79,7 @@ def test_a_real_photograph_has_a_name_where_the_classifier_is_certain():
 
 def test_an_imagined_photograph_is_a_crop_with_another_answer():
     torch.manual_seed(0)
-    twin = Twin(timm.create_model("tf_efficientnet_lite0"), count=6, width=16, width_answers=256)
+    twin = Twin(timm.create_model("tf_efficientnet_lite0"), count=6, width=16, width_answers=256, classes=5)
     twin.fill_answers_(torch.randn(1000, 1280))
     seen = PhotoFeatures(torch.randn(3, 4, 272), twin, [None] * 3)
     classes = torch.arange(0, 1000, 10)

@@ -117,9 +117,9 @@ def test_the_trunk_answers_as_released_and_the_twin_starts_from_the_same(recipe,
     trunk, twin = tower.visual.trunk, tower.visual.twin
     pixels = torch.rand(1, 3, 160, 160) * 2 - 1
     tokens = tower(pixels)
-    assert tokens.shape == (1, 25, 512)
+    assert tokens.shape == (1, 25, 768)
     answer = twin.answer(trunk(pixels))
-    torch.testing.assert_close(tokens[:, 7, 256:], answer, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(tokens[:, 7, 512:], answer, atol=1e-3, rtol=1e-3)
     for own, released in zip(twin.stages.parameters(), trunk.blocks[4:].parameters(), strict=True):
         assert torch.equal(own, released) and own is not released
     namer = PlaceClassifier(tower)
@@ -130,7 +130,7 @@ def test_the_trunk_answers_as_released_and_the_twin_starts_from_the_same(recipe,
 
 def test_an_answer_points_at_the_likeliest_class_and_is_as_long_as_it_is_certain():
     torch.manual_seed(0)
-    twin = Twin(timm.create_model("tf_efficientnet_lite0"), count=6, width=16, width_answers=256)
+    twin = Twin(timm.create_model("tf_efficientnet_lite0"), count=6, width=16, width_answers=256, classes=5)
     twin.fill_answers_(torch.randn(1000, 1280))
     torch.testing.assert_close(twin.answers.norm(dim=1), torch.full((1000,), 16.0))
     logits = torch.zeros(2, 1000)
@@ -138,4 +138,14 @@ def test_an_answer_points_at_the_likeliest_class_and_is_as_long_as_it_is_certain
     certain, doubtful = twin.answer(logits)
     assert (certain @ twin.answers.T).argmax() == (doubtful @ twin.answers.T).argmax() == 7
     torch.testing.assert_close(certain.norm(), torch.tensor(16.0), rtol=1e-3, atol=0)
+    assert doubtful.norm() < 0.7 * certain.norm()
+
+
+def test_what_a_token_is_taken_for_is_its_classes_direction_as_far_as_that_is_certain():
+    torch.manual_seed(0)
+    twin = Twin(timm.create_model("tf_efficientnet_lite0"), count=6, width=16, width_answers=4, classes=5)
+    directions = nn.functional.normalize(twin.classifier.weight, dim=1)
+    tokens = torch.stack((directions[3] * 1000, torch.zeros(16)))
+    certain, doubtful = twin.taken_for(tokens)
+    torch.testing.assert_close(certain, directions[3] * 4, atol=1e-3, rtol=1e-3)
     assert doubtful.norm() < 0.7 * certain.norm()
