@@ -33,6 +33,9 @@ AT_ONCE = 16
 SINGLES, COUNTS = 0.3, 0.25
 """Fractions of pictures with one thing and with several of one thing; the rest has two things."""
 
+NOISE = 0.5
+"""The largest standard deviation of the noise on a twin's tokens, whose own is one."""
+
 Medium = world.Scene | world.MovingScene | world.Photograph
 Drawn = Sequence[world.Scene | world.MovingScene]
 
@@ -73,6 +76,18 @@ class FeatureCache:
         starts, counts = self.starts[places].tolist(), self.counts[places].tolist()
         runs = [self.patches[at : at + n].to(device).float() for at, n in zip(starts, counts, strict=True)]
         return [run if n > 1 else run[0] for run, n in zip(runs, counts, strict=True)]
+
+
+def with_noise(patches: Tensor, width: int, generator: torch.Generator | None = None) -> Tensor:
+    """Adds noise to the first `width` channels, the twin's tokens, of each picture: (b, ..., channels).
+
+    In a style that was never trained on tokens are a little different, and a model that reads nothing but
+    the finest detail of known ones finds nothing in them.
+    """
+    size = [len(patches), *[1] * (patches.ndim - 1)]
+    strength = NOISE * torch.rand(size, generator=generator)
+    noise = strength * torch.randn(*patches.shape[:-1], width, generator=generator)
+    return torch.cat((patches[..., :width] + noise.to(patches), patches[..., width:]), dim=-1)
 
 
 def pictures(count: int, seed: int) -> list[world.Scene]:

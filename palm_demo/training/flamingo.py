@@ -2,6 +2,7 @@
 tower."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,14 @@ from palm_demo.models.flamingo import Flamingo
 from palm_demo.models.losses import IGNORED
 from palm_demo.models.tokenizers import BundledTokenizer
 from palm_demo.models.vision import VisionTower
-from palm_demo.training.feature_cache import FRAMES, FeatureCache, encode_scenes, load_or_encode, pictures
+from palm_demo.training.feature_cache import (
+    FRAMES,
+    FeatureCache,
+    encode_scenes,
+    load_or_encode,
+    pictures,
+    with_noise,
+)
 from palm_demo.training.loop import Batch, Schedule, to_device, train
 from palm_demo.training.objectives import matching_loss, noun_states, shown_nouns
 from palm_demo.training.paths import RunPaths
@@ -132,12 +140,17 @@ def train_flamingo(recipe: FlamingoRecipe, paths: RunPaths) -> dict[str, float]:
         asked = [topic(question_sampler, rng) for _ in range(groups)]
         return matching_batch(rng, recipe.batch, question_sampler) | questions_batch(asked, tokenizer)
 
+    twin_width = tower.visual.twin.projection.out_features
+
+    def noisy(places: Tensor) -> list[Tensor]:
+        return [with_noise(one[None], twin_width)[0] for one in feature_cache.patches_of(places)]
+
     def losses_of(batch: Batch) -> dict[str, Tensor]:
         alone = batch["matched"].new_full((len(batch["matched"]), 1), tokenizer.media_id)
-        latents = model.embed_patches(feature_cache.patches_of(batch["matched"]), alone)
+        latents = model.embed_patches(noisy(batch["matched"]), alone)
         losses = {"match": MATCH_WEIGHT * matching_loss(model, words, latents, batch["shown_nouns"])}
         if "labels" in batch:
-            losses["answer"] = answer_loss(model, feature_cache, batch)
+            losses["answer"] = answer_loss(model, noisy(batch["media"]), batch)
         return losses
 
     measured = {kind: _held_out(kind, model, tokenizer) for kind in world.KINDS}
@@ -184,20 +197,23 @@ def matching_batch(rng: random.Random, size: int, question_sampler: QuestionSamp
     }
 
 
-def answers(model: Flamingo, feature_cache: FeatureCache, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits (answers' ids, vocab), these ids, and the question that each belongs to, (answers' ids,)."""
-    latents = model.embed_patches(feature_cache.patches_of(batch["media"]), batch["ids"][batch["firsts"]])
+def answers(model: Flamingo, patches: Sequence[Tensor], batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits (answers' ids, vocab), these ids, and the question that each belongs to, (answers' ids,).
+
+    patches: of the batch's media.
+    """
+    latents = model.embed_patches(patches, batch["ids"][batch["firsts"]])
     questions, at = (batch["labels"] != IGNORED).nonzero().T
     states = model.embed(batch["ids"], latents[batch["shown"]])[questions, at]
     return model.decoder.head(states, model.decoder.embedding), batch["labels"][questions, at], questions
 
 
-def answer_loss(model: Flamingo, feature_cache: FeatureCache, batch: Batch) -> Tensor:
+def answer_loss(model: Flamingo, patches: Sequence[Tensor], batch: Batch) -> Tensor:
     """The mean over questions of an answer's mean loss per token, in nats.
 
     A mean over all tokens at once would give a caption six times the weight of a yes or no.
     """
-    logits, ids, questions = answers(model, feature_cache, batch)
+    logits, ids, questions = answers(model, patches, batch)
     nats = F.cross_entropy(logits.float(), ids, reduction="none")
     return (nats / questions.bincount()[questions]).sum() / len(batch["ids"])
 
@@ -205,7 +221,8 @@ def answer_loss(model: Flamingo, feature_cache: FeatureCache, batch: Batch) -> T
 def exact_match(model: Flamingo, feature_cache: FeatureCache, batch: Batch) -> float:
     """The fraction of questions in which each token of the answer is the likeliest, given those before
     it."""
-    logits, ids, questions = answers(model, feature_cache, to_device(model, batch))
+    batch = to_device(model, batch)
+    logits, ids, questions = answers(model, feature_cache.patches_of(batch["media"]), batch)
     wrong = (logits.argmax(dim=-1) != ids).float()
     return (questions.bincount(wrong) == 0).float().mean().item()
 

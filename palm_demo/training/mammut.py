@@ -17,7 +17,7 @@ from palm_demo.models.mammut import ImageFeatures
 from palm_demo.models.tokenizers import BundledTokenizer
 from palm_demo.models.transformer import TransformerConfig
 from palm_demo.models.vision import freeze_
-from palm_demo.training.feature_cache import COUNTS, encode_scenes, load_or_encode, pictures
+from palm_demo.training.feature_cache import COUNTS, encode_scenes, load_or_encode, pictures, with_noise
 from palm_demo.training.loop import Batch, Schedule, to_device, train
 from palm_demo.training.paths import RunPaths
 from palm_demo.training.photo_features import photo_features_of
@@ -85,6 +85,7 @@ def train_mammut(recipe: MammutRecipe, paths: RunPaths) -> dict[str, float]:
     cache = load_or_encode(paths.features / "pictures.safetensors", scenes, tower, seed)
     photo_features = photo_features_of(recipe.photographs, recipe.crops, tower, recipe.seed, paths)
     related = RelatedWords.read(Path(recipe.wordnet)) if recipe.wordnet else None
+    twin_width = tower.visual.twin.projection.out_features
     classes = world.photo_classes()
     certain = [at for at, name in enumerate(photo_features.names) if name is not None]
 
@@ -106,6 +107,7 @@ def train_mammut(recipe: MammutRecipe, paths: RunPaths) -> dict[str, float]:
     def losses_of(batch: Batch) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(int(batch["seed"]))
         patches = torch.stack(cache.patches_of(batch["places"]))
+        patches = with_noise(patches, twin_width, generator)
         photos = photo_features.patches[batch["real"].cpu()].float()
         imagined = photo_features.imagined(batch["imagined"].cpu(), generator)
         patches = torch.cat((patches, photos.to(patches), imagined.to(patches)))

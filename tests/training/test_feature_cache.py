@@ -8,7 +8,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from palm_demo import world
-from palm_demo.training.feature_cache import AT_ONCE, FRAMES, encode_scenes, load_or_encode
+from palm_demo.training.feature_cache import AT_ONCE, FRAMES, NOISE, encode_scenes, load_or_encode, with_noise
 from palm_demo.training.pictures import as_tensor, normalized
 
 
@@ -78,3 +78,12 @@ def test_media_of_two_caches_keep_their_patches(scenes):
     expected = [*first.patches_of(torch.tensor([0, 1])), *second.patches_of(torch.tensor([0]))]
     for found, patches in zip(both.patches_of(torch.tensor([0, 1, 2])), expected, strict=True):
         assert torch.equal(found, patches)
+
+
+def test_noise_is_on_the_first_channels_alone_and_of_another_strength_in_each_picture():
+    patches = torch.zeros(200, 9, 6)
+    noisy = with_noise(patches, 4, torch.Generator().manual_seed(0))
+    assert torch.equal(noisy[..., 4:], patches[..., 4:])
+    strengths = noisy[..., :4].flatten(1).std(dim=1)
+    assert strengths.min() < 0.1 * NOISE and 0.8 * NOISE < strengths.max() < 1.5 * NOISE
+    assert torch.equal(noisy, with_noise(patches, 4, torch.Generator().manual_seed(0)))

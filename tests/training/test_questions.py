@@ -131,7 +131,9 @@ def test_the_loss_is_the_mean_over_questions_of_each_answers_mean(question_sampl
         F.cross_entropy(row[labels != IGNORED], labels[labels != IGNORED])
         for row, labels in zip(logits, batch["labels"], strict=True)
     ]
-    assert_close(answer_loss(flamingo, feature_cache, batch), torch.stack(expected).mean())
+    assert_close(
+        answer_loss(flamingo, feature_cache.patches_of(batch["media"]), batch), torch.stack(expected).mean()
+    )
 
 
 def test_an_answer_is_right_when_all_of_its_ids_are(question_sampler, flamingo, tokenizer):
@@ -139,7 +141,7 @@ def test_an_answer_is_right_when_all_of_its_ids_are(question_sampler, flamingo, 
     batch = questions_batch([question_sampler.names(rng) for _ in range(6)], tokenizer)
     feature_cache = FeatureCache(question_sampler.media, *made_up_patches(question_sampler.media))
     assert exact_match(flamingo, feature_cache, batch) == 0
-    logits, _, questions = answers(flamingo, feature_cache, batch)
+    logits, _, questions = answers(flamingo, feature_cache.patches_of(batch["media"]), batch)
     labels = batch["labels"].clone()
     labels[labels != IGNORED] = logits.argmax(dim=-1)
     assert exact_match(flamingo, feature_cache, batch | {"labels": labels}) == 1
