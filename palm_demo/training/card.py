@@ -1,5 +1,6 @@
 """Writes the model card beside each weights file: data, licences, recipe, figures."""
 
+import json
 import shlex
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -45,6 +46,9 @@ DATA = {
     "scope": BOOKS,
 }
 ON_RELEASED = ("tower",)
+PLACES = ("photographs", "wordnet", "start", "start_tokenizer")
+"""Settings that are places on the machine of the training; a card has their names in capitals."""
+
 CARD = """---
 {front}
 ---
@@ -72,7 +76,7 @@ Trained by `{command}` of this repository; {others}.
 
 def write_card(verb: str, name: str, recipe: Any, figures: dict[str, float], paths: RunPaths) -> Path:
     """Writes the card for the result of a recipe, and returns its path."""
-    settings = asdict(recipe)
+    settings = {name: _told(name, value) for name, value in asdict(recipe).items()}
     front = ModelCardData(license="mit", library_name="palm_demo", tags=[verb])
     card = ModelCard(
         CARD.format(
@@ -83,7 +87,7 @@ def write_card(verb: str, name: str, recipe: Any, figures: dict[str, float], pat
             data=DATA[verb].format(held=", ".join(f"{t} ({n})" for n, t in HELD_OUT.items())),
             names=_ingredients(verb, name, paths),
             settings=_table(settings),
-            figures=_table(figures),
+            figures=_table(figures | _hours(paths.run)),
         )
     )
     path = _path(verb, name, paths)
@@ -104,8 +108,20 @@ def _command(verb: str, recipe: Any) -> str:
     for field in fields(recipe):
         value = getattr(recipe, field.name)
         if not hasattr(type(recipe), field.name) or value != field.default:
-            words += [f"--{field.name.replace('_', '-')}", str(value)]
+            words += [f"--{field.name.replace('_', '-')}", str(_told(field.name, value))]
     return shlex.join(words)
+
+
+def _hours(run: Path) -> dict[str, float]:
+    """How long the run took up to its last measurement; nothing for a recipe that keeps no log."""
+    log = run / "log.jsonl"
+    if not log.is_file():
+        return {}
+    return {"hours of training": json.loads(log.read_text().splitlines()[-1])["hours"]}
+
+
+def _told(name: str, value: Any) -> Any:
+    return name.upper() if name in PLACES and value else value
 
 
 def _ingredients(verb: str, name: str, paths: RunPaths) -> str:
