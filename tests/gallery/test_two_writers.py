@@ -79,6 +79,7 @@ def run_together(processes, function, *arguments):
     return answers
 
 
+@pytest.mark.slow
 def test_two_that_add_the_same_leave_no_picture_twice_and_each_is_told_as_added_once(processes, tmp_path):
     first, second = run_together(processes, add_all, (str(tmp_path),), (str(tmp_path),))
     gallery = open_gallery(tmp_path, "f", DIM)
@@ -127,6 +128,7 @@ def test_what_an_insertion_is_checked_against_stays_until_it_is_done(tmp_path, m
     assert sorted(mine + added) == [f"{1:064}"]
 
 
+@pytest.mark.slow
 def test_a_gallery_of_an_earlier_version_gets_its_key_with_the_first_write(processes, tmp_path, monkeypatch):
     plain = opening.schema(DIM)
     plain = plain.set(0, plain.field(0).remove_metadata())
@@ -140,6 +142,7 @@ def test_a_gallery_of_an_earlier_version_gets_its_key_with_the_first_write(proce
     assert len(gallery) == COUNT
 
 
+@pytest.mark.slow
 def test_two_that_add_remove_and_tidy_never_hear_of_a_lost_race(processes, tmp_path):
     run_together(processes, add_and_remove, (str(tmp_path), 0), (str(tmp_path), 1000))
     gallery = open_gallery(tmp_path, "f", DIM)
@@ -247,6 +250,7 @@ def fill_the_disk(place: str, told) -> None:
     told.put((added, failed, len(gallery)))
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_what_was_told_as_added_is_there_and_it_goes_on_with_space(processes, tmp_path):
     (tmp_path / "pictures").mkdir()
     for seed in range(6):

@@ -23,6 +23,7 @@ def part_found(session: Session, asked: dict[str, str]) -> float:
     return np.mean([hit.alike and asked[words] in SCENES[hit.caption] for words, hit in best.items()])
 
 
+@pytest.mark.slow
 def test_every_noun_that_a_picture_shows_finds_it(session: Session):
     assert part_found(session, {name: name for name in THERE}) == 1
 
@@ -39,6 +40,7 @@ def test_every_caption_finds_its_picture(session: Session):
     assert np.mean([session.search(caption, 1)[0].caption == caption for caption in SCENES]) >= 0.95
 
 
+@pytest.mark.slow
 def test_pictures_alone_find_most_nouns_and_few_that_are_not_there(session: Session):
     """Captions left out: what is compared are embeddings."""
 

@@ -28,6 +28,7 @@ def place(new_palm, tokenizer, assets, tmp_path) -> RunPaths:
     return RunPaths(tmp_path / "assets", tmp_path / "run", Intervals(), corpus)
 
 
+@pytest.mark.slow
 def test_a_scope_is_taught_and_written(place):
     recipe = ScopeRecipe("austen", steps=20, batch=4, rank=4, learning_rate=0.03)
     figures = train_scope(recipe, place)
@@ -36,6 +37,7 @@ def test_a_scope_is_taught_and_written(place):
     assert load_adapter(place.weights / "scopes/austen.safetensors", palm).rank == 4
 
 
+@pytest.mark.slow
 def test_the_same_recipe_gives_the_same_scope(place):
     path = place.weights / "scopes/austen.safetensors"
     written = []
