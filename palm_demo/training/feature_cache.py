@@ -121,7 +121,7 @@ def load_or_encode(path: Path, media: Drawn, tower: nn.Module, seed: str) -> Fea
 
     Raises CheckpointError when the file is of other scenes or another tower.
     """
-    made_by = _fingerprint(tower)
+    made_by = fingerprint(tower)
     if path.is_file():
         with safe_open(path, "pt") as file:
             patches, by = file.get_tensor("patches"), (file.metadata() or {}).get("tower")
@@ -140,7 +140,8 @@ def load_or_encode(path: Path, media: Drawn, tower: nn.Module, seed: str) -> Fea
     return feature_cache
 
 
-def _fingerprint(tower: nn.Module) -> str:
+def fingerprint(tower: nn.Module) -> str:
+    """A digest of a tower's weights, which tells whose features a file has."""
     digest = hashlib.sha256()
     for name, tensor in tower.state_dict().items():
         digest.update(name.encode())

@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from palm_demo import world
+from palm_demo.errors import CheckpointError
 from palm_demo.models.vision import Twin, VisionTower
-from palm_demo.training.feature_cache import FeatureCache
+from palm_demo.training.feature_cache import FeatureCache, fingerprint
 from palm_demo.training.paths import RunPaths
 from palm_demo.training.photographs import Photographs
 from palm_demo.training.pictures import normalized
@@ -77,8 +78,11 @@ def certain_names(probabilities: Tensor) -> list[str | None]:
 def photo_features_of(
     folder: str, count: int, tower: VisionTower, seed: int, paths: RunPaths
 ) -> PhotoFeatures:
-    """The features of `count` crops of a folder's photographs, from a file once it is written."""
-    path = paths.features / "photographs.pt"
+    """The features of `count` crops of a folder's photographs, from a file once it is written.
+
+    Raises CheckpointError when the file is of another number of crops or another tower.
+    """
+    path, made_by = paths.features / "photographs.pt", fingerprint(tower)
     if not path.is_file():
         crops = Photographs(Path(folder))
         rng = random.Random(f"photographs/{seed}")
@@ -90,9 +94,16 @@ def photo_features_of(
                 patches.append(tower(pixels).to(torch.bfloat16))
                 names += certain_names(tower.visual.trunk(pixels).softmax(dim=1))
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"patches": torch.cat(patches), "names": names}, path.with_suffix(".tmp"))
+        made = {"patches": torch.cat(patches), "names": names, "tower": made_by}
+        torch.save(made, path.with_suffix(".tmp"))
         path.with_suffix(".tmp").replace(path)
     saved = torch.load(path, weights_only=True)
+    if len(saved["names"]) != count:
+        raise CheckpointError(
+            f"{path} has {len(saved['names'])} crops, not the {count} asked for; use a new folder"
+        )
+    if saved["tower"] != made_by:
+        raise CheckpointError(f"{path} was made by another tower; delete it, or use a new folder")
     return PhotoFeatures(saved["patches"], tower.visual.twin, saved["names"])
 
 

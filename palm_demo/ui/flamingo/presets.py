@@ -14,7 +14,7 @@ Draw = Callable[[Random], Question]
 """A function that draws random scenes and makes a question about them."""
 
 NEW_WORD_STYLE = "fxemoji"
-"""Of the six styles, the one in which Flamingo best tells apart things that it has never seen."""
+"""The drawing style in which Flamingo best tells apart things that it has never seen."""
 LARGE = (0.75, 0.9)
 """The range of sizes of large things, as parts of the frame."""
 EXAMPLES = 2

@@ -64,9 +64,7 @@ def _sample(stem: Path, question: world.Question, form: PromptForm) -> Sample:
         stills.append(still)
     thumbnail = stem.with_suffix(".webp")
     _side_by_side(stills).save(thumbnail, quality=QUALITY)
-    answers = (question.answer,) if form == OURS else ()  # other models phrase answers differently
-    if answers:
-        answers = right_answers(question)
+    answers = right_answers(question) if form == OURS else ()  # other models phrase answers differently
     return Sample(
         _title(question),
         form.worded(question.prompt),
