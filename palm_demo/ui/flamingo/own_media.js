@@ -82,6 +82,7 @@ around.addEventListener("paste", event => {
 // the camera
 
 const live = at("live"), record = at("record");
+const PART_MS = 200;  // a recording comes in parts of this length
 let recorder = null;
 
 function close_camera() {
@@ -116,14 +117,21 @@ record.addEventListener("click", () => {
   const parts = [];
   const kind = ["video/webm", "video/mp4"].find(one => MediaRecorder.isTypeSupported(one));
   recorder = new MediaRecorder(live.srcObject, {mimeType: kind});
-  recorder.addEventListener("dataavailable", event => parts.push(event.data));
+  recorder.addEventListener("dataavailable", event => {
+    if (!event.data.size) return;
+    parts.push(event.data);
+    record.disabled = false;  // what is stopped before the first frame is a file that nobody can read
+  });
   recorder.addEventListener("stop", () => {
     record.textContent = "Record a video";
-    add([new File(parts, `video.${kind.split("/")[1]}`, {type: kind})]);
+    record.disabled = false;
+    if (parts.length) add([new File(parts, `video.${kind.split("/")[1]}`, {type: kind})]);
+    else said.textContent = "The camera was closed before its first picture came: nothing was recorded.";
     close_camera();
   });
-  recorder.start();
+  recorder.start(PART_MS);
   record.textContent = "Stop recording";
+  record.disabled = true;
   setTimeout(() => recorder.state === "recording" && recorder.stop(), 1000 * props.seconds);
 });
 
