@@ -101,7 +101,8 @@ def train(
         loaders: processes that make batches.
         matrices: parameters that Muon trains.
 
-    Returns the last figures.
+    Returns the last figures. Raises CheckpointError when the run in the folder is of another model, or has
+    more steps behind it than are asked for.
     """
     precision = fastest_precision()
     mixed = "bf16" if precision == torch.bfloat16 else "no"
@@ -112,8 +113,15 @@ def train(
     rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
     average = MovingAverage(model, schedule.average) if schedule.average else None
     start, seconds = _resume(model, optimizers, average, folder)
+    if start > schedule.steps:
+        raise CheckpointError(
+            f"the run in {folder} has {start} steps behind it, and {schedule.steps} were asked for; ask for "
+            f"{start} or more, or use a new folder"
+        )
     if start == schedule.steps:
-        return _measured(model, average, measure)
+        if average is not None:
+            average.put_into(model)
+        return _measured(model, None, measure)
     many = schedule.accumulate
     loader = DataLoader(
         Steps(batch_at, schedule.steps * many),
@@ -193,10 +201,12 @@ class MovingAverage:
         """Gives the model the averaged weights inside the `with`."""
         own = {name: p.detach().clone() for name, p in _trained(model).items()}
         self.put_into(model)
-        yield
-        with torch.no_grad():
-            for name, weight in _trained(model).items():
-                weight.copy_(own[name])
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, weight in _trained(model).items():
+                    weight.copy_(own[name])
 
 
 def _trained(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -274,9 +284,13 @@ def _resume(
     if not path.is_file():
         return 0, 0.0
     state = torch.load(path, map_location="cpu", weights_only=True)
-    unexpected = model.load_state_dict(state["model"], strict=False).unexpected_keys
-    if unexpected:
-        raise CheckpointError(f"{path} is of another model: it has {unexpected[0]}; use a new folder")
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    for name, tensor in state["model"].items():
+        if shapes.get(name) != tensor.shape:
+            raise CheckpointError(
+                f"{path} is of another model: its {name} is {tuple(tensor.shape)}; use a new folder"
+            )
+    model.load_state_dict(state["model"], strict=False)
     for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
         optimizer.load_state_dict(saved)
     if average is not None:

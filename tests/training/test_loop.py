@@ -188,10 +188,22 @@ def test_what_is_frozen_stays_as_it_was(tmp_path):
     assert moved == {name for name in before if name.startswith("scopes.")}
 
 
-def test_a_folder_of_another_models_run_is_refused(tmp_path):
-    run(tmp_path)
-    with pytest.raises(ValueError, match="of another model"):
-        train(torch.nn.Linear(3, 3), batch_at, dict, dict, SCHEDULE, ALWAYS, tmp_path, loaders=0)
+def test_a_run_that_was_over_leaves_the_averaged_weights_when_it_is_begun_again(tmp_path):
+    finished = run_noisily(tmp_path)
+    assert same(weights(run_noisily(tmp_path)), weights(finished))
+
+
+def test_fewer_steps_than_a_run_has_behind_it_are_refused(tmp_path):
+    run_noisily(tmp_path)
+    with pytest.raises(ValueError, match="6 steps behind it, and 3 were asked for; ask for 6 or more"):
+        run_noisily(tmp_path, stop_before=3, steps=3)
+
+
+@pytest.mark.parametrize("other", [torch.nn.Linear(3, 3), torch.nn.Sequential(torch.nn.Linear(9, 16))])
+def test_a_folder_of_another_models_run_is_refused(other, tmp_path):
+    run_noisily(tmp_path)
+    with pytest.raises(ValueError, match=r"of another model: its 0.weight is \(16, 8\); use a new folder"):
+        train(other, batch_at, dict, dict, SCHEDULE, ALWAYS, tmp_path, loaders=0)
 
 
 def test_the_rate_rises_stays_and_falls_to_nothing():
