@@ -10,7 +10,7 @@ import typer
 
 from palm_demo import commands
 from palm_demo.installation import ASSETS, INSTALLED
-from palm_demo.training.card import write_card
+from palm_demo.training.card import READ_BOOKS, write_card
 from palm_demo.training.flamingo import FlamingoRecipe, train_flamingo
 from palm_demo.training.loop import Intervals
 from palm_demo.training.mammut import MammutRecipe, train_mammut
@@ -30,10 +30,8 @@ RECIPES: dict[str, tuple[type[Any], Callable[[Any, RunPaths], dict[str, float]]]
     "flamingo": (FlamingoRecipe, train_flamingo),
     "scope": (ScopeRecipe, train_scope),
 }
-READ_BOOKS = ("tokenizer", "palm", "scope")
 CARRY_BOOKS = ("palm",)
 """Recipes that store their books in the run's folder, and need no corpus if they are there."""
-
 
 app = commands.new_app("The recipes that the weights were trained with.")
 

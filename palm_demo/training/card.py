@@ -29,7 +29,8 @@ RELEASED = (
 )
 PHOTOGRAPHS = (
     "Crops of photographs without words teach what a photograph is: `tools/photographs.py` gets them from "
-    "Debian's and Python's packages, each CC0, CC BY 4.0, CC BY 2.0, BSD-3-Clause or Apache-2.0."
+    "Debian's and Python's packages, each in the public domain or under CC0, CC BY 4.0, CC BY 2.0, "
+    "BSD-3-Clause or Apache-2.0."
 )
 IMAGINED = (
     "What the tower's classifier would answer about photographs of a thing is imagined. "
@@ -46,8 +47,11 @@ DATA = {
     "scope": BOOKS,
 }
 ON_RELEASED = ("tower",)
+READ_BOOKS = ("tokenizer", "palm", "scope")
+"""Recipes that take a `--corpus`."""
+
 PLACES = ("photographs", "wordnet", "start", "start_tokenizer")
-"""Settings that are places on the machine of the training; a card has their names in capitals."""
+"""Settings that are paths on the machine of the training; a card has their names in capitals."""
 
 CARD = """---
 {front}
@@ -76,7 +80,7 @@ Trained by `{command}` of this repository; {others}.
 
 def write_card(verb: str, name: str, recipe: Any, figures: dict[str, float], paths: RunPaths) -> Path:
     """Writes the card for the result of a recipe, and returns its path."""
-    settings = {name: _told(name, value) for name, value in asdict(recipe).items()}
+    settings = {setting: _told(setting, value) for setting, value in asdict(recipe).items()}
     front = ModelCardData(license="mit", library_name="palm_demo", tags=[verb])
     card = ModelCard(
         CARD.format(
@@ -109,6 +113,8 @@ def _command(verb: str, recipe: Any) -> str:
         value = getattr(recipe, field.name)
         if not hasattr(type(recipe), field.name) or value != field.default:
             words += [f"--{field.name.replace('_', '-')}", str(_told(field.name, value))]
+    if verb in READ_BOOKS:
+        words += ["--corpus", "CORPUS"]
     return shlex.join(words)
 
 
@@ -121,6 +127,7 @@ def _hours(run: Path) -> dict[str, float]:
 
 
 def _told(name: str, value: Any) -> Any:
+    """A setting's value as a card has it."""
     return name.upper() if name in PLACES and value else value
 
 

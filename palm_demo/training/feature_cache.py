@@ -119,23 +119,26 @@ def encode_scenes(media: Drawn, tower: nn.Module, seed: str, loaders: int = 0) -
 def load_or_encode(path: Path, media: Drawn, tower: nn.Module, seed: str) -> FeatureCache:
     """Loads a feature cache from a file, or encodes the scenes and writes the file.
 
-    Raises CheckpointError when the file is of other scenes or another tower.
+    Raises CheckpointError when the file is of another number of scenes, another seed or another tower.
     """
     made_by = fingerprint(tower)
     if path.is_file():
         with safe_open(path, "pt") as file:
-            patches, by = file.get_tensor("patches"), (file.metadata() or {}).get("tower")
+            patches, made_with = file.get_tensor("patches"), file.metadata() or {}
         counts = _frame_counts(media)
         if len(patches) != (frames := int(counts.sum())):
             raise CheckpointError(
                 f"{path} has {len(patches)} frames, not the {frames} asked for; use a new folder"
             )
-        if by != made_by:
+        if made_with.get("tower") != made_by:
             raise CheckpointError(f"{path} was made by another tower; delete it, or use a new folder")
+        if (its_seed := made_with.get("seed", seed)) != seed:
+            raise CheckpointError(f"{path} has the scenes of {its_seed}, not of {seed}; use a new folder")
         return FeatureCache(media, patches, counts)
     feature_cache = encode_scenes(media, tower, seed, loaders=2)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({"patches": feature_cache.patches}, path.with_suffix(".tmp"), {"tower": made_by})
+    metadata = {"tower": made_by, "seed": seed}
+    save_file({"patches": feature_cache.patches}, path.with_suffix(".tmp"), metadata)
     path.with_suffix(".tmp").replace(path)
     return feature_cache
 

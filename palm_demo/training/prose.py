@@ -116,14 +116,19 @@ class Books:
 def base_texts(corpus: Path | None, tokenizer: BundledTokenizer, cached: Path) -> Books:
     """The books of the base model, from the file `cached` (.npz) if it exists, otherwise from the corpus.
 
-    Raises FinetuningError if neither is there.
+    Raises FinetuningError if neither is there, or the corpus has nothing to read or nothing to measure with.
     """
     if cached.is_file():
         return Books.load(cached)
     if corpus is None:
         raise FinetuningError(f"there are no books at {cached}; bring that file along, or name a --corpus")
-    read = base_books(corpus)
-    unread = [book.read_text(encoding="utf-8")[:MEASURED_CHARACTERS] for book in held_out_books(corpus)]
+    read, held_out = base_books(corpus), held_out_books(corpus)
+    if not read or not held_out:
+        raise FinetuningError(
+            f"{corpus} has {len(read)} books to train on and {len(held_out)} to measure with, and both are "
+            "needed; add some, or name one to measure with in HELD_OUT of palm_demo/training/prose.py"
+        )
+    unread = [book.read_text(encoding="utf-8")[:MEASURED_CHARACTERS] for book in held_out]
     books = Books(token_array(read, tokenizer), unread, [book.stem for book in read])
     books.save(cached)
     return books

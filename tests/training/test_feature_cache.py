@@ -71,6 +71,13 @@ def test_a_cache_of_another_tower_is_not_used(scenes, tmp_path):
         load_or_encode(path, scenes, other, "seed")
 
 
+def test_a_cache_of_scenes_of_another_seed_is_not_used(scenes, tmp_path):
+    path = tmp_path / "pictures.safetensors"
+    load_or_encode(path, scenes, Thumbnail(), "pictures/0")
+    with pytest.raises(ValueError, match="has the scenes of pictures/0, not of pictures/1; use a new folder"):
+        load_or_encode(path, scenes, Thumbnail(), "pictures/1")
+
+
 def test_media_of_two_caches_keep_their_patches(scenes):
     first, second = (encode_scenes(some, Thumbnail(), "seed") for some in (scenes[:2], scenes[2:]))
     both = first + second

@@ -74,6 +74,16 @@ def test_the_books_of_the_base_are_one_file_that_needs_no_corpus(corpus, tokeniz
         prose.base_texts(None, tokenizer, tmp_path / "gone.npz")
 
 
+def test_a_corpus_without_books_to_read_or_to_measure_with_is_refused(corpus, tokenizer, tmp_path):
+    with pytest.raises(FinetuningError, match="has 0 books to train on and 2 to measure with"):
+        prose.base_texts(corpus, tokenizer, tmp_path / "books.npz")
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "mine.txt").write_text("my tale. " * 40, encoding="utf-8")
+    with pytest.raises(FinetuningError, match="has 1 books to train on and 0 to measure with"):
+        prose.base_texts(own, tokenizer, tmp_path / "books.npz")
+
+
 def test_a_window_is_a_piece_of_the_books_after_a_beginning(corpus, tokenizer, tmp_path):
     tokens = prose.token_array(prose.training_books(corpus), tokenizer)
     windows = [prose.window(tokens, 17, tokenizer.bos_id, number, seed=0) for number in (1, *range(1, 9))]
