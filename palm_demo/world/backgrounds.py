@@ -27,6 +27,8 @@ COLORS = tuple(SHADES)
 TEXTURES = ("plain", "gradient", "noise", "stripes", "checks", "dots")
 _WEIGHTS = (50, 20, 10, 7, 6, 7)
 _GRAIN = 4096  # noise is cut from one fixed tile, which is cheaper than drawing fresh normals
+LARGEST_SIDE = 1024
+"""The largest side of a picture, in pixels: the tile is no wider."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def sample_background(rng: Random, color: str | None = None) -> Background:
 
 
 def paint(background: Background, size: int) -> np.ndarray:
-    """The background as (size, size, 3) uint8."""
+    """The background as (size, size, 3) uint8. The size is LARGEST_SIDE at most."""
     base = np.array(background.rgb, dtype=np.float32)
     if background.texture == "plain":
         return np.broadcast_to(base.astype(np.uint8), (size, size, 3)).copy()
@@ -108,4 +110,4 @@ def _axes(size: int, angle: float) -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=1)
 def _grain() -> np.ndarray:
-    return np.random.default_rng(0).standard_normal((_GRAIN, 1024 + 64), dtype=np.float32).clip(-3, 3)
+    return np.random.default_rng(0).standard_normal((_GRAIN, LARGEST_SIDE + 64), dtype=np.float32).clip(-3, 3)

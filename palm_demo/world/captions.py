@@ -16,7 +16,7 @@ OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"
 
 
 def with_article(name: str, atlas: Atlas | None = None) -> str:
-    """ "a cat", "an orange"; raises ValueError for a name that is not in the world."""
+    """A thing's name with its article: "a cat". Raises ValueError for a name that is not in the world."""
     return str((atlas or Atlas.load()).concept(name))
 
 
@@ -26,7 +26,7 @@ def by_first_letter(word: str) -> str:
 
 
 def backdrop(color: str) -> str:
-    """ "a blue background", "an orange background"."""
+    """The words for a background: "a blue background", "an orange background"."""
     return by_first_letter(f"{color} background")
 
 
@@ -46,7 +46,7 @@ def captions(scene: Scene, atlas: Atlas | None = None) -> list[str]:
 
 
 def is_exact(text: str, scene: Scene, atlas: Atlas | None = None) -> bool:
-    """Whether `text` is a right caption of the scene, in either order; outer blanks don't count."""
+    """Whether `text` is a right caption of the scene, in either order. Spaces around it do not count."""
     return text.strip() in captions(scene, atlas)
 
 

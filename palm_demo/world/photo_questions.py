@@ -51,7 +51,7 @@ def kind_question(rng: Random, photo: Photograph, plain: bool = True) -> Questio
 
 def is_there_question(rng: Random, photo: Photograph, plain: bool = True) -> Question:
     there = rng.random() < 0.5
-    word = _true_word(rng, photo.name) if there else _false_word(rng, [photo.name])
+    word = _true_word(rng, photo.name) if there else _false_word(rng, photo.name)
     wordings = ("is there {}?", "is there {}?", *IS_THERE, *IS_THIS) if plain else ("is there {}?",)
     question = rng.choice(wordings).format(named(word))
     return _question(question, "yes" if there else "no", photo, "photo_is_there")
@@ -127,21 +127,17 @@ def _true_word(rng: Random, name: str) -> str:
     return rng.choice(words) if words and rng.random() < EVERYDAY_SHARE else name
 
 
-def _false_word(rng: Random, names: list[str]) -> str:
-    """A name or everyday word that is true of none of the given names.
-
-    It is a photograph's name, half the time one of a near class, or an everyday word.
-    """
-    true = {word for name in names for word in (name, *above(name))}
+def _false_word(rng: Random, name: str) -> str:
+    """A word that is not true of a photograph: an everyday word or another name, often of a near class."""
+    true = {name, *above(name)}
     classes = photo_classes()
     while True:
         if rng.random() < EVERYDAY_SHARE:
             word = rng.choice(everyday_words())
         elif rng.random() < 0.5:
-            (place, *_) = [at for at, noun in enumerate(classes) if noun.name == names[0]]
+            place = next(number for number, noun in enumerate(classes) if noun.name == name)
             word = classes[min(max(place + rng.randint(-20, 20), 0), len(classes) - 1)].name
         else:
             word = rng.choice(classes).name
-        # "is this a dog?" of a puppy's breed is yes, "is this a beagle?" of a dog nobody knows
         if word not in true:
             return word

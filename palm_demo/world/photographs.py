@@ -1,4 +1,4 @@
-"""What photographs are called: ImageNet's thousand names, everyday words above them, and questions."""
+"""What photographs are called: ImageNet's thousand names, and everyday words above them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,7 @@ from palm_demo.world.captions import by_first_letter, with_article
 
 NAMES_FILE = Path(__file__).with_name("photo_nouns.txt")
 
-EVERYDAY = {
-    "animal": "animal",
-    "food": "food",
-    "plant": "plant",
-    "vehicle": "vehicle",
-    "tool": "tool",
-    "clothing": "clothing",
-}
+EVERYDAY = ("animal", "food", "plant", "vehicle", "tool", "clothing")
 """Categories of the drawn world that are themselves everyday words."""
 
 SOUND_LIKE_CONSONANTS, SOUND_LIKE_VOWELS = ("uni", "eu", "uk"), ("hourglass", "mp3")
@@ -75,11 +68,11 @@ def photo_nouns() -> list[str]:
 def everyday_words() -> tuple[str, ...]:
     """Words above the names of photographs and above the drawn things: "cat", "pet", "vehicle"."""
     above = (word for noun in photo_classes() for word in noun.above)
-    return tuple(sorted({*above, *EVERYDAY.values()}))
+    return tuple(sorted({*above, *EVERYDAY}))
 
 
 def photo_caption(name: str) -> str:
-    """ "a photo of a tabby cat"; raises ValueError for a name no photograph has."""
+    """The caption of a photograph: "a photo of a tabby cat". Raises ValueError for a name that none has."""
     return f"a photo of {_noun(name)}"
 
 
@@ -87,8 +80,8 @@ def above(name: str) -> tuple[str, ...]:
     """Everyday words above a name of photographs or a drawn thing."""
     if name in _by_name():
         return _by_name()[name].above
-    word = EVERYDAY.get(Atlas.load().concept(name).category)
-    return (word,) if word and word != name else ()
+    category = Atlas.load().concept(name).category
+    return (category,) if category in EVERYDAY and category != name else ()
 
 
 def named(word: str) -> str:
@@ -101,6 +94,7 @@ def named(word: str) -> str:
 
 
 def sample_photograph(rng: Random) -> Photograph:
+    """A photograph of a random class."""
     return Photograph(rng.choice(photo_classes()).name)
 
 

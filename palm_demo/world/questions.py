@@ -43,7 +43,7 @@ class Question:
 
     Attributes:
         media: one scene or photograph for each <media> of the prompt, in order.
-        kind: one of KINDS.
+        kind: one of KINDS, or what is asked about a photograph, such as "photo_name".
     """
 
     prompt: str
@@ -250,7 +250,7 @@ def sample_question(
         held_out: draw pairs from those that are never trained on.
         plain: word half of the questions as people type them.
 
-    Raises ValueError for an unknown kind.
+    Raises ValueError for an unknown kind, and for names that are too few for the question.
     """
     kind = kind or rng.choice(tuple(KINDS))
     limits = _limits(names, styles, held_out, plain, atlas)
@@ -275,7 +275,7 @@ def ask(
         names, styles: from which a thing is chosen that the picture does not show.
         plain: word half of the questions as people type them.
 
-    Raises ValueError for an unknown kind.
+    Raises ValueError for an unknown kind, and for names that are too few for the question.
     """
     return _known(kind).ask(rng, media, _limits(names, styles, False, plain, atlas))
 
@@ -320,10 +320,13 @@ def _only_once(media: Scenes) -> list[tuple[str, int]]:
 def _everyday(rng: Random, names: tuple[str, ...], there: bool) -> str:
     """An everyday word with its article: one that stands above one of the names if `there`, otherwise any."""
     words = [word for name in names for word in above(name)]
-    return named(rng.choice(words) if there and words else rng.choice(tuple(EVERYDAY.values())))
+    return named(rng.choice(words) if there and words else rng.choice(EVERYDAY))
 
 
 def _other(rng: Random, limits: Limits, names: tuple[str, ...]) -> str:
+    """A name that a picture of `names` does not show. Raises ValueError where there is none."""
+    if all(name in names for name in limits.names):
+        raise ValueError(f"no name but those that are shown: {', '.join(limits.names)}; give more names")
     while True:
         name = rng.choice(limits.names)
         if name not in names:

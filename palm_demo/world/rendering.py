@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from palm_demo.world.atlas import Atlas
-from palm_demo.world.backgrounds import paint
+from palm_demo.world.backgrounds import LARGEST_SIDE, paint
 from palm_demo.world.scenes import Scene, Thing
 
 Alter = Callable[[np.ndarray], np.ndarray]  # (cell, cell, 4) uint8 -> the same
@@ -27,8 +27,10 @@ def render(
     `alter` changes each sprite before it is drawn (training passes `augment`). Raises ValueError when a
     thing has no drawing in its style.
     """
-    if size < 8:
-        raise ValueError(f"a scene cannot be drawn {size} pixels wide; ask for at least 8")
+    if not 8 <= size <= LARGEST_SIDE:
+        raise ValueError(
+            f"a scene cannot be drawn {size} pixels wide; ask for at least 8, at most {LARGEST_SIDE}"
+        )
     atlas = atlas or Atlas.load()
     canvas = Image.fromarray(paint(scene.background, size))
     for thing in scene.things:
@@ -75,7 +77,7 @@ def augment(sprite: np.ndarray, rng: Random, strength: float = 1.0) -> np.ndarra
     """A changed copy of a sprite, (cell, cell, 4) uint8 with straight alpha.
 
     Each change happens rarely and independently: at `strength` 1 about half of all sprites stay as they
-    are, at 2 nearly none.
+    are, at 2 a fifth.
     """
     changed = sprite.copy()
     for change, chance in CHANGES:

@@ -87,6 +87,13 @@ def test_answers_agree_with_the_scenes():
         assert world.is_exact(reading.replace(f" a {known}", f" {world.with_article(known)}"), scene)
 
 
+def test_names_that_are_too_few_for_a_question_are_refused():
+    scene = world.single_scene(Random(0), names=["cat"])
+    with pytest.raises(ValueError, match="no name but those that are shown: cat; give more names"):
+        for seed in range(20):
+            world.ask(Random(seed), "is_there", (scene,), names=["cat"])
+
+
 def test_yes_and_no_are_balanced():
     rng = Random(13)
     answers = Counter(world.sample_question(rng, "is_there").answer for _ in range(400))

@@ -12,7 +12,7 @@ import pytest
 
 from palm_demo import world
 from palm_demo.world.atlas import Atlas
-from palm_demo.world.backgrounds import COLORS, TEXTURES, Background, paint
+from palm_demo.world.backgrounds import COLORS, LARGEST_SIDE, TEXTURES, Background, paint
 from palm_demo.world.scenes import is_visible, touch
 from tests.world.drawn import ink, scene_of
 
@@ -82,6 +82,14 @@ def test_render_gives_rgb_pictures_of_the_size_asked_for():
         assert (picture.mode, picture.size) == ("RGB", (size, size))
     with pytest.raises(ValueError, match="at least 8"):
         world.render(scene, 4)
+
+
+def test_the_largest_picture_has_a_background_of_noise_all_over():
+    background = Background("gray", (127, 127, 127), "noise", strength=0.1, seed=60)
+    scene = replace(scene_of("cat"), background=background)
+    assert world.render(scene, LARGEST_SIDE).size == (LARGEST_SIDE, LARGEST_SIDE)
+    with pytest.raises(ValueError, match="1100 pixels wide; ask for at least 8, at most 1024"):
+        world.render(scene, 1100)
 
 
 def test_every_background_stays_near_its_own_colour():
