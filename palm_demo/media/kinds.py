@@ -193,8 +193,9 @@ def opened(source: str | Path | bytes | BinaryIO) -> Iterator[tuple[BinaryIO, st
         yield BytesIO(source), "the file"
         return
     if not isinstance(source, (str, Path)):
-        source.seek(0)
-        yield source, Path(str(getattr(source, "name", "") or "the file")).name
+        name = Path(str(getattr(source, "name", "") or "the file")).name
+        _check_open(source, name)
+        yield source, name
         return
     name = f"{Path(source).name:.80}" or "the file"
     try:
@@ -208,6 +209,17 @@ def opened(source: str | Path | bytes | BinaryIO) -> Iterator[tuple[BinaryIO, st
         raise MediaError(f"{name!r} cannot be read ({why}); choose another file") from error
     with file:
         yield file, name
+
+
+def _check_open(file: BinaryIO, name: str) -> None:
+    """Raises MediaError for an open file that cannot be read as bytes from its beginning."""
+    try:
+        file.seek(0)
+        is_binary = isinstance(file.read(0), bytes)
+    except (OSError, ValueError) as error:  # it is closed, a pipe, or only open for writing
+        raise MediaError(f"{name} cannot be read ({error}); give its path or its bytes") from error
+    if not is_binary:
+        raise MediaError(f'{name} is open as text; open it with mode "rb"')
 
 
 def _regular(path: str | Path, name: str) -> BinaryIO:

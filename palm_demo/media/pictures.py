@@ -221,14 +221,15 @@ def _shrink_while_decoding(image: Image.Image, name: str, limits: MediaLimits, m
 
 def _shrunk(image: Image.Image, name: str, limits: MediaLimits, max_side: int | None) -> Image.Image:
     """Converts a loaded picture to RGB within the limits."""
-    width, height = image.size
     with damage(name):
-        if width * height > limits.pixels:
+        if image.width * image.height > limits.pixels:
+            image = _averageable(image)
+            width, height = image.size
             scale = math.sqrt(limits.pixels / (width * height))
             across = max(1, math.floor(width * scale))
             down = max(1, min(math.floor(height * scale), limits.pixels // across))
             across = max(1, min(across, limits.pixels // down))
-            image = _averageable(image).reduce((math.ceil(width / across), math.ceil(height / down)))
+            image = image.reduce((math.ceil(width / across), math.ceil(height / down)))
         rgb = to_rgb(image)
         if max_side is not None and max(rgb.size) > max_side:
             scale = max_side / max(rgb.size)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from math import inf
+from math import inf, sqrt
 from pathlib import Path
 from typing import BinaryIO
 
@@ -131,7 +131,7 @@ def _frames(
             else:
                 wanted = places
                 found = _decode_all(decoder, packets, set(places))
-        images = {key: _as_image(frame, stream, max_side) for key, frame in found.items()}
+        images = {key: _as_image(frame, stream, limits, max_side) for key, frame in found.items()}
     if not images:
         raise MediaError(f"{name} holds no frame that can be decoded; save it anew")
     return [images[key] for key in wanted if key in images]
@@ -155,8 +155,9 @@ def nearest(times: Sequence[float], count: int) -> list[int]:
 
 def seconds_of(path: str | Path) -> float:
     """The length of a video file in seconds: by its packets, or else by its header; 0 where neither tells.
-    Raises MediaError as `open_video` does."""
-    limits = MediaLimits(video_seconds=inf)
+    Its size and length are not limited, because nothing is decoded. Raises MediaError as `open_video`
+    does."""
+    limits = MediaLimits(pixels=2**28, video_seconds=inf)
     with opened(path) as (file, name):
         kind = kind_of(head_of(file))
         if kind is None or not kind.moving:
@@ -321,15 +322,21 @@ def _decode_all(decode: _Decoder, packets: Iterable[av.Packet], wanted: set[int]
     return found | {place: last for place in wanted - found.keys() if last is not None}
 
 
-def _as_image(frame: VideoFrame, stream: VideoStream, max_side: int | None) -> Image.Image:
-    """Converts a frame to RGB with square pixels, the right way up, and no larger than `max_side`."""
+def _as_image(
+    frame: VideoFrame, stream: VideoStream, limits: MediaLimits, max_side: int | None
+) -> Image.Image:
+    """Converts a frame to RGB with square pixels, the right way up, within the limits and `max_side`."""
     image = frame.to_image()
+    width, height = image.size
     ratio = float(stream.sample_aspect_ratio or 1)
-    if ratio != 1 and 1 / WIDEST_PIXEL <= ratio <= WIDEST_PIXEL:
-        width, height = image.width * max(1, ratio), image.height / min(1, ratio)
-        image = image.resize((round(width), round(height)), Image.Resampling.BICUBIC)
+    if 1 / WIDEST_PIXEL <= ratio <= WIDEST_PIXEL:
+        width, height = width * max(1, ratio), height / min(1, ratio)
+    scale = min(1, sqrt(limits.pixels / (width * height)))
     if max_side is not None:
-        image.thumbnail((max_side, max_side), Image.Resampling.BICUBIC, reducing_gap=1.0)
+        scale = min(scale, max_side / max(width, height))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    if size != image.size:
+        image = image.resize(size, Image.Resampling.BICUBIC, reducing_gap=1.0)
     turn = _turn(frame)
     return image if turn is None else image.transpose(turn)
 

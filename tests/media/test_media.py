@@ -5,7 +5,7 @@ import struct
 import warnings
 import zlib
 from contextlib import suppress
-from io import BytesIO
+from io import BytesIO, StringIO
 
 import numpy as np
 import pytest
@@ -159,6 +159,26 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
     for read in (open_image, lambda path: open_video(path, 4)):
         with pytest.raises(MediaError, match=r"no file gone.png$"):
             read(tmp_path / "gone.png")
+
+
+def test_an_open_file_that_gives_no_bytes_is_refused_with_what_to_do(tmp_path):
+    red_over_blue().save(tmp_path / "a.png")
+    with open(tmp_path / "a.png", "rb") as closed:
+        pass
+    reader, writer = os.pipe()
+    os.close(writer)
+    with open(tmp_path / "a.png") as text, open(tmp_path / "b", "wb") as written, open(reader, "rb") as pipe:
+        for source, wrong in (
+            (text, 'a.png is open as text; open it with mode "rb"'),
+            (StringIO("words"), 'the file is open as text; open it with mode "rb"'),
+            (closed, r"a.png cannot be read \(.*closed.*\); give its path or its bytes"),
+            (written, r"b cannot be read \(read\); give its path or its bytes"),
+            (pipe, r"cannot be read \(.*seekable.*\); give its path or its bytes"),
+        ):
+            for read in (open_image, lambda file: open_video(file, 4)):
+                with pytest.raises(MediaError, match=wrong):
+                    read(source)
+            assert not is_video(source)
 
 
 def test_a_folder_is_no_medium(tmp_path):

@@ -22,6 +22,13 @@ def test_thin_pictures_keep_a_pixel(size):
     assert min(small.size) >= 1 and small.width * small.height <= 1000
 
 
+def test_a_thin_picture_on_its_side_keeps_the_limits_too():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    small = open_image(encoded(Image.new("P", (60_000, 1)), exif=exif), MediaLimits(pixels=1000))
+    assert small.size == (1, 1000)
+
+
 def test_a_phones_photograph_is_shrunk_while_it_is_decoded(monkeypatch):
     data = encoded(Image.new("RGB", (8064, 6048), BLUE), "JPEG")
     with monkeypatch.context() as patch:

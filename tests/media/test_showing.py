@@ -11,6 +11,7 @@ from PIL import Image
 from palm_demo.errors import MediaError
 from palm_demo.media import as_shown, open_image, open_medium
 from palm_demo.media.kinds import DEFAULT_LIMITS
+from palm_demo.media.videos import seconds_of
 from tests.media_files import RED, red_over_blue, shades, video
 
 
@@ -71,6 +72,14 @@ def test_a_video_in_another_codec_becomes_a_moving_picture_as_long(name, codec, 
     assert 1.8 < seconds < 2.2
     found = shades(open_medium(copy, 3, DEFAULT_LIMITS))
     assert found[0] < 20 and 110 < found[1] < 145 and found[2] > 235
+
+
+def test_the_length_of_a_video_is_told_whatever_may_be_decoded(tmp_path):
+    """A Spacefile may allow larger frames than the default limits."""
+    path = video(tmp_path / "a.avi", 2, rate=1, side=5008)
+    with pytest.raises(MediaError, match=r"25\.1 megapixels"):
+        open_medium(path, 1, DEFAULT_LIMITS)
+    assert seconds_of(path) == 2
 
 
 @pytest.mark.parametrize("content", [b"", b"no medium" * 99])

@@ -187,11 +187,24 @@ def test_other_containers_are_read(name, codec, tmp_path):
     assert is_video(path) and found[0] < 30 and 90 < found[1] < 160 and found[2] > 225
 
 
-def test_frames_are_as_wide_as_their_pixels_say(tmp_path):
-    with av.open(str(tmp_path / "a.mp4"), "w") as file:
+def wide(path: Path, ratio: Fraction) -> Path:
+    """A frame of 36 × 32 pixels that are wider than they are high."""
+    with av.open(str(path), "w") as file:
         stream = file.add_stream("libx264", rate=8)
         stream.width, stream.height, stream.pix_fmt = 36, 32, "yuv420p"
-        stream.codec_context.sample_aspect_ratio = Fraction(16, 9)
+        stream.codec_context.sample_aspect_ratio = ratio
         file.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 36, 3), np.uint8))))
         file.mux(stream.encode())
-    assert open_video(tmp_path / "a.mp4", 1)[0].size == (64, 32)
+    return path
+
+
+def test_frames_are_as_wide_as_their_pixels_say(tmp_path):
+    path = wide(tmp_path / "a.mp4", Fraction(16, 9))
+    assert open_video(path, 1)[0].size == (64, 32)
+    assert open_video(path, 1, max_side=16)[0].size == (16, 8)
+
+
+def test_wide_pixels_do_not_make_a_frame_larger_than_the_limits(tmp_path):
+    path = wide(tmp_path / "a.mp4", Fraction(8, 1))
+    (frame,) = open_video(path, 1, MediaLimits(pixels=36 * 32))
+    assert frame.width * frame.height <= 36 * 32 and abs(frame.width / frame.height - 9) < 0.5
