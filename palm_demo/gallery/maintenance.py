@@ -31,7 +31,7 @@ from palm_demo.gallery.lance import (
 )
 from palm_demo.gallery.opening import begin, no_gallery, other_tables
 from palm_demo.gallery.pictures import DecodedImage, original_of, picture_of, why_of_original
-from palm_demo.gallery.report import Report, each, why
+from palm_demo.gallery.report import NOT_OF_ONE, Report, each, why
 from palm_demo.gallery.rows import Row, schema
 from palm_demo.gallery.store import Gallery
 from palm_demo.media.kinds import HEAD_BYTES, kind_of
@@ -99,7 +99,7 @@ def _older_tables(database: DBConnection, fingerprint: str) -> list[str]:
 
 def _embedded_again(rows: list[dict], encoder: Encoder, report: Report) -> tuple[list[Row], set[str]]:
     """The rows with new embeddings, and the ids of those that failed."""
-    pixels = each(lambda some: [_pixels(row, encoder, report) for row in some], rows)
+    pixels = [_pixels(row, encoder, report) for row in rows]
     seen = [(row, one) for row, one in zip(rows, pixels, strict=True) if isinstance(one, DecodedImage)]
     results = iter(each(lambda some: [*encoder.embed_images([one.image for _, one in some])], seen))
     made, failed = [], set()
@@ -114,8 +114,14 @@ def _embedded_again(rows: list[dict], encoder: Encoder, report: Report) -> tuple
     return made, failed
 
 
-def _pixels(row: dict, encoder: Encoder, report: Report) -> DecodedImage:
-    pixels, why_not = picture_of(row, encoder.media_limits)
+def _pixels(row: dict, encoder: Encoder, report: Report) -> DecodedImage | Exception:
+    """A row's picture, or why not even its thumbnail can be decoded."""
+    try:
+        pixels, why_not = picture_of(row, encoder.media_limits)
+    except NOT_OF_ONE:
+        raise
+    except Exception as error:  # whatever kind it is, it is reported
+        return error
     if why_not is not None:
         report.noted.append((row["name"], f"{why_not}: its thumbnail was taken"))
     return pixels

@@ -130,7 +130,10 @@ class Gallery:
         The process waits for it before it exits. If it fails, the next time tries again.
         """
         if self._tidying.acquire(blocking=False):
-            threading.Thread(target=self._tidy_quietly, name="tidying").start()
+            try:
+                threading.Thread(target=self._tidy_quietly, name="tidying").start()
+            except RuntimeError:  # the process has as many threads as it may have, or is ending
+                self._tidying.release()
 
     def wait(self) -> None:
         """Waits until no tidying of this gallery runs in the background."""

@@ -141,6 +141,7 @@ def test_a_picture_that_fails_altogether_is_kept_aside_and_tried_again(place, ey
         report = Report()
         list(rebuild(place, other, report))
         assert [name for name, _ in report.unreadable] == ["05.png"]
+        assert len(report.noted) == len(dict(report.noted))  # what is noted is noted once
         rebuilt = open_gallery(place, other.fingerprint, other.embedding_dim)
         assert len(rebuilt) == 11 and rebuilt.remove(["nobody's"]) == 0
         assert outdated(place, other.fingerprint) == 1

@@ -114,6 +114,19 @@ def test_many_small_files_are_tidied_anyway(tmp_path, monkeypatch):
     assert gallery.table.stats()["fragment_stats"]["num_fragments"] == 1
 
 
+def test_where_no_thread_can_be_started_tidying_is_put_off(new_gallery, eye, monkeypatch):
+    gallery = new_gallery()
+
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("palm_demo.gallery.store.threading.Thread.start", start)
+        gallery.tidy_when_due()
+    gallery.tidy_when_due()
+    gallery.wait()
+
+
 def test_one_process_tidies_at_a_time(tmp_path, monkeypatch):
     gallery = open_gallery(tmp_path, "f", DIM)
     tidied = []
