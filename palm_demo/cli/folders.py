@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from io import StringIO
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,8 @@ COLUMNS = ["path", "caption", "error", "fingerprint"]
 
 def is_collection(path: Path) -> bool:
     """Whether a path is a folder or a ZIP archive."""
-    return path.is_dir() or path.suffix.lower() == ".zip"
+    # `Path.is_dir` would raise where a name is too long
+    return os.path.isdir(path) or path.suffix.lower() == ".zip"
 
 
 def files_of(images: Sequence[Path]) -> list["Source"]:
@@ -185,7 +187,8 @@ class CaptionTable:
         """The rows that have a caption."""
         try:
             with open(self.file, encoding="utf-8", newline="") as source:
-                header, *rows = [*csv.reader(source)] or [COLUMNS]
+                text = source.read()
+            header, *rows = [*csv.reader(StringIO(text, newline=""))] or [COLUMNS]
         except FileNotFoundError:
             return []
         except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -196,6 +199,8 @@ class CaptionTable:
             raise PromptError(
                 f"{self.file} is another table, with the columns {', '.join(header)}; name another file"
             )
+        if not text.endswith("\n"):
+            rows = rows[:-1]  # of a killed run, whose last row may be half written
         return [row for row in rows if len(row) == len(COLUMNS) and row[1] and row[3]]
 
 
@@ -214,11 +219,14 @@ class EmbeddingTable:
         check_writable(file)
         self.file, self.parts = file, file.with_name(f".{file.name}.parts")
         self.done = 0
-        self._earlier = [*([file] if file.exists() else []), *sorted(self.parts.glob("*.parquet"))]
-        self._there, self._weights = set(), set()
-        for earlier in self._earlier:
+        self._earlier, self._there, self._weights = [], set(), set()
+        for earlier in [*([file] if file.exists() else []), *sorted(self.parts.glob("*.parquet"))]:
             found = self._read(earlier)
-            self._there |= {*found["path"].to_pylist()}
+            paths = {*found["path"].to_pylist()}
+            if paths <= self._there:
+                continue  # a part that the table has already: the run was killed before it was removed
+            self._earlier.append(earlier)
+            self._there |= paths
             self._weights |= {*found["fingerprint"].to_pylist()}
         self.kept = len(self._there)
 

@@ -85,6 +85,14 @@ def test_captions_go_on_where_a_run_was_interrupted(invoke, session, folder, dra
     assert {row["path"] for row in rows_of(table)} == {str(path) for path in drawings}
 
 
+def test_a_row_that_was_cut_off_in_its_last_column_is_written_again(run, session, folder, drawings, tmp_path):
+    table = tmp_path / "out.csv"
+    run("caption", *drawings, "--csv", table)
+    table.write_bytes(table.read_bytes()[:-5])
+    assert run("caption", *drawings, "--csv", table).startswith(f"1 picture done; {table} has 3\n")
+    assert [row["fingerprint"] for row in rows_of(table)] == 3 * [session.mammut.fingerprint]
+
+
 def test_pictures_that_failed_are_tried_again(invoke, folder, drawings, tmp_path):
     table = tmp_path / "out.csv"
     invoke("caption", folder, "--csv", table)
@@ -133,6 +141,16 @@ def test_embeddings_go_on_where_a_run_ended(invoke, session, folder, drawings, t
     assert sorted(pq.read_table(table)["path"].to_pylist()) == [str(path) for path in drawings]
     again = invoke("embed", *drawings, "--parquet", table)
     assert again.exit_code == 0 and again.stdout.startswith("0 pictures done") and len(passes) == 4
+
+
+def test_embeddings_of_a_run_that_was_killed_as_it_ended_are_there_once(run, drawings, tmp_path, monkeypatch):
+    table = tmp_path / "out.parquet"
+    with monkeypatch.context() as patch:
+        patch.setattr(folders.shutil, "rmtree", lambda parts: None)
+        run("embed", *drawings[:2], "--parquet", table)
+    run("embed", *drawings, "--parquet", table)
+    assert pq.read_table(table)["path"].to_pylist() == [str(path) for path in drawings]
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 def test_an_archive_counts_as_a_folder(run, session, drawings, tmp_path):
@@ -186,6 +204,7 @@ def test_several_captions_go_on_after_a_picture_that_fails(invoke, session, fold
 def test_one_caption_of_what_is_no_picture_is_a_mistake(refused, folder):
     for file in (folder / "gone.png", folder / "text.png"):
         assert file.name in refused("caption", file)
+    assert "File name too long" in refused("caption", folder / ("a" * 300))
 
 
 def test_a_folder_of_one_picture_says_which_it_is(run, session, folder):
