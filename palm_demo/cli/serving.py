@@ -1,5 +1,7 @@
 """The command `serve`: the page, with its models in one process or on replicas."""
 
+import threading
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -46,8 +48,7 @@ def serve(
 
         return local.serve(spacefile, **given)
 
-    import threading
-
+    from palm_demo.serving.local import terminated_as_interrupted
     from palm_demo.serving.ray_app import running
     from palm_demo.session.starter_gallery import page_place
     from palm_demo.settings import load_settings
@@ -59,6 +60,10 @@ def serve(
     new_session = partial(palm_demo.load, options.profile, *limits)
     place = page_place(options.profile, options.gallery)
     print(f"starting {options.replicas} replicas …", flush=True)
-    with running(new_session, settings, place, options.replicas, options.cpus) as address:
+    with (
+        suppress(KeyboardInterrupt),
+        terminated_as_interrupted(),  # otherwise SIGTERM would leave the replicas on the cluster
+        running(new_session, settings, place, options.replicas, options.cpus) as address,
+    ):
         print(f"the page is at {address}; Ctrl-C ends it", flush=True)
         threading.Event().wait()

@@ -1,6 +1,8 @@
 """What `serve` says where it cannot serve. What it serves is tested in tests/serving."""
 
+import signal
 import sys
+from contextlib import contextmanager
 from dataclasses import fields
 from types import SimpleNamespace
 
@@ -47,6 +49,30 @@ def test_a_spacefile_of_ones_own_is_read_before_anything_is_served(invoke, tmp_p
     for engine in ("local", "ray"):
         ended = invoke("serve", "--engine", engine, "--spacefile", own)
         assert ended.exit_code == 2 and "own:" in ended.stderr and "limits.hits" in ended.stderr
+
+
+def test_ctrl_c_and_sigterm_end_the_replicas_without_a_word(run, monkeypatch):
+    handlers, ended = [], []
+
+    @contextmanager
+    def interrupted(*arguments):
+        handlers.append(signal.getsignal(signal.SIGTERM))
+        try:
+            yield "http://127.0.0.1:7860"
+        finally:
+            ended.append(True)
+
+    def wait():
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("palm_demo.serving.ray_app.running", interrupted)
+    monkeypatch.setattr(
+        "palm_demo.cli.serving.threading", SimpleNamespace(Event=lambda: SimpleNamespace(wait=wait))
+    )
+    assert "the page is at http://127.0.0.1:7860" in run("serve", "--engine", "ray")
+    assert handlers == [signal.default_int_handler] and ended == [True]
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_without_ray_the_remedy_is_told(invoke, monkeypatch):
