@@ -54,7 +54,7 @@ def local_folder(place: str) -> Path | None:
 def connect(place: str) -> DBConnection | None:
     """Opens the database in a place. Returns None where the folder is missing, which LanceDB would make."""
     folder = local_folder(place)
-    if folder is not None and not folder.is_dir():
+    if folder is not None and not os.path.isdir(folder):  # `Path.is_dir` would raise where a name is too long
         return None
     return _connect(place)
 
@@ -66,7 +66,7 @@ def connect_to_write(place: str) -> DBConnection:
     """
     folder = local_folder(place)
     if folder is not None:
-        with explained(place):
+        with explained(place, ValueError):  # of a name with a NUL
             folder.mkdir(parents=True, exist_ok=True)
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise PermissionError("permission denied")

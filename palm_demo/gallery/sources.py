@@ -248,9 +248,9 @@ def find_files(place: Path) -> list[Source]:
     has names that lead out of it.
     """
     place = Path(place)
-    if place.is_dir():
+    if os.path.isdir(place):  # `Path.is_dir` would raise where a name is too long
         return sorted(_walk(place), key=_by_name)
-    if not place.exists():
+    if not os.path.exists(place):
         raise GalleryError(f"there is no {shown(str(place))}; name a folder of pictures or a ZIP archive")
     members = [Source(place, member.filename, at, problem) for at, member, problem in members_of(place)]
     return sorted(members, key=_by_name)

@@ -1,5 +1,6 @@
 """Reads a profile by its name or its file, and checks all of it."""
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -28,8 +29,12 @@ def own_name(profile: str | Path) -> str:
 def profile_file(profile: str | Path) -> Path:
     """The YAML file of a profile. Raises ProfileError where there is none."""
     name, _ = _split_picks(profile)
+    if name == TINY:
+        raise ProfileError(
+            f"{profile!r} asks for choices of the bundled weights; these have none, give {TINY!r}"
+        )
     for path in (FOLDER / f"{name}.yaml", Path(name)):
-        if path.is_file():
+        if os.path.isfile(path):  # `Path.is_file` would raise where a name is too long
             return path
     raise ProfileError(
         f"there is no profile {name!r}; take {', '.join(profile_names())}, or the path of a YAML file"
@@ -47,7 +52,7 @@ def read_profile(profile: str | Path) -> Profile:
 
 
 def _split_picks(profile: str | Path) -> tuple[str, list[str]]:
-    if isinstance(profile, Path) or Path(profile).is_file():
+    if isinstance(profile, Path) or os.path.isfile(profile):
         return str(profile), []
     name, *picks = profile.split(",")
     return name.strip(), [pick.strip() for pick in picks]

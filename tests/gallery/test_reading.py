@@ -36,6 +36,15 @@ def test_a_place_without_a_gallery_stays_one(eye, tmp_path, there):
     assert place.exists() == there and [*tmp_path.rglob("*")] == there * [place]
 
 
+@pytest.mark.parametrize(("name", "wrong"), [("a" * 300, "File name too long"), ("a\0b", "null byte")])
+def test_a_place_that_cannot_be_is_refused_and_has_no_gallery(eye, name, wrong):
+    assert not has_gallery(name)
+    with pytest.raises(GalleryError, match="there is no"):
+        find_files(name)
+    with pytest.raises(GalleryError, match=wrong):
+        open_gallery(name, eye.fingerprint, eye.embedding_dim)
+
+
 def test_what_is_read_stays_as_it_is(new_gallery, eye, folder, tmp_path):
     gallery = new_gallery(tmp_path / "gallery")
     ingest_pictures(gallery, eye, pictures_of(find_files(folder)))

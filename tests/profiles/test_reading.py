@@ -59,6 +59,11 @@ def test_choices_are_taken_by_their_names():
         ProfileError, match="there is no profile 'hib'; take tiny, hub, small, or the path of a YAML"
     ):
         read_profile("hib")
+    for none in ("a" * 300, "a" * 300 + ",palm=1b"):
+        with pytest.raises(ProfileError, match="there is no profile 'aaa"):
+            read_profile(none)
+    with pytest.raises(ProfileError, match="choices of the bundled weights; these have none, give 'tiny'"):
+        read_profile("tiny,palm=1b")
 
 
 def test_a_system_may_be_left_out(tmp_path):
