@@ -301,11 +301,12 @@ def _mix(options: list[str] | None) -> dict[str, float]:
     mix = {}
     for option in options or []:
         name, equals, strength = option.rpartition("=")
-        name = name if equals else option
+        if not equals or option.endswith(SUFFIX):  # a file's name may have a = in it
+            name, strength = option, "1"
         if name in mix:
             raise ScopeError(f"--scope names {name} twice; add the strengths up")
         try:
-            mix[name] = float(strength) if equals else 1.0
+            mix[name] = float(strength)
         except ValueError as error:
             raise ScopeError(
                 f"--scope {option}: {strength!r} is not a strength; give a number, such as 0.5"

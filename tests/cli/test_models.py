@@ -177,7 +177,12 @@ def test_scopes_are_mixed_with_their_strengths(run_json, session):
 
 
 @pytest.mark.parametrize(
-    "scopes, said", [(["poe=much"], "'much' is not a strength"), (["poe", "poe=0.5"], "names poe twice")]
+    "scopes, said",
+    [
+        (["rate=3e-4.safetensors"], "no weights file at rate=3e-4.safetensors"),
+        (["poe=much"], "'much' is not a strength"),
+        (["poe", "poe=0.5"], "names poe twice"),
+    ],
 )
 def test_a_strength_that_is_none_is_explained(refused, scopes, said):
     options = [part for scope in scopes for part in ("--scope", scope)]
