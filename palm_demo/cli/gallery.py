@@ -213,15 +213,15 @@ def info(gallery: Place = None, profile: Profile = TINY, as_json: AsJson = False
     from palm_demo.session.starter_gallery import gallery_place
 
     place = gallery_place(profile, gallery)
-    lying = galleries_in(place)
+    galleries = galleries_in(place)
     about = {
         "place": place,
-        "pictures": max(map(len, lying)),
-        "weights": ", ".join(table.fingerprint for table in lying),
-        "embedding_dim": lying[0].embedding_dim,
-        "indexed": lying[0].indexed,
+        "pictures": max(map(len, galleries)),
+        "weights": ", ".join(table.fingerprint for table in galleries),
+        "embedding_dim": galleries[0].embedding_dim,
+        "indexed": galleries[0].indexed,
     }
-    if len(lying) > 1:
+    if len(galleries) > 1:
         about["unfinished"] = f"a rebuild has not ended; `{COMMAND} gallery rebuild` goes on with it"
     show(as_json, about, [f"{name}: {value}" for name, value in about.items()])
 
@@ -230,9 +230,9 @@ def _only(place: str) -> "Gallery":
     """The gallery of a place, whichever weights made it. Raises GalleryError if there are two."""
     from palm_demo.gallery import galleries_in
 
-    lying = galleries_in(place)
-    if len(lying) > 1:
+    galleries = galleries_in(place)
+    if len(galleries) > 1:
         raise GalleryError(
             f"a rebuild of the gallery in {place} has not ended; go on with `{COMMAND} gallery rebuild` first"
         )
-    return lying[0]
+    return galleries[0]

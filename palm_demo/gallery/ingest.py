@@ -247,20 +247,14 @@ def embed_decoded(
 ) -> list[Ingested]:
     """What each file gave, once they were read: one pass of the vision tower over those with pixels that have
     a caption, and one over the others."""
-    seen = [
-        (file, pixels) for file, pixels in zip(files, read, strict=True) if isinstance(pixels, DecodedImage)
-    ]
-    rows: list = [None] * len(seen)
-    bare = [place for place, (file, _) in enumerate(seen) if not captions.get(file.name)]
-    given = [place for place, (file, _) in enumerate(seen) if captions.get(file.name)]
-    for places, compute in ((bare, _embedded_and_described(encoder)), (given, _embedded(encoder))):
-        results = each(compute, [seen[place][1] for place in places])
-        for place, result in zip(places, results, strict=True):
-            rows[place] = result
-    made = iter(zip(seen, rows, strict=True))
+    results: dict[int, tuple[np.ndarray, str | None] | Exception] = {}
+    pixels = {place: one for place, one in enumerate(read) if isinstance(one, DecodedImage)}
+    for captioned, compute in ((False, _embedded_and_described(encoder)), (True, _embedded(encoder))):
+        places = [place for place in pixels if bool(captions.get(files[place].name)) == captioned]
+        results |= zip(places, each(compute, [pixels[place] for place in places]), strict=True)
     return [
-        _ingested(*next(made), captions, link) if isinstance(pixels, DecodedImage) else pixels
-        for pixels in read
+        _ingested(files[place], one, results[place], captions, link) if place in pixels else one
+        for place, one in enumerate(read)
     ]
 
 
@@ -285,12 +279,13 @@ def _embedded_and_described(encoder: Encoder):
 
 
 def _ingested(
-    seen: tuple[PictureFile, DecodedImage],
+    file: PictureFile,
+    pixels: DecodedImage,
     result: tuple[np.ndarray, str | None] | Exception,
     captions: Mapping[str, str],
     link: bool,
 ) -> Ingested:
-    file, pixels = seen
+    """A file's row, or why there is none."""
     try:
         if isinstance(result, Exception):
             raise result

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +14,7 @@ from PIL import Image
 from palm_demo.arguments import is_unicode
 from palm_demo.concurrency import locked_cached_property
 from palm_demo.errors import GalleryError, PromptError, shown
+from palm_demo.media import decode_image
 
 if TYPE_CHECKING:
     from lancedb.expr import Expr
@@ -128,10 +128,8 @@ class Item:
 
     @locked_cached_property
     def image(self) -> Image.Image:
-        """The thumbnail, decoded when it is asked for."""
-        with Image.open(BytesIO(self.thumbnail)) as image:
-            image.load()
-            return image
+        """The thumbnail, decoded when it is asked for. Raises MediaError if it is damaged."""
+        return decode_image(self.thumbnail, self.name)
 
 
 @dataclass(frozen=True)

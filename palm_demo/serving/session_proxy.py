@@ -146,8 +146,7 @@ class MammutProxy:
         info = session._info
         self.fingerprint, self.embedding_dim = info.mammut.fingerprint, info.mammut.embedding_dim
         self.known_names, self.media_limits = info.mammut.known_names, info.media_limits
-        self.embed_images, self.captions = session.embed_images, session.captions
-        self.embed_and_caption = session.embed_and_caption
+        self.embed_images, self.embed_and_caption = session.embed_images, session.embed_and_caption
 
 
 class SessionProxy(Session, ABC):
@@ -247,7 +246,7 @@ class SessionProxy(Session, ABC):
         with in_turn():
             return open_image(source, self.media_limits, READ_SIDE)
 
-    def _decode_medium(self, source: Medium, budget: DecodingBudget | None = None) -> Medium:
+    def _decode_medium(self, source: Medium, budget: DecodingBudget) -> Medium:
         with in_turn():
             frames = open_medium(source, self.flamingo.frames, self.media_limits, budget, READ_SIDE)
         return frames if len(frames) > 1 else frames[0]

@@ -163,8 +163,7 @@ class MammutPart(Part[MaMMUT | Captioner]):
         PROBABLE and have no wrong article."""
         if not 1 <= count <= MOST_ALTERNATIVES:
             raise PromptError(f"count is {count!r}; ask for 1 to {MOST_ALTERNATIVES} captions")
-        config = replace(ANSWERED, max_new_tokens=max_new_tokens)
-        check_length(1, config.max_new_tokens, self.context)
+        check_length(len(self.tokenizer.prefix_ids), max_new_tokens, self.context)
         prefill = self._prefill_of(image)
         found = self.engine.alternatives(self.tokenizer.prefix_ids, prefill, count, max_new_tokens)
         return {

@@ -1,6 +1,7 @@
 """The files of a Space: those tracked by git, those the Spacefile allows, and those the app needs."""
 
 import ast
+import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class Checkout:
     @property
     def left_out(self) -> list[str]:
         """Files that the Spacefile allows but git does not track."""
-        return _matching(self._listed("--others", "--exclude-standard"), self.settings.files.allow)
+        return matching(self._listed("--others", "--exclude-standard"), self.settings.files.allow)
 
     @property
     def needed(self) -> set[str]:
@@ -61,7 +62,7 @@ class Checkout:
 
     def matching(self, patterns: tuple[str, ...]) -> list[str]:
         """The tracked files that match one of the patterns, as the Hub's client matches them."""
-        return _matching(self.tracked, patterns)
+        return matching(self.tracked, patterns)
 
     def bytes_of(self, name: str) -> int:
         return (self.root / name).stat().st_size
@@ -78,7 +79,7 @@ class Checkout:
             raise SpaceError(
                 f"git does not say which files belong to {self.root}; work in a clone of the repository"
             ) from error
-        names = [name for name in listed.decode().split("\0") if name]
+        names = [name for name in os.fsdecode(listed).split("\0") if name]
         return sorted(name for name in set(names) if (self.root / name).is_file())
 
     def _imported(self, start: str) -> set[str]:
@@ -92,10 +93,6 @@ class Checkout:
                 found.add(name)
                 ahead += [modules[module] for module in _mentioned(self.root / name) if module in modules]
         return found | {start}
-
-
-def _matching(names: list[str], patterns: tuple[str, ...]) -> list[str]:
-    return matching(names, patterns)
 
 
 def _dotted(name: str) -> str:
