@@ -117,7 +117,7 @@ def check_writable(file: Path) -> None:
 
 def show_result(as_json: bool, table: Path, done: int, kept: int, report: "Report") -> None:
     """Prints the result of a run. Exits with LEFT_OUT if pictures were left out."""
-    there = [f"{kept:,} were there already"] if kept else []
+    there = [f"already there: {kept:,}"] if kept else []
     show(
         as_json,
         {"table": str(table), "done": done, "kept": kept, **left_out(report)},

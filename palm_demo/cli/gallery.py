@@ -76,13 +76,13 @@ def add(
     }
     lines = [f"{counted(len(report.added))} added; the gallery has {len(table)}"]
     if report.known:
-        lines.append(f"{len(report.known)} were there already")
+        lines.append(f"already there: {len(report.known):,}")
     near = [f"{name} (like {names.get(id, id)})" for name, id in report.near]
-    lines += listed("look like a picture that is there", near)
+    lines += listed("similar to a picture that is there", near)
     if not files:
         lines.append(f"there are no files in {source}")
     elif not pictures:
-        lines.append(f"none of the {len(files)} files in {source} is called like a picture")
+        lines.append(f"no file in {source} is called like a picture")
     show(as_json, document, lines + lines_of(report))
     if report.unreadable:
         raise typer.Exit(LEFT_OUT)

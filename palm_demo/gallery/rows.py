@@ -177,6 +177,7 @@ SHOWN = ["id", "name", "thumbnail", "caption", "added"]
 
 
 def as_item(row: Mapping) -> Item:
+    """A row of the table as it is shown."""
     return Item(**{name: row[name] for name in SHOWN})
 
 
@@ -193,6 +194,7 @@ def as_hits(found: pa.Table, embedding: np.ndarray) -> list[Hit]:
 
 
 MOST_HITS = 10_000
+"""The most pictures that a search returns."""
 
 
 def check_count(k: int) -> None:

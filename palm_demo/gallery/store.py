@@ -284,6 +284,7 @@ class Gallery:
         return [row.id for row in rows if (row.id, row.name, row.added) in there]
 
     def _now(self, operation: Callable[[Table], T]) -> T:
+        """The result of an operation on the newest version of the table."""
         return retry(self.place, self._table, operation)
 
     @contextmanager
@@ -294,10 +295,12 @@ class Gallery:
 
     @property
     def _folder(self) -> Path | None:
+        """The gallery's folder; None in memory and on S3."""
         return local_folder(self.place)
 
     @property
     def _files(self) -> Path | None:
+        """The folder of the table's files within it."""
         return None if self._folder is None else self._folder / f"{self._table.name}.lance"
 
 

@@ -29,13 +29,13 @@ def own_name(profile: str | Path) -> str:
 def profile_file(profile: str | Path) -> Path:
     """The YAML file of a profile. Raises ProfileError where there is none."""
     name, _ = _split_picks(profile)
+    for path in (FOLDER / f"{name}.yaml", Path(name)):
+        if os.path.isfile(path):  # `Path.is_file` would raise where a name is too long
+            return path
     if name == TINY:
         raise ProfileError(
             f"{profile!r} asks for choices of the bundled weights; these have none, give {TINY!r}"
         )
-    for path in (FOLDER / f"{name}.yaml", Path(name)):
-        if os.path.isfile(path):  # `Path.is_file` would raise where a name is too long
-            return path
     raise ProfileError(
         f"there is no profile {name!r}; take {', '.join(profile_names())}, or the path of a YAML file"
     )

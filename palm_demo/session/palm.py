@@ -89,7 +89,9 @@ class PalmPart(Part[PaLM]):
         if not plain(text).strip():
             raise PromptError("the text is empty; give a passage, best of 1,000 characters or more")
         if len(self.scopes) < 2:
-            raise ScopeError(f"there are {len(self.scopes)} scopes; load two or more to tell apart")
+            raise ScopeError(
+                f"there are fewer than two scopes to tell apart ({len(self.scopes)}); load two or more"
+            )
         return author_probabilities({name: self.bits_per_byte(text, name) for name in self.scopes}, text)
 
     @checked

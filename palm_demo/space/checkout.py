@@ -25,6 +25,7 @@ class Checkout:
 
     @property
     def spacefile(self) -> Path:
+        """The path of the Spacefile."""
         return self.root / "Spacefile"
 
     @locked_cached_property
@@ -65,6 +66,7 @@ class Checkout:
         return matching(self.tracked, patterns)
 
     def bytes_of(self, name: str) -> int:
+        """The size of a file in bytes."""
         return (self.root / name).stat().st_size
 
     def line_of(self, key: str) -> str:

@@ -80,7 +80,7 @@ def test_captions_go_on_where_a_run_was_interrupted(invoke, session, folder, dra
     monkeypatch.setattr(session, "captions", watched)
     ended = invoke("caption", folder, "--csv", table)
     assert ended.exit_code == 0
-    assert ended.stdout == f"2 pictures done; {table} has 3\n1 were there already\n"
+    assert ended.stdout == f"2 pictures done; {table} has 3\nalready there: 1\n"
     assert len(asked) == 2 and rows_of(table)[0] == kept
     assert {row["path"] for row in rows_of(table)} == {str(path) for path in drawings}
 
@@ -136,7 +136,7 @@ def test_embeddings_go_on_where_a_run_ended(invoke, session, folder, drawings, t
     ended = invoke("embed", folder, "--parquet", table)
     assert ended.exit_code == 2 and not table.exists()
     ended = invoke("embed", folder, "--parquet", table)
-    assert ended.stdout == f"1 picture done; {table} has 3\n2 were there already\n"
+    assert ended.stdout == f"1 picture done; {table} has 3\nalready there: 2\n"
     assert len(passes) == 4
     assert sorted(pq.read_table(table)["path"].to_pylist()) == [str(path) for path in drawings]
     again = invoke("embed", *drawings, "--parquet", table)

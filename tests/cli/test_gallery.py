@@ -175,7 +175,7 @@ def test_a_copy_is_told_by_the_name_of_what_it_is_a_copy_of(run, folder):
     (folder / "copy").mkdir()
     Image.open(folder / "3.png").resize((120, 120)).save(folder / "copy" / "small.png")
     code, out, _ = run("add", str(folder / "copy"))
-    assert code == 0 and "1 look like a picture that is there:\n  small.png (like 3.png)\n" in out
+    assert code == 0 and "1 similar to a picture that is there:\n  small.png (like 3.png)\n" in out
     (near,) = json.loads(run("add", str(folder / "copy"), "--json")[1])["near"]
     assert (near["name"], near["like"], len(near["id"])) == ("small.png", "3.png", 64)
 
@@ -184,4 +184,4 @@ def test_a_folder_without_pictures_says_what_is_there(run, tmp_path):
     (tmp_path / "none").mkdir()
     assert "there are no files in" in run("add", str(tmp_path / "none"))[1]
     (tmp_path / "none" / "notes.md").write_text("words")
-    assert "none of the 1 files in" in run("add", str(tmp_path / "none"))[1]
+    assert "no file in" in run("add", str(tmp_path / "none"))[1]

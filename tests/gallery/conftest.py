@@ -1,6 +1,8 @@
 """Galleries with a stand-in that looks at pictures in microseconds."""
 
+import multiprocessing
 from collections.abc import Callable
+from datetime import datetime, timezone
 from io import BytesIO
 from pathlib import Path
 
@@ -10,6 +12,8 @@ from PIL import Image
 
 from palm_demo.gallery import MEMORY, Gallery, Report, ingest_pictures, open_gallery
 from palm_demo.gallery.captions import captions_beside
+from palm_demo.gallery.pictures import thumbnail
+from palm_demo.gallery.rows import Row
 from palm_demo.gallery.sources import find_files, pictures_of
 from palm_demo.media import MediaLimits
 
@@ -56,6 +60,27 @@ def folder(tmp_path) -> Path:
     for seed in range(12):
         noise(seed).save(folder / ("more" if seed > 9 else ".") / f"{seed:02}.png")
     return folder
+
+
+DIM = 16
+THUMBNAIL = thumbnail(Image.new("RGB", (8, 8)))
+
+
+def row_of(number: int) -> Row:
+    """A row of DIM numbers, for galleries without a model."""
+    embedding = np.random.default_rng(number).standard_normal(DIM).astype(np.float32)
+    embedding /= np.linalg.norm(embedding)
+    name = f"{number:064}"
+    now = datetime.now(timezone.utc)
+    return Row(name, name, None, bytes(2000), THUMBNAIL, f"picture {number}", number, now, embedding)
+
+
+@pytest.fixture(scope="session")
+def processes():
+    """New processes from one that has imported what they need."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["lancedb", "palm_demo.gallery"])
+    return context
 
 
 def png(seed: int) -> bytes:

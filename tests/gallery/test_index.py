@@ -4,15 +4,12 @@ from datetime import datetime, timezone
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from palm_demo.gallery import MEMORY, Gallery, index, open_gallery
-from palm_demo.gallery.pictures import thumbnail
 from palm_demo.gallery.rows import Row
+from tests.gallery.conftest import DIM, THUMBNAIL
 
-DIM = 16
 NOW = datetime(2026, 5, 1, tzinfo=timezone.utc)
-THUMBNAIL = thumbnail(Image.new("RGB", (8, 8)))
 
 
 def embeddings(start: int, stop: int) -> np.ndarray:

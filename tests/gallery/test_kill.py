@@ -1,31 +1,17 @@
 """A process that adds pictures is killed at any moment: all that it had committed is there."""
 
-import multiprocessing
 import os
 import random
 import signal
-from datetime import datetime, timezone
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from palm_demo.gallery import open_gallery
-from palm_demo.gallery.pictures import thumbnail
-from palm_demo.gallery.rows import Row
+from tests.gallery.conftest import DIM, row_of
 
 pytestmark = pytest.mark.slow
 
-DIM, BATCH, KILLS = 16, 5, 20
-THUMBNAIL = thumbnail(Image.new("RGB", (8, 8)))
-
-
-def row_of(number: int) -> Row:
-    embedding = np.random.default_rng(number).standard_normal(DIM).astype(np.float32)
-    embedding /= np.linalg.norm(embedding)
-    name = f"{number:064}"
-    now = datetime.now(timezone.utc)
-    return Row(name, name, None, bytes(2000), THUMBNAIL, f"picture {number}", number, now, embedding)
+BATCH, KILLS = 5, 20
 
 
 def add_forever(place: str, told) -> None:
@@ -37,14 +23,6 @@ def add_forever(place: str, told) -> None:
         told.send(batch)
         if batch % 7 == 6:
             gallery.tidy()  # may die here too
-
-
-@pytest.fixture(scope="module")
-def processes():
-    """New processes from one that has imported what they need."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lancedb", "palm_demo.gallery"])
-    return context
 
 
 def test_a_write_killed_at_any_moment_leaves_every_committed_row(processes, tmp_path):

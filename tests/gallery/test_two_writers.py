@@ -1,37 +1,23 @@
 """Several that write to one gallery at once: as one after another, and what is told is what happened."""
 
 import errno
-import multiprocessing
 import resource
 import signal
 import threading
 from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from palm_demo.errors import GalleryError
-from palm_demo.gallery import index, ingest_pictures, open_gallery, opening
-from palm_demo.gallery import lance as ways
+from palm_demo.gallery import index, ingest_pictures, lance, open_gallery, opening
 from palm_demo.gallery.lance import connect
-from palm_demo.gallery.pictures import thumbnail
-from palm_demo.gallery.rows import Row
 from palm_demo.gallery.sources import find_files, pictures_of
 from palm_demo.session.starter_gallery import open_or_begin
-from tests.gallery.conftest import Eye, noise
+from tests.gallery.conftest import DIM, Eye, noise, row_of
 
-DIM, COUNT, TOGETHER = 16, 100, 5
-THUMBNAIL = thumbnail(Image.new("RGB", (8, 8)))
-
-
-def row_of(number: int) -> Row:
-    embedding = np.random.default_rng(number).standard_normal(DIM).astype(np.float32)
-    embedding /= np.linalg.norm(embedding)
-    name = f"{number:064}"
-    now = datetime.now(timezone.utc)
-    return Row(name, name, None, bytes(2000), THUMBNAIL, f"picture {number}", number, now, embedding)
+COUNT, TOGETHER = 100, 5
 
 
 def add_all(place: str, ready, told) -> None:
@@ -56,13 +42,6 @@ def add_and_remove(place: str, ready, told, first: int) -> None:
             assert gallery.remove([f"{number:064}"]) == 1
         gallery.tidy()
     told.put(first)
-
-
-@pytest.fixture(scope="module")
-def processes():
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lancedb", "palm_demo.gallery"])
-    return context
 
 
 def run_together(processes, function, *arguments):
@@ -94,7 +73,7 @@ def test_what_an_insertion_is_checked_against_stays_until_it_is_done(tmp_path, m
     slow = open_gallery(tmp_path, "f", DIM)
     slow.add([row_of(0)])
     quick = open_gallery(tmp_path, "f", DIM)
-    moved, real_insert, real_writing = threading.Event(), ways.insert_new, index.writing
+    moved, real_insert, real_writing = threading.Event(), lance.insert_new, index.writing
     added: list[str] = []
 
     @contextmanager
@@ -134,11 +113,11 @@ def test_a_gallery_of_an_earlier_version_gets_its_key_with_the_first_write(proce
     plain = plain.set(0, plain.field(0).remove_metadata())
     monkeypatch.setattr(opening, "schema", lambda dim: plain)
     table = open_gallery(tmp_path, "f", DIM).table
-    assert not ways.keyed(table)
+    assert not lance.keyed(table)
     monkeypatch.undo()
     run_together(processes, add_all, (str(tmp_path),), (str(tmp_path),))
     gallery = open_gallery(tmp_path, "f", DIM)
-    assert ways.keyed(gallery.table)
+    assert lance.keyed(gallery.table)
     assert len(gallery) == COUNT
 
 
@@ -187,7 +166,7 @@ def test_tidying_that_fails_is_not_the_failure_of_what_was_written(new_gallery, 
 
     monkeypatch.setattr("palm_demo.gallery.index.tidy", lose)
     monkeypatch.setattr("palm_demo.gallery.index.untidy", lambda table, folder: True)
-    monkeypatch.setattr(ways, "FIRST_WAIT_SECONDS", 0)
+    monkeypatch.setattr(lance, "FIRST_WAIT_SECONDS", 0)
     gallery = new_gallery(tmp_path / "gallery")
     (tmp_path / "pictures").mkdir()
     for seed in range(10):
@@ -204,7 +183,7 @@ def test_tidying_that_fails_is_not_the_failure_of_what_was_written(new_gallery, 
 
 def test_a_commit_whose_answer_is_lost_is_told_as_done(new_gallery, eye, tmp_path, monkeypatch):
     """The connection to a bucket breaks after the commit."""
-    gallery, real = new_gallery(tmp_path), ways.insert_new
+    gallery, real = new_gallery(tmp_path), lance.insert_new
 
     def break_off(table, rows):
         real(table, rows)
@@ -218,7 +197,7 @@ def test_a_commit_whose_answer_is_lost_is_told_as_done(new_gallery, eye, tmp_pat
 
 def test_a_run_that_ends_says_how_many_went_in_before(new_gallery, eye, folder, tmp_path, monkeypatch):
     monkeypatch.setattr("palm_demo.gallery.ingest.BATCH", 5)
-    gallery, real, done = new_gallery(tmp_path / "gallery"), ways.insert_new, []
+    gallery, real, done = new_gallery(tmp_path / "gallery"), lance.insert_new, []
 
     def fill_up(table, rows):
         if done:

@@ -16,8 +16,8 @@ from PIL import Image
 from palm_demo.errors import CheckpointError, GpuError, MediaError, PromptError, ScopeError
 from palm_demo.serving.zerogpu_quota import LONGEST
 from tests.serving.device_api import Gpus
-from tests.serving.lessons import taught_until_stopped
-from tests.serving.pretended_zerogpu import HELD, LESSON, PROMPT
+from tests.serving.finetuned import finetuned_until_stopped
+from tests.serving.pretended_zerogpu import HELD, PROMPT, PROVERBS
 
 
 def seconds(gpus: Gpus) -> int:
@@ -123,7 +123,7 @@ def test_a_text_that_nobody_reads_any_more_ends(zero, gpus):
 
 
 def test_who_drops_a_text_that_has_ended_stops_nobody_elses(zero, session, gpus, gate, monkeypatch):
-    """There are two signs: the third text would be given that of the first, if it were free."""
+    """There are two events: the third text would be given that of the first, if it were free."""
     places = SimpleQueue()
     for place in range(2):
         places.put(place)
@@ -171,19 +171,21 @@ def test_who_stops_in_line_does_not_wait_for_a_gpu(zero, gpus):
     cancelled = threading.Event()
     with ThreadPoolExecutor(2) as visitors:
         text = visitors.submit(list, zero.stream(PROMPT, cancelled=cancelled))
-        taught = visitors.submit(list, zero.finetune(LESSON.read_text(encoding="utf-8"), cancelled=cancelled))
+        finetuned = visitors.submit(
+            list, zero.finetune(PROVERBS.read_text(encoding="utf-8"), cancelled=cancelled)
+        )
         gpus.until(lambda: gpus.in_line == 2)
         cancelled.set()
         assert text.result() == []
         with pytest.raises(GpuError, match=r"^the fine-tuning was stopped before a GPU was there"):
-            taught.result()
+            finetuned.result()
     assert gpus.lent == 2
     for deltas in held:
         deltas.close()
 
 
-def test_a_scope_is_taught_in_a_worker_saved_here_and_written_with(zero, session, tmp_path):
-    seen = taught_until_stopped(zero, LESSON.read_text(encoding="utf-8"))
+def test_a_scope_is_finetuned_in_a_worker_saved_here_and_written_with(zero, session, tmp_path):
+    seen = finetuned_until_stopped(zero, PROVERBS.read_text(encoding="utf-8"))
     adapter = seen[-1].adapter
     zero.save_adapter(adapter, tmp_path / "mine.safetensors")
     assert zero.load_adapter(tmp_path / "mine.safetensors").rank == 4
@@ -220,7 +222,7 @@ def test_the_longer_a_request_the_longer_the_gpu_is_asked_for(zero, gpus, pictur
     zero.embed_images(pictures[:1] * 8)
     assert seconds(gpus) > short
     for asked, within in ((20.0, range(21, LONGEST)), (1000.0, [LONGEST])):
-        progress = zero.finetune(LESSON.read_text(encoding="utf-8"), seconds=asked)
+        progress = zero.finetune(PROVERBS.read_text(encoding="utf-8"), seconds=asked)
         next(progress)
         progress.close()
         assert seconds(gpus) in within

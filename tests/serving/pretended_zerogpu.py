@@ -21,7 +21,7 @@ from tests.serving.device_api import Gpus, lending
 
 PROMPT = "It was a dark night"
 HELD = "Wait here until"
-LESSON = ASSETS / "proverbs.txt"
+PROVERBS = ASSETS / "proverbs.txt"
 torch.set_num_threads(1)
 
 

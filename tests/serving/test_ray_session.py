@@ -18,7 +18,7 @@ from palm_demo.serving.session_proxy import FlamingoInfo, MammutInfo, SessionPro
 from palm_demo.session import Session
 from palm_demo.ui.palm.finetune import PROVERBS
 from tests.serving.conftest import until
-from tests.serving.lessons import taught_until_stopped
+from tests.serving.finetuned import finetuned_until_stopped
 
 pytestmark = pytest.mark.ray
 
@@ -156,8 +156,8 @@ def test_a_scope_of_a_visitors_own_stays_where_it_was_used(remote, session, gate
     assert any(stays(deepcopy(adapter), first) for first in (0, 100, 200))
 
 
-def test_a_scope_is_taught_on_a_replica_saved_here_and_read_again(remote, session, tmp_path):
-    seen = taught_until_stopped(remote, PROVERBS.read_text(encoding="utf-8"))
+def test_a_scope_is_finetuned_on_a_replica_saved_here_and_read_again(remote, session, tmp_path):
+    seen = finetuned_until_stopped(remote, PROVERBS.read_text(encoding="utf-8"))
     assert len({id(step.adapter) for step in seen}) == 1 + sum(
         later.best < earlier.best for earlier, later in pairwise(seen)
     )

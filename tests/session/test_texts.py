@@ -95,7 +95,7 @@ def test_who_wrote_needs_a_text_and_two_scopes(session: Session, monkeypatch):
     with pytest.raises(PromptError, match="empty"):
         session.who_wrote(" \n")
     monkeypatch.setattr(PalmPart, "scopes", ["doyle"])
-    with pytest.raises(ScopeError, match="there are 1 scopes; load two"):
+    with pytest.raises(ScopeError, match=r"fewer than two scopes to tell apart \(1\); load two"):
         session.who_wrote("Once upon a time")
 
 
