@@ -83,14 +83,9 @@ gone: ContextVar[threading.Event | None] = ContextVar("gone", default=None)
 nobody can leave."""
 
 
-def has_left() -> bool:
-    """Whether nobody waits any more for what is computed here."""
-    return (event := gone.get()) is not None and event.is_set()
-
-
 def check_still_there() -> None:
     """Raises LeftError once nobody waits any more. Call it between pieces of long work."""
-    if has_left():
+    if (event := gone.get()) is not None and event.is_set():
         raise LeftError("whoever asked for this has left, so it was ended")
 
 
@@ -185,10 +180,12 @@ class FairQueue:
         with self._changed:
             self._queue.append(place)
             self._changed.notify_all()
-            while not self._changed.wait_for(lambda: self._is_next(place), LOOK_SECONDS) and not has_left():
-                continue
-            self._queue.remove(place)
-            self._changed.notify_all()
+            try:
+                while not self._changed.wait_for(lambda: self._is_next(place), LOOK_SECONDS):
+                    check_still_there()
+            finally:  # also after Ctrl-C: a place without a thread would hold up everybody else
+                self._queue.remove(place)
+                self._changed.notify_all()
             check_still_there()
             if self._over:
                 raise ClosingError("the page is being closed before this was done; ask again later")

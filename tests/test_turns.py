@@ -7,6 +7,7 @@ from contextvars import copy_context
 import pytest
 
 import palm_demo
+from palm_demo import concurrency
 from palm_demo.concurrency import FairQueue, client, gone
 from palm_demo.errors import BusyError, ClosingError, LeftError
 from tests.clients import as_client
@@ -119,6 +120,25 @@ def test_who_left_gives_up_their_place_and_has_nothing_more_computed():
         waits.result(PATIENCE_SECONDS)
     line.add("who stays")
     assert line.run() == [("who stays", 0)]
+
+
+def test_who_is_interrupted_while_waiting_does_not_hold_up_the_others(monkeypatch):
+    class CtrlC(threading.Event):
+        def is_set(self) -> bool:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(concurrency, "LOOK_SECONDS", 0.01)
+    turns = FairQueue()
+    with turns.computation() as computation, computation.turn(), ThreadPoolExecutor(1) as other:
+
+        def wait() -> None:
+            gone.set(CtrlC())
+            with turns.computation() as waiting, waiting.turn():
+                raise AssertionError("it had a turn")
+
+        with pytest.raises(KeyboardInterrupt):
+            other.submit(copy_context().run, wait).result(PATIENCE_SECONDS)
+        assert not turns._queue
 
 
 def test_the_asker_is_the_request_s_and_gone_after_it():
