@@ -21,10 +21,15 @@ def read_yaml(path: Path, kind: type[T]) -> T:
     """
     document = _Document(path.name)
     try:
-        node = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, yaml.SafeLoader)
         if node is None:
             raise FileError(path.name, [document.diagnostic(1, f"{path.name} is empty", "fill it in")])
         data = document.read(node)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        wrong = f"it has the control character {chr(error.character)!r}"
+        raise FileError(path.name, [document.diagnostic(line, wrong, "delete the character")]) from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or _problem(error)
@@ -113,7 +118,7 @@ class _Document:
 def _scalar(node: yaml.ScalarNode) -> Any:
     try:
         return yaml.constructor.SafeConstructor().construct_document(node)
-    except ValueError:  # 2026-02-31 looks like a day
+    except (ValueError, LookupError, AttributeError):  # such as 2026-02-31, or "!!bool maybe"
         return node.value
 
 

@@ -66,6 +66,9 @@ def test_every_section_is_read():
         ("megapixels: 25", "megapixels: .inf", "limits.megapixels is inf; give a number"),
         ("megapixels: 25", "megapixels: .nan", "limits.megapixels is nan; give a number"),
         ("version: 1", "version: true", "version is True; give a whole number"),
+        ("visitors: false", "visitors: !!bool maybe", "gallery.visitors is 'maybe'; give true or false"),
+        ("  queue: 32", "  queue: !!int ''", "limits.queue is ''; give a whole number"),
+        ("  queue: 32", "  queue: !!timestamp soon", "limits.queue is 'soon'; give a whole number"),
         ("  emoji: 🌴", "  emoji: 🌴\n  tile: x", "space.tile is unknown; did you mean title?"),
         ("  emoji: 🌴", "  emoji: 🌴\n  hue: x", "space.hue is unknown; known are id, title, emoji,"),
         ("  emoji: 🌴", "  emoji: 🌴\n  ? [a]", "space.? is unknown; known are id, title, emoji,"),
@@ -105,6 +108,7 @@ def test_a_list_that_contains_itself_is_refused(changed):
         ("- one", "Spacefile:1: the file has no keys"),
         ("version: !!python/name:os.system", "this is not YAML"),
         ("[" * 9999, "Spacefile:1: this is not YAML: it is nested too deeply"),
+        ("version: 1\nspace: \x07", "Spacefile:2: it has the control character '\\x07'; delete the"),
     ],
 )
 def test_a_file_that_is_none_is_refused(tmp_path, text, wrong):
