@@ -47,7 +47,7 @@ def _listed(single: tuple[type, ...]) -> Callable[[Any], Any]:
         if isinstance(value, single):
             return [value]
         is_list = isinstance(value, Iterable) and not isinstance(value, (str, bytes, dict, Image.Image))
-        return list(value) if is_list else value
+        return list(value) if is_list and getattr(value, "ndim", 1) else value  # an array may be one number
 
     return listed
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -148,6 +149,12 @@ def test_what_is_no_text_is_refused_by_name(session, text):
         session.generate(text)
     with pytest.raises(ArgumentError, match=r"text is .*; give a text"):
         session.bits_per_byte(text)
+
+
+@pytest.mark.parametrize("texts", [np.array(5), torch.tensor(5.0)], ids=["numpy", "torch"])
+def test_an_array_of_one_number_is_no_list_of_texts(session, texts):
+    with pytest.raises(ArgumentError, match=r"texts is .*; give a text"):
+        session.embed_texts(texts)
 
 
 @pytest.mark.parametrize(
