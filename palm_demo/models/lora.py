@@ -25,9 +25,11 @@ SCOPE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 @dataclass
 class LowRank:
-    """A low-rank map, `(x @ down) @ up`. With a leading batch axis on both, each row has its own. foreign:
-    bool (b, 1, rank), which ranks do not belong to a row, if one pair of factors has the ranks of all rows
-    side by side. Factors that several rows use are then read once."""
+    """A low-rank map, `(x @ down) @ up`. With a leading batch axis on both, each row has its own.
+
+    foreign: bool (b, 1, rank), which ranks do not belong to a row, if one pair of factors has the ranks
+    of all rows side by side. Factors that several rows use are then read once.
+    """
 
     down: Tensor
     up: Tensor
@@ -56,8 +58,7 @@ class LoRA(nn.Module):
 
 @dataclass
 class LayerAdapter:
-    """The low-rank updates of one block: of queries, keys and values together, and of the attention
-    output."""
+    """The low-rank updates of one block: of queries, keys and values together, and of the output."""
 
     inputs: LowRank
     out: LowRank
@@ -121,6 +122,8 @@ Scope = str | Adapter | Mix | None
 MAX_MIXED, MAX_STRENGTH = 8, 4.0
 """The most scopes in a mix, and the largest strength. A pass takes longer the higher the sum of the ranks
 is."""
+A_MIX = "{'carroll': 0.7, 'poe': 0.5}"
+"""An example for messages."""
 
 
 def mix_adapters(parts: Sequence[tuple[Adapter, float]]) -> Adapter:
@@ -139,11 +142,10 @@ def mix_adapters(parts: Sequence[tuple[Adapter, float]]) -> Adapter:
 
 
 def with_adapters(scope: object, change: Callable[[Adapter], T]) -> object:
-    """Replaces the adapter of a scope, or each adapter of a mix, by `change(adapter)`. Anything else
-    stays."""
+    """Replaces each adapter of a scope or mix by `change(adapter)`. Anything else stays."""
     if isinstance(scope, Adapter):
         return change(scope)
-    if isinstance(scope, dict):
+    if isinstance(scope, Mapping):
         return {with_adapters(part, change): strength for part, strength in scope.items()}
     return scope
 
@@ -155,20 +157,16 @@ def strengths(scope: Scope) -> dict[str | Adapter, float]:
     if isinstance(scope, str | Adapter):
         return {scope: 1.0}
     if not isinstance(scope, Mapping):
-        raise ScopeError(
-            f"a scope is {shown(scope)}; give its name, an adapter, or a mix of them such as "
-            "{'carroll': 0.7, 'poe': 0.5}"
-        )
+        raise ScopeError(f"a scope is {shown(scope)}; give its name, an adapter, or a mix such as {A_MIX}")
     if not 1 <= len(scope) <= MAX_MIXED:
         raise ScopeError(
-            f"the mix has {len(scope)} scopes; name 1 to {MAX_MIXED} with their strengths, such as "
-            "{'carroll': 0.7, 'poe': 0.5}"
+            f"the mix has {len(scope)} scopes; name 1 to {MAX_MIXED} with their strengths, such as {A_MIX}"
         )
     for strength in scope.values():
         number = isinstance(strength, Real) and not isinstance(strength, bool) and math.isfinite(strength)
         if not number or abs(strength) > MAX_STRENGTH:
             raise ScopeError(
-                f"a scope's strength is {strength!r}; it can be a number from {-MAX_STRENGTH:g} to "
+                f"a scope's strength is {shown(strength)}; it can be a number from {-MAX_STRENGTH:g} to "
                 f"{MAX_STRENGTH:g}, where 1 is as trained"
             )
     return {part: float(strength) for part, strength in scope.items()}
@@ -176,16 +174,15 @@ def strengths(scope: Scope) -> dict[str | Adapter, float]:
 
 def scope_label(scope: Scope) -> str:
     """A scope in words, such as "carroll" or "0.7 carroll, 0.5 poe". An adapter without a name is "own"."""
-    named = {part if isinstance(part, str) else "own": amount for part, amount in strengths(scope).items()}
-    if list(named.values()) == [1.0]:
-        return next(iter(named))
-    return ", ".join(f"{strength:g} {name}" for name, strength in named.items()) or "base"
+    named = [(part if isinstance(part, str) else "own", number) for part, number in strengths(scope).items()]
+    if len(named) == 1 and named[0][1] == 1:
+        return named[0][0]
+    return ", ".join(f"{strength:g} {name}" for name, strength in named) or "base"
 
 
 @dataclass(eq=False)
 class Merged:
-    """A scope or mix that has been merged into the weights. `before`: fused and output weights of each block
-    without it."""
+    """A scope or mix in the weights. `before`: fused and output weights of each block without it."""
 
     strengths: dict[str | Adapter, float]
     before: list[tuple[Tensor, Tensor]]
@@ -208,14 +205,14 @@ class Scopes(nn.Module):
     def __getitem__(self, name: str) -> Adapter:
         if name not in self.names:
             known = ", ".join(self.names) or "none"
-            raise ScopeError(f"there is no scope {name!r}; known scopes: {known}")
+            raise ScopeError(f"there is no scope {shown(name)}; known scopes: {known}")
         return self.adapters[f"@{name}"]
 
     def add(self, name: str, rank: int) -> Adapter:
         """Adds an adapter that changes nothing until trained. Raises ScopeError for a bad or taken name."""
         if not SCOPE_NAME.fullmatch(name):
             raise ScopeError(
-                f"scope name {name!r} is not allowed; use letters, digits, '-' and '_', at most 64"
+                f"scope name {shown(name)} is not allowed; use letters, digits, '-' and '_', at most 64"
             )
         if name in self.names:
             raise ScopeError(f"scope {name!r} already exists; remove it first or choose a new name")
@@ -242,7 +239,9 @@ class Scopes(nn.Module):
 
     def find(self, scope: Scope) -> Adapter | None:
         """The adapter of a scope; a single one for a mix. None for the base model and for a merged scope.
-        Raises ScopeError for an unknown name, an invalid mix, and an adapter of a model with other widths."""
+
+        Raises ScopeError for an unknown name, an invalid mix, and an adapter of a model with other widths.
+        """
         wanted = strengths(scope)
         for merged in self.merged.values():
             for part, strength in merged.strengths.items():
@@ -267,6 +266,8 @@ class Scopes(nn.Module):
 
     def merge(self, scope: Scope, blocks: nn.ModuleList) -> None:
         """Adds a scope or mix to the weights of the blocks. Several may be merged, last in, first out."""
+        if scope is None:
+            raise ScopeError("the base model has nothing to merge into its weights; name a scope")
         if (name := scope_label(scope)) in self.merged:
             raise ScopeError(f"scope {name!r} is already merged")
         parts = [(self._adapter(part), strength) for part, strength in strengths(scope).items()]
@@ -319,8 +320,10 @@ def stack_adapters(adapters: Sequence[Adapter | None]) -> list[LayerAdapter] | N
 
 
 def _stack(used: Sequence[Sequence[LowRank]], of_row: Sequence[int | None]) -> list[LowRank]:
-    """For each block one pair of factors for all rows. used: the factors of each adapter, by block. of_row:
-    which of the adapters each row has; None for the base model."""
+    """For each block one pair of factors for all rows.
+
+    used: each adapter's factors, by block. of_row: which adapter each row has; None for the base model.
+    """
     blocks = [*zip(*used, strict=True)]
     if not all(low_rank.up.isfinite().all() for low_rank in chain.from_iterable(blocks)):
         # 0 times such a number is none, so that rows would spoil each other: each gets factors of its own

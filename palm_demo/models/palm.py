@@ -7,6 +7,7 @@ from einops import rearrange
 from torch import Tensor
 
 from palm_demo.concurrency import locked_cached_property
+from palm_demo.errors import ScopeError, shown
 from palm_demo.models.attention import AttentionMask, CausalMask, VisibleMask
 from palm_demo.models.kv_cache import KVCache
 from palm_demo.models.layers import Style
@@ -46,7 +47,8 @@ class PaLM(BesideDecoder):
     """PaLM (Chowdhery et al. 2022): a causal language model of parallel blocks, with LoRA scopes.
 
     A scope is a name, an adapter, a mix of these with their strengths, or None for the base model.
-    Methods that take scopes raise ScopeError if one is unknown or of another model.
+    Methods that take scopes raise ScopeError if one is unknown or of another model, or if there is not
+    one for each row.
     """
 
     def __init__(self, config: TransformerConfig, style: Style):
@@ -88,7 +90,10 @@ class PaLM(BesideDecoder):
         states = self.decoder.embedding(ids.clamp(min=0))
         if extra_embed is not None:
             states = states + extra_embed
-        adapters = self.scopes.select(scopes) if scopes is not None else None
+        adapters = None
+        if scopes is not None:
+            _check_scopes(scopes, len(ids))
+            adapters = self.scopes.select(scopes)
         return self.decoder(states, self._mask(ids), adapters=adapters)
 
     def _mask(self, ids: Tensor) -> AttentionMask:
@@ -116,6 +121,7 @@ class PaLM(BesideDecoder):
     def begin(self, ids: Tensor, capacity: int, scopes: Sequence[Scope] | None = None) -> PaLMCache:
         """An empty cache for prompts that will be read by `read`; arguments as in `prefill`."""
         scopes = scopes if scopes is not None else [None] * len(ids)
+        _check_scopes(scopes, len(ids))
         tokens = self.decoder.new_cache(len(ids), capacity)
         return PaLMCache(tokens, [self.scopes.find(scope) for scope in scopes])
 
@@ -183,3 +189,12 @@ class PaLMEncoder(PaLM):
 
     def _mask(self, ids: Tensor) -> AttentionMask:
         return VisibleMask(rearrange(ids >= 0, "b m -> b 1 m"))
+
+
+def _check_scopes(scopes: Sequence[Scope], rows: int) -> None:
+    if isinstance(scopes, str):
+        raise ScopeError(f"scopes is {shown(scopes)}; give a list with one scope for each row")
+    if len(scopes) != rows:
+        raise ScopeError(
+            f"scopes has length {len(scopes)} and the batch {rows} rows; give one for each, None for the base"
+        )

@@ -1,6 +1,7 @@
 """Scopes mixed at inference: several in one request, each with a strength."""
 
 import math
+from types import MappingProxyType
 
 import pytest
 import torch
@@ -125,15 +126,18 @@ def test_an_adapter_of_another_model_is_refused_in_a_mix_too(palm, new_ids, new_
         palm(new_ids(1, 4), scopes=[{"poe": 0.5, stranger: 0.5}])
 
 
-def test_mixes_are_spelled_as_they_are_said():
+def test_mixes_are_spelled_as_they_are_said(palm):
     assert scope_label(MIX) == "0.7 carroll, 0.5 poe"
     assert scope_label({"poe": -1}) == "-1 poe" and scope_label("poe") == scope_label({"poe": 1}) == "poe"
     assert scope_label(None) == "base" and strengths(None) == {}
+    assert scope_label({palm.new_adapter(2): 1, palm.new_adapter(2): 0.5}) == "1 own, 0.5 own"
 
 
 def test_what_stands_for_an_adapter_elsewhere_takes_its_place_in_a_mix(palm):
     own = palm.new_adapter(2)
     assert with_adapters({"poe": 0.5, own: 2.0}, lambda adapter: "lent") == {"poe": 0.5, "lent": 2.0}
+    mix = MappingProxyType({own: 2.0})
+    assert with_adapters(mix, lambda adapter: "lent") == {"lent": 2.0}
     assert with_adapters(own, lambda adapter: "lent") == "lent" and with_adapters("poe", str) == "poe"
 
 

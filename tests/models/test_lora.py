@@ -161,6 +161,22 @@ def test_a_request_for_an_unknown_scope_is_refused(palm, new_ids):
             palm.prefill(new_ids(2, 4), [4, 4], 8, scopes)
 
 
+@pytest.mark.parametrize(
+    ("scopes", "wrong"),
+    [(["carroll"], "length 1 .* 3 rows"), (["carroll"] * 4, "length 4 .* 3 rows"), ("abc", "is 'abc'")],
+)
+def test_scopes_that_are_not_one_for_each_row_are_refused(palm, new_ids, scopes, wrong):
+    with pytest.raises(ScopeError, match=f"{wrong}; give"):
+        palm(new_ids(3, 4), scopes=scopes)
+    with pytest.raises(ScopeError, match=f"{wrong}; give"):
+        palm.prefill(new_ids(3, 4), [4, 4, 4], 8, scopes)
+
+
+def test_the_base_model_cannot_be_merged_into_itself(palm):
+    with pytest.raises(ScopeError, match="nothing to merge"):
+        palm.merge_scope(None)
+
+
 def test_what_is_not_merged_cannot_be_unmerged_nor_merged_twice(palm):
     with pytest.raises(ScopeError, match="not merged"):
         palm.unmerge_scope("carroll")
