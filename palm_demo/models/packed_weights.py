@@ -152,13 +152,16 @@ def mapped(table: Tensor) -> Tensor:
     if raw.nbytes < MAPPED_FROM_BYTES:
         return table
     try:
-        with tempfile.NamedTemporaryFile(prefix="palm-demo-table-", delete=False) as file:
+        handle, name = tempfile.mkstemp(prefix="palm-demo-table-")
+    except OSError:
+        return table
+    try:
+        with open(handle, "wb") as file:
             raw.view(torch.uint8).numpy().tofile(file)
-        try:
-            lying = torch.from_file(file.name, shared=False, size=raw.numel(), dtype=raw.dtype)
-        finally:
-            with contextlib.suppress(OSError):  # Windows keeps the name while the file is mapped
-                Path(file.name).unlink()
+        stored = torch.from_file(name, shared=False, size=raw.numel(), dtype=raw.dtype)
     except (OSError, RuntimeError):
         return table
-    return lying.view(raw.shape)
+    finally:
+        with contextlib.suppress(OSError):  # Windows keeps the name while the file is mapped
+            Path(name).unlink()
+    return stored.view(raw.shape)

@@ -81,6 +81,19 @@ def test_a_table_stays_in_memory_where_no_file_can_be_written(tmp_path, monkeypa
     assert packed_weights.mapped(table) is table
 
 
+def test_a_table_that_does_not_fit_on_the_disk_leaves_no_file(tmp_path, monkeypatch):
+    resource = pytest.importorskip("resource")  # not on Windows
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    table = torch.randn(4000, 600)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (table.nbytes // 2, limits[1]))
+    try:
+        assert packed_weights.mapped(table) is table
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
+
+
 def test_no_other_file_calls_private_operators_of_torch(assets):
     modules = (assets.parent / "palm_demo").rglob("*.py")
     private = re.compile(r"torch\.(ops\.|_C\b|backends\.(mkldnn|quantized))")
