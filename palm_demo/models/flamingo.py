@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from palm_demo.errors import PromptError
 from palm_demo.models.attention import CausalMask, UpdatingMask
 from palm_demo.models.cross_attention import (
+    MEDIA_RULES,
     GatedCrossAttention,
     KeysValues,
     TextPreservingCrossAttention,
@@ -70,6 +71,9 @@ class Flamingo(BesideDecoder):
         media_token_id: the id of the media token.
         media_rule: a name of MEDIA_RULES.
         cross_attention: layers by the block that each belongs to.
+
+    Raises ValueError for an unknown media_rule, and for one that divides the heads into groups if their
+    number cannot be divided so.
     """
 
     def __init__(
@@ -81,6 +85,15 @@ class Flamingo(BesideDecoder):
         cross_attention: Mapping[int, GatedCrossAttention],
     ):
         super().__init__()
+        if media_rule not in MEDIA_RULES:
+            raise ValueError(f"media_rule is {media_rule!r}; it can be {', '.join(MEDIA_RULES)}")
+        self.heads = next(iter(cross_attention.values())).attention.heads
+        groups = len(MEDIA_RULES[media_rule])
+        if self.heads % groups:
+            raise ValueError(
+                f"cross-attention has {self.heads} heads, which media_rule {media_rule!r} divides into "
+                f"{groups} groups; give a multiple of {groups}"
+            )
         self.decoder, self.encoder = decoder.requires_grad_(False), encoder
         self.media_token_id, self.media_rule = media_token_id, media_rule
         embedding = decoder.embedding.weight[media_token_id]
@@ -297,8 +310,7 @@ class Flamingo(BesideDecoder):
         is_media = rearrange(ids == self.media_token_id, "b n -> b n 1")
         states = torch.where(is_media, self.media_embedding, self.decoder.embedding(ids))
         most = next(iter(media.values()))[0].shape[2] // self.encoder.num_latents
-        heads = next(iter(self.cross_attention.values())).attention.heads
-        visible = visible_media(self.media_rule, media_so_far, most, self.encoder.num_latents, heads)
+        visible = visible_media(self.media_rule, media_so_far, most, self.encoder.num_latents, self.heads)
 
         def layer_with_media(layer: int):
             cross_attn = (cross_attention or self.cross_attention)[str(layer)]

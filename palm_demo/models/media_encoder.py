@@ -81,6 +81,8 @@ class MediaEncoder(nn.Module):
         """
         if self.tower is None:
             raise PromptError("this Flamingo has no vision tower; give it patches (`embeds`), no pixels")
+        if not media:
+            return []
         frames = [medium if medium.ndim == 4 else medium[None] for medium in media]
         for medium in media:
             if medium.ndim == 4:
@@ -110,6 +112,8 @@ class MediaEncoder(nn.Module):
             placed = self.places.to_latents(resampled, places[indices])
             for index, row in zip(indices, placed, strict=True):
                 latents[index] = row
+        if not latents:
+            return self.resampler.latents.new_zeros(0, self.num_latents, self.dim)
         return torch.stack(latents)
 
     def resampler_input(self, patches: Tensor, places: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ def decoded(flamingo, ids: Tensor, latents: Tensor | None, prompt: int) -> Tenso
 
 
 def bare(flamingo, ids: Tensor) -> Tensor:
-    """(b, n, vocab) logits of the language model as if there were no bridges."""
+    """(b, n, vocab) logits of the language model as if it had no cross-attention."""
     return flamingo.decoder.logits(flamingo.decoder(flamingo.decoder.embedding(ids)))
 
 
@@ -110,12 +110,29 @@ def test_text_alone_is_the_bare_language_model_whatever_was_learned(new_flamingo
 
 
 @pytest.mark.parametrize(("every", "cross_attention"), [(1, 4), (2, 2), (3, 2)])
-def test_a_bridge_stands_after_every_nth_block_from_the_first(every, cross_attention, new_flamingo, new_ids):
+def test_cross_attention_stands_after_every_nth_block(every, cross_attention, new_flamingo, new_ids):
     size = TransformerConfig(dim=32, depth=4, heads=2, vocab=48, dim_head=16, ff_mult=2)
     flamingo, ids = new_flamingo(size=size, every=every), text(new_ids, 1)
     assert len(flamingo.cross_attention) == cross_attention
     flamingo.logits(ids, flamingo.embed_media(media(1), ids)).sum().backward()
     assert all(cross_attn.attention_gate.grad.any() for cross_attn in flamingo.cross_attention.values())
+
+
+def test_no_pictures_at_all_are_as_text_alone(new_flamingo, new_ids):
+    flamingo, ids = new_flamingo(), new_ids(2, 8)
+    alone = bare(flamingo, ids)
+    assert torch.equal(flamingo(ids, images=torch.zeros(2, 0, 3, 8, 8)), alone)
+    assert torch.equal(flamingo.logits(ids, flamingo.embed_media([], ids)), alone)
+
+
+@pytest.mark.parametrize(
+    ("rule", "heads", "wrong"),
+    [("seldom", 2, "'seldom'; it can be immediate, all, both"), ("both", 3, "3 heads.*multiple of 2")],
+)
+def test_a_media_rule_that_cannot_be_followed_is_refused(rule, heads, wrong, new_flamingo):
+    size = TransformerConfig(dim=24, depth=1, heads=heads, vocab=48, dim_head=8)
+    with pytest.raises(ValueError, match=wrong):
+        new_flamingo(rule, size=size)
 
 
 # batches
