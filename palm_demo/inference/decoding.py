@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from palm_demo.concurrency import in_turn
+from palm_demo.errors import PromptError
 from palm_demo.inference.sampling import Sampler
 from palm_demo.inference.settings import SamplingParams
 from palm_demo.models.lora import Scope
@@ -120,21 +121,26 @@ def text_deltas(ids: Iterable[int], tokenizer: Tokenizer, stop: Sequence[str] = 
 
     A piece that may be the beginning of a stop string is held back until that is known.
     """
-    stops = [s for s in stop if s]
     held = ""
     for delta in tokenizer.decode_stream(ids):
         held += delta
-        found = [at for at in (held.find(s) for s in stops) if at >= 0]
-        if found:
-            if held[: min(found)]:
-                yield held[: min(found)]
+        before = text_before(held, stop)
+        if before != held:
+            if before:
+                yield before
             return
-        keep = max((_overlap(held, s) for s in stops), default=0)
-        if len(held) > keep:
-            yield held[: len(held) - keep]
-            held = held[len(held) - keep :]
+        certain = len(held) - max((_overlap(held, s) for s in stop), default=0)
+        if certain:
+            yield held[:certain]
+            held = held[certain:]
     if held:
         yield held
+
+
+def text_before(text: str, stop: Sequence[str]) -> str:
+    """The text before the first of the stop strings in it; the whole text if there is none."""
+    found = (text.find(s) for s in stop if s)
+    return text[: min((start for start in found if start >= 0), default=len(text))]
 
 
 def _overlap(text: str, stop: str) -> int:
@@ -175,8 +181,10 @@ def generate_ids(
 
     Settings as in `SamplingParams`. Row `i` draws with seed + i. A row ends with its first new
     `eos_id` and is padded with more of it. `new` is less than `max_new_tokens` when all rows have
-    ended.
+    ended. Raises PromptError unless there is at least one prompt with at least one id.
     """
+    if ids.ndim != 2 or not ids.numel():
+        raise PromptError(f"ids are of shape {tuple(ids.shape)}; give (b, n), prompts of one id or more")
     seeds = [None if seed is None else seed + row for row in range(len(ids))]
     samplings = [SamplingParams(temperature, top_k, top_p, min_p, repetition_penalty, own) for own in seeds]
     ended = -1 if eos_id is None else eos_id

@@ -13,7 +13,14 @@ from torch import Tensor
 from palm_demo.concurrency import run_in_thread
 from palm_demo.inference.beam_search import beam_search
 from palm_demo.inference.continuous_batch import ContinuousBatch, Rows
-from palm_demo.inference.decoding import Prefill, QueuePosition, SequenceState, stream_ids, text_deltas
+from palm_demo.inference.decoding import (
+    Prefill,
+    QueuePosition,
+    SequenceState,
+    stream_ids,
+    text_before,
+    text_deltas,
+)
 from palm_demo.inference.prompts import check_length
 from palm_demo.inference.requests import InPieces
 from palm_demo.inference.sampling import Sampler
@@ -95,7 +102,7 @@ class Engine:
             for ids, token_id in zip(written, step, strict=True):
                 if token_id is not None:
                     ids.append(token_id)
-        return [self._until(settings.stop, self.tokenizer.decode(ids)).strip() for ids in written]
+        return [text_before(self.tokenizer.decode(ids), settings.stop).strip() for ids in written]
 
     @run_in_thread
     def alternatives(
@@ -146,11 +153,6 @@ class Engine:
 
     def _sampler(self, sampling: SamplingParams) -> Sampler:
         return Sampler(sampling, self._banned, self.tokenizer.eos_id, self.min_tokens)
-
-    @staticmethod
-    def _until(stop: Sequence[str], text: str) -> str:
-        """The text before the first stop string."""
-        return text[: min((at for mark in stop if mark and (at := text.find(mark)) >= 0), default=len(text))]
 
     @property
     def _banned(self) -> list[int]:

@@ -3,8 +3,10 @@
 import random
 
 import pytest
+import torch
 
-from palm_demo.inference.decoding import text_deltas
+from palm_demo.errors import PromptError
+from palm_demo.inference.decoding import generate_ids, text_deltas
 
 STORY = "The cat sat on the mat. The dog, a big one, sat beside it; 'twas naïve 😀👩\u200d🚀 indeed."
 
@@ -96,3 +98,9 @@ def test_ids_that_are_no_text_break_nothing(tokenizer):
         ids = [rng.randrange(len(tokenizer)) for _ in range(12)]
         text = "".join(text_deltas(ids, tokenizer, ["never this"]))
         assert tokenizer.decode(ids).rstrip("\ufffd") == text.rstrip("\ufffd")
+
+
+@pytest.mark.parametrize("shape", [(1, 0), (0, 3), (3,)], ids=str)
+def test_ids_are_generated_after_one_prompt_or_more_of_one_id_or_more(shape, new_palm):
+    with pytest.raises(PromptError, match="give"):
+        generate_ids(new_palm(), torch.zeros(shape, dtype=torch.long), 3)
