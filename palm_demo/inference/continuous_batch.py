@@ -149,6 +149,7 @@ class ContinuousBatch:
                     "which is all that fit; try again in a moment"
                 )
             self._queue.append(request)
+            self._changed.notify_all()  # it may go before others, whose positions change then
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="continuous batch", daemon=True)
                 self._thread.start()
@@ -323,7 +324,7 @@ class ContinuousBatch:
     def _fail_all(self, error: Exception) -> None:
         with self._changed:
             for request in (*self._joining, *self._live):
-                request.fail(error)
+                request.fail(_for_reader(error))
             self._joining.clear()
             self._live.clear()
             self._cache = None  # nobody knows what state it is in

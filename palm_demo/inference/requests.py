@@ -98,8 +98,9 @@ class Request:
                 self._items.put(token_id)
 
     def fail(self, error: Exception) -> None:
+        """Ends the text with an error for its reader, unless it is complete already."""
         self.leave()
-        self._items.put(error)
+        self._items.put(None if self.row.ended else error)
 
     def end(self) -> None:
         """Tells the reader that nothing more comes."""

@@ -7,6 +7,7 @@ import torch
 
 from palm_demo.errors import ClosingError, DeviceMemoryError
 from palm_demo.inference.continuous_batch import ContinuousBatch
+from palm_demo.inference.requests import Request
 from palm_demo.inference.settings import BatchLimits
 from tests.inference.counted import PATIENCE_SECONDS, row
 
@@ -91,6 +92,27 @@ def test_a_prompt_that_does_not_fit_into_memory_is_refused_alone(counted):
         with pytest.raises(DeviceMemoryError, match="shorten it"):
             list(bad.ids())
         assert list(good.ids()) == [11, 12, 13]
+
+
+def test_without_memory_for_the_batch_its_texts_are_refused_with_a_remedy(new_palm):
+    def full(rows, capacity):
+        raise torch.OutOfMemoryError("full")
+
+    palm = new_palm()
+    batch = ContinuousBatch(full, palm.decode_step, 32, BatchLimits(rows=2, waiting=1))
+    with (
+        pytest.raises(DeviceMemoryError, match="shorten it"),
+        batch.join(row([5, 9], eos=-1), palm.prefill) as request,
+    ):
+        list(request.ids())
+    batch.close()
+
+
+def test_a_complete_text_is_not_failed_by_what_comes_after(counted):
+    request = Request(row([10], new=1), counted(rows=1).prefill, cancelled=None)
+    request.draw(torch.eye(100)[11])
+    request.fail(RuntimeError("a broken step"))
+    assert list(request.ids()) == [11]
 
 
 def test_closing_ends_all_texts(counted):

@@ -1,6 +1,7 @@
 """The continuous batch: who gets a row, who waits, who leaves, and how many are one asker's."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
@@ -9,6 +10,7 @@ from palm_demo.concurrency import gone
 from palm_demo.errors import BusyError, CapacityError
 from palm_demo.inference.settings import BatchLimits
 from tests.clients import as_client
+from tests.inference.counted import PATIENCE_SECONDS
 
 
 def test_a_text_that_has_a_row_at_once_has_no_place_in_line(counted):
@@ -131,7 +133,17 @@ def test_a_text_that_would_outgrow_its_row_is_refused(counted):
         pass
 
 
-# errors
+def test_who_waits_is_told_when_a_newcomer_goes_before(counted):
+    model = counted(rows=1)
+    with ExitStack() as stay, ThreadPoolExecutor(1) as reader:
+        with as_client("first"):
+            assert next(stay.enter_context(model.join([10])).ids()) == 11
+            places = model.batch.queue_positions(stay.enter_context(model.join([30])))
+        assert next(places) == 1
+        changed = reader.submit(next, places)
+        with as_client("newcomer"):
+            stay.enter_context(model.join([50]))
+        assert changed.result(PATIENCE_SECONDS) == 2
 
 
 def test_rows_go_to_who_has_the_fewest(counted):
