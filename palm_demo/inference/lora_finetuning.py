@@ -99,13 +99,15 @@ def finetune(
 def split_text(text: str) -> tuple[str, str]:
     """Splits a text into the training part and its last tenth, which begins with a word.
 
-    White space at the end of the text does not count.
+    White space at the end of the text does not count. Writing without spaces is split anywhere.
     """
     stripped = text.rstrip()
-    cut = len(stripped) * 9 // 10
-    cut += len(stripped[cut:]) - len(stripped[cut:].lstrip())
-    while cut > 0 and not text[cut - 1].isspace():
-        cut -= 1
+    start, earliest = len(stripped) * 9 // 10, len(stripped) * 8 // 10
+    start += len(stripped[start:]) - len(stripped[start:].lstrip())
+    word = start
+    while word > earliest and not text[word - 1].isspace():
+        word -= 1
+    cut = word if word > earliest else start
     return text[:cut], text[cut:]
 
 

@@ -133,6 +133,11 @@ def test_the_last_tenth_is_kept_to_judge_by(tokenizer):
     assert read[-1].isspace() and not judged[0].isspace()
 
 
+@pytest.mark.parametrize("text", ["字" * 1000, "a title\n" + "字" * 992])
+def test_a_text_without_spaces_is_split_all_the_same(text):
+    assert split_text(text) == (text[:900], text[900:])
+
+
 def test_a_text_too_short_is_refused_at_once_with_what_is_needed(taught):
     with pytest.raises(FinetuningError, match=r"the text has about 3\d tokens and 1,000 are needed"):
         taught(text=RHYME * 2)
