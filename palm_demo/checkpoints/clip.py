@@ -1,5 +1,6 @@
 """Released weights in CLIP's layout: OpenFlamingo's picture encoder, CoCa and openMaMMUT."""
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -9,7 +10,7 @@ from palm_demo.checkpoints.lazy_state_dict import InferredSizes, fill, part
 from palm_demo.errors import CheckpointError
 from palm_demo.models.clip_captioners import CoCa, OpenMaMMUT, new_coca
 from palm_demo.models.transformer import TransformerConfig
-from palm_demo.models.vision import VisionTower, ViTConfig
+from palm_demo.models.vision import ACTIVATIONS, VisionTower, ViTConfig
 
 
 def vit_size(sizes: InferredSizes, heads: int) -> ViTConfig:
@@ -63,8 +64,10 @@ def read_clip_tower(
         device, dtype: of the weights; by default unchanged.
 
     Raises CheckpointError that names the first tensors that are missing, unexpected or of a wrong
-    shape.
+    shape, or an activation that no CLIP has.
     """
+    if activation not in ACTIVATIONS:
+        raise CheckpointError(f"activation is {activation!r}; known: {', '.join(ACTIVATIONS)}")
     seeing = part(tensors, "visual.")
     with torch.device("meta"):
         tower = VisionTower.with_raw_patches(vit_size(InferredSizes(CLIP_TOWER, seeing), heads), activation)
@@ -145,11 +148,11 @@ def read_openmammut(
 
 def cross_layers(sizes: InferredSizes, depth: int) -> range:
     """The blocks that a cross-attention block follows: 0, 2, 4 … in the released file."""
-    looks = sizes.depth("text.cross_attn")
-    layers = range(0, depth, -(-depth // looks))
-    if len(layers) != looks:
+    count = sizes.depth("text.cross_attn")
+    layers = range(0, depth, math.ceil(depth / count))
+    if len(layers) != count:
         raise CheckpointError(
-            f"these tensors do not fit {OPENMAMMUT}: {looks} cross-attentions cannot stand at even distances "
+            f"these tensors do not fit {OPENMAMMUT}: {count} cross-attentions cannot stand at even distances "
             f"among {depth} blocks"
         )
     return layers

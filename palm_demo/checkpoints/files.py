@@ -56,9 +56,12 @@ def write(path: Path, tensors: Mapping[str, Tensor], description: dict, dtype: t
         for name, t in tensors.items()
     }
     partial = path.with_suffix(".part")
-    save_file(stored, partial, metadata={DESCRIPTION: json.dumps(description, sort_keys=True)})
-    partial.chmod(0o644)  # safetensors makes files that only their owner can read
-    partial.replace(path)
+    try:
+        save_file(stored, partial, metadata={DESCRIPTION: json.dumps(description, sort_keys=True)})
+        partial.chmod(0o644)  # safetensors makes files that only their owner can read
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read(path: Path, kind: str) -> tuple[dict[str, Tensor], dict]:

@@ -10,6 +10,7 @@ from palm_demo.checkpoints.files import mismatch
 from palm_demo.checkpoints.lucidrains_layouts import LAYOUTS, Layout, renamed
 from palm_demo.checkpoints.numeric_checks import check_tensor, starts_at_zero
 from palm_demo.errors import CheckpointError
+from palm_demo.models import PaLM
 
 GAMMA = re.compile(r"\.gamma$")
 BLOCK = re.compile(r"fused_attn_ff_proj\.weight$")
@@ -57,9 +58,9 @@ def from_reference(
 def to_reference(layout: str, model: nn.Module, *, gamma_offset: int = 0) -> dict[str, Tensor]:
     """The state dict with which the reference's model gives the logits of ours.
 
-    A merged scope is part of the weights, as after the reference's own merge. The reference has one
-    row for Flamingo's media token as input and output; it gets our input row. Raises CheckpointError
-    when the model cannot be written in that layout.
+    A merged scope is part of the weights, as after the reference's own merge, and so are the scopes of a
+    merged mix. The reference has one row for Flamingo's media token as input and output; it gets our
+    input row. Raises CheckpointError when the model cannot be written in that layout.
     """
     known = _known(layout)
     if not known.can_hold(model):
@@ -84,18 +85,16 @@ def _known(layout: str) -> Layout:
 
 def _names(model: nn.Module, layout: Layout) -> dict[str, tuple[str, Tensor]]:
     """Our name -> (the reference's name, our tensor), for the weights that both have."""
-    merged = tuple(f"scopes.adapters.@{name}." for name in getattr(_scopes(model), "merged", ()))
+    merges = model.scopes.merged.values() if isinstance(model, PaLM) else ()
+    scopes = [scope for merge in merges for scope in merge.strengths if isinstance(scope, str)]
+    merged = tuple(f"scopes.adapters.@{scope}." for scope in scopes)
     tensors = {
         name: t
         for name, t in model.state_dict().items()
-        if t.numel() and name != "media_embedding" and not name.startswith(merged or "\n")
+        if t.numel() and name != "media_embedding" and not name.startswith(merged)
     }
     theirs = renamed(tensors, layout.rules)
     return {ours: (theirs[ours], t) for ours, t in tensors.items()}
-
-
-def _scopes(model: nn.Module) -> nn.Module | None:
-    return getattr(model, "scopes", None)
 
 
 def _reference_shape(ours: str, t: Tensor) -> tuple[int, ...]:

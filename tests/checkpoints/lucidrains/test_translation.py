@@ -129,3 +129,13 @@ def test_a_merged_scope_is_written_as_part_of_the_weights(twins, text):
     reference.load_state_dict(to_reference("palm-rlhf-pytorch", ours))
     ids = text(1, 9)
     torch.testing.assert_close(reference(ids), ours(ids), atol=1e-5, rtol=0)
+
+
+def test_a_merged_mix_is_written_as_part_of_the_weights(twins, text):
+    reference, ours = twins("palm-rlhf-pytorch", finetune_scopes=("prose", "verse"))
+    ours.merge_scope({"prose": 0.7})
+    written = to_reference("palm-rlhf-pytorch", ours)
+    assert {name.split(".")[1] for name in written if name.startswith("finetune_modules")} == {"verse"}
+    reference.load_state_dict(written, strict=False)
+    ids = text(1, 9)
+    torch.testing.assert_close(reference(ids), ours(ids), atol=1e-5, rtol=0)

@@ -48,3 +48,8 @@ def test_the_text_half_is_left_and_the_rest_demanded():
         from_reference("clip-tower", part, heads=HEADS, activation="gelu")
     with pytest.raises(CheckpointError, match=r"unexpected: visual\.odd"):
         from_reference("clip-tower", weights | {"visual.odd": torch.zeros(1)}, heads=HEADS, activation="gelu")
+
+
+def test_an_unknown_activation_is_refused_with_those_that_are_known():
+    with pytest.raises(CheckpointError, match="activation is 'relu'; known: gelu, quick_gelu"):
+        from_reference("clip-tower", tensors(), heads=HEADS, activation="relu")
