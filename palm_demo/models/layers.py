@@ -74,19 +74,19 @@ class SwiGLU(nn.Module):
 class Rotation:
     """Rotates queries and keys by their positions. It is computed once a pass and shared by all blocks.
 
-    Each tensor is fp32 and (n, d), or (b, 1, n, d) if rows stand at different positions. Sines of the
-    first half of a head are negative.
+    Each tensor is fp32 and (n, 1, d), or (n, h + 1, d) if queries and the key differ; with a batch axis in
+    front if rows stand at different positions. Sines of the first half of a head are negative.
     """
 
     cos: Tensor
     sin: Tensor
 
     def __call__(self, qk: Tensor) -> Tensor:
-        """Rotated queries (b, h, n, d) and keys (b, 1, n, d), in their own dtypes."""
+        """Rotates the queries and, last, the key of each token: (b, n, h + 1, d), in its own dtype."""
         return _turn(qk, self.cos, self.sin)
 
     def of_keys(self, keys: Tensor) -> Tensor:
-        """Rotates keys (..., n, d) alone."""
+        """Rotates keys (..., n, d) alone, all by the rotation's only position."""
         return _turn(keys, self.cos[..., -1, :], self.sin[..., -1, :])
 
 
@@ -112,7 +112,7 @@ class RoPE:
         return Rotation(*self._circle(positions))
 
     def _circle(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """(..., 1, d) cosines and sines."""
+        """Cosines and sines, (..., 1, d) each, of positions (...)."""
         frequencies, _ = _of_pairs(self.dim_head, self.base, positions.device)
         angles = positions[..., None, None].float() * frequencies
         cos, sin = angles.cos(), angles.sin()
@@ -144,7 +144,7 @@ class XPos(RoPE):
 
 
 @lru_cache(maxsize=64)
-@torch.inference_mode(False)  # what learns may use them later
+@torch.inference_mode(False)  # a model that is trained may use them later
 def _of_pairs(dim_head: int, base: float, device: torch.device) -> tuple[Tensor, Tensor]:
     """The frequency of each pair of a head, and the base of XPos's decay, (d / 2,) fp32 each."""
     pairs = torch.arange(0, dim_head, 2, device=device, dtype=torch.float32)
