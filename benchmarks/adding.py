@@ -1,7 +1,7 @@
 """How fast pictures go into a gallery: `python -m benchmarks.adding`, a Markdown table out.
 
-`gallery add` against the vision tower alone, on the same pictures in the same batches: what it does beside,
-decoding, captions, thumbnails, hashes and writing, is to cost little.
+`gallery add` is compared with the vision tower alone, on as many pictures in the same batches. What it does
+besides (decoding, captions, thumbnails, hashes, writing) should cost little.
 """
 
 import random
@@ -39,7 +39,7 @@ def drawn(number: int) -> File:
     """A scene as a JPEG of SIDE pixels."""
     file = BytesIO()
     scene = world.render(world.single_scene(random.Random(f"adding/{number}")))
-    scene.convert("RGB").resize((SIDE, SIDE)).save(file, "JPEG", quality=90)
+    scene.resize((SIDE, SIDE)).save(file, "JPEG", quality=90)
     return File(f"{number}.jpg", file.getvalue())
 
 

@@ -1,7 +1,7 @@
 """How fast a gallery finds pictures as it grows, beside faiss-cpu's exact and HNSW search.
 
-Each size and each side has a process of its own, so that its memory is its own too; embeddings are
-synthetic clusters of the bundled width, the same for all sides.
+Each size and each side has processes of its own, so that its memory is its own too, and imports only what
+it needs there. Embeddings are synthetic clusters of the bundled width, the same for all sides.
 """
 
 from __future__ import annotations
@@ -73,11 +73,13 @@ def build_gallery(count: int, folder: Path) -> None:
     size, then the indices."""
     from datetime import datetime, timedelta, timezone
 
+    from palm_demo import world
     from palm_demo.gallery import open_gallery
     from palm_demo.gallery.pictures import thumbnail
     from palm_demo.gallery.rows import Row
 
-    small, now = _thumbnail(thumbnail), datetime.now(timezone.utc)
+    (scene, _), *_ = world.start_gallery(1)
+    small, now = thumbnail(world.render(scene, 192)), datetime.now(timezone.utc)
     gallery = open_gallery(folder, "benchmark", DIM)
     for start, rows in parts(count):
         gallery.add(
@@ -104,12 +106,6 @@ def open_built_gallery(folder: Path) -> Callable[[np.ndarray], list[int]]:
 
     gallery = open_gallery(folder, "benchmark", DIM)
     return lambda embedding: [int(hit.id) for hit in gallery.nearest(embedding, K)]
-
-
-def _thumbnail(thumbnail) -> bytes:
-    from palm_demo import world
-
-    return thumbnail(world.render(world.start_gallery(1)[0][0], 192).convert("RGB"))
 
 
 def build_flat(count: int, folder: Path) -> None:
@@ -181,7 +177,7 @@ def _memory_bytes() -> int:
 
 
 def rows_of(count: int, how_many: int) -> list[list[str]]:
-    """The table's lines of one size, the sides one after another."""
+    """The cells of one size, a row for each side."""
     truth, lines = exact(count, how_many), []
     for side in SIDES:
         with tempfile.TemporaryDirectory() as folder:
@@ -202,7 +198,7 @@ def rows_of(count: int, how_many: int) -> list[list[str]]:
                 f"{figures['disk'] / 1e6:.0f}",
             ]
         )
-        print("| " + " | ".join(lines[-1]) + " |", file=sys.stderr, flush=True)
+        print(*lines[-1], file=sys.stderr, flush=True)
     return lines
 
 

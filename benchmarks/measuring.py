@@ -62,7 +62,7 @@ class ReadMemory:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Markdown."""
+    """A table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
@@ -73,12 +73,12 @@ def times(faster: float, slower: float) -> str:
 
 
 def machine(device: torch.device) -> str:
-    """One line: what the figures were read on."""
+    """A sentence that says on what the figures were read."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:
         name = f"{torch.get_num_threads()} threads of {_processor()}"
-    return f"Read on {name} with torch {torch.__version__}, medians of sides that took turns."
+    return f"Read on {name} with torch {torch.__version__}."
 
 
 def _processor() -> str:
@@ -89,7 +89,7 @@ def _processor() -> str:
 
 
 def arguments(description: str, rounds: int) -> argparse.ArgumentParser:
-    """What every benchmark can be told."""
+    """The options of benchmarks whose sides take turns."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--rounds", type=int, default=rounds, help="turns of each side that count")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="cpu or cuda")

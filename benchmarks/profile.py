@@ -1,9 +1,10 @@
-"""Where the time of a decode step goes: `python -m benchmarks.profile`, Markdown tables out.
+"""Where the time of a decode step on a CPU goes: `python -m benchmarks.profile`, Markdown tables out.
 
 torch's profiler names each operation and how long it took; what is left of a step is Python. It lengthens
 what it watches, small operations most, so the step is timed without it too.
 """
 
+import argparse
 import statistics
 import time
 from collections import Counter
@@ -13,7 +14,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import subjects
 from benchmarks.decoding import DTYPES
-from benchmarks.measuring import arguments, machine, table
+from benchmarks.measuring import machine, table
 from benchmarks.visitors import SCOPES, new_palm
 from palm_demo.inference.decoding import run_in_turn
 from palm_demo.models import PaLM
@@ -31,13 +32,13 @@ PARTS = {
     "cache": ("index_copy", "aten::copy_", "index_put"),
 }
 """Part of a step -> words in the names of its operations; the first that fits counts."""
-VIEWS = ("view", "slice", "select", "transpose", "as_strided", "split", "narrow", "unbind", "unsqueeze", "to")
+VIEWS = ("view", "slice", "select", "transpose", "as_strided", "split", "narrow", "unbind", "unsqueeze")
 
 
 def part_of(operation: str) -> str:
     """The part of a step that an operation belongs to."""
     name = operation.rpartition("::")[2]
-    if any(name.startswith(view) for view in VIEWS):
+    if name == "to" or name.startswith(VIEWS):
         return "views"
     return next(
         (part for part, words in PARTS.items() if any(word in operation for word in words)), "everything else"
@@ -50,8 +51,7 @@ class Steps:
     def __init__(self, palm: PaLM, rows: int, scoped: bool):
         """scoped: whether rows have the base and two scopes in turn, or all the base."""
         self.palm = palm
-        device = palm.decoder.embedding.weight.device
-        self.ids = torch.randint(palm.config.vocab, (rows, PROMPT), device=device)
+        self.ids = torch.randint(palm.config.vocab, (rows, PROMPT))
         scopes = [SCOPES[(row + 1) % len(SCOPES)] if scoped else None for row in range(rows)]
         self.cache = self._read(rows, scopes)
 
@@ -105,14 +105,15 @@ def rows_of(palm: PaLM, rows: int, scoped: bool) -> tuple[str, list[list[str]]]:
 
 
 def main() -> None:
-    parser = arguments(__doc__, rounds=1)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", nargs="+", choices=subjects.SHAPES, default=subjects.SMALL)
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=["fp32"])
     given = parser.parse_args()
-    print(machine(given.device))
+    cpu = torch.device("cpu")
+    print(machine(cpu))
     for size in given.sizes:
         for name in given.dtypes:
-            palm = new_palm(size, DTYPES[name], given.device)
+            palm = new_palm(size, DTYPES[name], cpu)
             for rows, scoped in ((1, False), (1, True), (16, False), (16, True)):
                 took, lines = rows_of(palm, rows, scoped)
                 with_scopes = ", base and two scopes in turn" if scoped else ""

@@ -1,5 +1,4 @@
-"""Which words find their pictures, and which find none: `python -m benchmarks.searching`, Markdown tables
-out.
+"""Which words find their pictures, and which find none: `python -m benchmarks.searching`, Markdown out.
 
 Words are searched for in the gallery that a new page has: every noun that a picture shows, and every noun
 that none shows. Labels are chosen for fresh drawings.
@@ -11,6 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 import palm_demo
+from benchmarks.measuring import table
 from palm_demo import world
 from palm_demo.gallery import Hit
 from palm_demo.session.searching import LEAST, NONE, judged
@@ -66,9 +66,8 @@ def labelled(session: palm_demo.Session, draw: Callable[[random.Random], world.S
     for number in range(DRAWINGS):
         rng = random.Random(f"labels/{number}")
         scene = draw(rng)
-        wrong = [name for name in rng.sample(world.concepts(), LABELS + 2) if name not in scene.names][
-            :LABELS
-        ]
+        names = rng.sample(world.concepts(), LABELS + 2)
+        wrong = [name for name in names if name not in scene.names][:LABELS]
         seen = session.encode_image(world.render(scene))
         chosen = session.classify(seen, [*wrong[1:], scene.names[0]])
         right += max(chosen, key=chosen.get) == scene.names[0]
@@ -80,14 +79,17 @@ def labelled(session: palm_demo.Session, draw: Callable[[random.Random], world.S
 def main() -> None:
     session = palm_demo.load()
     for title, search in (("As the page", as_the_page), ("By pictures alone", by_pictures_alone)):
-        print(f"\n| {title} | comes first | is like it | of |\n|---|---|---|---|")
-        for what, first, alike, count in searched(session, search):
-            print(f"| {what} | {'–' if first is None else f'{first:.3f}'} | {alike:.3f} | {count} |")
-    print(f"\n| {DRAWINGS} drawings, {LABELS} labels | the right one is chosen | all wrong: none is |")
-    print("|---|---|---|")
-    for what, draw in (("of one thing", world.single_scene), ("of two", world.pair_scene)):
-        right, none = labelled(session, draw)
-        print(f"| {what} | {right:.3f} | {none:.3f} |")
+        rows = [
+            [what, "–" if first is None else f"{first:.3f}", f"{alike:.3f}", str(count)]
+            for what, first, alike, count in searched(session, search)
+        ]
+        print("\n" + table([title, "comes first", "is like it", "of"], rows))
+    rows = [
+        [what, *(f"{part:.3f}" for part in labelled(session, draw))]
+        for what, draw in (("of one thing", world.single_scene), ("of two", world.pair_scene))
+    ]
+    of = f"{DRAWINGS} drawings, {LABELS} labels"
+    print("\n" + table([of, "the right one is chosen", "all wrong: none is"], rows))
 
 
 if __name__ == "__main__":

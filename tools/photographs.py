@@ -82,10 +82,7 @@ def wanted(which: str) -> dict[str, str]:
         return {file: "-".join(Path(file).parts[-2:]) for file in TRAIN}
     with NAMES.open(encoding="utf-8") as file:
         listed = [row["file"] for row in csv.DictReader(file)]
-    return {
-        f"{SAMPLES if name.startswith('data/') or name.startswith('hfs/') else STAMPS}/{name}": name
-        for name in listed
-    }
+    return {f"{SAMPLES if name.startswith(('data/', 'hfs/')) else STAMPS}/{name}": name for name in listed}
 
 
 def main() -> None:

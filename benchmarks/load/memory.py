@@ -27,7 +27,7 @@ async def _calls(served: Page, calls: int) -> tuple[list[tuple[int, State]], See
         while (number := next(numbers)) <= calls:
             async with Visitor(served.address, number, uploaded, seen=met) as visitor:
                 await visitor.do(VERBS[number % len(VERBS)])
-            if number % (calls // STEPS) == 0:
+            if number % max(1, calls // STEPS) == 0:
                 states.append((number, await asyncio.to_thread(served.state)))
                 print(f"{number} calls: {states[-1][1]}", flush=True)
 

@@ -86,7 +86,9 @@ def written(session: palm_demo.Session, unread: Unread, kept: Path | None) -> It
         yield Row(f"{name} {what}", np.mean([rate(t) for t in texts]), f"books {by_books:.3f}", len(texts))
     if kept:
         pairs = zip(openings, texts, strict=True)
-        kept.write_text("\n\n---\n\n".join(f"{opening} || {text}" for opening, text in pairs))
+        kept.write_text(
+            "\n\n---\n\n".join(f"{opening} || {text}" for opening, text in pairs), encoding="utf-8"
+        )
 
 
 def _openings(unread: Unread) -> list[str]:
