@@ -34,10 +34,15 @@ from palm_demo.training.warm_start import copy_where_alike_
 from palm_demo.training.world_text import question_reading
 
 GATE_START = 0.5
-SMALL = 0.02
-FRAMES_APART, PLACES_APART = 10, 5
+LATENTS_SCALE = 0.02
+FRAMES_SCALE, PLACES_SCALE = 10, 5
+"""Factors on the initial latents, and on the position embeddings of frames and of media."""
+
 MATCH_WEIGHT = 0.5
+"""Weight of the matching loss beside that of the answers."""
+
 MEASURED = 128
+"""Held-out questions of each kind."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ class FlamingoRecipe:
 
 
 def new_config(media_token_id: int) -> FlamingoConfig:
+    """The configuration of the bundled Flamingo."""
     return FlamingoConfig(
         media_token_id,
         media_rule="both",
@@ -168,19 +174,18 @@ def train_flamingo(recipe: FlamingoRecipe, paths: RunPaths) -> dict[str, float]:
 def init_gates_(model: Flamingo) -> None:
     """Starts training with half-open gates, small latents, and larger position embeddings.
 
-    As seen in earlier runs: gates that began closed hardly opened in the first hundreds of steps, and
-    no answer learned to look. Captions were learned sooner from small latents than from those of size
-    one. With frame positions of the initial size, growing was not told from shrinking; with media
-    positions of that size, words found the pictures they are about, but not which of the text's media
-    it is.
+    In earlier runs, gates that began closed hardly opened in the first hundreds of steps, and no answer
+    made use of a picture. Captions were learned sooner from small latents than from those of size one.
+    With smaller frame positions, Flamingo did not learn to tell growing from shrinking; with smaller
+    media positions, it did not learn to say which of several pictures shows a thing.
     """
     with torch.no_grad():
         for cross_attn in model.cross_attention.values():
             cross_attn.attention_gate.fill_(GATE_START)
             cross_attn.ff_gate.fill_(GATE_START)
-        model.encoder.resampler.latents.mul_(SMALL)
-        model.encoder.frame_positions.mul_(FRAMES_APART)
-        model.encoder.places.positions.mul_(PLACES_APART)
+        model.encoder.resampler.latents.mul_(LATENTS_SCALE)
+        model.encoder.frame_positions.mul_(FRAMES_SCALE)
+        model.encoder.places.positions.mul_(PLACES_SCALE)
 
 
 def matching_batch(rng: random.Random, size: int, question_sampler: QuestionSampler) -> Batch:
@@ -228,7 +233,7 @@ def exact_match(model: Flamingo, feature_cache: FeatureCache, batch: Batch) -> f
 
 
 def _held_out(kind: str, model: Flamingo, tokenizer: BundledTokenizer) -> tuple[FeatureCache, Batch]:
-    """Fresh questions about fresh media. New words are for things that are never trained on."""
+    """Fresh questions of a kind about fresh media. New words name things that are never trained on."""
     rng = random.Random(f"flamingo/measured/{kind}")
     names = world.unseen() if kind == "few_shot_naming" else None
     media, asked = [], []

@@ -34,8 +34,10 @@ REAL = 0.2
 """Fraction of photographs that are real and have a name that the classifier is certain of."""
 
 MEASURED = 128
-MEASURED_CLASSES = 8
-"""Every how many classes of photographs one is measured."""
+"""Held-out scenes."""
+
+MEASURED_EVERY = 8
+"""Of this many classes of photographs one is measured."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class MammutRecipe:
         wordnet: a folder with WordNet's files; empty to do without related words.
         pictures: scenes that are drawn and encoded beforehand.
         crops: crops of photographs that are encoded beforehand.
-        scenes, photos: of a step.
+        scenes, photos: how many of each a step has.
         average: decay of the moving average of the weights.
         start, start_tokenizer: weights of an earlier MaMMUT whose decoder is trained further, and
             their tokenizer; empty for a fresh start.
@@ -68,6 +70,7 @@ class MammutRecipe:
 
 
 def new_config(vocab: int) -> MaMMUTConfig:
+    """The configuration of the bundled MaMMUT."""
     size = TransformerConfig(dim=256, depth=3, heads=4, vocab=vocab, ff_mult=2)
     return MaMMUTConfig(size, "multimodal", cross_layers=(0, 1, 2), dim_latents=256)
 
@@ -123,7 +126,7 @@ def train_mammut(recipe: MammutRecipe, paths: RunPaths) -> dict[str, float]:
         features = model.encode_patches(measured.patches.to(device).float())
         ones = [at for at, scene in enumerate(scenes_measured) if len(scene.things) == 1]
         truth = [scenes_measured[at].names[0] for at in ones]
-        some = torch.arange(0, len(classes), MEASURED_CLASSES)
+        some = torch.arange(0, len(classes), MEASURED_EVERY)
         photos = photo_features.imagined(some, torch.Generator().manual_seed(recipe.seed)).to(device)
         of_photos = [classes[number].name for number in some]
         save_mammut(paths.weights / "mammut.safetensors", model, made)
@@ -154,7 +157,7 @@ def losses(model: MaMMUT, features: ImageFeatures, batch: Batch) -> dict[str, Te
 
 
 def caption_loss(model: MaMMUT, features: ImageFeatures, batch: Batch) -> Tensor:
-    """Nats per token. Only states that have a token to predict go through the head."""
+    """Nats per token of the captions. Only states that have a token to predict go through the head."""
     labels = batch["caption_labels"]
     learned = labels != IGNORED
     states = model.embed(batch["caption_ids"], features.memory)[learned]
@@ -172,8 +175,8 @@ def contrastive_loss(model: MaMMUT, latents: Tensor, batch: Batch) -> Tensor:
 def naming_loss(model: MaMMUT, latents: Tensor, batch: Batch) -> Tensor:
     """Nats for telling a picture's names among many.
 
-    Within a batch of tens, captions differ by background or place. These are learned first, and then
-    the contrastive loss says little about what a thing is.
+    Most captions of a small batch differ by background or relation. Once these are learned, the
+    contrastive loss is low and says little about what a thing is.
     """
     names = model.embed_texts(batch["name_ids"], batch["name_real"])
     scores = model.similarity(names, latents).T.masked_fill(batch["also_named"], -torch.inf)

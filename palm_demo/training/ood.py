@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
-
 from palm_demo import world
 from palm_demo.checkpoints import load_tower, save_ood_detector
 from palm_demo.models.ood import OODDetector
@@ -19,7 +17,7 @@ class OODRecipe:
     Attributes:
         photographs: a folder of photographs.
         pictures: scenes that are encoded, as for MaMMUT.
-        fitted: of these it is fitted to so many.
+        fitted: how many of these scenes it is fitted to.
         crops: crops of photographs that are encoded.
         photos: imagined photographs of each class, by which the classifier's certainty is measured.
     """
@@ -45,5 +43,7 @@ def train_ood(recipe: OODRecipe, paths: RunPaths) -> dict[str, float]:
     detector = OODDetector(tower.width, tower.width_answers)
     detector.fit_(drawings.float(), photographs)
     save_ood_detector(paths.weights / "ood.safetensors", detector)
-    medians = detector.distances.median(), detector.doubts.median()
-    return dict(zip(("median_distance", "median_doubt"), map(torch.Tensor.item, medians), strict=True))
+    return {
+        "median_distance": detector.distances.median().item(),
+        "median_doubt": detector.doubts.median().item(),
+    }

@@ -25,8 +25,8 @@ from palm_demo.training.world_text import Reading, labels_of, question_reading, 
 
 CONTEXT = 512
 WORLD_CONTEXT = 128
-"""Tokens of a window of the world's sentences. Questions are short, and attention costs the square of the
-length."""
+"""Tokens of a window of the world's sentences: questions are short, and the cost of attention grows with the
+square of the length."""
 
 WORLD_WEIGHT = 1.0
 """Weight of the world's loss beside that of the books."""
@@ -36,6 +36,7 @@ MEANINGS_AFTER = 2
 its own picture."""
 
 MEASURED_QUESTIONS = 128
+"""Held-out questions of each kind."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class PalmRecipe:
 
 
 def new_config(recipe: PalmRecipe, vocab: int) -> PaLMConfig:
+    """The configuration of a recipe's PaLM."""
     size = TransformerConfig(dim=recipe.dim, depth=recipe.depth, heads=recipe.dim // 64, vocab=vocab)
     return PaLMConfig(size, "rlhf", CONTEXT)
 
@@ -178,6 +180,7 @@ def exact_match(logits: Tensor, labels: Tensor) -> float:
 
 
 def _held_out(kind: str, tokenizer: BundledTokenizer) -> Batch:
+    """Fresh questions of a kind. New words name things that are never trained on."""
     rng = random.Random(f"palm/measured/{kind}")
     if kind == "photographs":
         questions = [world.sample_photo_question(rng) for _ in range(MEASURED_QUESTIONS)]

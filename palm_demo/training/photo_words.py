@@ -19,7 +19,7 @@ NAMES = 128
 """Number of names that the pictures of a batch are compared with."""
 
 LONGEST = 12
-"""Words of a definition; a batch is padded to its longest text."""
+"""The most words of a definition that are used, because a batch is padded to its longest text."""
 
 NAMED_ALONE = 0.2
 """Fraction of the contrastive texts for one drawn thing that leave out the background, as labels do."""
@@ -34,12 +34,12 @@ Pictured = world.Scene | world.Photograph
 
 @cache
 def definitions() -> dict[str, str]:
-    """WordNet's definitions by the name of a photograph, for names of one class."""
-    info, classes = ImageNetInfo(), world.photo_classes()
-    found: dict[str, str] = {}
-    for number, noun in enumerate(classes):
-        found[noun.name] = info.index_to_description(number, detailed=True).split(": ", 1)[-1]
-    return found
+    """WordNet's definitions by the name of a photograph; that of the last class where two have one name."""
+    info = ImageNetInfo()
+    return {
+        noun.name: info.index_to_description(number, detailed=True).split(": ", 1)[-1]
+        for number, noun in enumerate(world.photo_classes())
+    }
 
 
 def caption_of(picture: Pictured) -> str:
@@ -89,6 +89,7 @@ def _related_text(word: str, is_photo: bool, rng: random.Random, related: Relate
 
 
 def _begun(definition: str) -> str:
+    """The first words of a definition."""
     return " ".join(definition.split()[:LONGEST])
 
 

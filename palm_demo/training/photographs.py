@@ -19,6 +19,8 @@ LONGEST = 640
 """The longer side of a photograph in memory, in pixels."""
 
 LEAST_AREA = 0.08
+"""The least fraction of a photograph that a crop shows."""
+
 CUT_OUT = 0.4
 """Fraction of the crops that are cut out in some shape and put on a background of the world's."""
 

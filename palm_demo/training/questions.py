@@ -1,4 +1,4 @@
-"""Flamingo's training questions, about scenes that were drawn beforehand."""
+"""Flamingo's training questions, about scenes and photographs that were encoded beforehand."""
 
 import random
 from collections import defaultdict
@@ -27,14 +27,14 @@ FACTS = {
 }
 """Kinds of questions about a picture, by the kind of its scene. All of them are asked each time."""
 
-
 PLAIN = 0.3
-"""Fraction of questions about a picture that are worded as people type them half of the time."""
+"""Fraction of pictures about which half of the questions are worded as people type them."""
 
 PHOTOGRAPHS = 0.3
 """Fraction of photographs where a question is about several pictures."""
 
 ASKED_OF_A_PHOTO = 4
+"""Questions about a photograph, each of another kind."""
 
 MOST_SHOWN = 8
 """The most pictures of a text that teaches new words."""

@@ -15,7 +15,8 @@ from palm_demo.models.tokenizers import BundledTokenizer
 from palm_demo.training.paths import RunPaths
 from palm_demo.training.prose import HELD_OUT, MEASURED_CHARACTERS, books, index, shelf_books
 
-JUDGED_TIMES = 30
+EVALUATIONS = 30
+"""About how often the adapter is evaluated, if the training takes all of its steps."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def train_scope(recipe: ScopeRecipe, paths: RunPaths) -> dict[str, float]:
     tokenizer = BundledTokenizer.load(paths.tokenizer)
     palm, made = load_palm(paths.weights / "palm.safetensors")
     palm.freeze_().to("cuda" if torch.cuda.is_available() else "cpu")
-    judged = held_out_text(paths.corpus, recipe.author)
+    unread = held_out_text(paths.corpus, recipe.author)
     shelf = [book.read_text(encoding="utf-8") for book in shelf_books(paths.corpus, recipe.author)]
     settings = FinetuningConfig(
         recipe.rank,
@@ -55,7 +56,7 @@ def train_scope(recipe: ScopeRecipe, paths: RunPaths) -> dict[str, float]:
         seconds=float("inf"),
         learning_rate=recipe.learning_rate,
         batch=recipe.batch,
-        eval_steps=min(paths.intervals.measure_steps, max(1, recipe.steps // JUDGED_TIMES)),
+        eval_steps=min(paths.intervals.measure_steps, max(1, recipe.steps // EVALUATIONS)),
         patience=recipe.patience,
         seed=recipe.seed,
     )
@@ -67,7 +68,7 @@ def train_scope(recipe: ScopeRecipe, paths: RunPaths) -> dict[str, float]:
             )
     save_adapter(paths.weights / "scopes" / f"{recipe.author}.safetensors", palm, latest.adapter)
     return {
-        name: round(bits_per_byte(palm, tokenizer, judged, scope, made.context), 4)
+        name: round(bits_per_byte(palm, tokenizer, unread, scope, made.context), 4)
         for name, scope in (("base", None), ("scope", latest.adapter))
     }
 

@@ -1,7 +1,8 @@
-"""Words of WordNet for what pictures show: "yacht" for what is nearest to it among the names that are known.
+"""Words of WordNet beside the names that pictures have: "yacht" stands for the nearest of these names.
 
-A word that names no picture of the training stands for the names below the lowest meaning above it that has
-some (Fellbaum 1998, WordNet 3.0, as in Debian's package `wordnet-base`; `tools/wordnet.py` gets it).
+A word that is no name of the training's pictures stands for all names below the lowest meaning at or above
+it that has any (Fellbaum 1998, WordNet 3.0, as in Debian's package `wordnet-base`; `tools/wordnet.py` gets
+it).
 """
 
 from __future__ import annotations
@@ -20,9 +21,12 @@ STEPS_UP = 2
 """The most steps from a word's meaning up to one that has known names below it."""
 
 MOST_ABOVE, MOST_BESIDE = 60, 30
-"""The most names that a word is true of, and the most that it is nearest to: of more it says too little."""
+"""The most names that a word may be true of, and the most that it may be nearest to. A word for more of them
+says too little."""
 
 PHYSICAL, ARTIFACT = "00001930", "00021939"
+"""Physical entities and artifacts."""
+
 LEFT_OUT = ("00007846", "14622893")
 """Persons and chemical elements."""
 
@@ -35,9 +39,11 @@ ROOTS = {
     "sky and weather": ("11425580", "09239740", "11408559", "00019128", "00002684"),
     "body and fantasy": ("05220461",),
 }
-"""What the drawn things of a category are in WordNet; of the other categories artifacts."""
+"""The meanings below which WordNet has the drawn things of a category. In other categories these are
+artifacts."""
 
 UP, DEFINITION = ("@", "@i"), "|"
+"""How WordNet's files mark a meaning above, and the definition."""
 
 
 @dataclass(frozen=True)
@@ -141,8 +147,8 @@ def related_words(wordnet: WordNet) -> dict[str, frozenset[str]]:
     for word in sorted(filter(_is_plain, wordnet.senses.keys() - known)):
         sense = wordnet.senses[word][0]
         lineage = set(wordnet.lineage(sense))
-        is_told = sense in names_below or word in wordnet.common or (ARTIFACT in lineage and " " not in word)
-        fits = is_told and PHYSICAL in lineage and lineage.isdisjoint(LEFT_OUT)
+        is_usual = sense in names_below or word in wordnet.common or (ARTIFACT in lineage and " " not in word)
+        fits = is_usual and PHYSICAL in lineage and lineage.isdisjoint(LEFT_OUT)
         if fits and (names := _nearest(wordnet, sense, names_below)):
             found[word] = frozenset(names)
     return found
