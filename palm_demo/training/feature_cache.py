@@ -1,7 +1,7 @@
 """A cache of the frozen tower's features of drawn scenes: drawn and encoded once, used in many steps.
 
-Drawing and encoding the pictures of a step takes about as long as the step itself. MaMMUT and Flamingo
-share the pictures.
+Drawing and encoding the pictures of a step takes about as long as the step itself. The recipes of MaMMUT,
+Flamingo and the OOD detector share the pictures.
 """
 
 import hashlib
@@ -81,8 +81,8 @@ class FeatureCache:
 def with_noise(patches: Tensor, width: int, generator: torch.Generator | None = None) -> Tensor:
     """Adds noise to the first `width` channels, the twin's tokens, of each picture: (b, ..., channels).
 
-    In a style that was never trained on tokens are a little different, and a model that reads nothing but
-    the finest detail of known ones finds nothing in them.
+    Tokens of a style that was never trained on are a little different, and a model that relies on the finest
+    details of known ones does not recognise them.
     """
     size = [len(patches), *[1] * (patches.ndim - 1)]
     strength = NOISE * torch.rand(size, generator=generator)
@@ -91,7 +91,7 @@ def with_noise(patches: Tensor, width: int, generator: torch.Generator | None = 
 
 
 def pictures(count: int, seed: int) -> list[world.Scene]:
-    """The scenes of a seed, which MaMMUT and Flamingo both train on."""
+    """The scenes of a seed, on which MaMMUT, Flamingo and the OOD detector are trained."""
     rng = random.Random(f"pictures/{seed}")
     return [draw_scene(rng, SINGLES, COUNTS) for _ in range(count)]
 
@@ -104,16 +104,12 @@ def encode_scenes(media: Drawn, tower: nn.Module, seed: str, loaders: int = 0) -
     """
     encode = partial(_encode, tower, fastest_precision() == torch.bfloat16)
     # two processes with a thread each encode nearly twice as much as one with two threads
-    apart = loaders > 0 and next(tower.parameters()).device.type == "cpu"
-    chunks = DataLoader(
-        _Scenes(media, seed, tower.image_size, encode if apart else None),
-        batch_size=None,
-        num_workers=loaders,
-    )
+    by_loaders = loaders > 0 and next(tower.parameters()).device.type == "cpu"
+    scenes = _Scenes(media, seed, tower.image_size, encode if by_loaders else None)
+    chunks = DataLoader(scenes, batch_size=None, num_workers=loaders)
     shown = tqdm(chunks, desc="encoding", mininterval=5, disable=len(media) <= AT_ONCE)
-    return FeatureCache(
-        media, torch.cat([one if apart else encode(one) for one in shown]), _frame_counts(media)
-    )
+    patches = torch.cat([chunk if by_loaders else encode(chunk) for chunk in shown])
+    return FeatureCache(media, patches, _frame_counts(media))
 
 
 def load_or_encode(path: Path, media: Drawn, tower: nn.Module, seed: str) -> FeatureCache:
@@ -160,8 +156,7 @@ def _encode(tower: nn.Module, mixed: bool, pixels: Tensor) -> Tensor:
 
 
 class _Scenes(Dataset):
-    """A data set of drawn scenes in chunks, each (frames, size, size, 3) uint8, or what `encode` makes of
-    it."""
+    """Drawn scenes in chunks, each (frames, size, size, 3) uint8, or what `encode` makes of such a chunk."""
 
     def __init__(self, media: Drawn, seed: str, size: int, encode: Callable[[Tensor], Tensor] | None = None):
         self.media, self.seed, self.size, self.encode = media, seed, size, encode
@@ -180,9 +175,9 @@ class _Scenes(Dataset):
             else:
                 frames += [as_tensor(frame) for frame in world.frames(medium, FRAMES, self.size)]
         drawn = torch.stack(frames)
-        return (
-            drawn if self.encode is None else torch.cat([self.encode(some) for some in drawn.split(AT_ONCE)])
-        )
+        if self.encode is None:
+            return drawn
+        return torch.cat([self.encode(some) for some in drawn.split(AT_ONCE)])
 
 
 def _frame_counts(media: Drawn) -> Tensor:

@@ -95,7 +95,8 @@ def train(
         batch_at: the batch of a step number.
         losses_of: the losses of a batch, by name.
         measure: figures on held-out data, by name.
-        schedule, intervals: see there.
+        schedule: learning rates and the number of steps.
+        intervals: between two checkpoints, and between two measurements.
         folder: for checkpoints and `log.jsonl`, which has the hours of training at each measurement. A
             run found there continues from its last checkpoint.
         loaders: processes that make batches.
@@ -174,7 +175,7 @@ def train(
 
 
 class MovingAverage:
-    """An exponential moving average of a model's trained weights, which has the effect of a decayed rate."""
+    """An exponential moving average of a model's trained weights, which helps as a decayed rate does."""
 
     def __init__(self, model: nn.Module, decay: float):
         self.decay, self.updates = decay, 0
@@ -182,8 +183,8 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Averages the weights in. The first steps have a smaller decay, because their weights are not
-        worth keeping."""
+        """Adds the model's weights to the average. The decay begins small, so that the weights of the first
+        steps are soon forgotten."""
         self.updates += 1
         decay = min(self.decay, self.updates / (self.updates + 10))
         trained = _trained(model)

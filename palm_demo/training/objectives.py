@@ -1,11 +1,11 @@
 """Auxiliary objectives: attention that finds the right picture (Flamingo), and captions as vectors
 (PaLM).
 
-A yes or no carries one bit about one noun and one picture. `matching_loss` compares every noun that
-some picture of the batch shows with all pictures, in the attention scores of the first cross-attention
-layer: between the first latent, which a word attends to when it finds nothing, and the others. The
-language model is frozen and no picture comes in before that layer, so the states of the nouns are
-computed once.
+The answer yes or no teaches little: one bit about one noun and one picture. `matching_loss` compares every
+noun that some picture of the batch shows with all pictures of the batch, by the attention scores of the
+first cross-attention layer: a noun should attend to the first latent where it finds nothing, and otherwise
+to the others. The language model is frozen and no picture comes in before that layer, so the states of the
+nouns are computed once.
 
 `Meanings` turns the words for a picture into one vector. PaLM reads the world's questions with these
 vectors, and so learns to answer from them: to find a thing that is asked for, and to use the name that
@@ -53,7 +53,7 @@ class NounStates:
 
 @torch.no_grad()
 def noun_states(model: Flamingo, tokenizer: BundledTokenizer) -> NounStates:
-    """Computes the states of every noun in the question whether it is there."""
+    """Computes the states of every noun in the question "is there …?" about it."""
     rows, places = [], []
     for noun in world.all_names():
         article = named(noun).removesuffix(noun).rstrip()
@@ -62,16 +62,16 @@ def noun_states(model: Flamingo, tokenizer: BundledTokenizer) -> NounStates:
         rows.append([*before, *words])
         places.append(range(len(before), len(before) + len(words)))
     ids = padded(rows, tokenizer.pad_id).to(model.media_embedding.device)
-    decoder, seen = model.decoder, []
+    decoder, received = model.decoder, []
 
-    def see(states: Tensor) -> Tensor:
-        seen.append(states)
+    def receive(states: Tensor) -> Tensor:
+        received.append(states)
         return states
 
-    decoder(decoder.embedding(ids), cross_attention={0: see})
+    decoder(decoder.embedding(ids), cross_attention={0: receive})
     flat = [(noun, place) for noun, of_noun in enumerate(places) for place in of_noun]
     nouns, at = torch.tensor(flat, device=ids.device).T
-    return NounStates(seen[0][nouns, at], nouns)
+    return NounStates(received[0][nouns, at], nouns)
 
 
 def shown_nouns(pictures: Sequence[world.Scene | world.Photograph]) -> Tensor:
@@ -86,8 +86,8 @@ def shown_nouns(pictures: Sequence[world.Scene | world.Photograph]) -> Tensor:
 
 
 def matching_loss(model: Flamingo, asked: NounStates, latents: Tensor, shown: Tensor) -> Tensor:
-    """Nats for telling a shown noun's pictures from the others, and for telling whether it is shown at
-    all.
+    """Nats for telling a shown noun's pictures from the others, plus those for telling whether each picture
+    shows it.
 
     latents: (pictures, m, dim). shown: (pictures, nouns) bool.
     """
@@ -106,7 +106,7 @@ def matching_loss(model: Flamingo, asked: NounStates, latents: Tensor, shown: Te
 
 
 NOISE = 0.5
-"""The most noise beside a meaning of size one, because cross-attention will be less clear than words."""
+"""The most noise on a meaning of size one, because cross-attention will be less clear than words."""
 
 INITIAL_SCALE = 6.0
 """The initial size of a meaning: about half of the states that it is added to."""

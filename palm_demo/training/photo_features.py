@@ -27,14 +27,14 @@ AT_ONCE = 64
 IMAGINED_AT_ONCE = 1_000
 
 CONFIDENCE = (8.5, 15.5)
-"""How much likelier the classifier finds a class that is similar to its first choice: logits per unit of
-cosine, from the tenth to the ninetieth of a hundred photographs."""
+"""The classifier's logits per unit of cosine between a class and its first choice, from the 10th to the 90th
+percentile of photographs."""
 
 LOGIT_NOISE = 1.7
-"""Standard deviation of what that leaves unexplained of a photograph's logits."""
+"""Standard deviation of the part of a photograph's logits that these cosines do not explain."""
 
 CERTAIN = 0.5
-"""The probability from which on a real photograph takes the classifier's name."""
+"""The least probability at which a real photograph gets the classifier's name."""
 
 
 @dataclass(frozen=True)

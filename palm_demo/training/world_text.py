@@ -13,7 +13,7 @@ from palm_demo.training.objectives import meaning
 SCENES = (world.single_scene, world.pair_scene, world.count_scene)
 
 KINDS = dict.fromkeys(world.KINDS, 1) | {"what_is_where": 3, "is_there": 3, "which_picture": 2}
-"""How often each kind of question is asked. Those with 1 are learned soon."""
+"""How often each kind of question is asked. Those with 1 are learned soon anyway."""
 
 CAPTIONS, NAMINGS = 0.1, 0.4
 """Fractions of texts that are captions without a media token, and that teach new words; the rest are
@@ -23,7 +23,7 @@ PHOTOGRAPHS = 0.3
 """Fraction of captions, questions and things with new words that are about photographs."""
 
 NAMELESS = 0.5
-"""Fraction of the things with new words that have no name: random words stand for them."""
+"""Fraction of the things with new words that have no name: two random words are their meaning."""
 
 SHOWN_AGAIN = 5
 """How often things are shown after each of them got its word."""
@@ -34,7 +34,7 @@ class Reading:
     """A text as ids, which of them are to be learned, and the meanings of its media tokens.
 
     Attributes:
-        meanings: ids of the words for each media token, in order; empty where media stand there.
+        meanings: ids of the words for each media token, in order; empty where Flamingo gets the media.
     """
 
     ids: list[int]
@@ -81,9 +81,11 @@ def world_reading(rng: random.Random, tokenizer: BundledTokenizer) -> Reading:
     if dice < CAPTIONS + NAMINGS:
         things = [_thing(rng, tokenizer) for _ in range(rng.randint(2, 4))]
         order = shown_again(rng, len(things), SHOWN_AGAIN)
-        # a word for what it stands on, or that it is a photograph
+        # a picture's meaning has also the colour of its background, or that it is a photograph
         contexts = [f" {rng.choice((*world.COLORS, 'photo'))}" for _ in order]
-        meanings = [things[thing] + tokenizer.encode(b) for thing, b in zip(order, contexts, strict=True)]
+        meanings = [
+            things[thing] + tokenizer.encode(context) for thing, context in zip(order, contexts, strict=True)
+        ]
         return naming_reading(world.made_up_words(rng, len(things)), order, tokenizer, meanings)
     return question_reading(_asked(rng), tokenizer)
 
@@ -131,7 +133,7 @@ def naming_reading(
 
 
 def _thing(rng: random.Random, tokenizer: BundledTokenizer) -> list[int]:
-    """A noun of the world or of photographs, or any two words."""
+    """The ids of a noun of the world or of photographs, or any two ids."""
     if rng.random() < NAMELESS:
         first = max(tokenizer.suppress_ids()) + 1
         return [rng.randrange(first, len(tokenizer)) for _ in range(2)]
