@@ -1,6 +1,7 @@
 """Which altered pictures a gallery takes for copies: `python -m benchmarks.copies`, a Markdown table out.
 
-Scenes of the picture world, altered as people alter files, and as makes another picture of them.
+Scenes of the picture world are altered in two ways: as people alter files, and so that they become other
+pictures.
 """
 
 import argparse
@@ -22,9 +23,10 @@ from palm_demo.media import open_image
 
 SIDE = 192
 SHIFT = 0.03
-"""Of the frame, towards its middle."""
+"""How far things are moved towards the middle, in fractions of the frame."""
+
 COSINES = sorted({0.97, 0.98, 0.99, 0.995, COSINE})
-"""Limits beside the one that holds: where it has to be depends on the weights."""
+"""The limit that `gallery add` uses, and others: which one is best depends on the weights."""
 
 Altered = Callable[[world.Scene], Image.Image]
 
@@ -62,14 +64,14 @@ def any_scene(rng: random.Random) -> world.Scene:
 
 
 class Originals:
-    """Scenes as they are, to which their altered pictures are held."""
+    """Scenes as they are, with which their altered pictures are compared."""
 
     def __init__(self, session: palm_demo.Session, scenes: list[world.Scene]):
         self.session, self.scenes = session, scenes
         self.hashes, self.embeddings = self._read([world.render(scene, SIDE) for scene in scenes])
 
     def passing(self, altered: Altered) -> list[float]:
-        """The parts whose hash is near enough, then those of them that each of COSINES lets through."""
+        """The fraction whose hash is near enough, then the fractions that each of COSINES admits too."""
         hashes, embeddings = self._read([altered(scene) for scene in self.scenes])
         near = np.bitwise_count(hashes ^ self.hashes) <= PHASH_BITS
         cosines = (embeddings * self.embeddings).sum(axis=1)

@@ -18,8 +18,8 @@ from palm_demo.models.cpu_linear import pack_
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 PROMPT, NEW = 16, 256
 REFERENCE_NEW = 8
-"""The reference passes over the whole text for each token, so it writes these few, in the middle of
-the 256, where one costs what all cost on average."""
+"""The reference reads the whole text again for each token. So it writes only these few, in the middle of the
+256, where a token costs as much as all of them do on average."""
 
 LONG_PROMPT = 1024
 CONTEXTS = (64, 256, 1024, 4096)
@@ -27,7 +27,7 @@ STEPS = 8
 """Steps per turn where single steps are measured."""
 
 LIMITED_BYTES = 100 * 10**6
-"""Smaller weights stay in the caches, and memory is no limit to them."""
+"""Smaller weights stay in the caches, so the memory's bandwidth does not limit them."""
 
 
 class Subjects:

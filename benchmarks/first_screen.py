@@ -17,11 +17,12 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 DOWN_BITS, UP_BITS, LATENCY_MS = 1_600_000, 750_000, 150
 SLOWER = 4
-"""Chromium's own "Slow 4G", and a processor of which a phone has a quarter."""
+"""Chromium's own "Slow 4G", and how many times slower than this processor a phone's is."""
+
 PHONE = {"width": 390, "height": 844}
 PATIENCE_MS = 120_000
 IDLE_MS = 2_000
-"""Without a new request, after which all has come that comes by itself."""
+"""After this long without a new request, all has come that comes by itself."""
 
 SEEN = """() => {
     const note = name => { if (!(name in window.seen)) window.seen[name] = performance.now(); };
@@ -56,7 +57,7 @@ ANSWERED = """() => {
 
 @dataclass(frozen=True)
 class Visit:
-    """What one visitor of an empty cache met, in seconds, bytes over the wire, and counts."""
+    """What a visitor with an empty cache met: seconds, kilobytes over the wire, and counts."""
 
     first_paint: float
     first_tab: float

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,13 +30,13 @@ ADDING_MS = 20
 
 
 def clusters(count: int) -> np.ndarray:
-    """(kinds, DIM) unit middles."""
+    """The middles of the clusters: (kinds, DIM), of length one."""
     random = np.random.default_rng(0)
     return unit(random.standard_normal((max(1, count // PER_CLUSTER), DIM), dtype=np.float32))
 
 
 def embeddings(count: int, start: int, stop: int) -> np.ndarray:
-    """Rows start to stop of `count` unit embeddings; the queries are rows beyond."""
+    """Rows `start` to `stop` of `count` unit embeddings. Rows from `count` on are the queries."""
     random, middles = np.random.default_rng([1, start]), clusters(count)
     near = middles[random.integers(len(middles), size=stop - start)]
     noise = random.standard_normal((stop - start, DIM), dtype=np.float32)
@@ -47,7 +47,8 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def parts(count: int):
+def parts(count: int) -> Iterator[tuple[int, np.ndarray]]:
+    """PART rows of the embeddings at a time, each time with the number of the first one."""
     for start in range(0, count, PART):
         yield start, embeddings(count, start, min(start + PART, count))
 
@@ -152,7 +153,7 @@ def build(side: str, count: int, folder: Path) -> dict:
 
 
 def search(side: str, count: int, how_many: int, folder: Path) -> dict:
-    """In a process that has built nothing, as a page or a command is."""
+    """Searches in a process that has built nothing, as a page or a command does."""
     find = SIDES[side][1](folder)
     opened = _memory_bytes()
     seconds, found = [], []
@@ -171,7 +172,7 @@ def search(side: str, count: int, how_many: int, folder: Path) -> dict:
 
 
 def _memory_bytes() -> int:
-    """What the process holds of the machine's memory."""
+    """The resident memory of this process."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmRSS:")[1].split()[0]) * 1024
 

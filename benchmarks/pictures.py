@@ -1,7 +1,7 @@
 """How fast pictures become text: `python -m benchmarks.pictures`, a Markdown table out.
 
-The references keep nothing between tokens: for each they are run again, over pictures and text.
-All sides share a tower and weights; what is written is greedy, and the same.
+The references keep nothing between tokens: for each one they are run again, over pictures and text. All
+sides share a tower and weights. Decoding is greedy, so all of them write the same.
 """
 
 from collections.abc import Callable
@@ -45,15 +45,15 @@ def again(logits: Callable[[Tensor], Tensor], ids: Tensor) -> list[int]:
 
 def in_steps(
     prefill: Callable[[Tensor, list[int], int], tuple[Tensor, object]],
-    extend: Callable[[Tensor, object], Tensor],
+    decode_step: Callable[[Tensor, object], Tensor],
     ids: Tensor,
 ) -> list[int]:
-    """The same with a cache."""
+    """NEW ids, greedy, with a cache."""
     length = ids.shape[1]
     logits, cache = prefill(ids, [length], length + NEW)
     written = [logits.argmax(dim=-1)]
     while len(written) < NEW:
-        written.append(extend(written[-1], cache).argmax(dim=-1))
+        written.append(decode_step(written[-1], cache).argmax(dim=-1))
     return torch.cat(written).tolist()
 
 

@@ -1,4 +1,4 @@
-"""Whom the benchmarks compare: random models of one shape, ours and others'."""
+"""The models that the benchmarks compare: random ones of the same shape, ours and others'."""
 
 from palm_rlhf_pytorch.palm import PaLM as ReferencePaLM
 from torch import nn
@@ -15,7 +15,7 @@ SHAPES = {
 }
 """Arguments of the reference's PaLM. From 145 M on the shapes of conceptofmind's "150m", "1b" and "2b"."""
 SMALL = ["8 M", "145 M"]
-"""What two cores are enough for."""
+"""Shapes for which two cores are enough."""
 
 FF_MULT = 4
 
@@ -48,5 +48,5 @@ def llama(size: str) -> LlamaForCausalLM:
 
 
 def size_bytes(model: nn.Module) -> int:
-    """Of all weights, those shared by two modules once: what a decoding step reads."""
+    """The bytes of all weights, which a decode step reads. Those shared by two modules count once."""
     return sum(weight.numel() * weight.element_size() for weight in model.parameters())

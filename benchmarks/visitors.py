@@ -1,7 +1,7 @@
 """How fast many visitors are served: `python -m benchmarks.visitors`, Markdown out.
 
-Visitors who ask again as soon as they have an answer, through the continuous batch, and one after another;
-and what company changes.
+Visitors ask again as soon as they have an answer: all at once through the continuous batch, and one after
+another. It also measures how much a text's logits change when others are in the batch.
 """
 
 import random
@@ -60,7 +60,7 @@ def requests(vocab: int) -> list[Request]:
 
 @run_in_thread
 def new_palm(size: str, dtype: torch.dtype, device: torch.device) -> PaLM:
-    """With scopes that change something."""
+    """A random PaLM with packed weights, and with random scopes."""
     palm, _ = subjects.palms(size)
     for name in filter(None, SCOPES):
         for weight in palm.add_scope(name, rank=8).requires_grad_(False).parameters():
@@ -69,7 +69,10 @@ def new_palm(size: str, dtype: torch.dtype, device: torch.device) -> PaLM:
 
 
 def serve(palm: PaLM, wanted: Sequence[Request], at_once: int) -> list[list[int]]:
-    """What each request gets; whoever has an answer asks the next one at once. at_once: rows."""
+    """Serves VISITORS, who ask again as soon as they have an answer. at_once: rows of the batch.
+
+    Returns the ids written for each request.
+    """
     device = palm.decoder.embedding.weight.device
 
     def decode_step(ids: Tensor, cache: PaLMCache) -> Tensor:
@@ -98,9 +101,9 @@ def serve(palm: PaLM, wanted: Sequence[Request], at_once: int) -> list[list[int]
 @run_in_thread
 @torch.inference_mode()
 def largest_difference(palm: PaLM, wanted: Sequence[Request]) -> float:
-    """Between the logits of a row alone and in company, over all rows and steps.
+    """The largest difference between logits of a row alone and in a batch, over all rows and steps.
 
-    Both read the same random ids: after one differing id, texts would not be comparable.
+    Both read the same random ids: texts could not be compared any more after the first id that differs.
     """
     device = palm.decoder.embedding.weight.device
     fed = torch.randint(palm.config.vocab, (WATCHED_STEPS, len(wanted)), device=device)

@@ -32,7 +32,7 @@ WORST = ("write", "judge", "ask", "describe", "search")
 WARM_UP = 1_000
 """Requests after which allocators and caches have what they need."""
 BUSY = ("try again", "wait for one", "Queue is full", "all that fit", "all that one visitor")
-"""Words of a page that has no room: an explained error."""
+"""Words of messages that explain why the page has no room. Other errors are unexplained."""
 
 
 @dataclass(frozen=True)

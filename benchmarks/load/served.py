@@ -22,8 +22,13 @@ ANSWER_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class State:
-    """Of the page's process: texts that have a row or wait for one, by model; computations outside of the
-    batches; threads; open files; resident memory."""
+    """The state of the page's process.
+
+    Attributes:
+        texts: those that have a row or wait for one, by model.
+        computations: those outside of the batches.
+        files: open ones.
+    """
 
     texts: dict[str, int]
     computations: int
@@ -37,7 +42,7 @@ class State:
 
 
 class Page:
-    """The process, and where it serves."""
+    """A page's process, and the address where it serves."""
 
     def __init__(self, process: subprocess.Popen, address: str):
         self.process, self.address = process, address

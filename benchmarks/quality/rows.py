@@ -29,13 +29,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Cases:
-    """How many, in which drawings."""
+    """How many cases a row has, and the atlas that they are drawn with."""
 
     count: int
     atlas: world.Atlas
 
     def draw(self, name: str, make: Callable[[random.Random], object]) -> list:
-        """`count` things made, each from a seed of its own."""
+        """Makes `count` cases, each from a seed of its own."""
         return [make(random.Random(f"{SEED}/{name}/{case}")) for case in range(self.count)]
 
 
@@ -67,7 +67,7 @@ def kept() -> dict[str, dict[str, float]]:
 
 
 def keep(columns: dict[str, Sequence[Row]]) -> None:
-    """What a later run calls "before"; columns that were not read stay."""
+    """Keeps the figures that a later run calls "before". Those of other columns stay."""
     figures = kept()
     for title, rows in columns.items():
         figures[title] = {row.what: round(float(row.value), 4) for row in rows}

@@ -1,4 +1,4 @@
-"""Text: how well unread books are predicted, by whom, and what is written."""
+"""Text: how well unread books are predicted, whether authors are told apart, and how texts read."""
 
 import json
 import re
@@ -21,8 +21,13 @@ WORD = re.compile(r"[a-z]+(?:['’][a-z]+)?")
 
 
 class Unread:
-    """The beginnings of the books of a corpus that no recipe reads, and whose they are; a folder without
-    an index is taken as unread as a whole. words: all that are in the others."""
+    """The beginnings of those books of a corpus that no recipe reads: all of them where there is no index.
+
+    Attributes:
+        texts: by the book's number.
+        authors: shelves, by the book's number.
+        words: all that stand in the other books.
+    """
 
     def __init__(self, corpus: Path):
         rows = index(corpus)
@@ -104,7 +109,7 @@ def _openings(unread: Unread) -> list[str]:
 
 
 def _passages(session: palm_demo.Session, unread: Unread) -> list[str]:
-    """As long as the texts, of the books themselves."""
+    """Passages of the unread books, as long as the texts."""
     encode, decode = session.palm.tokenizer.encode, session.palm.tokenizer.decode
     return [decode(encode(text)[1000 : 1000 + NEW_TOKENS]) for text in unread.texts.values()]
 
@@ -140,7 +145,7 @@ def unclosed(text: str) -> float:
 
 
 SAVED = 0.04
-"""What a scope is worth having for: so much of the base's bits per byte on its author's unread book."""
+"""A scope is worth having if it saves this fraction of bits per byte on its author's unread book."""
 
 
 class ScopeMatrix:
