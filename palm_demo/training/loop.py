@@ -28,7 +28,7 @@ class Schedule:
     """Learning rates and the number of steps.
 
     The rate rises over `warmup` steps, stays, and falls linearly to zero over the last `decay` part of
-    the steps. Until it falls, a run may be resumed with more or fewer steps, as if it had begun with
+    the steps, or never where that is 0. Until it falls, a run may be resumed with more or fewer steps, as if it had begun with
     them.
 
     Attributes:
@@ -52,7 +52,7 @@ class Schedule:
     def rate(self, step: int) -> float:
         """The factor on the learning rate at a step, 0 to 1."""
         rising = (step + 1) / self.warmup
-        falling = (self.steps - step) / (self.steps * self.decay)
+        falling = (self.steps - step) / (self.steps * self.decay) if self.decay else 1.0
         return max(0.0, min(1.0, rising, falling))
 
 

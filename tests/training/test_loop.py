@@ -212,3 +212,8 @@ def test_the_rate_rises_stays_and_falls_to_nothing():
     assert rates[:10] == sorted(rates[:10]) and 0 < rates[0] < rates[9]
     assert set(rates[9:81]) == {1.0}
     assert rates[80:] == sorted(rates[80:], reverse=True) and rates[100] == 0
+
+
+def test_a_rate_without_a_decay_never_falls():
+    schedule = Schedule(steps=100, learning_rate=1.0, warmup=10, decay=0.0)
+    assert {schedule.rate(step) for step in range(9, 100)} == {1.0}
