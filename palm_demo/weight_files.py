@@ -38,7 +38,10 @@ def read_index(path: Path) -> dict[str, str]:
 
     Raises ValueError that says what is wrong with the index, and OSError if it cannot be read.
     """
-    content = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
     places = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(places, dict):
         raise ValueError("it has no weight_map")

@@ -34,6 +34,7 @@ def test_a_converted_pickle_is_no_pickle():
     ("content", "why"),
     [
         ("[]", "it has no weight_map"),
+        ("[" * 200_000, "it is nested too deeply"),
         ('{"weight_map": 3}', "it has no weight_map"),
         ('{"weight_map": {"a": 3}}', "it has a in 3, which is not a file name"),
         ('{"weight_map": {"a": "b/c.bin"}}', "it names 'b/c.bin'; shards have to lie beside their index"),

@@ -121,11 +121,11 @@ def config_from(description: dict) -> ModelConfig:
     """The configuration of a file's header. Raises CheckpointError for what this version does not know."""
     fields = {name: value for name, value in description.items() if name != "kind"}
     for name, known in {"style": STYLES, "media_rule": MEDIA_RULES}.items():
-        if name in fields and fields[name] not in known:
+        if name in fields and fields[name] not in [*known]:  # a value without a hash is unknown too
             raise CheckpointError(
                 f"the weights file is of {name.replace('_', ' ')} {fields[name]!r}; known: {', '.join(known)}"
             )
-    kinds = {b.kind: b for b in (PaLMConfig, MaMMUTConfig, FlamingoConfig)}
+    kinds = {config.kind: config for config in (PaLMConfig, MaMMUTConfig, FlamingoConfig)}
     try:
         if "size" in fields:
             fields["size"] = TransformerConfig(**fields["size"])

@@ -135,6 +135,18 @@ def test_saving_leaves_one_file_and_replaces_the_old_one(palm_file, new_ids):
     assert torch.equal(checkpoints.load_palm(palm_file)[0](ids), other(ids))
 
 
+def test_a_file_that_cannot_be_written_leaves_the_old_one_alone(palm_file, monkeypatch):
+    def full(tensors, path, metadata):
+        path.write_bytes(b"half of it")
+        raise OSError("no space left")
+
+    before = palm_file.read_bytes()
+    monkeypatch.setattr(files, "save_file", full)
+    with pytest.raises(OSError, match="no space left"):
+        checkpoints.save_palm(palm_file, PALM.build(), PALM)
+    assert [*palm_file.parent.iterdir()] == [palm_file] and palm_file.read_bytes() == before
+
+
 # what does not fit
 
 
@@ -227,12 +239,14 @@ def test_a_file_from_elsewhere_is_refused(tmp_path):
         checkpoints.load_palm(tmp_path / "a.safetensors")
 
 
-@pytest.mark.parametrize("odd", [{"style": "gpt"}, {"colour": 3}, {"size": {"dim": 32}}], ids=str)
+@pytest.mark.parametrize(
+    "odd", [{"style": "gpt"}, {"style": []}, {"colour": 3}, {"size": {"dim": 32}}], ids=str
+)
 def test_a_description_of_another_version_is_refused(odd, tmp_path):
     path = tmp_path / "a.safetensors"
     described = {"kind": "palm", "size": asdict(SIZE), "style": RLHF.name, "context": 64, **odd}
     files.write(path, PALM.build().decoder.state_dict(), described, torch.float32)
-    with pytest.raises(CheckpointError, match=r"style 'gpt'; known|another version"):
+    with pytest.raises(CheckpointError, match=r"style ('gpt'|\[\]); known|another version"):
         checkpoints.load_palm(path)
 
 
