@@ -80,16 +80,14 @@ class _Parts:
     def adapters(self) -> list[LayerAdapter] | None:
         """Adapters of each block that add to each pass's tokens what its own adapters add."""
         given = [one.adapters for one in self.passes]
-        depth = max((len(adapters) for adapters in given if adapters is not None), default=0)
-        return [
-            LayerAdapter(
-                *(
-                    _AddedByEach(self, [a and getattr(a[block], what) for a in given])
-                    for what in ("inputs", "out")
-                )
-            )
-            for block in range(depth)
-        ] or None
+        depths = [len(adapters) for adapters in given if adapters is not None]
+        if not depths:
+            return None
+
+        def added(block: int, projection: str) -> _AddedByEach:
+            return _AddedByEach(self, [a and getattr(a[block], projection) for a in given])
+
+        return [LayerAdapter(added(block, "inputs"), added(block, "out")) for block in range(depths[0])]
 
 
 class _EachByItself:

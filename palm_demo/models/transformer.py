@@ -241,18 +241,15 @@ class BesideDecoder(IncrementalDecoder):
         Returns:
             (b + pieces, vocab) logits of what comes after the last id of each.
         """
-        read = [
-            *([(ids[:, None], cache)] if len(ids) else []),
-            *((piece[None], own) for piece, own in pieces),
-        ]
+        read = [(piece[None], own) for piece, own in pieces]
+        if len(ids):
+            read.insert(0, (ids[:, None], cache))
         one = side_by_side([self._pass(*part) for part in read])
         states = self.decoder(one.states, one.mask, one.cross_attention, one.adapters)[0]
-        ends = list(range(len(ids)))
         for new, own in read:
             own.tokens.advance([new.shape[1]] * len(new))
-        for piece, _ in pieces:
-            ends.append((ends[-1] if ends else -1) + len(piece))
-        return self._logits_of(states[torch.tensor(ends, device=states.device)])
+        sizes = [1] * len(ids) + [len(piece) for piece, _ in pieces]
+        return self._logits_of(states[torch.tensor(sizes, device=states.device).cumsum(0) - 1])
 
 
 def last_states(states: Tensor, lengths: Sequence[int]) -> Tensor:
