@@ -103,6 +103,7 @@ class ByteLevelBPE:
     The name of a special token in a text is ordinary text: only code puts special ids into a prompt.
     """
 
+    bos_id: int
     special_tokens: tuple[str, ...]
     reads_plain = False
     """Whether texts are normalized to their plain form by `TYPOGRAPHY`."""
@@ -123,6 +124,11 @@ class ByteLevelBPE:
 
     def __len__(self) -> int:
         return self.bpe.get_vocab_size()
+
+    @property
+    def prefix_ids(self) -> list[int]:
+        """The ids that stand before a prompt."""
+        return [self.bos_id]
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text; none of them special."""
@@ -175,11 +181,6 @@ class BundledTokenizer(ByteLevelBPE):
         super().__init__(bpe)
         self.pad_id, self.bos_id, self.eos_id, self.media_id = map(bpe.token_to_id, self.special_tokens)
 
-    @property
-    def prefix_ids(self) -> list[int]:
-        """The ids that stand before a prompt."""
-        return [self.bos_id]
-
     def suppress_ids(self) -> list[int]:
         """Ids that may stand in a prompt but may never be generated."""
         return [self.pad_id, self.bos_id, self.media_id]
@@ -198,11 +199,6 @@ class NeoXTokenizer(ByteLevelBPE):
         super().__init__(bpe)
         self.eos_id, self.pad_id = map(bpe.token_to_id, self.special_tokens)
         self.bos_id = self.eos_id
-
-    @property
-    def prefix_ids(self) -> list[int]:
-        """The ids that stand before a prompt."""
-        return [self.bos_id]
 
     def suppress_ids(self) -> list[int]:
         """Ids that may stand in a prompt but may never be generated."""
@@ -282,7 +278,7 @@ class ClipTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text; none of them special. Halves of surrogate pairs become "?"."""
-        clean = self.words.clean_fn(text.encode("utf-8", "replace").decode("utf-8"))
+        clean = self.words.clean_fn(replace_surrogates(text))
         return [token.id for word in self.words.pat.findall(clean) for token in self._joined(word)]
 
     def _joined(self, word: str) -> list[Token]:
