@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # it brings torch, which a command's --help does not need
     from palm_demo.media import MediaLimits
 
 WRITERS, OTHER_THREADS = 3, 16
+"""Models that write texts, and threads beside those in which texts are written or wait."""
 
 Color = Literal["red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"]
 VariableName = Annotated[

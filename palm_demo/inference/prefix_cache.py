@@ -26,7 +26,6 @@ T = TypeVar("T")
 BLOCK = 64
 """Tokens of a prompt that are read in one piece beside running texts, and stored under one key."""
 
-
 KEPT_SECONDS = 600.0
 """Seconds after which unused values are removed, because they were made from somebody's text."""
 

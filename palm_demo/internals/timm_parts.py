@@ -81,7 +81,7 @@ def fold_norms_(network: nn.Module) -> nn.Module:
 
     The outputs are the same in about two thirds of the time. The network cannot be trained afterwards.
     """
-    parts = {name: part for name, part in network.named_modules()}
+    parts = dict(network.named_modules())
     last: tuple[nn.Module, str, nn.Conv2d] | None = None
     for name, part in parts.items():
         parent, _, leaf = name.rpartition(".")

@@ -69,7 +69,7 @@ class OODDetector(nn.Module):
         self.parts.fit_(self._part_distances(seen))
         both = self._both(others)
         self.usual, self.spread = both.mean(dim=0), both.std(dim=0)
-        degrees = torch.linspace(0, 1, DEGREES)
+        degrees = torch.linspace(0, 1, DEGREES, device=drawings.device)
         self.distances = self.distance(drawings[1::2]).quantile(degrees)
         if photographs is not None:
             self.doubts = self.doubt(photographs).quantile(degrees)

@@ -37,7 +37,6 @@ from palm_demo.models.layers import LayerNorm
 ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "quick_gelu": QuickGELU}
 """Activations that CLIPs were trained with. OpenAI's have the second one."""
 
-
 SOFT_TEMPERATURE = 2.0
 """The temperature of the softmax that tells how certain a classifier is."""
 
@@ -248,7 +247,7 @@ class VisionTower(nn.Module):
         stages a twin shares with the trunk. The text half that open_clip builds beside the tower and
         stages after the one that is read are thrown away.
         """
-        settings = json.loads((folder / "open_clip_config.json").read_text())["tokens"]
+        settings = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))["tokens"]
         if "twin" in settings:
             visual, tokens = trunk_of_folder(folder), TokensOfTwin()
             visual.twin = Twin(visual.trunk, **settings["twin"])
