@@ -51,27 +51,27 @@ def test_weights_sum_to_one_over_what_a_token_sees_and_are_zero_before_any(rule,
 
 
 @every_rule
-def test_what_a_bridge_hears_is_its_values_weighed_so(rule, new_flamingo, new_ids):
+def test_the_output_of_cross_attention_is_its_values_weighed_so(rule, new_flamingo, new_ids):
     cross_attn = new_flamingo(rule).cross_attention["0"]
     states, latents = torch.randn(2, 5, 32), torch.randn(2, 6, 24)
     visible = torch.rand(2, cross_attn.attention.heads, 5, 6) > 0.5
     visible[0, :, 0] = False
     keys_values = cross_attn.keys_values(latents)
     weights = cross_attn.attention_weights(states, keys_values, visible)
-    heard = (weights @ keys_values[1]).transpose(1, 2).flatten(2)
+    attn_out = (weights @ keys_values[1]).transpose(1, 2).flatten(2)
     assert_close(
-        cross_attn.attention.to_out(heard),
+        cross_attn.attention.to_out(attn_out),
         cross_attn.attention(cross_attn.norm(states), keys_values, visible),
     )
 
 
-def test_what_a_latent_hears_is_the_values_weighed_so():
+def test_the_output_of_the_resamplers_attention_is_its_values_weighed_so():
     (attention, _), *_ = PerceiverResampler(24, depth=1, heads=2, dim_head=8, num_latents=3).layers
     media, latents = torch.randn(2, 5, 24), torch.randn(2, 3, 24)
     both = torch.cat((attention.norm_media(media), attention.norm_latents(latents)), dim=1)
     values = attention.to_kv(both).chunk(2, dim=-1)[1].unflatten(-1, (2, 8)).transpose(1, 2)
-    heard = (attention.attention_weights(media, latents) @ values).transpose(1, 2).flatten(2)
-    assert_close(attention.to_out(heard), attention(media, latents))
+    attn_out = (attention.attention_weights(media, latents) @ values).transpose(1, 2).flatten(2)
+    assert_close(attention.to_out(attn_out), attention(media, latents))
 
 
 def test_looking_changes_nothing(new_flamingo, ids, media):
@@ -134,7 +134,7 @@ def test_the_row_of_a_token_is_that_of_the_place_where_it_was_chosen(new_flaming
         assert one == pytest.approx(other, abs=1e-6)
 
 
-def test_gates_are_those_of_the_bridges(new_flamingo):
+def test_gates_are_those_of_the_cross_attention_layers(new_flamingo):
     flamingo = new_flamingo()
     for gate, (layer, cross_attn) in zip(gates(flamingo), flamingo.cross_attention.items(), strict=True):
         assert gate.layer == int(layer)
@@ -159,7 +159,7 @@ def maps_of(*opens: float) -> AttentionMaps:
     )
 
 
-def test_over_all_layers_a_bridge_weighs_as_much_as_it_is_open():
+def test_over_all_layers_each_weighs_as_much_as_its_gate_is_open():
     looked = maps_of(0.3, -0.1)
     assert looked.map(0, 0)[0] == pytest.approx(np.array([[0.75], [0.25]]))
     assert looked.map(0, 0, layer=2)[0].tolist() == [[0.0], [1.0]]

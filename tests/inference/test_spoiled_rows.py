@@ -13,6 +13,7 @@ from palm_demo.inference.decoding import SequenceState, stream_ids
 from palm_demo.inference.sampling import Sampler
 from palm_demo.inference.scoring import bits_per_byte, token_probabilities
 from palm_demo.inference.settings import BatchLimits, SamplingParams
+from palm_demo.models.transformer import TransformerConfig
 
 PROMPTS = [[5, 9, 7], [6], [6, 8, 4, 30, 31, 40, 41, 9], [33, 12], [11] * 12, [20, 21, 22]]
 NEW = 12
@@ -121,8 +122,6 @@ def test_a_beam_of_no_numbers_ends_with_the_error(new_palm):
 
 @pytest.mark.parametrize("judge", [bits_per_byte, token_probabilities])
 def test_a_text_is_not_judged_by_what_is_no_number(judge, new_palm, tokenizer):
-    from palm_demo.models.transformer import TransformerConfig
-
     palm = new_palm(
         size=TransformerConfig(dim=32, depth=2, heads=2, vocab=len(tokenizer), dim_head=16, ff_mult=2)
     )

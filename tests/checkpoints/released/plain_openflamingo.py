@@ -8,7 +8,7 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, MptConfig, MptForCau
 
 ROWS, MEDIA, EVERY, HEADS = 50, 49, 2, 2
 DIM, DIM_MEDIA, LATENTS, LAYERS, RESAMPLERS = 32, 24, 3, 4, 2
-BRIDGES = (1, 3)
+CROSS_LAYERS = (1, 3)
 LAYERS_OF = {"gpt_neox": "gpt_neox.layers", "mpt": "transformer.blocks"}
 
 
@@ -53,7 +53,7 @@ def trained(kind: str) -> dict[str, Tensor]:
         shapes[f"{stem}0.to_kv.weight"] = (32, DIM_MEDIA)
         shapes[f"{stem}0.to_out.weight"] = (DIM_MEDIA, 16)
         feed_forward(f"{stem}1.", DIM_MEDIA)
-    for layer in BRIDGES:
+    for layer in CROSS_LAYERS:
         stem = f"lang_encoder.{LAYERS_OF[kind]}.{layer}.gated_cross_attn_layer."
         shapes[f"{stem}attn_gate"] = shapes[f"{stem}ff_gate"] = (1,)
         norms[f"{stem}attn.norm"] = DIM
@@ -88,7 +88,7 @@ class Plain:
         self.lm, self.tensors = lm, tensors
         self.ids: list[int] = []
         self.media: list[Tensor] = []
-        for layer in BRIDGES:
+        for layer in CROSS_LAYERS:
             block = lm.get_submodule(f"{LAYERS_OF[kind]}.{layer}")
             stem = f"lang_encoder.{LAYERS_OF[kind]}.{layer}.gated_cross_attn_layer."
             block.register_forward_pre_hook(self._before(stem), with_kwargs=True)
@@ -121,11 +121,11 @@ class Plain:
     def _before(self, stem: str):
         def hook(block, arguments, named):
             (states,), *others = arguments
-            return (self._bridge(states, stem)[None], *others), named
+            return (self._cross_attention(states, stem)[None], *others), named
 
         return hook
 
-    def _bridge(self, states: Tensor, stem: str) -> Tensor:
+    def _cross_attention(self, states: Tensor, stem: str) -> Tensor:
         """(n, dim): each token hears the medium right before it, and nothing where there is none."""
         normed, heard, passed = self._norm(states, f"{stem}attn.norm"), torch.zeros_like(states), 0
         for place, token in enumerate(self.ids):

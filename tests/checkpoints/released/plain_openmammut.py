@@ -74,13 +74,13 @@ class Plain:
         weights = self.w[f"{name}.in_proj_weight"].chunk(3)
         biases = self.w[f"{name}.in_proj_bias"].chunk(3)
         read = (y @ w.T + b for y, w, b in zip((x, context, context), weights, biases, strict=True))
-        heard = []
+        attn_out = []
         for q, k, v in zip(*(part.chunk(heads, dim=-1) for part in read), strict=True):
             scores = q @ k.T / q.shape[-1] ** 0.5
             if causal:
                 scores = scores.masked_fill(torch.ones_like(scores).triu(1).bool(), -torch.inf)
-            heard.append(scores.softmax(dim=-1) @ v)
-        return self.linear(f"{name}.out_proj", torch.cat(heard, dim=-1))
+            attn_out.append(scores.softmax(dim=-1) @ v)
+        return self.linear(f"{name}.out_proj", torch.cat(attn_out, dim=-1))
 
     def block(self, name: str, x: Tensor, heads: int, causal: bool = False, memory: Tensor | None = None):
         normed = self.norm(f"{name}.ln_1", x)

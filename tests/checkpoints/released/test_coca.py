@@ -1,5 +1,7 @@
 """open_clip's CoCa writes with our decode loop what its own forward says."""
 
+from functools import partial
+
 import open_clip
 import pytest
 import torch
@@ -64,9 +66,7 @@ def test_cached_logits_match_full_forward_in_a_ragged_batch(ours, pixels):
 
 @torch.no_grad()
 def test_greedy_captions_are_open_clips_forward_in_a_loop(ours, theirs, pixels):
-    prefill = lambda ids, lengths, capacity: ours.prefill(  # noqa: E731
-        ids, lengths, capacity, ours.encode_images(pixels).memory
-    )
+    prefill = partial(ours.prefill, memory=ours.encode_images(pixels).memory)
     samplers = [Sampler(SamplingParams(), banned=()) for _ in pixels]
     steps = stream_ids(prefill, ours.decode_step, [[START]] * 2, samplers, 8, eos_id=-1, device=pixels.device)
     said = torch.tensor(list(steps)).T

@@ -14,7 +14,7 @@ from palm_demo.inference.sampling import Sampler
 from palm_demo.inference.settings import SamplingParams
 
 from .plain_openflamingo import (
-    BRIDGES,
+    CROSS_LAYERS,
     DIM_MEDIA,
     EVERY,
     HEADS,
@@ -108,7 +108,7 @@ def test_each_text_hears_the_picture_right_before_it(ours):
 
 
 @torch.no_grad()
-def test_text_alone_goes_through_the_bridges_feed_forward(ours):
+def test_text_alone_goes_through_the_feed_forward_of_cross_attention(ours):
     ids = torch.tensor([PROMPTS[1]])
     bare = ours.decoder.logits(ours.decoder(ours.decoder.embedding(ids)))
     assert (ours(ids) - bare).abs().max() > 1e-3
@@ -315,4 +315,4 @@ def test_the_model_comes_in_the_dtype_asked_for_and_learns_only_between_text_and
     ).all()
     learning = {name.split(".")[0] for name, weight in ours.named_parameters() if weight.requires_grad}
     assert learning == {"encoder", "cross_attention", "media_embedding"}
-    assert tuple(map(int, ours.cross_attention)) == BRIDGES
+    assert tuple(map(int, ours.cross_attention)) == CROSS_LAYERS
