@@ -143,7 +143,11 @@ class FinetuningConfig:
             value = getattr(self, name)
             hint = f"{getattr(type(self), name)} by default"
             check_number(name, value, low, high, hint, FinetuningError, whole=True)
-        for name, high in (("seconds", float("inf")), ("learning_rate", 1)):
+        for name, high, limits in (
+            ("seconds", float("inf"), "above 0"),
+            ("learning_rate", 1, "above 0, to 1"),
+        ):
             value = getattr(self, name)
             if not isinstance(value, Real) or isinstance(value, bool) or not 0 < value <= high:
-                raise FinetuningError(f"{name} is {shown(value)}; it can be above 0, to {high}")
+                hint = f"{getattr(type(self), name)} by default"
+                raise FinetuningError(f"{name} is {shown(value)}; it can be {limits} ({hint})")
