@@ -100,7 +100,7 @@ def sentence(message: str) -> str:
     """
     message = without_places(message)
     first = message.partition(" ")[0]
-    return f"{first.capitalize() if first.isalpha() else first}{message[len(first) :]}."
+    return f"{message[:1].upper() if first.isalpha() else message[:1]}{message[1:]}."
 
 
 def as_sentence(error: PalmDemoError) -> str:

@@ -1,10 +1,11 @@
-"""The page's parts that need no server: prompts and stops."""
+"""The page's parts that need no server: prompts, stops and messages."""
 
 import pytest
 
 from palm_demo.ui import streaming
 from palm_demo.ui.flamingo.conversation import assemble, labelled
 from palm_demo.ui.mammut.wall import listed
+from palm_demo.ui.messages import sentence
 from palm_demo.ui.streaming import Stops
 
 
@@ -78,3 +79,15 @@ def test_streams_that_never_begin_are_remembered_no_longer_than_others_need_to_b
     last = [stops.arm(f"visitor {number}", "palm") for number in range(9)][-1]
     stops.stop("visitor 8", "palm")
     assert last.is_set() and len(stops._events) == 3
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("the prompt is empty", "The prompt is empty."),
+        ("ZeroGPU cannot be reached", "ZeroGPU cannot be reached."),
+        ("captions.csv is gone", "captions.csv is gone."),
+    ],
+)
+def test_a_message_begins_with_a_capital_and_names_keep_theirs(message, shown):
+    assert sentence(message) == shown

@@ -93,6 +93,7 @@ def authors_tab(session: Session, limits: Limits, stops: Stops, own: UserAdapter
             text, bits = check_prompt(text, limits), {}
             for name, choice in own.choices(visitor):
                 if cancelled.is_set():
+                    yield gr.skip(), "Stopped."
                     return
                 bits[name] = session.bits_per_byte(text, own.scope(visitor, choice))
                 yield _bars(bits), f"Reading as {html.escape(name)} …"

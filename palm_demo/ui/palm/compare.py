@@ -126,6 +126,7 @@ def compare_tab(
                     written[place] += delta
                 waiting = [delta for _, delta in come if isinstance(delta, QueuePosition)]
                 yield [*written, in_line(waiting[-1] if waiting else "")]
+            yield [*written, in_line("")]  # streams that are stopped in the queue end with their places
 
     StreamingTab(TAB, stops, run, stop).wire(run.click, stream, [prompt, picked, *sampling], [*texts, line])
     return picked

@@ -116,6 +116,7 @@ def writing_tab(
             for delta in session.stream(prompt, scope, **asked, cancelled=cancelled):
                 written += delta
                 yield written, in_line(delta)
+            yield written, in_line("")  # a stream that is stopped in the queue ends with its place
 
     tab = StreamingTab(TAB, stops, run, stop)
     inputs, outputs = [prompt, *mixed, *sampling], [text, line]
