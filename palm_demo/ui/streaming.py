@@ -117,6 +117,7 @@ class StreamingTab:
             inputs,
             outputs,
             show_progress="minimal",
+            trigger_mode="always_last",  # a press that has stopped the stream of the one before is not lost
             api_visibility="private",
             **({"concurrency_limit": None} | line),
         )

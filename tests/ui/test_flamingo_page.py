@@ -77,6 +77,12 @@ def test_examples_are_moved_added_and_removed_before_the_question_is_asked(visit
     expect(shot(page, len(taught) - 1)).to_have_count(0)
 
     press(page, "Add an example")
+    text_of(page, 1).fill("typed and not drawn anew")
+    press(page, f"Remove Example {len(taught) - 1}")
+    expect(text_of(page, 1)).to_have_value("typed and not drawn anew")
+    text_of(page, 1).fill(second.text)
+
+    press(page, "Add an example")
     added = shot(page, len(taught) - 1)
     added.locator("input[type=file]").set_input_files(media / "red.png")
     expect(added.get_by_label("Remove file")).to_have_count(1)

@@ -242,6 +242,19 @@ def test_palm_example_writes_in_one_click(visit):
     )
 
 
+def test_an_example_that_is_pressed_during_another_is_written_next(visit, held):
+    held("stream")
+    page = visit("PaLM")
+    page.locator("#palm-samples button").first.click()
+    expect(page.get_by_label("PaLM writes")).to_have_value(
+        re.compile("^It was a dark and stormy night, and.")
+    )
+    page.locator("#palm-samples button").last.click()
+    expect(page.get_by_label("PaLM writes")).to_have_value(
+        re.compile("^Once upon a time there was a little girl who.")
+    )
+
+
 def test_palm_stops(visit, held):
     held("stream")
     page = visit("PaLM")

@@ -81,8 +81,7 @@ function drawn(row, place, all) {
   if (!last) {
     if (place) tools.append(button("Up", `Move ${name} up`, () => swapped(place, place - 1)));
     if (place < all.length - 2) tools.append(button("Down", `Move ${name} down`, () => swapped(place, place + 1)));
-    const without = all.filter((_, other) => other !== place);
-    tools.append(button("Remove", `Remove ${name}`, () => set(without)));
+    tools.append(button("Remove", `Remove ${name}`, () => set(value().filter((_, other) => other !== place))));
   }
   made.append(legend, media, input, text, tools);
   return made;

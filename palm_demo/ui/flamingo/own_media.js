@@ -132,7 +132,8 @@ record.addEventListener("click", () => {
   recorder.start(PART_MS);
   record.textContent = "Stop recording";
   record.disabled = true;
-  setTimeout(() => recorder.state === "recording" && recorder.stop(), 1000 * props.seconds);
+  const started = recorder;  // another recording may run when the time of this one is up
+  setTimeout(() => started.state === "recording" && started.stop(), 1000 * props.seconds);
 });
 
 // the drawing pad
