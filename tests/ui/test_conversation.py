@@ -1,6 +1,7 @@
 """The chat with Flamingo, without a server: what is done for each update, and what once."""
 
 import sys
+from types import SimpleNamespace
 
 import gradio as gr
 import pytest
@@ -9,11 +10,16 @@ from gradio.context import LocalContext
 from palm_demo.media import frames
 from palm_demo.session import Session
 from palm_demo.settings import load_settings
-from palm_demo.ui.flamingo.conversation import Conversation
+from palm_demo.ui.deep_links import SettingsLinks
+from palm_demo.ui.flamingo.attention import AttentionView
+from palm_demo.ui.flamingo.conversation import TAB, Conversation, Exchange
+from palm_demo.ui.flamingo.tab import flamingo_tab, suggested_questions
 from palm_demo.ui.streaming import Stops
 from tests.media_files import red_over_blue, video
 
 TOKENS = 12
+REQUEST = SimpleNamespace(session_hash="visitor")
+SAMPLING = (TOKENS, 2.0, 0, 1.0, 0.0, 1.0, 5, "")
 
 
 @pytest.fixture
@@ -35,14 +41,19 @@ def counted(monkeypatch, place, name: str) -> list:
     return calls
 
 
+def in_event(updates) -> list:
+    """All updates of a handler, which are made as when a visitor asks."""
+    token = LocalContext.in_event_listener.set(True)
+    try:
+        return [*updates]
+    finally:
+        LocalContext.in_event_listener.reset(token)
+
+
 def reply(conversation: Conversation, turns: list, media: list, earlier: bool = False) -> list[tuple]:
     prompt = "in words: " + "<media> " * len(media)
     settings = {"max_new_tokens": TOKENS, "temperature": 2.0, "seed": 5}
-    token = LocalContext.in_event_listener.set(True)  # as it is when a visitor asks
-    try:
-        return [*conversation.reply("visitor", turns, earlier, lambda: (prompt, media), settings)]
-    finally:
-        LocalContext.in_event_listener.reset(token)
+    return in_event(conversation.reply("visitor", turns, earlier, (prompt, media), settings))
 
 
 def test_media_are_opened_and_made_ready_once_however_many_updates_there_are(
@@ -81,3 +92,45 @@ def test_earlier_turns_are_read_again_and_shown_as_they_were(conversation, tmp_p
     *_, last = reply(conversation, turns, [str(tmp_path / "a.png")], earlier=True)
     assert last[2].media == [str(tmp_path / "a.png")] * 2
     assert last[0][0]["content"][-1] is turns[0].shown[0]
+
+
+def test_an_answer_shows_nothing_more_after_its_visitor_starts_over(conversation):
+    settings = {"max_new_tokens": TOKENS, "temperature": 2.0, "seed": 5}
+    updates = conversation.reply("visitor", [], False, ("once upon", []), settings)
+    next(updates)
+    conversation.stops.drop("visitor", TAB)
+    assert [*updates] == []
+
+
+def test_maps_of_an_earlier_answer_are_not_shown_under_a_new_one(session):
+    stops, exchange = Stops(), Exchange("<media> this is a", ["a.png"], "cat")
+    with gr.Blocks():
+        view = AttentionView(session, stops, gr.State(), None)
+
+    def answered_meanwhile(*question):
+        view._reset(REQUEST, Exchange("<media> this is a", ["b.png"], "dog"))
+
+    view.session = SimpleNamespace(attention_maps=answered_meanwhile)
+    assert view._compute(REQUEST, exchange) == gr.skip()
+
+
+def test_a_question_after_examples_is_about_the_last_of_their_pictures(session, tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
+    red_over_blue().save(tmp_path / "a.png")
+    red_over_blue().save(tmp_path / "b.png")
+    rows = [
+        {"text": "this is a dax.", "files": [{"path": str(tmp_path / "a.png")}]},
+        {"text": "this is a", "files": [{"path": str(tmp_path / "b.png")}]},
+    ]
+    with gr.Blocks() as page:
+        flamingo_tab(session, load_settings().limits, Stops(), SettingsLinks(), tmp_path)
+    (ask_after,) = {one.fn for one in page.fns.values() if getattr(one.fn, "__name__", "") == "ask_after"}
+    *_, last = in_event(ask_after(REQUEST, [], None, rows, *SAMPLING))
+    assert last[-1] == [str(tmp_path / "b.png")]
+
+
+def test_questions_about_a_picture_and_a_video_are_about_what_the_video_shows(session, monkeypatch):
+    captions = {"a.png": "a cat on a blue background", "b.mp4": "a dog on a red background"}
+    monkeypatch.setattr(session, "opened", list)
+    monkeypatch.setattr(session, "caption", captions.__getitem__)
+    assert suggested_questions(session, ["a.png", "b.mp4"])[0] == "Which way does the dog move?"

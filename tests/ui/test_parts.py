@@ -2,8 +2,9 @@
 
 import pytest
 
+from palm_demo.inference.prompts import OURS
 from palm_demo.ui import streaming
-from palm_demo.ui.flamingo.conversation import assemble, labelled
+from palm_demo.ui.flamingo.conversation import labelled
 from palm_demo.ui.mammut.wall import listed
 from palm_demo.ui.messages import sentence
 from palm_demo.ui.streaming import Stops
@@ -24,7 +25,7 @@ from palm_demo.ui.streaming import Stops
     ],
 )
 def test_prompt_is_put_together_as_flamingo_learned_it(typed, media, prompt):
-    assert assemble(typed, media) == prompt
+    assert OURS.completed(typed, media) == prompt
 
 
 def test_marks_have_the_names_of_their_media(media):

@@ -14,6 +14,7 @@ from palm_demo.inference.attention_maps import AttentionMaps, MediumAttention
 from palm_demo.session import Session
 from palm_demo.ui.flamingo.conversation import KEPT_SECONDS, Exchange, names
 from palm_demo.ui.messages import on_page
+from palm_demo.ui.streaming import Stops
 
 SIDE = 160
 """Width and height of a shown picture in pixels, more than the vision tower reads."""
@@ -86,6 +87,8 @@ def _data_uri(picture: Image.Image) -> str:
         return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
+TAB = "flamingo-look"
+"""The name of the maps' computation in `Stops`."""
 EVERY_LAYER = -1
 MEANING = (
     "<h2 class='heading'>What it looked at</h2>Bright is where Flamingo looked for this word of its answer. "
@@ -105,6 +108,7 @@ class AttentionView:
 
     Args:
         session: computes them.
+        stops: of the page's streams. A new answer drops maps of an earlier one that are being computed.
         exchange: the state with the last question and answer.
         first: the question and answer that the page shows at first, and their maps.
     """
@@ -112,22 +116,22 @@ class AttentionView:
     def __init__(
         self,
         session: Session,
+        stops: Stops,
         exchange: gr.State,
         first: tuple[Exchange, AttentionMaps] | None,
     ):
-        self.session, self.first = session, first
-        shown = ("", "")
-        choices, chosen = [], None
+        self.session, self.stops, self.first = session, stops, first
+        html_of_maps, html_of_gates, choices, chosen = "", "", [], None
         if first is not None:
             choices, chosen = _choices(first[1])
-            shown = self._show(*first, chosen, EVERY_LAYER)
-        looked = gr.State(None, time_to_live=KEPT_SECONDS)
+            html_of_maps, html_of_gates = self._show(*first, chosen, EVERY_LAYER)
+        maps = gr.State(None, time_to_live=KEPT_SECONDS)
         with gr.Column(visible=first is not None, elem_id="flamingo-looking", min_width=280) as self.section:
             gr.HTML(MEANING, elem_classes="hint")
             look = gr.Button(
                 "Show where it looked", visible=first is None, size="sm", elem_id="flamingo-look"
             )
-            with gr.Column(visible=first is not None) as found:
+            with gr.Column(visible=first is not None) as results:
                 word = gr.Radio(
                     choices,
                     value=chosen,
@@ -136,7 +140,7 @@ class AttentionView:
                     show_label=False,
                     elem_id="flamingo-words",
                 )
-                maps = gr.HTML(shown[0], elem_id="flamingo-maps", elem_classes="tight")
+                heat_maps = gr.HTML(html_of_maps, elem_id="flamingo-maps", elem_classes="tight")
                 with gr.Accordion("Layer by layer", open=False, elem_id="flamingo-gates"):
                     layer = gr.Dropdown(
                         _layers(None if first is None else first[1]),
@@ -145,12 +149,11 @@ class AttentionView:
                         elem_id="flamingo-layer",
                     )
                     gr.HTML(GATES, elem_classes="hint")
-                    gates = gr.HTML(shown[1], elem_classes="tight")
-        shown = [maps, gates]
+                    gates = gr.HTML(html_of_gates, elem_classes="tight")
         exchange.change(
             self._reset,
             exchange,
-            [looked, self.section, look, found],
+            [maps, self.section, look, results],
             show_progress="hidden",
             concurrency_limit=None,
             api_visibility="private",
@@ -158,7 +161,7 @@ class AttentionView:
         look.click(
             on_page(self._compute),
             exchange,
-            [looked, look, found, word, layer, *shown],
+            [maps, look, results, word, layer, heat_maps, gates],
             show_progress="minimal",
             show_progress_on=look,
             concurrency_limit=None,
@@ -167,15 +170,16 @@ class AttentionView:
         gr.on(
             [word.input, layer.input],
             on_page(self._show),
-            [exchange, looked, word, layer],
-            shown,
+            [exchange, maps, word, layer],
+            [heat_maps, gates],
             show_progress="hidden",
             trigger_mode="always_last",
             api_visibility="private",
         )
 
-    def _reset(self, exchange: Exchange | None):
+    def _reset(self, request: gr.Request, exchange: Exchange | None):
         """Shows the button for the maps if the answer has media, and hides earlier maps."""
+        self.stops.drop(request.session_hash, TAB)
         is_about_media = bool(exchange and exchange.media and exchange.answer.strip())
         return (
             None,
@@ -184,65 +188,70 @@ class AttentionView:
             gr.update(visible=False),
         )
 
-    def _compute(self, exchange: Exchange | None):
+    def _compute(self, request: gr.Request, exchange: Exchange | None):
         if exchange is None:
             raise PromptError(GONE)
-        looked = self.session.attention_maps(exchange.prompt, exchange.media, exchange.answer)
-        choices, first = _choices(looked)
+        with self.stops.running(request.session_hash, TAB) as cancelled:
+            maps = self.session.attention_maps(exchange.prompt, exchange.media, exchange.answer)
+            if not self.stops.wanted(request.session_hash, TAB, cancelled):
+                return gr.skip()
+        choices, first = _choices(maps)
         return (
-            looked,
+            maps,
             gr.update(visible=False),
             gr.update(visible=True),
             gr.update(choices=choices, value=first),
-            gr.update(choices=_layers(looked), value=EVERY_LAYER),
-            *self._show(exchange, looked, first, EVERY_LAYER),
+            gr.update(choices=_layers(maps), value=EVERY_LAYER),
+            *self._show(exchange, maps, first, EVERY_LAYER),
         )
 
     def _show(
-        self, exchange: Exchange | None, looked: AttentionMaps | None, word: int, layer: int
+        self, exchange: Exchange | None, maps: AttentionMaps | None, word: int, layer: int
     ) -> tuple[str, str]:
-        if looked is None and self.first is not None and exchange == self.first[0]:
-            looked = self.first[1]
-        if exchange is None or looked is None:
+        """HTML of the heat maps for a word, and of the table of gates."""
+        if maps is None and self.first is not None and exchange == self.first[0]:
+            maps = self.first[1]
+        if exchange is None or maps is None:
             raise PromptError(GONE)
-        _, tokens = words(looked.tokens)[word]
-        heats = _heats(looked, tokens, None if layer == EVERY_LAYER else layer)
-        most = _peak(heats)
-        called = names(exchange.media)
-        shown = [
-            _medium_html(f"{called[place]}: {heat.sum():.0%}", seen, heat, most)
-            for place, (seen, heat) in enumerate(zip(looked.media, heats, strict=True))
+        _, tokens = words(maps.tokens)[word]
+        heat_maps = _heat_maps(maps, tokens, None if layer == EVERY_LAYER else layer)
+        peak = _peak(heat_maps)
+        media_names = names(exchange.media)
+        media = [
+            _medium_html(f"{name}: {heat_map.sum():.0%}", medium, heat_map, peak)
+            for name, medium, heat_map in zip(media_names, maps.media, heat_maps, strict=True)
         ]
         rows = [
             (
                 f"after block {gate.layer + 1}",
                 gate.attention,
                 gate.feed_forward,
-                *np.mean([looked.media_shares(token, gate.layer) for token in tokens], axis=0).tolist(),
+                *np.mean([maps.media_shares(token, gate.layer) for token in tokens], axis=0).tolist(),
             )
-            for gate in looked.gates
+            for gate in maps.gates
         ]
-        return f"<div class='strips'>{''.join(shown)}</div>", table(
-            ["layer", "attention gate", "feed-forward gate", *called], rows
+        return f"<div class='strips'>{''.join(media)}</div>", table(
+            ["layer", "attention gate", "feed-forward gate", *media_names], rows
         )
 
 
-def _choices(looked: AttentionMaps) -> tuple[list[tuple[str, int]], int]:
+def _choices(maps: AttentionMaps) -> tuple[list[tuple[str, int]], int]:
     """(word, index) for each word of an answer, and the index of the word with the highest peak."""
-    spoken = words(looked.tokens)
-    brightest = max(range(len(spoken)), key=lambda place: _peak(_heats(looked, spoken[place][1])))
-    return [(text, place) for place, (text, _) in enumerate(spoken)], brightest
+    answer = words(maps.tokens)
+    brightest = max(range(len(answer)), key=lambda index: _peak(_heat_maps(maps, answer[index][1])))
+    return [(word, index) for index, (word, _) in enumerate(answer)], brightest
 
 
-def _layers(looked: AttentionMaps | None) -> list[tuple[str, int]]:
-    gates = () if looked is None else looked.gates
+def _layers(maps: AttentionMaps | None) -> list[tuple[str, int]]:
+    """(label, value) of the choices of layers."""
+    gates = () if maps is None else maps.gates
     every = ("all layers, each as open as its gate", EVERY_LAYER)
     return [every, *((f"after block {gate.layer + 1}", gate.layer) for gate in gates)]
 
 
 def words(tokens: Sequence[str]) -> list[tuple[str, range]]:
     """(word, indices of its tokens). A token that begins with a space begins a word."""
-    begins = [place for place, token in enumerate(tokens) if not place or token[:1].isspace()]
+    begins = [index for index, token in enumerate(tokens) if not index or token[:1].isspace()]
     ends = [*begins[1:], len(tokens)]
     return [
         ("".join(tokens[begin:end]).strip() or "␣", range(begin, end))
@@ -250,27 +259,29 @@ def words(tokens: Sequence[str]) -> list[tuple[str, range]]:
     ]
 
 
-def _heats(looked: AttentionMaps, tokens: Iterable[int], layer: int | None = None) -> list[np.ndarray]:
+def _heat_maps(maps: AttentionMaps, tokens: Iterable[int], layer: int | None = None) -> list[np.ndarray]:
     """For each medium the mean map of some tokens, (frames, rows, columns)."""
     return [
-        np.mean([looked.map(token, medium, layer) for token in tokens], axis=0)
-        for medium in range(len(looked.media))
+        np.mean([maps.map(token, medium, layer) for token in tokens], axis=0)
+        for medium in range(len(maps.media))
     ]
 
 
-def _peak(heats: Iterable[np.ndarray]) -> float:
-    return max(float(heat.max()) for heat in heats)
+def _peak(heat_maps: Iterable[np.ndarray]) -> float:
+    return max(float(heat_map.max()) for heat_map in heat_maps)
 
 
-def _medium_html(title: str, seen: MediumAttention, heat: np.ndarray, most: float) -> str:
+def _medium_html(title: str, medium: MediumAttention, heat_map: np.ndarray, peak: float) -> str:
     """HTML of a medium with its heat map.
 
     Args:
-        heat: (frames, rows, columns).
-        most: the value with the brightest colour.
+        heat_map: (frames, rows, columns).
+        peak: the value with the brightest colour.
     """
-    frames = [glowing(frame, of_frame / most) for frame, of_frame in zip(seen.frames, heat, strict=True)]
+    frames = [
+        glowing(frame, of_frame / peak) for frame, of_frame in zip(medium.frames, heat_map, strict=True)
+    ]
     if len(frames) == 1:
         return still(title, frames[0])
-    captions = [f"frame {number}: {of_frame.sum():.0%}" for number, of_frame in enumerate(heat, 1)]
+    captions = [f"frame {number}: {of_frame.sum():.0%}" for number, of_frame in enumerate(heat_map, 1)]
     return film(title, list(zip(frames, captions, strict=True)))

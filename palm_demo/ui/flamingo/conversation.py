@@ -2,7 +2,7 @@
 
 import hashlib
 import html
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextvars import Context
 from pathlib import Path
 from typing import NamedTuple
@@ -18,11 +18,6 @@ from palm_demo.settings import Limits
 from palm_demo.ui.components import no_warning, warning_about, warning_shown
 from palm_demo.ui.streaming import Stops, in_line, line_shown
 from palm_demo.ui.uploads import check_media, check_prompt
-
-
-def assemble(text: str, media: int, form: PromptForm = OURS) -> str:
-    """The prompt for a typed text and a number of media; see `PromptForm.completed`."""
-    return form.completed(text, media)
 
 
 def names(media: Sequence[str | Path]) -> list[str]:
@@ -131,7 +126,7 @@ class Conversation:
         limits: on prompts and media.
         stops: of the page's streams.
         first: an exchange that is shown at first.
-        told: the verdict about its answer.
+        first_verdict: on its answer.
     """
 
     def __init__(
@@ -140,7 +135,7 @@ class Conversation:
         limits: Limits,
         stops: Stops,
         first: Exchange | None = None,
-        told: str = "",
+        first_verdict: str = "",
     ):
         self.session, self.limits, self.stops = session, limits, stops
         self.turns = gr.State([], time_to_live=KEPT_SECONDS)
@@ -157,7 +152,7 @@ class Conversation:
             placeholder="Ask something, or press an example above.",
             elem_id="flamingo-chat",
         )
-        self.truth = gr.HTML(html.escape(told), elem_id="flamingo-truth", elem_classes="truth")
+        self.truth = gr.HTML(html.escape(first_verdict), elem_id="flamingo-truth", elem_classes="truth")
         self.warning = warning_shown(TAB)
 
     def details(self) -> None:
@@ -189,7 +184,7 @@ class Conversation:
         visitor: str,
         turns: list[Exchange],
         earlier: bool,
-        question: Callable[[], tuple[str, list[str]]],
+        question: tuple[str, list[str]],
         settings: dict,
         answers: tuple[str, ...] = (),
     ) -> Iterator[tuple]:
@@ -199,34 +194,35 @@ class Conversation:
             visitor: the session hash.
             turns: the exchanges so far.
             earlier: whether Flamingo also reads these, as few-shot examples.
-            question: makes the prompt and its media, or raises an error about them.
+            question: the prompt, with media tokens, and its media.
             settings: of the sampling.
             answers: all correct answers, if the page knows them.
         """
         with self.stops.running(visitor, TAB) as cancelled:
-            asked = question()
             gap = self.session.flamingo.form.gap
-            prompt, media = joined([*turns, Exchange(*asked, "")], gap) if earlier else asked
+            prompt, media = joined([*turns, Exchange(*question, "")], gap) if earlier else question
             check_prompt(prompt, self.limits)
             check_media(media, self.limits)
             check_media_count(prompt, len(media))
-            read = [labelled(prompt, media), told_length(self.session, prompt)]
+            read = [labelled(prompt, media), length_in_tokens(self.session, prompt)]
             opened = self.session.opened(media)
-            own = opened[len(opened) - len(asked[1]) :]
-            new = Exchange(*asked, "", as_shown_media(asked[1], own))
+            new_media = opened[len(opened) - len(question[1]) :]
+            new = Exchange(*question, "", as_shown_media(question[1], new_media))
             earlier_messages = self._messages(turns)
             for delta in self.session.stream_answer(prompt, opened, **settings, cancelled=cancelled):
+                if not self.stops.wanted(visitor, TAB, cancelled):
+                    return
                 new = new._replace(answer=new.answer + delta)
-                shown = [*earlier_messages, *self._messages_of_turn(new)]
-                yield shown, turns, None, *read, in_line(delta), no_warning(), ""
+                messages = [*earlier_messages, *self._messages_of_turn(new)]
+                yield messages, turns, None, *read, in_line(delta), no_warning(), ""
             if not self.stops.wanted(visitor, TAB, cancelled):
                 return
             turns = [*turns, new][-KEPT_TURNS:]
-            whole = Exchange(prompt, media, new.answer)
+            last = Exchange(prompt, media, new.answer)
             # the page's own drawings are never out of distribution
-            about = no_warning() if answers else warning_about(self.session, own)
-            told = html.escape(verdict(answers, new.answer)) if answers else ""
-            yield self._messages(turns), turns, whole, *read, in_line(""), about, told
+            warning = no_warning() if answers else warning_about(self.session, new_media)
+            truth = html.escape(verdict(answers, new.answer)) if answers else ""
+            yield self._messages(turns), turns, last, *read, in_line(""), warning, truth
 
     def _messages(self, turns: list[Exchange]) -> list[dict]:
         return [
@@ -238,22 +234,22 @@ class Conversation:
         ]
 
     def _messages_of_turn(self, turn: Exchange) -> list[dict]:
-        asked = as_message(turn.prompt, turn.shown, self.session.flamingo.form)
-        return [asked, {"role": "assistant", "content": literal(turn.answer)}]
+        question = as_message(turn.prompt, turn.shown, self.session.flamingo.form)
+        return [question, {"role": "assistant", "content": literal(turn.answer)}]
 
     def emptied(self) -> tuple:
         """The updates of `outputs` that remove everything."""
         return [], [], None, None, "", in_line(""), no_warning(), ""
 
 
-def verdict(answers: tuple[str, ...], said: str) -> str:
+def verdict(answers: tuple[str, ...], answer: str) -> str:
     """The page's verdict on an answer to a question about its own drawing. answers: all correct answers."""
-    if said.strip().lower().rstrip(".") in answers:
+    if answer.strip().lower().rstrip(".") in answers:
         return "✓ Right. The page drew this itself, so it knows."
     return f"✗ Not this time. The page drew this itself: the answer is “{answers[0]}”."
 
 
-def told_length(session: Session, prompt: str) -> str:
+def length_in_tokens(session: Session, prompt: str) -> str:
     """The length of a prompt and of the context in tokens, as a phrase."""
     return f"{session.prompt_length(prompt)} of {session.flamingo.context} tokens, the answer not counted"
 

@@ -16,7 +16,7 @@ from palm_demo.models.tokenizers import MEDIA
 from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.ui.choices import chips, choices
-from palm_demo.ui.flamingo.conversation import KEPT_SECONDS, assemble, labelled, told_length
+from palm_demo.ui.flamingo.conversation import KEPT_SECONDS, labelled, length_in_tokens
 from palm_demo.ui.flamingo.own_media import paths_of, value_of
 from palm_demo.ui.flamingo.presets import SETS, Draw
 from palm_demo.ui.messages import on_page, sentence
@@ -83,15 +83,15 @@ class ShotBuilder:
     Attributes:
         most: the most examples.
         shots: the component with the rows, of which the last is the question.
-        known: the state with the preset that was drawn last.
+        preset: the state with the preset that was drawn last.
     """
 
     def __init__(self, session: Session, limits: Limits):
         self.session, self.limits = session, limits
         self.most = limits.media - 1  # one is left for the question
-        self.known = gr.State(None, time_to_live=KEPT_SECONDS)
+        self.preset = gr.State(None, time_to_live=KEPT_SECONDS)
         gr.HTML(HINT, elem_classes="hint")
-        loads = choices(chips(list(SETS)), "Examples to draw", "flamingo-sets", "chips")
+        presets = choices(chips(list(SETS)), "Examples to draw", "flamingo-sets", "chips")
         self.shots = gr.HTML(
             [],
             html_template=TEMPLATE,
@@ -107,7 +107,7 @@ class ShotBuilder:
             elem_classes="marked",
         )
         self.length = gr.HTML("Nothing to read yet.", elem_id="flamingo-prompt-length", elem_classes="hint")
-        loads.select(on_page(self._load), None, [self.known, self.shots], **WARNING)
+        presets.select(on_page(self._load), None, [self.preset, self.shots], **WARNING)
         self.shots.change(
             self._preview, self.shots, [self.reads, self.length], trigger_mode="always_last", **QUIET
         )
@@ -118,10 +118,10 @@ class ShotBuilder:
         Raises PromptError if there are too many.
         """
         *rows, question = _rows_of(value) or [_EMPTY_ROW, _EMPTY_ROW]
-        free = next((place for place, row in enumerate(rows) if not _filled(row)), len(rows))
-        if free >= self.most:
-            raise PromptError(f"there are {free} examples and at most {self.most} fit; remove one")
-        rows[free : free + 1] = [{"text": shot.text, "files": list(shot.media)}]
+        empty = next((place for place, row in enumerate(rows) if not _filled(row)), len(rows))
+        if empty >= self.most:
+            raise PromptError(f"there are {empty} examples and at most {self.most} fit; remove one")
+        rows[empty : empty + 1] = [{"text": shot.text, "files": list(shot.media)}]
         return [_shown(row) for row in (*rows, question)]
 
     def prompt(self, value: object) -> tuple[str, list[str]]:
@@ -129,27 +129,26 @@ class ShotBuilder:
         *rows, question = _rows_of(value) or [_EMPTY_ROW]
         return shot_prompt(rows, question, self.limits, self.session.flamingo.form)
 
-    def answers(self, known: ShotSet | None, value: object) -> tuple[str, ...]:
+    def answers(self, preset: ShotSet | None, value: object) -> tuple[str, ...]:
         """The correct answers if the rows are an unchanged preset; otherwise none."""
-        if known is None or self.session.flamingo.form != OURS:
+        if preset is None or self.session.flamingo.form != OURS:
             return ()
-        asked = [(row["text"], _file_names(row["files"])) for row in _rows_of(value)]
-        return (
-            (known.answer,) if asked == [(shot.text, _file_names(shot.media)) for shot in known.shots] else ()
-        )
+        rows = [(row["text"], _file_names(row["files"])) for row in _rows_of(value)]
+        unchanged = rows == [(shot.text, _file_names(shot.media)) for shot in preset.shots]
+        return (preset.answer,) if unchanged else ()
 
     def _load(self, event: gr.SelectData) -> tuple[ShotSet, list[dict]]:
         draw = list(SETS.values())[event.index]
         with self.session.turns.computation() as computation, computation.turn():
-            one = draw_set(new_folder(), draw, self.session.flamingo.form)
-        return one, [_shown({"text": shot.text, "files": list(shot.media)}) for shot in one.shots]
+            preset = draw_set(new_folder(), draw, self.session.flamingo.form)
+        return preset, [_shown({"text": shot.text, "files": list(shot.media)}) for shot in preset.shots]
 
     def _preview(self, value: object):
         try:
             prompt, media = self.prompt(value)
         except PalmDemoError as error:
             return None, f"Not ready yet. {html.escape(sentence(str(error)))}"
-        return labelled(prompt, media), told_length(self.session, prompt)
+        return labelled(prompt, media), length_in_tokens(self.session, prompt)
 
 
 _EMPTY_ROW = {"text": "", "files": []}
@@ -183,9 +182,9 @@ def shot_prompt(
     """
     if not _filled(question):
         raise PromptError("the question is empty; write what Flamingo is to continue, such as “this is a”")
-    parts = [box for box in (*rows, question) if _filled(box)]
-    media = check_media([path for box in parts for path in box["files"]], limits)
-    texts = [assemble(check_prompt(_text(box), limits), len(box["files"]), form) for box in parts]
+    parts = [row for row in (*rows, question) if _filled(row)]
+    media = check_media([path for row in parts for path in row["files"]], limits)
+    texts = [form.completed(check_prompt(_text(row), limits), len(row["files"])) for row in parts]
     prompt = check_prompt(" ".join(texts), limits)
     check_media_count(prompt, len(media))
     return prompt, media
@@ -195,10 +194,10 @@ def _file_names(paths: Sequence[str]) -> list[str]:
     return [Path(path).name for path in paths]
 
 
-def _filled(box: dict | None) -> bool:
-    return bool(box and (box["text"].strip() or box["files"]))
+def _filled(row: dict | None) -> bool:
+    return bool(row and (row["text"].strip() or row["files"]))
 
 
-def _text(box: dict) -> str:
+def _text(row: dict) -> str:
     """The text of a row; without one, a media token for each of its files."""
-    return box["text"].strip() or " ".join([MEDIA] * len(box["files"]))
+    return row["text"].strip() or " ".join([MEDIA] * len(row["files"]))

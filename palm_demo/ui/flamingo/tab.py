@@ -1,6 +1,5 @@
 """Builds the Flamingo tab: a chat about pictures and videos, and the tools for its prompts."""
 
-from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -26,7 +25,6 @@ from palm_demo.ui.flamingo.conversation import (
     Conversation,
     Exchange,
     as_shown_media,
-    assemble,
     verdict,
 )
 from palm_demo.ui.flamingo.few_shot import QUIET, WARNING, Shot, ShotBuilder, ShotSet
@@ -60,17 +58,19 @@ FILLED_BY = {
 def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: SettingsLinks, folder: Path) -> None:
     """Builds the tab inside the current Blocks. folder: for the files of examples."""
     form = session.flamingo.form
-    drawn = question_samples(folder, form, Random())
-    first = _first_answer(session, drawn[0])
-    exchange, told = (None, "") if first is None else (first[0], verdict(drawn[0].answers, first[0].answer))
+    first_samples = question_samples(folder, form, Random())
+    first = _first_answer(session, first_samples[0])
+    exchange, first_verdict = None, ""
+    if first is not None:
+        exchange, first_verdict = first[0], verdict(first_samples[0].answers, first[0].answer)
     with gr.Row(elem_id="flamingo-try"):
-        tiles = choices(_tiles(drawn), "Examples: one press asks", "flamingo-samples", "tiles")
+        tiles = choices(_tiles(first_samples), "Examples: one press asks", "flamingo-samples", "tiles")
         redraw = gr.Button("Draw others", size="sm", scale=0, min_width=110, elem_id="flamingo-redraw")
-    samples, pressed = gr.State(drawn), gr.State(None)
+    samples, pressed = gr.State(first_samples), gr.State(None)
     subject = gr.State([] if exchange is None else exchange.media)
     with gr.Row(elem_id="flamingo-desk"):
         with gr.Column(elem_id="flamingo-talk", min_width=280):
-            conversation = Conversation(session, limits, stops, exchange, told)
+            conversation = Conversation(session, limits, stops, exchange, first_verdict)
         with (
             gr.Column(elem_id="flamingo-turn", min_width=280),
             gr.Tabs(elem_id="flamingo-ways", overflow_behavior="wrap") as ways,
@@ -78,7 +78,9 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: Settings
             with gr.Tab("Ask", id="ask"), gr.Column(elem_id="flamingo-box"):
                 media = own_media("flamingo-media", "flamingo-box")
                 text = _question_box(session, limits)
-                chosen = choices(chips(drawn[0].chips), "Questions to press", "flamingo-chips", "chips")
+                chosen = choices(
+                    chips(first_samples[0].chips), "Questions to press", "flamingo-chips", "chips"
+                )
                 with gr.Row():
                     run = gr.Button("Ask", variant="primary", min_width=90, elem_id="flamingo-run")
                     stop = gr.Button(
@@ -101,7 +103,7 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: Settings
             with gr.Tab("Make a scene", id="scene"):
                 maker = SceneMaker(session)
         with gr.Column(elem_id="flamingo-look-column", min_width=280):
-            attention = AttentionView(session, conversation.last, first)
+            attention = AttentionView(session, stops, conversation.last, first)
     box = [media, text, subject]
 
     @on_page
@@ -114,25 +116,31 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: Settings
         earlier: bool,
         *settings,
     ):
-        asked, written = _question(files, words, about, limits, form), sampling_settings(*settings)
-        replies = conversation.reply(request.session_hash, turns, earlier, lambda: asked, written)
-        for place, update in enumerate(replies):
-            # the box is emptied, so that the next question begins anew
-            left = ([], "", asked[1] or about) if place == 0 else (gr.skip(),) * 3
-            yield *update, *left
+        question = _question(files, words, about, limits, form)
+        replies = conversation.reply(
+            request.session_hash, turns, earlier, question, sampling_settings(*settings)
+        )
+        # the box is emptied once, so that the next question begins anew
+        box_updates = ([], "", question[1] or about)
+        for update in replies:
+            yield *update, *box_updates
+            box_updates = (gr.skip(),) * 3
 
     @on_page
     def ask_sample(request: gr.Request, sample: Sample, turns: list, earlier: bool, *settings):
-        asked, written = (sample.prompt, list(sample.media)), sampling_settings(*settings)
+        question = sample.prompt, list(sample.media)
         yield from conversation.reply(
-            request.session_hash, turns, earlier, lambda: asked, written, sample.answers
+            request.session_hash, turns, earlier, question, sampling_settings(*settings), sample.answers
         )
 
     @on_page
-    def ask_after(request: gr.Request, turns: list, known: ShotSet | None, shots: list | None, *settings):
-        question, written = partial(builder.prompt, shots), sampling_settings(*settings)
-        answers = builder.answers(known, shots)
-        yield from conversation.reply(request.session_hash, turns, False, question, written, answers)
+    def ask_after(request: gr.Request, turns: list, preset: ShotSet | None, shots: list | None, *settings):
+        question, answers = builder.prompt(shots), builder.answers(preset, shots)
+        replies = conversation.reply(
+            request.session_hash, turns, False, question, sampling_settings(*settings), answers
+        )
+        for update in replies:
+            yield *update, question[1][-1:] or gr.skip()
 
     def press(event: gr.SelectData, samples: list[Sample]):
         sample = samples[event.index]
@@ -149,7 +157,7 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: Settings
 
     @on_page
     def suggest(files: list | None):
-        return chips(_suggested(session, paths_of(files))) if files else gr.skip()
+        return chips(suggested_questions(session, paths_of(files))) if files else gr.skip()
 
     def start_over(request: gr.Request):
         stops.drop(request.session_hash, TAB)
@@ -179,8 +187,8 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: Settings
     redraw.click(draw_others, None, [samples, tiles], show_progress="minimal", api_visibility="private")
     media.change(suggest, media, chosen, concurrency_limit=None, **WARNING)
     after = StreamingTab(TAB, stops, taught, stop_taught)
-    built = [conversation.turns, builder.known, builder.shots, *sampling]
-    after.wire(taught.click, ask_after, built, conversation.outputs)
+    built = [conversation.turns, builder.preset, builder.shots, *sampling]
+    after.wire(taught.click, ask_after, built, [*conversation.outputs, subject])
     emptied = [*box, *conversation.outputs, attention.section]
     gr.on([clear.click, conversation.chat.clear], start_over, None, emptied, **QUIET)
     maker.use.click(use, [maker.made, media, text], [media, text, ways], **WARNING)
@@ -197,8 +205,8 @@ def _first_answer(session: Session, sample: Sample) -> tuple[Exchange, Attention
     media = list(sample.media)
     try:
         answer = session.answer(sample.prompt, media)
-        looked = session.attention_maps(sample.prompt, media, answer)
-        return Exchange(sample.prompt, media, answer, as_shown_media(media, session.opened(media))), looked
+        maps = session.attention_maps(sample.prompt, media, answer)
+        return Exchange(sample.prompt, media, answer, as_shown_media(media, session.opened(media))), maps
     except PalmDemoError:
         return None
 
@@ -219,15 +227,16 @@ MOST_NAMED = 3
 """The most pictures that MaMMUT captions for suggestions."""
 
 
-def _suggested(session: Session, paths: list[str]) -> list[str]:
+def suggested_questions(session: Session, paths: list[str]) -> list[str]:
     """Suggested questions about a visitor's own pictures and videos."""
+    videos = [path for path in paths if is_video(path)]
     if not _is_quick(session):
-        return list(suggestions.ANY_VIDEO if any(map(is_video, paths)) else suggestions.ANYTHING)
+        return list(suggestions.ANY_VIDEO if videos else suggestions.ANYTHING)
     captions = []
-    for medium in session.opened(paths[:MOST_NAMED]):
+    for medium in session.opened(videos[:1] or paths[:MOST_NAMED]):
         still = medium[len(medium) // 2] if isinstance(medium, list) else medium
         captions.append(session.caption(still))
-    if any(map(is_video, paths)):
+    if videos:
         return suggestions.about_video(captions[0])
     return suggestions.about_several(captions) if len(paths) > 1 else suggestions.about_caption(captions[0])
 
@@ -263,4 +272,4 @@ def _question(
         media = list(about)
         if not media:
             raise MediaError("there is no picture yet; add one, draw one, or press an example")
-    return assemble(text, len(media), form), media
+    return form.completed(text, len(media)), media
