@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import gradio as gr
 
 from palm_demo.session import EncodedImage, Session
 from palm_demo.settings import Limits
-from palm_demo.ui.components import warning_of, warning_shown
+from palm_demo.ui.components import no_warning, warning_of, warning_shown
 from palm_demo.ui.messages import on_page
+from palm_demo.ui.streaming import Stops
 from palm_demo.ui.uploads import check_labels, check_picture
 
 LABELS = "cat, dog, car, red apple, guitar, umbrella, rocket, tree"
 SHOWN_CAPTIONS = 5
-SEEN_SECONDS = 600
+ENCODED_SECONDS = 600
 """How long the encoded last picture is kept."""
+PICTURE = "mammut-picture"
+"""The name of the work on the picture in `Stops`. Of two pictures at once, only the later is described."""
 
 AS_FILE = {"preprocess": False}
 """Gives handlers the uploaded file. gr.Image would decode it before it is checked."""
@@ -27,29 +31,27 @@ class Described:
 
     Attributes:
         picture: the picture that is described.
-        caption, warning, others: its caption, the out-of-distribution warning, and alternative captions.
         similar: the button that searches for similar pictures.
-        seen: the state with the encoded picture.
-        follow: takes an event, and adds one after it that fills in `others`.
+        outputs: its caption, the out-of-distribution warning, alternative captions, the probabilities of
+            labels, and the state with the encoded picture.
+        follow: takes an event, and adds one after it that fills in the alternative captions.
     """
 
     picture: gr.Image
-    caption: gr.Textbox
-    warning: gr.HTML
     similar: gr.Button
-    seen: gr.State
-    others: gr.Label
-    follow: object
+    outputs: list
+    follow: Callable[[gr.events.Dependency], gr.events.Dependency]
 
 
-def describing(session: Session, limits: Limits, tab: str, computed: dict, written: dict) -> Described:
+def describing(session: Session, limits: Limits, stops: Stops, tab: str, computed: dict) -> Described:
     """Builds the column inside the current Blocks.
 
     Args:
         session: describes.
         limits: on labels.
+        stops: of the page's streams.
         tab: the beginning of the warning's elem_id.
-        computed, written: options of its events.
+        computed: options of its events.
     """
     picture = gr.Image(
         label="Picture",
@@ -82,30 +84,36 @@ def describing(session: Session, limits: Limits, tab: str, computed: dict, writt
         classify = gr.Button("Choose a label", elem_id="mammut-classify")
         bars = gr.Label(label="How likely each label is", num_top_classes=8, elem_id="mammut-bars")
 
-    seen = gr.State(None, time_to_live=SEEN_SECONDS)
+    encoded = gr.State(None, time_to_live=ENCODED_SECONDS)
+    outputs = [caption, warning, others, bars, encoded]
 
     @on_page
-    def on_describe(file: dict | None):
-        seen = session.encode_image(check_picture(file))
-        return session.caption(seen), warning_of([seen.ood_score]), None, seen
+    def on_describe(request: gr.Request, file: dict | None):
+        path, work = check_picture(file), stops.arm(request.session_hash, PICTURE)
+        encoded = session.encode_image(path)
+        caption = session.caption(encoded)
+        if not stops.wanted(request.session_hash, PICTURE, work):
+            return gr.skip()
+        return caption, warning_of([encoded.ood_score]), None, gr.skip(), encoded
 
     @on_page
-    def on_others(seen: EncodedImage | None, said: str):
-        return session.caption_alternatives(seen, SHOWN_CAPTIONS) if said and seen else None
+    def on_others(encoded: EncodedImage | None, caption: str):
+        return session.caption_alternatives(encoded, SHOWN_CAPTIONS) if caption and encoded else None
+
+    def on_clear(request: gr.Request):
+        stops.drop(request.session_hash, PICTURE)
+        return "", no_warning(), None, None, None
 
     @on_page
     def on_classify(file: dict | None, labels: str) -> dict[str, float]:
         return session.classify(check_picture(file), check_labels(labels.split(","), limits))
 
-    def follow(event):
+    def follow(event: gr.events.Dependency) -> gr.events.Dependency:
         """Computes the other captions after the first one is shown."""
-        return event.then(on_others, [seen, caption], others, **computed)
+        return event.then(on_others, [encoded, caption], others, **computed)
 
-    told = [caption, warning, others, seen]
-    follow(describe.click(on_describe, picture, told, **written, **AS_FILE))
+    follow(describe.click(on_describe, picture, outputs, **computed, **AS_FILE))
     classify.click(on_classify, [picture, labels], bars, **computed, **AS_FILE)
     labels.submit(on_classify, [picture, labels], bars, **computed, **AS_FILE)
-    picture.clear(
-        lambda: ("", None, None), None, [caption, others, bars], queue=False, api_visibility="private"
-    )
-    return Described(picture, caption, warning, similar, seen, others, follow)
+    picture.clear(on_clear, None, outputs, queue=False, api_visibility="private")
+    return Described(picture, similar, outputs, follow)

@@ -12,9 +12,10 @@ from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.ui.components import no_warning, warning_of
 from palm_demo.ui.deep_links import SettingsLinks
-from palm_demo.ui.mammut.describing import AS_FILE, Described
+from palm_demo.ui.mammut.describing import AS_FILE, PICTURE, Described
 from palm_demo.ui.mammut.wall import Listed, Wall
 from palm_demo.ui.messages import on_page
+from palm_demo.ui.streaming import Stops
 from palm_demo.ui.uploads import NOTHING_SOUGHT, check_filters, check_hits, check_picture, check_prompt
 
 WORDS = ("goose", "car on a white background", "five foxes", "cupcakes", "horse above a roller skate")
@@ -87,11 +88,11 @@ def search_box(limits: Limits, links: SettingsLinks) -> SearchBox:
 def finding(
     session: Session,
     limits: Limits,
+    stops: Stops,
     box: SearchBox,
     wall: Wall,
     described: Described,
     computed: dict,
-    written: dict,
 ) -> gr.State:
     """Adds the events of the search. Returns the state with the picture that was clicked last."""
     picked = gr.State()
@@ -118,30 +119,39 @@ def finding(
         return results(check_picture(file), words, "both", *rest)
 
     @on_page
-    def on_put(file: dict | None, *rest):
+    def on_upload(request: gr.Request, file: dict | None, *rest):
         """Handles a new picture: shows it, describes it, and then searches for similar ones.
 
         A format that browsers cannot show is replaced by the decoded picture.
         """
-        path = check_picture(file)
-        yield gr.skip(), "", no_warning(), None, None, *wall.unchanged
+        path, work = check_picture(file), stops.arm(request.session_hash, PICTURE)
+        yield gr.skip(), "", no_warning(), None, None, None, *wall.unchanged
         image = session.opened_image(path)
-        shown = gr.skip() if is_shown(path) else image
-        seen = session.encode_image(image)
-        said = session.caption(seen), warning_of([seen.ood_score]), None, seen
-        yield shown, *said, *wall.unchanged
-        yield gr.skip(), *said, *results(image, "", "this picture", *rest)
+        encoded = session.encode_image(image)
+        caption = session.caption(encoded)
+        if not stops.wanted(request.session_hash, PICTURE, work):
+            return
+        description = caption, warning_of([encoded.ood_score]), gr.skip(), gr.skip(), encoded
+        yield gr.skip() if is_shown(path) else image, *description, *wall.unchanged
+        similar = results(image, "", "this picture", *rest)
+        if stops.wanted(request.session_hash, PICTURE, work):
+            yield gr.skip(), *description, *similar
 
     @on_page
     def on_others():
         return wall.others()
 
     @on_page
-    def on_pick(event: gr.SelectData, items: list[Listed]):
-        item = items[event.index]
+    def on_pick(request: gr.Request, event: gr.SelectData, items: list[Listed]):
+        if not isinstance(event.index, int) or not 0 <= event.index < len(items):
+            raise GalleryError("that picture is not shown any more; search again")
+        item, work = items[event.index], stops.arm(request.session_hash, PICTURE)
         image = session.opened_image(session.gallery.original(item.id))
-        seen = session.encode_image(image)
-        return image, session.caption(seen), no_warning(), item, seen
+        encoded = session.encode_image(image)
+        caption = session.caption(encoded)
+        if not stops.wanted(request.session_hash, PICTURE, work):
+            return gr.skip()
+        return image, caption, no_warning(), None, None, encoded, item
 
     def scroll_to(event, place: str):
         return event.then(None, js=SCROLL_TO.replace("PLACE", place), api_visibility="private")
@@ -160,15 +170,14 @@ def finding(
         scroll_to(wall.without_ring(found), "mammut-heading")
     alone = [described.picture, *settings]
     wall.without_ring(described.similar.click(on_similar, alone, wall.outputs, **computed, **AS_FILE))
-    about = [described.caption, described.warning, described.others, described.seen]
-    put = [described.picture, *about, *wall.outputs]
-    described.follow(wall.without_ring(described.picture.upload(on_put, alone, put, **written, **AS_FILE)))
+    outputs = [described.picture, *described.outputs]
+    uploaded = described.picture.upload(on_upload, alone, [*outputs, *wall.outputs], **computed, **AS_FILE)
+    described.follow(wall.without_ring(uploaded))
     both = [described.picture, words, *settings]
     found = box.both.click(on_both, both, wall.outputs, **computed, **AS_FILE)
     scroll_to(wall.without_ring(found), "mammut-heading")
     wall.without_ring(box.others.click(on_others, None, wall.outputs, queue=False, api_visibility="private"))
-    told = [described.picture, described.caption, described.warning, picked, described.seen]
-    shown = wall.gallery.select(on_pick, wall.found, told, **written)
-    described.follow(shown)
-    scroll_to(shown, "mammut-picture")
+    picked_one = wall.gallery.select(on_pick, wall.found, [*outputs, picked], **computed)
+    described.follow(picked_one)
+    scroll_to(picked_one, "mammut-picture")
     return picked

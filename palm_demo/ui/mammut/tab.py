@@ -34,14 +34,14 @@ def mammut_tab(
     links: SettingsLinks,
 ) -> None:
     """Builds the tab inside the current Blocks."""
-    computed = written = {"concurrency_limit": None, "api_visibility": "private"}  # the session has the queue
+    computed = {"concurrency_limit": None, "api_visibility": "private"}  # the session has the queue
     box = search_box(limits, links)
     with gr.Row():
         with gr.Column(scale=4):
-            described = describing(session, limits, TAB, computed, written)
+            described = describing(session, limits, stops, TAB, computed)
         with gr.Column(scale=7):
             wall = Wall(session)
-    picked = finding(session, limits, box, wall, described, computed, written)
+    picked = finding(session, limits, stops, box, wall, described, computed)
     describing_many(session, limits, stops)
     comparing(session, limits, wall.found, computed)
     contributing(session, contributions, stops, wall, picked, computed)
