@@ -99,7 +99,7 @@ class StreamingTab:
         stop.click(self._stop, queue=False, show_progress="hidden", api_visibility="private")
 
     def wire(
-        self, begin: Callable[..., gr.events.Dependency], stream, inputs: list, outputs: list, **line
+        self, begin: Callable[..., gr.events.Dependency], stream, inputs: list, outputs: list, **concurrency
     ) -> None:
         """Connects a stream to an event.
 
@@ -107,8 +107,8 @@ class StreamingTab:
             begin: the method that adds a listener, such as `button.click` or another event's `.then`.
             stream: the handler, a generator of updates.
             inputs, outputs: its components.
-            line: concurrency options of the stream. By default there is no limit, because each model has
-                a queue.
+            concurrency: Gradio's options for it. By default there is no limit, because each model has a
+                queue.
         """
         quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
         armed = begin(self._arm, None, self.buttons, **quiet)
@@ -119,7 +119,7 @@ class StreamingTab:
             show_progress="minimal",
             trigger_mode="always_last",  # a press that has stopped the stream of the one before is not lost
             api_visibility="private",
-            **({"concurrency_limit": None} | line),
+            **({"concurrency_limit": None} | concurrency),
         )
         ended.then(
             lambda: [gr.update(interactive=True), gr.update(interactive=False)], None, self.buttons, **quiet

@@ -8,7 +8,7 @@ import pytest
 from palm_demo.errors import GalleryError
 from palm_demo.gallery import lance, open_gallery
 from palm_demo.settings import GalleryRules
-from palm_demo.ui.mammut.contributing import Contributions, told_of
+from palm_demo.ui.mammut.contributing import Contributions, report_text
 from tests.gallery.conftest import Eye, noise
 
 LIMITS = SimpleNamespace(media=8)
@@ -56,7 +56,7 @@ def test_what_went_in_before_the_disk_was_full_is_told_and_stays_its_owners(
     report = all_of(contributions.add("me", files))
     assert len(report.added) == len(gallery) == 5
     assert [name for name, _ in report.unreadable] == [f"my picture {seed}.png" for seed in (5, 6, 7)]
-    assert told_of(report).count("free some") == 3
+    assert report_text(report).count("free some") == 3
     with pytest.raises(GalleryError, match="not one that you added"):
         contributions.remove("other", report.added)
     assert contributions.remove("me", report.added) == 5
@@ -66,7 +66,7 @@ def test_a_picture_keeps_the_name_that_it_was_uploaded_with(session, gallery, fi
     contributions = Contributions(session, LIMITS, GalleryRules(visitors=True, pictures=100))
     again = all_of(contributions.add("me", [files[3], files[3]]))
     assert gallery.read_columns(["name"])["name"].to_pylist() == ["my picture 3.png"]
-    assert told_of(again) == "1 added.\nmy picture 3.png is in the gallery already."
+    assert report_text(again) == "1 added.\nmy picture 3.png is in the gallery already."
 
 
 def test_a_gallery_that_fills_up_on_the_way_says_so_of_the_rest(session, gallery, files):

@@ -4,6 +4,7 @@ import base64
 import io
 import re
 from random import Random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,11 +19,13 @@ from palm_demo.media import MediaLimits, is_video, open_medium
 from palm_demo.models.cross_attention import GatedCrossAttention
 from palm_demo.settings import SPACEFILE, load_settings
 from palm_demo.ui.components import Paper, sources
+from palm_demo.ui.flamingo import saving
 from palm_demo.ui.flamingo.attention import film, glowing, still, table, words
 from palm_demo.ui.flamingo.conversation import Exchange, joined, verdict
 from palm_demo.ui.flamingo.few_shot import draw_set, shot_prompt
 from palm_demo.ui.flamingo.own_media import paths_of, value_of
 from palm_demo.ui.flamingo.presets import SETS
+from palm_demo.ui.flamingo.saving import as_page
 from palm_demo.ui.flamingo.scenes import check_made, make
 from palm_demo.ui.flamingo.suggestions import about_caption, about_scene
 
@@ -135,6 +138,16 @@ def test_a_question_is_shown_as_people_ask_it_and_other_words_as_they_are():
         OURS.spoken("so: question: what is this? answer: a cat")
         == "so: question: what is this? answer: a cat"
     )
+
+
+def test_a_conversation_that_is_too_large_to_save_names_its_size_and_the_limit(tmp_path, monkeypatch):
+    (tmp_path / "a.webp").write_bytes(b"x" * 16)
+    media = [SimpleNamespace(value={"path": str(tmp_path / "a.webp")})]
+    turns = [Exchange("<media> what is this?", ["a.png"], "a cat", media)]
+    assert as_page(turns).count("<img src='data:image/webp;base64,") == 1
+    monkeypatch.setattr(saving, "MOST_BYTES", 10)
+    with pytest.raises(MediaError, match="have 16 bytes together and at most 10 fit; start over"):
+        as_page(turns)
 
 
 # words and heat

@@ -44,7 +44,7 @@ class SaveButton:
     def __init__(self, turns: gr.State):
         save = gr.Button("Save this conversation", size="sm", scale=0, min_width=190, elem_id="flamingo-save")
         file = gr.DownloadButton("Download", visible="hidden", elem_id="flamingo-saved")
-        made = save.click(
+        written = save.click(
             on_page(saved),
             turns,
             file,
@@ -52,7 +52,7 @@ class SaveButton:
             show_progress_on=save,
             api_visibility="private",
         )
-        made.success(None, file, None, js=HAND_OVER, api_visibility="private")
+        written.success(None, file, None, js=HAND_OVER, api_visibility="private")
 
 
 def saved(turns: Sequence[Exchange]) -> str:
@@ -69,33 +69,44 @@ def saved(turns: Sequence[Exchange]) -> str:
 
 def as_page(turns: Sequence[Exchange]) -> str:
     """Exchanges as an HTML page with their media in data: URIs."""
-    room = [MOST_BYTES]
-    return PAGE.replace("TURNS", "\n".join(_turn_html(turn, room) for turn in turns))
+    _check_size([message for turn in turns for message in turn.shown])
+    return PAGE.replace("TURNS", "\n".join(map(_turn_html, turns)))
 
 
-def _turn_html(turn: Exchange, room: list[int]) -> str:
-    shown = iter(zip(turn.shown, names(turn.media), strict=True))
+def _check_size(media: Sequence[ComponentMessage]) -> None:
+    """Raises MediaError if media have more than MOST_BYTES together. Files that are gone do not count."""
+    paths = [path for path in map(_path_of, media) if path.exists()]
+    size_bytes = sum(path.stat().st_size for path in paths)
+    if size_bytes > MOST_BYTES:
+        raise MediaError(
+            f"the pictures and videos have {size_bytes:,} bytes together and at most {MOST_BYTES:,} fit; "
+            "start over and save less"
+        )
+
+
+def _turn_html(turn: Exchange) -> str:
+    media = iter(zip(turn.shown, names(turn.media), strict=True))
     parts = []
-    for place, text in enumerate(turn.prompt.split(MEDIA)):
-        if place:
-            parts.append(_medium_html(*next(shown), room))
+    for index, text in enumerate(turn.prompt.split(MEDIA)):
+        if index:
+            parts.append(_medium_html(*next(media)))
         if text.strip():
             parts.append(f"<p class='said'>{html.escape(text.strip())}</p>")
     return f"<article>{''.join(parts)}<p class='said answer'>{html.escape(turn.answer)}</p></article>"
 
 
-def _medium_html(shown: ComponentMessage, name: str, room: list[int]) -> str:
-    """HTML of a medium in the form that the chat shows, which all browsers can show."""
-    path = Path(next(files_in([shown.value]))["path"])
+def _path_of(medium: ComponentMessage) -> Path:
+    """The file of a medium in the form that the chat shows, which all browsers can show."""
+    return Path(next(files_in([medium.value]))["path"])
+
+
+def _medium_html(medium: ComponentMessage, name: str) -> str:
+    """HTML of a medium, with its file in it."""
+    path = _path_of(medium)
     try:
         data = path.read_bytes()
     except OSError as error:
         raise MediaError(f"{name} is no longer there; ask about it again, then save") from error
-    room[0] -= len(data)
-    if room[0] < 0:
-        raise MediaError(
-            f"the pictures and videos have more than {MOST_BYTES:,} bytes together; start over and save less"
-        )
     kind = mimetypes.guess_type(path)[0] or "image/webp"
     address = f"data:{kind};base64,{base64.b64encode(data).decode()}"
     if kind.startswith("video/"):

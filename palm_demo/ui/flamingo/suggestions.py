@@ -21,9 +21,9 @@ OTHER_WAY = {
 }
 """Where the first thing is from the second -> where the second is from the first."""
 
-ANYTHING = ("What color is the background?", "Is there a cat?", CAPTION)
-ANY_VIDEO = (CAPTION,)
 COLOR = "What color is the background?"
+ANYTHING = (COLOR, "Is there a cat?", CAPTION)
+ANY_VIDEO = (CAPTION,)
 
 
 def about_scene(question: Question) -> list[str]:
@@ -41,27 +41,29 @@ def about_scene(question: Question) -> list[str]:
 
 def about_caption(caption: str) -> list[str]:
     """Questions about a picture with this caption of MaMMUT."""
-    seen = CAPTIONED.fullmatch(caption.strip())
-    if seen is None:
+    parts = CAPTIONED.fullmatch(caption.strip())
+    if parts is None:
         return list(ANYTHING)
-    if seen["second"]:
-        return _pair(seen["first"], seen["second"], seen["where"])
-    if seen["count"] not in ("a", "an"):
-        return [f"How many {seen['first']} are there?", COLOR, CAPTION]
-    return [f"Is there {seen['count']} {seen['first']}?", COLOR, CAPTION]
+    if parts["second"]:
+        return _pair(parts["first"], parts["second"], parts["where"])
+    if parts["count"] not in ("a", "an"):
+        return [f"How many {parts['first']} are there?", COLOR, CAPTION]
+    return [f"Is there {parts['count']} {parts['first']}?", COLOR, CAPTION]
 
 
 def about_video(caption: str) -> list[str]:
     """Questions about a video whose middle frame has this caption of MaMMUT."""
-    seen = CAPTIONED.fullmatch(caption.strip())
-    return _moving(seen["first"]) if seen else list(ANY_VIDEO)
+    parts = CAPTIONED.fullmatch(caption.strip())
+    return _moving(parts["first"]) if parts else list(ANY_VIDEO)
 
 
 def about_several(captions: Sequence[str]) -> list[str]:
     """Questions about several pictures with these captions of MaMMUT."""
-    found = [CAPTIONED.fullmatch(caption.strip()) for caption in captions]
-    named = [f"{seen['count']} {seen['first']}" for seen in found if seen and seen["count"] in ("a", "an")]
-    return [f"Which picture has {name}?" for name in dict.fromkeys(named)][:4]
+    matches = [CAPTIONED.fullmatch(caption.strip()) for caption in captions]
+    single = [
+        f"{parts['count']} {parts['first']}" for parts in matches if parts and parts["count"] in ("a", "an")
+    ]
+    return [f"Which picture has {name}?" for name in dict.fromkeys(single)][:4]
 
 
 def _still(scene: Scene) -> list[str]:

@@ -104,11 +104,12 @@ class Contributions:
     def remove(self, visitor: str | None, ids: Sequence[str]) -> int:
         """Removes pictures that a visitor has added. Returns their number. Raises GalleryError for others."""
         self._check_open()
-        if not ids or not set(ids) <= self._ids.get(visitor, set()):
-            raise GalleryError("this picture is not one that you added; only those can you remove")
+        own_ids = self._ids.get(visitor, set())
+        if not ids or not own_ids.issuperset(ids):
+            raise GalleryError("this picture is not one that you added; you can only remove those")
         with self._writing:
             removed = self.session.gallery.remove(ids)
-        self._ids[visitor] -= set(ids)
+        own_ids.difference_update(ids)
         return removed
 
     def leave(self, visitor: str) -> None:
@@ -120,10 +121,10 @@ class Contributions:
             raise GalleryError(CLOSED)
 
     def _check_room(self, wanted: int) -> None:
-        there = len(self.session.gallery)
-        if there + wanted > self.rules.pictures:
+        count = len(self.session.gallery)
+        if count + wanted > self.rules.pictures:
             raise GalleryError(
-                f"the gallery has {there} pictures and may have {self.rules.pictures}; "
+                f"the gallery has {count} pictures and may have {self.rules.pictures}; "
                 "remove some of yours first"
             )
 
@@ -172,7 +173,7 @@ def contributing(
                     f"Your pictures, up to {contributions.limits.media} at once", "mammut-files"
                 )
                 add, stop = run_and_stop(TAB, "Add to the gallery")
-                became = gr.Textbox(
+                report_box = gr.Textbox(
                     label="What was added",
                     lines=2,
                     max_lines=10,
@@ -184,8 +185,8 @@ def contributing(
                 pack = gr.Button("Pack the pictures shown above", elem_id="mammut-pack")
                 packed = gr.File(label="Download", interactive=False, height=140, elem_id="mammut-packed")
 
-    def told(report: Report, now: str | None = None) -> str:
-        return told_of(report, session.gallery.names([id for _, id in report.near]), now)
+    def text_of(report: Report, notice: str | None = None) -> str:
+        return report_text(report, session.gallery.names([id for _, id in report.near]), notice)
 
     @on_page
     def on_add(request: gr.Request, files: list[dict] | None):
@@ -193,14 +194,14 @@ def contributing(
         with stops.running(request.session_hash, TAB) as stopped:
             for done, report in enumerate(contributions.add(owner_of(request), paths)):
                 if done == len(paths):
-                    yield told(report), None, *wall.with_new(report.added)
+                    yield text_of(report), None, *wall.with_new(report.added)
                     return
                 if stopped.is_set():
-                    stood = f"Stopped after {done} of {len(paths)}; add them again to go on."
-                    yield told(report, stood), gr.skip(), *wall.with_new(report.added)
+                    notice = f"Stopped after {done} of {len(paths)}; add them again to go on."
+                    yield text_of(report, notice), gr.skip(), *wall.with_new(report.added)
                     return
-                now = f"Looking at {Path(paths[done]).name}, {done + 1} of {len(paths)} …"
-                yield told(report, now), gr.skip(), *wall.unchanged
+                notice = f"Looking at {Path(paths[done]).name}, {done + 1} of {len(paths)} …"
+                yield text_of(report, notice), gr.skip(), *wall.unchanged
 
     @on_page
     def on_remove(request: gr.Request, item: Listed | None, items: list[Listed]):
@@ -213,22 +214,22 @@ def contributing(
     def on_pack(items: list[Listed]):
         return str(download_of(session, [item.id for item in items]))
 
-    line = {"concurrency_id": TAB, "concurrency_limit": 1, "preprocess": False}
-    outputs = [became, files, *wall.outputs]
-    StreamingTab(TAB, stops, add, stop).wire(add.click, on_add, files, outputs, **line)
-    remove.click(on_remove, [picked, wall.found], [became, picked, *wall.outputs], **computed)
+    one_at_a_time = {"concurrency_id": TAB, "concurrency_limit": 1, "preprocess": False}
+    outputs = [report_box, files, *wall.outputs]
+    StreamingTab(TAB, stops, add, stop).wire(add.click, on_add, files, outputs, **one_at_a_time)
+    remove.click(on_remove, [picked, wall.found], [report_box, picked, *wall.outputs], **computed)
     pack.click(on_pack, wall.found, packed, **computed)
 
 
-def told_of(report: Report, names: Mapping[str, str] = {}, now: str | None = None) -> str:
+def report_text(report: Report, names: Mapping[str, str] = {}, notice: str | None = None) -> str:
     """A report as text, with a line for each picture that was not added.
 
     Args:
         report: of `ingest_pictures`.
         names: id -> name of the pictures that others look like.
-        now: a line to put before it.
+        notice: a line to put before it.
     """
-    lines = [] if now is None else [now]
+    lines = [] if notice is None else [notice]
     lines += [f"{len(report.added)} added."]
     lines += [f"{name} is in the gallery already." for name in report.known]
     lines += [f"{name} looks like {names.get(id, 'one')}, which is there." for name, id in report.near]

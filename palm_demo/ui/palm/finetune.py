@@ -304,8 +304,8 @@ def finetune_tab(
 
     shown = [mine, download, *pickers]
     tab = StreamingTab(TAB, stops, run, stop)
-    line = {"concurrency_id": "teaching", "concurrency_limit": limits.finetunings_at_once}
-    tab.wire(run.click, stream, [text, name, *settings], [said, curve, *shown], **line)
+    concurrency = {"concurrency_id": "teaching", "concurrency_limit": limits.finetunings_at_once}
+    tab.wire(run.click, stream, [text, name, *settings], [said, curve, *shown], **concurrency)
     sample.click(lambda: (PROVERBS.read_text(encoding="utf-8"), "proverbs"), None, [text, name], **QUIET)
     file.upload(take_file, file, [text, name], **QUIET)
     upload.upload(take_scope, upload, shown, **QUIET)
