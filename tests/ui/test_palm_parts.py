@@ -40,9 +40,14 @@ def adapter_of(own, rank: int = 2):
     return own.session.palm.model.new_adapter(rank)
 
 
+def keep(own, visitor: str, name: str, adapter) -> None:
+    with own.place(visitor, name) as place:
+        place.keep(adapter)
+
+
 def test_a_scope_is_seen_by_its_owner_alone(own):
     mine = adapter_of(own)
-    own.keep("me", "letters", mine)
+    keep(own, "me", "letters", mine)
     assert own.names("me") == ["letters"] and own.names("you") == []
     assert own.choices("me")[-1] == ("letters (yours)", "own/letters")
     assert [value for _, value in own.choices("you")] == ["base", "doyle"]
@@ -61,7 +66,7 @@ def test_a_choice_is_the_base_a_name_or_an_adapter(own):
 
 def test_choices_are_mixed_by_their_strengths(own):
     mine = adapter_of(own)
-    own.keep("me", "letters", mine)
+    keep(own, "me", "letters", mine)
     assert own.mix("me", [("base", 1), ("base", 0.5)]) is None
     assert own.mix("me", [("doyle", 1), ("base", 0.5)]) == "doyle"
     assert own.mix("me", [("base", 1), ("own/letters", 1)]) is mine
@@ -73,7 +78,7 @@ def test_choices_are_mixed_by_their_strengths(own):
 
 
 def test_the_file_is_the_scope_and_goes_with_it(own):
-    own.keep("me", "letters", adapter_of(own, rank=3))
+    keep(own, "me", "letters", adapter_of(own, rank=3))
     file = own.find("me", "letters").file
     assert file.name == "letters.safetensors"
     assert load_adapter(file, own.session.palm.model).rank == 3
@@ -82,16 +87,18 @@ def test_the_file_is_the_scope_and_goes_with_it(own):
 
 
 def test_a_better_one_takes_the_place_of_the_one_before(own):
-    own.keep("me", "letters", adapter_of(own))
-    before, better = own.find("me", "letters").file, adapter_of(own)
-    own.keep("me", "letters", better)
+    better = adapter_of(own)
+    with own.place("me", "letters") as place:
+        place.keep(adapter_of(own))
+        before = own.find("me", "letters").file
+        place.keep(better)
     assert own.scope("me", "own/letters") is better and not before.exists()
 
 
 def test_all_of_a_visitor_is_forgotten_on_leaving(own):
     for name in ("one", "two"):
-        own.keep("me", name, adapter_of(own))
-    own.keep("you", "one", adapter_of(own))
+        keep(own, "me", name, adapter_of(own))
+    keep(own, "you", "one", adapter_of(own))
     files = [own.find("me", name).file for name in ("one", "two")]
     own.leave("me")
     assert own.names("me") == [] and own.names("you") == ["one"]
@@ -99,7 +106,7 @@ def test_all_of_a_visitor_is_forgotten_on_leaving(own):
 
 
 def test_a_scope_is_forgotten_with_age(own, clock):
-    own.keep("me", "letters", adapter_of(own))
+    keep(own, "me", "letters", adapter_of(own))
     file, clock[0] = own.find("me", "letters").file, 61.0
     with pytest.raises(ScopeError, match="after 1 minutes"):
         own.scope("me", "own/letters")
@@ -114,13 +121,13 @@ def test_a_bad_name_is_refused(own, name):
 
 def test_there_is_room_for_so_many_and_no_more(own):
     assert own.check_room("me", " letters ") == "letters"
-    own.keep("me", "one", adapter_of(own))
+    keep(own, "me", "one", adapter_of(own))
     with pytest.raises(ScopeError, match="already have a scope 'one'"):
         own.check_room("me", "one")
-    own.keep("me", "two", adapter_of(own))
+    keep(own, "me", "two", adapter_of(own))
     with pytest.raises(ScopeError, match="you have 2 scopes and 2 fit"):
         own.check_room("me", "three")
-    own.keep("you", "one", adapter_of(own))
+    keep(own, "you", "one", adapter_of(own))
     with pytest.raises(BusyError, match="keeps 3 scopes"):
         own.check_room("her", "one", "elsewhere")
 
@@ -283,12 +290,12 @@ def test_of_many_at_once_as_many_are_kept_as_fit(own, tmp_path):
 
 def test_keeping_beyond_the_caps_is_refused_and_leaves_no_file(own, tmp_path):
     for name in ("one", "two"):
-        own.keep("me", name, adapter_of(own))
+        keep(own, "me", name, adapter_of(own))
     with pytest.raises(ScopeError, match="you have 2 scopes"):
-        own.keep("me", "three", adapter_of(own))
-    own.keep("you", "one", adapter_of(own))
+        keep(own, "me", "three", adapter_of(own))
+    keep(own, "you", "one", adapter_of(own))
     with pytest.raises(BusyError, match="keeps 3 scopes"):
-        own.keep("her", "one", adapter_of(own))
+        keep(own, "her", "one", adapter_of(own))
     assert len(list(tmp_path.rglob("*.safetensors"))) == 3
 
 
@@ -305,7 +312,7 @@ def test_what_was_in_the_making_when_its_visitor_left_is_not_kept(own, tmp_path)
 
 
 def test_removing_what_went_with_its_visitor_is_refused(own, monkeypatch):
-    own.keep("me", "one", adapter_of(own))
+    keep(own, "me", "one", adapter_of(own))
     own.leave("me")
     with pytest.raises(ScopeError, match="you have no scope 'one'"):
         own.remove("me", "one")

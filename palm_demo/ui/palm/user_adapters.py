@@ -166,24 +166,20 @@ class UserAdapters:
                 if visitor not in self._kept and visitor not in self._reserved:
                     self._addresses.pop(visitor, None)
 
-    def keep(self, visitor: str, name: str, adapter: Adapter) -> None:
-        """Stores an adapter under a name, or replaces it there. For a new name, raises as `check_room`."""
-        self._keep(visitor, name, adapter, lambda: self._check_new(visitor, name))
-
-    def _check_new(self, visitor: str, name: str) -> None:
-        if name not in self._kept.get(visitor, {}):
-            self.check_room(visitor, name)
-
-    def _keep(self, visitor: str, name: str, adapter: Adapter, check: Callable[[], None]) -> None:
-        """Stores an adapter. check: called under the lock just before; may raise."""
-        file = upload_folder() / secrets.token_hex(16) / f"{name}.safetensors"
+    def _keep(self, place: "Place", adapter: Adapter) -> None:
+        """Stores an adapter in a place, instead of the one before."""
+        file = upload_folder() / secrets.token_hex(16) / f"{place.name}.safetensors"
         kept = UserAdapter(adapter, file, self.clock())
         try:
             self.session.save_adapter(adapter, file)
             with self._lock:
-                check()
-                own = self._kept.setdefault(visitor, {})
-                before, own[name] = own.get(name), kept
+                if self._reserved.get(place.visitor) is not place.reserved:
+                    raise ScopeError(
+                        f"the scope {place.name!r} belongs to a visit that is over; open the page and teach "
+                        "it again"
+                    )
+                own = self._kept.setdefault(place.visitor, {})
+                before, own[place.name] = own.get(place.name), kept
         except BaseException:
             _delete(kept)
             raise
@@ -236,13 +232,7 @@ class Place:
 
     def keep(self, adapter: Adapter) -> None:
         """Stores an adapter, and replaces an earlier one. Raises ScopeError if the visitor has left."""
-        self.scopes._keep(self.visitor, self.name, adapter, self._check)
-
-    def _check(self) -> None:
-        if self.scopes._reserved.get(self.visitor) is not self.reserved:
-            raise ScopeError(
-                f"the scope {self.name!r} belongs to a visit that is over; open the page and teach it again"
-            )
+        self.scopes._keep(self, adapter)
 
 
 def _delete(scope: UserAdapter) -> None:
