@@ -34,8 +34,6 @@ BROWSER_FLAGS = [
     "--use-fake-ui-for-media-stream",
 ]
 GRADIOS = (
-    # a file in a MultimodalTextbox is an item of a list, around which Gradio puts no list
-    ("aria-required-parent", ".thumbnail-wrapper"),
     # what stands in a part without a value is named and has no role
     ("aria-prohibited-attr", ".empty"),
 )
