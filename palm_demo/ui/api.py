@@ -15,7 +15,7 @@ from palm_demo.internals.gradio_endpoints import PICTURE, FilePath, endpoint
 from palm_demo.internals.gradio_files import file_data, image_file_data, upload_folder
 from palm_demo.session import ANSWERED, CONTINUED, Session
 from palm_demo.settings import Limits
-from palm_demo.ui.flamingo.scenes import make
+from palm_demo.ui.flamingo.scenes import draw_scene
 from palm_demo.ui.messages import in_api
 from palm_demo.ui.palm.tokens import check_viewed
 from palm_demo.ui.uploads import (
@@ -174,9 +174,9 @@ def add_endpoints(session: Session, limits: Limits) -> None:
         with in_api():
             wanted = [None if word is None else str(word) for word in (other, relation, way, color, style)]
             rng = Random() if seed is None else Random(str(seed))
-            made = make(world.SceneSpec(str(name), count, *wanted), rng, session.turns)
-            file = file_data(made.path)
-            return {"file": file, "caption": made.caption, "question": made.question}
+            drawn = draw_scene(world.SceneSpec(str(name), count, *wanted), rng, session.turns)
+            file = file_data(drawn.path)
+            return {"file": file, "caption": drawn.caption, "question": drawn.question}
 
     def caption(image: FilePath, max_new_tokens: int = 32) -> str:
         """MaMMUT's caption of a picture file.

@@ -6,7 +6,7 @@ import gradio as gr
 
 TEMPLATE = "<div class='choices' role='group'></div>"
 
-DRAWN = """
+SCRIPT = """
 const row = element.querySelector(".choices");
 row.setAttribute("aria-label", props.named);
 const button = (one, index) => {
@@ -36,7 +36,7 @@ draw();
 
 
 def choices(value: Sequence[dict], named: str, elem_id: str, kind: str) -> gr.HTML:
-    """A row of buttons, of which the last pressed one is marked. Its `select` event tells the index.
+    """A row of buttons, of which the last pressed one is marked. Its `select` event gives the index.
 
     Args:
         value: for each button its `text`, and optionally its `image` as a file.
@@ -47,7 +47,7 @@ def choices(value: Sequence[dict], named: str, elem_id: str, kind: str) -> gr.HT
     return gr.HTML(
         list(value),
         html_template=TEMPLATE,
-        js_on_load=DRAWN,
+        js_on_load=SCRIPT,
         apply_default_css=False,
         named=named,
         elem_id=elem_id,

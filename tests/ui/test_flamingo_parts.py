@@ -6,6 +6,7 @@ import re
 from random import Random
 from types import SimpleNamespace
 
+import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
@@ -26,7 +27,7 @@ from palm_demo.ui.flamingo.few_shot import draw_set, shot_prompt
 from palm_demo.ui.flamingo.own_media import paths_of, value_of
 from palm_demo.ui.flamingo.presets import SETS
 from palm_demo.ui.flamingo.saving import as_page
-from palm_demo.ui.flamingo.scenes import check_made, make
+from palm_demo.ui.flamingo.scenes import SceneMaker, check_drawn, draw_scene
 from palm_demo.ui.flamingo.suggestions import about_caption, about_scene
 
 QUESTION = {"text": "this is a", "files": ["c.png"]}
@@ -222,21 +223,28 @@ def uploads(tmp_path, monkeypatch):
     ],
 )
 def test_a_made_scene_is_a_file_with_a_caption_and_a_question(uploads, order, caption, question):
-    made = make(order, Random(1), FairQueue())
-    assert made.caption.startswith(caption) and re.match(question, made.question)
-    assert made.path.startswith(str(uploads)) and is_video(made.path) == (order.way is not None)
-    assert open_medium(made.path, 8, MediaLimits())
+    drawn = draw_scene(order, Random(1), FairQueue())
+    assert drawn.caption.startswith(caption) and re.match(question, drawn.question)
+    assert drawn.path.startswith(str(uploads)) and is_video(drawn.path) == (order.way is not None)
+    assert open_medium(drawn.path, 8, MediaLimits())
 
 
 def test_a_scene_that_cannot_be_made_is_the_visitors_to_mend(uploads):
     with pytest.raises(PromptError, match="choose one of them"):
-        make(world.SceneSpec("cat", count=2, way="up"), Random(1), FairQueue())
+        draw_scene(world.SceneSpec("cat", count=2, way="up"), Random(1), FairQueue())
     assert not any(uploads.iterdir())
+
+
+def test_controls_that_were_emptied_leave_their_choice_to_the_page(uploads):
+    with gr.Blocks():
+        maker = SceneMaker(SimpleNamespace(turns=FairQueue()))
+    drawn, *_ = maker._draw("cat", 1, "bone", None, None, None, None)
+    assert drawn.caption.startswith("a cat to the left of a bone")
 
 
 def test_a_scene_that_is_gone_is_drawn_again():
     with pytest.raises(PromptError, match="no longer kept; draw it again"):
-        check_made(None)
+        check_drawn(None)
 
 
 # sources

@@ -106,6 +106,10 @@ at("open-camera").addEventListener("click", async () => {
 });
 at("close-camera").addEventListener("click", close_camera);
 at("photo").addEventListener("click", () => {
+  if (!live.videoWidth) {
+    said.textContent = "The camera has no picture yet; try again in a moment.";
+    return;
+  }
   const shot = document.createElement("canvas");
   [shot.width, shot.height] = [live.videoWidth, live.videoHeight];
   shot.getContext("2d").drawImage(live, 0, 0);

@@ -23,7 +23,7 @@ HINT = (
 
 
 TEMPLATE = "<figure></figure>"
-DRAWN = """
+SCRIPT = """
 const figure = element.querySelector("figure");
 const draw = () => {
   if (!props.value) return;
@@ -43,7 +43,7 @@ draw();
 """One component for pictures and videos. Gradio's video player would have to be downloaded first."""
 
 
-class Made(NamedTuple):
+class DrawnScene(NamedTuple):
     """A scene in a file, with a caption and a question about it."""
 
     path: str
@@ -51,7 +51,7 @@ class Made(NamedTuple):
     question: str
 
 
-def make(spec: world.SceneSpec, rng: Random, turns: FairQueue) -> Made:
+def draw_scene(spec: world.SceneSpec, rng: Random, turns: FairQueue) -> DrawnScene:
     """Draws a scene and writes it into the upload folder, where it is deleted after a while.
 
     Args:
@@ -63,31 +63,31 @@ def make(spec: world.SceneSpec, rng: Random, turns: FairQueue) -> Made:
     """
     with turns.computation() as computation, computation.turn():
         try:
-            drawn = world.scene_of_spec(rng, spec)
+            scene = world.scene_of_spec(rng, spec)
         except ValueError as error:
             raise PromptError(str(error)) from error
-        path, _ = world.write_scene(new_folder() / spec.name.replace(" ", "-"), drawn)
-    return Made(str(path), world.describe_spec(spec, drawn), _question(spec, drawn, rng))
+        path, _ = world.write_scene(new_folder() / spec.name.replace(" ", "-"), scene)
+    return DrawnScene(str(path), world.describe_spec(spec, scene), _question(scene, rng))
 
 
-def check_made(made: Made | None) -> Made:
+def check_drawn(drawn: DrawnScene | None) -> DrawnScene:
     """Returns the last scene. Raises PromptError if it is no longer stored."""
-    if made is None:
+    if drawn is None:
         raise PromptError("the scene is no longer kept; draw it again")
-    return made
+    return drawn
 
 
 class SceneMaker:
     """The controls and the last scene, built inside the current column.
 
     Attributes:
-        made: the state with the visitor's last scene, or None.
+        drawn: the state with the visitor's last scene, or None.
         use, teach: buttons below it.
     """
 
     def __init__(self, session: Session):
         self.session = session
-        self.made = gr.State(None, time_to_live=KEPT_SECONDS)
+        self.drawn = gr.State(None, time_to_live=KEPT_SECONDS)
         names = world.concepts()
         gr.HTML(HINT, elem_classes="hint")
         with gr.Row():
@@ -115,27 +115,41 @@ class SceneMaker:
         self.controls = [name, count, other, place, way, color, style]
         with gr.Column(visible=False, elem_id="scene-made") as self.shown:
             self.scene = gr.HTML(
-                None, html_template=TEMPLATE, js_on_load=DRAWN, apply_default_css=False, elem_id="scene-drawn"
+                None,
+                html_template=TEMPLATE,
+                js_on_load=SCRIPT,
+                apply_default_css=False,
+                elem_id="scene-drawn",
             )
             with gr.Row():
                 self.use = gr.Button("Use it in the question", size="sm")
                 self.teach = gr.Button("Add it to the examples", size="sm")
-        outputs = [self.made, self.shown, self.scene]
+        outputs = [self.drawn, self.shown, self.scene]
         busy = {"show_progress": "minimal", "concurrency_limit": None, "api_visibility": "private"}
         draw.click(on_page(self._draw), self.controls, outputs, **busy)
         surprise.click(on_page(self._surprise), None, [*self.controls, *outputs], **busy)
 
-    def _draw(self, name: str, count: int, other: str, place: str, way: str, color: str, style: str) -> tuple:
+    def _draw(
+        self,
+        name: str | None,
+        count: int,
+        other: str | None,
+        place: str | None,
+        way: str | None,
+        color: str | None,
+        style: str | None,
+    ) -> tuple:
+        """Draws what the controls say. A dropdown that was emptied gives None."""
         spec = world.SceneSpec(
             name or "",
             int(count),
-            None if other in (NOTHING, None) else other,
-            PLACES[place],
+            None if other == NOTHING else other,
+            PLACES[place or next(iter(PLACES))],
             None if way == STILL else way,
             None if color == ANY else color,
             None if style == ANY else style,
         )
-        return _shown(make(spec, Random(), self.session.turns))
+        return _shown(draw_scene(spec, Random(), self.session.turns))
 
     def _surprise(self) -> tuple:
         rng = Random()
@@ -150,7 +164,7 @@ class SceneMaker:
             spec.color,
             ANY,
         )
-        return *controls, *_shown(make(spec, rng, self.session.turns))
+        return *controls, *_shown(draw_scene(spec, rng, self.session.turns))
 
 
 def _choice(label: str, info: str, choices: Iterable[str], value: str | None) -> gr.Dropdown:
@@ -158,14 +172,15 @@ def _choice(label: str, info: str, choices: Iterable[str], value: str | None) ->
     return gr.Dropdown(list(choices), value=value, label=label, info=info, min_width=130, elem_id=elem_id)
 
 
-def _shown(made: Made) -> tuple:
-    return made, gr.update(visible=True), {"file": file_data(made.path), "caption": made.caption}
+def _shown(drawn: DrawnScene) -> tuple:
+    return drawn, gr.update(visible=True), {"file": file_data(drawn.path), "caption": drawn.caption}
 
 
-def _question(spec: world.SceneSpec, drawn: world.Scene | world.MovingScene, rng: Random) -> str:
-    if isinstance(drawn, world.MovingScene):
-        kind = "grows_or_shrinks" if drawn.way in world.CHANGES else "way"
+def _question(scene: world.Scene | world.MovingScene, rng: Random) -> str:
+    """A question about a scene, without the form around it."""
+    if isinstance(scene, world.MovingScene):
+        kind = "grows_or_shrinks" if scene.way in world.CHANGES else "way"
     else:
-        kind = {"single": "background_color", "pair": "what_is_where", "count": "how_many"}[drawn.kind]
-    asked = world.ask(rng, kind, (drawn,), names=world.concepts()).prompt
-    return asked.removeprefix(f"{world.MEDIA} question: ").removesuffix(" answer:").capitalize()
+        kind = {"single": "background_color", "pair": "what_is_where", "count": "how_many"}[scene.kind]
+    prompt = world.ask(rng, kind, (scene,), names=world.concepts()).prompt
+    return prompt.removeprefix(f"{world.MEDIA} question: ").removesuffix(" answer:").capitalize()

@@ -31,7 +31,7 @@ from palm_demo.ui.flamingo.few_shot import QUIET, WARNING, Shot, ShotBuilder, Sh
 from palm_demo.ui.flamingo.own_media import own_media, paths_of, value_of
 from palm_demo.ui.flamingo.samples import Sample, question_samples
 from palm_demo.ui.flamingo.saving import SaveButton
-from palm_demo.ui.flamingo.scenes import Made, SceneMaker, check_made
+from palm_demo.ui.flamingo.scenes import DrawnScene, SceneMaker, check_drawn
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.streaming import Stops, StreamingTab
 from palm_demo.ui.uploads import check_media, check_prompt
@@ -164,14 +164,14 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: Settings
         return [], "", [], *conversation.emptied(), gr.update(visible=False)
 
     @on_page
-    def use(made: Made | None, files: list | None, words: str):
-        path, _, question = check_made(made)
+    def use(drawn: DrawnScene | None, files: list | None, words: str):
+        path, _, question = check_drawn(drawn)
         paths = check_media([*paths_of(files), path], limits)
         return value_of(paths), words or question, gr.update(selected="ask")
 
     @on_page
-    def teach(made: Made | None, shots: list | None):
-        path, caption, _ = check_made(made)
+    def teach(drawn: DrawnScene | None, shots: list | None):
+        path, caption, _ = check_drawn(drawn)
         shot = Shot(f"{form.caption}{caption}", (path,))
         return builder.put(shots, shot), gr.update(selected="teach")
 
@@ -191,8 +191,8 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: Settings
     after.wire(taught.click, ask_after, built, [*conversation.outputs, subject])
     emptied = [*box, *conversation.outputs, attention.section]
     gr.on([clear.click, conversation.chat.clear], start_over, None, emptied, **QUIET)
-    maker.use.click(use, [maker.made, media, text], [media, text, ways], **WARNING)
-    maker.teach.click(teach, [maker.made, builder.shots], [builder.shots, ways], **WARNING)
+    maker.use.click(use, [maker.drawn, media, text], [media, text, ways], **WARNING)
+    maker.teach.click(teach, [maker.drawn, builder.shots], [builder.shots, ways], **WARNING)
 
 
 def _first_answer(session: Session, sample: Sample) -> tuple[Exchange, AttentionMaps] | None:
