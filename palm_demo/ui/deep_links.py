@@ -57,7 +57,7 @@ class SettingsLinks:
         settings: components by their names in the link. None may be free text. Of a Dropdown, only initial
         choices are put into links.
         """
-        button = gr.Button(LABEL, size="sm", scale=0, min_width=210, elem_classes="link-button")
+        button = gr.Button(LABEL, size="sm", scale=0, min_width=210)
         around = tabs_around(button)
         place = around[0].id
         self._tabs_of[place], self._settings[place] = around, settings

@@ -129,8 +129,10 @@ def test_a_question_after_examples_is_about_the_last_of_their_pictures(session, 
     assert last[-1] == [str(tmp_path / "b.png")]
 
 
-def test_questions_about_a_picture_and_a_video_are_about_what_the_video_shows(session, monkeypatch):
-    captions = {"a.png": "a cat on a blue background", "b.mp4": "a dog on a red background"}
+def test_questions_about_a_picture_and_a_video_are_about_what_the_video_shows(session, tmp_path, monkeypatch):
+    red_over_blue().save(tmp_path / "a.png")
+    moving = str(video(tmp_path / "b.mp4", 8, side=64, codec="libx264"))
+    captions = {str(tmp_path / "a.png"): "a cat on a blue background", moving: "a dog on a red background"}
     monkeypatch.setattr(session, "opened", list)
     monkeypatch.setattr(session, "caption", captions.__getitem__)
-    assert suggested_questions(session, ["a.png", "b.mp4"])[0] == "Which way does the dog move?"
+    assert suggested_questions(session, [*captions])[0] == "Which way does the dog move?"
