@@ -18,6 +18,8 @@ NAMED = re.compile(
     r"`((?:palm_demo|tests|benchmarks|assets|docs|tools)/[\w./-]+(?:/|\.(?:py|md|yaml|json)))`"
 )
 PACKAGES = "|".join(path.name for path in (ROOT / "palm_demo").iterdir() if path.is_dir())
+BARE = re.compile(r"`(\w+\.py)`")
+SOURCES = ("*.py", *(f"{folder}/**/*.py" for folder in ("palm_demo", "benchmarks", "docs", "tests", "tools")))
 IN_THE_PACKAGE = re.compile(rf"`((?:{PACKAGES})/[\w./]*|errors\.py|settings\.py)`")
 
 
@@ -48,6 +50,8 @@ def test_files_that_are_named_exist(page):
     named = [ROOT / path for path in NAMED.findall(text)]
     named += [ROOT / "palm_demo" / path for path in IN_THE_PACKAGE.findall(text)]
     assert [path for path in named if "NAME" not in path.name and not path.exists()] == []
+    known = {path.name for sources in SOURCES for path in ROOT.glob(sources)}
+    assert set(BARE.findall(text)) <= known
 
 
 def test_every_module_stands_in_the_tree_as_its_docstring_says():
