@@ -1,14 +1,14 @@
 """Opens any picture as RGB: upright, in sRGB, on white, 8 bits a channel, and no larger than wanted.
 
 A picture may be a file, bytes, an open file, a Pillow picture, an array or a tensor; the result is the
-same. Only this module and `palm_demo.media.frames` use Pillow's decoders.
+same. Pillow's decoders are in `palm_demo.media.decoders`, and no other package uses them.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from io import BytesIO
@@ -17,22 +17,11 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
-from PIL import (
-    AvifImagePlugin,
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    ImageCms,
-    ImageOps,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
-from pillow_heif import HeifImageFile
+from PIL import Image, ImageCms, ImageOps
 
 from palm_demo.errors import MediaError, PalmDemoError
 from palm_demo.media.arrays import from_array, to_levels
+from palm_demo.media.decoders import DECODERS, check_tags, tile_size
 from palm_demo.media.kinds import (
     DEFAULT_LIMITS,
     Kind,
@@ -48,24 +37,8 @@ Picture = str | Path | bytes | BinaryIO | Image.Image | np.ndarray | torch.Tenso
 """A file, its bytes, or a decoded picture: rows × columns (× channels) as an array, channels first as a
 tensor."""
 
-DECODERS: dict[str, Callable[[BinaryIO], Image.Image]] = {
-    "PNG": PngImagePlugin.PngImageFile,
-    "JPEG": JpegImagePlugin.JpegImageFile,
-    "WEBP": WebPImagePlugin.WebPImageFile,
-    "BMP": BmpImagePlugin.BmpImageFile,
-    "GIF": GifImagePlugin.GifImageFile,
-    "TIFF": TiffImagePlugin.TiffImageFile,
-    "AVIF": AvifImagePlugin.AvifImageFile,
-    "HEIF": HeifImageFile,
-}
-"""Decoders by Pillow's names. `Image.open` would try others too, and would refuse a phone's large pictures
-before they can be shrunk."""
-
 SHRUNK_WHILE_DECODED = 4
 """A JPEG may have this many times `read_pixels`, because its decoder can leave out the rest."""
-
-MOST_TAGS = 4096
-"""The most tags of a TIFF's page. Cameras and microscopes write some hundred."""
 
 SCANS = 12
 """The most scans of a JPEG with `read_pixels` pixels; smaller ones may have more in proportion. Progressive
@@ -126,7 +99,7 @@ def parsed(file: BinaryIO, name: str, kind: Kind) -> Image.Image:
     """Reads a picture's size and frames without decoding a pixel. Raises MediaError if it is damaged."""
     with damage(name):
         if kind.reader == "TIFF":
-            _check_tags(file, name)
+            check_tags(file, name)
         return DECODERS[kind.reader](file)
 
 
@@ -140,18 +113,6 @@ def damage(name: str) -> Iterator[None]:
     except Exception as error:  # struct.error, KeyError, ZeroDivisionError and others, on damaged files
         why = str(error) or type(error).__name__
         raise MediaError(f"{name} is damaged and cannot be decoded ({why:.200}); save it anew") from error
-
-
-def _check_tags(file: BinaryIO, name: str) -> None:
-    """Raises MediaError where the first page of a TIFF has very many tags, all of which are read before its
-    size."""
-    head = file.read(16)
-    order, is_big = ("big" if head.startswith(b"MM") else "little"), 43 in head[2:4]
-    file.seek(int.from_bytes(head[8:16] if is_big else head[4:8], order))
-    count = int.from_bytes(file.read(8 if is_big else 2), order)
-    if count > MOST_TAGS:
-        raise MediaError(f"{name} has {count:,} tags and at most {MOST_TAGS:,} are read; save it anew")
-    file.seek(0)
 
 
 def _check_scans(file: BinaryIO, size: tuple[int, int], name: str, limits: MediaLimits) -> None:
@@ -189,6 +150,8 @@ def _decode(file: BinaryIO, name: str, limits: MediaLimits, max_side: int | None
             size = image.size
             _shrink_while_decoding(image, name, limits, max_side)
             _check_scans(file, size, name, limits)
+        if kind.reader == "TIFF":
+            check_pixels(f"a piece of {name}", *tile_size(image), limits.read_pixels)
         check_pixels(name, *image.size, limits.read_pixels)
         image.load()
     return _shrunk(image, name, limits, max_side)

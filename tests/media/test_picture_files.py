@@ -10,7 +10,7 @@ from PIL import Image
 
 from palm_demo.errors import MediaError
 from palm_demo.media import MediaLimits, is_video, kind_of, open_image, open_medium
-from palm_demo.media.pictures import DECODERS
+from palm_demo.media.decoders import DECODERS
 from tests.media_files import BLUE, RED, blank_png, encoded, red_over_blue, swapped_profile
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from palm_demo.errors import MediaError
+from palm_demo.ui.boundary import files as boundary_files
 from palm_demo.ui.boundary.files import SHOWN, Files, without_files
 from palm_demo.ui.boundary.network import Network
 from palm_demo.ui.boundary.visitors import Visitors
@@ -26,7 +27,7 @@ def files(tmp_path) -> Files:
 def a_file(files: Files, name: str, owner=None, size_bytes: int = 10) -> str:
     (files.folder / name).write_bytes(b"x" * size_bytes)
     if owner is not None:
-        files.grant(files.folder / name, [owner.name])
+        files.grant(files.folder / name, owner)
     return f"{SHOWN}/{name}"
 
 
@@ -87,7 +88,7 @@ def test_what_is_not_a_regular_file_of_the_right_size_is_refused(files, people, 
     os.symlink(files.folder / "large.png", files.folder / "link.png")
     os.symlink(tmp_path, files.folder / "out")
     for name in ("pipe.png", "link.png", "out", "out/up/large.png", "gone.png", "."):
-        files.grant(files.folder / name, [me.name])
+        files.grant(files.folder / name, me)
         with pytest.raises(MediaError):
             files.admit({"path": f"{SHOWN}/{name}"}, me)
         assert not files.may_see(files.folder / name, me)
@@ -110,6 +111,37 @@ def test_the_page_shows_files_to_everybody_or_to_one(files, people):
     seen = [[files.may_see(files.folder / name, who) for name in ("all.png", "one.png")] for who in people]
     assert seen == [[True, True], [True, False]]
     assert files.may_see(files.folder / "one.png", replace(you, name=me.name))
+
+
+def test_who_is_given_very_many_files_makes_nobody_else_lose_one(files, people, monkeypatch):
+    me, you = people
+    monkeypatch.setattr(boundary_files, "REMEMBERED", 20)
+    for name in ("mine.png", "all.png", *(f"{place}.png" for place in range(100))):
+        a_file(files, name)
+    files.share({"path": str(files.folder / "all.png")})
+    files.grant(files.folder / "mine.png", me)
+    many = [files.folder / f"{place}.png" for place in range(100)]
+    for place, path in enumerate(many):
+        files.grant(path, replace(you, name=f"cookie {place % 7}"))
+        assert files.may_see(path, replace(you, name=f"cookie {place % 7}")), "the newest is forgotten"
+    assert files.may_see(files.folder / "mine.png", me)
+    assert files.may_see(files.folder / "all.png", me)
+    assert not files.may_see(many[0], replace(you, name="cookie 0"))
+    assert len(files._granted) == sum(files._of_address.values()) <= 20
+
+
+def test_a_name_that_no_file_can_have_is_refused_without_looking(files, people):
+    for name in ("\ud800.png", "a/\udfff", "a\0.png"):
+        with pytest.raises(MediaError, match="upload it first"):
+            files.admit({"path": f"{SHOWN}/{name}"}, people[0])
+
+
+def test_events_that_tell_of_very_deep_values_are_refused():
+    deep = [1]
+    for _ in range(400):
+        deep = [deep]
+    with pytest.raises(MediaError, match="levels deep"):
+        without_files(deep)
 
 
 def test_events_tell_of_places_and_not_of_files():

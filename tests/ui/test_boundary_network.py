@@ -62,6 +62,8 @@ def test_a_proxy_that_is_no_address_is_told(monkeypatch):
         ({"origin": "https://evil.example"}, False),
         ({"origin": "http://localhost:3000"}, False),
         ({"origin": "null"}, False),
+        ({"origin": "http://["}, False),
+        ({"host": "[::1"}, False),
         ({"sec_fetch_site": "cross-site", "sec_fetch_mode": "no-cors"}, False),
         ({"sec_fetch_site": "same-site", "sec_fetch_mode": "cors"}, False),
     ],

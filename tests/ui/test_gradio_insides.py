@@ -93,6 +93,15 @@ def test_events_are_found_by_number_and_public_ones_by_name(page):
     assert insides.named(insides.event(0).api_name) is None and insides.named("upload") is None
 
 
+def test_a_tool_is_found_by_the_name_that_it_has_on_a_space(page, monkeypatch):
+    monkeypatch.setenv("SYSTEM", "spaces")
+    monkeypatch.setenv("SPACE_ID", "somebody/palm-demo")
+    page.mcp_server_obj = GradioMCPServer(page)
+    insides = gradio_insides.Insides(page)
+    assert insides.tool("palm_demo_shout") is insides.named("shout")
+    assert [insides.tool(name) for name in ("shout", ["shout"], None)] == [None] * 3
+
+
 def test_components_that_take_files_are_known_by_their_models(page):
     insides = gradio_insides.Insides(page)
     event = insides.event(0)

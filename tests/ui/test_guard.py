@@ -10,6 +10,13 @@ from palm_demo.ui.boundary import timeouts
 from tests.ui.boundary import watched
 
 
+def nested(levels: int) -> list:
+    value: list = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [
@@ -81,6 +88,11 @@ def test_what_the_page_does_not_use_is_not_served(visitor, method, path, caplog)
         ("cancel", {"session_hash": "a", "fn_index": "x", "event_id": None}),
         ("cancel", {}),
         ("reset", []),
+        ("reset", {"event_id": nested(900)}),
+        ("cancel", {"session_hash": "a", "fn_index": nested(900), "event_id": "x"}),
+        ("queue/join", {"data": [], "fn_index": 0, "session_hash": "a", "event_data": nested(300)}),
+        ("queue/join", {"data": [nested(900)], "fn_index": 0, "session_hash": "a"}),
+        ("call/v2/who_wrote", {"text": nested(900)}),
     ],
 )
 def test_nonsense_is_the_clients_fault_and_leaves_no_traceback(visitor, path, body, caplog, capfd):

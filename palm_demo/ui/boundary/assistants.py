@@ -85,7 +85,7 @@ class Assistants:
         params = body.get("params")
         if body.get("method") != "tools/call" or not isinstance(params, dict):
             return body
-        arguments, event = params.get("arguments"), self.insides.named(str(params.get("name")))
+        arguments, event = params.get("arguments"), self.insides.tool(params.get("name"))
         if event is None or not isinstance(arguments, dict):
             return body
         named = {}
@@ -134,6 +134,6 @@ class Assistants:
         folder.mkdir(parents=True)
         path = folder / f"file{mimetypes.guess_extension(found['kind']) or ''}"
         path.write_bytes(data)
-        self.files.grant(path, [visitor.name])
+        self.files.grant(path, visitor)
         self.quotas.keeps(visitor.address, len(data))
         return {"path": self.files.shown(path), "meta": {"_type": "gradio.FileData"}}

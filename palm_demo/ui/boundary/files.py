@@ -9,9 +9,10 @@ import os
 import stat
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -20,8 +21,9 @@ from palm_demo.ui.boundary.visitors import Visitor
 
 SHOWN = "/uploads-and-pictures"
 """Replaces the upload folder in paths that visitors see."""
-REMEMBERED = 100_000
-"""The most pairs of file and visitor that are remembered. The oldest are forgotten first."""
+REMEMBERED, FORGOTTEN_AT_ONCE = 100_000, 1_000
+"""The most pairs of file and visitor that are remembered. At the limit, the oldest of the address that has
+the most are forgotten."""
 NEW_SECONDS = 60
 """Files up to this age count as made for the current event. Older ones have been counted before."""
 MAX_DEPTH = 32
@@ -46,7 +48,9 @@ class Files:
     def __init__(self, folder: str | Path, most_bytes: int):
         self.folder = Path(os.path.realpath(folder))
         self.most_bytes = most_bytes
-        self._granted: OrderedDict[bytes, None] = OrderedDict()
+        self._granted: OrderedDict[bytes, str] = OrderedDict()  # to the address
+        self._of_address: Counter[str] = Counter()
+        self._shared: set[bytes] = set()
         self._lock = threading.Lock()
         forms = dict.fromkeys([str(folder), str(self.folder)])
         self._hidden = [form.encode() for name in forms for form in dict.fromkeys([name, quote(name)])]
@@ -66,10 +70,7 @@ class Files:
         return self._admit(value, visitor, 0)
 
     def _admit(self, value: object, visitor: Visitor, depth: int) -> object:
-        if depth > MAX_DEPTH:
-            raise MediaError(
-                f"what was sent is more than {MAX_DEPTH} levels deep; send lists of plain values"
-            )
+        check_depth(depth)
         if isinstance(value, list):
             return [self._admit(item, visitor, depth + 1) for item in value]
         if not isinstance(value, dict):
@@ -90,7 +91,7 @@ class Files:
     def real(self, shown: object) -> Path:
         """The path on this machine of a path that visitors see. Raises ForeignFile for any other path."""
         inside = shown.removeprefix(f"{SHOWN}/") if isinstance(shown, str) else ""
-        if inside == shown or not inside or "\0" in inside:
+        if inside == shown or not inside or "\0" in inside or _has_half_surrogate(inside):
             raise ForeignFile(NOT_YOURS)
         real = self.folder / inside
         if str(real) != os.path.normpath(real) or self.folder not in real.parents:
@@ -117,26 +118,35 @@ class Files:
             return False
         return True
 
-    def grant(self, path: str | Path, names: Iterable[str]) -> None:
-        """Gives visitors with these names access to a file."""
+    def grant(self, path: str | Path, visitor: Visitor) -> None:
+        """Gives a visitor access to a file."""
+        key = self._key(path, visitor.name)
         with self._lock:
-            for name in names:
-                key = self._key(path, name)
-                self._granted[key] = None
-                self._granted.move_to_end(key)
-            while len(self._granted) > REMEMBERED:
-                self._granted.popitem(last=False)
+            self._forget(key)
+            self._granted[key] = visitor.address
+            self._of_address[visitor.address] += 1
+            if len(self._granted) > REMEMBERED:
+                most = max(self._of_address, key=self._of_address.__getitem__)
+                oldest = (key for key, address in self._granted.items() if address == most)
+                count = min(FORGOTTEN_AT_ONCE, (self._of_address[most] + 1) // 2)
+                for key in [*islice(oldest, count)]:
+                    self._forget(key)
+
+    def _forget(self, key: bytes) -> None:
+        if (address := self._granted.pop(key, None)) is not None:
+            self._of_address[address] -= 1
+            if not self._of_address[address]:
+                del self._of_address[address]
 
     def share(self, values: object) -> None:
-        """Gives everybody access to the files in values."""
-        for path in self._in_folder(values):
-            self.grant(path, [EVERYBODY])
+        """Gives everybody access to the files in values, as long as the page is served."""
+        self._shared |= {self._key(path, EVERYBODY) for path in self._in_folder(values)}
 
     def grant_outputs(self, values: object, visitor: Visitor) -> int:
         """Gives a visitor access to the files in the outputs of an event. Returns the bytes of new files."""
         new_bytes, now = 0, time.time()
         for path in self._in_folder(values):
-            self.grant(path, [visitor.name])
+            self.grant(path, visitor)
             with suppress(OSError):
                 seen = os.lstat(path)
                 new_bytes += seen.st_size * (now - seen.st_mtime < NEW_SECONDS)
@@ -148,7 +158,8 @@ class Files:
                 yield path
 
     def _check(self, path: Path, visitor: Visitor, most_bytes: int | None = -1) -> None:
-        if not any(self._key(path, name) in self._granted for name in (*visitor.names, EVERYBODY)):
+        is_granted = any(self._key(path, name) in self._granted for name in visitor.names)
+        if not is_granted and self._key(path, EVERYBODY) not in self._shared:
             raise ForeignFile(NOT_YOURS)
         try:
             seen = os.lstat(path)
@@ -187,13 +198,30 @@ def files_in(values: Iterable[object]) -> Iterator[dict]:
             stack += value.values()
 
 
-def without_files(value: object) -> object:
-    """A copy of a value with None in place of each object that stands for a file."""
+def without_files(value: object, depth: int = 0) -> object:
+    """A copy of a value with None in place of each object that stands for a file.
+
+    Raises MediaError if it is deeper than MAX_DEPTH.
+    """
+    check_depth(depth)
     if isinstance(value, list):
-        return [without_files(item) for item in value]
+        return [without_files(item, depth + 1) for item in value]
     if isinstance(value, dict):
-        return None if is_file(value) else {name: without_files(item) for name, item in value.items()}
+        if is_file(value):
+            return None
+        return {name: without_files(item, depth + 1) for name, item in value.items()}
     return value
+
+
+def check_depth(depth: int) -> None:
+    """Raises MediaError for a level of lists and objects that is deeper than MAX_DEPTH."""
+    if depth > MAX_DEPTH:
+        raise MediaError(f"what was sent is more than {MAX_DEPTH} levels deep; send lists of plain values")
+
+
+def _has_half_surrogate(name: str) -> bool:
+    """Whether a text has half of a surrogate pair, which JSON can write, and no file can be named."""
+    return any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def is_below(path: Path, folder: Path) -> bool:

@@ -165,6 +165,12 @@ class Insides:
         every = self.page.fns.values()
         return next((one for one in every if one.api_name == name and one.api_visibility != "private"), None)
 
+    def tool(self, name: object) -> BlockFunction | None:
+        """The event of an assistant's tool; None if there is none. On a Space, names of tools begin with the
+        Space's."""
+        tools = self.page.mcp_server_obj.tool_to_endpoint
+        return self.named(tools[name].lstrip("/")) if isinstance(name, str) and name in tools else None
+
     @locked_cached_property
     def _file_inputs(self) -> dict[int, list[bool]]:
         every = self.page.fns.items()

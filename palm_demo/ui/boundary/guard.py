@@ -14,7 +14,7 @@ from palm_demo.internals.gradio_endpoints import with_defaults
 from palm_demo.settings import Limits
 from palm_demo.ui.boundary.assistants import Assistants, NotCalled
 from palm_demo.ui.boundary.compression import Compression
-from palm_demo.ui.boundary.files import Files, ForeignFile, without_files
+from palm_demo.ui.boundary.files import MAX_DEPTH, Files, ForeignFile, without_files
 from palm_demo.ui.boundary.gradio_insides import API, Insides, number_of
 from palm_demo.ui.boundary.network import Network
 from palm_demo.ui.boundary.requests import (
@@ -44,6 +44,7 @@ COOKIE_PATHS = ("/", "/config", "/config/", f"{API}/info", f"{API}/info/", f"{AP
 """Paths whose responses set a cookie for visitors without one."""
 MCP_PATHS = (f"{API}/mcp", f"{API}/mcp/")
 NOT_FOUND = "This is not here, or not yours."
+TOO_DEEP = f"What was sent is more than {MAX_DEPTH} levels deep; send lists of plain values."
 
 
 class Guard:
@@ -90,6 +91,8 @@ class Guard:
             await response.instead(refused(408, "That took too long.", {"Connection": "close"}))
         except ClientDisconnect:
             return
+        except RecursionError:
+            await response.instead(refused(400, TOO_DEEP))
         except Exception as error:
             logger.error("unforeseen %s\n%s", type(error).__name__, places(error))
             await response.instead(refused(500, OUR_FAULT))
@@ -180,7 +183,7 @@ class Guard:
             raise receive.refusal
         if response.status == 200:
             for shown in json.loads(self.files.hide(response.body)):
-                self.files.grant(self.files.real(shown), [request.visitor.name])
+                self.files.grant(self.files.real(shown), request.visitor)
             self.quotas.keeps(address, counted.size_bytes)
         await response.flush()
 

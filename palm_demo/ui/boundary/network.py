@@ -99,7 +99,10 @@ class Network:
         origin = headers.get("origin")
         if origin is None or site == "same-origin":
             return False
-        named = urlsplit(origin)
+        try:
+            named = urlsplit(origin)
+        except ValueError:  # such as http://[
+            return True
         return named.netloc != headers.get("host") and named.hostname not in self.hosts
 
     def _is_proxy(self, peer: str) -> bool:
