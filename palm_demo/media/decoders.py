@@ -26,8 +26,8 @@ from pillow_heif import HeifImageFile
 from palm_demo.errors import MediaError
 
 MOST_SEGMENTS = 500
-"""The most segments of a JPEG before its first scan, about; empty ones may be more. A file of 20 MB has at most 305 that are full, which is
-what those that hold a second picture or a profile have."""
+"""The most segments of a JPEG before its first scan; where some are empty, there may be a few more. A file
+of 20 MB has at most 305 that are full, which is what those that hold a second picture have."""
 READS_OF_SEGMENT = 4
 MOST_READS, BYTES_OF_READ = 300_000, 32
 """How often a file of any other kind may be read from: so many times, and once more for each 32 bytes of it.

@@ -9,6 +9,7 @@ from uuid import uuid4
 import av
 from PIL import Image
 
+from palm_demo.media.containers import opened_container
 from palm_demo.media.frames import open_medium
 from palm_demo.media.kinds import DEFAULT_LIMITS, Kind, MediaLimits, head_of, kind_of, opened
 from palm_demo.media.pictures import open_image
@@ -93,8 +94,8 @@ def _codec(path: Path, kind: Kind) -> str:
     """FFmpeg's name of a video file's codec; "" where there is none."""
     try:
         with (
-            opened(path) as (file, _),
-            av.open(file, format=kind.reader, metadata_errors="ignore") as container,
+            opened(path) as (file, name),
+            opened_container(file, name, kind) as container,
         ):
             codecs = [stream.codec_context for stream in container.streams.video]
             return codecs[0].name if codecs and codecs[0] is not None else ""
@@ -106,8 +107,8 @@ def _remux(path: Path, kind: Kind, copy: Path) -> bool:
     """Puts a video's packets into another container, without its sound. Returns whether that was possible."""
     try:
         with (
-            opened(path) as (file, _),
-            av.open(file, format=kind.reader, metadata_errors="ignore") as source,
+            opened(path) as (file, name),
+            opened_container(file, name, kind) as source,
             av.open(str(copy), "w") as target,
         ):
             stream = source.streams.video[0]

@@ -24,6 +24,7 @@ from av.video.stream import VideoStream
 from PIL import Image
 
 from palm_demo.errors import MediaError
+from palm_demo.media.containers import MOST_PACKETS, opened_container
 from palm_demo.media.kinds import (
     DEFAULT_LIMITS,
     DecodingBudget,
@@ -35,10 +36,6 @@ from palm_demo.media.kinds import (
     opened,
     unread,
 )
-
-MOST_PACKETS = 200_000
-"""The most packets of a file, all streams together. A minute at 60 frames a second with sound has about
-7,000."""
 
 THREADED_PIXELS = 300_000
 """Pixels of a frame from which on threads gain more than they cost."""
@@ -175,9 +172,8 @@ def _video(
     file: BinaryIO, name: str, kind: Kind, limits: MediaLimits
 ) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Opens the container and its video stream at the beginning, after checking what the header says."""
-    file.seek(0)
     try:
-        with av.open(file, format=kind.reader, metadata_errors="ignore") as container:
+        with opened_container(file, name, kind) as container:
             if not container.streams.video:
                 raise MediaError(f"{name} has no video stream; choose a file with moving pictures")
             stream = container.streams.video[0]
