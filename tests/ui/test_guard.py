@@ -88,7 +88,6 @@ def test_what_the_page_does_not_use_is_not_served(visitor, method, path, caplog)
         ("cancel", {"session_hash": "a", "fn_index": "x", "event_id": None}),
         ("cancel", {}),
         ("reset", []),
-        ("reset", {"event_id": nested(900)}),
         ("cancel", {"session_hash": "a", "fn_index": nested(900), "event_id": "x"}),
         ("queue/join", {"data": [], "fn_index": 0, "session_hash": "a", "event_data": nested(300)}),
         ("queue/join", {"data": [nested(900)], "fn_index": 0, "session_hash": "a"}),
@@ -100,6 +99,17 @@ def test_nonsense_is_the_clients_fault_and_leaves_no_traceback(visitor, path, bo
     assert 400 <= answer.status_code < 500, answer.text
     out, err = capfd.readouterr()
     assert "Traceback" not in answer.text + caplog.text + out + err
+
+
+def test_the_page_is_served_whatever_stands_behind_its_address(visitor, capfd):
+    for query in ("page=x", "deep_link=../../x", "page=x&deep_link=%00&tab=palm", "__theme=<script>", "&&=="):
+        for path in ("", "config"):
+            assert visitor.get(f"{path}?{query}").status_code == 200
+    long = "multipart/form-data; boundary=" + "a" * 3000
+    answer = visitor.post("gradio_api/upload", content=b"", headers={"content-type": long})
+    assert answer.status_code == 400 and "send files" in answer.text
+    assert visitor.get(f"static/{'a' * 5000}").status_code == 404
+    assert "Traceback" not in "".join(capfd.readouterr())
 
 
 @pytest.mark.slow

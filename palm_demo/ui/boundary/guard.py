@@ -5,6 +5,7 @@ import logging
 import re
 
 import anyio
+from python_multipart.exceptions import FormParserError
 from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -24,6 +25,7 @@ from palm_demo.ui.boundary.requests import (
     OneAtATimePerAddress,
     PageRequest,
     Refusal,
+    WithoutQuery,
 )
 from palm_demo.ui.boundary.responses import ResponseSend, file_response, refused, tool_error
 from palm_demo.ui.boundary.timeouts import ClientTimeout, receive_in_time, send_in_time
@@ -35,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 UPLOAD_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 PAGE_PATHS = ("/", "/config", "/config/", "/theme.css", "/favicon.ico", "/robots.txt", "/manifest.json")
+UNUSED = ("page", "deep_link")  # parameters of pages that are not there
 READ_PATHS = ("/info", "/info/", "/app_id", "/theme.css")
 CARD = "/card.png"
 """The picture that other sites show beside a link to the page."""
@@ -101,10 +104,11 @@ class Guard:
         def route(path: str, handler: Handler, method: str = "GET") -> Route:
             return Route(path, HandlerApp(handler), methods=[method])
 
+        dress = self.insides.page.dress
         run_paths = [f"{API}/{kind}/{{api_name}}{end}" for kind in ("run", "api") for end in ("", "/")]
         return [
             *(
-                route(path, OneAtATimePerAddress(Compression(self.app, self.insides.page.dress)))
+                route(path, WithoutQuery(UNUSED, OneAtATimePerAddress(Compression(self.app, dress))))
                 for path in PAGE_PATHS
             ),
             *(
@@ -135,7 +139,7 @@ class Guard:
         await self.app(request.scope, request.receive, request.send)
 
     async def _static(self, request: PageRequest) -> None:
-        if "\0" in request.path["path"]:
+        if "\0" in request.path["path"] or len(request.path["path"].encode("utf-8", "replace")) > 255:
             raise Refusal(404, NOT_FOUND)
         await self._forward(request)
 
@@ -174,7 +178,7 @@ class Guard:
         response = BufferedSend(request.send)
         try:
             await self.app(request.scope, receive, response)
-        except TypeError:  # a form field that should be a file
+        except (TypeError, FormParserError):  # a form field that should be a file, and what is no form
             raise Refusal(400, "What came in place of a file is none; send files.") from None
         except OSError as error:
             logger.error("an upload cannot be kept: %s", error.strerror)

@@ -103,6 +103,11 @@ class PageRequest:
         request = dict(parse_qsl(self.scope["query_string"].decode("latin-1"), keep_blank_values=True))
         self.scope["query_string"] = urlencode(request | changed).encode()
 
+    def drop_query(self, *names: str) -> None:
+        """Removes parameters of the query."""
+        pairs = parse_qsl(self.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        self.scope["query_string"] = urlencode([pair for pair in pairs if pair[0] not in names]).encode()
+
     def query(self, name: str) -> str:
         """A parameter of the query; "" if it is missing."""
         return dict(parse_qsl(self.scope["query_string"].decode("latin-1"))).get(name, "")
@@ -119,6 +124,17 @@ class HandlerApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.handler(PageRequest(scope, receive, send))
+
+
+class WithoutQuery:
+    """A handler that removes parameters of the query before another one."""
+
+    def __init__(self, names: tuple[str, ...], handler: Handler):
+        self.names, self.handler = names, handler
+
+    async def __call__(self, request: PageRequest) -> None:
+        request.drop_query(*self.names)
+        await self.handler(request)
 
 
 class OneAtATimePerAddress:
