@@ -1,4 +1,4 @@
-"""What we use of gradio's page beyond what it documents: its template, and the configuration in it."""
+"""What we use of gradio's page beyond what it documents: its template, configuration and core script."""
 
 import html
 import re
@@ -16,6 +16,21 @@ NEEDED = re.compile(r"m\.f=\[([^]]*)\]")
 """What a script that vite built names of the files that its own imports need, in the order they need them."""
 ALWAYS = "Blocks-"
 """The beginning of the names of scripts that draw a page; those left out are for a page with a login."""
+CORE = re.compile(r"core-[\w-]+\.js")
+LOADING = (
+    ("visible===!1?null:G(i.type,", "visible===!1||!this.resolved?null:G(i.type,"),
+    ("[e=>je(e,this.#r.api_url),e=>Me(", "[e=>Me("),
+    (
+        "e=>Ne(e,this.components_to_register,this.#d)]",
+        "e=>Ne(e,this.components_to_register,this.#d),e=>je(e,this.#r.api_url)]",
+    ),
+)
+"""What is replaced in the core of Gradio 6.31's page, and by what.
+
+There `G` loads the script of a component, `je` those of visible components, and `Ne` marks components in
+closed tabs and accordions as invisible. Gradio loads all scripts first; here `je` comes after `Ne`, and loads
+the first ones. When a tab or an accordion opens, Gradio loads what is missing by itself.
+"""
 
 
 def send_little() -> None:
@@ -45,6 +60,20 @@ def first_files() -> tuple[str, ...]:
     first = _needed(folder / "assets" / entry)
     second = next(name for name in first if name.endswith(".js"))
     return tuple(first + [name for name in _needed(folder / "assets" / second) if name.startswith(ALWAYS)])
+
+
+@cache
+def late_core() -> tuple[str, str]:
+    """The core of Gradio's page, changed so that a closed tab or accordion loads its scripts when it opens.
+
+    Returns its name below assets/, and its text. The core of another Gradio than 6.31 is left as it is.
+    """
+    (name,) = filter(CORE.fullmatch, first_files())
+    text = Path(routes.STATIC_TEMPLATE_LIB, "frontend", "assets", name).read_text(encoding="utf-8")
+    if all(text.count(theirs) == 1 for theirs, _ in LOADING):
+        for theirs, ours in LOADING:
+            text = text.replace(theirs, ours)
+    return name, text
 
 
 def _needed(script: Path) -> list[str]:

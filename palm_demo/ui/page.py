@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 from palm_demo.errors import MissingExtraError, PalmDemoError
 from palm_demo.installation import pip_install
 from palm_demo.internals.gradio_files import upload_folder
-from palm_demo.internals.gradio_page import send_little
+from palm_demo.internals.gradio_page import late_core, send_little
 from palm_demo.internals.gradio_sessions import use_small_sessions
 from palm_demo.session import Session
 from palm_demo.settings import ServeOptions, Settings
@@ -127,6 +127,7 @@ def mount(page: GuardedBlocks, settings: Settings, host: str) -> ASGIApp:
 def _serving_options(page: GuardedBlocks, settings: Settings) -> dict:
     """Gradio's options for serving the page, with any server."""
     limits = settings.limits
+    core, script = late_core()
     return {
         "theme": theme(),
         "css": css(),
@@ -144,6 +145,7 @@ def _serving_options(page: GuardedBlocks, settings: Settings) -> dict:
             "openapi_url": None,
             "routes": [
                 Route("/healthz", _healthz),
+                Route(f"/assets/{core}", partial(_script, text=script)),
                 Route(CARD, partial(_card, picture=preview.draw_card(settings.space))),
             ],
             "middleware": [Middleware(HidePaths, files=page.files)],
@@ -164,6 +166,10 @@ def _wants_mcp() -> bool:
 
 async def _healthz(request) -> PlainTextResponse:
     return PlainTextResponse("ok")
+
+
+async def _script(request, text: str) -> Response:
+    return Response(text, media_type="text/javascript")
 
 
 async def _card(request, picture: bytes) -> Response:

@@ -17,7 +17,14 @@ from palm_demo.internals.gradio_files import (
     tabs_around,
     upload_folder,
 )
-from palm_demo.internals.gradio_page import FOR_PROGRAMS, first_files, send_little, with_card
+from palm_demo.internals.gradio_page import (
+    FOR_PROGRAMS,
+    LOADING,
+    first_files,
+    late_core,
+    send_little,
+    with_card,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -97,6 +104,12 @@ def test_the_first_files_of_a_page_are_there_and_told_early():
         assert any(name.startswith(part) for name in names)
     page = with_card(b"<head></head><gradio-app>", "a", "b", "c", "").decode()
     assert page.count("./assets/") == len(names)
+
+
+def test_the_core_of_a_page_loads_what_closed_tabs_need_when_they_are_opened():
+    name, script = late_core()
+    assert name in first_files()
+    assert all(ours in script and theirs not in script for theirs, ours in LOADING)
 
 
 def test_a_page_has_one_card_and_it_is_ours():

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from palm_demo import world
 from palm_demo.ui.flamingo.presets import TILES
 from tests.ui.conftest import PATIENCE_MS
-from tests.ui.hands import ask, flamingo_said, start_over, visitor_said
+from tests.ui.hands import ask, flamingo_said, shown, start_over, visitor_said
 
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 MODELS = ("Flamingo", "MaMMUT", "PaLM")
@@ -84,6 +84,18 @@ def test_what_this_is_stands_behind_one_button(screen, session):
     expect(about).to_contain_text("do not know facts")
     screen.keyboard.press("Escape")
     expect(about).to_be_hidden()
+
+
+ASKED = "name => performance.getEntriesByType('resource').some(one => one.name.includes(`/assets/${name}-`))"
+"""Whether the page has asked for a file of Gradio's."""
+
+
+def test_what_closed_tabs_need_is_loaded_when_they_are_opened(visit):
+    page = visit("Flamingo")
+    assert page.evaluate(ASKED, "Blocks") and not page.evaluate(ASKED, "Gallery")
+    page.get_by_role("tab", name="MaMMUT", exact=True).click()
+    expect(shown(page).first).to_be_visible()
+    assert page.evaluate(ASKED, "Gallery")
 
 
 def test_all_tabs_can_be_reached_on_a_phone(visit):
