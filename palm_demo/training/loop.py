@@ -28,8 +28,8 @@ class Schedule:
     """Learning rates and the number of steps.
 
     The rate rises over `warmup` steps, stays, and falls linearly to zero over the last `decay` part of
-    the steps, or never where that is 0. Until it falls, a run may be resumed with more or fewer steps, as if it had begun with
-    them.
+    the steps, or never where that is 0. Until it falls, a run may be resumed with more or fewer steps,
+    as if it had begun with them.
 
     Attributes:
         steps: optimizer steps in all.
