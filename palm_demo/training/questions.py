@@ -30,6 +30,9 @@ FACTS = {
 PLAIN = 0.3
 """Fraction of pictures about which half of the questions are worded as people type them."""
 
+ONE_IN_COUNTS = 0.15
+"""Fraction of pictures of one thing where things are counted."""
+
 PHOTOGRAPHS = 0.3
 """Fraction of photographs where a question is about several pictures."""
 
@@ -60,6 +63,7 @@ class QuestionSampler:
         self.media, self.tokenizer = media, tokenizer
         self.stills: list[int] = []
         self.singles: list[int] = []
+        self.counted: list[int] = []
         self.photographs: list[int] = []
         self.travelling: list[int] = []
         self.changing: list[int] = []
@@ -74,6 +78,8 @@ class QuestionSampler:
                 of_photo[medium.name].append(place)
                 continue
             self.stills.append(place)
+            if medium.kind == "count":
+                self.counted.append(place)
             if medium.kind == "single":
                 self.singles.append(place)
                 of_noun[medium.names[0]].append(place)
@@ -91,6 +97,11 @@ class QuestionSampler:
     def facts(self, rng: random.Random) -> Asked:
         """Asks for the facts of a picture."""
         return self._about_one(rng, FACTS)
+
+    def counts(self, rng: random.Random) -> Asked:
+        """Asks how many things there are, now and then of one, and for the caption."""
+        place = rng.choice(self.singles if rng.random() < ONE_IN_COUNTS else self.counted)
+        return self._ask(rng, ("how_many", "caption"), [place])
 
     def photograph(self, rng: random.Random) -> Asked:
         """Asks several questions about a photograph."""
@@ -165,9 +176,10 @@ def _of_several(places: dict[str, list[int]]) -> dict[str, list[int]]:
 Topic = Callable[[QuestionSampler, random.Random], Asked]
 
 ABOUT_ONE: dict[Topic, float] = {
-    QuestionSampler.names: 0.32,
-    QuestionSampler.facts: 0.16,
+    QuestionSampler.names: 0.29,
+    QuestionSampler.facts: 0.13,
     QuestionSampler.photograph: 0.12,
+    QuestionSampler.counts: 0.06,
 }
 ABOUT_SEVERAL: dict[Topic, float] = {
     QuestionSampler.which_picture: 0.1,

@@ -11,7 +11,7 @@ from palm_demo import world
 from palm_demo.models.losses import IGNORED
 from palm_demo.models.transformer import TransformerConfig
 from palm_demo.training.feature_cache import FeatureCache
-from palm_demo.training.flamingo import answer_loss, answers, exact_match
+from palm_demo.training.flamingo import FlamingoRecipe, answer_loss, answers, curriculum, exact_match
 from palm_demo.training.questions import (
     ABOUT_ONE,
     ABOUT_SEVERAL,
@@ -46,6 +46,30 @@ def flamingo(new_flamingo, tokenizer):
     )
     model.media_token_id = tokenizer.media_id
     return model
+
+
+def test_counts_are_asked_of_scenes_that_were_drawn_to_be_counted(question_sampler):
+    asked = [question_sampler.counts(random.Random(seed)) for seed in range(100)]
+    kinds = [question_sampler.media[one.places[0]].kind for one in asked]
+    assert set(kinds) == {"single", "count"}
+    assert kinds.count("count") > 50
+
+
+def test_lessons_come_one_after_the_other():
+    lessons = curriculum(
+        FlamingoRecipe(
+            "", naming_steps=2, pointing_steps=1, moving_steps=2, counting_steps=1, new_word_steps=1
+        )
+    )
+    assert [topic.__name__ for topic in lessons] == [
+        "name",
+        "name",
+        "which_picture",
+        "way",
+        "grows_or_shrinks",
+        "counts",
+        "few_shot_naming",
+    ]
 
 
 @pytest.mark.parametrize(
