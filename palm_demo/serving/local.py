@@ -105,7 +105,11 @@ def start(
 def _served(session: Session, blocks: "gr.Blocks", settings: Settings, options: dict) -> ServedPage:
     from palm_demo.ui import page
 
-    _, address, _ = page.launch(blocks, settings, **{"prevent_thread_lock": True, **options})
+    try:
+        _, address, _ = page.launch(blocks, settings, **{"prevent_thread_lock": True, **options})
+    except KeyboardInterrupt:  # the first visitors may be answered before Gradio's `launch` returns
+        ServedPage(session, blocks, "").close(GRACE_SECONDS, LAST_WORD_SECONDS)
+        raise
     return ServedPage(session, blocks, address)
 
 

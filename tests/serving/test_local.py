@@ -6,10 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
+from palm_demo.gallery import MEMORY
+from palm_demo.profiles import TINY
+from palm_demo.serving import local
+from palm_demo.settings import SPACEFILE, load_settings
+from palm_demo.ui import page
 from tests.ports import free_port
 
 pytestmark = pytest.mark.slow  # each starts the page in a process of its own
@@ -98,6 +104,25 @@ def test_a_running_text_ends_as_it_would_have_and_the_process_ends_cleanly(serve
     status, told = page.end()
     assert status == 0 and "Traceback" not in told and "terminate" not in told
     assert [path.name for path in page.folder.glob("palm-demo-*")] == []
+
+
+def test_a_signal_while_the_page_is_launched_lets_running_requests_end(monkeypatch):
+    done = []
+
+    def launch(*_, **__):
+        raise KeyboardInterrupt
+
+    session = SimpleNamespace(close=lambda grace: done.append(("session", grace)))
+    blocks = SimpleNamespace(
+        listeners=SimpleNamespace(wait=lambda seconds: done.append(("last words", seconds))),
+        close=lambda verbose: done.append(("server",)),
+    )
+    monkeypatch.setattr(page, "launch", launch)
+    monkeypatch.setattr(page, "build", lambda *_: blocks)
+    monkeypatch.setattr(local, "load", lambda *_: session)
+    with pytest.raises(KeyboardInterrupt):
+        local.start(load_settings(SPACEFILE), Path(), TINY, MEMORY)
+    assert done == [("session", 10.0), ("last words", 10.0), ("server",)]
 
 
 def test_a_text_that_is_not_done_in_time_gets_a_last_word(served):
