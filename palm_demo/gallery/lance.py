@@ -38,6 +38,8 @@ mark the key at once."""
 OUTDATED = ("not found", "no such file")
 """Messages that mean: the version that was read is gone, because another process has tidied. A removed
 folder gives them too."""
+NO_TABLE = "was not found"
+"""What is said of a table without a commit."""
 FULL = ("no space left", "disk quota", "file too large")
 READ_ONLY = ("read-only file system", "permission denied")
 ATTEMPTS, ATTEMPTS_TO_FIND = 8, 3
@@ -97,10 +99,15 @@ def table_names(database: DBConnection) -> list[str]:
 def create(database: DBConnection, name: str, schema: pa.Schema, rows: pa.Table | None = None) -> Table:
     """Creates a table with its first rows in one commit, or opens it if it exists.
 
-    A table that exists may have the schema of an earlier version of this package.
+    A table that exists may have the schema of an earlier version of this package. One that another
+    process is just creating, or was killed while creating, has a folder and a name, but is not found.
     """
     if name in table_names(database):
-        return database.open_table(name)
+        try:
+            return database.open_table(name)
+        except ValueError as error:
+            if not _says(error, NO_TABLE):
+                raise
     return database.create_table(name, rows, schema=schema, exist_ok=True)
 
 

@@ -2,6 +2,7 @@
 release that changes one says which."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import lancedb
 import pyarrow as pa
@@ -50,6 +51,15 @@ def test_connecting_makes_a_folder_and_reading_does_not_connect_where_there_is_n
 def test_a_table_is_made_with_its_rows_in_one_commit_and_left_alone_when_it_is_there(place, table):
     assert (table.version, table.count_rows()) == (1, 3)
     assert lance.create(lance.connect(place), "pictures", FORM, rows(7)).count_rows() == 3
+
+
+def test_a_table_whose_first_commit_is_missing_has_a_name_and_is_made_anew(place):
+    database = lance.connect_to_write(place)
+    (Path(place) / "pictures.lance" / "data").mkdir(parents=True)  # as one that another is just creating
+    assert lance.table_names(database) == ["pictures"]
+    with pytest.raises(ValueError, match=lance.NO_TABLE):
+        database.open_table("pictures")
+    assert lance.create(database, "pictures", FORM, rows(1, 2)).count_rows() == 2
 
 
 def test_the_mark_of_the_key_is_kept_and_set_on_tables_without_it(place, table):
