@@ -81,7 +81,7 @@ around.addEventListener("paste", event => {
 
 // the camera
 
-const live = at("live"), record = at("record");
+const live = at("live"), photo = at("photo"), record = at("record");
 const PART_MS = 200;  // a recording comes in parts of this length
 let recorder = null;
 
@@ -95,6 +95,7 @@ function close_camera() {
 at("open-camera").addEventListener("click", async () => {
   if (!camera.hidden) return close_camera();
   pad.hidden = true;
+  photo.disabled = record.disabled = true;
   try {
     live.srcObject = await navigator.mediaDevices.getUserMedia({video: {facingMode: "environment"}});
     camera.hidden = false;
@@ -105,11 +106,8 @@ at("open-camera").addEventListener("click", async () => {
   }
 });
 at("close-camera").addEventListener("click", close_camera);
-at("photo").addEventListener("click", () => {
-  if (!live.videoWidth) {
-    said.textContent = "The camera has no picture yet; try again in a moment.";
-    return;
-  }
+live.addEventListener("loadeddata", () => photo.disabled = record.disabled = false);  // the first picture is there
+photo.addEventListener("click", () => {
   const shot = document.createElement("canvas");
   [shot.width, shot.height] = [live.videoWidth, live.videoHeight];
   shot.getContext("2d").drawImage(live, 0, 0);
