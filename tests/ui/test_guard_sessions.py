@@ -36,7 +36,9 @@ def test_what_is_computed_for_who_leaves_ends(road, visitor, config, session, mo
     def noting(*told):
         begun.set()
         try:
-            return who_wrote(*told)
+            for _ in range(100):  # it goes on until its client has left, however fast the machine is
+                answer = who_wrote(*told)
+            return answer
         except Exception as error:
             ended.append(type(error))
             raise
