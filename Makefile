@@ -1,4 +1,4 @@
-# make demo: the page on http://127.0.0.1:7860.   make test: every test.   make quick: in three minutes, most of them.
+# make demo: the page on http://127.0.0.1:7860.   make test: every test.   make quick: in two minutes, most of them.
 # make oldest, make newest: the quick tests with the lowest and the newest versions that the ranges admit, in
 # .environments. make upgrade: constraints.txt becomes the newest versions if every test passes with them.
 # make lock: a version of what requirements.txt or an extra newly asks for, beside those that are in constraints.txt.

@@ -52,10 +52,14 @@ def stirred(model: nn.Module) -> nn.Module:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the tests that drive a browser: those that use its fixture, by whatever way."""
+    """Marks the tests that drive a browser or are served the page: those that use these fixtures, by whatever
+    way."""
     for item in items:
-        if "browser" in getattr(item, "fixturenames", ()):
+        fixtures = getattr(item, "fixturenames", ())
+        if "browser" in fixtures:
             item.add_marker(pytest.mark.browser)
+        if "serve" in fixtures:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ from palm_demo.space import deploying
 from palm_demo.space.checkout import Checkout
 from tests.hub import OWNER, TOKEN, Refused
 
+pytestmark = pytest.mark.slow  # half a minute in all
 REPO = f"{OWNER}/palm-demo"
 API = f"/api/spaces/{REPO}"
 
@@ -246,7 +247,6 @@ def test_a_hub_that_does_not_answer_is_told(folder, hub, lines, monkeypatch):
     assert "the Hub does not answer" in lines()[-1]
 
 
-@pytest.mark.slow
 def test_the_command_takes_the_hub_of_the_environment(folder, hub):
     """With everything of the real one: this repository, on an address that HF_ENDPOINT names."""
     found = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0"}

@@ -85,3 +85,22 @@ def unfold(page: Page, accordion: str) -> None:
 def shown(page: Page) -> Locator:
     """The pictures of the gallery that are seen, best first."""
     return page.locator("#mammut-gallery button")
+
+
+def tokens_shown(page: Page) -> Locator:
+    """The tokens of the token view, which are pressed to see what else might have come."""
+    return page.locator("#palm-tokens-view").get_by_role("button")
+
+
+RINGS = """count => {
+    const pictures = [...document.querySelectorAll("#mammut-gallery button")];
+    const borders = pictures.map(picture => getComputedStyle(picture).borderColor);
+    const often = border => borders.filter(other => other === border).length;
+    return borders.filter(border => often(border) < borders.length / 2).length === count;
+}"""
+
+
+def expect_rings(page: Page, count: int) -> None:
+    """Waits until so many pictures of the gallery have a border of another colour than most."""
+    page.mouse.move(0, 0)  # what the mouse is over has one too
+    page.wait_for_function(RINGS, arg=count)

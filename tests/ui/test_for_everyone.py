@@ -8,7 +8,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from palm_demo.inference.lora_finetuning import Progress
 from palm_demo.ui.flamingo.presets import TILES
-from tests.ui.hands import flamingo_said, press, start_over
+from tests.ui.hands import flamingo_said, press, start_over, tokens_shown
 
 BEGUN = re.compile("^It was a dark and stormy night, and.")
 TABS = ("Flamingo", "MaMMUT", "PaLM")
@@ -87,7 +87,7 @@ def palm(page: Page) -> Iterator[str]:
     yield "columns"
     open_part(page, "palm-tabs", "Token view")
     press(page, "Look at each token")
-    page.locator("#palm-tokens-view .token").nth(2).click()
+    tokens_shown(page).nth(2).click()
     expect(page.locator("#palm-tokens-best")).to_contain_text("%")
     yield "tokens"
     open_part(page, "palm-tabs", "Who wrote this?")

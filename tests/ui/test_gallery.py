@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from palm_demo.gallery import Filters
 from palm_demo.gallery.words import content_words, share
 from palm_demo.ui.mammut.finding import WORDS
-from tests.ui.hands import press, shown, unfold
+from tests.ui.hands import expect_rings, press, shown, unfold
 
 
 def expect_warning(page: Page, text: str) -> None:
@@ -76,12 +76,11 @@ def test_nothing_like_it_is_said_and_the_ring_goes_with_what_was_clicked(visit, 
     expect(shown(page).first).to_contain_text("a dog")
     shown(page).nth(3).click()
     expect(page.get_by_label("MaMMUT sees")).not_to_have_value("")
-    ringed = page.locator("#mammut-gallery [aria-current=true], #mammut-gallery .selected")
-    expect(ringed).to_have_count(1)
+    expect_rings(page, 1)
     page.get_by_label("Search with words").fill("zzzz qqq")
     page.keyboard.press("Enter")
     expect(heading).to_contain_text("Nothing like “zzzz qqq” is here. The nearest:")
-    expect(ringed).to_have_count(0)
+    expect_rings(page, 0)
 
 
 def test_a_picture_that_is_dropped_is_described_and_finds_its_like(visit, session, tmp_path):

@@ -6,7 +6,7 @@ import threading
 from playwright.sync_api import expect
 
 from palm_demo.ui.palm.tokens import LEAST
-from tests.ui.hands import LEARNING_MS, open_settings, open_tab, pick, press
+from tests.ui.hands import LEARNING_MS, open_settings, open_tab, pick, press, tokens_shown
 
 
 def test_one_click_writes_side_by_side(visit, session):
@@ -76,7 +76,7 @@ def test_tokens_show_their_alternatives_on_click(visit, session):
     page.get_by_label("Text to look at").fill("It was a dark night.")
     press(page, "Look at each token")
     tokens = session.token_probabilities("It was a dark night.")
-    shown = page.locator("#palm-tokens-view .token")
+    shown = tokens_shown(page)
     expect(shown).to_have_count(len(tokens))
     shown.nth(2).click()
     expect(page.locator("#palm-tokens-said")).to_contain_text("Token 3, ␣a, was")
@@ -90,7 +90,7 @@ def test_tokens_show_their_alternatives_on_click(visit, session):
 def test_tokens_are_walked_through_with_the_keyboard(visit):
     page = open_tab(visit("PaLM"), "Token view")
     press(page, "Look at each token")
-    shown = page.locator("#palm-tokens-view .token")
+    shown = tokens_shown(page)
     shown.first.focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
@@ -125,4 +125,4 @@ def test_too_long_a_text_is_not_looked_at(visit):
     expect(toast.first).to_be_visible()
     page.get_by_label("Text to look at").fill("a cat")
     press(page, "Look at each token")
-    expect(page.locator("#palm-tokens-view .token").first).to_be_visible()
+    expect(tokens_shown(page).first).to_be_visible()

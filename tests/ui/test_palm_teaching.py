@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from palm_demo.inference.lora_finetuning import Progress
-from tests.ui.hands import LEARNING_MS, open_tab, pick, press
+from tests.ui.hands import LEARNING_MS, open_tab, pick, press, tokens_shown
 
 LESSON = "The little cat sat on the mat, and the old dog lay by the door. " * 150
 
@@ -64,7 +64,7 @@ def test_a_taught_scope_writes_at_once_in_every_part(visit, session, quick, medi
     open_tab(page, "Token view")
     pick(page, "Read by", "letters (yours)")
     press(page, "Look at each token")
-    expect(page.locator("#palm-tokens-view .token").first).to_be_visible()
+    expect(tokens_shown(page).first).to_be_visible()
     assert "letters" not in session.scopes
 
 
