@@ -77,7 +77,7 @@ class KnownNames:
 
 def known_names() -> list[str]:
     """The names as texts to embed."""
-    return [world.named(name) for name in world.all_names()]
+    return [world.with_article(name) for name in world.concepts()]
 
 
 def search(session: "Session", query: str | Picture, k: int, words: str, filters: Filters) -> list[Hit]:

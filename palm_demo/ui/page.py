@@ -33,7 +33,6 @@ from palm_demo.ui.deep_links import SettingsLinks
 from palm_demo.ui.gallery_api import add_gallery_endpoints
 from palm_demo.ui.mammut.contributing import Contributions
 from palm_demo.ui.messages import sentence
-from palm_demo.ui.photographs import credits
 from palm_demo.ui.streaming import Stops
 from palm_demo.ui.theme import css, theme
 
@@ -42,7 +41,6 @@ FILLED_BY = (
     | palm.FILLED_BY
     | {
         "mammut-describe": "mammut-caption",
-        "mammut-photos": "mammut-caption",
         "mammut-gallery": "mammut-picture",
         "mammut-search": "mammut-gallery",
         "mammut-words": "mammut-gallery",
@@ -85,7 +83,7 @@ def build(
                 flamingo.flamingo_tab(session, limits, stops, links, folder)
                 gr.HTML(sources(flamingo.PAPER, flamingo.CODE, settings.space.repository))
             with gr.Tab("MaMMUT", id="mammut"):
-                mammut.mammut_tab(session, limits, contributions, stops, links, folder)
+                mammut.mammut_tab(session, limits, contributions, stops, links)
                 gr.HTML(sources(mammut.PAPER, mammut.CODE, settings.space.repository))
             with gr.Tab("PaLM", id="palm"):
                 user_adapters = palm.palm_tab(session, limits, stops, links)
@@ -202,8 +200,8 @@ def _banner(why: PalmDemoError) -> str:
 BUNDLED = (
     "<p>Three kinds of models, small enough for a laptop, which this project trained itself. <b>Flamingo</b> "
     "answers questions about pictures, <b>MaMMUT</b> finds and describes pictures, <b>PaLM</b> writes on. "
-    "They know drawings of everyday things, what a thousand kinds of things look like in photographs, and "
-    "how old novels sound. They do not know facts, sums or other languages than English.</p>"
+    "They know drawings of everyday things and how old novels sound. They do not know facts, sums or other "
+    "languages than English, and of photographs little or nothing.</p>"
 )
 PRIVACY = (
     "<p>What you type and show stays on this server, and is deleted after a while. Nothing is sent on.</p>"
@@ -222,5 +220,4 @@ def _about(session: Session) -> str:
         for part in parts
     )
     said = BUNDLED if session.bundled else ""
-    whose = f"<p class='size'>Photographs among the examples: {html.escape(credits())}.</p>"
-    return f"<h2>What is this?</h2>{said}{PRIVACY}<div class='cards'>{''.join(cards)}</div>{whose}"
+    return f"<h2>What is this?</h2>{said}{PRIVACY}<div class='cards'>{''.join(cards)}</div>"

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import gradio as gr
 
-from palm_demo.internals.gradio_files import file_data
 from palm_demo.session import EncodedImage, Session
 from palm_demo.settings import Limits
-from palm_demo.ui.choices import choices
 from palm_demo.ui.components import no_warning, warning_of, warning_shown
 from palm_demo.ui.messages import on_page
-from palm_demo.ui.photographs import example_photos, thumbnail
 from palm_demo.ui.streaming import Stops
 from palm_demo.ui.uploads import check_labels, check_picture
 
@@ -47,9 +43,7 @@ class Described:
     follow: Callable[[gr.events.Dependency], gr.events.Dependency]
 
 
-def describing(
-    session: Session, limits: Limits, stops: Stops, tab: str, computed: dict, folder: Path
-) -> Described:
+def describing(session: Session, limits: Limits, stops: Stops, tab: str, computed: dict) -> Described:
     """Builds the column inside the current Blocks.
 
     Args:
@@ -58,7 +52,6 @@ def describing(
         stops: of the page's streams.
         tab: the beginning of the warning's elem_id.
         computed: options of its events.
-        folder: for the files of examples.
     """
     picture = gr.Image(
         label="Picture",
@@ -68,12 +61,6 @@ def describing(
         height=260,
         buttons=[],
         elem_id="mammut-picture",
-    )
-    examples = choices(
-        [{"text": p.title, "image": file_data(thumbnail(p, folder))} for p in example_photos()],
-        "Photographs: one press describes",
-        "mammut-photos",
-        "tiles",
     )
     with gr.Row():
         describe = gr.Button("Describe", variant="primary", elem_id="mammut-describe")
@@ -110,16 +97,6 @@ def describing(
         return caption, warning_of([encoded.ood_score]), None, gr.skip(), encoded
 
     @on_page
-    def on_photo(request: gr.Request, event: gr.SelectData):
-        work = stops.arm(request.session_hash, PICTURE)
-        image = session.opened_image(example_photos()[event.index].file)
-        encoded = session.encode_image(image)
-        caption = session.caption(encoded)
-        if not stops.wanted(request.session_hash, PICTURE, work):
-            return gr.skip()
-        return image, caption, warning_of([encoded.ood_score]), None, None, encoded
-
-    @on_page
     def on_others(encoded: EncodedImage | None, caption: str):
         return session.caption_alternatives(encoded, SHOWN_CAPTIONS) if caption and encoded else None
 
@@ -135,7 +112,6 @@ def describing(
         """Computes the other captions after the first one is shown."""
         return event.then(on_others, [encoded, caption], others, **computed)
 
-    follow(examples.select(on_photo, None, [picture, *outputs], **computed))
     follow(describe.click(on_describe, picture, outputs, **computed, **AS_FILE))
     classify.click(on_classify, [picture, labels], bars, **computed, **AS_FILE)
     labels.submit(on_classify, [picture, labels], bars, **computed, **AS_FILE)
