@@ -9,16 +9,16 @@ import numpy as np
 
 from palm_demo.world.plurals import stem
 
-SMALL = re.compile(
+STOP_WORDS = re.compile(
     r"(?:an?|the|this|that|these|those|some|and|or|of|on|in|at|by|with|to|from|is|are|its?|there|"
     r"photo|photograph|picture|image|drawing|show|find)s?"
 )
-"""Stop words: words that say nothing about what a picture shows."""
+"""They say nothing about what a picture shows."""
 
 
 def content_words(text: str) -> frozenset[str]:
     """The words of a text in lower case, without stop words."""
-    return frozenset(word for word in re.findall(r"\w+", text.lower()) if not SMALL.fullmatch(word))
+    return frozenset(word for word in re.findall(r"\w+", text.lower()) if not STOP_WORDS.fullmatch(word))
 
 
 def share(wanted: frozenset[str], caption: str) -> float:

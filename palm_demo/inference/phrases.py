@@ -7,7 +7,7 @@ from functools import cache
 from palm_demo import world
 from palm_demo.world.plurals import is_plural
 
-WHOLE = re.compile(
+NOT_BARE = re.compile(
     r"(?:\d|(?:an?|the|this|that|these|those|some|any|many|several|few|no|one|two|three|four|five|six|seven|eight|"
     r"nine|ten|my|your|his|her|its?|our|their|there|he|she|they|we|you|i|is|are|what|which|who|where|how|of|on|in|"
     r"at|by|with|without|to|from|above|below|under|over|behind|beside|near)\b)"
@@ -29,13 +29,13 @@ def phrase(text: str) -> str:
     """Words in the form of captions: in lower case, a bare noun with its article.
 
     A plural that captions would have with a number becomes singular. A text with an article, a number
-    or another of the words in WHOLE in front stays as it is.
+    or another of the words in NOT_BARE in front stays as it is.
     """
     words = OF_A_PICTURE.sub("", " ".join(text.lower().split()))
     if (known := _known().get(words)) is not None:
         return known
     head = words.rstrip(" .!?")
-    if not head or WHOLE.match(head):
+    if not head or NOT_BARE.match(head):
         return words
     first, *more = head.split(" and ")
     if more:

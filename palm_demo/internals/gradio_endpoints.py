@@ -1,5 +1,7 @@
-"""Endpoints of `gr.api` whose parameters say what they take: gradio itself tells programs a type and no
-more, and makes snippets that do not run."""
+"""Adds endpoints whose parameters are described in full, which `gr.api` alone does not do.
+
+Gradio itself tells programs a type and no more, and makes snippets that do not run.
+"""
 
 import inspect
 import json

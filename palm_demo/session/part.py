@@ -1,4 +1,4 @@
-"""The base of a session's parts: a model with its tokenizer, its engine, and its turns."""
+"""The base class of a session's models: the network with its tokenizer, its engine, and its queue."""
 
 import time
 from collections.abc import Sequence

@@ -1,4 +1,5 @@
-"""Recipe: MaMMUT on the finished tower, from drawn scenes and from photographs, most of them imagined."""
+"""Recipe: MaMMUT on the finished tower, from drawn scenes and from features of photographs, most of them
+made up."""
 
 import random
 from dataclasses import dataclass

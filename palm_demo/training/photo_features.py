@@ -1,4 +1,4 @@
-"""The tower's features of photographs, most of them of photographs that nobody took.
+"""The tower's features of photographs: of a few real ones, and most made up from ImageNet's classes.
 
 No captioned photographs are used. The trunk's ImageNet classifier provides the names: its answer is
 part of the tower's features. To train on a photograph of a given thing, the features of any photograph

@@ -1,4 +1,4 @@
-"""Scenes on request, in which what nobody chose is left to chance, and sample files of such scenes."""
+"""Draws scenes to order, what the order leaves open at random, and writes sample files of them."""
 
 from __future__ import annotations
 
