@@ -49,6 +49,12 @@ class ForgettingStateHolder(StateHolder):
         super().__init__()
         self._cleaned_up = datetime.min
 
+    def remove(self, name: str) -> None:
+        """Removes a session, if there is one."""
+        with self.lock:
+            self.session_data.pop(name, None)
+            self.time_last_used.pop(name, None)
+
     def delete_all_expired_state(self) -> None:
         """Removes old sessions once a minute. Gradio calls this every second, in the event loop."""
         now = datetime.now()

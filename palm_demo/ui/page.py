@@ -22,8 +22,9 @@ from palm_demo.settings import ServeOptions, Settings
 from palm_demo.ui import flamingo, mammut, palm, press_feedback, preview
 from palm_demo.ui.api import add_endpoints
 from palm_demo.ui.boundary import guarded
+from palm_demo.ui.boundary.fair_memory import FairMemory
 from palm_demo.ui.boundary.files import Files
-from palm_demo.ui.boundary.gradio_insides import GuardedBlocks, served_behind
+from palm_demo.ui.boundary.gradio_insides import FORGOTTEN_AT_ONCE, STATES, GuardedBlocks, served_behind
 from palm_demo.ui.boundary.guard import CARD
 from palm_demo.ui.boundary.responses import HidePaths
 from palm_demo.ui.boundary.timeouts import Listeners
@@ -100,6 +101,7 @@ def build(
         links.open_with(page)
     page.max_threads = limits.threads
     page.listeners = Listeners()
+    page.sessions = FairMemory(STATES, FORGOTTEN_AT_ONCE)
     page.files = Files(upload_folder(), limits.upload_bytes)
     page.upload_quotas = UploadQuotas(limits, page.files.folder)
     page.dress = partial(preview.dressed, space=settings.space)

@@ -9,14 +9,13 @@ import os
 import stat
 import threading
 import time
-from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 from palm_demo.errors import MediaError
+from palm_demo.ui.boundary.fair_memory import FairMemory
 from palm_demo.ui.boundary.visitors import Visitor
 
 SHOWN = "/uploads-and-pictures"
@@ -48,8 +47,7 @@ class Files:
     def __init__(self, folder: str | Path, most_bytes: int):
         self.folder = Path(os.path.realpath(folder))
         self.most_bytes = most_bytes
-        self._granted: OrderedDict[bytes, str] = OrderedDict()  # to the address
-        self._of_address: Counter[str] = Counter()
+        self._granted: FairMemory[bytes, None] = FairMemory(REMEMBERED, FORGOTTEN_AT_ONCE)
         self._shared: set[bytes] = set()
         self._lock = threading.Lock()
         forms = dict.fromkeys([str(folder), str(self.folder)])
@@ -122,21 +120,7 @@ class Files:
         """Gives a visitor access to a file."""
         key = self._key(path, visitor.name)
         with self._lock:
-            self._forget(key)
-            self._granted[key] = visitor.address
-            self._of_address[visitor.address] += 1
-            if len(self._granted) > REMEMBERED:
-                most = max(self._of_address, key=self._of_address.__getitem__)
-                oldest = (key for key, address in self._granted.items() if address == most)
-                count = min(FORGOTTEN_AT_ONCE, (self._of_address[most] + 1) // 2)
-                for key in [*islice(oldest, count)]:
-                    self._forget(key)
-
-    def _forget(self, key: bytes) -> None:
-        if (address := self._granted.pop(key, None)) is not None:
-            self._of_address[address] -= 1
-            if not self._of_address[address]:
-                del self._of_address[address]
+            self._granted.remember(key, visitor.address, None)
 
     def share(self, values: object) -> None:
         """Gives everybody access to the files in values, as long as the page is served."""

@@ -27,6 +27,7 @@ from palm_demo.errors import MediaError, PalmDemoError
 from palm_demo.internals.gradio_endpoints import file_inputs
 from palm_demo.internals.gradio_files import room
 from palm_demo.internals.http_protocol import KEEP_ALIVE_SECONDS, PatientProtocol
+from palm_demo.ui.boundary.fair_memory import FairMemory
 from palm_demo.ui.boundary.files import NO_LINKS, Files
 from palm_demo.ui.boundary.timeouts import Listeners
 from palm_demo.ui.boundary.upload_quotas import UploadQuotas
@@ -47,6 +48,8 @@ logger = logging.getLogger(__name__)
 UNFIT = "The values that came do not fit this event; see what it takes under “Use via API”."
 SESSIONS = 10_000
 """The most sessions whose events Gradio's queue remembers. Gradio itself has no limit."""
+STATES, FORGOTTEN_AT_ONCE = 9_000, 100
+"""The most sessions with states: fewer than the 10,000 at which Gradio itself removes the oldest of all."""
 _visitor: ContextVar[Visitor | None] = ContextVar("visitor whose event is processed", default=None)
 
 
@@ -59,12 +62,14 @@ class GuardedBlocks(gr.Blocks):
         files: the page's files; None switches the checks off, for tests.
         dress: changes Gradio's HTML of the page.
         listeners: the open event streams.
+        sessions: the sessions of which Gradio keeps states.
         upload_quotas: for the files that events make.
     """
 
     files: Files | None = None
     dress: Callable[[bytes], bytes] = staticmethod(bytes)
     listeners: Listeners
+    sessions: FairMemory[str, None]
     upload_quotas: UploadQuotas
 
     def queue(self, *arguments, **settings):
@@ -91,7 +96,11 @@ class GuardedBlocks(gr.Blocks):
         client.set(address)
         room.set(partial(self.upload_quotas.check_room, address or ""))
         session = getattr(request, "session_hash", None)
-        gone.set(self.listeners.gone(session) if isinstance(session, str) else None)
+        if isinstance(session, str):
+            self._remember(session, address or "")
+            gone.set(self.listeners.gone(session))
+        else:
+            gone.set(None)
         try:
             if (refusal := from_guard(request, REFUSED)) is not None:
                 raise gr.Error(refusal, print_exception=False)
@@ -112,6 +121,12 @@ class GuardedBlocks(gr.Blocks):
                 )
                 raise gr.Error(UNFIT, print_exception=False) from error
             raise gr.Error(unforeseen(error), print_exception=False) from error
+
+    def _remember(self, session: str, address: str) -> None:
+        """Notes a session's use. At the limit, the address with the most sessions loses its oldest ones."""
+        for forgotten in self.sessions.remember(session, address, None):
+            self.state_holder.remove(forgotten)
+            self.listeners.leave(forgotten)
 
     async def postprocess_data(self, block_fn, predictions, state):
         """Prepares the outputs of an event, as `gr.Blocks.postprocess_data`, and gives the visitor access to

@@ -11,7 +11,6 @@ import hmac
 import re
 import secrets
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass, replace
 
 import gradio as gr
@@ -19,6 +18,7 @@ from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
 from starlette.types import Scope
 
+from palm_demo.ui.boundary.fair_memory import FairMemory
 from palm_demo.ui.boundary.network import Network
 
 SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -78,7 +78,7 @@ class Visitors:
         self._secret = secret or secrets.token_bytes(32)
         # all pages on one host get the same cookies, so each page names its own differently
         self.cookie = f"palm_demo_{hashlib.sha256(self._secret).hexdigest()[:12]}"
-        self._newcomers: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._newcomers: FairMemory[tuple[str, str], str] = FairMemory(NEWCOMERS)
         self._lock = threading.Lock()
 
     def of(self, scope: Scope) -> Visitor:
@@ -100,9 +100,7 @@ class Visitors:
         if found.new is None or found is not visitor:
             return found
         with self._lock:
-            self._newcomers[visitor.address, called] = visitor.new
-            while len(self._newcomers) > NEWCOMERS:
-                self._newcomers.popitem(last=False)
+            self._newcomers.remember((visitor.address, called), visitor.address, visitor.new)
         return replace(visitor, room=visitor.new)
 
     def find(self, visitor: Visitor, called: str) -> Visitor:
@@ -116,7 +114,7 @@ class Visitors:
             if newcomer is None:
                 return visitor
             if visitor.room == newcomer:
-                del self._newcomers[visitor.address, called]
+                self._newcomers.forget((visitor.address, called))
                 return visitor
         if visitor.new is None:
             return visitor
