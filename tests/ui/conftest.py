@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 import httpx
+import huggingface_hub
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -67,6 +68,8 @@ def local_sockets() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket.socket, "connect", connect_here)
+        # as the Spacefile says: otherwise the Hub's client asks the Hub which agents there are
+        patch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_TELEMETRY", True)
         yield
 
 
