@@ -38,7 +38,7 @@ MEASURED = 128
 """Held-out scenes."""
 
 MEASURED_EVERY = 8
-"""Of this many classes of photographs one is measured."""
+"""The step through the list of photographs' classes: every eighth is measured."""
 
 
 @dataclass(frozen=True)

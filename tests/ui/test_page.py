@@ -63,8 +63,9 @@ def test_every_button_has_a_name(visit):
     all_named = """() => [...document.querySelectorAll("button")].filter(button => button.checkVisibility())
         .every(button => button.innerText.trim() || button.ariaLabel || button.title
             || button.querySelector('img[alt]:not([alt=""])'))"""
-    for tab in ("Flamingo", "MaMMUT", "PaLM"):
+    for tab, button in (("Flamingo", "Ask"), ("MaMMUT", "Describe"), ("PaLM", "Continue")):
         page.get_by_role("tab", name=tab, exact=True).click()
+        expect(page.get_by_role("button", name=button, exact=True)).to_be_visible()
         page.wait_for_function(all_named)  # a tab loads what its examples are drawn with when it opens
 
 
