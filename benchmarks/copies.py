@@ -17,7 +17,7 @@ import palm_demo
 from benchmarks.measuring import table
 from benchmarks.quality.rows import Cases
 from palm_demo import world
-from palm_demo.gallery.ingest import COSINE, PHASH_BITS
+from palm_demo.gallery.deduplicate import COSINE, PHASH_BITS
 from palm_demo.gallery.pictures import perceptual_hash
 from palm_demo.media import open_image
 

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from palm_demo.errors import GalleryError, MediaError
+from palm_demo.gallery.deduplicate import Deduplicator
 from palm_demo.gallery.pictures import DecodedImage, content_id, decode
 from palm_demo.gallery.report import Report, batched, each, shown, why
 from palm_demo.gallery.rows import Row
@@ -21,62 +22,6 @@ from palm_demo.media import MediaLimits
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-PHASH_BITS, COSINE = 4, 0.98
-"""Limits for a copy: at most this many different bits of the perceptual hash, and at least this cosine.
-
-`python -m benchmarks.copies` on 150 scenes: of pictures saved as JPEG of quality 60, and of those
-shrunk to a third, 0.987 are within both limits. Pictures that must count as different are mistaken for
-copies less often by both limits than by the hash alone: the same drawing on another background in 0.06
-instead of 0.32 of cases; the same drawing moved by 3% of the frame in 0.20 instead of 0.22.
-"""
-
-
-class Deduplicator:
-    """Ids and perceptual hashes of all pictures of a gallery, in memory: 8 bytes and an id each."""
-
-    def __init__(self, gallery: Gallery):
-        self.gallery = gallery
-        there = gallery.read_columns(["id", "phash"])
-        self.names = there["id"].to_pylist()
-        self.ids = set(self.names)
-        self.hashes = there["phash"].to_numpy()
-
-    def near(self, row: Row, fresh: dict[str, Row]) -> str | None:
-        """The id of a picture that looks the same, or None. `fresh`: pictures not yet in the gallery, by
-        id."""
-        apart = np.bitwise_count(self.hashes ^ np.uint64(row.phash))
-        alike = [self.names[place] for place in np.flatnonzero(apart <= PHASH_BITS)]
-        embeddings = self.gallery.embeddings([id for id in alike if id not in fresh])
-        embeddings |= {id: fresh[id].embedding for id in alike if id in fresh}
-        return next(
-            (id for id in alike if id in embeddings and embeddings[id] @ row.embedding >= COSINE), None
-        )
-
-    def split(self, rows: Sequence[Row]) -> tuple[list[Row], list[Row], list[tuple[Row, str]]]:
-        """Splits rows into new ones, known ones and near copies.
-
-        Returns:
-            The new rows, which count as known from now on; the rows whose file is in the gallery
-                already; and the rows that look like another picture, each with that picture's id.
-        """
-        fresh: dict[str, Row] = {}
-        same, near = [], []
-        for row in rows:
-            if row.id in self.ids:
-                same.append(row)
-            elif other := self.near(row, fresh):
-                near.append((row, other))
-            else:
-                fresh[row.id] = row
-                self._note(row)
-        return list(fresh.values()), same, near
-
-    def _note(self, row: Row) -> None:
-        self.ids.add(row.id)
-        self.names.append(row.id)
-        self.hashes = np.append(self.hashes, np.uint64(row.phash))
-
 
 BATCH = 64
 """Pictures that are embedded and written together. A killed run loses at most these."""
