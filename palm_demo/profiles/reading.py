@@ -21,9 +21,13 @@ def profile_names() -> list[str]:
 
 
 def own_name(profile: str | Path) -> str:
-    """A short name of letters, digits, - and _ for what belongs to one profile, such as its gallery."""
-    name, _ = _split_picks(profile)
-    return re.sub(r"[^\w-]+", "-", Path(name).stem, flags=re.ASCII) or "profile"
+    """A short name of letters, digits, - and _ for what belongs to a profile's embeddings: its gallery.
+
+    A picked MaMMUT makes other embeddings, and is in the name; the other models' picks are not.
+    """
+    name, picks = _split_picks(profile)
+    named = [Path(name).stem, *(pick for pick in picks if pick.startswith("mammut="))]
+    return re.sub(r"[^\w-]+", "-", "-".join(named), flags=re.ASCII) or "profile"
 
 
 def profile_file(profile: str | Path) -> Path:

@@ -51,7 +51,7 @@ def default_place(profile: str | Path = TINY) -> str:
     """The folder of a gallery if none was named.
 
     It is `gallery` in the data folder for the bundled weights. Every other profile has one with its
-    name, because embeddings of other weights cannot be compared.
+    name, and with that of a MaMMUT picked for it, because embeddings of other weights cannot be compared.
     """
     own = "" if profile == TINY else f"-{own_name(profile)}"
     return str(data_folder() / f"gallery{own}")

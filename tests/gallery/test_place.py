@@ -31,6 +31,13 @@ def test_each_profile_has_a_gallery_of_its_own(tmp_path):
     assert page_place("hub") == gallery_place("hub")
 
 
+def test_profiles_whose_mammut_differs_have_galleries_of_their_own(tmp_path):
+    asked = ["hub", "hub,mammut=coca", "hub,mammut=openmammut", "small,mammut=coca-b32-web"]
+    assert len({gallery_place(profile) for profile in asked}) == len(asked)
+    coca = str(tmp_path / "data" / "gallery-hub-mammut-coca")
+    assert gallery_place("hub,palm=1b, mammut=coca") == gallery_place("hub,mammut=coca") == coca
+
+
 def test_where_a_page_cannot_write_it_is_memory_and_the_log_says_so(tmp_path, caplog):
     (tmp_path / "data").write_text("no folder")
     with caplog.at_level(logging.WARNING):

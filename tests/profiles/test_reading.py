@@ -48,6 +48,7 @@ def test_a_file_is_a_profile_by_its_path(changed):
     path = changed()
     assert read_profile(path) == read_profile(str(path)) == read_profile("hub")
     assert own_name(path) == "mine" and own_name("hub,palm=1b") == "hub" and own_name("../ä b.yaml") == "-b"
+    assert own_name("hub,palm=1b,mammut=coca") == "hub-mammut-coca"
 
 
 def test_choices_are_taken_by_their_names():
