@@ -1,13 +1,10 @@
 // Rows for few-shot examples, and last for the question: each has pictures or videos, and a text about them.
+// A row has a key that stays when it is moved, or when the page adds another.
 const rows = element.querySelector("[data-part=rows]"), said = element.querySelector("[data-part=said]");
 const add = element.querySelector("[data-part=add]"), VIDEO = /\.(mp4|webm|mov|mkv|avi)$/i;
-const fresh = () => ({text: "", files: []});
+const fresh = () => ({key: Math.random().toString(36).slice(2), text: "", files: []});
+const value = () => props.value ?? [];
 let shown = [];
-
-function value() {
-  const kept = props.value ?? [];
-  return kept.length > 1 ? kept : [fresh(), fresh()];
-}
 
 function set(changed) {
   props.value = changed;
@@ -28,9 +25,9 @@ function swapped(place, other) {
   set(changed);
 }
 
-const altered = (place, change) => set(value().map((row, other) => (other === place ? {...row, ...change} : row)));
+const changed_in = (key, change) => value().map(row => (row.key === key ? {...row, ...change} : row));
 
-function thumbnail(file, place, files, of) {
+function thumbnail(file, place, {key, files}, of) {
   const item = document.createElement("li"), moves = VIDEO.test(file.path);
   const medium = document.createElement(moves ? "video" : "img");
   medium.src = file.url;
@@ -38,19 +35,19 @@ function thumbnail(file, place, files, of) {
   const named = `${moves ? "video" : "picture"} of ${of}`;
   medium[moves ? "ariaLabel" : "alt"] = named;
   const others = files.filter((_, other) => other !== place);
-  item.append(medium, button("×", "Remove file", event => altered(row_of(event.target), {files: others})));
+  item.append(medium, button("×", "Remove file", () => set(changed_in(key, {files: others}))));
   return item;
 }
 
-const row_of = inside => [...rows.children].indexOf(inside.closest("fieldset"));
-
-async function send(place, files) {
+async function send(key, files) {
   for (const file of files) {
     said.textContent = `Sending ${file.name} …`;
     try {
       const {path, url} = await upload(file);
       const kept = {path, url, orig_name: file.name, mime_type: file.type, meta: {_type: "gradio.FileData"}};
-      altered(place, {files: [...value()[place].files, kept]});
+      const row = value().find(row => row.key === key);
+      if (!row) return said.textContent = `${file.name} was left out: its row is no longer there.`;
+      set(changed_in(key, {files: [...row.files, kept]}));
       said.textContent = "";
     } catch (error) {
       said.textContent = `${file.name} was not taken: ${error.message}`;
@@ -61,19 +58,19 @@ async function send(place, files) {
 function drawn(row, place, all) {
   const last = place === all.length - 1, name = last ? "The question" : `Example ${place + 1}`;
   const made = document.createElement("fieldset"), legend = document.createElement("legend");
+  made.dataset.key = row.key;
   legend.textContent = name;
   const media = document.createElement("ul");
-  media.append(...row.files.map((file, at) => thumbnail(file, at, row.files, name)));
+  media.append(...row.files.map((file, at) => thumbnail(file, at, row, name)));
   const input = Object.assign(document.createElement("input"), {
     type: "file", accept: "image/*,video/*", multiple: true, hidden: true, ariaLabel: `Files of ${name}`,
   });
-  input.addEventListener("change", () => send(place, [...input.files]));
+  input.addEventListener("change", () => send(row.key, [...input.files]));
   const text = Object.assign(document.createElement("textarea"), {
     rows: 1, value: row.text, placeholder: last ? "this is a" : "this is a dax.", ariaLabel: `Words of ${name}`,
   });
   text.addEventListener("input", () => {
-    const at = row_of(text);
-    shown = value().map((row, other) => (other === at ? {...row, text: text.value} : row));
+    shown = changed_in(row.key, {text: text.value});
     props.value = shown;  // does not redraw the row, in which the visitor is typing
   });
   const tools = document.createElement("div");
@@ -81,7 +78,7 @@ function drawn(row, place, all) {
   if (!last) {
     if (place) tools.append(button("Up", `Move ${name} up`, () => swapped(place, place - 1)));
     if (place < all.length - 2) tools.append(button("Down", `Move ${name} down`, () => swapped(place, place + 1)));
-    tools.append(button("Remove", `Remove ${name}`, () => set(value().filter((_, other) => other !== place))));
+    tools.append(button("Remove", `Remove ${name}`, () => set(value().filter(other => other.key !== row.key))));
   }
   made.append(legend, media, input, text, tools);
   return made;
@@ -90,10 +87,11 @@ function drawn(row, place, all) {
 function show() {
   const all = value();
   if (JSON.stringify(all) === JSON.stringify(shown)) return;
-  const written = rows.contains(document.activeElement) ? row_of(document.activeElement) : -1;
+  const before = [...rows.children], written = before.find(row => row.contains(document.activeElement));
   shown = all;
   rows.replaceChildren(...all.map(drawn));
-  rows.children[written]?.querySelector("textarea").focus({preventScroll: true});
+  const same = [...rows.children].find(row => row.dataset.key === written?.dataset.key);
+  (same ?? rows.children[before.indexOf(written)])?.querySelector("textarea").focus({preventScroll: true});
 }
 
 add.addEventListener("click", () => {

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
+from uuid import uuid4
 
 import gradio as gr
 
@@ -93,7 +94,7 @@ class ShotBuilder:
         gr.HTML(HINT, elem_classes="hint")
         presets = choices(chips(list(SETS)), "Examples to draw", "flamingo-sets", "chips")
         self.shots = gr.HTML(
-            [],
+            _empty_rows(),
             html_template=TEMPLATE,
             js_on_load=SCRIPT.read_text(encoding="utf-8"),
             apply_default_css=False,
@@ -117,16 +118,17 @@ class ShotBuilder:
 
         Raises PromptError if there are too many.
         """
-        *rows, question = _rows_of(value) or [_EMPTY_ROW, _EMPTY_ROW]
+        *rows, question = _rows_of(value) or _empty_rows()
         empty = next((place for place, row in enumerate(rows) if not _filled(row)), len(rows))
         if empty >= self.most:
             raise PromptError(f"there are {empty} examples and at most {self.most} fit; remove one")
-        rows[empty : empty + 1] = [{"text": shot.text, "files": list(shot.media)}]
+        kept = rows[empty] if empty < len(rows) else {}  # a file may be on its way to it
+        rows[empty : empty + 1] = [_row(**kept | {"text": shot.text, "files": list(shot.media)})]
         return [_shown(row) for row in (*rows, question)]
 
     def prompt(self, value: object) -> tuple[str, list[str]]:
         """The prompt and the media of the rows and the question; see `shot_prompt`."""
-        *rows, question = _rows_of(value) or [_EMPTY_ROW]
+        *rows, question = _rows_of(value) or _empty_rows()
         return shot_prompt(rows, question, self.limits, self.session.flamingo.form)
 
     def answers(self, preset: ShotSet | None, value: object) -> tuple[str, ...]:
@@ -141,7 +143,7 @@ class ShotBuilder:
         draw = list(SETS.values())[event.index]
         with self.session.turns.computation() as computation, computation.turn():
             preset = draw_set(new_folder(), draw, self.session.flamingo.form)
-        return preset, [_shown({"text": shot.text, "files": list(shot.media)}) for shot in preset.shots]
+        return preset, [_shown(_row(shot.text, shot.media)) for shot in preset.shots]
 
     def _preview(self, value: object):
         try:
@@ -151,15 +153,24 @@ class ShotBuilder:
         return labelled(prompt, media), length_in_tokens(self.session, prompt)
 
 
-_EMPTY_ROW = {"text": "", "files": []}
+def _row(text: str, files: Sequence[str], key: str | None = None) -> dict:
+    """A row of the component. Its key stays when it is moved; by default it is a new one."""
+    return {"key": key or uuid4().hex, "text": text, "files": list(files)}
+
+
+def _empty_rows() -> list[dict]:
+    """An example and the question, before anything is written."""
+    return [_row("", ()), _row("", ())]
 
 
 def _rows_of(value: object) -> list[dict]:
-    """The text and the paths of the files of each row, from the component's value."""
+    """The key, the text and the paths of the files of each row, from the component's value."""
     rows = value or []
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise PromptError("what was sent are not rows of examples; make them on the page")
-    return [{"text": str(row.get("text", "")), "files": paths_of(row.get("files"))} for row in rows]
+    return [
+        _row(str(row.get("text", "")), paths_of(row.get("files")), str(row.get("key", ""))) for row in rows
+    ]
 
 
 def _shown(row: dict) -> dict:
