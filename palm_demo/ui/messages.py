@@ -55,6 +55,16 @@ def on_page(handler: Callable) -> Callable:
 
 
 @contextmanager
+def or_warn() -> Iterator[None]:
+    """Errors become warnings on the page, and the event's `success` does not follow. It needs the queue."""
+    try:
+        yield
+    except Exception as error:
+        warn(_message(error))
+        raise gr.Error(visible=False, print_exception=False) from error
+
+
+@contextmanager
 def in_api() -> Iterator[None]:
     """Turns errors into errors of `gradio_client`, with a message in plain text."""
     try:

@@ -5,75 +5,99 @@ Gradio's own `cancels=` shows a red "Error" over chats with media about one time
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import gradio as gr
 
 from palm_demo.inference.decoding import QueuePosition
+from palm_demo.ui.messages import on_page, or_warn
 
 REMEMBERED = 10_000
 """The most streams that are remembered. The oldest are forgotten first; they have usually never begun."""
 
 
+class Stream(threading.Event):
+    """The cancel event of one stream.
+
+    source: what begins it, one of those that begin streams of its tab.
+    """
+
+    def __init__(self, source: object = None):
+        super().__init__()
+        self.source = source
+
+
 class Stops:
-    """The cancel events of all streams, by visitor (session hash) and tab."""
+    """The cancel events of the newest streams, by visitor (session hash) and tab."""
 
     def __init__(self):
-        self._events: OrderedDict[tuple[str, str], threading.Event] = OrderedDict()
+        self._streams: OrderedDict[tuple[str, str], Stream] = OrderedDict()
         self._lock = threading.Lock()
 
-    def arm(self, visitor: str, tab: str) -> threading.Event:
+    def arm(self, visitor: str, tab: str, source: object = None) -> Stream:
         """Makes the event for a stream that is about to begin, and stops the tab's earlier stream."""
-        fresh = threading.Event()
+        fresh = Stream(source)
         with self._lock:
-            earlier = self._events.get((visitor, tab))
-            self._events[visitor, tab] = fresh
-            self._events.move_to_end((visitor, tab))
-            while len(self._events) > REMEMBERED:
-                self._events.popitem(last=False)
+            earlier = self._streams.get((visitor, tab))
+            self._streams[visitor, tab] = fresh
+            self._streams.move_to_end((visitor, tab))
+            while len(self._streams) > REMEMBERED:
+                self._streams.popitem(last=False)
         if earlier is not None:
             earlier.set()
         return fresh
 
     @contextmanager
-    def running(self, visitor: str, tab: str) -> Iterator[threading.Event]:
-        """Yields the event of a stream while it runs, and forgets it at the end."""
+    def running(self, visitor: str, tab: str, source: object = None) -> Iterator[Stream]:
+        """Yields the event of a stream while it runs, and forgets it at the end.
+
+        Where another source has armed a newer stream before this one began, the event is set and not
+        `wanted`.
+        """
         with self._lock:
-            event = self._events.setdefault((visitor, tab), threading.Event())
+            stream = self._streams.setdefault((visitor, tab), Stream(source))
+            if stream.source is not source:
+                stream = Stream(source)
+                stream.set()
         try:
-            yield event
+            yield stream
         finally:
             with self._lock:
-                if self._events.get((visitor, tab)) is event:
-                    del self._events[visitor, tab]
+                if self._streams.get((visitor, tab)) is stream:
+                    del self._streams[visitor, tab]
+
+    def any(self, visitor: str, tab: str) -> bool:
+        """Whether a stream of a tab runs or is about to begin."""
+        with self._lock:
+            return (visitor, tab) in self._streams
 
     def stop(self, visitor: str, tab: str) -> None:
-        """Stops the stream of a tab. What it has written stays on the page."""
+        """Stops the newest stream of a tab. What it has written stays on the page."""
         with self._lock:
-            event = self._events.get((visitor, tab))
-        if event is not None:
-            event.set()
+            stream = self._streams.get((visitor, tab))
+        if stream is not None:
+            stream.set()
 
     def drop(self, visitor: str, tab: str) -> None:
         """Stops and forgets the stream of a tab, whose text is no longer wanted."""
         with self._lock:
-            event = self._events.pop((visitor, tab), None)
-        if event is not None:
-            event.set()
+            stream = self._streams.pop((visitor, tab), None)
+        if stream is not None:
+            stream.set()
 
-    def wanted(self, visitor: str, tab: str, event: threading.Event) -> bool:
-        """Whether the stream of this event is still the tab's latest and was not dropped."""
+    def wanted(self, visitor: str, tab: str, stream: Stream) -> bool:
+        """Whether a stream is still the tab's newest and was not dropped."""
         with self._lock:
-            return self._events.get((visitor, tab)) is event
+            return self._streams.get((visitor, tab)) is stream
 
     def leave(self, visitor: str) -> None:
         """Stops and forgets all streams of a visitor who has left."""
         with self._lock:
-            gone = [key for key in self._events if key[0] == visitor]
-            events = [self._events.pop(key) for key in gone]
-        for event in events:
-            event.set()
+            gone = [key for key in self._streams if key[0] == visitor]
+            streams = [self._streams.pop(key) for key in gone]
+        for stream in streams:
+            stream.set()
 
 
 def run_and_stop(tab: str, run: str, stop: str = "Stop") -> tuple[gr.Button, gr.Button]:
@@ -91,29 +115,78 @@ def run_and_stop(tab: str, run: str, stop: str = "Stop") -> tuple[gr.Button, gr.
 
 
 class StreamingTab:
-    """A run button and a stop button, and the events for a stream of text."""
+    """Buttons that begin and stop streams of text, and the events for these.
 
-    def __init__(self, tab: str, stops: Stops, run: gr.Button, stop: gr.Button):
-        self.tab, self.stops = tab, stops
-        self.buttons = [run, stop]
-        stop.click(self._stop, queue=False, show_progress="hidden", api_visibility="private")
+    A tab has one stream at a time: the next one stops it. While one runs, its beginning buttons are off and
+    its stopping buttons are on; they belong to the newest stream.
+
+    Args:
+        tab: its name in `Stops`.
+        stops: of the page's streams.
+        run, stop: the buttons that begin a stream, and that stop it.
+    """
+
+    def __init__(self, tab: str, stops: Stops, run: Sequence[gr.Button], stop: Sequence[gr.Button]):
+        self.tab, self.stops, self.run, self.stop = tab, stops, run, stop
+        clicks = [button.click for button in stop]
+        gr.on(clicks, self._stop, queue=False, show_progress="hidden", api_visibility="private")
 
     def wire(
-        self, begin: Callable[..., gr.events.Dependency], stream, inputs: list, outputs: list, **concurrency
+        self,
+        begin: Callable[..., gr.events.Dependency],
+        stream: Callable[..., Iterator],
+        inputs: list,
+        outputs: list,
+        check: Callable[..., object] | None = None,
+        **concurrency,
     ) -> None:
         """Connects a stream to an event.
 
         Args:
             begin: the method that adds a listener, such as `button.click` or another event's `.then`.
-            stream: the handler, a generator of updates.
+            stream: the handler, a generator of updates. It is called with the request, the cancel event
+                and the inputs. Its errors become warnings. What it yields once a newer stream is there, or
+                it was dropped, is not shown.
             inputs, outputs: its components.
+            check: called with the inputs first. If it raises, its error becomes a warning, and what runs
+                goes on. Pass it where a stream can begin while another runs.
             concurrency: Gradio's options for it. By default there is no limit, because each model has a
                 queue.
         """
-        quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-        armed = begin(self._arm, None, self.buttons, **quiet)
-        ended = armed.then(
-            stream,
+        quiet = {"show_progress": "hidden", "api_visibility": "private"}
+        at_once = quiet | {"queue": False}
+        source, buttons = object(), [*self.run, *self.stop]
+
+        def arm(request: gr.Request, *inputs):
+            if check is not None:
+                with or_warn():
+                    check(*inputs)
+            self.stops.arm(request.session_hash, self.tab, source)
+            return self._buttons(running=True)
+
+        def run(request: gr.Request, *inputs):
+            visitor = request.session_hash
+            with self.stops.running(visitor, self.tab, source) as cancelled:
+                if not self.stops.wanted(visitor, self.tab, cancelled):
+                    return
+                for update in stream(request, cancelled, *inputs):
+                    if not self.stops.wanted(visitor, self.tab, cancelled):
+                        return
+                    yield update
+
+        def fail(request: gr.Request):
+            with self.stops.running(request.session_hash, self.tab, source):
+                pass  # it has never begun: what was armed for it is forgotten
+            return self._settle(request)
+
+        run.__name__ = stream.__name__
+        armed = (
+            begin(arm, None, buttons, **at_once)
+            if check is None
+            else begin(arm, inputs, buttons, concurrency_limit=None, **quiet)  # warnings need the queue
+        )
+        ended = armed.success(
+            on_page(run),
             inputs,
             outputs,
             show_progress="minimal",
@@ -121,13 +194,18 @@ class StreamingTab:
             api_visibility="private",
             **({"concurrency_limit": None} | concurrency),
         )
-        ended.then(
-            lambda: [gr.update(interactive=True), gr.update(interactive=False)], None, self.buttons, **quiet
-        )
+        ended.success(self._settle, None, buttons, **at_once)
+        ended.failure(fail, None, buttons, **at_once)
 
-    def _arm(self, request: gr.Request):
-        self.stops.arm(request.session_hash, self.tab)
-        return [gr.update(interactive=False), gr.update(interactive=True)]
+    def _buttons(self, running: bool) -> list:
+        run = [gr.update(interactive=not running) for _ in self.run]
+        return [*run, *(gr.update(interactive=running) for _ in self.stop)]
+
+    def _settle(self, request: gr.Request) -> list:
+        """The buttons after a stream has ended. Those of a newer one stay as they are."""
+        if self.stops.any(request.session_hash, self.tab):
+            return [gr.skip() for _ in (*self.run, *self.stop)]
+        return self._buttons(running=False)
 
     def _stop(self, request: gr.Request) -> None:
         self.stops.stop(request.session_hash, self.tab)

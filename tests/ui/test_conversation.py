@@ -53,7 +53,8 @@ def in_event(updates) -> list:
 def reply(conversation: Conversation, turns: list, media: list, earlier: bool = False) -> list[tuple]:
     prompt = "in words: " + "<media> " * len(media)
     settings = {"max_new_tokens": TOKENS, "temperature": 2.0, "seed": 5}
-    return in_event(conversation.reply("visitor", turns, earlier, (prompt, media), settings))
+    with conversation.stops.running("visitor", TAB) as stream:
+        return in_event(conversation.reply("visitor", stream, turns, earlier, (prompt, media), settings))
 
 
 def test_media_are_opened_and_made_ready_once_however_many_updates_there_are(
@@ -96,10 +97,11 @@ def test_earlier_turns_are_read_again_and_shown_as_they_were(conversation, tmp_p
 
 def test_an_answer_shows_nothing_more_after_its_visitor_starts_over(conversation):
     settings = {"max_new_tokens": TOKENS, "temperature": 2.0, "seed": 5}
-    updates = conversation.reply("visitor", [], False, ("once upon", []), settings)
-    next(updates)
-    conversation.stops.drop("visitor", TAB)
-    assert [*updates] == []
+    with conversation.stops.running("visitor", TAB) as stream:
+        updates = conversation.reply("visitor", stream, [], False, ("once upon", []), settings)
+        next(updates)
+        conversation.stops.drop("visitor", TAB)
+        assert [*updates] == []
 
 
 def test_maps_of_an_earlier_answer_are_not_shown_under_a_new_one(session):

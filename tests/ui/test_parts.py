@@ -79,7 +79,7 @@ def test_streams_that_never_begin_are_remembered_no_longer_than_others_need_to_b
     stops = Stops()
     last = [stops.arm(f"visitor {number}", "palm") for number in range(9)][-1]
     stops.stop("visitor 8", "palm")
-    assert last.is_set() and len(stops._events) == 3
+    assert last.is_set() and len(stops._streams) == 3
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def stream_of(build: Callable, session, *parts) -> Callable:
     limits = load_settings().limits
     with gr.Blocks() as page, gr.Tabs(), gr.Tab("A tab", id="a-tab"):
         build(session, limits, *parts, UserAdapters(session, limits))
-    (stream,) = {one.fn for one in page.fns.values() if getattr(one.fn, "__name__", "") == "stream"}
+    stream, *_ = (one.fn for one in page.fns.values() if getattr(one.fn, "__name__", "") == "stream")
     return stream
 
 

@@ -16,7 +16,7 @@ from palm_demo.models.tokenizers import MEDIA
 from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.ui.components import no_warning, warning_about, warning_shown
-from palm_demo.ui.streaming import Stops, in_line, line_shown
+from palm_demo.ui.streaming import Stops, Stream, in_line, line_shown
 from palm_demo.ui.uploads import check_media, check_prompt
 
 
@@ -179,9 +179,29 @@ class Conversation:
             self.truth,
         ]
 
+    def whole_prompt(
+        self, turns: list[Exchange], earlier: bool, question: tuple[str, list[str]]
+    ) -> tuple[str, list[str]]:
+        """All that Flamingo reads for a question: the prompt with media tokens, and the media.
+
+        Args:
+            turns: the exchanges so far.
+            earlier: whether Flamingo also reads these, as few-shot examples.
+            question: the prompt, with media tokens, and its media.
+
+        Raises PromptError or MediaError for too much of it, and where tokens and media do not match.
+        """
+        gap = self.session.flamingo.form.gap
+        prompt, media = joined([*turns, Exchange(*question, "")], gap) if earlier else question
+        check_prompt(prompt, self.limits)
+        check_media(media, self.limits)
+        check_media_count(prompt, len(media))
+        return prompt, media
+
     def reply(
         self,
         visitor: str,
+        cancelled: Stream,
         turns: list[Exchange],
         earlier: bool,
         question: tuple[str, list[str]],
@@ -192,37 +212,31 @@ class Conversation:
 
         Args:
             visitor: the session hash.
-            turns: the exchanges so far.
-            earlier: whether Flamingo also reads these, as few-shot examples.
-            question: the prompt, with media tokens, and its media.
+            cancelled: the event that stops the answer.
+            turns, earlier, question: as for `whole_prompt`.
             settings: of the sampling.
             answers: all correct answers, if the page knows them.
         """
-        with self.stops.running(visitor, TAB) as cancelled:
-            gap = self.session.flamingo.form.gap
-            prompt, media = joined([*turns, Exchange(*question, "")], gap) if earlier else question
-            check_prompt(prompt, self.limits)
-            check_media(media, self.limits)
-            check_media_count(prompt, len(media))
-            read = [labelled(prompt, media), length_in_tokens(self.session, prompt)]
-            opened = self.session.opened(media)
-            new_media = opened[len(opened) - len(question[1]) :]
-            new = Exchange(*question, "", as_shown_media(question[1], new_media))
-            earlier_messages = self._messages(turns)
-            for delta in self.session.stream_answer(prompt, opened, **settings, cancelled=cancelled):
-                if not self.stops.wanted(visitor, TAB, cancelled):
-                    return
-                new = new._replace(answer=new.answer + delta)
-                messages = [*earlier_messages, *self._messages_of_turn(new)]
-                yield messages, turns, None, *read, in_line(delta), no_warning(), ""
+        prompt, media = self.whole_prompt(turns, earlier, question)
+        read = [labelled(prompt, media), length_in_tokens(self.session, prompt)]
+        opened = self.session.opened(media)
+        new_media = opened[len(opened) - len(question[1]) :]
+        new = Exchange(*question, "", as_shown_media(question[1], new_media))
+        earlier_messages = self._messages(turns)
+        for delta in self.session.stream_answer(prompt, opened, **settings, cancelled=cancelled):
             if not self.stops.wanted(visitor, TAB, cancelled):
                 return
-            turns = [*turns, new][-KEPT_TURNS:]
-            last = Exchange(prompt, media, new.answer)
-            # the page's own drawings are never out of distribution
-            warning = no_warning() if answers else warning_about(self.session, new_media)
-            truth = html.escape(verdict(answers, new.answer)) if answers else ""
-            yield self._messages(turns), turns, last, *read, in_line(""), warning, truth
+            new = new._replace(answer=new.answer + delta)
+            messages = [*earlier_messages, *self._messages_of_turn(new)]
+            yield messages, turns, None, *read, in_line(delta), no_warning(), ""
+        if not self.stops.wanted(visitor, TAB, cancelled):
+            return
+        turns = [*turns, new][-KEPT_TURNS:]
+        last = Exchange(prompt, media, new.answer)
+        # the page's own drawings are never out of distribution
+        warning = no_warning() if answers else warning_about(self.session, new_media)
+        truth = html.escape(verdict(answers, new.answer)) if answers else ""
+        yield self._messages(turns), turns, last, *read, in_line(""), warning, truth
 
     def _messages(self, turns: list[Exchange]) -> list[dict]:
         return [

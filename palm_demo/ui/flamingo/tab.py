@@ -33,7 +33,7 @@ from palm_demo.ui.flamingo.samples import Sample, question_samples
 from palm_demo.ui.flamingo.saving import SaveButton
 from palm_demo.ui.flamingo.scenes import DrawnScene, SceneMaker, check_drawn
 from palm_demo.ui.messages import on_page
-from palm_demo.ui.streaming import Stops, StreamingTab
+from palm_demo.ui.streaming import Stops, Stream, StreamingTab
 from palm_demo.ui.uploads import check_media, check_prompt
 
 PAPER = Paper(
@@ -106,9 +106,12 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: Settings
             attention = AttentionView(session, stops, conversation.last, first)
     box = [media, text, subject]
 
-    @on_page
+    def check_ask(files: list | None, words: str, about: list, turns: list, earlier: bool, *_) -> None:
+        conversation.whole_prompt(turns, earlier, _question(files, words, about, limits, form))
+
     def ask(
         request: gr.Request,
+        cancelled: Stream,
         files: list | None,
         words: str,
         about: list,
@@ -118,7 +121,7 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: Settings
     ):
         question = _question(files, words, about, limits, form)
         replies = conversation.reply(
-            request.session_hash, turns, earlier, question, sampling_settings(*settings)
+            request.session_hash, cancelled, turns, earlier, question, sampling_settings(*settings)
         )
         # the box is emptied once, so that the next question begins anew
         box_updates = ([], "", question[1] or about)
@@ -126,19 +129,30 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: Settings
             yield *update, *box_updates
             box_updates = (gr.skip(),) * 3
 
-    @on_page
-    def ask_sample(request: gr.Request, sample: Sample, turns: list, earlier: bool, *settings):
-        question = sample.prompt, list(sample.media)
-        yield from conversation.reply(
-            request.session_hash, turns, earlier, question, sampling_settings(*settings), sample.answers
-        )
+    def check_sample(sample: Sample, turns: list, earlier: bool, *_) -> None:
+        conversation.whole_prompt(turns, earlier, (sample.prompt, list(sample.media)))
 
-    @on_page
-    def ask_after(request: gr.Request, turns: list, preset: ShotSet | None, shots: list | None, *settings):
+    def ask_sample(
+        request: gr.Request, cancelled: Stream, sample: Sample, turns: list, earlier: bool, *settings
+    ):
+        visitor, question = request.session_hash, (sample.prompt, list(sample.media))
+        asked = sampling_settings(*settings)
+        yield from conversation.reply(visitor, cancelled, turns, earlier, question, asked, sample.answers)
+
+    def check_after(turns: list, preset: ShotSet | None, shots: list | None, *_) -> None:
+        builder.prompt(shots)
+
+    def ask_after(
+        request: gr.Request,
+        cancelled: Stream,
+        turns: list,
+        preset: ShotSet | None,
+        shots: list | None,
+        *settings,
+    ):
         question, answers = builder.prompt(shots), builder.answers(preset, shots)
-        replies = conversation.reply(
-            request.session_hash, turns, False, question, sampling_settings(*settings), answers
-        )
+        visitor, asked = request.session_hash, sampling_settings(*settings)
+        replies = conversation.reply(visitor, cancelled, turns, False, question, asked, answers)
         for update in replies:
             yield *update, question[1][-1:] or gr.skip()
 
@@ -175,20 +189,19 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: Settings
         shot = Shot(f"{form.caption}{caption}", (path,))
         return builder.put(shots, shot), gr.update(selected="teach")
 
-    tab = StreamingTab(TAB, stops, run, stop)
+    tab = StreamingTab(TAB, stops, [run, taught], [stop, stop_taught])
     inputs = [*box, conversation.turns, earlier, *sampling]
     outputs = [*conversation.outputs, *box]
-    tab.wire(run.click, ask, inputs, outputs)
-    tab.wire(text.submit, ask, inputs, outputs)
-    tab.wire(chosen.select(take, None, text, **QUIET).then, ask, inputs, outputs)
+    tab.wire(run.click, ask, inputs, outputs, check_ask)
+    tab.wire(text.submit, ask, inputs, outputs, check_ask)
+    tab.wire(chosen.select(take, None, text, **QUIET).then, ask, inputs, outputs, check_ask)
     pressed_tile = tiles.select(press, samples, [pressed, subject, chosen], **QUIET)
     of_sample = [pressed, conversation.turns, earlier, *sampling]
-    tab.wire(pressed_tile.then, ask_sample, of_sample, conversation.outputs)
+    tab.wire(pressed_tile.then, ask_sample, of_sample, conversation.outputs, check_sample)
     redraw.click(draw_others, None, [samples, tiles], show_progress="minimal", api_visibility="private")
     media.change(suggest, media, chosen, concurrency_limit=None, **WARNING)
-    after = StreamingTab(TAB, stops, taught, stop_taught)
     built = [conversation.turns, builder.preset, builder.shots, *sampling]
-    after.wire(taught.click, ask_after, built, [*conversation.outputs, subject])
+    tab.wire(taught.click, ask_after, built, [*conversation.outputs, subject], check_after)
     emptied = [*box, *conversation.outputs, attention.section]
     gr.on([clear.click, conversation.chat.clear], start_over, None, emptied, **QUIET)
     maker.use.click(use, [maker.drawn, media, text], [media, text, ways], **WARNING)

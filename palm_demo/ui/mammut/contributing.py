@@ -21,7 +21,7 @@ from palm_demo.ui.boundary.visitors import owner_of
 from palm_demo.ui.components import picture_files
 from palm_demo.ui.mammut.wall import Listed, Wall
 from palm_demo.ui.messages import on_page
-from palm_demo.ui.streaming import Stops, StreamingTab, run_and_stop
+from palm_demo.ui.streaming import Stops, Stream, StreamingTab, run_and_stop
 
 CLOSED = (
     "the owner of this page keeps the gallery as it is (visitors under gallery in the Spacefile); on your "
@@ -188,20 +188,18 @@ def contributing(
     def text_of(report: Report, notice: str | None = None) -> str:
         return report_text(report, session.gallery.names([id for _, id in report.near]), notice)
 
-    @on_page
-    def on_add(request: gr.Request, files: list[dict] | None):
+    def on_add(request: gr.Request, stopped: Stream, files: list[dict] | None):
         paths = [file["path"] for file in files or []]
-        with stops.running(request.session_hash, TAB) as stopped:
-            for done, report in enumerate(contributions.add(owner_of(request), paths)):
-                if done == len(paths):
-                    yield text_of(report), None, *wall.with_new(report.added)
-                    return
-                if stopped.is_set():
-                    notice = f"Stopped after {done} of {len(paths)}; add them again to go on."
-                    yield text_of(report, notice), gr.skip(), *wall.with_new(report.added)
-                    return
-                notice = f"Looking at {Path(paths[done]).name}, {done + 1} of {len(paths)} …"
-                yield text_of(report, notice), gr.skip(), *wall.unchanged
+        for done, report in enumerate(contributions.add(owner_of(request), paths)):
+            if done == len(paths):
+                yield text_of(report), None, *wall.with_new(report.added)
+                return
+            if stopped.is_set():
+                notice = f"Stopped after {done} of {len(paths)}; add them again to go on."
+                yield text_of(report, notice), gr.skip(), *wall.with_new(report.added)
+                return
+            notice = f"Looking at {Path(paths[done]).name}, {done + 1} of {len(paths)} …"
+            yield text_of(report, notice), gr.skip(), *wall.unchanged
 
     @on_page
     def on_remove(request: gr.Request, item: Listed | None, items: list[Listed]):
@@ -216,7 +214,7 @@ def contributing(
 
     one_at_a_time = {"concurrency_id": TAB, "concurrency_limit": 1, "preprocess": False}
     outputs = [report_box, files, *wall.outputs]
-    StreamingTab(TAB, stops, add, stop).wire(add.click, on_add, files, outputs, **one_at_a_time)
+    StreamingTab(TAB, stops, [add], [stop]).wire(add.click, on_add, files, outputs, **one_at_a_time)
     remove.click(on_remove, [picked, wall.found], [report_box, picked, *wall.outputs], **computed)
     pack.click(on_pack, wall.found, packed, **computed)
 

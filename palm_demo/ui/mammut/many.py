@@ -13,8 +13,8 @@ from palm_demo.internals.gradio_files import new_folder
 from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.ui.components import picture_files
-from palm_demo.ui.messages import on_page, sentence
-from palm_demo.ui.streaming import Stops, StreamingTab, run_and_stop
+from palm_demo.ui.messages import sentence
+from palm_demo.ui.streaming import Stops, Stream, StreamingTab, run_and_stop
 
 TAB = "mammut-many"
 MOST = 50
@@ -37,19 +37,18 @@ def describing_many(session: Session, limits: Limits, stops: Stops) -> None:
         )
         packed = gr.File(label="Download", interactive=False, height=80, elem_id="mammut-csv")
 
-    @on_page
-    def on_many(request: gr.Request, files: list[dict] | None):
+    def on_many(request: gr.Request, stopped: Stream, files: list[dict] | None):
         paths, rows = check_many(files or []), []
-        with stops.running(request.session_hash, TAB) as stopped:
-            for path in paths:
-                if stopped.is_set():
-                    break
-                rows.append(described(session, path))
-                yield rows, gr.skip()
-            if rows:
-                yield rows, str(as_csv(rows))
+        for path in paths:
+            if stopped.is_set():
+                break
+            rows.append(described(session, path))
+            yield rows, gr.skip()
+        if rows:
+            yield rows, str(as_csv(rows))
 
-    StreamingTab(TAB, stops, run, stop).wire(run.click, on_many, files, [table, packed], preprocess=False)
+    tab = StreamingTab(TAB, stops, [run], [stop])
+    tab.wire(run.click, on_many, [files], [table, packed], preprocess=False)
 
 
 def check_many(files: Sequence[dict]) -> list[Path]:

@@ -8,10 +8,9 @@ import pandas
 from palm_demo.inference.scoring import author_probabilities, size_bytes
 from palm_demo.session import Session
 from palm_demo.settings import Limits
-from palm_demo.ui.messages import on_page
 from palm_demo.ui.palm.complete import NO_SCOPES
 from palm_demo.ui.palm.user_adapters import BASE, UserAdapters
-from palm_demo.ui.streaming import Stops, StreamingTab, run_and_stop
+from palm_demo.ui.streaming import Stops, Stream, StreamingTab, run_and_stop
 from palm_demo.ui.uploads import check_prompt
 
 TAB = "palm-authors"
@@ -86,21 +85,22 @@ def authors_tab(session: Session, limits: Limits, stops: Stops, own: UserAdapter
         elem_id=f"{TAB}-samples",
     )
 
-    @on_page
-    def stream(request: gr.Request, text: str):
-        visitor = request.session_hash
-        with stops.running(visitor, TAB) as cancelled:
-            text, bits = check_prompt(text, limits), {}
-            for name, choice in own.choices(visitor):
-                if cancelled.is_set():
-                    yield gr.skip(), "Stopped."
-                    return
-                bits[name] = session.bits_per_byte(text, own.scope(visitor, choice))
-                yield _bars(bits), f"Reading as {html.escape(name)} …"
-            yield _bars(bits), html.escape(verdict(bits, text))
+    def check(text: str) -> None:
+        check_prompt(text, limits)
 
-    tab = StreamingTab(TAB, stops, run, stop)
-    tab.wire(run.click, stream, [text], [bars, said])
+    def stream(request: gr.Request, cancelled: Stream, text: str):
+        visitor = request.session_hash
+        text, bits = check_prompt(text, limits), {}
+        for name, choice in own.choices(visitor):
+            if cancelled.is_set():
+                yield gr.skip(), "Stopped."
+                return
+            bits[name] = session.bits_per_byte(text, own.scope(visitor, choice))
+            yield _bars(bits), f"Reading as {html.escape(name)} …"
+        yield _bars(bits), html.escape(verdict(bits, text))
+
+    tab = StreamingTab(TAB, stops, [run], [stop])
+    tab.wire(run.click, stream, [text], [bars, said], check)
     loaded = shown.click(
         lambda index: EXAMPLES[index][1],
         shown,
@@ -109,7 +109,7 @@ def authors_tab(session: Session, limits: Limits, stops: Stops, own: UserAdapter
         show_progress="hidden",
         api_visibility="private",
     )
-    tab.wire(loaded.then, stream, [text], [bars, said])
+    tab.wire(loaded.then, stream, [text], [bars, said], check)
 
 
 def verdict(bits: dict[str, float], text: str) -> str:

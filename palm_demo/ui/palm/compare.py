@@ -14,10 +14,9 @@ from palm_demo.session import CONTINUED, Session
 from palm_demo.settings import Limits
 from palm_demo.ui.components import sampling_controls, sampling_settings, shared_sampling
 from palm_demo.ui.deep_links import SettingsLinks
-from palm_demo.ui.messages import on_page
 from palm_demo.ui.palm.complete import NO_SCOPES
 from palm_demo.ui.palm.user_adapters import BASE, UserAdapters
-from palm_demo.ui.streaming import Stops, StreamingTab, in_line, line_shown, run_and_stop
+from palm_demo.ui.streaming import Stops, Stream, StreamingTab, in_line, line_shown, run_and_stop
 from palm_demo.ui.uploads import check_prompt
 
 
@@ -104,31 +103,30 @@ def compare_tab(
             for place in range(MOST + 1)
         ]
 
-    @on_page
-    def stream(request: gr.Request, prompt: str, picked: list[str] | None, *settings):
+    def stream(request: gr.Request, cancelled: Stream, prompt: str, picked: list[str] | None, *settings):
         visitor = request.session_hash
-        with stops.running(visitor, TAB) as cancelled:
-            written = [check_prompt(prompt, limits)] * (MOST + 1)
-            choices = [BASE, *(picked or [])]
-            if len(choices) > MOST + 1:
-                raise ScopeError(
-                    f"{len(choices) - 1} scopes were picked and {MOST} fit beside the base; leave some out"
-                )
-            scopes = [own.scope(visitor, choice) for choice in choices]
-            asked = sampling_settings(*settings)
-            if asked["seed"] is None:
-                asked["seed"] = random.randrange(2**31)
-            streams = [session.stream(prompt, scope, **asked, cancelled=cancelled) for scope in scopes]
-            names = {value: shown for shown, value in own.choices(visitor)}
-            yield [*_columns([names[choice] for choice in choices]), in_line("")]
-            for come in interleave(streams, cancelled):
-                for place, delta in come:
-                    written[place] += delta
-                waiting = [delta for _, delta in come if isinstance(delta, QueuePosition)]
-                yield [*written, in_line(waiting[-1] if waiting else "")]
-            yield [*written, in_line("")]  # streams that are stopped in the queue end with their places
+        written = [check_prompt(prompt, limits)] * (MOST + 1)
+        choices = [BASE, *(picked or [])]
+        if len(choices) > MOST + 1:
+            raise ScopeError(
+                f"{len(choices) - 1} scopes were picked and {MOST} fit beside the base; leave some out"
+            )
+        scopes = [own.scope(visitor, choice) for choice in choices]
+        asked = sampling_settings(*settings)
+        if asked["seed"] is None:
+            asked["seed"] = random.randrange(2**31)
+        streams = [session.stream(prompt, scope, **asked, cancelled=cancelled) for scope in scopes]
+        names = {value: shown for shown, value in own.choices(visitor)}
+        yield [*_columns([names[choice] for choice in choices]), in_line("")]
+        for come in interleave(streams, cancelled):
+            for place, delta in come:
+                written[place] += delta
+            waiting = [delta for _, delta in come if isinstance(delta, QueuePosition)]
+            yield [*written, in_line(waiting[-1] if waiting else "")]
+        yield [*written, in_line("")]  # streams that are stopped in the queue end with their places
 
-    StreamingTab(TAB, stops, run, stop).wire(run.click, stream, [prompt, picked, *sampling], [*texts, line])
+    tab = StreamingTab(TAB, stops, [run], [stop])
+    tab.wire(run.click, stream, [prompt, picked, *sampling], [*texts, line])
     return picked
 
 

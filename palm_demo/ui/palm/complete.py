@@ -9,9 +9,8 @@ from palm_demo.settings import Limits
 from palm_demo.ui.choices import chips, choices
 from palm_demo.ui.components import sampling_controls, sampling_settings, shared_sampling
 from palm_demo.ui.deep_links import SettingsLinks
-from palm_demo.ui.messages import on_page
 from palm_demo.ui.palm.user_adapters import BASE, UserAdapters
-from palm_demo.ui.streaming import Stops, StreamingTab, in_line, line_shown
+from palm_demo.ui.streaming import Stops, Stream, StreamingTab, in_line, line_shown
 from palm_demo.ui.uploads import check_prompt
 
 TAB = "palm"
@@ -107,20 +106,22 @@ def writing_tab(
             named = dict(zip(("scope", "strength", "second", "second_strength"), mixed, strict=True))
             links.button(named | shared_sampling(sampling))
 
-    @on_page
-    def stream(request: gr.Request, prompt: str, choice, strength, second, second_strength, *settings):
-        with stops.running(request.session_hash, TAB) as cancelled:
-            written = check_prompt(prompt, limits)
-            parts = [(choice, strength), (second, second_strength)]
-            scope, asked = own.mix(request.session_hash, parts), sampling_settings(*settings)
-            for delta in session.stream(prompt, scope, **asked, cancelled=cancelled):
-                written += delta
-                yield written, in_line(delta)
-            yield written, in_line("")  # a stream that is stopped in the queue ends with its place
+    def check(prompt: str, *_) -> None:
+        check_prompt(prompt, limits)
 
-    tab = StreamingTab(TAB, stops, run, stop)
+    def stream(request: gr.Request, cancelled: Stream, prompt: str, *chosen):
+        written = check_prompt(prompt, limits)
+        choice, strength, second, second_strength, *settings = chosen
+        parts = [(choice, strength), (second, second_strength)]
+        scope, asked = own.mix(request.session_hash, parts), sampling_settings(*settings)
+        for delta in session.stream(prompt, scope, **asked, cancelled=cancelled):
+            written += delta
+            yield written, in_line(delta)
+        yield written, in_line("")  # a stream that is stopped in the queue ends with its place
+
+    tab = StreamingTab(TAB, stops, [run], [stop])
     inputs, outputs = [prompt, *mixed, *sampling], [text, line]
-    tab.wire(run.click, stream, inputs, outputs)
+    tab.wire(run.click, stream, inputs, outputs, check)
 
     def load(event: gr.SelectData):
         _, beginning, author = samples[event.index]
@@ -134,7 +135,7 @@ def writing_tab(
         show_progress="hidden",
         api_visibility="private",
     )
-    tab.wire(loaded.then, stream, inputs, outputs)
+    tab.wire(loaded.then, stream, inputs, outputs, check)
     return Writing(scope, second, text, look)
 
 

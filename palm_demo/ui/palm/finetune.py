@@ -14,7 +14,7 @@ from palm_demo.ui.boundary.visitors import address_of, owner_of
 from palm_demo.ui.deep_links import SettingsLinks
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.palm.user_adapters import BASE, OWN, UserAdapters
-from palm_demo.ui.streaming import Stops, StreamingTab
+from palm_demo.ui.streaming import Stops, Stream, StreamingTab
 
 
 def finetuning_controls(limits: Limits) -> list:
@@ -245,11 +245,10 @@ def finetune_tab(
             *(gr.update(choices=choices[1:] if picker.multiselect else choices) for picker in pickers),
         ]
 
-    @on_page
-    def stream(request: gr.Request, text: str, name: str, *settings):
+    def stream(request: gr.Request, cancelled: Stream, text: str, name: str, *settings):
         visitor, text = request.session_hash, check_training_text(text, limits)
         to_keep = own.place(owner_of(request), name, address_of(request))
-        with stops.running(visitor, TAB) as cancelled, to_keep as place:
+        with to_keep as place:
             name = place.name
             curves, kept, unchanged = [], None, [gr.skip()] * (2 + len(pickers))
             for progress in session.finetune(
@@ -303,7 +302,7 @@ def finetune_tab(
         return OWN + name, gr.update(selected=write)
 
     shown = [mine, download, *pickers]
-    tab = StreamingTab(TAB, stops, run, stop)
+    tab = StreamingTab(TAB, stops, [run], [stop])
     concurrency = {"concurrency_id": "teaching", "concurrency_limit": limits.finetunings_at_once}
     tab.wire(run.click, stream, [text, name, *settings], [said, curve, *shown], **concurrency)
     sample.click(lambda: (PROVERBS.read_text(encoding="utf-8"), "proverbs"), None, [text, name], **QUIET)
