@@ -152,6 +152,7 @@ class Limits:
     decoded_frames: Count
     decoded_gigapixels: Amount
     decoding_seconds: Amount
+    requests_of_one: Count
     upload_mb: Amount
     uploads_per_minute: Count
     upload_mb_per_minute: Amount

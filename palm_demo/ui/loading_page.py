@@ -75,7 +75,7 @@ class LoadingPage:
         """Shows a step of the loading."""
         self._step = step
 
-    def page(self, request: Request) -> HTMLResponse:
+    async def page(self, request: Request) -> HTMLResponse:
         """Responds with the HTML."""
         words = {"TITLE": self.title, "WHAT": self._step.what}
         shown = PAGE
@@ -83,9 +83,13 @@ class LoadingPage:
             shown = shown.replace(name, html.escape(value))
         return HTMLResponse(shown, headers={"Cache-Control": "no-store"})
 
-    def progress(self, request: Request) -> JSONResponse:
+    async def progress(self, request: Request) -> JSONResponse:
         """Responds with the current step."""
         return JSONResponse({"what": self._step.what, "part": self._step.part})
+
+
+async def _healthz(request: Request) -> PlainTextResponse:
+    return PlainTextResponse("ok")
 
 
 async def _not_yet(request: Request, error: Exception) -> PlainTextResponse:
@@ -109,7 +113,7 @@ def opening(title: str, host: str | None = None, port: int | None = None) -> Ite
     routes = [
         Route("/", page.page),
         Route("/progress", page.progress),
-        Route("/healthz", lambda request: PlainTextResponse("ok")),
+        Route("/healthz", _healthz),
     ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _not_yet})
     config = uvicorn.Config(

@@ -99,11 +99,11 @@ def hostile_files(paths: list[str]) -> list[dict]:
 
 
 @contextmanager
-def running(app: object) -> Iterator[str]:
-    """The address of an ASGI application, served until the `with` ends."""
+def running(app: object, **options: object) -> Iterator[str]:
+    """The address of an ASGI application, served with uvicorn's options until the `with` ends."""
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, **options))
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()
     while not server.started:

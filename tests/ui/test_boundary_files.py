@@ -7,8 +7,9 @@ import pytest
 
 from palm_demo.errors import MediaError
 from palm_demo.ui.boundary.fair_memory import FairMemory
-from palm_demo.ui.boundary.files import SHOWN, Files, without_files
+from palm_demo.ui.boundary.files import SHOWN, Files, check_extent, without_files
 from palm_demo.ui.boundary.network import Network
+from palm_demo.ui.boundary.requests import PageRequest
 from palm_demo.ui.boundary.visitors import Visitors
 from tests.ui.boundary import asked, cookie_of
 
@@ -157,3 +158,23 @@ def test_the_upload_folder_is_named_by_no_answer(files):
     told = f'{{"path": "{files.folder}/a.png", "url": "/file={files.folder}/a.png"}}'
     assert str(files.folder).encode() not in files.hide(told.encode())
     assert files.hide(told.encode()).count(SHOWN.encode()) == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ([[]] * 50_001, "more than 50,000 values"),
+        ({"a": [{"b": 1}] * 30_000}, "more than 50,000 values"),
+        ([{"path": "a"}] * 1_001, "more than 1,000 files"),
+        ({str(n): {"url": "a"} for n in range(1_001)}, "more than 1,000 files"),
+    ],
+)
+def test_a_call_has_so_many_values_and_files(value, said):
+    with pytest.raises(MediaError, match=said):
+        check_extent(value)
+
+
+def test_every_json_body_is_bounded_in_extent():
+    with pytest.raises(MediaError, match="more than 50,000 values"):
+        PageRequest.parsed(b'{"data": [' + b"[]," * 50_001 + b"[]]}")
+    assert PageRequest.parsed(b'{"data": [' + b"[]," * 49_000 + b"[]]}")

@@ -108,6 +108,17 @@ def test_what_is_refused_says_why_and_the_session_goes_on(ask, media):
     assert not scopes.isError
 
 
+def test_a_call_of_very_much_text_or_very_many_values_is_refused_before_it_is_looked_at(ask):
+    long = {"prompt": "a" * 1_100_000}
+    wide = {"prompt": "a", "stop": ["", ""] * 30_000}
+
+    async def both(mcp: ClientSession) -> list:
+        return [await mcp.call_tool("generate", arguments) for arguments in (long, wide)]
+
+    for answer, why in zip(ask(both), ("bytes beside its files", "more than 50,000 values"), strict=True):
+        assert answer.isError and why in answer.content[0].text
+
+
 def test_every_parameter_of_a_tool_says_what_it_is(ask):
     for tool in ask(lambda mcp: mcp.list_tools()).tools:
         for name, about in tool.inputSchema["properties"].items():

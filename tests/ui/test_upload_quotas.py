@@ -1,11 +1,13 @@
 """Upload quotas: files and bytes by address, and room on the disk."""
 
+import threading
 from dataclasses import replace
 
 import pytest
 
 from palm_demo.errors import BusyError, MediaError
 from palm_demo.settings import load_settings
+from palm_demo.ui.boundary import upload_quotas
 from palm_demo.ui.boundary.upload_quotas import CountedUpload, UploadQuotas
 
 
@@ -42,6 +44,21 @@ def test_the_page_keeps_so_many_bytes_and_no_more(shares, clock, tmp_path):
     (tmp_path / "large").unlink()
     clock[0] = 12.0
     shares.check_room("a")
+
+
+def test_uploads_go_on_while_the_folder_is_measured(shares, monkeypatch):
+    """The event loop counts each piece of an upload, and would answer nobody meanwhile."""
+
+    def measure(folder) -> int:
+        uploading = threading.Thread(target=shares.spend, args=("b", 1, 1), daemon=True)
+        uploading.start()
+        uploading.join(10)
+        assert not uploading.is_alive()
+        return 3_000_000
+
+    monkeypatch.setattr(upload_quotas, "_size_bytes", measure)
+    with pytest.raises(BusyError, match="3 MB of files and 2 fit"):
+        shares.check_room("a")
 
 
 def test_of_what_the_page_keeps_one_address_has_a_share_alone(shares, clock):

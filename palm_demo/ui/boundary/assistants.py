@@ -23,6 +23,8 @@ from palm_demo.ui.messages import as_sentence
 INLINE_BYTES = 12_000_000
 """The largest file that a call may contain, as a data: URI. In base64 it is a third longer."""
 DATA = re.compile(r"data:(?P<kind>[\w.+-]+/[\w.+-]+)(?:;[\w=.+-]+)*;base64,", re.ASCII)
+FILES = re.compile(rb'"data:[^"]*"')
+"""Files in a call's JSON. What is left of it without them is parsed at once, so it has to be small."""
 CALL_ID = re.compile(rb'"id"\s*:\s*("[^"\\]{0,100}"|\d{1,18})')
 END_BYTES = 1000
 """Bytes at both ends of a call that is too large, in which its id is searched for."""
@@ -75,10 +77,18 @@ class Assistants:
                 body += piece
             if not message.get("more_body", False):
                 break
-        if size <= most:
-            return request.parsed(bytes(body))
+        if size > most:
+            why = f"A call has {size:,} bytes and at most {most:,} fit; upload the file and name its path."
+        elif (rest := size - sum(file.end() - file.start() for file in FILES.finditer(body))) > CALL_BYTES:
+            why = (
+                f"A call has {rest:,} bytes beside its files and at most {CALL_BYTES:,} fit; send less text."
+            )
+        else:
+            try:
+                return request.parsed(bytes(body))
+            except MediaError as error:
+                why = as_sentence(error)
         found = CALL_ID.findall(tail) or CALL_ID.findall(bytes(body[:END_BYTES]))
-        why = f"A call has {size:,} bytes and at most {most:,} fit; upload the file and name its path."
         raise NotCalled(json.loads(found[-1]) if found else None, why)
 
     def _with_files(self, body: dict, visitor: Visitor) -> dict:

@@ -27,6 +27,8 @@ NEW_SECONDS = 60
 """Files up to this age count as made for the current event. Older ones have been counted before."""
 MAX_DEPTH = 32
 """The deepest nesting of lists and objects in a call."""
+MOST_VALUES, MOST_FILES = 50_000, 1_000
+"""The most values and files in a call. They are looked at one by one, while nobody else is answered."""
 NOT_YOURS = "what was named is not an uploaded file of yours, nor one that this page showed; upload it first"
 NO_LINKS = "this page fetches no links; download the file and upload it"
 EVERYBODY = "everybody"
@@ -201,6 +203,22 @@ def check_depth(depth: int) -> None:
     """Raises MediaError for a level of lists and objects that is deeper than MAX_DEPTH."""
     if depth > MAX_DEPTH:
         raise MediaError(f"what was sent is more than {MAX_DEPTH} levels deep; send lists of plain values")
+
+
+def check_extent(value: object) -> None:
+    """Raises MediaError for more than MOST_VALUES values or MOST_FILES files in a call."""
+    stack, values, files = [value], 0, 0
+    while stack:
+        one = stack.pop()
+        if not isinstance(one, list | dict):
+            continue
+        values += len(one)
+        files += isinstance(one, dict) and is_file(one)
+        if values > MOST_VALUES:
+            raise MediaError(f"a call has more than {MOST_VALUES:,} values; send fewer at once")
+        if files > MOST_FILES:
+            raise MediaError(f"a call names more than {MOST_FILES:,} files; name fewer at once")
+        stack += one.values() if isinstance(one, dict) else one
 
 
 def _has_half_surrogate(name: str) -> bool:

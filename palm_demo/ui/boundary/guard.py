@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+from contextlib import nullcontext
 
 import anyio
 from python_multipart.exceptions import FormParserError
@@ -23,6 +24,7 @@ from palm_demo.ui.boundary.requests import (
     Handler,
     HandlerApp,
     OneAtATimePerAddress,
+    OpenRequests,
     PageRequest,
     Refusal,
     WithoutQuery,
@@ -39,6 +41,8 @@ UPLOAD_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 PAGE_PATHS = ("/", "/config", "/config/", "/theme.css", "/favicon.ico", "/robots.txt", "/manifest.json")
 UNUSED = ("page", "deep_link")  # parameters of pages that are not there
 READ_PATHS = ("/info", "/info/", "/app_id", "/theme.css")
+HEALTH = "/healthz"
+"""Answered at once, however many requests are open."""
 CARD = "/card.png"
 """The picture that other sites show beside a link to the page."""
 STATIC_FOLDERS = ("/static", "/assets", "/svelte")
@@ -69,6 +73,7 @@ class Guard:
         self.visitors, self.quotas = Visitors(network), insides.page.upload_quotas
         self.assistants = Assistants(insides, files, self.quotas, limits)
         self.limits, self._started = limits, started
+        self.open_requests = OpenRequests(limits.requests_of_one)
         self.router = Router(self._routes(), redirect_slashes=False, default=_not_found)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,8 +89,10 @@ class Guard:
             request = {**scope, KEY: visitor, "headers": [*scope["headers"]]}
             if visitor.new is not None and scope["path"] in COOKIE_PATHS:
                 response.set_cookie(self.visitors.set_cookie(visitor, scope))
-            await self.router(request, receive_in_time(receive), response)
-            await response.end()
+            is_counted = scope["path"] != HEALTH
+            with self.open_requests.one(visitor.address) if is_counted else nullcontext():
+                await self.router(request, receive_in_time(receive), response)
+                await response.end()
         except Refusal as refusal:
             await response.instead(refused(refusal.status, refusal.message, refusal.headers))
         except MediaError as error:
@@ -113,7 +120,7 @@ class Guard:
             ),
             *(
                 route(path, self._forward)
-                for path in (*(f"{API}{path}" for path in READ_PATHS), "/healthz", CARD)
+                for path in (*(f"{API}{path}" for path in READ_PATHS), HEALTH, CARD)
             ),
             *(route(f"{folder}/{{path:path}}", self._static) for folder in STATIC_FOLDERS),
             *(route(path, self._login, method) for path in LOGIN_PATHS for method in ("GET", "POST")),

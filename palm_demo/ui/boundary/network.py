@@ -1,27 +1,26 @@
 """How a page is reached: clients' addresses behind proxies, and the hosts and origins that are accepted."""
 
-import ipaddress
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from palm_demo.errors import ArgumentError
+from palm_demo.internals.client_addresses import (
+    UNKNOWN,
+    Net,
+    is_in,
+    one_address,
+    parsed_address,
+    split_names,
+    trusted_proxies,
+)
 
-PROXIES = "PALM_DEMO_PROXIES"
-"""The environment variable with the proxies whose X-Forwarded headers are trusted: addresses or networks,
-separated by commas."""
 HOSTS = "PALM_DEMO_HOSTS"
 """The environment variable with further host names of a page on the loopback, separated by commas."""
-HUB_PROXIES = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "fd00::/8", "::1/128")
-"""Proxies of a Space: the Hub forwards requests from inside its own network."""
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
-UNKNOWN = "unknown"
-
-Net = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True)
@@ -47,33 +46,24 @@ class Network:
         Raises ArgumentError for a proxy that is not an address or network.
         """
         space = bool(os.environ.get("SPACE_ID"))
-        named = _split(os.environ.get(PROXIES, ""))
-        hosts = [*_split(os.environ.get(HOSTS, "")), *_split(os.environ.get("SPACE_HOST", ""))]
+        hosts = [name for key in (HOSTS, "SPACE_HOST") for name in split_names(os.environ.get(key, ""))]
         loopback = host.strip("[]").lower() in LOOPBACK_NAMES
-        return cls(loopback, _networks([*named, *(HUB_PROXIES if space else ())]), frozenset(hosts), space)
+        return cls(loopback, trusted_proxies(), frozenset(hosts), space)
 
     def address(self, scope: Scope) -> str:
         """The address of the client: that of the peer or, behind trusted proxies, the last forwarded address
-        that is not a proxy's.
-
-        Of an IPv6 address only the network of 64 bits, which usually belongs to one household or machine.
-        """
+        that is not a proxy's. See `one_address` for IPv6."""
         peer = (scope.get("client") or (UNKNOWN, 0))[0]
         for hop in reversed(_forwarded_for(scope)):
-            if not self._is_proxy(peer) or _parsed(hop) is None:
+            if not is_in(peer, self.proxies) or parsed_address(hop) is None:
                 break
             peer = hop
-        parsed = _parsed(peer)
-        if parsed is None:
-            return UNKNOWN
-        if isinstance(parsed, ipaddress.IPv6Address):
-            return str(ipaddress.ip_network((parsed, 64), strict=False))
-        return str(parsed)
+        return one_address(peer)
 
     def is_secure(self, scope: Scope) -> bool:
         """Whether the browser uses https, with this server or with a trusted proxy."""
         peer = (scope.get("client") or (UNKNOWN, 0))[0]
-        forwarded = Headers(scope=scope).get("x-forwarded-proto", "") if self._is_proxy(peer) else ""
+        forwarded = Headers(scope=scope).get("x-forwarded-proto", "") if is_in(peer, self.proxies) else ""
         return (forwarded.split(",")[0].strip() or scope.get("scheme", "http")) == "https"
 
     def refusal(self, scope: Scope) -> str | None:
@@ -105,39 +95,10 @@ class Network:
             return True
         return named.netloc != headers.get("host") and named.hostname not in self.hosts
 
-    def _is_proxy(self, peer: str) -> bool:
-        parsed = _parsed(peer)
-        return parsed is not None and any(parsed in network for network in self.proxies)
-
-
-def _split(text: str) -> list[str]:
-    return [part.strip().lower() for part in text.split(",") if part.strip()]
-
-
-def _networks(named: Iterable[str]) -> tuple[Net, ...]:
-    found = []
-    for name in named:
-        try:
-            found.append(ipaddress.ip_network(name, strict=False))
-        except ValueError:
-            raise ArgumentError(
-                f"{PROXIES} names {name!r}, which is no address; give addresses or networks such as "
-                "10.0.0.1 or 10.0.0.0/8 with commas between"
-            ) from None
-    return tuple(found)
-
 
 def _forwarded_for(scope: Scope) -> Sequence[str]:
     forwarded = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
-    return _split(",".join(forwarded))
-
-
-def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        parsed = ipaddress.ip_address(address.strip("[]"))
-    except ValueError:
-        return None
-    return getattr(parsed, "ipv4_mapped", None) or parsed
+    return split_names(",".join(forwarded))
 
 
 def _hostname(host: str) -> str | None:

@@ -1,7 +1,9 @@
 """A request to the page: its visitor, its body, and how it is passed on."""
 
 import json
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from urllib.parse import parse_qsl, urlencode
 from weakref import WeakValueDictionary
 
@@ -9,6 +11,7 @@ import anyio
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from palm_demo.ui.boundary.files import check_extent
 from palm_demo.ui.boundary.timeouts import ClientTimeout
 from palm_demo.ui.boundary.visitors import KEY, Visitor
 
@@ -56,11 +59,13 @@ class PageRequest:
 
     @staticmethod
     def parsed(body: bytes) -> object:
-        """The value of a JSON body. Raises Refusal if it is not JSON."""
+        """The value of a JSON body. Raises Refusal if it is not JSON, and MediaError as `check_extent`."""
         try:
-            return json.loads(body)
+            value = json.loads(body)
         except (ValueError, RecursionError):
             raise Refusal(400, "The body is not JSON that this page can read.") from None
+        check_extent(value)
+        return value
 
     async def call(self) -> dict:
         """The body, which must be a JSON object. Raises Refusal otherwise."""
@@ -124,6 +129,37 @@ class HandlerApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.handler(PageRequest(scope, receive, send))
+
+
+class OpenRequests:
+    """Counts the requests of each address from their beginning to the end of their responses.
+
+    A stream of events is a request that stays open. All of them are handled in one event loop.
+
+    most: the number that one address may have.
+    """
+
+    def __init__(self, most: int):
+        self.most = most
+        self._open: Counter[str] = Counter()
+
+    @contextmanager
+    def one(self, address: str) -> Iterator[None]:
+        """Counts a request within the `with`. Raises Refusal if its address has too many."""
+        if self._open[address] >= self.most:
+            raise Refusal(
+                429,
+                f"{self.most} requests from your address are open, which is all that it may have; close some "
+                "tabs of this page, or wait until others are answered.",
+                {"Retry-After": "10"},
+            )
+        self._open[address] += 1
+        try:
+            yield
+        finally:
+            self._open[address] -= 1
+            if not self._open[address]:
+                del self._open[address]
 
 
 class WithoutQuery:

@@ -94,9 +94,12 @@ class UploadQuotas:
                     f"the page keeps {own_mb:,.0f} MB of files that came from your address or were made for "
                     f"it, and {self.limits.uploads_kept_mb * SHARE_OF_ONE:,.0f} fit; try again later"
                 )
-            if now - self._looked > LOOK_AGAIN_SECONDS:
-                self._kept, self._looked = _size_bytes(self.folder), now
-            kept_mb = self._kept / 1_000_000
+            looks_again = now - self._looked > LOOK_AGAIN_SECONDS
+            if looks_again:
+                self._looked = now
+        if looks_again:  # without the lock, which the event loop takes for each piece of an upload
+            self._kept = _size_bytes(self.folder)
+        kept_mb = self._kept / 1_000_000
         if kept_mb > self.limits.uploads_kept_mb:
             raise BusyError(
                 f"the page keeps {kept_mb:,.0f} MB of files and {self.limits.uploads_kept_mb:g} fit; try "
