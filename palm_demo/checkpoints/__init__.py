@@ -13,7 +13,7 @@ from palm_demo.checkpoints.bundled import (
     save_palm,
     save_tower,
 )
-from palm_demo.checkpoints.files import fingerprint
+from palm_demo.checkpoints.files import fingerprint, written_whole
 from palm_demo.checkpoints.lazy_state_dict import open_weights
 from palm_demo.checkpoints.lucidrains import to_reference
 from palm_demo.checkpoints.numeric_checks import AttentionNorms, attention_norms
@@ -42,4 +42,5 @@ __all__ = [
     "save_palm",
     "save_tower",
     "to_reference",
+    "written_whole",
 ]

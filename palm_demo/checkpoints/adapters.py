@@ -7,7 +7,7 @@ import torch
 from palm_demo.checkpoints import files
 from palm_demo.checkpoints.files import fingerprint
 from palm_demo.checkpoints.numeric_checks import AttentionNorms, attention_norms, check_tensors, check_update
-from palm_demo.errors import CheckpointError
+from palm_demo.errors import CheckpointError, shown
 from palm_demo.models import PaLM
 from palm_demo.models.cpu_linear import Weights
 from palm_demo.models.lora import Adapter
@@ -58,7 +58,7 @@ def load_adapter(
     tensors, description = files.read(path, KIND)
     rank = description.get("rank")
     if type(rank) is not int or not 1 <= rank <= highest_rank:
-        raise CheckpointError(f"{path} has rank {rank!r:.80}; a scope's rank is 1 to {highest_rank}")
+        raise CheckpointError(f"{path} has rank {shown(rank)}; a scope's rank is 1 to {highest_rank}")
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             raise CheckpointError(
@@ -70,7 +70,7 @@ def load_adapter(
     mine = base or fingerprint(Weights(palm.decoder))
     if (theirs := description.get("base")) != mine:
         raise CheckpointError(
-            f"{path} was trained on other base weights ({theirs!s:.80}) than these ({mine}) and means "
+            f"{path} was trained on other base weights ({shown(theirs)}) than these ({mine}) and means "
             "nothing to them; fine-tune it again here"
         )
     check_update(adapter, norms or attention_norms(palm.decoder.blocks), path)

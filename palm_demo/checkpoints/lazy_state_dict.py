@@ -7,6 +7,7 @@ any device and in any dtype, takes the memory of the weights once.
 import math
 import re
 from collections.abc import Iterator, Mapping
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from palm_demo.checkpoints.files import mismatch
 from palm_demo.checkpoints.numeric_checks import check_tensor
 from palm_demo.checkpoints.pickles import converted, is_there
-from palm_demo.errors import CheckpointError
+from palm_demo.errors import CheckpointError, shown
 from palm_demo.weight_files import SAFETENSORS, is_index, read_index
 
 HEADS = ("lm_head.weight",)
@@ -169,16 +170,19 @@ class InferredSizes:
             raise self._misfit(f"missing: {name}")
         shape = tuple(self.tensors[name].shape)
         if len(shape) != axes or 0 in shape:
-            raise self._misfit(f"wrong shape: {name} is {shape}, which has to have {axes} axes, none empty")
+            raise self._misfit(
+                f"wrong shape: {name} is {shown(shape)}, which has to have {axes} axes, none empty"
+            )
         return shape
 
     def depth(self, stem: str) -> int:
         """The number of blocks whose names begin with `stem` and a number."""
         pattern = re.compile(rf"{re.escape(stem)}\.(\d+)\.")
-        numbers = [int(found[1]) for name in self.tensors if (found := pattern.match(name))]
-        if not numbers:
-            raise self._misfit(f"missing: {stem}.0")
-        return max(numbers) + 1
+        numbers = {found[1] for name in self.tensors if (found := pattern.match(name))}
+        depth = next(number for number in count() if str(number) not in numbers)
+        if depth == 0 or depth < len(numbers):  # a number may be made up, and would make a model as deep
+            raise self._misfit(f"missing: {stem}.{depth}")
+        return depth
 
     def multiple(self, name: str, whole: int, part: int, of: str) -> int:
         """whole / part, which has to be an integer. `of` says what `whole` is divided into."""

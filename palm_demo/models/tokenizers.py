@@ -6,6 +6,7 @@ for an ellipsis. What word processors write instead is replaced before it is rea
 
 import codecs
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
@@ -58,9 +59,14 @@ def plain(text: str) -> str:
 def strip_trailing_spaces(text: str) -> str:
     """A text without the spaces at its end, whatever their kind or width. Line ends stay."""
     end = len(text)
-    while end and plain(text[end - 1]) in ("", " "):
+    while end and _is_space(text[end - 1]):
         end -= 1
     return text[:end]
+
+
+@lru_cache(maxsize=100)  # a text may end in a million spaces, and `plain` takes a while
+def _is_space(letter: str) -> bool:
+    return plain(letter) in ("", " ")
 
 
 PAD, BOS, EOS, MEDIA = "<pad>", "<bos>", "<eos>", "<media>"

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from palm_demo import world
+from palm_demo.checkpoints import written_whole
 from palm_demo.concurrency import locked_cached_property
 from palm_demo.errors import CheckpointError
 from palm_demo.training.muon import fastest_precision
@@ -132,10 +133,9 @@ def load_or_encode(path: Path, media: Drawn, tower: nn.Module, seed: str) -> Fea
             raise CheckpointError(f"{path} has the scenes of {its_seed}, not of {seed}; use a new folder")
         return FeatureCache(media, patches, counts)
     feature_cache = encode_scenes(media, tower, seed, loaders=2)
-    path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"tower": made_by, "seed": seed}
-    save_file({"patches": feature_cache.patches}, path.with_suffix(".tmp"), metadata)
-    path.with_suffix(".tmp").replace(path)
+    with written_whole(path) as partial:
+        save_file({"patches": feature_cache.patches}, partial, metadata)
     return feature_cache
 
 

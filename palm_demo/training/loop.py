@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from palm_demo.checkpoints import written_whole
 from palm_demo.errors import CheckpointError
 from palm_demo.training.muon import Muon, fastest_precision
 
@@ -258,8 +259,10 @@ def _save(
     seconds: float,
     schedule: Schedule,
 ) -> None:
-    """Saves a checkpoint completely or not at all, with buffers such as batch norm's statistics."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Saves a checkpoint completely or not at all, with buffers such as batch norm's statistics.
+
+    Raises OSError where the disk is full; then the checkpoint before is kept.
+    """
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
     weights = {name: t for name, t in model.state_dict().items() if name not in frozen}
     state = {
@@ -273,8 +276,8 @@ def _save(
     }
     if average is not None:
         state["average"] = {"updates": average.updates, "weights": average.weights}
-    torch.save(state, folder / "state.tmp")
-    (folder / "state.tmp").replace(folder / "state.pt")
+    with written_whole(folder / "state.pt") as partial, partial.open("wb") as file:
+        torch.save(state, file)
 
 
 def _resume(

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from palm_demo import world
+from palm_demo.checkpoints import written_whole
 from palm_demo.errors import CheckpointError
 from palm_demo.models.vision import Twin, VisionTower
 from palm_demo.training.feature_cache import FeatureCache, fingerprint
@@ -93,10 +94,9 @@ def photo_features_of(
             with torch.no_grad():
                 patches.append(tower(pixels).to(torch.bfloat16))
                 names += certain_names(tower.visual.trunk(pixels).softmax(dim=1))
-        path.parent.mkdir(parents=True, exist_ok=True)
         made = {"patches": torch.cat(patches), "names": names, "tower": made_by}
-        torch.save(made, path.with_suffix(".tmp"))
-        path.with_suffix(".tmp").replace(path)
+        with written_whole(path) as partial, partial.open("wb") as file:
+            torch.save(made, file)
     saved = torch.load(path, weights_only=True)
     if len(saved["names"]) != count:
         raise CheckpointError(

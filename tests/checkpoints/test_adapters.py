@@ -1,5 +1,6 @@
 """LoRA adapters as files: what comes back from them, and what is refused."""
 
+import errno
 import json
 
 import pytest
@@ -11,6 +12,7 @@ from palm_demo.errors import CheckpointError, ScopeError
 from palm_demo.models import PaLM
 from palm_demo.models.layers import MULTIMODAL, RLHF
 from palm_demo.models.transformer import TransformerConfig
+from tests.disks import small_files
 from tests.scopes import with_two_scopes
 
 
@@ -42,6 +44,17 @@ def test_saving_an_unknown_scope_is_refused(palm, tmp_path):
     with pytest.raises(ScopeError, match="'verne'"):
         save_adapter(tmp_path / "verne.safetensors", palm, palm.scopes["verne"])
     assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_is_full_is_told_as_one_and_leaves_what_was_there(palm, tmp_path):
+    """safetensors has an error of its own for it, which nobody would take for the disk's."""
+    path = tmp_path / "doyle.safetensors"
+    save_adapter(path, palm, palm.scopes["doyle"])
+    before = path.read_bytes()
+    with small_files(3_000), pytest.raises(OSError, match="File too large") as full:
+        save_adapter(path, palm, palm.scopes["doyle"])
+    assert full.value.errno == errno.EFBIG and full.value.filename == str(path)
+    assert path.read_bytes() == before and [*tmp_path.iterdir()] == [path]
 
 
 @pytest.mark.parametrize(
@@ -89,6 +102,26 @@ def written(palm, path, change=None, **description):
     return path
 
 
+def test_what_a_file_says_is_quoted_in_short_and_in_plain_letters(palm, tmp_path):
+    path = tmp_path / "odd.safetensors"
+    long = {"x" * 30_000: torch.zeros(0)}
+    deep = {min(palm.scopes["doyle"].state_dict()): torch.zeros([1] * 3_000)}
+    said = []
+    for change, description in (
+        (lambda t: long, {}),
+        (lambda t: deep, {}),
+        (None, {"kind": "k" * 30_000}),
+        (None, {"kind": {"a": ["b"] * 10_000}}),
+        (None, {"kind": "\ud800\n"}),
+        (None, {"rank": 10**4_000}),
+        (None, {"base": "\ud800" * 9}),
+    ):
+        with pytest.raises(CheckpointError) as refused:
+            load_adapter(written(palm, path, change, **description), palm, highest_rank=48)
+        said.append(str(refused.value).replace(str(path), ""))
+    assert all(len(one) < 400 and one.isprintable() for one in said), said
+
+
 def test_an_adapter_comes_back_from_its_file_and_has_no_name(palm, new_ids, tmp_path):
     ids, own = new_ids(1, 6), palm.new_adapter(3)
     for weight in own.parameters():
@@ -103,7 +136,7 @@ def test_an_adapter_comes_back_from_its_file_and_has_no_name(palm, new_ids, tmp_
 @pytest.mark.parametrize(
     ("change", "description", "said"),
     [
-        (None, {"base": "0123"}, "trained on other base weights .0123.*fine-tune it again here"),
+        (None, {"base": "0123"}, "trained on other base weights .'0123.*fine-tune it again here"),
         (None, {"base": None}, "other base weights"),
         (None, {"kind": "palm"}, "holds a palm, not a scope"),
         (None, {"rank": 9}, "a scope's rank is 1 to 8"),

@@ -3,6 +3,7 @@
 import pytest
 
 from palm_demo.errors import PromptError
+from palm_demo.models import tokenizers
 from palm_demo.models.tokenizers import plain, strip_trailing_spaces
 
 CURLY = (
@@ -65,6 +66,13 @@ def test_spaces_at_the_end_of_a_beginning_are_no_token(session, end):
     settings = {"max_new_tokens": 6, "temperature": 0.0}
     assert session.generate(f"It was{end}", **settings) == session.generate("It was ", **settings)
     assert strip_trailing_spaces(f"{end}\n") == f"{end}\n"
+
+
+def test_each_kind_of_space_at_a_texts_end_is_looked_at_once(monkeypatch):
+    asked = []
+    monkeypatch.setattr(tokenizers, "plain", lambda text: asked.append(text) or plain(text))
+    assert strip_trailing_spaces("It was" + " \u3000" * 100_000) == "It was"
+    assert len(asked) <= 3
 
 
 def test_a_word_is_searched_with_any_apostrophe(session):

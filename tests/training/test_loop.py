@@ -12,6 +12,7 @@ from palm_demo.models.layers import RLHF
 from palm_demo.models.transformer import TransformerConfig
 from palm_demo.training.loop import Intervals, Schedule, train
 from palm_demo.training.palm import next_token_batch
+from tests.disks import small_files
 
 STEPS = 6
 SCHEDULE = Schedule(STEPS, learning_rate=0.01, warmup=2)
@@ -158,6 +159,15 @@ def test_work_since_the_last_checkpoint_is_done_again_alike(tmp_path):
     resumed = run(tmp_path / "broken")
     assert resumed.steps == [2, 3, 4, 5]
     assert same(weights(resumed), weights(unbroken))
+
+
+def test_a_checkpoint_for_which_there_is_no_room_is_told_and_the_one_before_is_kept(tmp_path):
+    run(tmp_path, stop_before=3)
+    before = (tmp_path / "state.pt").read_bytes()
+    with small_files(20_000), pytest.raises(OSError, match="File too large"):
+        run(tmp_path)
+    assert (tmp_path / "state.pt").read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} <= {"state.pt", "log.jsonl"}
 
 
 def test_training_moves_the_weights_and_reports_the_last_figures(tmp_path):

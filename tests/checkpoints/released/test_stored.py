@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from palm_demo.checkpoints import from_reference, open_weights, pickles
-from palm_demo.checkpoints.lazy_state_dict import StoredTensors, fill
+from palm_demo.checkpoints.lazy_state_dict import InferredSizes, StoredTensors, fill
 from palm_demo.errors import CheckpointError
 
 from .plain_openmammut import HEADS, TEXT_HEADS, tensors
@@ -276,3 +276,13 @@ def test_an_index_cannot_point_out_of_its_folder(sharded):
 def test_an_index_that_is_none_is_refused(content, sharded):
     sharded.write_text(content)
     assert "is not an index of weights" in refused(sharded)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "missing"),
+    [([0, 1, 999_999_999], 2), ([1], 0), ([0, "9" * 5_000], 1), (["0", "00", "\u0661"], 1), ([], 0)],
+)
+def test_a_model_is_no_deeper_than_its_file_has_blocks(numbers, missing):
+    sizes = InferredSizes("layout", {f"blocks.{number}.weight": torch.zeros(1) for number in numbers})
+    with pytest.raises(CheckpointError, match=rf"missing: blocks\.{missing}$"):
+        sizes.depth("blocks")
