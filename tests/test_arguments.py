@@ -30,6 +30,7 @@ NEEDED = {
     "caption_alternatives": {"image": PICTURE},
     "captions": {"images": [PICTURE]},
     "classify": {"image": PICTURE, "labels": ["cat", "dog"]},
+    "describe": {"image": PICTURE},
     "embed_and_caption": {"images": [PICTURE]},
     "embed_images": {"images": [PICTURE]},
     "embed_texts": {"texts": ["a cat"]},

@@ -107,10 +107,11 @@ class Engine:
     @run_in_thread
     def alternatives(
         self, prompt: Sequence[int], prefill: Prefill, count: int, max_new_tokens: int
-    ) -> dict[str, float]:
-        """The likeliest texts after a prompt with their probabilities, likeliest first."""
-        found: dict[str, float] = {}
-        ended = beam_search(
+    ) -> tuple[str, dict[str, float]]:
+        """The greedy text after a prompt, and the likeliest texts with their probabilities, likeliest first:
+        both from one batch."""
+        chances: dict[str, float] = {}
+        found = beam_search(
             prefill,
             self.model.decode_step,
             prompt,
@@ -121,11 +122,11 @@ class Engine:
             self._device,
             self.min_tokens,
         )
-        for ids, log_probability in ended:
+        for ids, log_probability in found.texts:
             text = self.tokenizer.decode(ids).strip()
-            found[text] = found.get(text, 0.0) + math.exp(log_probability)
-        best = sorted(found.items(), key=lambda item: -item[1])
-        return dict(best[:count])
+            chances[text] = chances.get(text, 0.0) + math.exp(log_probability)
+        best = sorted(chances.items(), key=lambda item: -item[1])
+        return self.tokenizer.decode(found.greedy).strip(), dict(best[:count])
 
     def _deltas(
         self,

@@ -3,15 +3,20 @@
 A trunk is run in two halves, so that its last stages can exist twice behind the first ones.
 """
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
 from palm_demo.internals.open_clip_parts import untrained
+
+if TYPE_CHECKING:
+    from timm.layers import BatchNormAct2d
 
 __all__ = [
     "answers",
@@ -81,6 +86,8 @@ def fold_norms_(network: nn.Module) -> nn.Module:
 
     The outputs are the same in about two thirds of the time. The network cannot be trained afterwards.
     """
+    from timm.layers import BatchNormAct2d  # it takes seconds, and texts need none
+
     parts = dict(network.named_modules())
     last: tuple[nn.Module, str, nn.Conv2d] | None = None
     for name, part in parts.items():

@@ -8,9 +8,12 @@ in fp32 at least, as in our own decoder.
 Letters: `b` batch, `n` new tokens, `m` picture tokens, `h` heads, `d` head width.
 """
 
+from __future__ import annotations
+
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -18,13 +21,15 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from palm_demo.errors import PromptError
-from palm_demo.internals.open_clip_parts import ResidualAttentionBlock
 from palm_demo.models.attention import AttentionMask, CausalMask, LayerAttention
 from palm_demo.models.cross_attention import KeysValues
 from palm_demo.models.kv_cache import ContextCache, KVCache
 from palm_demo.models.mammut import LARGEST_SCALE, ImageFeatures, MaMMUTCache
 from palm_demo.models.transformer import IncrementalDecoder, TransformerConfig
 from palm_demo.models.vision import VisionTower
+
+if TYPE_CHECKING:
+    from palm_demo.internals.open_clip_parts import ResidualAttentionBlock
 
 
 class Captioner(IncrementalDecoder):
@@ -49,7 +54,7 @@ class Captioner(IncrementalDecoder):
 
     @property
     @abstractmethod
-    def text_decoder_stack(self) -> "TextDecoderStack":
+    def text_decoder_stack(self) -> TextDecoderStack:
         """The blocks that write captions."""
 
     @property

@@ -11,16 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from palm_demo.internals.open_clip_parts import (
-    CLIPTextCfg,
-    CLIPVisionCfg,
-    MultimodalCfg,
-    ResidualAttentionBlock,
-    prepare_for_,
-)
-from palm_demo.internals.open_clip_parts import (
-    CoCa as OpenClipCoCa,
-)
+from palm_demo.internals import open_clip_parts
 from palm_demo.models.attention import VisibleMask
 from palm_demo.models.captioner import Captioner, TextDecoderStack
 from palm_demo.models.cpu_linear import Weights
@@ -53,11 +44,11 @@ def new_coca(
         "heads": text.heads,
         "mlp_ratio": text.ff_mult,
     }
-    model = OpenClipCoCa(
+    model = open_clip_parts.CoCa(
         embed_dim=vit.dim_latents,
-        multimodal_cfg=MultimodalCfg(layers=decoder_depth, **shared),
-        text_cfg=CLIPTextCfg(layers=text.depth, embed_cls=True, output_tokens=True, **shared),
-        vision_cfg=CLIPVisionCfg(
+        multimodal_cfg=open_clip_parts.MultimodalCfg(layers=decoder_depth, **shared),
+        text_cfg=open_clip_parts.CLIPTextCfg(layers=text.depth, embed_cls=True, output_tokens=True, **shared),
+        vision_cfg=open_clip_parts.CLIPVisionCfg(
             image_size=vit.image_size,
             patch_size=vit.patch_size,
             width=vit.dim,
@@ -70,7 +61,7 @@ def new_coca(
             output_tokens=True,
         ),
     )
-    prepare_for_(model.visual, vit.image_size)
+    open_clip_parts.prepare_for_(model.visual, vit.image_size)
     return model
 
 
@@ -150,10 +141,10 @@ class MammutText(nn.Module):
         dim, heads, ff_mult = config.dim, config.heads, config.ff_mult
         self.token_embedding = nn.Embedding(config.vocab, dim)
         self.positional_embedding = nn.Parameter(torch.randn(context, dim) * 0.01)
-        blocks = (ResidualAttentionBlock(dim, heads, ff_mult) for _ in range(config.depth))
-        self.resblocks = nn.ModuleList(blocks)
+        new_block = open_clip_parts.ResidualAttentionBlock
+        self.resblocks = nn.ModuleList(new_block(dim, heads, ff_mult) for _ in range(config.depth))
         self.cross_attn = nn.ModuleList(
-            ResidualAttentionBlock(dim, heads, ff_mult, is_cross_attention=True) for _ in range(cross_blocks)
+            new_block(dim, heads, ff_mult, is_cross_attention=True) for _ in range(cross_blocks)
         )
         self.ln_final = nn.LayerNorm(dim)
         self.text_projection = nn.Parameter(torch.randn(dim, config.vocab) * dim**-0.5)

@@ -17,7 +17,7 @@ from tokenizers.decoders import DecodeStream
 from tokenizers.models import BPE
 
 from palm_demo.errors import CheckpointError
-from palm_demo.internals.open_clip_parts import SimpleTokenizer
+from palm_demo.internals import open_clip_parts
 
 _PLAIN = {
     "[“”„‟«»″〝〞＂]": '"',
@@ -265,7 +265,7 @@ class ClipTokenizer:
     """
 
     def __init__(self) -> None:
-        self.words = SimpleTokenizer()
+        self.words = open_clip_parts.SimpleTokenizer()
         self.bpe = BPE(
             vocab=self.words.encoder,
             merges=list(self.words.bpe_ranks),

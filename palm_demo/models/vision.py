@@ -9,16 +9,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import open_clip
 import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
 from PIL import Image
 from torch import Tensor, nn
 
+from palm_demo.internals import open_clip_parts
 from palm_demo.internals.open_clip_parts import (
-    QuickGELU,
-    VisionTransformer,
     image_preparation,
     prepare_for_,
     raw_tokens_,
@@ -34,8 +32,8 @@ from palm_demo.internals.timm_parts import (
 from palm_demo.media import to_rgb
 from palm_demo.models.layers import LayerNorm
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "quick_gelu": QuickGELU}
-"""Activations that CLIPs were trained with. OpenAI's have the second one."""
+ACTIVATIONS = ("gelu", "quick_gelu")
+"""Names of the activations that CLIPs were trained with. OpenAI's have the second one."""
 
 SOFT_TEMPERATURE = 2.0
 """The temperature of the softmax that tells how certain a classifier is."""
@@ -232,6 +230,8 @@ class VisionTower(nn.Module):
         name: OpenAI's weights need QuickGELU. A tag tells that; for a file the name has to
         ("ViT-L-14-quickgelu").
         """
+        import open_clip
+
         tagged = open_clip.get_pretrained_cfg(name, pretrained) if pretrained else {}
         quick = tagged.get("quick_gelu", False)
         visual = open_clip.create_model(
@@ -272,7 +272,8 @@ class VisionTower(nn.Module):
 
         activation: a name of ACTIVATIONS.
         """
-        return cls(_raw_transformer(size, "tok", ACTIVATIONS[activation]), TokensOfViT())
+        layer = open_clip_parts.QuickGELU if activation == "quick_gelu" else nn.GELU
+        return cls(_raw_transformer(size, "tok", layer), TokensOfViT())
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(b, 3, size, size) normalised pixels -> (b, patches, width)."""
@@ -314,9 +315,9 @@ class VisionTower(nn.Module):
         return [Image.fromarray(rearrange(one, "c h w -> h w c").numpy(force=True)) for one in levels]
 
 
-def _raw_transformer(size: ViTConfig, pool: str, activation: type[nn.Module]) -> VisionTransformer:
+def _raw_transformer(size: ViTConfig, pool: str, activation: type[nn.Module]) -> nn.Module:
     """A random vision transformer. pool: "none" returns the class token too, "tok" the patches only."""
-    visual = VisionTransformer(
+    visual = open_clip_parts.VisionTransformer(
         size.image_size,
         size.patch_size,
         size.dim,

@@ -175,6 +175,7 @@ class SessionProxy(Session, ABC):
     caption = unary(Session.caption)
     captions = unary(Session.captions)
     caption_alternatives = unary(Session.caption_alternatives)
+    describe = unary(Session.describe)
     embed_images = unary(Session.embed_images)
     embed_and_caption = unary(Session.embed_and_caption)
     embed_texts = unary(Session.embed_texts)

@@ -3,15 +3,14 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Annotated, Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import AfterValidator
 from torch import Tensor
 
-from palm_demo.arguments import Media, Medium, Picture, Takes, Texts, Whole, check_picture, checked
+from palm_demo.arguments import Media, Medium, Picture, Texts, Whole, checked
 from palm_demo.checkpoints import fingerprint
 from palm_demo.concurrency import FairQueue, in_turn, locked_cached_property, queued, run_in_thread
 from palm_demo.errors import DeviceMemoryError, PromptError
@@ -24,6 +23,7 @@ from palm_demo.models import MaMMUT
 from palm_demo.models.captioner import Captioner
 from palm_demo.models.mammut import ImageFeatures
 from palm_demo.models.ood import OODDetector
+from palm_demo.session.encoded_image import EncodedImage, PictureOrEncoded
 from palm_demo.session.loaded_models import LoadedModel
 from palm_demo.session.part import READ_SIDE, Part, preprocess
 from palm_demo.session.searching import NONE, KnownNames, known_names
@@ -47,30 +47,17 @@ pictures lie above it.
 """
 
 
-@dataclass(frozen=True, eq=False)
-class EncodedImage:
-    """A picture after MaMMUT's vision tower. Verbs that take a picture accept it instead.
+@dataclass(frozen=True)
+class Description:
+    """What MaMMUT says of a picture.
 
     Attributes:
-        memory: (1, m, dim) on the CPU, what captions attend to.
-        embedding: (1, d), a row of `embed_images`.
-        ood_score: the result of the verb `ood_score`.
+        caption: as of the verb `caption`.
+        alternatives: as of the verb `caption_alternatives`.
     """
 
-    memory: Tensor
-    embedding: np.ndarray
-    ood_score: float | None
-
-
-def _encoded_or_picture(value: Any) -> Any:
-    return value if isinstance(value, EncodedImage) else check_picture(value)
-
-
-PictureOrEncoded = Annotated[
-    Any,
-    AfterValidator(_encoded_or_picture),
-    Takes("a path, bytes, an open file, a PIL picture or an array; or what `encode_image` gave"),
-]
+    caption: str
+    alternatives: dict[str, float]
 
 
 class MammutPart(Part[MaMMUT | Captioner]):
@@ -161,16 +148,26 @@ class MammutPart(Part[MaMMUT | Captioner]):
     ) -> dict[str, float]:
         """The likeliest captions, by beam search, with their probabilities: the first, and others that are
         PROBABLE and have no wrong article."""
+        return self.describe(image, count, max_new_tokens).alternatives
+
+    @checked
+    @queued
+    def describe(
+        self, image: PictureOrEncoded, count: Whole = 5, max_new_tokens: Whole = ANSWERED.max_new_tokens
+    ) -> Description:
+        """A caption and its alternatives, decoded in one batch."""
         if not 1 <= count <= MOST_ALTERNATIVES:
             raise PromptError(f"count is {count!r}; ask for 1 to {MOST_ALTERNATIVES} captions")
         check_length(len(self.tokenizer.prefix_ids), max_new_tokens, self.context)
         prefill = self._prefill_of(image)
-        found = self.engine.alternatives(self.tokenizer.prefix_ids, prefill, count, max_new_tokens)
-        return {
+        ids = self.tokenizer.prefix_ids
+        caption, found = self.engine.alternatives(ids, prefill, count, max_new_tokens)
+        alternatives = {
             text: chance
             for place, (text, chance) in enumerate(found.items())
             if not place or (chance >= PROBABLE and not has_wrong_article(text))
         }
+        return Description(caption, alternatives)
 
     @checked
     @queued

@@ -18,6 +18,7 @@ from palm_demo.arguments import Picture
 from palm_demo.errors import PromptError, shown
 from palm_demo.gallery import Filters, Fit, Hit, check_count
 from palm_demo.inference.phrases import phrase, thing
+from palm_demo.session.encoded_image import EncodedImage
 
 if TYPE_CHECKING:
     from palm_demo.session.session import Session
@@ -80,7 +81,9 @@ def known_names() -> list[str]:
     return [world.with_article(name) for name in world.concepts()]
 
 
-def search(session: "Session", query: str | Picture, k: int, words: str, filters: Filters) -> list[Hit]:
+def search(
+    session: "Session", query: str | Picture | EncodedImage, k: int, words: str, filters: Filters
+) -> list[Hit]:
     """Searches a session's gallery; see `Session.search`."""
     check_count(k)
     if not isinstance(filters, Filters):
@@ -95,7 +98,7 @@ def search(session: "Session", query: str | Picture, k: int, words: str, filters
         return session.gallery.find(
             text, k, filters, words=f"{query} {words}", fit=fit, least=LEAST if fit else -1
         )
-    (picture,) = session.embed_images([query])
+    (picture,) = query.embedding if isinstance(query, EncodedImage) else session.embed_images([query])
     if not words.strip():
         return session.gallery.nearest(picture, k, filters)
     _, fit = judged(session, words)

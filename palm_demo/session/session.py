@@ -17,9 +17,10 @@ from palm_demo.inference.scoring import TokenProbability
 from palm_demo.inference.settings import ANSWERED, CONTINUED, FinetuningConfig, GenerationConfig
 from palm_demo.media import MediaLimits
 from palm_demo.models.lora import Adapter, Scope
+from palm_demo.session.encoded_image import EncodedImage, PictureOrEncoded
 from palm_demo.session.flamingo import FlamingoPart
 from palm_demo.session.loaded_models import LoadedModels
-from palm_demo.session.mammut import EncodedImage, MammutPart, PictureOrEncoded
+from palm_demo.session.mammut import Description, MammutPart
 from palm_demo.session.palm import PalmPart
 from palm_demo.session.part import Part, close
 from palm_demo.session.searching import search
@@ -270,8 +271,8 @@ class Session:
 
     @checked
     def encode_image(self, image: Picture) -> EncodedImage:
-        """Encodes a picture once for several verbs. `caption`, `caption_alternatives` and `classify` take the
-        result in the picture's place. Raises MediaError."""
+        """Encodes a picture once for several verbs. `describe`, `caption`, `caption_alternatives`, `classify`
+        and `search` take the result in the picture's place. Raises MediaError."""
         return self.mammut.encode_image(image)
 
     @checked
@@ -291,6 +292,14 @@ class Session:
         """At most `count` captions, the likeliest first -> the probability of each among all there could be;
         none below 1 %. Raises MediaError, PromptError."""
         return self.mammut.caption_alternatives(image, count, max_new_tokens)
+
+    @checked
+    def describe(
+        self, image: PictureOrEncoded, count: Whole = 5, max_new_tokens: Whole = ANSWERED.max_new_tokens
+    ) -> Description:
+        """A picture's caption and the results of `caption_alternatives`, decoded together. Raises MediaError,
+        PromptError."""
+        return self.mammut.describe(image, count, max_new_tokens)
 
     @checked
     def embed_images(self, images: Media) -> np.ndarray:
@@ -331,12 +340,13 @@ class Session:
 
     @checked
     def search(
-        self, query: Picture, k: Whole = 8, *, words: Text = "", filters: Filters = EVERYTHING
+        self, query: PictureOrEncoded, k: Whole = 8, *, words: Text = "", filters: Filters = EVERYTHING
     ) -> list[Hit]:
         """The k pictures of the gallery that fit a query best, best first; a bare noun will do.
 
         Args:
-            query: words (str), or a picture: a Path, bytes, a PIL picture or an array.
+            query: words (str), or a picture: a Path, bytes, a PIL picture, an array or what
+                `encode_image` gave.
             words: looked for in captions too; beside a picture also in what pictures show.
             filters: which pictures may be found at all.
 

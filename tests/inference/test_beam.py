@@ -59,7 +59,19 @@ class Texts:
 
 def search(model: Trie, width: int, banned=()) -> dict[tuple, float]:
     found = beam_search(model.prefill, model.decode_step, [1], width, LONGEST, EOS, banned, CPU)
-    return {tuple(ids): math.exp(score) for ids, score in found}
+    return {tuple(ids): math.exp(score) for ids, score in found.texts}
+
+
+def greedy_of(model: Trie, banned=()) -> list[int]:
+    """The text that takes the likeliest id each time."""
+    text: list[int] = []
+    while len(text) < LONGEST:
+        logits = model.logits(tuple(text)).clone()
+        logits[list(banned)] = -torch.inf
+        if (token := int(logits.argmax())) == EOS:
+            break
+        text.append(token)
+    return text
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -82,6 +94,27 @@ def test_a_narrow_beam_gives_true_probabilities_best_first(width):
     assert all(chance == pytest.approx(expected[text], rel=1e-4) for text, chance in found.items())
 
 
+@pytest.mark.parametrize("width", [1, 2, 5])
+@pytest.mark.parametrize("seed", range(20))
+def test_the_greedy_text_comes_along_whether_or_not_it_is_among_the_likeliest(seed, width):
+    """And its row changes nothing for the others."""
+    model, sizes, step = Trie(seed), [], Trie.decode_step
+    model.decode_step = lambda ids, cache: (sizes.append(len(ids)), step(model, ids, cache))[1]
+    found = beam_search(model.prefill, model.decode_step, [1], width, LONGEST, EOS, [2], CPU)
+    assert len(sizes) < LONGEST and max(sizes, default=1) <= width + 1
+    assert found.greedy == greedy_of(model, [2])
+    assert {tuple(ids): math.exp(score) for ids, score in found.texts} == search(model, width, [2])
+
+
+def test_a_greedy_text_that_no_beam_is_goes_on_after_the_others():
+    apart = 0
+    for model in map(Trie, range(100)):
+        found = beam_search(model.prefill, model.decode_step, [1], 1, LONGEST, EOS, [], CPU)
+        assert found.greedy == greedy_of(model)
+        apart += len(found.greedy) == LONGEST and found.greedy != found.texts[0][0]
+    assert apart
+
+
 def test_banned_ids_never_come_out_and_leave_their_chance_to_others():
     model = Trie(3)
     found, expected = search(model, 40, banned=[2]), model.all_texts(banned=[2])
@@ -92,5 +125,5 @@ def test_banned_ids_never_come_out_and_leave_their_chance_to_others():
 
 def test_no_text_ends_before_it_has_so_many_tokens():
     found = beam_search(Trie(0).prefill, Trie(0).decode_step, [9], 60, LONGEST, EOS, (), CPU, min_tokens=3)
-    assert {len(text) for text, _ in found} == {2, 3}  # behind a prompt of one
-    assert sum(math.exp(score) for _, score in found) == pytest.approx(1)
+    assert {len(text) for text, _ in found.texts} == {2, 3}  # behind a prompt of one
+    assert sum(math.exp(score) for _, score in found.texts) == pytest.approx(1)

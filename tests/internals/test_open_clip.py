@@ -1,6 +1,8 @@
 """What open_clip does not document and we use does what we take it to do."""
 
 import logging
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -17,6 +19,9 @@ from palm_demo.internals.open_clip_parts import (
     raw_tokens_,
     untrained,
 )
+
+HEAVY = {"open_clip", "torchvision", "timm", "transformers", "lancedb", "pandas", "torch._dynamo", "sympy"}
+IMPORT = f"import sys, palm_demo; palm_demo.load; print(*sorted({HEAVY!r} & sys.modules.keys()))"
 
 
 @pytest.fixture
@@ -79,3 +84,8 @@ def test_an_encoder_whose_weights_come_next_is_made_in_silence(assets, caplog):
     logging.warning("another's word")
     assert [record.getMessage() for record in caplog.records] == ["another's word"]
     assert logging.getLogger().handlers == before
+
+
+def test_open_clip_and_what_it_brings_are_imported_with_the_first_tower_only():
+    ended = subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, encoding="utf-8")
+    assert (ended.returncode, ended.stdout.strip()) == (0, ""), ended.stderr

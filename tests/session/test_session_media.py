@@ -48,6 +48,31 @@ def test_an_encoded_image_does_not_pass_the_tower_again(session: Session, pictur
     assert (len(passes), len(opened)) == (1, 1)
 
 
+def test_describing_a_picture_and_finding_its_like_is_one_pass_of_the_tower_and_one_decode(
+    session: Session, monkeypatch
+):
+    """And says what the single verbs say."""
+    assert len(session.gallery)  # a new one embeds its scenes
+    part, passes, prefills, joined = session.mammut, [], [], []
+    hook = part.model.tower.register_forward_hook(lambda *_: passes.append(1))
+    read, join = part.model.prefill, part.engine.batch.join
+    monkeypatch.setattr(part.model, "prefill", lambda *args: (prefills.append(1), read(*args))[1])
+    monkeypatch.setattr(part.engine.batch, "join", lambda *args: (joined.append(1), join(*args))[1])
+    for case in range(4):
+        drawn = world.render(world.single_scene(random.Random(f"describing/{case}")))
+        alone = session.caption(drawn), session.caption_alternatives(drawn), session.search(drawn, 3)
+        for counted in (passes, prefills, joined):
+            counted.clear()
+        seen = session.encode_image(drawn)
+        said, found = session.describe(seen), session.search(seen, 3)
+        assert (len(passes), len(prefills), len(joined)) == (1, 1, 0)
+        assert said.caption == alone[0] and said.alternatives == pytest.approx(alone[1])
+        assert [*said.alternatives] == [*alone[1]]
+        assert [hit.id for hit in found] == [hit.id for hit in alone[2]]
+        assert seen.ood_score is not None
+    hook.remove()
+
+
 def test_media_that_were_opened_once_serve_all_verbs(session: Session, tmp_path, monkeypatch):
     path = video(tmp_path / "a.mp4", 16, side=64)
     red_over_blue().save(tmp_path / "a.png")

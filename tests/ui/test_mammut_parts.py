@@ -7,6 +7,7 @@ import gradio as gr
 import pytest
 from PIL import Image
 
+from palm_demo.session import Description
 from palm_demo.settings import load_settings
 from palm_demo.ui import messages
 from palm_demo.ui.deep_links import SettingsLinks
@@ -39,7 +40,9 @@ def handlers() -> dict[str, Callable]:
             "RGB", (8, 8), "red" if source == b"of the gallery" else "blue"
         ),
         encode_image=lambda image: SimpleNamespace(ood_score=None, image=image),
-        caption=lambda encoded: "picked" if encoded.image.getpixel((0, 0))[0] else "uploaded",
+        describe=lambda encoded, count: Description(
+            "picked" if encoded.image.getpixel((0, 0))[0] else "uploaded", {}
+        ),
     )
     settings = load_settings()
     contributions = Contributions(session, settings.limits, settings.gallery)

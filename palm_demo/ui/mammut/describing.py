@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import gradio as gr
 
-from palm_demo.session import EncodedImage, Session
+from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.ui.components import no_warning, warning_of, warning_shown
 from palm_demo.ui.messages import on_page
@@ -34,13 +33,11 @@ class Described:
         similar: the button that searches for similar pictures.
         outputs: its caption, the out-of-distribution warning, alternative captions, the probabilities of
             labels, and the state with the encoded picture.
-        follow: takes an event, and adds one after it that fills in the alternative captions.
     """
 
     picture: gr.Image
     similar: gr.Button
     outputs: list
-    follow: Callable[[gr.events.Dependency], gr.events.Dependency]
 
 
 def describing(session: Session, limits: Limits, stops: Stops, tab: str, computed: dict) -> Described:
@@ -91,14 +88,10 @@ def describing(session: Session, limits: Limits, stops: Stops, tab: str, compute
     def on_describe(request: gr.Request, file: dict | None):
         path, work = check_picture(file), stops.arm(request.session_hash, PICTURE)
         encoded = session.encode_image(path)
-        caption = session.caption(encoded)
+        said = session.describe(encoded, SHOWN_CAPTIONS)
         if not stops.wanted(request.session_hash, PICTURE, work):
             return gr.skip()
-        return caption, warning_of([encoded.ood_score]), None, gr.skip(), encoded
-
-    @on_page
-    def on_others(encoded: EncodedImage | None, caption: str):
-        return session.caption_alternatives(encoded, SHOWN_CAPTIONS) if caption and encoded else None
+        return said.caption, warning_of([encoded.ood_score]), said.alternatives, gr.skip(), encoded
 
     def on_clear(request: gr.Request):
         stops.drop(request.session_hash, PICTURE)
@@ -108,12 +101,8 @@ def describing(session: Session, limits: Limits, stops: Stops, tab: str, compute
     def on_classify(file: dict | None, labels: str) -> dict[str, float]:
         return session.classify(check_picture(file), check_labels(labels.split(","), limits))
 
-    def follow(event: gr.events.Dependency) -> gr.events.Dependency:
-        """Computes the other captions after the first one is shown."""
-        return event.then(on_others, [encoded, caption], others, **computed)
-
-    follow(describe.click(on_describe, picture, outputs, **computed, **AS_FILE))
+    describe.click(on_describe, picture, outputs, **computed, **AS_FILE)
     classify.click(on_classify, [picture, labels], bars, **computed, **AS_FILE)
     labels.submit(on_classify, [picture, labels], bars, **computed, **AS_FILE)
     picture.clear(on_clear, None, outputs, queue=False, api_visibility="private")
-    return Described(picture, similar, outputs, follow)
+    return Described(picture, similar, outputs)

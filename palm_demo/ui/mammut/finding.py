@@ -12,7 +12,7 @@ from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.ui.components import no_warning, warning_of
 from palm_demo.ui.deep_links import SettingsLinks
-from palm_demo.ui.mammut.describing import AS_FILE, PICTURE, Described
+from palm_demo.ui.mammut.describing import AS_FILE, PICTURE, SHOWN_CAPTIONS, Described
 from palm_demo.ui.mammut.wall import Listed, Wall
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.streaming import Stops
@@ -128,12 +128,18 @@ def finding(
         yield gr.skip(), "", no_warning(), None, None, None, *wall.unchanged
         image = session.opened_image(path)
         encoded = session.encode_image(image)
-        caption = session.caption(encoded)
+        said = session.describe(encoded, SHOWN_CAPTIONS)
         if not stops.wanted(request.session_hash, PICTURE, work):
             return
-        description = caption, warning_of([encoded.ood_score]), gr.skip(), gr.skip(), encoded
+        description = (
+            said.caption,
+            warning_of([encoded.ood_score]),
+            said.alternatives,
+            gr.skip(),
+            encoded,
+        )
         yield gr.skip() if is_shown(path) else image, *description, *wall.unchanged
-        similar = results(image, "", "this picture", *rest)
+        similar = results(encoded, "", "this picture", *rest)
         if stops.wanted(request.session_hash, PICTURE, work):
             yield gr.skip(), *description, *similar
 
@@ -148,10 +154,10 @@ def finding(
         item, work = items[event.index], stops.arm(request.session_hash, PICTURE)
         image = session.opened_image(session.gallery.original(item.id))
         encoded = session.encode_image(image)
-        caption = session.caption(encoded)
+        said = session.describe(encoded, SHOWN_CAPTIONS)
         if not stops.wanted(request.session_hash, PICTURE, work):
             return gr.skip()
-        return image, caption, no_warning(), None, None, encoded, item
+        return image, said.caption, no_warning(), said.alternatives, None, encoded, item
 
     def scroll_to(event, place: str):
         return event.then(None, js=SCROLL_TO.replace("PLACE", place), api_visibility="private")
@@ -172,12 +178,11 @@ def finding(
     wall.without_ring(described.similar.click(on_similar, alone, wall.outputs, **computed, **AS_FILE))
     outputs = [described.picture, *described.outputs]
     uploaded = described.picture.upload(on_upload, alone, [*outputs, *wall.outputs], **computed, **AS_FILE)
-    described.follow(wall.without_ring(uploaded))
+    wall.without_ring(uploaded)
     both = [described.picture, words, *settings]
     found = box.both.click(on_both, both, wall.outputs, **computed, **AS_FILE)
     scroll_to(wall.without_ring(found), "mammut-heading")
     wall.without_ring(box.others.click(on_others, None, wall.outputs, queue=False, api_visibility="private"))
     picked_one = wall.gallery.select(on_pick, wall.found, [*outputs, picked], **computed)
-    described.follow(picked_one)
     scroll_to(picked_one, "mammut-picture")
     return picked

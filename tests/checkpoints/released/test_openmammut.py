@@ -121,7 +121,7 @@ def test_greedy_captions_are_the_plain_forwards(ours, plain, pixels):
 def test_beams_are_scored_as_the_plain_forward_scores_them(ours, plain, pixels):
     memory = ours.encode_images(pixels[:1]).memory
     prefill = lambda ids, lengths, capacity: ours.prefill(ids, lengths, capacity, memory)  # noqa: E731
-    found = beam_search(prefill, ours.decode_step, [START], 4, 4, END, [0, START], pixels.device)
+    found = beam_search(prefill, ours.decode_step, [START], 4, 4, END, [0, START], pixels.device).texts
     assert len(found) == 4
     for ids, score in found:
         logits = plain.logits([START, *ids], pixels[0])
