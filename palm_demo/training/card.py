@@ -50,7 +50,7 @@ ON_RELEASED = ("tower",)
 READ_BOOKS = ("tokenizer", "palm", "scope")
 """Recipes that take a `--corpus`."""
 
-PLACES = ("photographs", "wordnet", "start", "start_tokenizer")
+PLACES = ("photographs", "wordnet", "start", "start_tokenizer", "start_tower")
 """Settings that are paths on the machine of the training; a card has their names in capitals."""
 
 CARD = """---

@@ -37,7 +37,7 @@ from palm_demo.training.questions import (
     pick_topic,
     questions_batch,
 )
-from palm_demo.training.warm_start import copy_where_alike_
+from palm_demo.training.warm_start import copy_where_alike_, fit_projection_
 from palm_demo.training.world_text import question_reading
 
 GATE_START = 0.5
@@ -67,8 +67,11 @@ class FlamingoRecipe:
         batch: pictures that are asked about in a step, and as many others that words are matched with.
             The first steps take twice as many; questions about several pictures or a video half as
             many.
+        decay: the part of the steps in which the learning rate falls, at their end.
         start: weights of an earlier Flamingo on the same PaLM, which is trained further; empty for a
-            fresh start.
+            fresh start. The lessons can then be left out, with 0 steps each.
+        start_tower: a folder with `tower.safetensors` and `open_clip_config.json` of the tower that this
+            Flamingo was trained on; empty where it is today's.
     """
 
     photographs: str
@@ -85,7 +88,9 @@ class FlamingoRecipe:
     photos: int = 12
     batch: int = 64
     learning_rate: float = 1.5e-3
+    decay: float = Schedule.decay
     start: str = ""
+    start_tower: str = ""
     seed: int = 0
 
 
@@ -138,6 +143,11 @@ def train_flamingo(recipe: FlamingoRecipe, paths: RunPaths) -> dict[str, float]:
 
     photo_features = photo_features_of(recipe.photographs, recipe.crops, tower, recipe.seed, paths)
     feature_cache = encoded_media(recipe, tower, photo_features, paths)
+    if recipe.start_tower:
+        folder = Path(recipe.start_tower)
+        earlier = load_tower(folder / "tower.safetensors", folder)
+        norm, linear = model.encoder.projection
+        fit_projection_(norm, linear, feature_cache, earlier, f"pictures/{recipe.seed}")
     question_sampler = QuestionSampler(feature_cache.media, tokenizer)
     words = noun_states(model, tokenizer)
     lessons = curriculum(recipe)
@@ -174,7 +184,7 @@ def train_flamingo(recipe: FlamingoRecipe, paths: RunPaths) -> dict[str, float]:
     def measure() -> dict[str, float]:
         return {kind: exact_match(model, *of_kind) for kind, of_kind in measured.items()}
 
-    schedule = Schedule(recipe.steps, recipe.learning_rate)
+    schedule = Schedule(recipe.steps, recipe.learning_rate, decay=recipe.decay)
     figures = train(model, batch_at, losses_of, measure, schedule, paths.intervals, paths.run)
     save_flamingo(paths.weights / "flamingo.safetensors", model, made)
     return figures

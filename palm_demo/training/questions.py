@@ -176,16 +176,16 @@ def _of_several(places: dict[str, list[int]]) -> dict[str, list[int]]:
 Topic = Callable[[QuestionSampler, random.Random], Asked]
 
 ABOUT_ONE: dict[Topic, float] = {
-    QuestionSampler.names: 0.29,
-    QuestionSampler.facts: 0.13,
-    QuestionSampler.photograph: 0.12,
-    QuestionSampler.counts: 0.06,
+    QuestionSampler.names: 0.30,
+    QuestionSampler.facts: 0.08,
+    QuestionSampler.photograph: 0.13,
+    QuestionSampler.counts: 0.14,
 }
 ABOUT_SEVERAL: dict[Topic, float] = {
-    QuestionSampler.which_picture: 0.1,
-    QuestionSampler.few_shot_naming: 0.17,
+    QuestionSampler.which_picture: 0.06,
+    QuestionSampler.few_shot_naming: 0.19,
     QuestionSampler.way: 0.05,
-    QuestionSampler.grows_or_shrinks: 0.08,
+    QuestionSampler.grows_or_shrinks: 0.05,
 }
 """Probabilities of the topics. A batch has a single topic: in a mix of long and short texts, the short
 ones would be padded to the length of the long ones."""
