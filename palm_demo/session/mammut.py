@@ -158,10 +158,11 @@ class MammutPart(Part[MaMMUT | Captioner]):
         """A caption and its alternatives, decoded in one batch."""
         if not 1 <= count <= MOST_ALTERNATIVES:
             raise PromptError(f"count is {count!r}; ask for 1 to {MOST_ALTERNATIVES} captions")
-        check_length(len(self.tokenizer.prefix_ids), max_new_tokens, self.context)
-        prefill = self._prefill_of(image)
+        config = replace(ANSWERED, max_new_tokens=max_new_tokens)
         ids = self.tokenizer.prefix_ids
-        caption, found = self.engine.alternatives(ids, prefill, count, max_new_tokens)
+        check_length(len(ids), config.max_new_tokens, self.context)
+        prefill = self._prefill_of(image)
+        caption, found = self.engine.alternatives(ids, prefill, count, config.max_new_tokens)
         alternatives = {
             text: chance
             for place, (text, chance) in enumerate(found.items())

@@ -10,7 +10,7 @@ from PIL import Image
 
 from palm_demo import world
 from palm_demo.checkpoints import fingerprint
-from palm_demo.errors import MediaError, PromptError
+from palm_demo.errors import MediaError, PromptError, SamplingError
 from palm_demo.media import MediaLimits
 from palm_demo.session import OUT_OF_DISTRIBUTION, Session, picture_weights
 from palm_demo.session.searching import NONE
@@ -75,6 +75,9 @@ def test_alternatives_are_captions_with_their_probabilities(session: Session, pi
     for count in (0, 21):
         with pytest.raises(PromptError, match="1 to 20"):
             session.caption_alternatives(picture, count)
+    for most in (0, -2):
+        with pytest.raises(SamplingError, match=f"max_new_tokens is {most}"):
+            session.caption_alternatives(picture, max_new_tokens=most)
 
 
 @pytest.mark.slow
