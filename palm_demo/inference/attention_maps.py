@@ -89,26 +89,25 @@ class AttentionMaps:
 
 @torch.no_grad()
 def compute_attention_maps(
-    flamingo: Flamingo, prompt: Sequence[int], answer: Sequence[int], media: Sequence[Tensor]
+    flamingo: Flamingo, prompt: Sequence[int], answer: Sequence[int], patches: Sequence[Tensor]
 ) -> tuple[tuple[Gate, ...], list[np.ndarray]]:
     """The gates, and each medium's maps as in `MediumAttention`, for an answer after a prompt.
 
     Args:
         flamingo: the model.
         prompt, answer: ids.
-        media: pixels, pictures (3, size, size) and videos (frames, 3, size, size).
+        patches: of the media, as `MediaEncoder.patches` returns them.
 
     A token's row is that of the position before it, where the token was chosen. Raises PromptError as
-    `embed_media` does, without media, and if the tower's patches do not form a square.
+    `embed_patches` does, without media, and if the tower's patches do not form a square.
     """
-    if not media:
+    if not patches:
         raise PromptError("there is no picture or video to look at; give one per <media>")
-    ids = torch.tensor([[*prompt, *answer]], device=media[0].device)
-    patches = flamingo.encoder.patches(media)
+    ids = torch.tensor([[*prompt, *answer]], device=patches[0].device)
     weights = flamingo.attention_weights(ids, flamingo.embed_patches(patches, ids))
     chosen = slice(len(prompt) - 1, len(prompt) + len(answer) - 1)
     by_layer = torch.cat([weights[layer][:, :, chosen].mean(dim=1) for layer in sorted(weights)])
-    of_media = by_layer.chunk(len(media), dim=-1)
+    of_media = by_layer.chunk(len(patches), dim=-1)
     maps = []
     for place, (medium, weight) in enumerate(zip(patches, of_media, strict=True)):
         tokens = flamingo.encoder.resampler_input(medium[None], torch.tensor([place], device=ids.device))

@@ -1,21 +1,21 @@
 """Flamingo in a session: answers to prompts with pictures and videos between the words."""
 
-import hashlib
 import threading
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from palm_demo.arguments import Media, Text, Texts, Whole, checked
-from palm_demo.concurrency import FairQueue, client, in_turn, queued, run_in_thread
+from palm_demo.concurrency import FairQueue, in_turn, queued, run_in_thread
 from palm_demo.errors import PromptError, shown
 from palm_demo.inference.attention_maps import AttentionMaps, MediumAttention, compute_attention_maps
 from palm_demo.inference.decoding import Prefill
 from palm_demo.inference.engine import without_leading_space
-from palm_demo.inference.prefix_cache import Beginning, Kept
+from palm_demo.inference.prefix_cache import Beginning
 from palm_demo.inference.prompts import PromptForm, check_length, check_media_count, check_picture_there
 from palm_demo.inference.requests import InPieces
 from palm_demo.inference.settings import ANSWERED, GenerationConfig
@@ -24,6 +24,10 @@ from palm_demo.models import Flamingo
 from palm_demo.models.flamingo import FlamingoCache
 from palm_demo.session.loaded_models import LoadedModel
 from palm_demo.session.part import READ_SIDE, Part, preprocess
+from palm_demo.session.seen_frames import SeenFrames
+
+FrameKeys = tuple[Hashable, ...]
+"""The keys of a medium's frames in SeenFrames."""
 
 
 class FlamingoPart(Part[Flamingo]):
@@ -31,6 +35,7 @@ class FlamingoPart(Part[Flamingo]):
 
     Attributes:
         media_limits: limits on pictures and videos.
+        seen: the patches of what the tower has seen.
         frames: frames that are read of a video.
         form: the form of the texts that it was trained on.
     """
@@ -40,12 +45,12 @@ class FlamingoPart(Part[Flamingo]):
         loaded: LoadedModel[Flamingo],
         turns: FairQueue,
         media_limits: MediaLimits,
+        seen: SeenFrames,
         frames: int,
         form: PromptForm,
     ):
         super().__init__(loaded, turns)
-        self.media_limits, self.frames, self.form = media_limits, frames, form
-        self._patches: Kept[Tensor] = Kept(self.limits.prefix_bytes)
+        self.media_limits, self.seen, self.frames, self.form = media_limits, seen, frames, form
 
     @property
     def knows_videos(self) -> bool:
@@ -105,7 +110,8 @@ class FlamingoPart(Part[Flamingo]):
         if not rows:
             return []
         tensors = [medium for _, groups in rows for some in groups for medium in some]
-        return self.engine.texts([ids for ids, _ in rows], self._encode_and_prefill(tensors), config)
+        read = self._at_once(self._keys(tensors), tensors)
+        return self.engine.texts([ids for ids, _ in rows], read, config)
 
     @checked
     def prompt_length(self, prompt: Text) -> int:
@@ -121,10 +127,10 @@ class FlamingoPart(Part[Flamingo]):
             raise PromptError("the answer is empty; give the words that Flamingo said")
         answer_ids = self.tokenizer.encode(f"{self.form.gap}{answer.strip()}")
         ids, groups = self._interleave(prompt, media, replace(ANSWERED, max_new_tokens=len(answer_ids)))
+        tensors = list(chain.from_iterable(groups))
         with in_turn():
-            gates, maps = compute_attention_maps(
-                self.model, ids, answer_ids, list(chain.from_iterable(groups))
-            )
+            patches = self._patches(self._keys(tensors), tensors)
+            gates, maps = compute_attention_maps(self.model, ids, answer_ids, patches)
         of_media = iter(maps)
         seen = [self._seen(group, list(islice(of_media, len(group)))) for group in groups]
         tokens = tuple(self.tokenizer.decode([token_id]) for token_id in answer_ids)
@@ -183,40 +189,44 @@ class FlamingoPart(Part[Flamingo]):
         return list(pixels)
 
     def _reading(self, ids: list[int], media: list[Tensor]) -> Prefill | InPieces:
-        """How a prompt is read. The tower does not run again for media that the same visitor has shown
-        before."""
+        """How a prompt is read: in pieces beside running texts, if the model can do that."""
+        keys = self._keys(media)
         if not self.model.reads_beside:
-            return self._encode_and_prefill(media)
-        keys = [(client.get(), medium.shape, _digest(medium)) for medium in media]
+            return self._at_once(keys, media)
 
         def begin(ids: Tensor, capacity: int) -> FlamingoCache:
-            latents = self.model.embed_patches(self._seen_patches(keys, media), ids) if media else None
+            latents = self.model.embed_patches(self._patches(keys, media), ids) if media else None
             return self.model.begin(ids, capacity, latents)
 
         in_order = iter(keys)
         tokens = [next(in_order) if token == self.model.media_token_id else token for token in ids]
         return InPieces(begin, Beginning(bool(media), tokens))
 
-    def _seen_patches(self, keys: Sequence[Hashable], media: Sequence[Tensor]) -> list[Tensor]:
-        """The tower's patches of media, each stored under its key."""
-        seen = {key: self._patches.get(key) for key in keys}
-        new = {key: medium for key, medium in zip(keys, media, strict=True) if seen[key] is None}
-        if new:
-            for key, patches in zip(new, self.model.encoder.patches([*new.values()]), strict=True):
-                seen[key] = patches.clone()
-                self._patches.put(key, seen[key], patches.nbytes)
-        return [seen[key] for key in keys]
-
-    def _encode_and_prefill(self, media: list[Tensor]) -> Prefill:
+    def _at_once(self, keys: Sequence[FrameKeys], media: list[Tensor]) -> Prefill:
         """A prefill that encodes the media when it is called."""
 
         def prefill(ids: Tensor, lengths: Sequence[int], capacity: int):
-            latents = self.model.embed_media(media, ids) if media else None
+            latents = self.model.embed_patches(self._patches(keys, media), ids) if media else None
             return self.model.prefill(ids, lengths, capacity, latents)
 
         return prefill
 
+    def _keys(self, media: Sequence[Tensor]) -> list[FrameKeys]:
+        """For each medium the keys of its frames, of the client whose request this is."""
+        tower = self.model.encoder.tower
+        return [tuple(self.seen.keys(tower, _frames(medium))) for medium in media]
 
-def _digest(medium: Tensor) -> bytes:
-    """A hash that tells media apart."""
-    return hashlib.blake2b(medium.numpy(force=True).tobytes(), digest_size=32).digest()
+    def _patches(self, keys: Sequence[FrameKeys], media: Sequence[Tensor]) -> list[Tensor]:
+        """The tower's patches of media, of which only frames that it has not seen pass the tower."""
+        frames = [*chain.from_iterable(map(_frames, media))]
+        flat = [*chain.from_iterable(keys)]
+        patches = iter(self.seen.patches(flat, frames, self.model.encoder.patches))
+        return [
+            torch.stack([*islice(patches, len(medium))]) if medium.ndim == 4 else next(patches)
+            for medium in media
+        ]
+
+
+def _frames(medium: Tensor) -> Tensor:
+    """A picture or a video as (frames, 3, size, size)."""
+    return medium if medium.ndim == 4 else medium[None]

@@ -1,6 +1,6 @@
 """MaMMUT in a session: captions of pictures, and embeddings that compare pictures with words."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TypeVar
@@ -27,6 +27,7 @@ from palm_demo.session.encoded_image import EncodedImage, PictureOrEncoded
 from palm_demo.session.loaded_models import LoadedModel
 from palm_demo.session.part import READ_SIDE, Part, preprocess
 from palm_demo.session.searching import NONE, KnownNames, known_names
+from palm_demo.session.seen_frames import SeenFrames
 
 R = TypeVar("R")
 
@@ -66,6 +67,7 @@ class MammutPart(Part[MaMMUT | Captioner]):
 
     Attributes:
         media_limits: limits on pictures and videos.
+        seen: the patches of what the tower has seen.
         ood: the detector for its training pictures; None if there is none.
         frames: frames of a video whose OOD score is asked for.
     """
@@ -75,12 +77,13 @@ class MammutPart(Part[MaMMUT | Captioner]):
         loaded: LoadedModel[MaMMUT | Captioner],
         turns: FairQueue,
         media_limits: MediaLimits,
+        seen: SeenFrames,
         ood: OODDetector | None = None,
         frames: int = 1,
     ):
         min_tokens = loaded.model.min_tokens if isinstance(loaded.model, Captioner) else 0
         super().__init__(loaded, turns, min_tokens)
-        self.media_limits, self.ood, self.frames = media_limits, ood, frames
+        self.media_limits, self.seen, self.ood, self.frames = media_limits, seen, ood, frames
 
     @locked_cached_property
     def fingerprint(self) -> str:
@@ -113,7 +116,7 @@ class MammutPart(Part[MaMMUT | Captioner]):
         pixels = self._pixels([image])
         with in_turn(), torch.no_grad():
             if isinstance(self.model, MaMMUT):
-                patches = self.model.tower(pixels)
+                patches = self._patches(self.seen.keys(self.model.tower, pixels), pixels)
                 features = self.model.encode_patches(patches)
             else:
                 patches = None if self.ood is None else self.model.tower(pixels)
@@ -262,7 +265,8 @@ class MammutPart(Part[MaMMUT | Captioner]):
             return None
         with in_turn(), torch.no_grad():
             frames = open_medium(medium, self.frames, self.media_limits, max_side=READ_SIDE)
-            patches = self.model.tower(preprocess(frames, self.model.tower, self.device))
+            pixels = preprocess(frames, self.model.tower, self.device)
+            patches = self._patches(self.seen.keys(self.model.tower, pixels), pixels)
         return self.ood(patches).min().item()
 
     @queued
@@ -281,13 +285,18 @@ class MammutPart(Part[MaMMUT | Captioner]):
 
     def _prefill_of(self, image: Picture | EncodedImage) -> Prefill:
         """A prefill for one picture's caption, which encodes the picture if that is not done."""
-        if not isinstance(image, EncodedImage):
-            return self._encode_and_prefill(self._pixels([image]))
+        if isinstance(image, EncodedImage):
+            return self._prefill_after(lambda: image.memory)
+        pixels = self._pixels([image])
+        if not isinstance(self.model, MaMMUT):
+            return self._encode_and_prefill(pixels)
+        keys = self.seen.keys(self.model.tower, pixels)
+        return self._prefill_after(lambda: self.model.encode_patches(self._patches(keys, pixels)).memory)
 
-        def prefill(ids: Tensor, lengths: Sequence[int], capacity: int):
-            return self.model.prefill(ids, lengths, capacity, image.memory.to(ids.device))
-
-        return prefill
+    @torch.no_grad()
+    def _patches(self, keys: Sequence[Hashable], pixels: Tensor) -> Tensor:
+        """The tower's patches (n, patches, width), of which only pictures that it has not seen pass it."""
+        return torch.stack(self.seen.patches(keys, pixels, lambda new: self.model.tower(torch.stack(new))))
 
     @run_in_thread
     @torch.no_grad()
@@ -296,10 +305,13 @@ class MammutPart(Part[MaMMUT | Captioner]):
 
     def _encode_and_prefill(self, pixels: Tensor) -> Prefill:
         """A prefill for captions that encodes the pictures when it is called."""
+        return self._prefill_after(lambda: self.model.encode_images(pixels).memory)
+
+    def _prefill_after(self, remember: Callable[[], Tensor]) -> Prefill:
+        """A prefill for captions. remember: returns what they attend to, when it is called."""
 
         def prefill(ids: Tensor, lengths: Sequence[int], capacity: int):
-            memory = self.model.encode_images(pixels).memory
-            return self.model.prefill(ids, lengths, capacity, memory)
+            return self.model.prefill(ids, lengths, capacity, remember().to(ids.device))
 
         return prefill
 

@@ -24,6 +24,7 @@ from palm_demo.session.mammut import Description, MammutPart
 from palm_demo.session.palm import PalmPart
 from palm_demo.session.part import Part, close
 from palm_demo.session.searching import search
+from palm_demo.session.seen_frames import SeenFrames
 from palm_demo.session.starter_gallery import open_or_begin
 
 
@@ -49,8 +50,9 @@ class Session:
         self.models, self.media_limits, self.gallery_place = models, media_limits, gallery_place
         self.turns = turns or FairQueue()
         self.palm = PalmPart(models.palm, self.turns)
-        self.flamingo = FlamingoPart(models.flamingo, self.turns, media_limits, models.frames, models.form)
-        self.mammut = MammutPart(models.mammut, self.turns, media_limits, models.ood, models.frames)
+        seen, frames = SeenFrames(models.flamingo.limits.prefix_bytes), models.frames
+        self.flamingo = FlamingoPart(models.flamingo, self.turns, media_limits, seen, frames, models.form)
+        self.mammut = MammutPart(models.mammut, self.turns, media_limits, seen, models.ood, frames)
 
     @property
     def parts(self) -> dict[str, Part]:

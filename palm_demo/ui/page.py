@@ -81,7 +81,7 @@ def build(
             gr.HTML(_banner(fell_back), elem_id="fell-back")
         with gr.Tabs(elem_id="models", overflow_behavior="wrap"):
             with gr.Tab("Flamingo", id="flamingo"):
-                flamingo.flamingo_tab(session, limits, stops, links, folder)
+                asked_media = flamingo.flamingo_tab(session, limits, stops, links, folder)
                 gr.HTML(sources(flamingo.PAPER, flamingo.CODE, settings.space.repository))
             with gr.Tab("MaMMUT", id="mammut"):
                 mammut.mammut_tab(session, limits, contributions, stops, links)
@@ -94,6 +94,7 @@ def build(
 
         def leave(request: gr.Request) -> None:
             stops.leave(request.session_hash)
+            asked_media.leave(request.session_hash)
             user_adapters.leave(request.session_hash)
             contributions.leave(request.session_hash)
 

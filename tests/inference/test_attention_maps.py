@@ -79,7 +79,7 @@ def test_looking_changes_nothing(new_flamingo, ids, media):
     latents = flamingo.embed_media(media, ids)
     before = flamingo.logits(ids, latents)
     held = [set(vars(module)) for module in flamingo.modules()]
-    compute_attention_maps(flamingo, PROMPT, ANSWER, media)
+    compute_attention_maps(flamingo, PROMPT, ANSWER, flamingo.encoder.patches(media))
     assert torch.equal(before, flamingo.logits(ids, latents))
     assert held == [set(vars(module)) for module in flamingo.modules()]
 
@@ -103,7 +103,9 @@ def test_rollout_of_two_layers_goes_through_the_latents_too():
 
 def test_a_map_is_the_weights_carried_to_the_patches_by_hand(new_flamingo, ids, media):
     flamingo = new_flamingo()
-    _, (of_picture, of_video) = compute_attention_maps(flamingo, PROMPT, ANSWER, media)
+    _, (of_picture, of_video) = compute_attention_maps(
+        flamingo, PROMPT, ANSWER, flamingo.encoder.patches(media)
+    )
     assert of_picture.shape == (2, 3, 1, 2, 2) and of_video.shape == (2, 3, 3, 2, 2)
 
     weights = flamingo.attention_weights(ids, flamingo.embed_media(media, ids))
@@ -121,15 +123,17 @@ def test_a_map_is_the_weights_carried_to_the_patches_by_hand(new_flamingo, ids, 
 
 
 def test_maps_of_all_media_sum_to_one_at_every_layer_and_token(new_flamingo, media):
-    _, maps = compute_attention_maps(new_flamingo(), PROMPT, ANSWER, media)
+    flamingo = new_flamingo()
+    _, maps = compute_attention_maps(flamingo, PROMPT, ANSWER, flamingo.encoder.patches(media))
     together = sum(of_medium.sum(axis=(2, 3, 4)) for of_medium in maps)
     assert together == pytest.approx(np.ones((2, 3)), abs=1e-5)
 
 
 def test_the_row_of_a_token_is_that_of_the_place_where_it_was_chosen(new_flamingo, media):
     flamingo = new_flamingo()
-    _, maps = compute_attention_maps(flamingo, PROMPT, ANSWER, media)
-    _, others = compute_attention_maps(flamingo, PROMPT, [*ANSWER[:-1], 30], media)
+    patches = flamingo.encoder.patches(media)
+    _, maps = compute_attention_maps(flamingo, PROMPT, ANSWER, patches)
+    _, others = compute_attention_maps(flamingo, PROMPT, [*ANSWER[:-1], 30], patches)
     for one, other in zip(maps, others, strict=True):
         assert one == pytest.approx(other, abs=1e-6)
 
@@ -143,10 +147,11 @@ def test_gates_are_those_of_the_cross_attention_layers(new_flamingo):
 
 
 def test_looking_without_media_or_at_another_number_of_them_is_refused(new_flamingo, media):
+    flamingo = new_flamingo()
     with pytest.raises(PromptError, match="no picture or video"):
-        compute_attention_maps(new_flamingo(), [7], ANSWER, [])
+        compute_attention_maps(flamingo, [7], ANSWER, [])
     with pytest.raises(PromptError, match="2 <media> marks but 1 media"):
-        compute_attention_maps(new_flamingo(), PROMPT, ANSWER, media[:1])
+        compute_attention_maps(flamingo, PROMPT, ANSWER, flamingo.encoder.patches(media[:1]))
 
 
 def maps_of(*opens: float) -> AttentionMaps:

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from palm_demo.inference.continuous_batch import ContinuousBatch
 from palm_demo.inference.decoding import SequenceState
-from palm_demo.inference.prefix_cache import BLOCK, KEPT_SECONDS, Beginning, Kept, PrefixCache, scope_key
+from palm_demo.inference.prefix_cache import BLOCK, Beginning, PrefixCache, scope_key
 from palm_demo.inference.requests import InPieces
 from palm_demo.inference.sampling import Sampler
 from palm_demo.inference.settings import BatchLimits, SamplingParams
@@ -169,30 +169,6 @@ def test_with_no_room_nothing_is_kept(new_palm, new_ids):
     watched, prompt = Watched(new_palm(), max_bytes=0), a_prompt(new_ids, BLOCK + 1)
     assert watched.write(prompt) == watched.write(prompt) == whole(watched, prompt)
     assert len(watched.batch.prefixes.blocks) == 0
-
-
-def test_what_was_asked_for_last_stays():
-    kept: Kept[str] = Kept(max_bytes=20)
-    kept.put("a", "A", 10)
-    kept.put("b", "B", 10)
-    assert kept.get("a") == "A"
-    kept.put("c", "C", 10)
-    kept.put("too large", "D", 21)
-    assert (kept.get("a"), kept.get("b"), kept.get("c"), kept.get("too large")) == ("A", None, "C", None)
-    assert kept.size_bytes == 20
-
-
-def test_what_nobody_asks_for_is_forgotten_after_a_time():
-    now = [0.0]
-    kept: Kept[str] = Kept(max_bytes=100, clock=lambda: now[0])
-    kept.put("a", "A", 10)
-    kept.put("b", "B", 10)
-    now[0] = KEPT_SECONDS - 1
-    assert kept.get("b") == "B"
-    now[0] = KEPT_SECONDS + 1
-    assert kept.get("c") is None
-    assert (len(kept), kept.size_bytes) == (1, 10)
-    assert kept.get("b") == "B"
 
 
 # pieces

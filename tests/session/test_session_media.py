@@ -24,12 +24,13 @@ def picture() -> Image.Image:
 
 
 def test_an_encoded_image_does_not_pass_the_tower_again(session: Session, picture, monkeypatch):
-    alone = (
-        session.caption(picture),
-        session.caption_alternatives(picture, 3),
-        session.classify(picture, ["cat", "dog"]),
-        session.ood_score(picture),
-    )
+    with as_client("another"):
+        alone = (
+            session.caption(picture),
+            session.caption_alternatives(picture, 3),
+            session.classify(picture, ["cat", "dog"]),
+            session.ood_score(picture),
+        )
     passes, opened = [], []
     tower, read = session.mammut.model.tower, mammut.open_image
     hook = tower.register_forward_hook(lambda *_: passes.append(1))
@@ -60,7 +61,8 @@ def test_describing_a_picture_and_finding_its_like_is_one_pass_of_the_tower_and_
     monkeypatch.setattr(part.engine.batch, "join", lambda *args: (joined.append(1), join(*args))[1])
     for case in range(4):
         drawn = world.render(world.single_scene(random.Random(f"describing/{case}")))
-        alone = session.caption(drawn), session.caption_alternatives(drawn), session.search(drawn, 3)
+        with as_client("another"):
+            alone = session.caption(drawn), session.caption_alternatives(drawn), session.search(drawn, 3)
         for counted in (passes, prefills, joined):
             counted.clear()
         seen = session.encode_image(drawn)
@@ -163,3 +165,37 @@ def test_a_picture_that_a_visitor_has_shown_before_is_not_looked_at_again(sessio
     assert again[0] == first[0] and again[1:] == ([], tokens - tokens // BLOCK * BLOCK)
     assert ask("one", last=2)[1:] == ([1], tokens - tokens // BLOCK * BLOCK)
     assert ask("other", last=0) == first
+
+
+def test_each_frame_that_a_client_shows_passes_the_tower_once_whatever_is_asked(session: Session):
+    """Flamingo and MaMMUT share the tower. Nothing that is said is another for it."""
+    frames = world.frames(world.sample_question(random.Random(4), "way").media[0], count=8, size=96)
+    picture = world.render(world.single_scene(random.Random("tower/0")))
+    media, prompt = [frames, picture], "<media> <media> what is it?"
+    passed = []
+    hook = session.flamingo.model.encoder.tower.register_forward_hook(
+        lambda tower, given, _: passed.append(len(given[0]))
+    )
+
+    def ask_all(who: str) -> tuple:
+        passed.clear()
+        with as_client(who):
+            captions = session.caption(frames[4]), session.caption(picture)
+            answers = [session.answer(prompt, media, max_new_tokens=8) for _ in range(2)]
+            (answered,) = session.answers([prompt], [media], 8)
+            maps = session.attention_maps(prompt, media, "a cat")
+            scores = [session.ood_score(medium) for medium in media]
+        assert answers == [answered] * 2
+        return captions, answers, scores, maps
+
+    captions, answers, scores, maps = ask_all("one")
+    assert passed == [1, 1, 7]
+    assert ask_all("other")[:3] == (captions, answers, scores) and sum(passed) == 9
+    hook.remove()
+    with as_client("new"):
+        assert [session.ood_score(medium) for medium in media] == pytest.approx(scores, abs=0.002)
+    with as_client("newer"):
+        alone = session.attention_maps(prompt, media, "a cat")
+    for seen, looked_at in zip(maps.media, alone.media, strict=True):
+        assert seen.maps == pytest.approx(looked_at.maps, abs=1e-4)
+        assert seen.frames == looked_at.frames

@@ -1,20 +1,21 @@
 """The chat with Flamingo, without a server: what is done for each update, and what once."""
 
-import sys
 from types import SimpleNamespace
 
 import gradio as gr
 import pytest
 from gradio.context import LocalContext
 
-from palm_demo.media import frames
+from palm_demo.media import frames, pictures
 from palm_demo.session import Session
 from palm_demo.settings import load_settings
 from palm_demo.ui.deep_links import SettingsLinks
+from palm_demo.ui.flamingo import asked_media
 from palm_demo.ui.flamingo.attention import AttentionView
 from palm_demo.ui.flamingo.conversation import TAB, Conversation, Exchange
 from palm_demo.ui.flamingo.tab import flamingo_tab, suggested_questions
 from palm_demo.ui.streaming import Stops
+from tests.clients import as_client
 from tests.media_files import red_over_blue, video
 
 TOKENS = 12
@@ -50,11 +51,13 @@ def in_event(updates) -> list:
         LocalContext.in_event_listener.reset(token)
 
 
-def reply(conversation: Conversation, turns: list, media: list, earlier: bool = False) -> list[tuple]:
+def reply(
+    conversation: Conversation, turns: list, media: list, earlier: bool = False, visitor: str = "visitor"
+) -> list[tuple]:
     prompt = "in words: " + "<media> " * len(media)
     settings = {"max_new_tokens": TOKENS, "temperature": 2.0, "seed": 5}
-    with conversation.stops.running("visitor", TAB) as stream:
-        return in_event(conversation.reply("visitor", stream, turns, earlier, (prompt, media), settings))
+    with conversation.stops.running(visitor, TAB) as stream:
+        return in_event(conversation.reply(visitor, stream, turns, earlier, (prompt, media), settings))
 
 
 def test_media_are_opened_and_made_ready_once_however_many_updates_there_are(
@@ -62,7 +65,7 @@ def test_media_are_opened_and_made_ready_once_however_many_updates_there_are(
 ):
     red_over_blue().save(tmp_path / "a.tif")
     media = [str(video(tmp_path / "a.avi", 16, side=64)), str(tmp_path / "a.tif")]
-    converted = counted(monkeypatch, sys.modules[Conversation.__module__], "as_shown")
+    converted = counted(monkeypatch, asked_media, "as_shown")
     decoded = counted(monkeypatch, frames, "open_video")
     components = counted(monkeypatch, gr.Image, "postprocess")
     first = reply(conversation, [], media)
@@ -72,7 +75,37 @@ def test_media_are_opened_and_made_ready_once_however_many_updates_there_are(
     turns = first[-1][1]
     second = reply(conversation, turns, media[1:])
     assert len(second) > 3 and len(second[-1][1]) == 2
-    assert len(converted) == 3 and len(components) == 3 and len(decoded) == 1
+    assert len(converted) == 2 and len(components) == 2 and len(decoded) == 1
+
+
+def test_what_is_uploaded_is_decoded_once_and_passes_the_tower_once(conversation, tmp_path, monkeypatch):
+    """For suggestions, two questions, their warnings, and where Flamingo looked. Twice for two visitors."""
+    session = conversation.session
+    red_over_blue().save(tmp_path / "a.png")
+    media = [str(video(tmp_path / "a.mp4", 16, side=64, codec="libx264")), str(tmp_path / "a.png")]
+    decoded = counted(monkeypatch, frames, "open_video"), counted(monkeypatch, pictures, "_decode")
+    scored = counted(monkeypatch, session, "ood_score")
+    passed = []
+    hook = session.flamingo.model.encoder.tower.register_forward_hook(
+        lambda tower, given, _: passed.append(len(given[0]))
+    )
+    with gr.Blocks():
+        view = AttentionView(session, conversation.media, conversation.stops, gr.State(), None)
+
+    def visit(name: str) -> tuple:
+        request = SimpleNamespace(session_hash=name)
+        with as_client(name):
+            asked = suggested_questions(session, conversation.media, name, media)
+            first = reply(conversation, [], media, visitor=name)[-1]
+            second = reply(conversation, first[1], media, visitor=name)[-1]
+            maps = view._compute(request, second[2])[0]
+        return asked, [turn.answer for turn in second[1]], [medium.maps.tolist() for medium in maps.media]
+
+    said = visit("ann")
+    assert [*map(len, decoded)] == [1, 1] and sum(passed) == 9 and len(scored) == 4
+    assert visit("bob") == said
+    hook.remove()
+    assert [*map(len, decoded)] == [2, 2] and sum(passed) == 18
 
 
 def test_each_update_shows_the_media_in_the_places_of_their_marks(conversation, tmp_path):
@@ -107,7 +140,7 @@ def test_an_answer_shows_nothing_more_after_its_visitor_starts_over(conversation
 def test_maps_of_an_earlier_answer_are_not_shown_under_a_new_one(session):
     stops, exchange = Stops(), Exchange("<media> this is a", ["a.png"], "cat")
     with gr.Blocks():
-        view = AttentionView(session, stops, gr.State(), None)
+        view = AttentionView(session, SimpleNamespace(of=lambda *_: []), stops, gr.State(), None)
 
     def answered_meanwhile(*question):
         view._reset(REQUEST, Exchange("<media> this is a", ["b.png"], "dog"))
@@ -135,6 +168,6 @@ def test_questions_about_a_picture_and_a_video_are_about_what_the_video_shows(se
     red_over_blue().save(tmp_path / "a.png")
     moving = str(video(tmp_path / "b.mp4", 8, side=64, codec="libx264"))
     captions = {str(tmp_path / "a.png"): "a cat on a blue background", moving: "a dog on a red background"}
-    monkeypatch.setattr(session, "opened", list)
+    media = SimpleNamespace(of=lambda _, paths: [SimpleNamespace(decoded=path) for path in paths])
     monkeypatch.setattr(session, "caption", captions.__getitem__)
-    assert suggested_questions(session, [*captions])[0] == "Which way does the dog move?"
+    assert suggested_questions(session, media, "visitor", [*captions])[0] == "Which way does the dog move?"

@@ -12,6 +12,7 @@ from PIL import Image
 from palm_demo.errors import PromptError
 from palm_demo.inference.attention_maps import AttentionMaps, MediumAttention
 from palm_demo.session import Session
+from palm_demo.ui.flamingo.asked_media import AskedMedia
 from palm_demo.ui.flamingo.conversation import KEPT_SECONDS, Exchange, names
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.streaming import Stops
@@ -108,6 +109,7 @@ class AttentionView:
 
     Args:
         session: computes them.
+        media: the media that visitors ask about.
         stops: of the page's streams. A new answer drops maps of an earlier one that are being computed.
         exchange: the state with the last question and answer.
         first: the question and answer that the page shows at first, and their maps.
@@ -116,11 +118,12 @@ class AttentionView:
     def __init__(
         self,
         session: Session,
+        media: AskedMedia,
         stops: Stops,
         exchange: gr.State,
         first: tuple[Exchange, AttentionMaps] | None,
     ):
-        self.session, self.stops, self.first = session, stops, first
+        self.session, self.media, self.stops, self.first = session, media, stops, first
         html_of_maps, html_of_gates, choices, chosen = "", "", [], None
         if first is not None:
             choices, chosen = _choices(first[1])
@@ -192,7 +195,8 @@ class AttentionView:
         if exchange is None:
             raise PromptError(GONE)
         with self.stops.running(request.session_hash, TAB) as cancelled:
-            maps = self.session.attention_maps(exchange.prompt, exchange.media, exchange.answer)
+            media = [medium.decoded for medium in self.media.of(request.session_hash, exchange.media)]
+            maps = self.session.attention_maps(exchange.prompt, media, exchange.answer)
             if not self.stops.wanted(request.session_hash, TAB, cancelled):
                 return gr.skip()
         choices, first = _choices(maps)

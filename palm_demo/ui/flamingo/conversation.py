@@ -1,21 +1,20 @@
 """A visitor's conversation with Flamingo: its prompts with media, shown in a chat and kept on the server."""
 
-import hashlib
 import html
 from collections.abc import Iterator, Sequence
-from contextvars import Context
 from pathlib import Path
 from typing import NamedTuple
 
 import gradio as gr
 
 from palm_demo.inference.prompts import OURS, PromptForm, check_media_count
-from palm_demo.internals.gradio_files import ComponentMessage, check_room, upload_folder
-from palm_demo.media import Medium, as_shown, is_video
+from palm_demo.internals.gradio_files import ComponentMessage
+from palm_demo.media import is_video
 from palm_demo.models.tokenizers import MEDIA
 from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.ui.components import no_warning, warning_about, warning_shown
+from palm_demo.ui.flamingo.asked_media import AskedMedia
 from palm_demo.ui.streaming import Stops, Stream, in_line, line_shown
 from palm_demo.ui.uploads import check_media, check_prompt
 
@@ -42,7 +41,7 @@ def as_message(prompt: str, shown: Sequence[ComponentMessage], form: PromptForm 
 
     Args:
         prompt: a text with media tokens.
-        shown: the media, from `as_shown_media`.
+        shown: the media, from `AskedMedium.shown`.
         form: of the prompt; its questions are shown as people ask them.
     """
     content: list[str | ComponentMessage] = []
@@ -58,37 +57,6 @@ def as_message(prompt: str, shown: Sequence[ComponentMessage], form: PromptForm 
 def literal(text: str) -> str:
     """Escapes a text for the Chatbot, which shows texts as HTML even with `render_markdown=False`."""
     return html.escape(text, quote=False)
-
-
-def as_shown_media(media: Sequence[str | Path], decoded: Sequence[Medium]) -> list[ComponentMessage]:
-    """Media as components in Chatbot messages. Formats that browsers cannot show are converted.
-
-    Call it once per medium, because conversion takes time, and Gradio reads each video.
-
-    Args:
-        media: files.
-        decoded: the same, from `Session.opened`.
-    """
-    # within an event, Gradio would only store a component's arguments and not process its value
-    return [Context().run(_as_part, *one) for one in zip(media, names(media), decoded, strict=True)]
-
-
-def _as_part(path: str | Path, name: str, decoded: Medium) -> ComponentMessage:
-    frames = decoded if isinstance(decoded, list) else [decoded]
-    check_room()
-    # Gradio puts a hash of the content into an upload's path, so each file is converted once
-    copies = upload_folder() / f"shown-{hashlib.sha256(str(path).encode()).hexdigest()[:32]}"
-    path = as_shown(path, copies, decoded=frames)
-    component = (
-        gr.Video(str(path), label=name, buttons=[], render=False)
-        if path.suffix.lower() in (".mp4", ".webm")
-        else gr.Image(str(path), alt_text=name, label=name, buttons=[], render=False)
-    )
-    config = component.get_config()
-    settings = {key: value for key, value in component.constructor_args.items() if key != "value"}
-    return ComponentMessage(
-        component=component.get_block_name(), value=config["value"], constructor_args=settings, props=config
-    )
 
 
 TAB = "flamingo"
@@ -118,6 +86,7 @@ class Conversation:
 
     Attributes:
         turns: the state with all exchanges.
+        media: the media that visitors ask about.
         last: the state with the exchange whose prompt is all that Flamingo read for the last answer; None
             while there is none.
 
@@ -138,6 +107,7 @@ class Conversation:
         first_verdict: str = "",
     ):
         self.session, self.limits, self.stops = session, limits, stops
+        self.media = AskedMedia(session)
         self.turns = gr.State([], time_to_live=KEPT_SECONDS)
         self.last = gr.State(first, time_to_live=KEPT_SECONDS)
         self.line = line_shown(TAB)
@@ -219,9 +189,11 @@ class Conversation:
         """
         prompt, media = self.whole_prompt(turns, earlier, question)
         read = [labelled(prompt, media), length_in_tokens(self.session, prompt)]
-        opened = self.session.opened(media)
-        new_media = opened[len(opened) - len(question[1]) :]
-        new = Exchange(*question, "", as_shown_media(question[1], new_media))
+        asked = self.media.of(visitor, media)
+        opened = [medium.decoded for medium in asked]
+        new_media = asked[len(asked) - len(question[1]) :]
+        shown = [medium.shown(name) for medium, name in zip(new_media, names(question[1]), strict=True)]
+        new = Exchange(*question, "", shown)
         earlier_messages = self._messages(turns)
         for delta in self.session.stream_answer(prompt, opened, **settings, cancelled=cancelled):
             if not self.stops.wanted(visitor, TAB, cancelled):
@@ -234,7 +206,9 @@ class Conversation:
         turns = [*turns, new][-KEPT_TURNS:]
         last = Exchange(prompt, media, new.answer)
         # the page's own drawings are never out of distribution
-        warning = no_warning() if answers else warning_about(self.session, new_media)
+        warning = (
+            no_warning() if answers else warning_about(self.session, [medium.decoded for medium in new_media])
+        )
         truth = html.escape(verdict(answers, new.answer)) if answers else ""
         yield self._messages(turns), turns, last, *read, in_line(""), warning, truth
 

@@ -19,12 +19,13 @@ from palm_demo.ui.choices import chips, choices
 from palm_demo.ui.components import Paper, sampling_controls, sampling_settings, shared_sampling
 from palm_demo.ui.deep_links import SettingsLinks
 from palm_demo.ui.flamingo import suggestions
+from palm_demo.ui.flamingo.asked_media import AskedMedia, AskedMedium
 from palm_demo.ui.flamingo.attention import AttentionView
 from palm_demo.ui.flamingo.conversation import (
     TAB,
     Conversation,
     Exchange,
-    as_shown_media,
+    names,
     verdict,
 )
 from palm_demo.ui.flamingo.few_shot import QUIET, WARNING, Shot, ShotBuilder, ShotSet
@@ -55,8 +56,13 @@ FILLED_BY = {
 """elem_id of a button -> elem_id of the component that it fills."""
 
 
-def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: SettingsLinks, folder: Path) -> None:
-    """Builds the tab inside the current Blocks. folder: for the files of examples."""
+def flamingo_tab(
+    session: Session, limits: Limits, stops: Stops, links: SettingsLinks, folder: Path
+) -> AskedMedia:
+    """Builds the tab inside the current Blocks, and returns the media that its visitors ask about.
+
+    folder: for the files of examples.
+    """
     form = session.flamingo.form
     first_samples = question_samples(folder, form, Random())
     first = _first_answer(session, first_samples[0])
@@ -103,7 +109,7 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: Settings
             with gr.Tab("Make a scene", id="scene"):
                 maker = SceneMaker(session)
         with gr.Column(elem_id="flamingo-look-column", min_width=280):
-            attention = AttentionView(session, stops, conversation.last, first)
+            attention = AttentionView(session, conversation.media, stops, conversation.last, first)
     box = [media, text, subject]
 
     def check_ask(files: list | None, words: str, about: list, turns: list, earlier: bool, *_) -> None:
@@ -170,8 +176,10 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: Settings
         return fresh, _tiles(fresh)
 
     @on_page
-    def suggest(files: list | None):
-        return chips(suggested_questions(session, paths_of(files))) if files else gr.skip()
+    def suggest(request: gr.Request, files: list | None):
+        if not files:
+            return gr.skip()
+        return chips(suggested_questions(session, conversation.media, request.session_hash, paths_of(files)))
 
     def start_over(request: gr.Request):
         stops.drop(request.session_hash, TAB)
@@ -206,6 +214,7 @@ def flamingo_tab(session: Session, limits: Limits, stops: Stops, links: Settings
     gr.on([clear.click, conversation.chat.clear], start_over, None, emptied, **QUIET)
     maker.use.click(use, [maker.drawn, media, text], [media, text, ways], **WARNING)
     maker.teach.click(teach, [maker.drawn, builder.shots], [builder.shots, ways], **WARNING)
+    return conversation.media
 
 
 def _first_answer(session: Session, sample: Sample) -> tuple[Exchange, AttentionMaps] | None:
@@ -217,9 +226,12 @@ def _first_answer(session: Session, sample: Sample) -> tuple[Exchange, Attention
         return None
     media = list(sample.media)
     try:
-        answer = session.answer(sample.prompt, media)
-        maps = session.attention_maps(sample.prompt, media, answer)
-        return Exchange(sample.prompt, media, answer, as_shown_media(media, session.opened(media))), maps
+        opened = session.opened(media)
+        answer = session.answer(sample.prompt, opened)
+        maps = session.attention_maps(sample.prompt, opened, answer)
+        asked = map(AskedMedium, media, opened)
+        shown = [medium.shown(name) for medium, name in zip(asked, names(media), strict=True)]
+        return Exchange(sample.prompt, media, answer, shown), maps
     except PalmDemoError:
         return None
 
@@ -240,14 +252,15 @@ MOST_NAMED = 3
 """The most pictures that MaMMUT captions for suggestions."""
 
 
-def suggested_questions(session: Session, paths: list[str]) -> list[str]:
+def suggested_questions(session: Session, media: AskedMedia, visitor: str, paths: list[str]) -> list[str]:
     """Suggested questions about a visitor's own pictures and videos."""
     videos = [path for path in paths if is_video(path)]
     if not _is_quick(session):
         return list(suggestions.ANY_VIDEO if videos else suggestions.ANYTHING)
     captions = []
-    for medium in session.opened(videos[:1] or paths[:MOST_NAMED]):
-        still = medium[len(medium) // 2] if isinstance(medium, list) else medium
+    for medium in media.of(visitor, videos[:1] or paths[:MOST_NAMED]):
+        frames = medium.decoded if isinstance(medium.decoded, list) else [medium.decoded]
+        still = frames[len(frames) // 2]
         captions.append(session.caption(still))
     if videos:
         return suggestions.about_video(captions[0])

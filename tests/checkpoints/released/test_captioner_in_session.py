@@ -15,6 +15,7 @@ from palm_demo.models.transformer import TransformerConfig
 from palm_demo.models.vision import ViTConfig
 from palm_demo.session.loaded_models import LoadedModel
 from palm_demo.session.mammut import MammutPart
+from palm_demo.session.seen_frames import SeenFrames
 
 from .plain_openmammut import HEADS, TEXT_HEADS, Plain, tensors
 
@@ -25,7 +26,7 @@ def part_of(captioner) -> MammutPart:
     metadata = {"name": "openMaMMUT", "trained_on": "nothing", "knows": "nothing"}
     limits = BatchLimits(rows=2)
     loaded = LoadedModel(captioner, WORDS, captioner.context, limits, metadata, bundled=False)
-    return MammutPart(loaded, FairQueue(), MediaLimits())
+    return MammutPart(loaded, FairQueue(), MediaLimits(), SeenFrames(max_bytes=0))
 
 
 @pytest.fixture
