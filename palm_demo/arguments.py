@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, wraps
 from io import IOBase
+from itertools import islice
 from numbers import Integral
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar, get_args, get_type_hints
@@ -20,6 +21,14 @@ from pydantic import AfterValidator, BeforeValidator, Strict, TypeAdapter, Valid
 from torch import Tensor
 
 from palm_demo.errors import ArgumentError, shown
+from palm_demo.text_limits import (
+    LONG_TEXT_BYTES,
+    MOST_TEXTS,
+    TEXT_BYTES,
+    WORDS_BYTES,
+    check_size,
+    check_sizes,
+)
 from palm_demo.validation import did_you_mean
 
 P = ParamSpec("P")
@@ -33,13 +42,31 @@ class Takes:
     words: str
 
 
+@dataclass(frozen=True)
+class AtMost:
+    """The most UTF-8 bytes of a text, or of each of a list. A verb does not begin with a longer one."""
+
+    size_bytes: int
+
+    def check(self, name: str, value: Any) -> None:
+        """Raises PromptError for a text that is too long, and for a list of too many texts."""
+        if isinstance(value, str):
+            check_size(name, value, self.size_bytes)
+        elif isinstance(value, list):
+            check_sizes(name, value, self.size_bytes)
+
+
 def _plain_number(value: Any) -> Any:
     """Converts integers of other libraries, such as NumPy's, to int."""
     return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
 
 
-def _listed(single: tuple[type, ...]) -> Callable[[Any], Any]:
-    """A validator that makes a list of one of a single value, and a list of any other iterable or batch."""
+def _listed(single: tuple[type, ...], at_most: int | None = None) -> Callable[[Any], Any]:
+    """A validator that makes a list of one of a single value, and a list of any other iterable or batch.
+
+    at_most: items that are taken of an iterable, which may have no end; and one more, which tells that
+    there are more.
+    """
 
     def listed(value: Any) -> Any:
         if isinstance(value, (np.ndarray, Tensor)) and value.ndim > 3:
@@ -47,7 +74,9 @@ def _listed(single: tuple[type, ...]) -> Callable[[Any], Any]:
         if isinstance(value, single):
             return [value]
         is_list = isinstance(value, Iterable) and not isinstance(value, (str, bytes, dict, Image.Image))
-        return list(value) if is_list and getattr(value, "ndim", 1) else value  # an array may be one number
+        if not is_list or not getattr(value, "ndim", 1):  # an array may be one number
+            return value
+        return list(value if at_most is None else islice(value, at_most + 1))
 
     return listed
 
@@ -58,8 +87,20 @@ def _unicode(text: str) -> str:
     return text
 
 
-Text = Annotated[str, Strict(), AfterValidator(_unicode), Takes("a text (str) of valid Unicode")]
-Texts = Annotated[Sequence[Text], BeforeValidator(_listed((str,))), Takes("a text, or a list of texts")]
+Unicode = Annotated[str, Strict(), AfterValidator(_unicode)]
+A_TEXT = Takes("a text (str) of valid Unicode")
+
+Text = Annotated[Unicode, A_TEXT, AtMost(TEXT_BYTES)]
+LongText = Annotated[Unicode, A_TEXT, AtMost(LONG_TEXT_BYTES)]
+"""A text that is scored or learned from."""
+Words = Annotated[Unicode, A_TEXT, AtMost(WORDS_BYTES)]
+"""Words that are searched for."""
+Texts = Annotated[
+    Sequence[Unicode],
+    BeforeValidator(_listed((str,), MOST_TEXTS)),
+    Takes("a text, or a list of texts"),
+    AtMost(TEXT_BYTES),
+]
 """Texts. A single one counts as a list of one."""
 
 Whole = Annotated[int, Strict(), BeforeValidator(_plain_number), Takes("a whole number")]
@@ -96,7 +137,7 @@ Media = Annotated[
 ]
 """Pictures and videos. A single one counts as a list of one."""
 
-File = Annotated[Text | Path, Takes("a path (str or Path)")]
+File = Annotated[Unicode | Path, Takes("a path (str or Path)")]
 
 
 def checked(verb: Callable[P, T]) -> Callable[P, T]:
@@ -127,40 +168,51 @@ def joined(stream: Callable[P, Iterator[str]], name: str, doc: str) -> Callable[
 
 
 def bind(verb: Callable, arguments: tuple, settings: dict) -> inspect.BoundArguments:
-    """Binds a verb's arguments to their names and converts them as annotated. Raises ArgumentError."""
+    """Binds a verb's arguments to their names and converts them as annotated.
+
+    Raises ArgumentError, and PromptError for a text that is too long.
+    """
     signature = inspect.signature(verb)
     names = [name for name in signature.parameters if name != "self"]
     for name in settings:
         if name not in names:
             meant = did_you_mean(name, names)
             raise ArgumentError(
-                f"{verb.__name__} takes no {name!r}; {meant}It takes {', '.join(names) or 'nothing'}"
+                f"{verb.__name__} takes no {shown(name)}; {meant}It takes {', '.join(names) or 'nothing'}"
             )
     try:
         bound = signature.bind(*arguments, **settings)
     except TypeError as error:
         raise ArgumentError(f"{verb.__name__}: {error}; it takes {', '.join(names) or 'nothing'}") from error
-    for name, adapter, takes in _checks(inspect.unwrap(verb)):
+    for name, adapter, takes, limits in _checks(inspect.unwrap(verb)):
         if name in bound.arguments:
             value = bound.arguments[name]
             try:
                 bound.arguments[name] = adapter.validate_python(value)
             except ValidationError as error:
                 raise ArgumentError(f"{name} is {shown(value)}; give {takes}") from error
+            for limit in limits:
+                limit.check(name, bound.arguments[name])
     return bound
 
 
 @cache
-def _checks(verb: Callable) -> tuple[tuple[str, TypeAdapter, str], ...]:
-    """Name, validator and words of each parameter whose annotation says what it takes."""
+def _checks(verb: Callable) -> tuple[tuple[str, TypeAdapter, str, list[AtMost]], ...]:
+    """Name, validator, words and limits of each parameter whose annotation says what it takes."""
     found = []
     for name, hint in get_type_hints(verb, include_extras=True).items():
-        takes = next((extra.words for extra in get_args(hint)[1:] if isinstance(extra, Takes)), None)
+        extras = get_args(hint)[1:]
+        takes = next((extra.words for extra in extras if isinstance(extra, Takes)), None)
+        limits = [extra for extra in extras if isinstance(extra, AtMost)]
         if name != "return" and takes:
-            found.append((name, TypeAdapter(hint), takes))
+            found.append((name, TypeAdapter(hint), takes, limits))
     return tuple(found)
 
 
 def is_unicode(text: str) -> bool:
     """Whether a text can be encoded as UTF-8. One with a lone surrogate cannot."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -8,6 +8,8 @@ from typing import cast
 
 SHOWN_CHARACTERS = 60
 """The most characters of a value that an error quotes."""
+LOOKED_AT = 20 * SHOWN_CHARACTERS
+"""The most characters, or items, of a value that is quoted by its beginning."""
 
 
 class PalmDemoError(ValueError):
@@ -143,6 +145,8 @@ def check_number(
 
 def shown(value: object) -> str:
     """A value as an error quotes it: short, and on one line."""
+    if isinstance(value, (str, bytes, bytearray, list, tuple)):
+        value = value[:LOOKED_AT]
     text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
     text = " ".join(text.split())
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 1]}…"

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import palm_demo
-from palm_demo.errors import GalleryError
+from palm_demo.errors import GalleryError, PromptError
 from palm_demo.installation import GALLERY_VARIABLE, PROFILE_VARIABLE
+from palm_demo.text_limits import LONG_TEXT_BYTES
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -135,15 +136,20 @@ def counted(pictures: int) -> str:
 
 
 def read_text(file: Path) -> str:
-    """Reads a text file, or standard input for `-`. Raises PromptError if there is none, or it is not
-    UTF-8."""
-    from palm_demo.errors import PromptError
+    """Reads a text file, or standard input for `-`.
 
+    Raises PromptError if there is none, it is not UTF-8, or it is longer than any verb takes. No more of it
+    is read then, as it may have no end.
+    """
     try:
-        if str(file) == "-":
-            return TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig").read()
-        return file.read_text(encoding="utf-8-sig")
+        with nullcontext(sys.stdin.buffer) if str(file) == "-" else file.open("rb") as opened:
+            text = TextIOWrapper(opened, encoding="utf-8-sig").read(LONG_TEXT_BYTES + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise PromptError(
             f"{file} cannot be read as a text in UTF-8 ({error}); save it as one, or name another file"
         ) from error
+    if len(text) > LONG_TEXT_BYTES:
+        raise PromptError(
+            f"{file} has more than {LONG_TEXT_BYTES:,} bytes, which is the most that fit; give a part of it"
+        )
+    return text

@@ -15,6 +15,7 @@ from palm_demo.arguments import is_unicode
 from palm_demo.concurrency import locked_cached_property
 from palm_demo.errors import GalleryError, PromptError, shown
 from palm_demo.media import decode_image
+from palm_demo.text_limits import WORDS_BYTES, check_size
 
 if TYPE_CHECKING:
     from lancedb.expr import Expr
@@ -41,6 +42,7 @@ class Filters:
         words = self.contains
         if words is not None and not (isinstance(words, str) and is_unicode(words)):
             raise GalleryError(f"contains is {shown(self.contains)}; give words (str) of valid Unicode")
+        check_size("contains", words or "", WORDS_BYTES, error=GalleryError)
         if self.since is not None:
             if not isinstance(self.since, datetime):
                 raise GalleryError(f"since is {shown(self.since)}; give a datetime")

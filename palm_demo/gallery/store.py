@@ -30,7 +30,7 @@ from palm_demo.gallery.rows import (
     as_table,
     embeddings_of,
 )
-from palm_demo.gallery.words import content_words, lifted, share
+from palm_demo.gallery.words import content_words, lifted, shares
 
 if TYPE_CHECKING:
     from lancedb.table import Table
@@ -207,9 +207,8 @@ class Gallery:
             return []
         embeddings = embeddings_of(found, len(embedding))
         fits = embeddings @ embedding if fit is None else fit(embeddings)
-        ids, captions = found["id"].to_pylist(), found["caption"].to_pylist()
-        shares = np.array([share(wanted, caption) for caption in captions])
-        scores, alike = lifted(fits, shares), (fits >= least) | (shares == 1)
+        ids, in_captions = found["id"].to_pylist(), shares(wanted, found["caption"].to_pylist())
+        scores, alike = lifted(fits, in_captions), (fits >= least) | (in_captions == 1)
         best: dict[str, int] = {}
         for place in np.argsort(-scores, kind="stable"):
             best.setdefault(ids[place], place)

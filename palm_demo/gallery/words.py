@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -21,10 +21,11 @@ def content_words(text: str) -> frozenset[str]:
     return frozenset(word for word in re.findall(r"\w+", text.lower()) if not STOP_WORDS.fullmatch(word))
 
 
-def share(wanted: frozenset[str], caption: str) -> float:
-    """The fraction of the words that a caption has, 0 to 1. A noun and its plural are one word."""
+def shares(wanted: frozenset[str], captions: Sequence[str]) -> np.ndarray:
+    """The fraction of the words that each caption has, (captions,), 0 to 1. A noun and its plural are one
+    word."""
     stems = _stems(wanted)
-    return len(stems & _stems(content_words(caption))) / len(stems) if stems else 0.0
+    return np.array([len(stems & _stems(content_words(text))) / max(1, len(stems)) for text in captions])
 
 
 def lifted(scores: np.ndarray, shares: np.ndarray) -> np.ndarray:

@@ -86,14 +86,21 @@ class PromptForm:
         text = text.strip()
         head, mark, last = text.rpartition(MEDIA)
         if self.has(text):
-            text = re.sub(
-                rf"{re.escape(self.question)}\s*(.+?)\s*{re.escape(self.answer.rstrip())}",
-                lambda found: self._asked_usually(found[1]),
-                text,
-            )
+            answer = self.answer.rstrip()
+            *asked, rest = text.split(answer)
+            text = "".join([*(self._reworded(piece, answer) for piece in asked), rest])
         elif last.rstrip().endswith("?") or self._is_known(last):
             text = f"{head}{mark} {self._asked_usually(last)}".strip()
         return text if MEDIA in text else " ".join([*[MEDIA] * media, text])
+
+    def _reworded(self, piece: str, answer: str) -> str:
+        """A piece of a prompt up to an answer's mark, and the mark, with the question between in usual
+        words."""
+        before, asks, question = piece.rpartition(self.question)
+        question = question.strip()
+        if not asks or not question or "\n" in question:
+            return piece + answer
+        return before + self._asked_usually(question)
 
     def _asked_usually(self, question: str) -> str:
         question = question.strip()

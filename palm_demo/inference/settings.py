@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from numbers import Real
 
 from palm_demo.errors import FinetuningError, SamplingError, check_number, shown
-
-MOST_STOPS, STOP_CHARACTERS = 64, 200
-"""The most stop strings, and the most characters of one. Each is searched for after each token."""
+from palm_demo.text_limits import MOST_STOPS, STOP_CHARACTERS
 
 
 @dataclass(frozen=True)

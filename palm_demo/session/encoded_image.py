@@ -7,7 +7,8 @@ import numpy as np
 from pydantic import AfterValidator
 from torch import Tensor
 
-from palm_demo.arguments import Takes, check_picture
+from palm_demo.arguments import AtMost, Takes, check_picture
+from palm_demo.text_limits import WORDS_BYTES
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,17 @@ class EncodedImage:
 def _encoded_or_picture(value: Any) -> Any:
     return value if isinstance(value, EncodedImage) else check_picture(value)
 
+
+Query = Annotated[
+    Any,
+    AfterValidator(_encoded_or_picture),
+    Takes(
+        "words, or a picture: a path (Path), bytes, an open file, a PIL picture, an array or what "
+        "`encode_image` gave"
+    ),
+    AtMost(WORDS_BYTES),
+]
+"""What is searched for."""
 
 PictureOrEncoded = Annotated[
     Any,

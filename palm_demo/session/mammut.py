@@ -1,5 +1,6 @@
 """MaMMUT in a session: captions of pictures, and embeddings that compare pictures with words."""
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -13,7 +14,7 @@ from torch import Tensor
 from palm_demo.arguments import Media, Medium, Picture, Texts, Whole, checked
 from palm_demo.checkpoints import fingerprint
 from palm_demo.concurrency import FairQueue, in_turn, locked_cached_property, queued, run_in_thread
-from palm_demo.errors import DeviceMemoryError, PromptError
+from palm_demo.errors import DeviceMemoryError, PromptError, shown
 from palm_demo.inference.decoding import Prefill
 from palm_demo.inference.phrases import has_wrong_article, phrase
 from palm_demo.inference.prompts import check_length
@@ -240,9 +241,9 @@ class MammutPart(Part[MaMMUT | Captioner]):
         labels = [label.strip() for label in labels]
         if not labels or not all(labels):
             raise PromptError("a label is empty or none was given; give at least one, each a noun")
-        if len(set(labels)) < len(labels):
-            twice = next(label for label in labels if labels.count(label) > 1)
-            raise PromptError(f"the label {twice!r} was given twice; give each label once")
+        ((most_given, times), *_) = Counter(labels).most_common(1)
+        if times > 1:
+            raise PromptError(f"the label {shown(most_given)} was given twice; give each label once")
         (picture,) = image.embedding if isinstance(image, EncodedImage) else self.embed_images([image])
         cosines = (self.embed_texts(labels) @ picture).tolist()
         if self.known_names is not None and NONE not in labels:

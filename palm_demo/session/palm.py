@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from palm_demo import checkpoints
-from palm_demo.arguments import File, Text, Whole, checked
+from palm_demo.arguments import File, LongText, Text, Whole, checked
 from palm_demo.concurrency import locked_cached_property, queued, run_in_thread
 from palm_demo.errors import PromptError, ScopeError
 from palm_demo.inference.engine import without_leading_space
@@ -77,7 +77,7 @@ class PalmPart(Part[PaLM]):
     @checked
     @queued
     @run_in_thread
-    def bits_per_byte(self, text: Text, scope: Scope = None) -> float:
+    def bits_per_byte(self, text: LongText, scope: Scope = None) -> float:
         """Cross entropy of a text, in bits per byte of its plain form."""
         _check_not_empty(text)
         return bits_per_byte(self.model, self.tokenizer, text, scope, self._window)
@@ -105,7 +105,7 @@ class PalmPart(Part[PaLM]):
     @checked
     def finetune(
         self,
-        text: Text,
+        text: LongText,
         config: FinetuningConfig = FinetuningConfig(),  # noqa: B008 - it is frozen
         cancelled: threading.Event | None = None,
     ) -> Iterator[Progress]:

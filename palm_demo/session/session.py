@@ -7,7 +7,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from palm_demo.arguments import File, Media, Medium, Picture, Text, Texts, Whole, checked, joined
+from palm_demo.arguments import (
+    File,
+    LongText,
+    Media,
+    Medium,
+    Picture,
+    Text,
+    Texts,
+    Whole,
+    Words,
+    checked,
+    joined,
+)
 from palm_demo.checkpoints import HIGHEST_RANK
 from palm_demo.concurrency import FairQueue, locked_cached_property
 from palm_demo.gallery import EVERYTHING, MEMORY, Filters, Gallery, Hit
@@ -17,7 +29,7 @@ from palm_demo.inference.scoring import TokenProbability
 from palm_demo.inference.settings import ANSWERED, CONTINUED, FinetuningConfig, GenerationConfig
 from palm_demo.media import MediaLimits
 from palm_demo.models.lora import Adapter, Scope
-from palm_demo.session.encoded_image import EncodedImage, PictureOrEncoded
+from palm_demo.session.encoded_image import EncodedImage, PictureOrEncoded, Query
 from palm_demo.session.flamingo import FlamingoPart
 from palm_demo.session.loaded_models import LoadedModels
 from palm_demo.session.mammut import Description, MammutPart
@@ -132,27 +144,28 @@ class Session:
     generate = joined(stream, "generate", "The prompt's continuation by PaLM; arguments as in `stream`.")
 
     @checked
-    def bits_per_byte(self, text: Text, scope: Scope = None) -> float:
+    def bits_per_byte(self, text: LongText, scope: Scope = None) -> float:
         """How well PaLM predicts a text: bits per UTF-8 byte of its plain form; lower is better. Raises
-        PromptError, ScopeError."""
+        PromptError for a text that is empty or longer than LONG_TEXT_BYTES, ScopeError."""
         return self.palm.bits_per_byte(text, scope)
 
     @checked
     def who_wrote(self, text: Text) -> dict[str, float]:
         """The probability of each scope that its author wrote the text, if one of them did. They sum to 1.
-        Raises PromptError for an empty text, and ScopeError with fewer than two scopes."""
+        Raises PromptError for a text that is empty or longer than TEXT_BYTES, and ScopeError with fewer than
+        two scopes."""
         return self.palm.who_wrote(text)
 
     @checked
     def token_probabilities(self, text: Text, scope: Scope = None) -> list[TokenProbability]:
         """The probability of each token of a text after those before it, and the five likeliest instead.
-        Raises PromptError for an empty text, ScopeError."""
+        Raises PromptError for a text that is empty or longer than TEXT_BYTES, ScopeError."""
         return self.palm.token_probabilities(text, scope)
 
     @checked
     def finetune(
         self,
-        text: Text,
+        text: LongText,
         *,
         rank: Whole = FinetuningConfig.rank,
         steps: Whole = FinetuningConfig.steps,
@@ -182,6 +195,7 @@ class Session:
 
         Raises:
             ArgumentError, FinetuningError: at once, for a text too short or wrong settings.
+            PromptError: at once, for a text longer than LONG_TEXT_BYTES.
         """
         config = FinetuningConfig(
             rank, steps, seconds, learning_rate, batch, window, eval_steps, patience, seed
@@ -342,7 +356,7 @@ class Session:
 
     @checked
     def search(
-        self, query: PictureOrEncoded, k: Whole = 8, *, words: Text = "", filters: Filters = EVERYTHING
+        self, query: Query, k: Whole = 8, *, words: Words = "", filters: Filters = EVERYTHING
     ) -> list[Hit]:
         """The k pictures of the gallery that fit a query best, best first; a bare noun will do.
 
@@ -352,6 +366,7 @@ class Session:
             words: looked for in captions too; beside a picture also in what pictures show.
             filters: which pictures may be found at all.
 
-        Raises PromptError, MediaError, and GalleryError where the gallery cannot be read.
+        Raises PromptError, also for words longer than WORDS_BYTES, MediaError, and GalleryError where the
+        gallery cannot be read.
         """
         return search(self, query, k, words, filters)

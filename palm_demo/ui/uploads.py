@@ -5,6 +5,7 @@ from pathlib import Path
 from palm_demo.errors import MediaError, PromptError, SamplingError
 from palm_demo.gallery import Filters, read_since
 from palm_demo.settings import Limits
+from palm_demo.text_limits import check_size
 
 NOTHING_ASKED = "there is no prompt yet; write a few words first"
 NOTHING_SOUGHT = "there is nothing to search for yet; write a word, such as fox"
@@ -17,11 +18,7 @@ def check_prompt(text: str, limits: Limits, missing: str = NOTHING_ASKED) -> str
     """
     if not isinstance(text, str) or not text.strip():
         raise PromptError(missing)
-    size_bytes = len(text.encode("utf-8", "replace"))
-    if size_bytes > limits.prompt_bytes:
-        raise PromptError(
-            f"the prompt has {size_bytes:,} bytes and at most {limits.prompt_bytes:,} fit; shorten it"
-        )
+    check_size("the prompt", text, limits.prompt_bytes)
     return text
 
 

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import palm_demo
-from palm_demo.cli.output import show
+from palm_demo.cli.output import read_text, show
+from palm_demo.errors import PromptError
 from palm_demo.session import load
 
 TEXT = "It was a dark night, and the old man went down to the sea."
@@ -45,6 +47,33 @@ def test_a_prompt_comes_from_standard_input(run, session, mark):
 def test_a_text_from_standard_input_that_is_no_utf8_is_refused(invoke):
     ended = invoke("who-wrote", "-", input=b"caf\xe9")
     assert ended.exit_code == 2 and "cannot be read as a text in UTF-8" in ended.stderr
+
+
+def test_a_text_without_end_is_refused_by_its_beginning(monkeypatch):
+    class Endless(io.RawIOBase):
+        given = 0
+
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer) -> int:
+            self.given += len(buffer)
+            assert self.given < 6_000_000
+            buffer[:] = bytes(len(buffer))
+            return len(buffer)
+
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(Endless())))
+    with pytest.raises(
+        PromptError, match="- has more than 5,000,000 bytes, which is the most that fit; give"
+    ):
+        read_text(Path("-"))
+
+
+def test_a_file_that_is_too_long_for_its_verb_is_refused_with_the_limit(refused, tmp_path):
+    (tmp_path / "book.txt").write_text("a" * 200_001, encoding="utf-8")
+    for verb in ("who-wrote", "tokens"):
+        said = refused(verb, tmp_path / "book.txt")
+        assert "text has 200,001 bytes and at most 200,000 fit; shorten it" in said
 
 
 def ended_with(output, *words: object) -> subprocess.CompletedProcess:

@@ -1,5 +1,9 @@
 """From text and media to ids."""
 
+import json
+import subprocess
+import sys
+
 import pytest
 
 from palm_demo.errors import PromptError
@@ -90,3 +94,46 @@ def test_a_question_is_asked_in_the_form_that_was_learned():
     assert OURS.worded(shown) == shown
     assert OPENFLAMINGO.worded(shown) == "<media> Question:how many? Short answer:two <media> Output:"
     assert OPENFLAMINGO.has("Output:") and not OPENFLAMINGO.has("caption: a cat")
+
+
+@pytest.mark.parametrize(
+    ("text", "completed"),
+    [
+        (
+            "<media> question:  Is this a cat?  answer: yes <media> question: what's this? answer:",
+            "<media> question: is there a cat? answer: yes <media> question: what is this? answer:",
+        ),
+        (
+            "<media> question: a\nquestion: is it a cat?answer:",
+            "<media> question: a\nquestion: is there a cat? answer:",
+        ),
+        ("<media> question: two\nlines answer: yes", "<media> question: two\nlines answer: yes"),
+        ("<media> question: answer: yes", "<media> question: answer: yes"),
+        ("<media> no question answer: yes", "<media> no question answer: yes"),
+    ],
+)
+def test_what_stands_between_a_question_and_its_answer_gets_usual_words(text, completed):
+    assert OURS.completed(text, text.count("<media>")) == completed
+
+
+COMPLETES = """
+import json, sys
+from palm_demo.inference.prompts import OPENFLAMINGO, OURS
+for form in OURS, OPENFLAMINGO:
+    for shape in json.loads(sys.argv[1]):
+        form.completed(form.worded(shape), 1)
+"""
+PATIENCE_SECONDS = 120
+"""For what is over in a second: a pattern that tries all ways to share white space out takes hours."""
+
+
+def test_a_prompt_of_any_shape_is_completed_in_one_walk():
+    """In a process of its own, which can be ended."""
+    shapes = [
+        "question: " + " " * 16_000 + "x",
+        "question: " * 1_600,
+        "question: x " * 1_300,
+        "answer:" * 2_000,
+    ]
+    command = [sys.executable, "-c", COMPLETES, json.dumps(shapes)]
+    subprocess.run(command, check=True, timeout=PATIENCE_SECONDS)

@@ -9,7 +9,7 @@ from gradio_client.exceptions import AppError
 from playwright.sync_api import Page, expect
 
 from palm_demo.gallery import Filters
-from palm_demo.gallery.words import content_words, share
+from palm_demo.gallery.words import content_words, shares
 from palm_demo.ui.mammut.finding import WORDS
 from tests.ui.hands import expect_rings, press, shown, unfold
 
@@ -30,7 +30,7 @@ def test_a_caption_comes_with_what_might_have_been_said(visit, session):
 @pytest.mark.parametrize("words", WORDS)
 def test_what_the_page_offers_to_search_for_is_found(session, words):
     best = session.search(words, 1)[0]
-    assert best.alike and share(content_words(words), best.caption) == 1
+    assert best.alike and shares(content_words(words), [best.caption]) == 1
 
 
 def test_an_example_is_searched_for_in_one_click(visit):

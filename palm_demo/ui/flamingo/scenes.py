@@ -1,6 +1,7 @@
 """The scene maker: draws pictures and short videos of things that the models know."""
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from random import Random
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from palm_demo.concurrency import FairQueue
 from palm_demo.errors import PromptError
 from palm_demo.internals.gradio_files import file_data, new_folder
 from palm_demo.session import Session
+from palm_demo.text_limits import NAME_BYTES, check_size
 from palm_demo.ui.flamingo.conversation import KEPT_SECONDS
 from palm_demo.ui.messages import on_page
 
@@ -61,6 +63,9 @@ def draw_scene(spec: world.SceneSpec, rng: Random, turns: FairQueue) -> DrawnSce
 
     Raises PromptError if the picture world cannot draw it, BusyError if the queue is full.
     """
+    for name, value in asdict(spec).items():
+        if isinstance(value, str):
+            check_size(name, value, NAME_BYTES)
     with turns.computation() as computation, computation.turn():
         try:
             scene = world.scene_of_spec(rng, spec)

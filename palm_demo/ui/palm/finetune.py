@@ -10,6 +10,7 @@ from palm_demo.inference.lora_finetuning import FEWEST_TOKENS, Progress
 from palm_demo.installation import ASSETS
 from palm_demo.session import Session
 from palm_demo.settings import Limits
+from palm_demo.text_limits import check_size
 from palm_demo.ui.boundary.visitors import address_of, owner_of
 from palm_demo.ui.deep_links import SettingsLinks
 from palm_demo.ui.messages import on_page
@@ -63,13 +64,10 @@ def finetuning_config(limits: Limits, seconds: float, rank: int, rate: float, se
 
 def check_training_text(text: str, limits: Limits) -> str:
     """Returns a text to learn from. Raises FinetuningError if it is too long, but not if it is too short."""
-    size_bytes = len(text.encode("utf-8", "replace")) if isinstance(text, str) else 0
-    if size_bytes > limits.finetuning_bytes:
-        raise FinetuningError(
-            f"the text has {size_bytes:,} bytes and at most {limits.finetuning_bytes:,} can be taught here; "
-            "give a part of it"
-        )
-    return text if isinstance(text, str) else ""
+    if not isinstance(text, str):
+        return ""
+    check_size("the text", text, limits.finetuning_bytes, "give a part of it", FinetuningError)
+    return text
 
 
 def read_training_text(path: Path, limits: Limits) -> str:
