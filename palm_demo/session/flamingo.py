@@ -100,7 +100,7 @@ class FlamingoPart(Part[Flamingo]):
         max_new_tokens: Whole = ANSWERED.max_new_tokens,
     ) -> list[str]:
         """Greedy answers to many prompts, each with its own media, decoded together."""
-        if not isinstance(media, Sequence) or len(prompts) != len(media):
+        if not is_list(media) or len(prompts) != len(media) or not all(map(is_list, media)):
             raise PromptError(
                 f"there are {len(prompts)} prompts and media is {shown(media)}; give a list with a list of "
                 "media for each prompt"
@@ -161,6 +161,7 @@ class FlamingoPart(Part[Flamingo]):
         reads."""
         if not prompt.strip():
             raise PromptError("the prompt is empty; write a question and a <media> per picture")
+        check_length(len(media), 0, self.context)  # each takes a token at least
         prompt = self.form.completed(prompt, len(media))
         check_picture_there(prompt, len(media), self.form)
         check_media_count(prompt, len(media))
@@ -230,3 +231,8 @@ class FlamingoPart(Part[Flamingo]):
 def _frames(medium: Tensor) -> Tensor:
     """A picture or a video as (frames, 3, size, size)."""
     return medium if medium.ndim == 4 else medium[None]
+
+
+def is_list(value: object) -> bool:
+    """Whether a value is a list or the like. A bare text or bytes is one value, however long it is."""
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray))

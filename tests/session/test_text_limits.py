@@ -156,6 +156,23 @@ def test_texts_that_are_too_long_only_together_are_refused(session, handled):
     assert handled == []
 
 
+@pytest.mark.parametrize(
+    "media",
+    ["a", ["a" * 10_000_000], [b"a" * 10_000_000], [PICTURE]],
+    ids=["text", "texts", "bytes", "picture"],
+)
+def test_media_that_are_no_list_for_each_prompt_are_not_counted_by_letters(session, handled, media):
+    with pytest.raises(PromptError, match="give a list with a list of media for each prompt"):
+        session.answers(["caption:"], media)
+    assert handled == []
+
+
+def test_more_media_than_any_context_are_refused_unread(session, handled):
+    with pytest.raises(PromptError, match="1000000 tokens"):
+        session.answer("what is this?", ["none.png"] * 1_000_000)
+    assert handled == []
+
+
 def test_a_filter_keeps_to_the_limit_of_words():
     assert Filters("a" * WORDS_BYTES)
     with pytest.raises(GalleryError, match="contains has 4,001 bytes and at most 4,000 fit; shorten it"):
