@@ -20,7 +20,7 @@ from PIL import Image
 from pydantic import AfterValidator, BeforeValidator, Strict, TypeAdapter, ValidationError
 from torch import Tensor
 
-from palm_demo.errors import ArgumentError, shown
+from palm_demo.errors import MOST_DIGITS, ArgumentError, shown
 from palm_demo.text_limits import (
     LONG_TEXT_BYTES,
     MOST_TEXTS,
@@ -59,6 +59,12 @@ class AtMost:
 def _plain_number(value: Any) -> Any:
     """Converts integers of other libraries, such as NumPy's, to int."""
     return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
+
+
+def _short(number: int) -> int:
+    if abs(number) >= 10**MOST_DIGITS:
+        raise ValueError
+    return number
 
 
 def _listed(single: tuple[type, ...], at_most: int | None = None) -> Callable[[Any], Any]:
@@ -103,7 +109,13 @@ Texts = Annotated[
 ]
 """Texts. A single one counts as a list of one."""
 
-Whole = Annotated[int, Strict(), BeforeValidator(_plain_number), Takes("a whole number")]
+Whole = Annotated[
+    int,
+    Strict(),
+    BeforeValidator(_plain_number),
+    AfterValidator(_short),
+    Takes(f"a whole number of at most {MOST_DIGITS} digits"),
+]
 
 
 def check_picture(value: Any) -> Any:

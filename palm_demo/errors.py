@@ -8,6 +8,8 @@ from typing import cast
 
 SHOWN_CHARACTERS = 60
 """The most characters of a value that an error quotes."""
+MOST_DIGITS = 100
+"""The most digits of a whole number that is taken or quoted. Python itself writes no more than 4,300."""
 LOOKED_AT = 20 * SHOWN_CHARACTERS
 """The most characters, or items, of a value that is quoted by its beginning."""
 
@@ -145,6 +147,8 @@ def check_number(
 
 def shown(value: object) -> str:
     """A value as an error quotes it: short, and on one line."""
+    if isinstance(value, int) and abs(value) >= 10**MOST_DIGITS:
+        return f"a number of more than {MOST_DIGITS} digits"
     if isinstance(value, (str, bytes, bytearray, list, tuple)):
         value = value[:LOOKED_AT]
     text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)

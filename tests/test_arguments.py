@@ -181,6 +181,21 @@ def test_a_text_whose_end_is_white_space_is_taught(session):
     assert [step.step for step in progress] == [0, 1]
 
 
+@pytest.mark.parametrize("number", [10**400, -(10**400), 10**5000], ids=["large", "small", "unwritable"])
+def test_a_number_of_absurdly_many_digits_is_refused_by_name(session, number):
+    said = "is a number of more than 100 digits"
+    for ask in (
+        lambda: session.search("a cat", k=number),
+        lambda: session.describe(PICTURE, count=number),
+        lambda: session.generate("Once", max_new_tokens=number),
+        lambda: session.generate("Once", temperature=number),
+        lambda: session.generate("Once", scope={"doyle": number}),
+        lambda: session.finetune("A text.", rank=number),
+    ):
+        with pytest.raises(PalmDemoError, match=said):
+            ask()
+
+
 def test_captions_keep_to_the_context_as_one_caption_does(session):
     for ask in (session.caption, lambda image, count: session.captions([image], count)):
         with pytest.raises(PromptError, match="reads"):

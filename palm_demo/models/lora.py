@@ -4,7 +4,6 @@ The scope is an argument of a request, one per row, and never switches a shared 
 that everybody may use, an adapter that only its owner has, or a mix of these with strengths.
 """
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -163,8 +162,8 @@ def strengths(scope: Scope) -> dict[str | Adapter, float]:
             f"the mix has {len(scope)} scopes; name 1 to {MAX_MIXED} with their strengths, such as {A_MIX}"
         )
     for strength in scope.values():
-        number = isinstance(strength, Real) and not isinstance(strength, bool) and math.isfinite(strength)
-        if not number or abs(strength) > MAX_STRENGTH:
+        number = isinstance(strength, Real) and not isinstance(strength, bool)
+        if not number or not abs(strength) <= MAX_STRENGTH:  # so that what is not a number is none
             raise ScopeError(
                 f"a scope's strength is {shown(strength)}; it can be a number from {-MAX_STRENGTH:g} to "
                 f"{MAX_STRENGTH:g}, where 1 is as trained"
