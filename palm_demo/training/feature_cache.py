@@ -129,7 +129,7 @@ def load_or_encode(path: Path, media: Drawn, tower: nn.Module, seed: str) -> Fea
             )
         if made_with.get("tower") != made_by:
             raise CheckpointError(f"{path} was made by another tower; delete it, or use a new folder")
-        if (its_seed := made_with.get("seed", seed)) != seed:
+        if (its_seed := made_with.get("seed")) != seed:
             raise CheckpointError(f"{path} has the scenes of {its_seed}, not of {seed}; use a new folder")
         return FeatureCache(media, patches, counts)
     feature_cache = encode_scenes(media, tower, seed, loaders=2)

@@ -4,11 +4,20 @@ import random
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.testing import assert_close
 
 from palm_demo import world
-from palm_demo.training.feature_cache import AT_ONCE, FRAMES, NOISE, encode_scenes, load_or_encode, with_noise
+from palm_demo.training.feature_cache import (
+    AT_ONCE,
+    FRAMES,
+    NOISE,
+    encode_scenes,
+    fingerprint,
+    load_or_encode,
+    with_noise,
+)
 from palm_demo.training.pictures import as_tensor, normalized
 
 
@@ -76,6 +85,9 @@ def test_a_cache_of_scenes_of_another_seed_is_not_used(scenes, tmp_path):
     load_or_encode(path, scenes, Thumbnail(), "pictures/0")
     with pytest.raises(ValueError, match="has the scenes of pictures/0, not of pictures/1; use a new folder"):
         load_or_encode(path, scenes, Thumbnail(), "pictures/1")
+    save_file(load_file(path), path, {"tower": fingerprint(Thumbnail())})
+    with pytest.raises(ValueError, match="has the scenes of None, not of pictures/0; use a new folder"):
+        load_or_encode(path, scenes, Thumbnail(), "pictures/0")
 
 
 def test_media_of_two_caches_keep_their_patches(scenes):
