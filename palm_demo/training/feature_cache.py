@@ -63,6 +63,11 @@ class FeatureCache:
             torch.cat((self.counts, other.counts)),
         )
 
+    def first(self, count: int) -> "FeatureCache":
+        """The first media."""
+        frames = int(self.counts[:count].sum())
+        return FeatureCache(self.media[:count], self.patches[:frames], self.counts[:count])
+
     @locked_cached_property
     def starts(self) -> Tensor:
         """(media,), the position of each medium's first frame."""

@@ -48,6 +48,9 @@ FRAMES_SCALE, PLACES_SCALE = 10, 5
 MATCH_WEIGHT = 0.5
 """Weight of the matching loss beside that of the answers."""
 
+FITTED_SCENES, FITTED_PHOTOS = 4_096, 8
+"""What a projection is fitted to: scenes, and imagined photographs of each class that is drawn too."""
+
 MEASURED = 128
 """Held-out questions of each kind."""
 
@@ -146,8 +149,8 @@ def train_flamingo(recipe: FlamingoRecipe, paths: RunPaths) -> dict[str, float]:
     if recipe.start_tower:
         folder = Path(recipe.start_tower)
         earlier = load_tower(folder / "tower.safetensors", folder)
-        norm, linear = model.encoder.projection
-        fit_projection_(norm, linear, feature_cache, earlier, f"pictures/{recipe.seed}")
+        known, scenes = seen_by_both(recipe, feature_cache, photo_features)
+        fit_projection_(*model.encoder.projection, known, scenes, earlier, f"pictures/{recipe.seed}")
     question_sampler = QuestionSampler(feature_cache.media, tokenizer)
     words = noun_states(model, tokenizer)
     lessons = curriculum(recipe)
@@ -188,6 +191,20 @@ def train_flamingo(recipe: FlamingoRecipe, paths: RunPaths) -> dict[str, float]:
     figures = train(model, batch_at, losses_of, measure, schedule, paths.intervals, paths.run)
     save_flamingo(paths.weights / "flamingo.safetensors", model, made)
     return figures
+
+
+def seen_by_both(
+    recipe: FlamingoRecipe, feature_cache: FeatureCache, photo_features: PhotoFeatures
+) -> tuple[FeatureCache, list[world.Scene]]:
+    """What a projection is fitted to: scenes and imagined photographs of drawn things, and the scene that an
+    earlier tower, which knows drawings alone, looks at in place of each."""
+    concepts = set(world.concepts())
+    usual = [world.usual_name(noun.name) for noun in world.photo_classes()]
+    classes = [number for number, name in enumerate(usual) if name in concepts] * FITTED_PHOTOS
+    photos = imagined_photographs(photo_features, classes, recipe.seed + 1)
+    rng = random.Random(f"flamingo/{recipe.seed}/seen by both")
+    drawings = [world.single_scene(rng, names=[usual[number]]) for number in classes]
+    return feature_cache.first(FITTED_SCENES) + photos, [*feature_cache.media[:FITTED_SCENES], *drawings]
 
 
 def curriculum(recipe: FlamingoRecipe) -> list[Topic]:

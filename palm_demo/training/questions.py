@@ -176,13 +176,13 @@ def _of_several(places: dict[str, list[int]]) -> dict[str, list[int]]:
 Topic = Callable[[QuestionSampler, random.Random], Asked]
 
 ABOUT_ONE: dict[Topic, float] = {
-    QuestionSampler.names: 0.30,
-    QuestionSampler.facts: 0.08,
-    QuestionSampler.photograph: 0.13,
+    QuestionSampler.names: 0.26,
+    QuestionSampler.facts: 0.07,
+    QuestionSampler.photograph: 0.20,
     QuestionSampler.counts: 0.14,
 }
 ABOUT_SEVERAL: dict[Topic, float] = {
-    QuestionSampler.which_picture: 0.06,
+    QuestionSampler.which_picture: 0.04,
     QuestionSampler.few_shot_naming: 0.19,
     QuestionSampler.way: 0.05,
     QuestionSampler.grows_or_shrinks: 0.05,

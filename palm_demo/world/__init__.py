@@ -22,6 +22,7 @@ from palm_demo.world.photographs import (
     photo_caption,
     photo_classes,
     photo_nouns,
+    usual_name,
 )
 from palm_demo.world.questions import KINDS, MEDIA, Question, ask, sample_question
 from palm_demo.world.rendering import augment, render
@@ -108,6 +109,7 @@ __all__ = [
     "single_scene",
     "start_gallery",
     "unseen",
+    "usual_name",
     "which_photo_question",
     "with_article",
     "write_samples",

@@ -11,9 +11,9 @@ from palm_demo.world.photographs import (
     above,
     everyday_words,
     named,
-    photo_caption,
     photo_classes,
     sample_photograph,
+    usual_name,
 )
 from palm_demo.world.questions import MEDIA, ORDINALS, Question
 from palm_demo.world.wordings import DESCRIBE, HOW_MANY, IS_THERE, IS_THIS, NAME, WHICH
@@ -26,15 +26,16 @@ EVERYDAY_SHARE = 0.5
 
 
 def caption_question(rng: Random, photo: Photograph, plain: bool = True) -> Question:
-    answer = photo_caption(photo.name)
+    answer = f"a photo of {named(usual_name(photo.name))}"
     if not plain or rng.random() < 0.5:
         return Question(f"{MEDIA} caption:", answer, (photo,), "photo_caption")
     return _question(rng.choice(DESCRIBE), answer, photo, "photo_caption")
 
 
 def name_question(rng: Random, photo: Photograph, plain: bool = True) -> Question:
+    """Asks what it is; the answer is its usual name, "a cat". `kind_question` asks for more."""
     asked = rng.choice(NAME) if plain else NAME[0]
-    return _question(asked, named(photo.name), photo, "photo_name")
+    return _question(asked, named(usual_name(photo.name)), photo, "photo_name")
 
 
 def kind_question(rng: Random, photo: Photograph, plain: bool = True) -> Question:

@@ -84,6 +84,20 @@ def above(name: str) -> tuple[str, ...]:
     return (category,) if category in EVERYDAY and category != name else ()
 
 
+@cache
+def usual_name(name: str) -> str:
+    """What most people would call a photographed thing: "cat" where its name is "tabby cat".
+
+    Of the words above the name it is the narrowest that the drawn world has too. A name that the drawn world
+    has, or that has no such word above it, stays.
+    """
+    concepts = Atlas.load().trained
+    words = [word for word in _noun(name).above if word in concepts]
+    if name in concepts or not words:
+        return name
+    return min(words, key=lambda word: sum(word in noun.above for noun in photo_classes()))
+
+
 def named(word: str) -> str:
     """A word with its article where it takes one: a photograph's name, a drawn thing or an everyday word."""
     if word in _by_name():

@@ -11,6 +11,7 @@ from palm_demo import world
 from palm_demo.errors import CheckpointError
 from palm_demo.models.layers import LayerNorm
 from palm_demo.training.feature_cache import encode_scenes
+from palm_demo.training.flamingo import FlamingoRecipe, seen_by_both
 from palm_demo.training.warm_start import copy_where_alike_, fit_projection_
 
 
@@ -42,6 +43,13 @@ class Finer(Earlier):
     side = 8
 
 
+class Imagined:
+    """Features of photographs, as `Coarse` would give them."""
+
+    def imagined(self, numbers: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return torch.randn(len(numbers), 16, 9, generator=generator)
+
+
 @pytest.fixture(scope="module")
 def cache():
     rng = random.Random(0)
@@ -61,7 +69,7 @@ def test_only_tensors_of_the_same_name_and_shape_are_copied():
 
 def test_a_fitted_projection_gives_what_the_earlier_tower_gave(cache):
     norm, linear = LayerNorm(9), nn.Linear(9, 2, bias=False)
-    fit_projection_(norm, linear, cache, Earlier(), "seed")
+    fit_projection_(norm, linear, cache, cache.media, Earlier(), "seed")
     wanted = encode_scenes(cache.media, Earlier(), "seed").patches.float()
     missed = (linear(norm(cache.patches.float())) - wanted).square().mean() / wanted.var()
     assert missed < 1e-3
@@ -69,7 +77,7 @@ def test_a_fitted_projection_gives_what_the_earlier_tower_gave(cache):
 
 def test_a_finer_grid_is_scaled_to_that_of_the_new_tower(cache):
     norm, linear = LayerNorm(9), nn.Linear(9, 2, bias=False)
-    fit_projection_(norm, linear, cache, Finer(), "seed")
+    fit_projection_(norm, linear, cache, cache.media, Finer(), "seed")
     coarse = encode_scenes(cache.media, Earlier(), "seed").patches.float()
     missed = (linear(norm(cache.patches.float())) - coarse).square().mean() / coarse.var()
     assert missed < 0.3
@@ -77,4 +85,13 @@ def test_a_finer_grid_is_scaled_to_that_of_the_new_tower(cache):
 
 def test_a_tower_of_another_width_is_refused(cache):
     with pytest.raises(CheckpointError, match="2 channels, and the projection gives 5"):
-        fit_projection_(LayerNorm(9), nn.Linear(9, 5, bias=False), cache, Earlier(), "seed")
+        fit_projection_(LayerNorm(9), nn.Linear(9, 5, bias=False), cache, cache.media, Earlier(), "seed")
+
+
+def test_in_place_of_a_photograph_the_earlier_tower_looks_at_a_drawing_of_it(cache):
+    recipe = FlamingoRecipe("", seed=0)
+    known, scenes = seen_by_both(recipe, cache, Imagined())
+    assert len(known.media) == len(scenes) and scenes[: len(cache.media)] == cache.media
+    photos, drawings = known.media[len(cache.media) :], scenes[len(cache.media) :]
+    assert all(world.usual_name(p.name) == s.names[0] for p, s in zip(photos, drawings, strict=True))
+    assert {"cat", "dog", "umbrella"} <= {scene.names[0] for scene in drawings} <= set(world.concepts())

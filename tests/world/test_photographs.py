@@ -70,6 +70,28 @@ def test_everyday_words_stand_above_names():
     )
 
 
+@pytest.mark.parametrize(
+    "name, usual",
+    [
+        ("tabby cat", "cat"),
+        ("great white shark", "shark"),  # and not fish, which is wider
+        ("crash helmet", "helmet"),
+        ("umbrella", "umbrella"),  # the drawn world has it
+        ("newt", "newt"),  # the drawn world has no word above it
+    ],
+)
+def test_a_usual_name_is_the_narrowest_that_the_drawn_world_has(name, usual):
+    assert world.usual_name(name) == usual
+
+
+def test_what_is_this_is_answered_by_the_usual_name_and_what_kind_by_its_own():
+    for kind, name_of in (("photo_name", world.usual_name), ("photo_kind", str)):
+        for question in sampled(kind):
+            assert question.answer == named(name_of(question.media[0].name)), question.prompt
+    for question in sampled("photo_caption"):
+        assert question.answer == f"a photo of {named(world.usual_name(question.media[0].name))}"
+
+
 def test_yes_is_said_of_names_and_words_above_them_and_no_of_all_else():
     answers = []
     for question in sampled("photo_is_there", 200):
