@@ -24,6 +24,7 @@ from palm_demo.errors import MOST_DIGITS, ArgumentError, shown
 from palm_demo.text_limits import (
     LONG_TEXT_BYTES,
     MOST_TEXTS,
+    PATH_BYTES,
     TEXT_BYTES,
     WORDS_BYTES,
     check_size,
@@ -44,14 +45,15 @@ class Takes:
 
 @dataclass(frozen=True)
 class AtMost:
-    """The most UTF-8 bytes of a text, or of each of a list. A verb does not begin with a longer one."""
+    """The most UTF-8 bytes of a text or a path, or of each text of a list. A verb does not begin with a
+    longer one."""
 
     size_bytes: int
 
     def check(self, name: str, value: Any) -> None:
         """Raises PromptError for a text that is too long, and for a list of too many texts."""
-        if isinstance(value, str):
-            check_size(name, value, self.size_bytes)
+        if isinstance(value, str | Path):
+            check_size(name, str(value), self.size_bytes)
         elif isinstance(value, list):
             check_sizes(name, value, self.size_bytes)
 
@@ -149,7 +151,7 @@ Media = Annotated[
 ]
 """Pictures and videos. A single one counts as a list of one."""
 
-File = Annotated[Unicode | Path, Takes("a path (str or Path)")]
+File = Annotated[Unicode | Path, Takes("a path (str or Path)"), AtMost(PATH_BYTES)]
 
 
 def checked(verb: Callable[P, T]) -> Callable[P, T]:

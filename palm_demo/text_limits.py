@@ -16,6 +16,8 @@ LONG_TEXT_BYTES = 5_000_000
 """The most bytes of a text that is scored or learned from. The longest novels have three million."""
 WORDS_BYTES = 4_000
 """The most bytes of words that are searched for: as many as the longest caption of a gallery."""
+PATH_BYTES = 4_000
+"""The most bytes of a path. Linux opens none that is longer than 4,095."""
 NAME_BYTES = 100
 """The most bytes of the name of a thing, a place, a colour or a style that is drawn."""
 MOST_TEXTS = 100_000

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable
 from itertools import count, repeat
+from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
@@ -61,6 +62,14 @@ def handled(monkeypatch) -> list[int]:
 
     monkeypatch.setattr(tokenizers, "replace_surrogates", counting)
     return sizes
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_paths_of_megabytes_are_refused_in_a_line(session, kind):
+    path = kind("a" * 1_000_000)
+    for use in (session.load_adapter, lambda path: session.save_adapter(None, path)):
+        with pytest.raises(PalmDemoError, match="path has 1,000,000 bytes and at most 4,000 fit; shorten it"):
+            use(path)
 
 
 @pytest.mark.parametrize("unit", UNITS.values(), ids=UNITS)
