@@ -1,5 +1,6 @@
 """LoRA adapters as files of their own, without the weights they were trained on."""
 
+import os
 from pathlib import Path
 
 import torch
@@ -50,7 +51,7 @@ def load_adapter(
     Raises CheckpointError for any other file.
     """
     fits = 4 * palm.scopes.shape.num_weights(highest_rank) + HEADER_BYTES
-    if path.is_file() and (size := path.stat().st_size) > fits:
+    if os.path.isfile(path) and (size := path.stat().st_size) > fits:
         raise CheckpointError(
             f"{path} has {size:,} bytes and a scope of rank {highest_rank}, the highest, has {fits:,} at "
             "most; fine-tune one of a lower rank"

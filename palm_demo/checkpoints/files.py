@@ -107,7 +107,7 @@ def read(path: Path, kind: str) -> tuple[dict[str, Tensor], dict]:
 
     Raises CheckpointError when the file is missing, damaged, or describes something other than `kind`.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):  # of a name that is too long, Path.is_file raises OSError
         raise CheckpointError(f"there is no weights file at {path}")
     try:
         with safe_open(path, framework="pt") as file:

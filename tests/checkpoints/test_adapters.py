@@ -174,6 +174,11 @@ def test_a_file_larger_than_any_scope_is_not_even_opened(palm, tmp_path):
         load_adapter(path, palm, highest_rank=8)
 
 
+def test_a_name_too_long_to_be_a_files_is_that_of_no_file(palm, tmp_path):
+    with pytest.raises(CheckpointError, match="there is no weights file at "):
+        load_adapter(tmp_path / ("a" * 300), palm)
+
+
 def test_a_file_that_is_no_safetensors_is_refused(palm, tmp_path):
     path = tmp_path / "pickled.safetensors"
     torch.save({"down": torch.zeros(2)}, path)
