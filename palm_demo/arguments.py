@@ -17,7 +17,7 @@ from typing import Annotated, Any, ParamSpec, TypeVar, get_args, get_type_hints
 
 import numpy as np
 from PIL import Image
-from pydantic import AfterValidator, BeforeValidator, Strict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, TypeAdapter, ValidationError
 from torch import Tensor
 
 from palm_demo.errors import MOST_DIGITS, ArgumentError, shown
@@ -132,6 +132,8 @@ def _medium(value: Any) -> Any:
     return [check_picture(one) for one in value] if isinstance(value, (list, tuple)) else check_picture(value)
 
 
+MOST_MEDIA = 100_000
+"""The most pictures and videos of a list."""
 MEDIA = (str, Path, bytes, bytearray, IOBase, Image.Image, np.ndarray, Tensor)
 
 Picture = Annotated[
@@ -146,8 +148,12 @@ Medium = Annotated[
 
 Media = Annotated[
     Sequence[Medium],
-    BeforeValidator(_listed(MEDIA)),
-    Takes("a picture or video, or a list of them: paths, bytes, open files, PIL pictures or arrays"),
+    BeforeValidator(_listed(MEDIA, MOST_MEDIA)),
+    Takes(
+        "a picture or video, or a list of them, "
+        f"{MOST_MEDIA:,} at most: paths, bytes, open files, PIL pictures or arrays"
+    ),
+    Field(max_length=MOST_MEDIA),
 ]
 """Pictures and videos. A single one counts as a list of one."""
 

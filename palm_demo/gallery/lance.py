@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pyarrow as pa
 
 from palm_demo.errors import GalleryError
-from palm_demo.gallery.rows import KEY, KEY_MARK
+from palm_demo.gallery.rows import ID_CHARACTERS, KEY, KEY_MARK
 
 if TYPE_CHECKING:
     from lancedb.db import DBConnection
@@ -181,7 +181,8 @@ def _says(error: Exception, *words: str) -> bool:
 
 
 def one_of(ids: Sequence[str]):
-    """A filter for the rows with these ids. No id can break out of it."""
+    """A filter for the rows with these ids. No id can break out of it, and none that is too long for one
+    is looked for."""
     from lancedb.expr import col, lit
 
-    return col(KEY).isin([lit(str(id)) for id in ids])
+    return col(KEY).isin([lit(id) for id in map(str, ids) if len(id) <= ID_CHARACTERS])

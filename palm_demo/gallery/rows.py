@@ -89,6 +89,8 @@ def _in_utc(moment: datetime) -> datetime:
 
 
 KEY = "id"
+ID_CHARACTERS = 64
+"""The characters of an id: a SHA-256 in hexadecimal."""
 KEY_MARK = b"lance-schema:unenforced-primary-key"
 """Tells LanceDB which column is the key by which it compares a commit with others."""
 

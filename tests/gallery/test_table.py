@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta, timezone
 
+import lancedb
 import numpy as np
 import pytest
 from PIL import Image
@@ -153,6 +154,16 @@ def test_removed_pictures_are_found_no_more(gallery):
     assert "a red cat" not in captions(gallery.nearest(unit(0), 5))
     with pytest.raises(GalleryError, match="no picture"):
         gallery.original(f"{0:064}")
+
+
+def test_what_is_too_long_for_an_id_is_not_looked_for(gallery, monkeypatch):
+    looked_for, lit = [], lancedb.expr.lit
+    monkeypatch.setattr(lancedb.expr, "lit", lambda value: (looked_for.append(value), lit(value))[1])
+    assert [item.id for item in gallery.items(["x" * 10_000_000, f"{2:064}"])] == [f"{2:064}"]
+    assert gallery.remove(["x" * 10_000_000]) == 0
+    with pytest.raises(GalleryError, match=r"no picture 'x+"):
+        gallery.original("x" * 65)
+    assert looked_for == [f"{2:064}"]
 
 
 def test_originals_come_back_as_they_went_in(gallery):

@@ -158,6 +158,14 @@ def test_a_list_without_end_is_refused(session, handled):
     assert handled == []
 
 
+def test_media_without_end_are_refused(session, handled):
+    with pytest.raises(ArgumentError, match=r"images is repeat\(.*or a list of them, 100,000 at most"):
+        session.captions(repeat(PICTURE))
+    with pytest.raises(ArgumentError, match=r"media is .*100,000 at most"):
+        session.answer("what is this?", (PICTURE for _ in count()))
+    assert handled == []
+
+
 def test_texts_that_are_too_long_only_together_are_refused(session, handled):
     texts = ["a" * TEXT_BYTES] * (LONG_TEXT_BYTES // TEXT_BYTES + 1)
     with pytest.raises(PromptError, match=r"texts has 5,200,000 bytes and at most 5,000,000 fit at once"):
