@@ -4,11 +4,14 @@ Ours against palm-rlhf-pytorch's `generate`, transformers' Llama with its cache,
 memory's bandwidth allows when each token reads every weight once.
 """
 
+import copy
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+import palm_demo
 from benchmarks import subjects
 from benchmarks.measuring import ReadMemory, Side, arguments, machine, medians, table, times
 from palm_demo.inference.decoding import generate_ids, run_in_turn
@@ -16,6 +19,10 @@ from palm_demo.models import PaLM
 from palm_demo.models.cpu_linear import pack_
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+BATCHES = (1, 4, 16)
+"""Rows of a step in 8 bits."""
+WINDOW = 512
+"""Tokens that are scored at a time."""
 PROMPT, NEW = 16, 256
 REFERENCE_NEW = 8
 """The reference reads the whole text again for each token. So it writes only these few, in the middle of the
@@ -87,10 +94,37 @@ def context(given: Subjects, rounds: int) -> list[str]:
     return [*(f"{STEPS / seconds[name]:.1f}" for name in sides), f"{cache_bytes / 1e6:.1f}"]
 
 
+def in_8_bits(size: str, rounds: int, device: torch.device) -> list[str]:
+    """Cells: milliseconds of a step of bf16 and of weights in 8 bits, and the ratio, by rows."""
+    palms = {
+        eight: pack_(subjects.palms(size)[0].to(device, torch.bfloat16), eight) for eight in (False, True)
+    }
+    cells = []
+    for batch in BATCHES:
+        prompt = torch.randint(palms[True].config.vocab, (batch, PROMPT), device=device)
+        sides = {str(eight): _steps(palm, prompt, rounds + 1) for eight, palm in palms.items()}
+        plain, rounded = medians(sides, rounds, device).values()
+        cells += [f"{1000 * plain / STEPS:.2f}", f"{1000 * rounded / STEPS:.2f}", times(plain, rounded)]
+    return cells
+
+
+@torch.no_grad()
+def bits_in_8_bits(text: str) -> float:
+    """How many times as many bits the bundled PaLM needs for a text with its weights in 8 bits."""
+    nats = []
+    for eight in (False, True):
+        session = palm_demo.load()
+        ids = session.palm.tokenizer.encode(text)
+        palm = pack_(copy.deepcopy(session.palm.model).bfloat16(), eight)
+        windows = torch.tensor(ids[: len(ids) // WINDOW * WINDOW]).view(-1, 1, WINDOW)
+        nats.append(sum(palm.loss(some[:, :-1], some[:, 1:]).item() for some in windows))
+    return nats[1] / nats[0]
+
+
 def _steps(palm: PaLM, prompt: Tensor, calls: int) -> Side:
-    """STEPS further steps after a prompt, each time it is called."""
-    tokens = prompt.shape[1]
-    _, cache = run_in_turn(palm.prefill, prompt, [tokens], tokens + calls * STEPS)
+    """STEPS further steps after prompts of one length (rows, n), each time it is called."""
+    rows, tokens = prompt.shape
+    _, cache = run_in_turn(palm.prefill, prompt, [tokens] * rows, tokens + calls * STEPS)
 
     def run() -> None:
         for _ in range(STEPS):
@@ -127,6 +161,12 @@ HEADERS = {
 }
 
 
+IN_8_BITS = [
+    "ms a step",
+    *(head for batch in BATCHES for head in (f"bf16, {batch} at once", "in 8 bits", "ratio")),
+]
+
+
 def rows(part, sizes: list[str], rounds: int, device: torch.device) -> Iterator[list[str]]:
     for size in sizes:
         for name, dtype in DTYPES.items():
@@ -136,10 +176,16 @@ def rows(part, sizes: list[str], rounds: int, device: torch.device) -> Iterator[
 def main() -> None:
     parser = arguments(__doc__, rounds=3)
     parser.add_argument("--sizes", nargs="+", choices=subjects.SHAPES, default=subjects.SMALL)
+    parser.add_argument("--text", type=Path, help="scored by the bundled PaLM in 8 bits too")
     given = parser.parse_args()
     print(machine(given.device))
     for part, header in HEADERS.items():
         print("\n" + table(header, list(rows(part, given.sizes, given.rounds, given.device))), flush=True)
+    eight = [[size, *in_8_bits(size, given.rounds, given.device)] for size in given.sizes]
+    print("\n" + table(IN_8_BITS, eight))
+    if given.text is not None:
+        more = bits_in_8_bits(given.text.read_text("utf-8")) - 1
+        print(f"\nThe bundled PaLM needs {more:+.2%} bits for the text with its weights in 8 bits.")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from palm_demo.models.packed_weights import (
     multiplies_plain,
     multiply_plain,
     pack,
+    pack_in_8_bits,
 )
 
 FEW_ROWS = 64
@@ -88,6 +89,7 @@ class Projection(nn.Linear):
     """
 
     _packed: PackedWeight | None = None
+    _in_8_bits = False
 
     def __init__(self, dim_in: int, dim_out: int):
         super().__init__(dim_in, dim_out, bias=False)
@@ -125,16 +127,38 @@ class Projection(nn.Linear):
         super().register_parameter(name, param)
         self._packed = None
 
-    def pack_(self) -> None:
+    def pack_(self, in_8_bits: bool = False) -> None:
         """Packs the weight, which then cannot be trained any more.
 
         It stays as it is on other devices than the CPU, and if this processor has no faster form.
+        in_8_bits: whether it may be rounded.
         """
         with _changing:
-            if self._packed is None and (packed := pack(self._parameters["weight"])) is not None:
-                outline = torch.empty(packed.shape, dtype=packed.dtype, device="meta")
-                self._packed = packed
-                self._parameters["weight"] = nn.Parameter(outline, requires_grad=False)
+            self._in_8_bits = in_8_bits
+            if self._packed is None and (packed := self._pack(self._parameters["weight"])) is not None:
+                self._hold(packed)
+
+    def _pack(self, weight: Tensor) -> PackedWeight | None:
+        return (pack_in_8_bits(weight) if self._in_8_bits else None) or pack(weight)
+
+    def _hold(self, packed: PackedWeight) -> None:
+        outline = torch.empty(packed.shape, dtype=packed.dtype, device="meta")
+        self._packed = packed
+        self._parameters["weight"] = nn.Parameter(outline, requires_grad=False)
+
+    def stored(self) -> PackedWeight | Tensor:
+        """What `restore_` takes: the packed weight, or a copy of one that is not packed."""
+        with _changing:
+            return self._packed or self._parameters["weight"].detach().clone()
+
+    @torch.no_grad()
+    def restore_(self, stored: PackedWeight | Tensor) -> None:
+        """Restores a weight from `stored`, bit for bit."""
+        with _changing:
+            if self._packed is not None and not isinstance(stored, Tensor):
+                self._packed = stored
+            else:
+                self.change_(lambda _: stored if isinstance(stored, Tensor) else stored.dense())
 
     def dense(self) -> Tensor:
         """The weight (dim_out, dim_in) without a gradient; of a packed one a copy, and it stays packed."""
@@ -150,7 +174,7 @@ class Projection(nn.Linear):
         """
         with _changing:
             packed, changed = self._packed is not None, change(self.dense())
-            if packed and (again := pack(changed)) is not None:
+            if packed and (again := self._pack(changed)) is not None:
                 self._packed = again
             else:
                 self.weight.copy_(changed)
@@ -184,14 +208,17 @@ class Projection(nn.Linear):
             return super()._apply(fn, recurse)
 
 
-def pack_(model: nn.Module) -> nn.Module:
+def pack_(model: nn.Module, in_8_bits: bool = False) -> nn.Module:
     """Packs all weights of a model on a CPU that will only decode.
 
     The outputs stay the same up to rounding, and the memory does not grow.
+
+    in_8_bits: rounds the weights to 8 bits, where the processor has products of these. That takes half of
+    bf16's memory and time, and the outputs differ by some percent of a nat.
     """
     for module in model.modules():
         if isinstance(module, Packable):
-            module.pack_()
+            module.pack_(in_8_bits)
     give_back_memory()
     return model
 
@@ -200,7 +227,7 @@ def pack_(model: nn.Module) -> nn.Module:
 class Packable(Protocol):
     """The interface of modules with weights that can be packed."""
 
-    def pack_(self) -> None: ...
+    def pack_(self, in_8_bits: bool = False) -> None: ...
 
 
 class Weights(Mapping[str, Tensor]):

@@ -203,14 +203,17 @@ class TiedHead(nn.Module):
             return linear(states, weight)
         return linear_in_fp32(states, weight)  # in bf16, logits around 5 would lie 0.03 apart
 
-    def pack_embedding_(self, embedding: nn.Embedding) -> None:
-        """Packs the embedding for products, and maps the table for lookups, if this processor gains by
-        it."""
+    def pack_embedding_(self, embedding: nn.Embedding, in_8_bits: bool = False) -> None:
+        """Packs the embedding for products, and maps the table for lookups, if this processor gains by it.
+
+        in_8_bits: whether it may be rounded for products.
+        """
         weight = embedding.weight
         if self._packed is not None and self._packed[0] == packed_weights.state_of(weight):
             return
         half = weight.dtype == torch.bfloat16
-        packed = packed_weights.pack_for_fp32_sums(weight) if half else packed_weights.pack(weight)
+        packed = packed_weights.pack_in_8_bits(weight) if in_8_bits else None
+        packed = packed or (packed_weights.pack_for_fp32_sums if half else packed_weights.pack)(weight)
         if packed is not None:
             weight.requires_grad_(False).data = packed_weights.mapped(weight)
         self._packed = packed and (packed_weights.state_of(weight), packed)

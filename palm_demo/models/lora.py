@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from palm_demo.errors import ScopeError, shown
+from palm_demo.models.packed_weights import PackedWeight
 
 T = TypeVar("T")
 
@@ -181,10 +182,11 @@ def scope_label(scope: Scope) -> str:
 
 @dataclass(eq=False)
 class Merged:
-    """A scope or mix in the weights. `before`: fused and output weights of each block without it."""
+    """A scope or mix in the weights. `before`: fused and output weights of each block without it, as
+    `Projection.stored` gives them."""
 
     strengths: dict[str | Adapter, float]
-    before: list[tuple[Tensor, Tensor]]
+    before: list[tuple[PackedWeight | Tensor, PackedWeight | Tensor]]
 
 
 class Scopes(nn.Module):
@@ -273,7 +275,7 @@ class Scopes(nn.Module):
         originals = []
         with torch.no_grad():
             for layer, block in zip(mix_adapters(parts).layers, blocks, strict=True):
-                originals.append((block.fused.dense().clone(), block.attention_out.dense().clone()))
+                originals.append((block.fused.stored(), block.attention_out.stored()))
                 block.fused.change_(_adding(torch.cat([layer[p].weight for p in INPUTS], dim=1).T))
                 block.attention_out.change_(_adding(layer["out"].weight.T))
         self.merged[name] = Merged(strengths(scope), originals)
@@ -286,8 +288,8 @@ class Scopes(nn.Module):
             raise ScopeError(f"scope {last!r} was merged after {name!r}; unmerge {last!r} first")
         with torch.no_grad():
             for block, (fused, out) in zip(blocks, self.merged.pop(name).before, strict=True):
-                block.fused.change_(lambda _, before=fused: before)
-                block.attention_out.change_(lambda _, before=out: before)
+                block.fused.restore_(fused)
+                block.attention_out.restore_(out)
 
 
 def _adding(added: Tensor) -> Callable[[Tensor], Tensor]:

@@ -1,4 +1,4 @@
-"""Packed weights: the forms that a CPU multiplies fastest. Each can be unpacked bit for bit.
+"""Packed weights: the forms that a CPU multiplies fastest. All but those in 8 bits can be unpacked bit for bit.
 
 This is the only file that calls private parts of torch.
 
@@ -6,7 +6,7 @@ For a few rows, torch's own `linear` reads fp32 weights with one thread, and bf1
 memory provides them. Two libraries that come with torch are faster (`python -m benchmarks.decoding`
 measures by how much). oneDNN packs fp32 weights for any number of rows, and bf16 ones on processors
 with bf16 instructions. FBGEMM packs the bf16 weights of other x86 processors in fp16 and sums products
-in fp32.
+in fp32. It also packs weights of either dtype in 8 bits, which rounds them.
 
 Letters: `r` rows, `k` width in, `n` width out.
 """
@@ -16,6 +16,7 @@ import ctypes
 import platform
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Protocol
 
@@ -32,6 +33,9 @@ LARGEST_FP16 = 65_504.0
 MOST_INEXACT = 0.01
 """The largest fraction of a weight's numbers that fp16 may not hold exactly, for it to be packed in fp16."""
 
+SMALLEST = 1e-30
+"""In place of zero, where a row or weight of zeros is divided by its largest number."""
+
 MAPPED_FROM_BYTES = 1_000_000
 
 
@@ -45,7 +49,8 @@ class PackedWeight(Protocol):
         """Multiplies (..., r, k) rows of the weight's dtype: (..., r, n), of that dtype or fp32."""
 
     def dense(self) -> Tensor:
-        """The weight (n, k) as a new tensor, with the bits of the one that was packed."""
+        """The weight (n, k) as a new tensor, with the bits of the one that was packed unless it was rounded
+        to 8 bits."""
 
 
 class OneDnnWeight:
@@ -85,6 +90,39 @@ class FbgemmWeight:
         return weight
 
 
+class Int8Weight:
+    """A weight in FBGEMM's 8-bit panels, with a scale for each output. The rows are rounded too, for the
+    product.
+
+    Each row is divided by its largest number, and a row with both ends of that range goes along. So what
+    a row is rounded to does not depend on the others, and one with numbers that are not finite spoils
+    none.
+    """
+
+    def __init__(self, weight: Tensor):
+        self.shape, self.dtype = weight.shape, weight.dtype
+        weight = weight.detach().float()
+        scales = weight.abs().amax(dim=1).clamp(min=SMALLEST).double() / 127
+        zeros = torch.zeros(len(weight), dtype=torch.long)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that quantized tensors may be removed one day
+            quantized = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
+        self._panels = torch.ops.quantized.linear_prepack(quantized, None)
+        self._ends = torch.zeros(1, weight.shape[1])
+        self._ends[0, 0], self._ends[0, -1] = 1, -1
+
+    def multiply(self, rows: Tensor) -> Tensor:
+        flat = rows.reshape(-1, rows.shape[-1]).float()
+        largest = flat.abs().amax(dim=1, keepdim=True).clamp(min=SMALLEST)
+        ranged = torch.cat(((flat / largest).nan_to_num(0, 0, 0), self._ends))
+        # 7 bits of the rows: processors without VNNI would overflow where pairs of products are summed
+        product = torch.ops.quantized.linear_dynamic(ranged, self._panels, True)[:-1]
+        return (product * largest).view(*rows.shape[:-1], -1)
+
+    def dense(self) -> Tensor:
+        return torch.ops.quantized.linear_unpack(self._panels)[0].dequantize().to(self.dtype)
+
+
 def state_of(weight: Tensor) -> tuple:
     """A value that differs for another weight, and for this one after a change."""
     return weight.data_ptr(), weight.dtype, weight.device, None if weight.is_inference() else weight._version
@@ -99,6 +137,15 @@ def pack(weight: Tensor) -> PackedWeight | None:
     if weight.dtype == torch.float32 or (weight.dtype == torch.bfloat16 and onednn_knows_bf16()):
         return OneDnnWeight(weight) if torch.backends.mkldnn.is_available() else None
     return pack_for_fp32_sums(weight)
+
+
+def pack_in_8_bits(weight: Tensor) -> PackedWeight | None:
+    """Rounds a weight to 8 bits and packs it; None if this processor has no such form, or a number of the
+    weight is not finite or too large."""
+    here = ON_X86 and weight.device.type == "cpu" and weight.ndim == 2 and weight.shape[1] > 1
+    if not here or not weight.numel() or "fbgemm" not in torch.backends.quantized.supported_engines:
+        return None
+    return Int8Weight(weight) if weight.abs().max().isfinite() else None
 
 
 def pack_for_fp32_sums(weight: Tensor) -> PackedWeight | None:

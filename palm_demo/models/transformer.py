@@ -130,10 +130,10 @@ class Decoder(nn.Module):
         config = self.config
         return KVCache(config.depth, rows, capacity, config.dim_head, self.embedding.weight)
 
-    def pack_(self) -> None:
+    def pack_(self, in_8_bits: bool = False) -> None:
         """Packs the head's weight if it is the embedding; see `palm_demo.models.cpu_linear`."""
         if isinstance(self.head, TiedHead):
-            self.head.pack_embedding_(self.embedding)
+            self.head.pack_embedding_(self.embedding, in_8_bits)
 
     def logits(self, states: Tensor) -> Tensor:
         """(..., dim) states of the last block -> (..., vocab) logits."""

@@ -42,6 +42,7 @@ class LoadedModel(Generic[M]):
         limits: how many texts it writes at once, and how many wait.
         metadata: name, trained_on, knows and licence, for the page.
         bundled: whether the weights are those that come with the package.
+        in_8_bits: whether a CPU rounds its weights to 8 bits.
     """
 
     model: M
@@ -50,6 +51,7 @@ class LoadedModel(Generic[M]):
     limits: BatchLimits
     metadata: Mapping[str, str]
     bundled: bool
+    in_8_bits: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,4 +214,5 @@ def _on_device(choice: Choice, device: str) -> dict:
 def _loaded(choice: Choice, model, tokenizer: Tokenizer, context: int, limits: BatchLimits) -> LoadedModel:
     rows = replace(limits, rows=min(limits.rows, choice.rows))
     metadata = {name: getattr(choice, name) for name in ("name", "trained_on", "knows", "licence")}
-    return LoadedModel(model, tokenizer, context, rows, metadata, bundled=False)
+    in_8_bits = isinstance(choice, PalmChoice) and choice.quantize == "int8"
+    return LoadedModel(model, tokenizer, context, rows, metadata, bundled=False, in_8_bits=in_8_bits)

@@ -77,7 +77,7 @@ def load(
     models = _bundled(limits) if profile == TINY else _released(profile, limits, on_progress)
     if not on_zerogpu():  # there a GPU computes
         for loaded in models.all:
-            pack_(loaded.model)
+            pack_(loaded.model, loaded.in_8_bits)
     turns = FairQueue(limits.passes, limits.waiting_of_one)
     return Session(models, media_limits or MediaLimits(), gallery_place, turns)
 

@@ -17,14 +17,15 @@ every_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], 
 
 
 @every_dtype
+@pytest.mark.parametrize("in_8_bits", [False, True], ids=["exact", "8 bits"])
 @torch.no_grad()
-def test_a_merge_into_a_packed_model_is_in_the_very_next_step(dtype, new_palm, new_ids):
+def test_a_merge_into_a_packed_model_is_in_the_very_next_step(dtype, in_8_bits, new_palm, new_ids):
     palm = new_palm(RLHF)
     for weight in palm.parameters():
         weight.mul_(0.3)
     for weight in palm.add_scope("carroll", 3).parameters():
         weight.normal_(std=0.2)
-    palm, ids = pack_(palm.to(dtype)), new_ids(1, 7)
+    palm, ids = pack_(palm.to(dtype), in_8_bits), new_ids(1, 7)
     weights = {name: t.clone() for name, t in palm.decoder.state_dict().items()}
     _, cache = palm.prefill(ids[:, :6], [6], 9)
     alone = palm.decode_step(ids[:, 6], cache)
@@ -57,6 +58,21 @@ def test_a_packed_model_gives_what_it_gave(dtype, style, new_palm, new_ids):
     assert_close(palm.decode_step(ids[:, 6], cache), then, atol=tolerance, rtol=0)
     assert again.dtype == torch.float32
     assert fingerprint(palm.decoder.state_dict()) == fingerprint(Weights(palm.decoder)) == marks
+
+
+@pytest.mark.skipif(not packed_weights.ON_X86, reason="other processors multiply weights as they are")
+@every_dtype
+@torch.no_grad()
+def test_a_model_in_8_bits_gives_nearly_what_it_gave(dtype, new_palm, new_ids):
+    palm = new_palm(RLHF)
+    for weight in palm.parameters():
+        weight.mul_(0.3)
+    palm, ids = palm.to(dtype), new_ids(2, 7)
+    plain = palm(ids)
+    rounded = pack_(palm, in_8_bits=True)(ids)
+    assert not torch.equal(rounded, plain)
+    assert (rounded - plain).norm() < 0.05 * plain.norm()
+    assert all(isinstance(block.fused.stored(), packed_weights.Int8Weight) for block in palm.decoder.blocks)
 
 
 @torch.no_grad()

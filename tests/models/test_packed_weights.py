@@ -51,6 +51,37 @@ def test_what_fp16_cannot_hold_is_not_put_into_it(value):
     assert packed_weights.pack_for_fp32_sums(torch.full((8, 8), value).bfloat16()) is None
 
 
+@on_x86
+@every_dtype
+@pytest.mark.parametrize("rows", [1, 2, 16, 300])
+def test_a_weight_in_8_bits_multiplies_nearly_as_the_weight(dtype, rows):
+    weight, x = torch.randn(96, 256).to(dtype), torch.randn(rows, 256).to(dtype)
+    weight[3], x[0, :5] = 0, 0
+    packed = packed_weights.pack_in_8_bits(weight)
+    assert packed.shape == weight.shape and packed.dtype == packed.dense().dtype == dtype
+    largest = weight.abs().amax(dim=1, keepdim=True)
+    assert ((packed.dense() - weight).abs() <= largest / 127 * 0.5 + largest * 2**-8).all()
+    out, wanted = packed.multiply(x), x.double() @ weight.double().T
+    assert (out - wanted).norm() < 0.03 * wanted.norm()
+    assert not out[:, 3].any()
+
+
+@on_x86
+def test_in_8_bits_no_row_changes_another():
+    packed = packed_weights.pack_in_8_bits(torch.randn(96, 256))
+    x = torch.randn(5, 256) * torch.tensor([1e-6, 1, 1e6, 1, 0])[:, None]
+    alone = torch.cat([packed.multiply(row[None]) for row in x])
+    assert torch.equal(packed.multiply(x), alone)
+    x[1, 7], x[3, 8] = torch.nan, torch.inf
+    spoiled = packed.multiply(x)
+    assert spoiled[[1, 3]].isnan().all() and torch.equal(spoiled[[0, 2, 4]], alone[[0, 2, 4]])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_8_bits_cannot_hold_is_not_put_into_them(value):
+    assert packed_weights.pack_in_8_bits(torch.full((8, 8), value)) is None
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64], ids=str)
 def test_other_dtypes_stay_as_they_are(dtype):
     assert packed_weights.pack(torch.randn(8, 8, dtype=dtype)) is None

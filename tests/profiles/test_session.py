@@ -1,6 +1,8 @@
 """A session of released weights, downloaded: each system in its own words, with all of the verbs."""
 
+import contextlib
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from PIL import Image
 
 import palm_demo
 from palm_demo.errors import PromptError, ScopeError
+from palm_demo.models import packed_weights
 from palm_demo.profiles import download, read_profile
 from palm_demo.session import ANSWERED, Session, loading, picture_weights
 from palm_demo.world.motion import write_video
@@ -73,6 +76,18 @@ def test_palm_is_judged_and_taught_without_bundled_scopes(session):
     *_, last = session.finetune("the cat and the dog and the hat. " * 200, steps=2, window=16, rank=2)
     assert last.step == 2
     assert session.generate(TEXT, scope=last.adapter, max_new_tokens=9, seed=1)
+
+
+@pytest.mark.skipif(not packed_weights.ON_X86, reason="other processors multiply weights as they are")
+def test_a_profile_can_ask_for_palm_in_8_bits(session, profile, tmp_path):
+    quantized = tmp_path / "int8.yaml"
+    text = Path(profile).read_text("utf-8")
+    quantized.write_text(text.replace("    layout: palm-8k\n", "    layout: palm-8k\n    quantize: int8\n"))
+    with contextlib.closing(palm_demo.load(quantized)) as rounded:
+        blocks = rounded.palm.model.decoder.blocks
+        assert all(isinstance(block.fused.stored(), packed_weights.Int8Weight) for block in blocks)
+        assert rounded.bits_per_byte(TEXT) == pytest.approx(session.bits_per_byte(TEXT), rel=0.01)
+        assert rounded.generate(TEXT, max_new_tokens=4, temperature=0)
 
 
 @pytest.fixture(scope="module")
