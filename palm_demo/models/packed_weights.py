@@ -1,4 +1,6 @@
-"""Packed weights: the forms that a CPU multiplies fastest. All but those in 8 bits can be unpacked bit for bit.
+"""Packed weights: the forms that a CPU multiplies fastest.
+
+Those in 8 bits are rounded; all others can be unpacked bit for bit.
 
 This is the only file that calls private parts of torch.
 
