@@ -89,17 +89,21 @@ def bundled_metadata(name: str) -> dict[str, str]:
         },
         "flamingo": {
             "name": "Flamingo",
-            "trained_on": f"questions about {pictures}, still and moving",
+            "trained_on": f"questions about {pictures}, still and moving, and about imagined photographs",
             "knows": (
                 "what a picture shows and where, which of several pictures shows a thing, background "
                 "colours, how many things there are, which way a thing moves and whether it grows, new "
-                "words for things it never saw, from one example each; drawings only, no photographs"
+                "words for things it never saw, from one example each; drawings of everyday things and "
+                "photographs of one thing"
             ),
         },
         "mammut": {
             "name": "MaMMUT",
-            "trained_on": pictures,
-            "knows": f"{nouns} everyday things as drawings, one or two at a time; not photographs",
+            "trained_on": f"{pictures}, and what ImageNet's classifier says of photographs",
+            "knows": (
+                f"{nouns} everyday things as drawings, one or two at a time, and photographs of one thing of "
+                "a thousand kinds"
+            ),
         },
     }[name]
     return {**metadata, "licence": "MIT, with this package"}

@@ -41,8 +41,8 @@ PROBABLE = 0.01
 
 Of 40 drawings, all of the likeliest captions with a slip ("an dog") lay below it.
 """
-OUT_OF_DISTRIBUTION = 0.98
-"""The OOD score above which a picture is not a drawing that the models know.
+OUT_OF_DISTRIBUTION = 0.93
+"""The OOD score above which a picture is neither a drawing nor a photograph of what the models know.
 
 `python -m benchmarks.quality --strange PICTURES` measures how many drawings and how many other
 pictures lie above it.

@@ -78,7 +78,7 @@ class KnownNames:
 
 def known_names() -> list[str]:
     """The names as texts to embed."""
-    return [world.with_article(name) for name in world.concepts()]
+    return [world.named(name) for name in world.all_names()]
 
 
 def search(

@@ -34,6 +34,7 @@ from palm_demo.ui.deep_links import SettingsLinks
 from palm_demo.ui.gallery_api import add_gallery_endpoints
 from palm_demo.ui.mammut.contributing import Contributions
 from palm_demo.ui.messages import sentence
+from palm_demo.ui.photographs import credits
 from palm_demo.ui.streaming import Stops
 from palm_demo.ui.theme import css, theme
 
@@ -42,6 +43,7 @@ FILLED_BY = (
     | palm.FILLED_BY
     | {
         "mammut-describe": "mammut-caption",
+        "mammut-photos": "mammut-caption",
         "mammut-gallery": "mammut-picture",
         "mammut-search": "mammut-gallery",
         "mammut-words": "mammut-gallery",
@@ -84,7 +86,7 @@ def build(
                 asked_media = flamingo.flamingo_tab(session, limits, stops, links, folder)
                 gr.HTML(sources(flamingo.PAPER, flamingo.CODE, settings.space.repository))
             with gr.Tab("MaMMUT", id="mammut"):
-                mammut.mammut_tab(session, limits, contributions, stops, links)
+                mammut.mammut_tab(session, limits, contributions, stops, links, folder)
                 gr.HTML(sources(mammut.PAPER, mammut.CODE, settings.space.repository))
             with gr.Tab("PaLM", id="palm"):
                 user_adapters = palm.palm_tab(session, limits, stops, links)
@@ -203,8 +205,8 @@ def _banner(why: PalmDemoError) -> str:
 BUNDLED = (
     "<p>Three kinds of models, small enough for a laptop, which this project trained itself. <b>Flamingo</b> "
     "answers questions about pictures, <b>MaMMUT</b> finds and describes pictures, <b>PaLM</b> writes on. "
-    "They know drawings of everyday things and how old novels sound. They do not know facts, sums or other "
-    "languages than English, and of photographs little or nothing.</p>"
+    "They know drawings of everyday things, what a thousand kinds of things look like in photographs, and "
+    "how old novels sound. They do not know facts, sums or other languages than English.</p>"
 )
 PRIVACY = (
     "<p>What you type and show stays on this server, and is deleted after a while. Nothing is sent on.</p>"
@@ -223,4 +225,5 @@ def _about(session: Session) -> str:
         for part in parts
     )
     said = BUNDLED if session.bundled else ""
-    return f"<h2>What is this?</h2>{said}{PRIVACY}<div class='cards'>{''.join(cards)}</div>"
+    whose = f"<p class='size'>Photographs among the examples: {html.escape(credits())}.</p>"
+    return f"<h2>What is this?</h2>{said}{PRIVACY}<div class='cards'>{''.join(cards)}</div>{whose}"

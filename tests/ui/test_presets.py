@@ -8,6 +8,7 @@ import palm_demo
 from palm_demo import world
 from palm_demo.ui.flamingo.presets import SETS, TILES
 from palm_demo.ui.flamingo.samples import right_answers
+from palm_demo.ui.photographs import ExamplePhoto
 
 CASES, FEWEST_RIGHT, AT_ONCE = 100, 95, 25
 
@@ -34,5 +35,7 @@ def test_a_preset_is_right_95_times_of_100(session, draw):
     assert len(wrong) <= CASES - FEWEST_RIGHT, "\n".join([f"{CASES - len(wrong)} of {CASES}", *wrong])
 
 
-def _drawn(medium: world.Scene | world.MovingScene):
+def _drawn(medium: world.Scene | world.MovingScene | ExamplePhoto):
+    if isinstance(medium, ExamplePhoto):
+        return medium.file
     return world.frames(medium) if isinstance(medium, world.MovingScene) else world.render(medium)

@@ -8,7 +8,8 @@ from dataclasses import replace
 from random import Random
 
 from palm_demo import world
-from palm_demo.world import Question, Scene
+from palm_demo.ui.photographs import example_photos
+from palm_demo.world import MEDIA, Question, Scene, indefinite
 
 Draw = Callable[[Random], Question]
 """A function that draws random scenes and makes a question about them."""
@@ -34,6 +35,14 @@ def few(rng: Random) -> Question:
 def one_thing(rng: Random) -> Question:
     """A caption for a scene with one thing."""
     return world.ask(rng, "caption", (world.single_scene(rng),))
+
+
+def photograph(rng: Random) -> Question:
+    """The question what one of the example photographs shows."""
+    photo = rng.choice(example_photos())
+    return Question(
+        f"{MEDIA} question: what is this? answer:", indefinite(photo.name), (photo,), "photo_name"
+    )
 
 
 def new_word(rng: Random) -> Question:
@@ -79,6 +88,7 @@ TILES: dict[str, Draw] = {
     "way": of_kind("way"),
     "grows": of_kind("grows_or_shrinks"),
     "caption": one_thing,
+    "photo": photograph,
 }
 SETS: dict[str, Draw] = {
     "Teach it a new word": new_word,

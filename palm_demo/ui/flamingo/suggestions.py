@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from palm_demo import world
-from palm_demo.world import MovingScene, Question, Scene
+from palm_demo.world import MovingScene, Photograph, Question, Scene
 
 CAPTION = "Caption it"
 """The suggestion that asks for a caption."""
@@ -14,6 +14,7 @@ CAPTIONED = re.compile(
     r"(?: (?P<where>to the left of|to the right of|above|below) an? (?P<second>.+?))? on an? \w+ background"
 )
 """The form of captions that the bundled MaMMUT writes."""
+PHOTOGRAPHED = re.compile(r"a photo of (?P<name>.+)")
 
 BOTH_WAYS = (("left", "right"), ("above", "below"))
 OTHER_WAY = {
@@ -24,6 +25,7 @@ OTHER_WAY = {
 COLOR = "What color is the background?"
 ANYTHING = (COLOR, "Is there a cat?", CAPTION)
 ANY_VIDEO = (CAPTION,)
+PHOTO_OR_DRAWING = "Is this a photo or a drawing?"
 
 
 def about_scene(question: Question) -> list[str]:
@@ -34,6 +36,8 @@ def about_scene(question: Question) -> list[str]:
         named = {name for scene in question.media for name in scene.names}
         return [f"Which picture has {world.with_article(name)}?" for name in sorted(named)][:4]
     (scene,) = question.media
+    if isinstance(scene, Photograph):
+        return [PHOTO_OR_DRAWING, f"Is there {world.indefinite(scene.names[0])}?", CAPTION]
     if isinstance(scene, MovingScene):
         return _moving(scene.names[0])
     return _still(scene)
@@ -41,6 +45,8 @@ def about_scene(question: Question) -> list[str]:
 
 def about_caption(caption: str) -> list[str]:
     """Questions about a picture with this caption of MaMMUT."""
+    if (photographed := PHOTOGRAPHED.fullmatch(caption.strip())) is not None:
+        return [PHOTO_OR_DRAWING, f"Is there {photographed['name']}?", CAPTION]
     parts = CAPTIONED.fullmatch(caption.strip())
     if parts is None:
         return list(ANYTHING)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import gradio as gr
 
+from palm_demo.internals.gradio_files import file_data
 from palm_demo.session import Session
 from palm_demo.settings import Limits
+from palm_demo.ui.choices import choices
 from palm_demo.ui.components import no_warning, warning_of, warning_shown
 from palm_demo.ui.messages import on_page
+from palm_demo.ui.photographs import example_photos, thumbnail
 from palm_demo.ui.streaming import Stops
 from palm_demo.ui.uploads import check_labels, check_picture
 
@@ -40,7 +44,9 @@ class Described:
     outputs: list
 
 
-def describing(session: Session, limits: Limits, stops: Stops, tab: str, computed: dict) -> Described:
+def describing(
+    session: Session, limits: Limits, stops: Stops, tab: str, computed: dict, folder: Path
+) -> Described:
     """Builds the column inside the current Blocks.
 
     Args:
@@ -49,6 +55,7 @@ def describing(session: Session, limits: Limits, stops: Stops, tab: str, compute
         stops: of the page's streams.
         tab: the beginning of the warning's elem_id.
         computed: options of its events.
+        folder: for the files of examples.
     """
     picture = gr.Image(
         label="Picture",
@@ -58,6 +65,12 @@ def describing(session: Session, limits: Limits, stops: Stops, tab: str, compute
         height=260,
         buttons=[],
         elem_id="mammut-picture",
+    )
+    examples = choices(
+        [{"text": p.title, "image": file_data(thumbnail(p, folder))} for p in example_photos()],
+        "Photographs: one press describes",
+        "mammut-photos",
+        "tiles",
     )
     with gr.Row():
         describe = gr.Button("Describe", variant="primary", elem_id="mammut-describe")
@@ -93,6 +106,16 @@ def describing(session: Session, limits: Limits, stops: Stops, tab: str, compute
             return gr.skip()
         return said.caption, warning_of([encoded.ood_score]), said.alternatives, gr.skip(), encoded
 
+    @on_page
+    def on_photo(request: gr.Request, event: gr.SelectData):
+        work = stops.arm(request.session_hash, PICTURE)
+        image = session.opened_image(example_photos()[event.index].file)
+        encoded = session.encode_image(image)
+        said = session.describe(encoded, SHOWN_CAPTIONS)
+        if not stops.wanted(request.session_hash, PICTURE, work):
+            return gr.skip()
+        return image, said.caption, warning_of([encoded.ood_score]), said.alternatives, None, encoded
+
     def on_clear(request: gr.Request):
         stops.drop(request.session_hash, PICTURE)
         return "", no_warning(), None, None, None
@@ -101,6 +124,7 @@ def describing(session: Session, limits: Limits, stops: Stops, tab: str, compute
     def on_classify(file: dict | None, labels: str) -> dict[str, float]:
         return session.classify(check_picture(file), check_labels(labels.split(","), limits))
 
+    examples.select(on_photo, None, [picture, *outputs], **computed)
     describe.click(on_describe, picture, outputs, **computed, **AS_FILE)
     classify.click(on_classify, [picture, labels], bars, **computed, **AS_FILE)
     labels.submit(on_classify, [picture, labels], bars, **computed, **AS_FILE)

@@ -1,5 +1,7 @@
 """Builds the MaMMUT tab from its parts."""
 
+from pathlib import Path
+
 import gradio as gr
 
 from palm_demo.inference.beam_search import beam_search
@@ -32,13 +34,14 @@ def mammut_tab(
     contributions: Contributions,
     stops: Stops,
     links: SettingsLinks,
+    folder: Path,
 ) -> None:
-    """Builds the tab inside the current Blocks."""
+    """Builds the tab inside the current Blocks. folder: for the files of examples."""
     computed = {"concurrency_limit": None, "api_visibility": "private"}  # the session has the queue
     box = search_box(limits, links)
     with gr.Row():
         with gr.Column(scale=4):
-            described = describing(session, limits, stops, TAB, computed)
+            described = describing(session, limits, stops, TAB, computed, folder)
         with gr.Column(scale=7):
             wall = Wall(session)
     picked = finding(session, limits, stops, box, wall, described, computed)
