@@ -203,7 +203,7 @@ def _banner(why: PalmDemoError) -> str:
 
 
 BUNDLED = (
-    "<p>Three kinds of models, small enough for a laptop, which this project trained itself. <b>Flamingo</b> "
+    "<p>Three kinds of models, small enough for a laptop, trained by this project. <b>Flamingo</b> "
     "answers questions about pictures, <b>MaMMUT</b> finds and describes pictures, <b>PaLM</b> writes on. "
     "They know drawings of everyday things, what a thousand kinds of things look like in photographs, and "
     "how old novels sound. They do not know facts, sums or other languages than English.</p>"
