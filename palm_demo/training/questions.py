@@ -39,6 +39,9 @@ PHOTOGRAPHS = 0.3
 ASKED_OF_A_PHOTO = 4
 """Questions about a photograph, each of another kind."""
 
+AFTER_EXAMPLES, EXAMPLES = 0.3, 2
+"""Fraction of videos that are asked about after examples: others, with the same question and its answer."""
+
 MOST_SHOWN = 8
 """The most pictures of a text that teaches new words."""
 
@@ -135,11 +138,16 @@ class QuestionSampler:
 
     def way(self, rng: random.Random) -> Asked:
         """Asks which way a thing moves."""
-        return self._ask(rng, ("way",), [rng.choice(self.travelling)])
+        return self._about_a_video(rng, "way", self.travelling)
 
     def grows_or_shrinks(self, rng: random.Random) -> Asked:
         """Asks whether a thing grows or shrinks."""
-        return self._ask(rng, ("grows_or_shrinks",), [rng.choice(self.changing)])
+        return self._about_a_video(rng, "grows_or_shrinks", self.changing)
+
+    def _about_a_video(self, rng: random.Random, kind: str, among: Sequence[int]) -> Asked:
+        places = rng.sample(among, 1 + EXAMPLES if rng.random() < AFTER_EXAMPLES else 1)
+        *examples, question = (world.ask(rng, kind, (self.media[place],)) for place in places)
+        return Asked([question_reading(question.after(examples), self.tokenizer)], places)
 
     def _about_one(self, rng: random.Random, kinds: dict[str, Sequence[str]]) -> Asked:
         place = rng.choice(self.stills)
@@ -176,16 +184,16 @@ def _of_several(places: dict[str, list[int]]) -> dict[str, list[int]]:
 Topic = Callable[[QuestionSampler, random.Random], Asked]
 
 ABOUT_ONE: dict[Topic, float] = {
-    QuestionSampler.names: 0.26,
-    QuestionSampler.facts: 0.07,
-    QuestionSampler.photograph: 0.20,
-    QuestionSampler.counts: 0.14,
+    QuestionSampler.names: 0.24,
+    QuestionSampler.facts: 0.06,
+    QuestionSampler.photograph: 0.15,
+    QuestionSampler.counts: 0.22,
 }
 ABOUT_SEVERAL: dict[Topic, float] = {
-    QuestionSampler.which_picture: 0.04,
-    QuestionSampler.few_shot_naming: 0.19,
-    QuestionSampler.way: 0.05,
-    QuestionSampler.grows_or_shrinks: 0.05,
+    QuestionSampler.which_picture: 0.03,
+    QuestionSampler.few_shot_naming: 0.22,
+    QuestionSampler.way: 0.04,
+    QuestionSampler.grows_or_shrinks: 0.04,
 }
 """Probabilities of the topics. A batch has a single topic: in a mix of long and short texts, the short
 ones would be padded to the length of the long ones."""

@@ -23,11 +23,13 @@ class ExamplePhoto(Photograph):
         others: other correct names, everyday words last.
         file: the picture.
         credit: its author and licence.
+        asked: whether the page asks Flamingo about it, because it knows the name.
     """
 
     others: tuple[str, ...]
     file: Path
     credit: str
+    asked: bool
 
     @property
     def all_names(self) -> tuple[str, ...]:
@@ -50,7 +52,7 @@ def example_photos() -> tuple[ExamplePhoto, ...]:
     """All example photographs, in the order of photographs.csv."""
     with (FOLDER / "photographs.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    return tuple(_photo(row["file"], row["names"].split("|"), row["credit"]) for row in rows)
+    return tuple(_photo(**row) for row in rows)
 
 
 def thumbnail(photo: ExamplePhoto, folder: Path) -> Path:
@@ -65,5 +67,6 @@ def credits() -> str:
     return "; ".join(dict.fromkeys(photo.credit for photo in example_photos()))
 
 
-def _photo(file: str, names: list[str], credit: str) -> ExamplePhoto:
-    return ExamplePhoto(names[0], tuple(names[1:]), FOLDER / file, credit)
+def _photo(file: str, names: str, credit: str, asked: str) -> ExamplePhoto:
+    name, *others = names.split("|")
+    return ExamplePhoto(name, tuple(others), FOLDER / file, credit, asked == "yes")

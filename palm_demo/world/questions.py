@@ -56,6 +56,15 @@ class Question:
         """Prompt and answer as one line, the form to train on."""
         return f"{self.prompt} {self.answer}"
 
+    def after(self, examples: Sequence[Question]) -> Question:
+        """This question after others with their answers."""
+        return Question(
+            " ".join([*(example.text for example in examples), self.prompt]),
+            self.answer,
+            tuple(medium for question in (*examples, self) for medium in question.media),
+            self.kind,
+        )
+
 
 @dataclass(frozen=True)
 class Limits:

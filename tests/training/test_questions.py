@@ -1,6 +1,7 @@
 """What Flamingo is asked in training, and how its answers are weighed."""
 
 import random
+import re
 
 import pytest
 import torch
@@ -30,7 +31,7 @@ def media():
     stills = [world.single_scene(rng, names=[noun]) for noun in NOUNS for _ in range(2)]
     stills += [world.pair_scene(rng) for _ in range(5)] + [world.count_scene(rng) for _ in range(5)]
     photos = [world.Photograph(name) for name in PHOTOS for _ in range(2)]
-    return [*stills, *(world.moving_scene(rng, way) for way in world.WAYS), *photos]
+    return [*stills, *(world.moving_scene(rng, way) for way in (*world.WAYS, *world.WAYS)), *photos]
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +106,18 @@ def test_one_thing_may_be_counted_too(question_sampler, tokenizer):
     rng = random.Random(1)
     texts = [tokenizer.decode(t.ids) for _ in range(40) for t in question_sampler.facts(rng).texts]
     assert any("how many" in text and text.endswith(" one") for text in texts)
+
+
+def test_some_videos_are_asked_about_after_examples(question_sampler, media, tokenizer):
+    rng, shown = random.Random(2), set()
+    for _ in range(40):
+        asked = question_sampler.way(rng)
+        (text,) = asked.texts
+        said = tokenizer.decode(text.ids)
+        ways = [world.ask(rng, "way", (media[place],)).answer for place in asked.places]
+        assert [part.strip() for part in re.findall(r"answer:((?: [a-z]+)+)", said)] == ways
+        shown.add(len(asked.places))
+    assert shown == {1, 3}
 
 
 def test_few_shot_naming_shows_other_pictures_of_what_was_taught(question_sampler, media, tokenizer):

@@ -39,7 +39,7 @@ def one_thing(rng: Random) -> Question:
 
 def photograph(rng: Random) -> Question:
     """The question what one of the example photographs shows."""
-    photo = rng.choice(example_photos())
+    photo = rng.choice([photo for photo in example_photos() if photo.asked])
     return Question(
         f"{MEDIA} question: what is this? answer:", indefinite(photo.name), (photo,), "photo_name"
     )
@@ -72,9 +72,7 @@ def after_examples(draw: Draw) -> Draw:
 
     def made(rng: Random) -> Question:
         *before, last = (draw(rng) for _ in range(EXAMPLES + 1))
-        prompt = " ".join([*(question.text for question in before), last.prompt])
-        media = tuple(medium for question in (*before, last) for medium in question.media)
-        return Question(prompt, last.answer, media, last.kind)
+        return last.after(before)
 
     return made
 
