@@ -45,7 +45,7 @@ def phrase(text: str) -> str:
 
 
 def has_wrong_article(text: str) -> bool:
-    """Whether a known name has the other article than it takes: "a hourglass", "an dog"."""
+    """Whether a known name has another article than it takes, or none: "a hourglass", "dog on a bed"."""
     return _wrong_articles().search(text) is not None
 
 
@@ -68,5 +68,8 @@ def _known() -> dict[str, str]:
 def _wrong_articles() -> re.Pattern:
     other = {"a": "an", "an": "a"}
     named = (name.split(" ", 1) for name in _known().values() if name.startswith(("a ", "an ")))
-    wrong = (f"{other[article]} {re.escape(noun)}" for article, noun in named)
-    return re.compile(rf"\b(?:{'|'.join(wrong)})\b")
+    nouns = [(other[article], re.escape(noun)) for article, noun in named]
+    wrong = "|".join(f"{article} {noun}" for article, noun in nouns)
+    bare = "|".join(noun for _, noun in nouns)
+    begins, ends = "(?:^|of |above |below )", "(?= on | to the | above | below |$)"
+    return re.compile(rf"\b(?:{wrong})\b|{begins}(?:{bare}){ends}")

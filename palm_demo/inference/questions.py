@@ -6,6 +6,7 @@ from functools import cache
 
 from palm_demo.inference.phrases import phrase
 from palm_demo.world import wordings
+from palm_demo.world.photo_questions import PHOTO_OR_DRAWING
 
 SAME = (
     (re.compile(r"\bcolour"), "color"),
@@ -17,9 +18,16 @@ SAME = (
 )
 """Expressions that mean the same, each with the one that replaces it."""
 
+ALSO_PHOTO_OR_DRAWING = (
+    "is it a photo or a drawing?",
+    "is it a drawing or a photo?",
+    "is this a photograph or a drawing?",
+    "is this a drawing or a photograph?",
+)
 USUAL: dict[str, tuple[str, ...]] = {
     "what color is the background?": wordings.BACKGROUND,
     "what is this?": wordings.NAME,
+    PHOTO_OR_DRAWING[0]: (*PHOTO_OR_DRAWING[1:], *ALSO_PHOTO_OR_DRAWING),
     "is there {}?": (*wordings.IS_THERE, *wordings.IS_THIS),
     "how many {} are there?": wordings.HOW_MANY,
     "which picture has {}?": tuple(one for one in wordings.WHICH if not one.startswith("where")),

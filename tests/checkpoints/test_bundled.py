@@ -35,6 +35,8 @@ def rounded(model):
         for weight in model.parameters():
             weight.add_(0.2 * torch.randn_like(weight))
             weight.copy_(weight.bfloat16())
+        for buffer in model.buffers():
+            buffer.copy_(buffer.to(torch.bfloat16).to(buffer.dtype))
     return model.eval()
 
 
@@ -114,7 +116,7 @@ def test_shared_parts_are_stored_once(new_tower, tmp_path):
 
 
 def test_a_tower_comes_back_as_it_was(assets, tmp_path):
-    tower = rounded(VisionTower.from_folder(assets / "vision"))
+    tower = rounded(VisionTower.from_folder(assets / "vision")).eval()
     checkpoints.save_tower(tmp_path / "a.safetensors", tower)
     loaded = checkpoints.load_tower(tmp_path / "a.safetensors", assets / "vision")
     assert not loaded.training

@@ -39,6 +39,16 @@ def test_trained_questions_stay_as_they_are(kind):
         ("Is this a dog?", 1, "<media> question: is there a dog? answer:"),
         ("do you see dogs", 1, "<media> question: is there a dog? answer:"),
         ("is there a cat", 1, "<media> question: is there a cat? answer:"),
+        (
+            "Is this a photo or a drawing?",
+            1,
+            "<media> question: is this a photo or a drawing? answer:",
+        ),
+        (
+            "is it a drawing or a photo",
+            1,
+            "<media> question: is this a photo or a drawing? answer:",
+        ),
         ("what does this image show?", 1, "<media> caption:"),
         ("Please describe the photo", 1, "<media> caption:"),
         ("<media> question: what does the picture show? answer:", 1, "<media> caption:"),

@@ -86,7 +86,7 @@ def test_a_profile_can_ask_for_palm_in_8_bits(session, profile, tmp_path):
     with contextlib.closing(palm_demo.load(quantized)) as rounded:
         blocks = rounded.palm.model.decoder.blocks
         assert all(isinstance(block.fused.stored(), packed_weights.Int8Weight) for block in blocks)
-        assert rounded.bits_per_byte(TEXT) == pytest.approx(session.bits_per_byte(TEXT), rel=0.01)
+        assert rounded.bits_per_byte(TEXT) == pytest.approx(session.bits_per_byte(TEXT), rel=0.05)
         assert rounded.generate(TEXT, max_new_tokens=4, temperature=0)
 
 

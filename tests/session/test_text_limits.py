@@ -185,7 +185,9 @@ def test_media_that_are_no_list_for_each_prompt_are_not_counted_by_letters(sessi
 
 
 def test_more_media_than_any_context_are_refused_unread(session, handled):
-    with pytest.raises(PromptError, match="1000000 tokens"):
+    with pytest.raises(PromptError, match="100000 tokens"):
+        session.answer("what is this?", ["none.png"] * 100_000)
+    with pytest.raises(ArgumentError, match="100,000 at most"):
         session.answer("what is this?", ["none.png"] * 1_000_000)
     assert handled == []
 

@@ -32,7 +32,7 @@ class NoPictures(list):
 
 
 @pytest.fixture
-def handlers() -> dict[str, Callable]:
+def handlers(tmp_path_factory) -> dict[str, Callable]:
     """The tab's handlers by their names. Captions tell where their picture came from."""
     session = SimpleNamespace(
         gallery=NoPictures(),
@@ -47,7 +47,9 @@ def handlers() -> dict[str, Callable]:
     settings = load_settings()
     contributions = Contributions(session, settings.limits, settings.gallery)
     with gr.Blocks() as page, gr.Tabs(), gr.Tab("MaMMUT", id="mammut"):
-        mammut_tab(session, settings.limits, contributions, Stops(), SettingsLinks())
+        mammut_tab(
+            session, settings.limits, contributions, Stops(), SettingsLinks(), tmp_path_factory.mktemp("page")
+        )
     return {one.fn.__name__: one.fn for one in page.fns.values() if hasattr(one.fn, "__name__")}
 
 

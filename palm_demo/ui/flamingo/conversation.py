@@ -231,10 +231,10 @@ class Conversation:
 
 
 def verdict(answers: tuple[str, ...], answer: str) -> str:
-    """The page's verdict on an answer to a question about its own drawing. answers: all correct answers."""
+    """The page's verdict on an answer to a question about its own example. answers: all correct answers."""
     if answer.strip().lower().rstrip(".") in answers:
-        return "✓ Right. The page drew this itself, so it knows."
-    return f"✗ Not this time. The page drew this itself: the answer is “{answers[0]}”."
+        return "✓ Right: the page knows what its examples show."
+    return f"✗ Not this time: of the page's own example the answer is “{answers[0]}”."
 
 
 def length_in_tokens(session: Session, prompt: str) -> str:
