@@ -29,11 +29,11 @@ FLAMINGO = FlamingoConfig(
 MAMMUT = MaMMUTConfig(SIZE, "multimodal", cross_layers=(0, 1), dim_latents=20)
 
 
-def rounded(model):
+def rounded(model, noise: float = 0.2):
     """As a file holds it: noise on every weight, in bf16's precision."""
     with torch.no_grad():
         for weight in model.parameters():
-            weight.add_(0.2 * torch.randn_like(weight))
+            weight.add_(noise * torch.randn_like(weight))
             weight.copy_(weight.bfloat16())
         for buffer in model.buffers():
             buffer.copy_(buffer.to(torch.bfloat16).to(buffer.dtype))
@@ -116,7 +116,8 @@ def test_shared_parts_are_stored_once(new_tower, tmp_path):
 
 
 def test_a_tower_comes_back_as_it_was(assets, tmp_path):
-    tower = rounded(VisionTower.from_folder(assets / "vision")).eval()
+    # with more, the fiftieth convolution makes much of the last bit of the first
+    tower = rounded(VisionTower.from_folder(assets / "vision"), noise=0.01)
     checkpoints.save_tower(tmp_path / "a.safetensors", tower)
     loaded = checkpoints.load_tower(tmp_path / "a.safetensors", assets / "vision")
     assert not loaded.training
