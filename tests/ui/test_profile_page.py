@@ -8,6 +8,7 @@ from playwright.sync_api import expect
 from palm_demo.gallery import MEMORY
 from palm_demo.profiles import Step
 from palm_demo.session import loading
+from palm_demo.ui.flamingo.presets import TILES
 from palm_demo.ui.loading_page import opening
 from tests.ports import free_port
 from tests.profiles.weights import publish
@@ -87,7 +88,7 @@ def test_a_page_of_released_weights_says_what_they_are_and_what_they_lack(
     expect(page.get_by_text("of a video it is shown 3, one after the other")).to_be_visible()
     expect(visitor_said(page).or_(flamingo_said(page))).to_have_count(0)  # nobody asked a large model yet
     open_reads(page)
-    page.locator("#flamingo-samples button").last.click()
+    page.locator("#flamingo-samples button").nth(list(TILES).index("caption")).click()
     expect(page.locator("#flamingo-reads")).to_contain_text("Output:")
     expect(page.locator("#flamingo-strange")).to_be_hidden()
     page.get_by_role("tab", name="MaMMUT", exact=True).click()

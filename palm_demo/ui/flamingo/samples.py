@@ -55,6 +55,8 @@ def question_samples(folder: Path, form: PromptForm, rng: Random) -> list[Sample
 def _title(question: world.Question) -> str:
     if question.kind == "few_shot_naming":
         return "Learn two new words"
+    if question.kind == "photo_name":
+        return "What does the photo show?"
     bare = question.prompt.rpartition(MEDIA)[2].replace("question:", "").replace("answer:", "")
     bare = bare.strip().rstrip(":").capitalize()
     return bare if bare.endswith("?") else f"{bare} it"
