@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from palm_demo.world.atlas import Atlas
 from palm_demo.world.captions import NUMBERS, OPPOSITE, RELATIONS, caption, with_article
@@ -61,7 +61,7 @@ class Question:
         return Question(
             " ".join([*(example.text for example in examples), self.prompt]),
             self.answer,
-            tuple(medium for question in (*examples, self) for medium in question.media),
+            cast(Media, tuple(medium for question in (*examples, self) for medium in question.media)),
             self.kind,
         )
 
