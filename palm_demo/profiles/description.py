@@ -135,7 +135,7 @@ class PalmChoice(Choice):
     Attributes:
         context: tokens of prompt and answer together.
         quantize: "int8" rounds the weights to 8 bits on an x86 CPU, once they are read. They then take
-            half of bfloat16's memory, and a token about half of its time. Elsewhere it does nothing.
+            half of bfloat16's memory, and their products about half of its time. Elsewhere it does nothing.
     """
 
     layout: Literal["palm-8k"]
