@@ -108,8 +108,8 @@ class Engine:
     def alternatives(
         self, prompt: Sequence[int], prefill: Prefill, count: int, max_new_tokens: int
     ) -> tuple[str, dict[str, float]]:
-        """The greedy text after a prompt, and the likeliest texts with their probabilities, likeliest first:
-        both from one batch."""
+        """The greedy text after a prompt, and up to twice `count` texts with their probabilities, likeliest
+        first: both from one batch."""
         chances: dict[str, float] = {}
         found = beam_search(
             prefill,
@@ -126,7 +126,7 @@ class Engine:
             text = self.tokenizer.decode(ids).strip()
             chances[text] = chances.get(text, 0.0) + math.exp(log_probability)
         best = sorted(chances.items(), key=lambda item: -item[1])
-        return self.tokenizer.decode(found.greedy).strip(), dict(best[:count])
+        return self.tokenizer.decode(found.greedy).strip(), dict(best)
 
     def _deltas(
         self,

@@ -44,11 +44,6 @@ def phrase(text: str) -> str:
     return " ".join([_known().get(noun) or (noun if is_plural(noun) else world.indefinite(noun)), *rest])
 
 
-def has_wrong_article(text: str) -> bool:
-    """Whether a known name has another article than it takes, or none: "a hourglass", "dog on a bed"."""
-    return _wrong_articles().search(text) is not None
-
-
 def thing(text: str) -> str:
     """The first noun phrase of a phrase: "a fox" for "a fox on a blue background"."""
     return AFTER.split(text, maxsplit=1)[0]
@@ -62,14 +57,3 @@ def _known() -> dict[str, str]:
     plurals = {concept.plural: str(concept) for concept in drawn}
     photographed = {noun.name: str(noun) for noun in world.photo_classes()}
     return plurals | photographed | {concept.name: str(concept) for concept in drawn}
-
-
-@cache
-def _wrong_articles() -> re.Pattern:
-    other = {"a": "an", "an": "a"}
-    named = (name.split(" ", 1) for name in _known().values() if name.startswith(("a ", "an ")))
-    nouns = [(other[article], re.escape(noun)) for article, noun in named]
-    wrong = "|".join(f"{article} {noun}" for article, noun in nouns)
-    bare = "|".join(noun for _, noun in nouns)
-    begins, ends = "(?:^|of |above |below )", "(?= on | to the | above | below |$)"
-    return re.compile(rf"\b(?:{wrong})\b|{begins}(?:{bare}){ends}")

@@ -11,12 +11,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from palm_demo import world
 from palm_demo.arguments import Media, Medium, Picture, Texts, Whole, checked
 from palm_demo.checkpoints import fingerprint
 from palm_demo.concurrency import FairQueue, in_turn, locked_cached_property, queued, run_in_thread
 from palm_demo.errors import DeviceMemoryError, PromptError, shown
 from palm_demo.inference.decoding import Prefill
-from palm_demo.inference.phrases import has_wrong_article, phrase
+from palm_demo.inference.phrases import phrase
 from palm_demo.inference.prompts import check_length
 from palm_demo.inference.settings import ANSWERED
 from palm_demo.media import MediaLimits, open_image, open_medium
@@ -37,10 +38,7 @@ AT_ONCE = 64
 MOST_ALTERNATIVES = 20
 """Captions of one picture: a beam of twice as many is decoded side by side."""
 PROBABLE = 0.01
-"""The least probability of an alternative caption; less would be shown as 0 %.
-
-Of 40 drawings, all of the likeliest captions with a slip ("an dog") lay below it.
-"""
+"""The least probability of an alternative caption; less would be shown as 0 %."""
 OUT_OF_DISTRIBUTION = 0.93
 """The OOD score above which a picture is neither a drawing nor a photograph of what the models know.
 
@@ -130,7 +128,8 @@ class MammutPart(Part[MaMMUT | Captioner]):
     def caption(self, image: PictureOrEncoded, max_new_tokens: Whole = ANSWERED.max_new_tokens) -> str:
         """A caption, written in the continuous batch."""
         config = replace(ANSWERED, max_new_tokens=max_new_tokens)
-        return "".join(self.engine.stream(self.tokenizer.prefix_ids, self._prefill_of(image), config)).strip()
+        text = "".join(self.engine.stream(self.tokenizer.prefix_ids, self._prefill_of(image), config)).strip()
+        return self._well_formed(text, image, max_new_tokens)
 
     @checked
     @queued
@@ -140,8 +139,9 @@ class MammutPart(Part[MaMMUT | Captioner]):
         check_length(len(self.tokenizer.prefix_ids), max_new_tokens, self.context)
 
         def write(some: Sequence[Picture]) -> list[str]:
-            prompts = [self.tokenizer.prefix_ids] * len(some)
-            return self.engine.texts(prompts, self._encode_and_prefill(self._pixels(some)), config)
+            prefill = self._encode_and_prefill(self._pixels(some))
+            texts = self.engine.texts([self.tokenizer.prefix_ids] * len(some), prefill, config)
+            return [self._well_formed(*each, max_new_tokens) for each in zip(texts, some, strict=True)]
 
         return [*chain.from_iterable(in_parts(write, images))]
 
@@ -151,7 +151,7 @@ class MammutPart(Part[MaMMUT | Captioner]):
         self, image: PictureOrEncoded, count: Whole = 5, max_new_tokens: Whole = ANSWERED.max_new_tokens
     ) -> dict[str, float]:
         """The likeliest captions, by beam search, with their probabilities: the first, and others that are
-        PROBABLE and have no wrong article."""
+        PROBABLE. Of the bundled weights, those that are captions (`world.is_caption`), if any is."""
         return self.describe(image, count, max_new_tokens).alternatives
 
     @checked
@@ -167,12 +167,25 @@ class MammutPart(Part[MaMMUT | Captioner]):
         check_length(len(ids), config.max_new_tokens, self.context)
         prefill = self._prefill_of(image)
         caption, found = self.engine.alternatives(ids, prefill, count, config.max_new_tokens)
-        alternatives = {
-            text: chance
-            for place, (text, chance) in enumerate(found.items())
-            if not place or (chance >= PROBABLE and not has_wrong_article(text))
-        }
-        return Description(caption, alternatives)
+        well_formed = [*filter(self._is_caption, found)]
+        if well_formed and not self._is_caption(caption):
+            caption = well_formed[0]
+        first, *others = well_formed or found
+        chosen = [first, *(text for text in others if found[text] >= PROBABLE)][:count]
+        return Description(caption, {text: found[text] for text in chosen})
+
+    def _is_caption(self, text: str) -> bool:
+        """Whether a text may stand as a caption: any does, but of the bundled weights those of their
+        training."""
+        return not self.bundled or world.is_caption(text)
+
+    def _well_formed(
+        self, text: str, image: PictureOrEncoded, max_new_tokens: int = ANSWERED.max_new_tokens
+    ) -> str:
+        """A greedy caption, or the one that `describe` gives where the greedy one is made up."""
+        if self._is_caption(text):
+            return text
+        return self.describe(image, max_new_tokens=max_new_tokens).caption
 
     @checked
     @queued
@@ -200,7 +213,8 @@ class MammutPart(Part[MaMMUT | Captioner]):
                 return self.model.prefill(ids, lengths, capacity, features.memory)
 
             texts = self.engine.texts([self.tokenizer.prefix_ids] * len(some), prefill, ANSWERED)
-            return features.latents.float().numpy(force=True), texts
+            captions = [self._well_formed(*each) for each in zip(texts, some, strict=True)]
+            return features.latents.float().numpy(force=True), captions
 
         parts = [*in_parts(encode_and_write, images)]
         rows = np.concatenate([self._no_rows, *(rows for rows, _ in parts)])

@@ -10,6 +10,7 @@ from functools import cache
 
 from palm_demo.world.atlas import STYLES, Atlas, Concept
 from palm_demo.world.backgrounds import COLORS, Background, sample_background
+from palm_demo.world.caption_grammar import is_caption
 from palm_demo.world.captions import caption, captions, converse, is_exact, with_article
 from palm_demo.world.motion import CHANGES, DIRECTIONS, WAYS, MovingScene, frames, moving_scene, write_video
 from palm_demo.world.photo_questions import ask_about_photo, sample_photo_question, which_photo_question
@@ -91,6 +92,7 @@ __all__ = [
     "frames",
     "held_out_pair",
     "indefinite",
+    "is_caption",
     "is_exact",
     "made_up_word",
     "made_up_words",
