@@ -1,4 +1,7 @@
-"""Feedback for buttons: the component that a button fills is marked until it is filled, and scrolled to."""
+"""Feedback for buttons: the component that a button fills is marked until it is filled, and scrolled to.
+
+If the page refuses what was asked, with a message over the page, nothing is scrolled or marked any more.
+"""
 
 import json
 from collections.abc import Mapping
@@ -6,11 +9,11 @@ from collections.abc import Mapping
 SCRIPT = """
 <script>
 (() => {
-  const results = RESULTS, SECONDS = 60;
+  const results = RESULTS, SECONDS = 60, PATIENCE = 4;
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
   function bring(result) {
-    const box = result.getBoundingClientRect(), low = innerHeight - Math.min(box.height, 160);
+    const box = result.getBoundingClientRect(), low = innerHeight - Math.min(box.height, innerHeight / 2);
     if (box.top >= 0 && box.top <= low) return;
     const block = box.height > innerHeight ? "start" : "nearest";
     result.scrollIntoView({block, behavior: calm.matches ? "instant" : "smooth"});
@@ -19,13 +22,15 @@ SCRIPT = """
   function hear(result) {
     if (!result) return;
     result.classList.add("heard");
-    bring(result);
     const seen = () => [...result.querySelectorAll("textarea, input, img")].map(one => one.value || one.src)
       .join() + result.textContent;
-    const before = seen(), end = performance.now() + 1000 * SECONDS;
+    const messages = () => document.querySelectorAll(".toast-body").length;
+    const before = seen(), said = messages(), end = performance.now() + 1000 * SECONDS;
+    let looks = 0;
     const look = setInterval(() => {  // values that scripts write raise no event
-      const filled = seen() !== before;
-      if (!filled && performance.now() < end) return;
+      const filled = seen() !== before, refused = messages() > said;
+      if (++looks === PATIENCE && !refused) bring(result);
+      if (!filled && !refused && performance.now() < end) return;
       clearInterval(look);
       result.classList.remove("heard");
       if (filled) bring(result);

@@ -6,6 +6,8 @@ import gradio as gr
 import pytest
 from gradio.context import LocalContext
 
+from palm_demo.errors import BusyError, PromptError
+from palm_demo.inference.prompts import OURS
 from palm_demo.media import frames, pictures
 from palm_demo.session import Session
 from palm_demo.settings import load_settings
@@ -13,7 +15,9 @@ from palm_demo.ui.deep_links import SettingsLinks
 from palm_demo.ui.flamingo import asked_media
 from palm_demo.ui.flamingo.attention import AttentionView
 from palm_demo.ui.flamingo.conversation import TAB, Conversation, Exchange
-from palm_demo.ui.flamingo.tab import flamingo_tab, suggested_questions
+from palm_demo.ui.flamingo.second_opinion import suggested_questions
+from palm_demo.ui.flamingo.tab import flamingo_tab, whole_question
+from palm_demo.ui.photographs import example_photos
 from palm_demo.ui.streaming import Stops
 from tests.clients import as_client
 from tests.media_files import red_over_blue, video
@@ -52,9 +56,14 @@ def in_event(updates) -> list:
 
 
 def reply(
-    conversation: Conversation, turns: list, media: list, earlier: bool = False, visitor: str = "visitor"
+    conversation: Conversation,
+    turns: list,
+    media: list,
+    earlier: bool = False,
+    visitor: str = "visitor",
+    text: str = "in words: ",
 ) -> list[tuple]:
-    prompt = "in words: " + "<media> " * len(media)
+    prompt = text + "<media> " * len(media)
     settings = {"max_new_tokens": TOKENS, "temperature": 2.0, "seed": 5}
     with conversation.stops.running(visitor, TAB) as stream:
         return in_event(conversation.reply(visitor, stream, turns, earlier, (prompt, media), settings))
@@ -162,6 +171,7 @@ def test_a_question_after_examples_is_about_the_last_of_their_pictures(session, 
     (ask_after,) = {one.fn for one in page.fns.values() if getattr(one.fn, "__name__", "") == "ask_after"}
     *_, last = in_event(ask_after(REQUEST, [], None, rows, *SAMPLING))
     assert last[-1] == [str(tmp_path / "b.png")]
+    assert last[-2].startswith(f"<b>Flamingo says:</b> {last[0][-1]['content']}")
 
 
 def test_questions_about_a_picture_and_a_video_are_about_what_the_video_shows(session, tmp_path, monkeypatch):
@@ -171,3 +181,74 @@ def test_questions_about_a_picture_and_a_video_are_about_what_the_video_shows(se
     media = SimpleNamespace(of=lambda _, paths: [SimpleNamespace(decoded=path) for path in paths])
     monkeypatch.setattr(session, "caption", captions.__getitem__)
     assert suggested_questions(session, media, "visitor", [*captions])[0] == "Which way does the dog move?"
+
+
+WHAT = "<media> question: what is this? answer:"
+
+
+def beneath(conversation: Conversation, prompt: str, media: list[str], said: str, monkeypatch) -> str:
+    """What stands beneath an answer."""
+    monkeypatch.setattr(conversation.session, "stream_answer", lambda *_, **__: iter([said]))
+    with conversation.stops.running("visitor", TAB) as stream:
+        *_, last = in_event(conversation.reply("visitor", stream, [], False, (prompt, media), {}))
+    return last[-1]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "caption", "answer", "said"),
+    [
+        (WHAT, "a photo of a koala", "a cat", "MaMMUT, which knows more photographs, says: a koala."),
+        (
+            "<media> caption:",
+            "a photo of <b>",
+            "a cat",
+            "MaMMUT, which knows more photographs, says: &lt;b&gt;.",
+        ),
+        (
+            WHAT,
+            "an ant on a red background",
+            "a miniant",
+            "Flamingo may have made this word up. MaMMUT says: an ant",
+        ),
+        (WHAT, "an ant on a red background", "a bird", ""),
+        (WHAT, "an ant on a red background", "a photo of a cat", ""),
+        (WHAT, "two ants on a red background", "two ants", ""),
+        ("<media> question: is there a cat? answer:", "a photo of a koala", "yes", ""),
+        (f"<media> this is a dax. {WHAT}", "a photo of a koala", "a dax", ""),
+    ],
+)
+def test_beneath_what_a_picture_shows_stands_what_mammut_says(
+    conversation, tmp_path, monkeypatch, prompt, caption, answer, said
+):
+    red_over_blue().save(tmp_path / "a.png")
+    monkeypatch.setattr(conversation.session, "caption", lambda *_: caption)
+    media = [str(tmp_path / "a.png")] * prompt.count("<media>")
+    shown = beneath(conversation, prompt, media, answer, monkeypatch)
+    assert shown.startswith(said) and bool(shown) == bool(said)
+
+
+def test_an_answer_is_shown_although_mammut_is_busy(conversation, tmp_path, monkeypatch):
+    def busy(*_):
+        raise BusyError("the queue is full")
+
+    red_over_blue().save(tmp_path / "a.png")
+    monkeypatch.setattr(conversation.session, "caption", busy)
+    assert beneath(conversation, WHAT, [str(tmp_path / "a.png")], "a cat", monkeypatch) == ""
+
+
+def test_what_mammut_says_of_a_picture_takes_no_second_pass_of_the_tower(conversation, monkeypatch):
+    session, passed = conversation.session, []
+    photo = str(next(photo.file for photo in example_photos() if photo.asked))
+    hook = session.flamingo.model.encoder.tower.register_forward_hook(
+        lambda tower, given, _: passed.append(len(given[0]))
+    )
+    with conversation.stops.running("visitor", TAB) as stream, as_client("cleo"):
+        *_, last = in_event(conversation.reply("visitor", stream, [], False, (WHAT, [photo]), {}))
+    hook.remove()
+    assert last[-1].startswith("MaMMUT, which knows more photographs, says: ") and sum(passed) == 1
+
+
+@pytest.mark.parametrize("files", [[], [{"path": "a.png"}]])
+def test_an_empty_question_says_so_and_what_to_do(files):
+    with pytest.raises(PromptError, match="question is empty; write one, such as"):
+        whole_question(files, " ", [], load_settings().limits, OURS)

@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 
 from palm_demo.settings import load_settings
 from palm_demo.ui.flamingo.few_shot import SCRIPT, TEMPLATE, Shot, ShotBuilder
+from palm_demo.ui.theme import css
 
 ROWS = [
     {"key": "first", "text": "this is a dax.", "files": []},
@@ -18,8 +19,10 @@ RUN = """([script, value]) => {
     window.props = {value, most: 7};
     window.landed = {};
     const upload = file => new Promise(done => {
-        landed[file.name] = () => done({path: `/${file.name}`, url: "data:,"});
+        const svg = "<svg xmlns='http://www.w3.org/2000/svg' width='64' height='64'/>";
+        landed[file.name] = () => done({path: `/${file.name}`, url: `data:image/svg+xml,${svg}`});
     });
+    document.body.className = "shots";
     new Function("element", "props", "upload", "watch", script)(document.body, props, upload, () => {});
 }"""
 
@@ -29,6 +32,7 @@ def page(browser):
     """The component alone. Each upload lasts until the test lets it land."""
     page = browser.new_page()
     page.set_content(TEMPLATE)
+    page.add_style_tag(content=css())
     page.evaluate(RUN, [SCRIPT.read_text(encoding="utf-8"), ROWS])
     yield page
     page.close()
@@ -81,6 +85,41 @@ def test_what_is_written_stays_under_the_hand_when_its_row_is_moved(page):
     page.keyboard.press("End")
     page.keyboard.type(" Look!")
     assert "this is a dax. Look!" in files_by_text(page)
+
+
+def test_what_an_empty_row_shows_is_told_from_what_is_written(page):
+    page.get_by_role("button", name="Add an example").click()
+    for words, hint in (
+        ("Example 3", "for example: this is a dax."),
+        ("The question", "for example: this is a"),
+    ):
+        expect(page.get_by_label(f"Words of {words}")).to_have_attribute("placeholder", hint)
+
+
+def test_an_example_is_added_before_the_question_and_its_button_stands_there(page):
+    add = page.get_by_role("button", name="Add an example")
+    add.click()
+    last = page.get_by_role("group", name="Example 3").bounding_box()
+    question = page.get_by_role("group", name="The question").bounding_box()
+    assert last["y"] + last["height"] <= add.bounding_box()["y"] < question["y"]
+    expect(page.get_by_label("Words of The question")).to_have_value("this is a")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_button_that_removes_a_picture_stands_beside_it(page, width):
+    page.set_viewport_size({"width": width, "height": 800})
+    for name in ("a.png", "b.png"):
+        send(page, "Example 1", name)
+        land(page, name)
+    example = page.get_by_role("group", name="Example 1")
+    pictures, buttons = example.get_by_role("img"), example.get_by_role("button", name="Remove file")
+    expect(pictures).to_have_count(2)
+    expect(pictures.last).to_have_js_property("naturalWidth", 64)
+    for picture, button in zip(pictures.all(), buttons.all(), strict=True):
+        seen, pressed = picture.bounding_box(), button.bounding_box()
+        assert seen["x"] + seen["width"] <= pressed["x"] and seen["width"] > 60
+        assert min(pressed["width"], pressed["height"]) >= 24
+        assert pressed["x"] + pressed["width"] <= example.get_by_role("textbox").bounding_box()["x"]
 
 
 def test_rows_keep_their_keys_when_the_page_adds_an_example():

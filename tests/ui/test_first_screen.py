@@ -9,11 +9,13 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from palm_demo import world
 from palm_demo.ui.flamingo.presets import TILES
+from palm_demo.ui.photographs import example_photos
 from tests.ui.conftest import PATIENCE_MS
-from tests.ui.hands import ask, flamingo_said, shown, start_over, visitor_said
+from tests.ui.hands import ask, flamingo_said, open_tab, show, shown, start_over, visitor_said
 
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 MODELS = ("Flamingo", "MaMMUT", "PaLM")
+FLAMINGO_PARTS = ("Ask", "Teach by example", "Make a scene")
 PALM_PARTS = ("Write", "Side by side", "Token view", "Who wrote this?", "Teach a scope")
 
 
@@ -239,6 +241,77 @@ def test_the_camera_takes_a_photo_and_records_a_video(visit):
     ask(page, "which picture has a cat?")
     expect(visitor_said(page).locator("video")).to_have_count(1)
     expect(answer(page)).not_to_be_empty()
+
+
+def test_once_a_photograph_is_there_the_next_press_and_then_its_answer_are_seen(screen):
+    show(screen, example_photos()[0].file)
+    expect(screen.get_by_text("Now press a question below, or write your own and press Ask.")).to_be_visible()
+    chips = screen.get_by_role("group", name="Questions to press")
+    what = chips.get_by_role("button", name="What is this?")
+    ask_button = screen.get_by_role("button", name="Ask", exact=True)
+    for next_one in (kept(screen).locator("img"), screen.get_by_label("Your question"), what, ask_button):
+        expect(next_one).to_be_in_viewport(ratio=1)
+    what.click()
+    says = screen.get_by_text("MaMMUT, which knows more photographs, says: ")
+    for result in (answer(screen).last, says):
+        expect(result).to_be_in_viewport(ratio=1)
+    expect(screen.get_by_text("Now press a question below")).to_have_count(0)
+
+
+HIDDEN = """picture => {
+    const {left, right, top, bottom} = picture.getBoundingClientRect();
+    const covers = [...document.querySelectorAll("button, label")].map(one => {
+        if (one.contains(picture)) return 0;
+        const box = one.getBoundingClientRect();
+        const width = Math.min(right, box.right) - Math.max(left, box.left);
+        return Math.max(0, width) * Math.max(0, Math.min(bottom, box.bottom) - Math.max(top, box.top));
+    });
+    return covers.reduce((all, one) => all + one) / ((right - left) * (bottom - top));
+}"""
+"""The part of a picture that buttons and names lie over."""
+
+
+def test_buttons_and_names_do_not_hide_a_picture(screen, media):
+    show(screen, media / "red.png")
+    for picture in (kept(screen).locator("img"), screen.locator("#flamingo-chat img")):
+        expect(picture).to_be_visible()
+        assert picture.evaluate(HIDDEN) < 0.15
+    remove = kept(screen).get_by_label("Remove file").bounding_box()
+    assert min(remove["width"], remove["height"]) >= 24
+
+
+BROKEN = """() => [...document.querySelectorAll("button")].filter(one => {
+    const words = document.createRange();
+    words.selectNodeContents(one);
+    const lines = new Set([...words.getClientRects()].map(line => Math.round(line.top)));
+    const broken = lines.size > 1 || one.scrollWidth > one.clientWidth;
+    return !one.childElementCount && one.offsetParent && broken;
+}).map(one => one.textContent.trim())"""
+"""Buttons with nothing but words on them, which stand in several lines or beyond its edges."""
+
+
+def test_no_button_breaks_its_words_on_a_phone(visit):
+    page = visit("Flamingo")
+    page.set_viewport_size(PHONE)
+    for model, parts in (("Flamingo", FLAMINGO_PARTS), ("MaMMUT", ()), ("PaLM", PALM_PARTS)):
+        open_tab(page, model)
+        for part in parts or (model,):
+            open_tab(page, part)
+            page.wait_for_function("() => document.querySelectorAll('button').length > 10")
+            assert page.evaluate(BROKEN) == []
+
+
+def test_a_press_that_is_refused_leaves_the_page_where_it_is(visit, media):
+    page = visit("Flamingo")
+    page.set_viewport_size(PHONE)
+    show(page, media / "red.png")
+    ask_button = page.get_by_role("button", name="Ask", exact=True)
+    expect(ask_button).to_be_in_viewport(ratio=1)
+    ask_button.click()
+    expect(page.get_by_test_id("toast-body")).to_contain_text("The question is empty; write one, such as")
+    expect(page.locator("#flamingo-chat.heard")).to_have_count(0)
+    expect(ask_button).to_be_in_viewport(ratio=1)
+    expect(kept(page)).to_have_count(1)
 
 
 DROP = """box => {

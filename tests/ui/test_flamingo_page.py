@@ -10,7 +10,7 @@ from palm_demo.ui.flamingo import few_shot
 from palm_demo.ui.flamingo.attention import words
 from palm_demo.ui.flamingo.few_shot import Shot, draw_set
 from palm_demo.ui.flamingo.presets import SETS, TILES
-from tests.ui.hands import ask, flamingo_said, open_reads, press, start_over, visitor_said
+from tests.ui.hands import ask, flamingo_said, open_reads, press, start_over, unfold, visitor_said
 
 NEW_WORD = "Teach it a new word"
 
@@ -58,6 +58,7 @@ def test_a_loaded_set_shows_its_marks_and_its_length(visit, session, taught):
     prompt = " ".join(f"<media> {example.text}" for example in taught)
     length = f"{session.prompt_length(prompt)} of {session.flamingo.context} tokens"
     expect(page.locator("#flamingo-prompt-length")).to_contain_text(length)
+    unfold(page, "flamingo-whole")
     reads = page.locator("#flamingo-prompt")
     expect(reads.get_by_text("<media>", exact=True)).to_have_count(len(taught))
     expect(reads).to_contain_text(re.compile(f"picture {len(taught)}", re.IGNORECASE))
@@ -89,7 +90,7 @@ def test_examples_are_moved_added_and_removed_before_the_question_is_asked(visit
     text_of(page, len(taught) - 1).fill("this is a blicket.")
     kept = [*taught[1:-1], ("this is a blicket.", (str(media / "red.png"),)), taught[-1]]
     prompt = " ".join(f"<media> {text}" for text, _ in kept)
-    expect(page.locator("#flamingo-prompt")).to_contain_text("blicket")
+    expect(page.locator("#flamingo-prompt-length")).to_contain_text("tokens")
     press(page, "Ask after the examples")
     expect_answer(page, session.answer(prompt, [path for _, (path,) in kept]))
     said = visitor_said(page)
@@ -97,11 +98,30 @@ def test_examples_are_moved_added_and_removed_before_the_question_is_asked(visit
     expect(said).to_contain_text(re.compile(r"picture 1.*this is a.*blicket.*this is a", re.DOTALL))
 
 
-def test_an_empty_question_and_a_row_too_many_are_explained(visit, settings):
+@pytest.mark.parametrize("width", [1280, 390])
+def test_question_button_and_answer_after_examples_stand_together(visit, taught, width):
+    page = visit("Flamingo")
+    page.set_viewport_size({"width": width, "height": 800})
+    load_set(page, taught)
+    press(page, "Ask after the examples")
+    said = page.locator("#flamingo-taught-answer")
+    expect(said).to_contain_text(re.compile(r"Flamingo says: \w+.*(Right|Not this time)", re.DOTALL))
+    question = page.get_by_role("group", name="The question", exact=True)
+    for shown in (question, page.get_by_role("button", name="Ask after the examples"), said):
+        expect(shown).to_be_in_viewport(ratio=1)
+    page.get_by_label("Words of The question").fill("this is no")
+    expect(said).to_have_text("")
+
+
+def test_a_row_that_lacks_something_and_a_row_too_many_are_explained(visit, settings):
     page = visit("Flamingo")
     open_way(page, "Teach by example")
     press(page, "Ask after the examples")
-    expect(page.get_by_test_id("toast-body")).to_contain_text("The question is empty; write")
+    expect(page.get_by_test_id("toast-body")).to_contain_text("Example 1 is empty; add a picture and write")
+    text_of(page, 1).fill("this is a dax.")
+    missing = "Not ready yet. Example 1 has no picture; add the one"
+    expect(page.locator("#flamingo-prompt-length")).to_contain_text(missing)
+    expect(flamingo_said(page)).to_have_count(1)  # of the example that is answered already
     most = settings.limits.media - 1
     for number in range(2, most + 1):
         press(page, "Add an example")

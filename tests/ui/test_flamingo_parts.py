@@ -28,6 +28,7 @@ from palm_demo.ui.flamingo.own_media import paths_of, value_of
 from palm_demo.ui.flamingo.presets import SETS
 from palm_demo.ui.flamingo.saving import as_page
 from palm_demo.ui.flamingo.scenes import SceneMaker, check_drawn, draw_scene
+from palm_demo.ui.flamingo.second_opinion import asks_what_it_shows
 from palm_demo.ui.flamingo.suggestions import about_caption, about_scene
 
 QUESTION = {"text": "this is a", "files": ["c.png"]}
@@ -52,27 +53,35 @@ def test_rows_and_a_question_become_one_prompt_in_their_order(limits):
     assert shot_prompt(rows, QUESTION, limits) == (prompt, ["a.png", "b.mp4", "c.png"])
 
 
-def test_a_row_may_be_empty_or_text_alone_or_a_picture_alone(limits):
-    rows = [
-        row(""),
-        None,
-        row("in english:"),
-        row(" ", "a.png", "b.png"),
-        row("<media> and <media>", "d", "e"),
-    ]
+def test_a_row_may_have_several_pictures_with_or_without_marks(limits):
+    rows = [row(" two dax. ", "a.png", "b.png"), row("<media> and <media>", "d", "e")]
     assert shot_prompt(rows, QUESTION, limits) == (
-        "in english: <media> <media> <media> and <media> <media> this is a",
+        "<media> <media> two dax. <media> and <media> <media> this is a",
         ["a.png", "b.png", "d", "e", "c.png"],
     )
 
 
-def test_rows_that_make_no_prompt_say_what_is_missing(limits):
-    with pytest.raises(PromptError, match="question is empty; write"):
-        shot_prompt([row("this is a dax.", "a.png")], row(" "), limits)
+@pytest.mark.parametrize(
+    ("broken", "question", "said"),
+    [
+        (row(" "), QUESTION, "example 2 is empty; add a picture and write what it shows, .* or remove it"),
+        (row("this is a wug."), QUESTION, "example 2 has no picture; add the one .* or remove it"),
+        (row(" ", "b.png"), QUESTION, "example 2 has a picture but no words; write what it shows"),
+        (row("a wug.", "b.png"), row(" "), "the question is empty; add a picture and write what Flamingo"),
+        (row("a wug.", "b.png"), row("this is a"), "the question has no picture; add"),
+        (row("a wug.", "b.png"), row("", "c.png"), "the question has a picture but no words; write what"),
+    ],
+)
+def test_a_row_without_picture_or_words_is_named_with_what_to_do(limits, broken, question, said):
+    with pytest.raises((PromptError, MediaError), match=f"^{said}"):
+        shot_prompt([row("this is a dax.", "a.png"), broken], question, limits)
+
+
+def test_rows_that_are_too_much_say_so(limits):
     with pytest.raises(MediaError, match="9 files came at once and at most 8 fit"):
         shot_prompt([row("a dax.", "a.png")] * 8, QUESTION, limits)
     with pytest.raises(PromptError, match="bytes and at most"):
-        shot_prompt([row("x" * limits.prompt_bytes)], QUESTION, limits)
+        shot_prompt([row("x" * (limits.prompt_bytes + 1), "a.png")], QUESTION, limits)
     with pytest.raises(PromptError, match="2 <media> marks but 3 media"):
         shot_prompt([row("<media> two", "a.png", "b.png")], QUESTION, limits)
 
@@ -111,6 +120,7 @@ def test_only_files_as_the_door_lets_them_by_are_pictures():
         ("an owl above a red apple on an orange background", "What is below the owl?"),
         ("three cats on a red background", "How many cats are there?"),
         ("a street at night, seen from above", "What color is the background?"),
+        ("a photo of a koala", "What is this?"),
     ],
 )
 def test_questions_are_filled_with_what_is_in_the_picture(caption, asked):
@@ -149,6 +159,16 @@ def test_a_conversation_that_is_too_large_to_save_names_its_size_and_the_limit(t
     monkeypatch.setattr(saving, "MOST_BYTES", 10)
     with pytest.raises(MediaError, match="have 16 bytes together and at most 10 fit; start over"):
         as_page(turns)
+
+
+@pytest.mark.parametrize("question", ["What is this?", "Describe this picture.", "what do you see"])
+def test_some_questions_ask_what_a_picture_shows(question):
+    assert asks_what_it_shows(OURS.completed(question, 1), OURS)
+
+
+@pytest.mark.parametrize("question", ["What color is the background?", "this is a", "Is there a cat?"])
+def test_other_questions_do_not_ask_what_a_picture_shows(question):
+    assert not asks_what_it_shows(OURS.completed(question, 1), OURS)
 
 
 # words and heat

@@ -15,6 +15,7 @@ from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.ui.components import no_warning, warning_about, warning_shown
 from palm_demo.ui.flamingo.asked_media import AskedMedia
+from palm_demo.ui.flamingo.second_opinion import second_opinion
 from palm_demo.ui.streaming import Stops, Stream, in_line, line_shown
 from palm_demo.ui.uploads import check_media, check_prompt
 
@@ -87,6 +88,7 @@ class Conversation:
     Attributes:
         turns: the state with all exchanges.
         media: the media that visitors ask about.
+        truth: a line beneath the answer: whether it is right, or what MaMMUT says.
         last: the state with the exchange whose prompt is all that Flamingo read for the last answer; None
             while there is none.
 
@@ -205,11 +207,12 @@ class Conversation:
             return
         turns = [*turns, new][-KEPT_TURNS:]
         last = Exchange(prompt, media, new.answer)
-        # the page's own drawings are never out of distribution
-        warning = (
-            no_warning() if answers else warning_about(self.session, [medium.decoded for medium in new_media])
-        )
-        truth = html.escape(verdict(answers, new.answer)) if answers else ""
+        if answers:  # the page's own drawings are never out of distribution
+            warning, truth = no_warning(), html.escape(verdict(answers, new.answer))
+        else:
+            decoded = [medium.decoded for medium in new_media]
+            warning = warning_about(self.session, decoded)
+            truth = second_opinion(self.session, new.prompt, decoded, new.answer)
         yield self._messages(turns), turns, last, *read, in_line(""), warning, truth
 
     def _messages(self, turns: list[Exchange]) -> list[dict]:

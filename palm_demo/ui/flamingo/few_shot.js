@@ -3,7 +3,7 @@
 const rows = element.querySelector("[data-part=rows]"), said = element.querySelector("[data-part=said]");
 const add = element.querySelector("[data-part=add]"), VIDEO = /\.(mp4|webm|mov|mkv|avi)$/i;
 const fresh = () => ({key: Math.random().toString(36).slice(2), text: "", files: []});
-const value = () => props.value ?? [];
+const value = () => props.value ?? [], fieldsets = () => [...rows.querySelectorAll("fieldset")];
 let shown = [];
 
 function set(changed) {
@@ -67,7 +67,7 @@ function drawn(row, place, all) {
   });
   input.addEventListener("change", () => send(row.key, [...input.files]));
   const text = Object.assign(document.createElement("textarea"), {
-    rows: 1, value: row.text, placeholder: last ? "this is a" : "this is a dax.", ariaLabel: `Words of ${name}`,
+    rows: 1, value: row.text, placeholder: `for example: this is a${last ? "" : " dax."}`, ariaLabel: `Words of ${name}`,
   });
   text.addEventListener("input", () => {
     shown = changed_in(row.key, {text: text.value});
@@ -87,11 +87,12 @@ function drawn(row, place, all) {
 function show() {
   const all = value();
   if (JSON.stringify(all) === JSON.stringify(shown)) return;
-  const before = [...rows.children], written = before.find(row => row.contains(document.activeElement));
+  const before = fieldsets(), written = before.find(row => row.contains(document.activeElement));
   shown = all;
-  rows.replaceChildren(...all.map(drawn));
-  const same = [...rows.children].find(row => row.dataset.key === written?.dataset.key);
-  (same ?? rows.children[before.indexOf(written)])?.querySelector("textarea").focus({preventScroll: true});
+  const made = all.map(drawn);
+  rows.replaceChildren(...made.slice(0, -1), add, ...made.slice(-1));  // what is added stands before the question
+  const same = made.find(row => row.dataset.key === written?.dataset.key);
+  (same ?? made[before.indexOf(written)])?.querySelector("textarea").focus({preventScroll: true});
 }
 
 add.addEventListener("click", () => {

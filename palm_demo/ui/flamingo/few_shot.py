@@ -10,7 +10,7 @@ from uuid import uuid4
 import gradio as gr
 
 from palm_demo import world
-from palm_demo.errors import PalmDemoError, PromptError
+from palm_demo.errors import MediaError, PalmDemoError, PromptError
 from palm_demo.inference.prompts import OURS, PromptForm, check_media_count
 from palm_demo.internals.gradio_files import new_folder
 from palm_demo.models.tokenizers import MEDIA
@@ -69,11 +69,13 @@ HINT = (
     "Show it a few pictures and say what each is. Then ask about another: it answers in the same way. The "
     "buttons draw examples; change them, or add your own."
 )
+EXAMPLE_WORDS = "write what it shows, such as “this is a dax.”"
+QUESTION_WORDS = "write what Flamingo is to continue, such as “this is a”"
+SAID = "<b>Flamingo says:</b> {answer}<br>{truth}"
 
 SCRIPT = Path(__file__).with_suffix(".js")
 TEMPLATE = """
-<div data-part="rows"></div>
-<button type="button" data-part="add">Add an example</button>
+<div data-part="rows"><button type="button" data-part="add">Add an example</button></div>
 <p data-part="said" role="status"></p>
 """
 
@@ -84,6 +86,8 @@ class ShotBuilder:
     Attributes:
         most: the most examples.
         shots: the component with the rows, of which the last is the question.
+        run, stop: buttons below the question, which ask it and stop its answer.
+        answer: the component below them with the answer.
         preset: the state with the preset that was drawn last.
     """
 
@@ -102,15 +106,24 @@ class ShotBuilder:
             elem_id="flamingo-shots",
             elem_classes="shots",
         )
-        self.reads = gr.HighlightedText(
-            label="The whole prompt, each mark with its picture or video",
-            elem_id="flamingo-prompt",
-            elem_classes="marked",
-        )
-        self.length = gr.HTML("Nothing to read yet.", elem_id="flamingo-prompt-length", elem_classes="hint")
+        with gr.Row():
+            self.run = gr.Button("Ask after the examples", variant="primary", elem_id="flamingo-taught")
+            self.stop = gr.Button("Stop", variant="stop", interactive=False, min_width=80)
+        self.answer = gr.HTML(elem_id="flamingo-taught-answer", elem_classes="tight taught")
+        self.length = gr.HTML(elem_id="flamingo-prompt-length", elem_classes="hint")
+        with gr.Accordion("The whole prompt", open=False, elem_id="flamingo-whole"):
+            self.reads = gr.HighlightedText(
+                label="Each mark stands for a picture or video",
+                elem_id="flamingo-prompt",
+                elem_classes="marked",
+            )
         presets.select(on_page(self._load), None, [self.preset, self.shots], **WARNING)
         self.shots.change(
-            self._preview, self.shots, [self.reads, self.length], trigger_mode="always_last", **QUIET
+            self._preview,
+            self.shots,
+            [self.reads, self.length, self.answer],
+            trigger_mode="always_last",
+            **QUIET,
         )
 
     def put(self, value: object, shot: Shot) -> list[dict]:
@@ -139,6 +152,11 @@ class ShotBuilder:
         unchanged = rows == [(shot.text, _file_names(shot.media)) for shot in preset.shots]
         return (preset.answer,) if unchanged else ()
 
+    def said(self, update: Sequence) -> str:
+        """The value of `answer` for an update of `Conversation.reply`."""
+        messages, *_, truth = update
+        return SAID.format(answer=messages[-1]["content"], truth=truth)
+
     def _load(self, event: gr.SelectData) -> tuple[ShotSet, list[dict]]:
         draw = list(SETS.values())[event.index]
         with self.session.turns.computation() as computation, computation.turn():
@@ -149,8 +167,8 @@ class ShotBuilder:
         try:
             prompt, media = self.prompt(value)
         except PalmDemoError as error:
-            return None, f"Not ready yet. {html.escape(sentence(str(error)))}"
-        return labelled(prompt, media), length_in_tokens(self.session, prompt)
+            return None, f"Not ready yet. {html.escape(sentence(str(error)))}", ""
+        return labelled(prompt, media), length_in_tokens(self.session, prompt), ""
 
 
 def _row(text: str, files: Sequence[str], key: str | None = None) -> dict:
@@ -180,7 +198,7 @@ def _shown(row: dict) -> dict:
 def shot_prompt(
     rows: Sequence[dict], question: dict, limits: Limits, form: PromptForm = OURS
 ) -> tuple[str, list[str]]:
-    """The prompt of examples and a question, and its media. Empty rows are left out.
+    """The prompt of examples and a question, and its media.
 
     Args:
         rows: examples, each with `text` and `files`.
@@ -188,27 +206,40 @@ def shot_prompt(
         limits: on the prompt and the number of media.
         form: the form of the texts.
 
-    Raises PromptError or MediaError if there is no question, if there is too much text or too many media, or
-    if the number of media is not that of the media tokens.
+    Raises PromptError or MediaError if an example or the question has no picture or no words, if there is
+    too much text or too many media, or if the number of media is not that of the media tokens.
     """
-    if not _filled(question):
-        raise PromptError("the question is empty; write what Flamingo is to continue, such as “this is a”")
-    parts = [row for row in (*rows, question) if _filled(row)]
+    for place, row in enumerate(rows, 1):
+        _check_whole(f"example {place}", row, EXAMPLE_WORDS, "; or remove it")
+    _check_whole("the question", question, QUESTION_WORDS)
+    parts = [*rows, question]
     media = check_media([path for row in parts for path in row["files"]], limits)
-    texts = [form.completed(check_prompt(_text(row), limits), len(row["files"])) for row in parts]
+    texts = [form.completed(check_prompt(row["text"].strip(), limits), len(row["files"])) for row in parts]
     prompt = check_prompt(" ".join(texts), limits)
     check_media_count(prompt, len(media))
     return prompt, media
+
+
+def _check_whole(name: str, row: dict, words: str, otherwise: str = "") -> None:
+    """Raises PromptError or MediaError unless a row has a picture and words.
+
+    Args:
+        name: of the row.
+        words: what to do if it has none.
+        otherwise: what else can be done.
+    """
+    has_words, has_picture = bool(row["text"].strip()), bool(row["files"])
+    if not has_words and not has_picture:
+        raise PromptError(f"{name} is empty; add a picture and {words}{otherwise}")
+    if not has_picture:
+        raise MediaError(f"{name} has no picture; add the one that its words are about{otherwise}")
+    if not has_words:
+        raise PromptError(f"{name} has a picture but no words; {words}{otherwise}")
 
 
 def _file_names(paths: Sequence[str]) -> list[str]:
     return [Path(path).name for path in paths]
 
 
-def _filled(row: dict | None) -> bool:
-    return bool(row and (row["text"].strip() or row["files"]))
-
-
-def _text(row: dict) -> str:
-    """The text of a row; without one, a media token for each of its files."""
-    return row["text"].strip() or " ".join([MEDIA] * len(row["files"]))
+def _filled(row: dict) -> bool:
+    return bool(row["text"].strip() or row["files"])

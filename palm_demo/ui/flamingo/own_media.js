@@ -14,6 +14,14 @@ function show() {
   const files = props.value ?? [];
   list.replaceChildren(...files.map(thumbnail));
   list.hidden = !files.length;
+  said.textContent = files.length ? props.next : "";
+}
+
+function lead_on() {
+  const ask = document.getElementById(props.ask)?.getBoundingClientRect();
+  if (!ask || ask.bottom <= innerHeight && element.getBoundingClientRect().top >= 0) return;
+  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  element.scrollIntoView({block: "start", behavior: calm ? "instant" : "smooth"});
 }
 
 function thumbnail(file, place) {
@@ -36,17 +44,19 @@ function thumbnail(file, place) {
 }
 
 async function add(files) {
+  const refused = [], before = (props.value ?? []).length;
   for (const file of files) {
     said.textContent = `Sending ${file.name} …`;
     try {
       const {path, url} = await upload(file);
       const kept = {path, url, orig_name: file.name, mime_type: file.type, meta: {_type: "gradio.FileData"}};
       set([...(props.value ?? []), kept]);
-      said.textContent = "";
     } catch (error) {
-      said.textContent = `${file.name} was not taken: ${error.message}`;
+      refused.push(`${file.name} was not taken: ${error.message}`);
     }
   }
+  if (refused.length) said.textContent = refused.join(" ");
+  if ((props.value ?? []).length > before) lead_on();
 }
 
 watch("value", show);

@@ -12,6 +12,9 @@ SCRIPT = Path(__file__).with_suffix(".js")
 RECORDED_SECONDS = 8
 """The length of a recorded video. Flamingo would see no more frames of a longer one."""
 
+NEXT = "Now press a question below, or write your own and press Ask."
+"""What is said once there is a file."""
+
 INKS = (
     ("black", "#1e293b"),
     ("white", "#ffffff"),
@@ -59,12 +62,14 @@ TEMPLATE = """
 """
 
 
-def own_media(elem_id: str, around: str) -> gr.HTML:
+def own_media(elem_id: str, around: str, ask: str) -> gr.HTML:
     """The component. Its value is a list of files.
 
     Args:
         elem_id: of the component.
         around: the elem_id of a block on which files can be dropped and pasted.
+        ask: the elem_id of the button that asks about them. Once a file is there, the page is scrolled until
+            this button is seen too.
     """
     return gr.HTML(
         [],
@@ -72,6 +77,8 @@ def own_media(elem_id: str, around: str) -> gr.HTML:
         js_on_load=SCRIPT.read_text(encoding="utf-8"),
         apply_default_css=False,
         around=around,
+        ask=ask,
+        next=NEXT,
         seconds=RECORDED_SECONDS,
         inks=[list(ink) for ink in INKS],
         elem_id=elem_id,

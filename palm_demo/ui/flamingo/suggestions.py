@@ -22,8 +22,9 @@ OTHER_WAY = {
 }
 """Where the first thing is from the second -> where the second is from the first."""
 
+NAME = "What is this?"
 COLOR = "What color is the background?"
-ANYTHING = (COLOR, "Is there a cat?", CAPTION)
+ANYTHING = (NAME, COLOR, "Is there a cat?", CAPTION)
 ANY_VIDEO = (CAPTION,)
 PHOTO_OR_DRAWING = "Is this a photo or a drawing?"
 
@@ -46,7 +47,7 @@ def about_scene(question: Question) -> list[str]:
 def about_caption(caption: str) -> list[str]:
     """Questions about a picture with this caption of MaMMUT."""
     if (photographed := PHOTOGRAPHED.fullmatch(caption.strip())) is not None:
-        return [PHOTO_OR_DRAWING, f"Is there {photographed['name']}?", CAPTION]
+        return [NAME, PHOTO_OR_DRAWING, f"Is there {photographed['name']}?"]
     parts = CAPTIONED.fullmatch(caption.strip())
     if parts is None:
         return list(ANYTHING)

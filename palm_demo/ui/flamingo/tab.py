@@ -9,7 +9,6 @@ from palm_demo.errors import MediaError, PalmDemoError
 from palm_demo.inference.attention_maps import AttentionMaps, compute_attention_maps
 from palm_demo.inference.prompts import PromptForm
 from palm_demo.internals.gradio_files import file_data, new_folder
-from palm_demo.media import is_video
 from palm_demo.models.cross_attention import GatedCrossAttention
 from palm_demo.models.resampler import PerceiverResampler
 from palm_demo.models.tokenizers import MEDIA
@@ -33,6 +32,7 @@ from palm_demo.ui.flamingo.own_media import own_media, paths_of, value_of
 from palm_demo.ui.flamingo.samples import Sample, question_samples
 from palm_demo.ui.flamingo.saving import SaveButton
 from palm_demo.ui.flamingo.scenes import DrawnScene, SceneMaker, check_drawn
+from palm_demo.ui.flamingo.second_opinion import is_quick, suggested_questions
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.streaming import Stops, Stream, StreamingTab
 from palm_demo.ui.uploads import check_media, check_prompt
@@ -48,7 +48,7 @@ FILLED_BY = {
     "flamingo-run": "flamingo-chat",
     "flamingo-question": "flamingo-chat",
     "flamingo-chips": "flamingo-chat",
-    "flamingo-taught": "flamingo-chat",
+    "flamingo-taught": "flamingo-taught-answer",
     "flamingo-look": "flamingo-maps",
     "scene-draw": "scene-made",
     "scene-surprise": "scene-made",
@@ -82,7 +82,7 @@ def flamingo_tab(
             gr.Tabs(elem_id="flamingo-ways", overflow_behavior="wrap") as ways,
         ):
             with gr.Tab("Ask", id="ask"), gr.Column(elem_id="flamingo-box"):
-                media = own_media("flamingo-media", "flamingo-box")
+                media = own_media("flamingo-media", "flamingo-box", "flamingo-run")
                 text = _question_box(session, limits)
                 chosen = choices(
                     chips(first_samples[0].chips), "Questions to press", "flamingo-chips", "chips"
@@ -103,9 +103,6 @@ def flamingo_tab(
                     links.button({"earlier": earlier, **shared_sampling(sampling)})
             with gr.Tab("Teach by example", id="teach"):
                 builder = ShotBuilder(session, limits)
-                with gr.Row():
-                    taught = gr.Button("Ask after the examples", variant="primary", elem_id="flamingo-taught")
-                    stop_taught = gr.Button("Stop", variant="stop", interactive=False)
             with gr.Tab("Make a scene", id="scene"):
                 maker = SceneMaker(session)
         with gr.Column(elem_id="flamingo-look-column", min_width=280):
@@ -113,7 +110,7 @@ def flamingo_tab(
     box = [media, text, subject]
 
     def check_ask(files: list | None, words: str, about: list, turns: list, earlier: bool, *_) -> None:
-        conversation.whole_prompt(turns, earlier, _question(files, words, about, limits, form))
+        conversation.whole_prompt(turns, earlier, whole_question(files, words, about, limits, form))
 
     def ask(
         request: gr.Request,
@@ -125,7 +122,7 @@ def flamingo_tab(
         earlier: bool,
         *settings,
     ):
-        question = _question(files, words, about, limits, form)
+        question = whole_question(files, words, about, limits, form)
         replies = conversation.reply(
             request.session_hash, cancelled, turns, earlier, question, sampling_settings(*settings)
         )
@@ -160,7 +157,7 @@ def flamingo_tab(
         visitor, asked = request.session_hash, sampling_settings(*settings)
         replies = conversation.reply(visitor, cancelled, turns, False, question, asked, answers)
         for update in replies:
-            yield *update, question[1][-1:] or gr.skip()
+            yield *update, builder.said(update), question[1][-1:] or gr.skip()
 
     def press(event: gr.SelectData, samples: list[Sample]):
         sample = samples[event.index]
@@ -183,7 +180,7 @@ def flamingo_tab(
 
     def start_over(request: gr.Request):
         stops.drop(request.session_hash, TAB)
-        return [], "", [], *conversation.emptied(), gr.update(visible=False)
+        return [], "", [], *conversation.emptied(), "", gr.update(visible=False)
 
     @on_page
     def use(drawn: DrawnScene | None, files: list | None, words: str):
@@ -197,7 +194,7 @@ def flamingo_tab(
         shot = Shot(f"{form.caption}{caption}", (path,))
         return builder.put(shots, shot), gr.update(selected="teach")
 
-    tab = StreamingTab(TAB, stops, [run, taught], [stop, stop_taught])
+    tab = StreamingTab(TAB, stops, [run, builder.run], [stop, builder.stop])
     inputs = [*box, conversation.turns, earlier, *sampling]
     outputs = [*conversation.outputs, *box]
     tab.wire(run.click, ask, inputs, outputs, check_ask)
@@ -209,8 +206,9 @@ def flamingo_tab(
     redraw.click(draw_others, None, [samples, tiles], show_progress="minimal", api_visibility="private")
     media.change(suggest, media, chosen, concurrency_limit=None, **WARNING)
     built = [conversation.turns, builder.preset, builder.shots, *sampling]
-    tab.wire(taught.click, ask_after, built, [*conversation.outputs, subject], check_after)
-    emptied = [*box, *conversation.outputs, attention.section]
+    answered = [*conversation.outputs, builder.answer, subject]
+    tab.wire(builder.run.click, ask_after, built, answered, check_after)
+    emptied = [*box, *conversation.outputs, builder.answer, attention.section]
     gr.on([clear.click, conversation.chat.clear], start_over, None, emptied, **QUIET)
     maker.use.click(use, [maker.drawn, media, text], [media, text, ways], **WARNING)
     maker.teach.click(teach, [maker.drawn, builder.shots], [builder.shots, ways], **WARNING)
@@ -222,7 +220,7 @@ def _first_answer(session: Session, sample: Sample) -> tuple[Exchange, Attention
 
     None for other models, and if they fail.
     """
-    if not _is_quick(session):
+    if not is_quick(session):
         return None
     media = list(sample.media)
     try:
@@ -236,37 +234,11 @@ def _first_answer(session: Session, sample: Sample) -> tuple[Exchange, Attention
         return None
 
 
-def _is_quick(session: Session) -> bool:
-    """Whether the page may use the models without a visitor's request.
-
-    Large weights take minutes, and workers of ZeroGPU count towards visitors' quotas.
-    """
-    return session.bundled and type(session) is Session
-
-
 def _tiles(samples: list[Sample]) -> list[dict]:
     return [{"text": sample.title, "image": file_data(sample.thumbnail)} for sample in samples]
 
 
-MOST_NAMED = 3
-"""The most pictures that MaMMUT captions for suggestions."""
-
-
-def suggested_questions(session: Session, media: AskedMedia, visitor: str, paths: list[str]) -> list[str]:
-    """Suggested questions about a visitor's own pictures and videos."""
-    videos = [path for path in paths if is_video(path)]
-    if not _is_quick(session):
-        return list(suggestions.ANY_VIDEO if videos else suggestions.ANYTHING)
-    captions = []
-    for medium in media.of(visitor, videos[:1] or paths[:MOST_NAMED]):
-        frames = medium.decoded if isinstance(medium.decoded, list) else [medium.decoded]
-        still = frames[len(frames) // 2]
-        captions.append(session.caption(still))
-    if videos:
-        return suggestions.about_video(captions[0])
-    return suggestions.about_several(captions) if len(paths) > 1 else suggestions.about_caption(captions[0])
-
-
+NO_QUESTION = "the question is empty; write one, such as “What is this?”, or press one of those below it"
 AS_PICTURES = " It learned pictures alone: of a video it is shown {shown}."
 
 
@@ -275,7 +247,7 @@ def _question_box(session: Session, limits: Limits) -> gr.Textbox:
     shown = "the frame in its middle" if count == 1 else f"{count}, one after the other"
     return gr.Textbox(
         label="Your question",
-        placeholder="What is to the left of the cat?",
+        placeholder="for example: what is to the left of the cat?",
         info="Enter asks, Shift + Enter begins a new line. Without a picture of its own, a question is about "
         f"the last one.{AS_PICTURES.format(shown=shown) if count else ''}",
         lines=1,
@@ -285,14 +257,14 @@ def _question_box(session: Session, limits: Limits) -> gr.Textbox:
     )
 
 
-def _question(
+def whole_question(
     files: list | None, text: str, about: list[str], limits: Limits, form: PromptForm
 ) -> tuple[str, list[str]]:
     """The prompt and the media for the values of the question box.
 
     about: the media of the last question, which a question without media is about too.
     """
-    text, media = check_prompt(text, limits), check_media(paths_of(files), limits)
+    text, media = check_prompt(text, limits, NO_QUESTION), check_media(paths_of(files), limits)
     is_question = text.rstrip().endswith("?") or form.has(text)
     if not media and (is_question or MEDIA in text):
         media = list(about)
