@@ -275,7 +275,7 @@ def test_buttons_and_names_do_not_hide_a_picture(screen, media):
     show(screen, media / "red.png")
     for picture in (kept(screen).locator("img"), screen.locator("#flamingo-chat img")):
         expect(picture).to_be_visible()
-        assert picture.evaluate(HIDDEN) < 0.15
+        assert picture.evaluate(HIDDEN) < 0.05
     remove = kept(screen).get_by_label("Remove file").bounding_box()
     assert min(remove["width"], remove["height"]) >= 24
 
