@@ -53,8 +53,11 @@ def flamingo(page: Page) -> Iterator[str]:
     unfold(page)
     yield "an answer and where it looked"
     open_part(page, "flamingo-ways", "Teach by example")
+    unfold(page)
     press(page, "Teach it a new word")
     expect(page.locator("#flamingo-prompt").get_by_text("<media>", exact=True).first).to_be_visible()
+    press(page, "Ask after the examples")
+    expect(page.locator("#flamingo-taught-answer")).to_contain_text("the page")
     yield "examples"
     open_part(page, "flamingo-ways", "Make a scene")
     press(page, "Surprise me")

@@ -163,7 +163,7 @@ SAMPLING = (8, 1.0, 0, 1.0, 0.0, 1.0, 3, "")
 def test_an_empty_question_to_flamingo_stops_no_answer_however_it_is_asked(
     stops, warned, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(flamingo, "_is_quick", lambda session: False)
+    monkeypatch.setattr(flamingo, "is_quick", lambda session: False)
     session = SimpleNamespace(
         bundled=True,
         flamingo=SimpleNamespace(form=OURS, pictures_of_video=None, context=512),
