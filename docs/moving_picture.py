@@ -134,8 +134,8 @@ def answered(page: Page) -> None:
 
 def search_with_mammut(film: Film) -> None:
     page = film.page
-    page.get_by_role("tab", name="MaMMUT", exact=True).click()
-    film.show(page.get_by_role("tab", name="MaMMUT", exact=True))
+    page.get_by_role("tab", name="MaMMUT").click()
+    film.show(page.get_by_role("tab", name="MaMMUT"))
     page.locator("#mammut-words textarea, #mammut-words input").first.fill(SEARCHED)
     film.press(page.locator("#mammut-search"))
     page.wait_for_function(FOUND, arg=SEARCHED)
@@ -145,7 +145,7 @@ def search_with_mammut(film: Film) -> None:
 
 def write_with_palm(film: Film) -> None:
     page = film.page
-    page.get_by_role("tab", name="PaLM", exact=True).click()
+    page.get_by_role("tab", name="PaLM").click()
     film.press(page.locator("#palm-samples button").filter(has_text="shakespeare"))
     page.wait_for_function("() => !document.querySelector('#palm-stop').disabled")
     page.evaluate("scrollTo(0, 0)")
@@ -195,7 +195,7 @@ def main() -> None:
         page = browser.new_page(viewport=VIEW, reduced_motion="reduce")
         page.set_default_timeout(PATIENCE_MS)
         page.goto(address)
-        page.get_by_role("tab", name="MaMMUT", exact=True).wait_for()
+        page.get_by_role("tab", name="MaMMUT").wait_for()
         page.evaluate(POINTER)
         film = Film(page)
         for scene in (ask_flamingo, search_with_mammut, write_with_palm):

@@ -42,8 +42,8 @@ FILLED_BY = (
     flamingo.FILLED_BY
     | palm.FILLED_BY
     | {
-        "mammut-describe": "mammut-caption",
-        "mammut-photos": "mammut-caption",
+        "mammut-describe": "mammut-said",
+        "mammut-photos": "mammut-said",
         "mammut-gallery": "mammut-picture",
         "mammut-search": "mammut-gallery",
         "mammut-words": "mammut-gallery",
@@ -82,13 +82,13 @@ def build(
         if fell_back is not None:
             gr.HTML(_banner(fell_back), elem_id="fell-back")
         with gr.Tabs(elem_id="models", overflow_behavior="wrap"):
-            with gr.Tab("Flamingo", id="flamingo"):
+            with gr.Tab("Ask Flamingo", id="flamingo"):
                 asked_media = flamingo.flamingo_tab(session, limits, stops, links, folder)
                 gr.HTML(sources(flamingo.PAPER, flamingo.CODE, settings.space.repository))
-            with gr.Tab("MaMMUT", id="mammut"):
+            with gr.Tab("Describe & find with MaMMUT", id="mammut"):
                 mammut.mammut_tab(session, limits, contributions, stops, links, folder)
                 gr.HTML(sources(mammut.PAPER, mammut.CODE, settings.space.repository))
-            with gr.Tab("PaLM", id="palm"):
+            with gr.Tab("Write with PaLM", id="palm"):
                 user_adapters = palm.palm_tab(session, limits, stops, links)
                 gr.HTML(sources(palm.PAPER, palm.CODE, settings.space.repository))
         add_endpoints(session, limits)

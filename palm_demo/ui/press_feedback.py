@@ -9,7 +9,7 @@ from collections.abc import Mapping
 SCRIPT = """
 <script>
 (() => {
-  const results = RESULTS, SECONDS = 60, PATIENCE = 4;
+  const results = RESULTS, SECONDS = 60, PATIENCE = 4, DRAWN_MS = 1000;
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
   function bring(result) {
@@ -17,6 +17,12 @@ SCRIPT = """
     if (box.top >= 0 && box.top <= low) return;
     const block = box.height > innerHeight ? "start" : "nearest";
     result.scrollIntoView({block, behavior: calm.matches ? "instant" : "smooth"});
+  }
+
+  function follow(result) {  // parts of it may be drawn a little later
+    const grown = new ResizeObserver(() => bring(result));
+    grown.observe(result);
+    setTimeout(() => grown.disconnect(), DRAWN_MS);
   }
 
   function hear(result) {
@@ -33,7 +39,7 @@ SCRIPT = """
       if (!filled && !refused && performance.now() < end) return;
       clearInterval(look);
       result.classList.remove("heard");
-      if (filled) bring(result);
+      if (filled) follow(result);
     }, 100);
   }
 
@@ -43,6 +49,7 @@ SCRIPT = """
     }
   };
   addEventListener("click", event => event.target.closest?.("button, [role=button], tr") && pressed(event));
+  addEventListener("filling", event => hear(document.getElementById(event.detail)));
   addEventListener("keydown", event => {
     const writes = event.target.matches?.("textarea, input[type=text]");
     if (writes && event.key === "Enter" && !event.shiftKey) pressed(event);
@@ -58,3 +65,12 @@ def script(results: Mapping[str, str]) -> str:
     results: elem_id of a button, or of a text box in which Enter counts -> elem_id of what it fills.
     """
     return SCRIPT.replace("RESULTS", json.dumps(dict(results)))
+
+
+def filling(result: str) -> str:
+    """The JavaScript of an event that fills a component without a press, such as an upload: it is marked and
+    scrolled to as if it had been pressed for.
+
+    result: its elem_id.
+    """
+    return f"() => {{ dispatchEvent(new CustomEvent('filling', {{detail: {json.dumps(result)}}})); }}"

@@ -66,7 +66,7 @@ def page(address, token) -> Iterator[Page]:
         page.set_default_timeout(PATIENCE_MS)
         expect.set_options(timeout=PATIENCE_MS)
         page.goto(address)
-        page.get_by_role("tab", name="PaLM", exact=True).click()
+        page.get_by_role("tab", name="PaLM").click()
         yield page
         browser.close()
         for worker in multiprocessing.active_children():  # it has the browser's pipes, too, and so keeps it

@@ -21,6 +21,7 @@ import palm_demo
 from palm_demo.session import Session
 from palm_demo.settings import Settings, load_settings
 from tests.ports import free_port
+from tests.ui.hands import model_tab
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER_FLAGS = [
@@ -159,7 +160,7 @@ def visit(browser, address, strays) -> Iterator[Callable[..., Page]]:
         page.on("request", note_request)
         page.on("pageerror", lambda error: strays.append(str(error)))
         page.goto(at)
-        page.get_by_role("tab", name=tab, exact=True).click()
+        model_tab(page, tab).click()
         return page
 
     yield open_at

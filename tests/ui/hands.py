@@ -29,6 +29,11 @@ def press(page: Page, name: str) -> None:
     page.get_by_role("button", name=name, exact=True).click()
 
 
+def model_tab(page: Page, model: str) -> Locator:
+    """The tab of a model, whose name says what one does there too."""
+    return page.get_by_role("tab", name=model)
+
+
 def open_tab(page: Page, name: str) -> Page:
     """Opens a tab, and gives the page."""
     page.get_by_role("tab", name=name, exact=True).click()

@@ -8,7 +8,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from palm_demo.inference.lora_finetuning import Progress
 from palm_demo.ui.flamingo.presets import TILES
-from tests.ui.hands import flamingo_said, press, start_over, tokens_shown
+from tests.ui.hands import flamingo_said, model_tab, press, start_over, tokens_shown
 
 BEGUN = re.compile("^It was a dark and stormy night, and.")
 TABS = ("Flamingo", "MaMMUT", "PaLM")
@@ -146,7 +146,7 @@ def go_to(page: Page, goal: Locator) -> None:
 
 
 def open_by_keys(page: Page, tab: str) -> None:
-    go_to(page, page.get_by_role("tab", name=tab, exact=True))
+    go_to(page, model_tab(page, tab))
     page.keyboard.press("Enter")
 
 

@@ -13,7 +13,16 @@ from playwright.sync_api import Page, expect
 from palm_demo.inference.settings import BatchLimits
 from palm_demo.media import open_image
 from tests.media_files import encoded
-from tests.ui.hands import ask, flamingo_said, open_reads, open_settings, press, start_over, visitor_said
+from tests.ui.hands import (
+    ask,
+    flamingo_said,
+    model_tab,
+    open_reads,
+    open_settings,
+    press,
+    start_over,
+    visitor_said,
+)
 
 PALM_PROMPT = "The night was"
 
@@ -64,7 +73,7 @@ def test_every_button_has_a_name(visit):
         .every(button => button.innerText.trim() || button.ariaLabel || button.title
             || button.querySelector('img[alt]:not([alt=""])'))"""
     for tab, button in (("Flamingo", "Ask"), ("MaMMUT", "Describe"), ("PaLM", "Continue")):
-        page.get_by_role("tab", name=tab, exact=True).click()
+        model_tab(page, tab).click()
         expect(page.get_by_role("button", name=button, exact=True)).to_be_visible()
         page.wait_for_function(all_named)  # a tab loads what its examples are drawn with when it opens
 
@@ -329,7 +338,7 @@ def test_the_page_asks_for_nothing_that_its_door_refuses(visit):
     page.locator("#flamingo-samples button").first.click()
     expect(flamingo_said(page)).to_have_count(1)
     expect(page.locator("#flamingo-chat img").first).to_have_js_property("complete", True)
-    page.get_by_role("tab", name="MaMMUT", exact=True).click()
+    model_tab(page, "MaMMUT").click()
     page.locator("#mammut-gallery button").first.click()
     expect(page.get_by_label("MaMMUT sees")).not_to_have_value("")
     assert refused == []

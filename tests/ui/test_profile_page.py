@@ -12,7 +12,7 @@ from palm_demo.ui.flamingo.presets import TILES
 from palm_demo.ui.loading_page import opening
 from tests.ports import free_port
 from tests.profiles.weights import publish
-from tests.ui.hands import flamingo_said, open_reads, visitor_said
+from tests.ui.hands import flamingo_said, model_tab, open_reads, visitor_said
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_a_bar_is_shown_until_the_page_takes_its_place_with_a_banner_where_that_
     banner = page.locator("#fell-back")
     expect(banner).to_contain_text("These are the small bundled weights.")
     expect(banner).to_contain_text("them/palm has no file palm.pt at main; name another.")
-    expect(page.get_by_role("tab", name="PaLM", exact=True)).to_have_attribute("aria-selected", "true")
+    expect(model_tab(page, "PaLM")).to_have_attribute("aria-selected", "true")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert result == [f"http://127.0.0.1:{port}/"]
     context.close()
@@ -84,14 +84,14 @@ def test_a_page_of_released_weights_says_what_they_are_and_what_they_lack(
     page.locator("#palm-prompt textarea").fill("the cat and the")
     page.locator("#palm-run").click()
     expect(page.locator("#palm-text textarea")).not_to_have_value("")
-    page.get_by_role("tab", name="Flamingo", exact=True).click()
+    model_tab(page, "Flamingo").click()
     expect(page.get_by_text("of a video it is shown 3, one after the other")).to_be_visible()
     expect(visitor_said(page).or_(flamingo_said(page))).to_have_count(0)  # nobody asked a large model yet
     open_reads(page)
     page.locator("#flamingo-samples button").nth(list(TILES).index("caption")).click()
     expect(page.locator("#flamingo-reads")).to_contain_text("Output:")
     expect(page.locator("#flamingo-strange")).to_be_hidden()
-    page.get_by_role("tab", name="MaMMUT", exact=True).click()
+    model_tab(page, "MaMMUT").click()
     page.locator("#mammut-gallery button").first.click()
     expect(page.locator("#mammut-others-said")).to_contain_text("%")
     session.close()

@@ -4,12 +4,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import gradio as gr
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from palm_demo.session import CONTINUED
 from palm_demo.ui.deep_links import LABEL, read
 from palm_demo.ui.palm.compare import PROMPT
-from tests.ui.hands import open_settings, press
+from tests.ui.hands import model_tab, open_settings, press
 
 SECRET = "the words that nobody else shall read"
 
@@ -30,8 +30,8 @@ def opened(page: Page, link: str) -> Page:
     return other
 
 
-def is_open(page: Page, tab: str):
-    return expect(page.get_by_role("tab", name=tab, exact=True)).to_have_attribute("aria-selected", "true")
+def is_open(tab: Locator) -> None:
+    expect(tab).to_have_attribute("aria-selected", "true")
 
 
 def test_a_link_brings_settings_and_no_words(visit, session):
@@ -62,7 +62,7 @@ def test_a_link_brings_settings_and_no_words(visit, session):
     }
 
     other = opened(page, link)
-    is_open(other, "PaLM")
+    is_open(model_tab(other, "PaLM"))
     expect(other.get_by_label("Scope", exact=True)).to_have_value(scope)
     open_settings(other)
     expect(other.locator("#palm-heat input[type=number]")).to_have_value("1.2")
@@ -74,13 +74,13 @@ def test_a_link_brings_settings_and_no_words(visit, session):
 def test_a_link_opens_a_tab_of_a_tab(visit, address, session):
     first, last = session.scopes[0], session.scopes[-1]
     page = opened(visit("Flamingo"), f"{address}?tab=palm-columns&scopes={last},{first}&tokens=5&seed=1")
-    is_open(page, "Side by side")
+    is_open(page.get_by_role("tab", name="Side by side", exact=True))
     press(page, "Write side by side")
     for place, scope in enumerate([None, last, first]):
         text = session.generate(PROMPT, scope, max_new_tokens=5, seed=1)
         expect(page.locator(f"#palm-columns-{place} textarea")).to_have_value(PROMPT + text)
     page = opened(page, f"{address}?tab=mammut&count=3")
-    is_open(page, "MaMMUT")
+    is_open(model_tab(page, "MaMMUT"))
     page.locator("#mammut-filters > button").click()
     expect(page.locator("#mammut-count input[type=number]")).to_have_value("3")
 
@@ -89,7 +89,7 @@ def test_what_cannot_be_set_is_said_and_the_page_lives_on(visit, address, settin
     script = "<img src=x onerror=alert(1)>"
     link = f"{address}?tab=palm-write&scope={script}&tokens=9999&temperature={script}&seed=some&more=1"
     page = opened(visit("Flamingo"), link)
-    is_open(page, "PaLM")
+    is_open(model_tab(page, "PaLM"))
     said = page.get_by_test_id("toast-body")
     expect(said).to_contain_text(f"New tokens, at most: from 1 to {settings.limits.new_tokens}.")
     for name in ("Scope", "Temperature", "Seed"):

@@ -8,12 +8,13 @@ from pathlib import Path
 import gradio as gr
 
 from palm_demo.internals.gradio_files import file_data
-from palm_demo.session import Session
+from palm_demo.session import Description, Session
 from palm_demo.settings import Limits
 from palm_demo.ui.choices import choices
 from palm_demo.ui.components import no_warning, warning_of, warning_shown
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.photographs import example_photos, thumbnail
+from palm_demo.ui.press_feedback import filling
 from palm_demo.ui.streaming import Stops
 from palm_demo.ui.uploads import check_labels, check_picture
 
@@ -47,7 +48,8 @@ class Described:
 def describing(
     session: Session, limits: Limits, stops: Stops, tab: str, computed: dict, folder: Path
 ) -> Described:
-    """Builds the column inside the current Blocks.
+    """Builds the picture, the means to fill it, and what is said of it inside the current row, the grid
+    `mammut-desk`.
 
     Args:
         session: describes.
@@ -57,42 +59,54 @@ def describing(
         computed: options of its events.
         folder: for the files of examples.
     """
-    picture = gr.Image(
-        label="Picture",
-        format="png",  # lossless, for pictures that a click on the gallery puts here
-        type="filepath",
-        sources=["upload", "clipboard"],
-        height=260,
-        buttons=[],
-        elem_id="mammut-picture",
-    )
-    examples = choices(
-        [{"text": p.title, "image": file_data(thumbnail(p, folder))} for p in example_photos()],
-        "Photographs: one press describes",
-        "mammut-photos",
-        "tiles",
-    )
-    with gr.Row():
-        describe = gr.Button("Describe", variant="primary", elem_id="mammut-describe")
-        similar = gr.Button("Find similar", elem_id="mammut-similar")
-    caption = gr.Textbox(label="MaMMUT sees", interactive=False, elem_id="mammut-caption")
-    warning = warning_shown(tab)
-    others = gr.Label(
-        label="What it might have said, and how probable it finds each",
-        num_top_classes=SHOWN_CAPTIONS,
-        show_heading=False,
-        elem_id="mammut-others-said",
-    )
-    with gr.Accordion("Labels", open=False, elem_id="mammut-choose"):
-        labels = gr.Textbox(
-            LABELS,
-            label="Labels to choose from",
-            info="Any nouns, with commas between them; “none of these” is one too",
-            max_lines=3,
-            elem_id="mammut-labels",
+    with gr.Column(elem_id="mammut-left", min_width=260):
+        examples = choices(
+            [{"text": p.title, "image": file_data(thumbnail(p, folder))} for p in example_photos()],
+            "Photographs: one press describes",
+            "mammut-photos",
+            "tiles",
         )
-        classify = gr.Button("Choose a label", elem_id="mammut-classify")
-        bars = gr.Label(label="How likely each label is", num_top_classes=8, elem_id="mammut-bars")
+        with gr.Column(elem_id="mammut-shown"):
+            picture = gr.Image(
+                label="Picture",
+                format="png",  # lossless, for pictures that a click on the gallery puts here
+                type="filepath",
+                sources=["upload", "clipboard"],
+                height=260,
+                buttons=[],
+                elem_id="mammut-picture",
+            )
+        with gr.Column(elem_id="mammut-means"):
+            with gr.Row():
+                describe = gr.Button("Describe", variant="primary", min_width=110, elem_id="mammut-describe")
+                similar = gr.Button("Find similar", min_width=110, elem_id="mammut-similar")
+            with gr.Accordion("Labels", open=False, elem_id="mammut-choose"):
+                labels = gr.Textbox(
+                    LABELS,
+                    label="Labels to choose from",
+                    info="Any nouns, with commas between them; “none of these” is one too",
+                    max_lines=3,
+                    elem_id="mammut-labels",
+                )
+                classify = gr.Button("Choose a label", elem_id="mammut-classify")
+                bars = gr.Label(label="How likely each label is", num_top_classes=8, elem_id="mammut-bars")
+    with gr.Row(elem_id="mammut-said"):
+        with gr.Column(min_width=220):
+            caption = gr.Textbox(
+                label="MaMMUT sees",
+                placeholder="Drop a picture, or press a photograph.",
+                interactive=False,
+                elem_id="mammut-caption",
+            )
+            warning = warning_shown(tab)
+        others = gr.Label(
+            label="What it might have said, and how probable it finds each",
+            num_top_classes=SHOWN_CAPTIONS,
+            show_heading=False,
+            min_width=260,
+            visible="hidden",
+            elem_id="mammut-others-said",
+        )
 
     encoded = gr.State(None, time_to_live=ENCODED_SECONDS)
     outputs = [caption, warning, others, bars, encoded]
@@ -104,7 +118,7 @@ def describing(
         said = session.describe(encoded, SHOWN_CAPTIONS)
         if not stops.wanted(request.session_hash, PICTURE, work):
             return gr.skip()
-        return said.caption, warning_of([encoded.ood_score]), said.alternatives, gr.skip(), encoded
+        return said.caption, warning_of([encoded.ood_score]), alternatives(said), gr.skip(), encoded
 
     @on_page
     def on_photo(request: gr.Request, event: gr.SelectData):
@@ -114,11 +128,11 @@ def describing(
         said = session.describe(encoded, SHOWN_CAPTIONS)
         if not stops.wanted(request.session_hash, PICTURE, work):
             return gr.skip()
-        return image, said.caption, warning_of([encoded.ood_score]), said.alternatives, None, encoded
+        return image, said.caption, warning_of([encoded.ood_score]), alternatives(said), None, encoded
 
     def on_clear(request: gr.Request):
         stops.drop(request.session_hash, PICTURE)
-        return "", no_warning(), None, None, None
+        return "", no_warning(), no_alternatives(), None, None
 
     @on_page
     def on_classify(file: dict | None, labels: str) -> dict[str, float]:
@@ -128,5 +142,16 @@ def describing(
     describe.click(on_describe, picture, outputs, **computed, **AS_FILE)
     classify.click(on_classify, [picture, labels], bars, **computed, **AS_FILE)
     labels.submit(on_classify, [picture, labels], bars, **computed, **AS_FILE)
+    picture.upload(None, js=filling("mammut-said"), api_visibility="private")
     picture.clear(on_clear, None, outputs, queue=False, api_visibility="private")
     return Described(picture, similar, outputs)
+
+
+def alternatives(said: Description):
+    """The update that shows what might have been said of a picture."""
+    return gr.update(value=said.alternatives, visible=True)
+
+
+def no_alternatives():
+    """The update that hides the component of `alternatives`."""
+    return gr.update(value=None, visible="hidden")

@@ -10,9 +10,17 @@ from palm_demo.errors import GalleryError
 from palm_demo.media import is_shown
 from palm_demo.session import Session
 from palm_demo.settings import Limits
+from palm_demo.ui.choices import chips, choices
 from palm_demo.ui.components import no_warning, warning_of
 from palm_demo.ui.deep_links import SettingsLinks
-from palm_demo.ui.mammut.describing import AS_FILE, PICTURE, SHOWN_CAPTIONS, Described
+from palm_demo.ui.mammut.describing import (
+    AS_FILE,
+    PICTURE,
+    SHOWN_CAPTIONS,
+    Described,
+    alternatives,
+    no_alternatives,
+)
 from palm_demo.ui.mammut.wall import Listed, Wall
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.streaming import Stops
@@ -42,27 +50,22 @@ class SearchBox:
     search: gr.Button
     both: gr.Button
     others: gr.Button
-    examples: gr.Dataset
+    examples: gr.HTML
     settings: list
 
 
 def search_box(limits: Limits, links: SettingsLinks) -> SearchBox:
     """Builds the top of the tab inside the current Blocks."""
-    with gr.Row(equal_height=True):
+    with gr.Row(elem_id="mammut-ask"):
         words = gr.Textbox(
             label="Search with words",
             placeholder="fox, or: a fox on a blue background",
             scale=6,
+            min_width=160,
             elem_id="mammut-words",
         )
-        search = gr.Button("Search", variant="primary", min_width=110, elem_id="mammut-search")
-    examples = gr.Dataset(
-        components=[words],
-        samples=[[text] for text in WORDS],
-        label="Examples: one click searches",
-        type="index",
-        elem_id="mammut-examples",
-    )
+        search = gr.Button("Search", variant="primary", scale=0, min_width=100, elem_id="mammut-search")
+    examples = choices(chips(WORDS), "Examples: one press searches", "mammut-examples", "chips wide")
     with gr.Accordion("How many, filters, words and picture", open=False, elem_id="mammut-filters"):
         with gr.Row():
             count = gr.Slider(1, limits.hits, 12, step=1, label="How many", elem_id="mammut-count")
@@ -125,7 +128,7 @@ def finding(
         A format that browsers cannot show is replaced by the decoded picture.
         """
         path, work = check_picture(file), stops.arm(request.session_hash, PICTURE)
-        yield gr.skip(), "", no_warning(), None, None, None, *wall.unchanged
+        yield gr.skip(), "", no_warning(), no_alternatives(), None, None, *wall.unchanged
         image = session.opened_image(path)
         encoded = session.encode_image(image)
         said = session.describe(encoded, SHOWN_CAPTIONS)
@@ -134,7 +137,7 @@ def finding(
         description = (
             said.caption,
             warning_of([encoded.ood_score]),
-            said.alternatives,
+            alternatives(said),
             gr.skip(),
             encoded,
         )
@@ -157,15 +160,20 @@ def finding(
         said = session.describe(encoded, SHOWN_CAPTIONS)
         if not stops.wanted(request.session_hash, PICTURE, work):
             return gr.skip()
-        return image, said.caption, no_warning(), said.alternatives, None, encoded, item
+        return image, said.caption, no_warning(), alternatives(said), None, encoded, item
 
     def scroll_to(event, place: str):
         return event.then(None, js=SCROLL_TO.replace("PLACE", place), api_visibility="private")
 
     words, settings = box.words, box.settings
-    loaded = box.examples.click(
-        lambda index: WORDS[index],
-        box.examples,
+
+
+    def load(event: gr.SelectData):
+        return WORDS[event.index]
+
+    loaded = box.examples.select(
+        load,
+        None,
         words,
         queue=False,
         show_progress="hidden",

@@ -39,10 +39,9 @@ def mammut_tab(
     """Builds the tab inside the current Blocks. folder: for the files of examples."""
     computed = {"concurrency_limit": None, "api_visibility": "private"}  # the session has the queue
     box = search_box(limits, links)
-    with gr.Row():
-        with gr.Column(scale=4):
-            described = describing(session, limits, stops, TAB, computed, folder)
-        with gr.Column(scale=7):
+    with gr.Row(elem_id="mammut-desk"):
+        described = describing(session, limits, stops, TAB, computed, folder)
+        with gr.Column(elem_id="mammut-found", min_width=260):
             wall = Wall(session)
     picked = finding(session, limits, stops, box, wall, described, computed)
     describing_many(session, limits, stops)
