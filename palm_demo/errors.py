@@ -121,6 +121,10 @@ class GalleryError(PalmDemoError):
     """A gallery that cannot be opened or written, or something that is not in it."""
 
 
+class OtherWeightsError(GalleryError):
+    """A gallery that other weights made, whose embeddings cannot be compared with those of these weights."""
+
+
 def places(error: Exception) -> str:
     """The places in the code that an error came through, for the log. Its message may quote a visitor's
     text."""

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from palm_demo.errors import GalleryError
+from palm_demo.errors import GalleryError, OtherWeightsError
 from palm_demo.gallery import index
 from palm_demo.gallery.lance import connect, connect_to_write, create, explained, retry, table_names
 from palm_demo.gallery.rows import Row, as_table, schema
@@ -110,11 +110,11 @@ def other_tables(names: Sequence[str], fingerprint: str) -> list[str]:
 
 
 def refuse_others(place: str, database: DBConnection, fingerprint: str) -> None:
-    """Raises GalleryError where other weights made the gallery."""
+    """Raises OtherWeightsError where other weights made the gallery."""
     with explained(place, ValueError):
         others = other_tables(table_names(database), fingerprint)
     if others:
-        raise GalleryError(
+        raise OtherWeightsError(
             f"the gallery in {place} was made by other weights ({others[0].removeprefix(NAME)}) than "
             f"these ({fingerprint}); make it anew from its pictures with "
             f"`{COMMAND} gallery rebuild --gallery {place}`, or name another place with --gallery or "

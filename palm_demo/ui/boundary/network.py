@@ -1,5 +1,6 @@
 """How a page is reached: clients' addresses behind proxies, and the hosts and origins that are accepted."""
 
+import ipaddress
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from palm_demo.internals.client_addresses import (
 
 HOSTS = "PALM_DEMO_HOSTS"
 """The environment variable with further host names of a page on the loopback, separated by commas."""
+LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -59,6 +61,13 @@ class Network:
                 break
             peer = hop
         return one_address(peer)
+
+    def is_local(self, scope: Scope) -> bool:
+        """Whether the client is on this machine, at a page that nobody else can reach: neither by its
+        address, nor through a proxy or as another host."""
+        peer = (scope.get("client") or (UNKNOWN, 0))[0]
+        alone = self.loopback and not self.space and not self.hosts and not self.proxies
+        return alone and is_in(peer, LOOPBACK) and not _forwarded_for(scope)
 
     def is_secure(self, scope: Scope) -> bool:
         """Whether the browser uses https, with this server or with a trusted proxy."""

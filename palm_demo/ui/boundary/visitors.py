@@ -44,6 +44,7 @@ class Visitor:
         address: the IP address, see `Network.address`.
         known: whether the request has a valid cookie. Nothing is kept for other visitors.
         new: the name for a new cookie; None if there is no need for one.
+        local: whether it is whoever runs the page, see `Network.is_local`.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Visitor:
     address: str
     known: bool
     new: str | None = None
+    local: bool = False
 
     @property
     def names(self) -> tuple[str, str]:
@@ -85,14 +87,16 @@ class Visitors:
         """The sender of a request. Cookies are ignored in requests that come from pages of other sites."""
         headers = Headers(scope=scope)
         address = self.network.address(scope)
-        cookie = None if self.network.is_foreign(scope) else self._read_cookie(headers)
+        foreign, local = self.network.is_foreign(scope), self.network.is_local(scope)
+        cookie = None if foreign else self._read_cookie(headers)
         room = cookie or nobody_at(address)
         if (caller := self._read_caller(headers)) is not None:
             name, called_from = caller
             return Visitor(name, room, called_from, known=False)
         if cookie is not None:
-            return Visitor(cookie, cookie, address, known=True)
-        return Visitor(room, room, address, known=False, new=f"v-{secrets.token_hex(16)}")
+            return Visitor(cookie, cookie, address, known=True, local=local)
+        new = f"v-{secrets.token_hex(16)}"
+        return Visitor(room, room, address, known=False, new=new, local=local and not foreign)
 
     def enter(self, visitor: Visitor, called: str) -> Visitor:
         """The visitor who begins a session. Without a cookie, it is the one that the response will set."""
@@ -181,6 +185,12 @@ def owner_of(request: gr.Request) -> str | None:
     """
     visitor = visitor_of(request)
     return request.session_hash if visitor is not None and visitor.known else None
+
+
+def is_local(request: gr.Request) -> bool:
+    """Whether the request of an event handler came from whoever runs the page, on this machine."""
+    visitor = visitor_of(request)
+    return visitor is not None and visitor.local
 
 
 def address_of(request: gr.Request) -> str:

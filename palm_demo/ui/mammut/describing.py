@@ -46,7 +46,13 @@ class Described:
 
 
 def describing(
-    session: Session, limits: Limits, stops: Stops, tab: str, computed: dict, folder: Path
+    session: Session,
+    limits: Limits,
+    stops: Stops,
+    tab: str,
+    computed: dict,
+    folder: Path,
+    searched: bool,
 ) -> Described:
     """Builds the picture, the means to fill it, and what is said of it inside the current row, the grid
     `mammut-desk`.
@@ -58,6 +64,7 @@ def describing(
         tab: the beginning of the warning's elem_id.
         computed: options of its events.
         folder: for the files of examples.
+        searched: whether there is a gallery to search for similar pictures.
     """
     with gr.Column(elem_id="mammut-left", min_width=260):
         examples = choices(
@@ -66,20 +73,21 @@ def describing(
             "mammut-photos",
             "tiles",
         )
-        with gr.Column(elem_id="mammut-shown"):
-            picture = gr.Image(
-                label="Picture",
-                format="png",  # lossless, for pictures that a click on the gallery puts here
-                type="filepath",
-                sources=["upload", "clipboard"],
-                height=260,
-                buttons=[],
-                elem_id="mammut-picture",
-            )
+        picture = gr.Image(
+            label="Picture",
+            format="png",  # lossless, for pictures that a click on the gallery puts here
+            type="filepath",
+            sources=["upload", "clipboard"],
+            height=260,
+            buttons=[],
+            elem_id="mammut-picture",
+        )
         with gr.Column(elem_id="mammut-means"):
             with gr.Row():
                 describe = gr.Button("Describe", variant="primary", min_width=110, elem_id="mammut-describe")
-                similar = gr.Button("Find similar", min_width=110, elem_id="mammut-similar")
+                similar = gr.Button(
+                    "Find similar", visible=searched, min_width=110, elem_id="mammut-similar"
+                )
             with gr.Accordion("Labels", open=False, elem_id="mammut-choose"):
                 labels = gr.Textbox(
                     LABELS,

@@ -21,6 +21,7 @@ from palm_demo.ui.mammut.describing import (
     alternatives,
     no_alternatives,
 )
+from palm_demo.ui.mammut.rebuilding import why_closed
 from palm_demo.ui.mammut.wall import Listed, Wall
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.streaming import Stops
@@ -41,11 +42,13 @@ class SearchBox:
 
     Attributes:
         words: what is searched for.
+        whole: all of it.
         search, both, others: buttons for words, for words and picture, and for other pictures.
         examples: example searches.
         settings: the number of pictures, and the filters.
     """
 
+    whole: gr.Column
     words: gr.Textbox
     search: gr.Button
     both: gr.Button
@@ -54,38 +57,39 @@ class SearchBox:
     settings: list
 
 
-def search_box(limits: Limits, links: SettingsLinks) -> SearchBox:
-    """Builds the top of the tab inside the current Blocks."""
-    with gr.Row(elem_id="mammut-ask"):
-        words = gr.Textbox(
-            label="Search with words",
-            placeholder="fox, or: a fox on a blue background",
-            scale=6,
-            min_width=160,
-            elem_id="mammut-words",
-        )
-        search = gr.Button("Search", variant="primary", scale=0, min_width=100, elem_id="mammut-search")
-    examples = choices(chips(WORDS), "Examples: one press searches", "mammut-examples", "chips wide")
-    with gr.Accordion("How many, filters, words and picture", open=False, elem_id="mammut-filters"):
-        with gr.Row():
-            count = gr.Slider(1, limits.hits, 12, step=1, label="How many", elem_id="mammut-count")
-            contains = gr.Textbox(
-                label="Caption contains",
-                info="Only pictures whose caption has these words",
-                placeholder="blue background",
-                elem_id="mammut-contains",
+def search_box(limits: Limits, links: SettingsLinks, shown: bool) -> SearchBox:
+    """Builds the top of the tab inside the current Blocks. shown: whether there is a gallery to search."""
+    with gr.Column(visible=shown) as whole:
+        with gr.Row(elem_id="mammut-ask"):
+            words = gr.Textbox(
+                label="Search with words",
+                placeholder="fox, or: a fox on a blue background",
+                scale=6,
+                min_width=160,
+                elem_id="mammut-words",
             )
-            since = gr.Textbox(
-                label="Added since",
-                info="Only pictures that came then or later, by UTC",
-                placeholder="2026-01-31",
-                elem_id="mammut-since",
-            )
-        with gr.Row():
-            both = gr.Button("Search with words and picture", elem_id="mammut-both")
-            others = gr.Button("Show other pictures", elem_id="mammut-others")
-            links.button({"count": count})
-    return SearchBox(words, search, both, others, examples, [count, contains, since])
+            search = gr.Button("Search", variant="primary", scale=0, min_width=100, elem_id="mammut-search")
+        examples = choices(chips(WORDS), "Examples: one press searches", "mammut-examples", "chips wide")
+        with gr.Accordion("How many, filters, words and picture", open=False, elem_id="mammut-filters"):
+            with gr.Row():
+                count = gr.Slider(1, limits.hits, 12, step=1, label="How many", elem_id="mammut-count")
+                contains = gr.Textbox(
+                    label="Caption contains",
+                    info="Only pictures whose caption has these words",
+                    placeholder="blue background",
+                    elem_id="mammut-contains",
+                )
+                since = gr.Textbox(
+                    label="Added since",
+                    info="Only pictures that came then or later, by UTC",
+                    placeholder="2026-01-31",
+                    elem_id="mammut-since",
+                )
+            with gr.Row():
+                both = gr.Button("Search with words and picture", elem_id="mammut-both")
+                others = gr.Button("Show other pictures", elem_id="mammut-others")
+                links.button({"count": count})
+    return SearchBox(whole, words, search, both, others, examples, [count, contains, since])
 
 
 def finding(
@@ -142,6 +146,8 @@ def finding(
             encoded,
         )
         yield gr.skip() if is_shown(path) else image, *description, *wall.unchanged
+        if why_closed(session) is not None:  # the page says so where the gallery would be
+            return
         similar = results(encoded, "", "this picture", *rest)
         if stops.wanted(request.session_hash, PICTURE, work):
             yield gr.skip(), *description, *similar

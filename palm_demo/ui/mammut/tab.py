@@ -16,6 +16,7 @@ from palm_demo.ui.mammut.contributing import Contributions, contributing
 from palm_demo.ui.mammut.describing import describing
 from palm_demo.ui.mammut.finding import finding, search_box
 from palm_demo.ui.mammut.many import describing_many
+from palm_demo.ui.mammut.rebuilding import rebuilding, why_closed
 from palm_demo.ui.mammut.wall import Wall
 from palm_demo.ui.streaming import Stops
 
@@ -38,11 +39,15 @@ def mammut_tab(
 ) -> None:
     """Builds the tab inside the current Blocks. folder: for the files of examples."""
     computed = {"concurrency_limit": None, "api_visibility": "private"}  # the session has the queue
-    box = search_box(limits, links)
+    searched = why_closed(session) is None
+    box = search_box(limits, links, searched)
     with gr.Row(elem_id="mammut-desk"):
-        described = describing(session, limits, stops, TAB, computed, folder)
+        described = describing(session, limits, stops, TAB, computed, folder, searched)
         with gr.Column(elem_id="mammut-found", min_width=260):
-            wall = Wall(session)
+            with gr.Column(visible=searched, elem_id="mammut-wall") as shown:
+                wall = Wall(session)
+            if not searched:
+                rebuilding(session, stops, wall, [box.whole, described.similar, shown])
     picked = finding(session, limits, stops, box, wall, described, computed)
     describing_many(session, limits, stops)
     comparing(session, limits, wall.found, computed)

@@ -12,7 +12,6 @@ import gradio as gr
 from palm_demo.errors import GalleryError
 from palm_demo.gallery import Hit, Item
 from palm_demo.session import Session
-from palm_demo.ui.messages import without_places
 
 SHOWN = 24
 NOWHERE = itertools.count(1)
@@ -116,10 +115,11 @@ class Wall:
         return f"<h2 class='heading'>{html.escape(text)}</h2>"
 
     def _gallery_size(self) -> str:
+        """The heading above random pictures; "" if the gallery cannot be opened."""
         try:
             return f"From a gallery of {len(self.session.gallery)} pictures: click one to describe it"
-        except GalleryError as error:
-            return f"There is no gallery: {without_places(str(error))}"
+        except GalleryError:
+            return ""
 
     def _sample(self, seed: int | None = None) -> list[Item]:
         """Random pictures of the gallery, the same for a seed; none if it cannot be opened."""
