@@ -146,7 +146,7 @@ def search_with_mammut(film: Film) -> None:
 def write_with_palm(film: Film) -> None:
     page = film.page
     page.get_by_role("tab", name="PaLM").click()
-    film.press(page.locator("#palm-samples button").filter(has_text="shakespeare"))
+    film.press(page.locator("#palm-samples button").filter(has_text="Shakespeare"))
     page.wait_for_function("() => !document.querySelector('#palm-stop').disabled")
     page.evaluate("scrollTo(0, 0)")
     film.watch(page.locator("#palm-stop").is_disabled)

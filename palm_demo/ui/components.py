@@ -37,6 +37,7 @@ def sampling_controls(tab: str, limits: Limits, begin: GenerationConfig) -> list
                 begin.max_new_tokens,
                 step=1,
                 label="New tokens, at most",
+                info="A token is a word or a piece of one",
                 elem_id=f"{tab}-length",
             )
             heat = gr.Slider(
@@ -78,7 +79,7 @@ def sampling_controls(tab: str, limits: Limits, begin: GenerationConfig) -> list
                 NEW_SEED,
                 precision=0,
                 label="Seed",
-                info=f"{NEW_SEED}: a new one each time",
+                info=f"The same number gives the same text again; {NEW_SEED} is a new one each time",
                 elem_id=f"{tab}-seed",
             )
             stop = gr.Textbox(lines=1, max_lines=4, label="Stop at", info="Texts to end before, one a line")

@@ -109,8 +109,8 @@ def run_and_stop(tab: str, run: str, stop: str = "Stop") -> tuple[gr.Button, gr.
     """
     with gr.Row():
         return (
-            gr.Button(run, variant="primary", elem_id=f"{tab}-run"),
-            gr.Button(stop, variant="stop", interactive=False, elem_id=f"{tab}-stop"),
+            gr.Button(run, variant="primary", scale=2, min_width=120, elem_id=f"{tab}-run"),
+            gr.Button(stop, variant="stop", interactive=False, scale=1, min_width=90, elem_id=f"{tab}-stop"),
         )
 
 

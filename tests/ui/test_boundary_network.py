@@ -4,6 +4,7 @@ import pytest
 
 from palm_demo.errors import ArgumentError
 from palm_demo.ui.boundary.network import Network
+from palm_demo.ui.boundary.visitors import Visitors
 from tests.ui.boundary import asked
 
 pytestmark = pytest.mark.usefixtures("unnamed")
@@ -79,3 +80,28 @@ def test_an_owner_can_name_hosts_that_reach_the_loopback(monkeypatch):
     assert network.refusal(asked(host="demo.example", origin="https://demo.example")) is None
     assert network.refusal(asked(host="demo.example", origin="https://evil.example"))
     assert Network.of("0.0.0.0").refusal(asked(host="anything")) is None
+
+
+@pytest.mark.parametrize(
+    ("host", "peer", "headers", "variables", "local"),
+    [
+        ("127.0.0.1", "127.0.0.1", {}, {}, True),
+        ("[::1]", "::1", {}, {}, True),
+        ("0.0.0.0", "127.0.0.1", {}, {}, False),
+        ("127.0.0.1", "10.0.0.2", {}, {}, False),
+        ("127.0.0.1", "127.0.0.1", {"x_forwarded_for": "127.0.0.1"}, {}, False),
+        ("127.0.0.1", "127.0.0.1", {}, {"PALM_DEMO_HOSTS": "demo.example"}, False),
+        ("127.0.0.1", "127.0.0.1", {}, {"PALM_DEMO_PROXIES": "127.0.0.1"}, False),
+        ("127.0.0.1", "127.0.0.1", {}, {"SPACE_ID": "me/demo"}, False),
+    ],
+)
+def test_whoever_runs_the_page_is_on_this_machine_and_came_by_no_proxy(
+    monkeypatch, host, peer, headers, variables, local
+):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    scope = asked(peer, **headers)
+    visitors = Visitors(Network.of(host))
+    assert visitors.of(scope).local is local
+    foreign = asked(peer, **headers, origin="https://evil.example")
+    assert not visitors.of(foreign).local

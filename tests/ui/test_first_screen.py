@@ -16,7 +16,7 @@ from tests.ui.hands import ask, flamingo_said, model_tab, open_tab, show, shown,
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 MODELS = ("Flamingo", "MaMMUT", "PaLM")
 FLAMINGO_PARTS = ("Ask", "Teach by example", "Make a scene")
-PALM_PARTS = ("Write", "Side by side", "Token view", "Who wrote this?", "Teach a scope")
+PALM_PARTS = ("Write", "Side by side", "Token view", "Who wrote this?", "Teach a voice")
 
 
 @pytest.fixture(params=[DESK, PHONE], ids=["desk", "phone"])

@@ -8,6 +8,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from palm_demo.inference.lora_finetuning import Progress
 from palm_demo.ui.flamingo.presets import TILES
+from palm_demo.ui.palm.voices import shown_name
 from tests.ui.hands import flamingo_said, model_tab, press, start_over, tokens_shown
 
 BEGUN = re.compile("^It was a dark and stormy night, and.")
@@ -98,10 +99,10 @@ def palm(page: Page) -> Iterator[str]:
     expect(page.locator("#palm-authors-said")).to_contain_text(re.compile("then by|Probably none"))
     expect(page.locator("#palm-authors-run")).to_be_enabled(timeout=DONE)
     yield "authors"
-    open_part(page, "palm-tabs", "Teach a scope")
+    open_part(page, "palm-tabs", "Teach a voice")
     unfold(page)
     press(page, "Take 300 proverbs")
-    expect(page.get_by_label("Name of the scope")).to_have_value("proverbs")
+    expect(page.get_by_label("Name of the voice")).to_have_value("proverbs")
     press(page, "Teach")
     expect(page.locator("#palm-teaching-said")).to_contain_text("proverbs is ready")
     expect(page.locator("#palm-teaching-run")).to_be_enabled(timeout=DONE)
@@ -180,7 +181,7 @@ def test_keys_alone_have_palm_write_in_a_scope(visit, session):
     open_by_keys(page, "PaLM")
     go_to(page, page.get_by_label("Begin a text"))
     page.keyboard.type("The night was")
-    scope, name = page.get_by_label("Scope", exact=True), session.scopes[0]
+    scope, name = page.get_by_label("Voice", exact=True), shown_name(session.scopes[0])
     go_to(page, scope)
     page.keyboard.press("ControlOrMeta+a")
     page.keyboard.type(name)

@@ -12,6 +12,7 @@ from playwright.sync_api import Page, expect
 
 from palm_demo.inference.settings import BatchLimits
 from palm_demo.media import open_image
+from palm_demo.ui.palm.voices import shown_name
 from tests.media_files import encoded
 from tests.ui.hands import (
     ask,
@@ -234,7 +235,7 @@ def test_palm_continues_in_a_scope(visit, session, tmp_path):
     scope = session.scopes[0]
     page.get_by_label("Begin a text").fill(PALM_PROMPT)
     page.get_by_label("Scope").click()
-    page.get_by_role("option", name=scope, exact=True).click()
+    page.get_by_role("option", name=shown_name(scope), exact=True).click()
     open_settings(page)
     page.locator("#palm-seed input").fill("3")
     press(page, "Continue")

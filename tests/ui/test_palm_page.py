@@ -6,6 +6,7 @@ import threading
 from playwright.sync_api import expect
 
 from palm_demo.ui.palm.tokens import LEAST
+from palm_demo.ui.palm.voices import PLAIN, shown_name
 from tests.ui.hands import LEARNING_MS, open_settings, open_tab, pick, press, tokens_shown
 
 
@@ -14,7 +15,7 @@ def test_one_click_writes_side_by_side(visit, session):
     press(page, "Write side by side")
     expect(page.get_by_role("button", name="Stop all")).to_be_enabled()
     expect(page.get_by_role("button", name="Stop all")).to_be_disabled(timeout=LEARNING_MS)
-    for place, name in enumerate(["base", *session.scopes[:3]]):
+    for place, name in enumerate([PLAIN, *map(shown_name, session.scopes[:3])]):
         column = page.locator(f"#palm-columns-{place}")
         expect(column.get_by_label(name, exact=True)).to_have_value(
             re.compile("^It was a dark and stormy night, and.")
@@ -35,10 +36,10 @@ def test_columns_are_what_each_scope_writes_alone(visit, session):
 def test_two_scopes_are_mixed_with_their_strengths(visit, session):
     page, (first, *_, last) = visit("PaLM"), session.scopes
     page.get_by_label("Begin a text").fill("The night was")
-    pick(page, "Scope", first)
+    pick(page, "Voice", shown_name(first))
     page.locator("#palm-strength input[type=number]").fill("0.5")
-    page.get_by_role("button", name="Mix in a second scope").click()
-    pick(page, "Second scope", last)
+    page.get_by_role("button", name="Mix in a second voice").click()
+    pick(page, "Second voice", shown_name(last))
     page.locator("#palm-second-strength input[type=number]").fill("1.25")
     open_settings(page)
     page.locator("#palm-length input[type=number]").fill("24")
@@ -113,7 +114,7 @@ def test_a_written_text_is_looked_at_in_one_click(visit):
 def test_an_example_says_who_wrote_it_in_one_click(visit, session):
     page = open_tab(visit("PaLM"), "Who wrote this?")
     page.get_by_role("button", name="A play").click()
-    expect(page.locator("#palm-authors-said")).to_contain_text("then by shakespeare")
+    expect(page.locator("#palm-authors-said")).to_contain_text("then by William Shakespeare")
     expect(page.locator("#palm-authors-bars canvas, #palm-authors-bars svg").first).to_be_visible()
 
 

@@ -10,7 +10,9 @@ import pytest
 from palm_demo.checkpoints import load_adapter, save_adapter
 from palm_demo.errors import BusyError, CheckpointError, FinetuningError, PromptError, ScopeError
 from palm_demo.inference.scoring import TokenProbability
+from palm_demo.installation import ASSETS
 from palm_demo.settings import load_settings
+from palm_demo.ui.palm.voices import PLAIN, VOICES, shown_name
 
 
 @pytest.fixture
@@ -52,8 +54,22 @@ def test_a_scope_is_seen_by_its_owner_alone(own):
     assert own.choices("me")[-1] == ("letters (yours)", "own/letters")
     assert [value for _, value in own.choices("you")] == ["base", "doyle"]
     assert own.scope("me", "own/letters") is mine
-    with pytest.raises(ScopeError, match="you have no scope 'letters'"):
+    with pytest.raises(ScopeError, match="you have no voice 'letters'"):
         own.scope("you", "own/letters")
+
+
+def test_voices_are_shown_by_their_authors_names_and_ones_own_by_their_own(own):
+    keep(own, "me", "poe", adapter_of(own))
+    assert own.choices("me") == [
+        ("Plain PaLM (no voice)", "base"),
+        ("Arthur Conan Doyle", "doyle"),
+        ("poe (yours)", "own/poe"),
+    ]
+    assert shown_name("nobody-known") == "nobody-known"
+
+
+def test_every_voice_that_comes_along_has_a_name_and_a_beginning():
+    assert [*VOICES] == sorted(path.stem for path in (ASSETS / "weights" / "scopes").glob("*.safetensors"))
 
 
 def test_a_choice_is_the_base_a_name_or_an_adapter(own):
@@ -73,7 +89,7 @@ def test_choices_are_mixed_by_their_strengths(own):
     assert own.mix("me", [("doyle", 0.7), ("base", 0.5)]) == {"doyle": 0.7}
     assert own.mix("me", [("doyle", 0.7), ("own/letters", -0.5)]) == {"doyle": 0.7, mine: -0.5}
     assert own.mix("me", [("doyle", 0.5), ("doyle", 0.25)]) == {"doyle": 0.75}
-    with pytest.raises(ScopeError, match="you have no scope 'letters'"):
+    with pytest.raises(ScopeError, match="you have no voice 'letters'"):
         own.mix("you", [("doyle", 1), ("own/letters", 1)])
 
 
@@ -122,13 +138,13 @@ def test_a_bad_name_is_refused(own, name):
 def test_there_is_room_for_so_many_and_no_more(own):
     assert own.check_room("me", " letters ") == "letters"
     keep(own, "me", "one", adapter_of(own))
-    with pytest.raises(ScopeError, match="already have a scope 'one'"):
+    with pytest.raises(ScopeError, match="already have a voice 'one'"):
         own.check_room("me", "one")
     keep(own, "me", "two", adapter_of(own))
-    with pytest.raises(ScopeError, match="you have 2 scopes and 2 fit"):
+    with pytest.raises(ScopeError, match="you have 2 voices and 2 fit"):
         own.check_room("me", "three")
     keep(own, "you", "one", adapter_of(own))
-    with pytest.raises(BusyError, match="keeps 3 scopes"):
+    with pytest.raises(BusyError, match="keeps 3 voices"):
         own.check_room("her", "one", "elsewhere")
 
 
@@ -136,7 +152,7 @@ def test_one_address_keeps_so_many_scopes_and_no_more(own):
     for visitor in ("me", "you"):
         with own.place(visitor, "one", "here") as place:
             place.keep(adapter_of(own))
-    with pytest.raises(BusyError, match="keeps 2 scopes of visitors from your address"):
+    with pytest.raises(BusyError, match="keeps 2 voices of visitors from your address"):
         own.check_room("her", "one", "here")
     assert own.check_room("her", "one", "there") == "one"
     own.leave("you")
@@ -193,11 +209,11 @@ def test_closing_ends_all_streams():
 @pytest.mark.parametrize(
     ("bits", "said"),
     [
-        ({"base": 2.0, "doyle": 1.5, "poe": 1.9}, "by doyle: 100 in 100"),
-        ({"base": 1.4, "doyle": 1.5, "poe": 1.9}, "none of them"),
-        ({"base": 2.0, "mine (yours)": 1.9}, "more like mine"),
-        ({"base": 2.0}, "no scope to tell apart"),
-        ({"base": 4.3, "doyle": 4.1, "poe": 4.2}, "Unlike all of them"),
+        ({PLAIN: 2.0, "doyle": 1.5, "poe": 1.9}, "by doyle: 100 in 100"),
+        ({PLAIN: 1.4, "doyle": 1.5, "poe": 1.9}, "none of them"),
+        ({PLAIN: 2.0, "mine (yours)": 1.9}, "more like mine"),
+        ({PLAIN: 2.0}, "no voice to tell apart"),
+        ({PLAIN: 4.3, "doyle": 4.1, "poe": 4.2}, "Unlike all of them"),
     ],
 )
 def test_the_best_guess_is_said_in_words(bits, said):
@@ -257,11 +273,11 @@ def test_lessons_are_checked(tmp_path):
 def test_a_place_is_taken_before_the_scope_is_made(own):
     with own.place("me", " one ") as first, own.place("me", "two") as second:
         assert (first.name, second.name) == ("one", "two")
-        with pytest.raises(ScopeError, match="you have 2 scopes and 2 fit"):
+        with pytest.raises(ScopeError, match="you have 2 voices and 2 fit"):
             own.check_room("me", "three")
-        with pytest.raises(ScopeError, match="already have a scope 'one'"), own.place("me", "one"):
+        with pytest.raises(ScopeError, match="already have a voice 'one'"), own.place("me", "one"):
             pass
-        with own.place("you", "one"), pytest.raises(BusyError, match="keeps 3 scopes"):
+        with own.place("you", "one"), pytest.raises(BusyError, match="keeps 3 voices"):
             own.check_room("her", "one")
         first.keep(adapter_of(own))
         first.keep(adapter_of(own, rank=3))
@@ -291,10 +307,10 @@ def test_of_many_at_once_as_many_are_kept_as_fit(own, tmp_path):
 def test_keeping_beyond_the_caps_is_refused_and_leaves_no_file(own, tmp_path):
     for name in ("one", "two"):
         keep(own, "me", name, adapter_of(own))
-    with pytest.raises(ScopeError, match="you have 2 scopes"):
+    with pytest.raises(ScopeError, match="you have 2 voices"):
         keep(own, "me", "three", adapter_of(own))
     keep(own, "you", "one", adapter_of(own))
-    with pytest.raises(BusyError, match="keeps 3 scopes"):
+    with pytest.raises(BusyError, match="keeps 3 voices"):
         keep(own, "her", "one", adapter_of(own))
     assert len(list(tmp_path.rglob("*.safetensors"))) == 3
 
@@ -314,7 +330,7 @@ def test_what_was_in_the_making_when_its_visitor_left_is_not_kept(own, tmp_path)
 def test_removing_what_went_with_its_visitor_is_refused(own, monkeypatch):
     keep(own, "me", "one", adapter_of(own))
     own.leave("me")
-    with pytest.raises(ScopeError, match="you have no scope 'one'"):
+    with pytest.raises(ScopeError, match="you have no voice 'one'"):
         own.remove("me", "one")
 
 

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from palm_demo.inference.lora_finetuning import Progress
+from palm_demo.ui.palm.voices import PLAIN
 from tests.ui.hands import LEARNING_MS, open_tab, pick, press, tokens_shown
 
 LESSON = "The little cat sat on the mat, and the old dog lay by the door. " * 150
@@ -42,9 +43,9 @@ def fill(page: Page, label: str, text: str) -> None:
 
 
 def finetune(page: Page, name: str) -> None:
-    open_tab(page, "Teach a scope")
+    open_tab(page, "Teach a voice")
     fill(page, "Text to learn from", LESSON)
-    fill(page, "Name of the scope", name)
+    fill(page, "Name of the voice", name)
     press(page, "Teach")
     expect(page.locator("#palm-teaching-said")).to_contain_text(f"{name} is ready", timeout=LEARNING_MS)
     expect(page.get_by_role("button", name="Teach", exact=True)).to_be_enabled()
@@ -55,12 +56,12 @@ def test_a_taught_scope_writes_at_once_in_every_part(visit, session, quick, medi
     finetune(page, "letters")
     expect(page.locator("#palm-teaching-curve canvas, #palm-teaching-curve svg").first).to_be_visible()
     press(page, "Write with it")
-    expect(page.get_by_label("Scope", exact=True)).to_have_value("letters (yours)")
+    expect(page.get_by_label("Voice", exact=True)).to_have_value("letters (yours)")
     page.get_by_label("Begin a text").fill("The little cat")
     press(page, "Continue")
     expect(page.get_by_label("PaLM writes")).to_have_value(re.compile("^The little cat."))
     open_tab(page, "Side by side")
-    assert options_of(page, "Beside the base model")[-1] == "letters (yours)"
+    assert options_of(page, "Beside plain PaLM")[-1] == "letters (yours)"
     open_tab(page, "Token view")
     pick(page, "Read by", "letters (yours)")
     press(page, "Look at each token")
@@ -82,7 +83,7 @@ def test_a_scope_is_downloaded_removed_and_uploaded_again(visit, session, quick,
     upload_scope(page, path)
     expect(page.get_by_label("Yours")).to_have_value("kept")
     press(page, "Write with it")
-    expect(page.get_by_label("Scope", exact=True)).to_have_value("kept (yours)")
+    expect(page.get_by_label("Voice", exact=True)).to_have_value("kept (yours)")
 
 
 def upload_scope(page: Page, path: Path) -> None:
@@ -96,11 +97,11 @@ def test_a_removed_scope_is_no_longer_chosen_anywhere(visit, quick):
     finetune(page, "letters")
     press(page, "Write with it")
     expect(page.get_by_role("tab", name="Write", exact=True)).to_have_attribute("aria-selected", "true")
-    open_tab(page, "Teach a scope")
+    open_tab(page, "Teach a voice")
     press(page, "Remove")
     open_tab(page, "Write")
-    expect(page.get_by_label("Scope", exact=True)).to_have_value("base")
-    assert "letters (yours)" not in options_of(page, "Scope")
+    expect(page.get_by_label("Voice", exact=True)).to_have_value(PLAIN)
+    assert "letters (yours)" not in options_of(page, "Voice")
 
 
 def test_two_visitors_see_nothing_of_each_others_scopes(visit, quick):
@@ -109,7 +110,7 @@ def test_two_visitors_see_nothing_of_each_others_scopes(visit, quick):
     finetune(you, "verses")
     for page, own, foreign in ((me, "letters", "verses"), (you, "verses", "letters")):
         open_tab(page, "Write")
-        options = options_of(page, "Scope")
+        options = options_of(page, "Voice")
         assert f"{own} (yours)" in options and f"{foreign} (yours)" not in options
         open_tab(page, "Who wrote this?")
         page.get_by_role("button", name="A play").click()
@@ -151,9 +152,9 @@ def unhurried(session, monkeypatch):
 
 
 def test_teaching_is_stopped_and_the_best_kept(visit, unhurried):
-    page = open_tab(visit("PaLM"), "Teach a scope")
+    page = open_tab(visit("PaLM"), "Teach a voice")
     press(page, "Take 300 proverbs")
-    expect(page.get_by_label("Name of the scope")).to_have_value("proverbs")
+    expect(page.get_by_label("Name of the voice")).to_have_value("proverbs")
     press(page, "Teach")
     expect(page.locator("#palm-teaching-said")).to_contain_text("Step 1")
     expect(page.get_by_label("Yours")).to_have_value("proverbs")
@@ -163,7 +164,7 @@ def test_teaching_is_stopped_and_the_best_kept(visit, unhurried):
 
 
 def test_the_page_is_used_while_it_teaches(visit, unhurried):
-    page = open_tab(visit("PaLM"), "Teach a scope")
+    page = open_tab(visit("PaLM"), "Teach a voice")
     press(page, "Take 300 proverbs")
     press(page, "Teach")
     expect(page.locator("#palm-teaching-said")).to_contain_text("Step 1")
@@ -176,7 +177,7 @@ def test_the_page_is_used_while_it_teaches(visit, unhurried):
 
 
 def test_teaching_ends_when_its_visitor_leaves(visit, unhurried):
-    page = open_tab(visit("PaLM"), "Teach a scope")
+    page = open_tab(visit("PaLM"), "Teach a voice")
     press(page, "Take 300 proverbs")
     press(page, "Teach")
     expect(page.locator("#palm-teaching-said")).to_contain_text("Step 1")
@@ -186,12 +187,12 @@ def test_teaching_ends_when_its_visitor_leaves(visit, unhurried):
 
 def test_a_text_file_is_taken(visit, tmp_path):
     (tmp_path / "diary.txt").write_text("Monday. Rain.", encoding="utf-8")
-    page = open_tab(visit("PaLM"), "Teach a scope")
+    page = open_tab(visit("PaLM"), "Teach a voice")
     with page.expect_file_chooser() as chooser:
         page.locator("#palm-teaching-file").click()
     chooser.value.set_files(tmp_path / "diary.txt")
     expect(page.get_by_label("Text to learn from")).to_have_value("Monday. Rain.")
-    expect(page.get_by_label("Name of the scope")).to_have_value("diary")
+    expect(page.get_by_label("Name of the voice")).to_have_value("diary")
 
 
 def expect_warning(page: Page, text: str) -> None:
@@ -199,23 +200,23 @@ def expect_warning(page: Page, text: str) -> None:
 
 
 def test_bad_lessons_are_explained_and_nothing_is_lost(visit, quick):
-    page = open_tab(visit("PaLM"), "Teach a scope")
+    page = open_tab(visit("PaLM"), "Teach a voice")
     press(page, "Teach")
     expect_warning(page, "1,000 are needed")
     fill(page, "Text to learn from", "too short")
-    fill(page, "Name of the scope", "my letters")
+    fill(page, "Name of the voice", "my letters")
     press(page, "Teach")
     expect_warning(page, "use letters, digits")
     expect(page.get_by_label("Text to learn from")).to_have_value("too short")
     press(page, "Remove")
-    expect_warning(page, "no scope of yours yet")
+    expect_warning(page, "no voice of yours yet")
     finetune(page, "letters")
     press(page, "Teach")
-    expect_warning(page, "already have a scope 'letters'")
+    expect_warning(page, "already have a voice 'letters'")
 
 
 def test_a_bad_scope_file_is_explained(visit, session, tmp_path, new_palm):
-    page = open_tab(visit("PaLM"), "Teach a scope")
+    page = open_tab(visit("PaLM"), "Teach a voice")
     (tmp_path / "words.safetensors").write_text("words, not weights")
     upload_scope(page, tmp_path / "words.safetensors")
     expect_warning(page, "words.safetensors is not a readable safetensors file")

@@ -80,7 +80,7 @@ def test_a_page_of_released_weights_says_what_they_are_and_what_they_lack(
     page = visit("PaLM", serve(session, settings))
     expect(page.locator("#header")).to_contain_text("PaLM small, OpenFlamingo small, openMaMMUT small")
     expect(page.locator("#fell-back")).to_have_count(0)
-    expect(page.get_by_text("This model came without scopes").first).to_be_visible()
+    expect(page.get_by_text("This model came without voices").first).to_be_visible()
     page.locator("#palm-prompt textarea").fill("the cat and the")
     page.locator("#palm-run").click()
     expect(page.locator("#palm-text textarea")).not_to_have_value("")

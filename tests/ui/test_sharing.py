@@ -9,6 +9,7 @@ from playwright.sync_api import Locator, Page, expect
 from palm_demo.session import CONTINUED
 from palm_demo.ui.deep_links import LABEL, read
 from palm_demo.ui.palm.compare import PROMPT
+from palm_demo.ui.palm.voices import PLAIN, shown_name
 from tests.ui.hands import model_tab, open_settings, press
 
 SECRET = "the words that nobody else shall read"
@@ -37,8 +38,8 @@ def is_open(tab: Locator) -> None:
 def test_a_link_brings_settings_and_no_words(visit, session):
     page, scope = visit("PaLM"), session.scopes[-1]
     page.get_by_label("Begin a text").fill(SECRET)
-    page.get_by_label("Scope", exact=True).click()
-    page.get_by_role("option", name=scope, exact=True).click()
+    page.get_by_label("Voice", exact=True).click()
+    page.get_by_role("option", name=shown_name(scope), exact=True).click()
     open_settings(page)
     page.locator("#palm-heat input[type=number]").fill("1.2")
     page.locator("#palm-seed input").fill("7")
@@ -63,7 +64,7 @@ def test_a_link_brings_settings_and_no_words(visit, session):
 
     other = opened(page, link)
     is_open(model_tab(other, "PaLM"))
-    expect(other.get_by_label("Scope", exact=True)).to_have_value(scope)
+    expect(other.get_by_label("Voice", exact=True)).to_have_value(shown_name(scope))
     open_settings(other)
     expect(other.locator("#palm-heat input[type=number]")).to_have_value("1.2")
     expect(other.locator("#palm-seed input")).to_have_value("7")
@@ -92,13 +93,13 @@ def test_what_cannot_be_set_is_said_and_the_page_lives_on(visit, address, settin
     is_open(model_tab(page, "PaLM"))
     said = page.get_by_test_id("toast-body")
     expect(said).to_contain_text(f"New tokens, at most: from 1 to {settings.limits.new_tokens}.")
-    for name in ("Scope", "Temperature", "Seed"):
+    for name in ("Voice", "Temperature", "Seed"):
         expect(said).to_contain_text(name)
     expect(page.locator("img[src=x]")).to_have_count(0)
     open_settings(page)
     expect(page.locator("#palm-length input[type=number]")).to_have_value(str(settings.limits.new_tokens))
     expect(page.locator("#palm-heat input[type=number]")).to_have_value(str(CONTINUED.temperature))
-    expect(page.get_by_label("Scope", exact=True)).to_have_value("base")
+    expect(page.get_by_label("Voice", exact=True)).to_have_value(PLAIN)
     page = opened(page, f"{address}?tab={script}")
     expect(page.get_by_test_id("toast-body")).to_contain_text("a tab that is not on this page")
     expect(page.locator("img[src=x]")).to_have_count(0)

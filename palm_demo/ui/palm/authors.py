@@ -8,8 +8,9 @@ import pandas
 from palm_demo.inference.scoring import author_probabilities, size_bytes
 from palm_demo.session import Session
 from palm_demo.settings import Limits
-from palm_demo.ui.palm.complete import NO_SCOPES
-from palm_demo.ui.palm.user_adapters import BASE, UserAdapters
+from palm_demo.ui.palm.complete import NO_VOICES
+from palm_demo.ui.palm.user_adapters import UserAdapters
+from palm_demo.ui.palm.voices import PLAIN
 from palm_demo.ui.streaming import Stops, Stream, StreamingTab, run_and_stop
 from palm_demo.ui.uploads import check_prompt
 
@@ -54,7 +55,7 @@ def authors_tab(session: Session, limits: Limits, stops: Stops, own: UserAdapter
     """Builds the sub-tab inside the current Blocks."""
     text = gr.Textbox(
         label="A text by somebody",
-        info="A page or so is best; a single line is too little to tell" if session.scopes else NO_SCOPES,
+        info="A page or so is best; a single line is too little to tell" if session.scopes else NO_VOICES,
         lines=6,
         max_lines=14,
         placeholder="Paste a text, or press an example below.",
@@ -63,7 +64,7 @@ def authors_tab(session: Session, limits: Limits, stops: Stops, own: UserAdapter
     run, stop = run_and_stop(TAB, "Who wrote this?")
     said = gr.HTML(elem_id=f"{TAB}-said", elem_classes="said")
     bars = gr.BarPlot(
-        x="scope",
+        x="voice",
         y="bits per byte",
         color="what",
         color_map=COLORS,
@@ -72,7 +73,7 @@ def authors_tab(session: Session, limits: Limits, stops: Stops, own: UserAdapter
         y_title="bits per byte",
         colors_in_legend=[],
         x_label_angle=-90,
-        height=300,
+        height=340,
         buttons=[],
         elem_id=f"{TAB}-bars",
     )
@@ -113,10 +114,10 @@ def authors_tab(session: Session, limits: Limits, stops: Stops, own: UserAdapter
 
 
 def verdict(bits: dict[str, float], text: str) -> str:
-    """The guess as a sentence. bits: bits per byte by scope, with the base model's."""
-    scopes = {name: of_scope for name, of_scope in bits.items() if name != BASE}
+    """The guess as a sentence. bits: bits per byte by what the page calls a scope, with plain PaLM's."""
+    scopes = {name: of_scope for name, of_scope in bits.items() if name != PLAIN}
     if not scopes:
-        return "There is no scope to tell apart; teach one."
+        return "There is no voice to tell apart; teach one."
     chances = author_probabilities(scopes, text)
     best = max(chances, key=chances.get)
     if bits[best] > UNLIKE:
@@ -124,8 +125,8 @@ def verdict(bits: dict[str, float], text: str) -> str:
             f"Unlike all of them: its letters surprise PaLM by {bits[best]:.1f} bits each, those of their "
             "books by about 2."
         )
-    if bits[best] >= bits[BASE]:
-        return "Probably none of them: the base model finds this text likelier than any scope does."
+    if bits[best] >= bits[PLAIN]:
+        return "Probably none of them: plain PaLM finds this text likelier than it does in any voice."
     few = " From so short a text that means little." if size_bytes(text) < FEW_BYTES else ""
     if len(scopes) == 1:
         return f"It looks more like {best} than like the rest of what PaLM read.{few}"
@@ -137,7 +138,7 @@ def _bars(bits: dict[str, float]):
     best = min(bits, key=bits.get)
     table = pandas.DataFrame(
         {
-            "scope": list(bits),
+            "voice": list(bits),
             "bits per byte": [round(of_scope, 4) for of_scope in bits.values()],
             "what": ["the best guess" if name == best else "the others" for name in bits],
         }

@@ -14,8 +14,9 @@ from palm_demo.session import CONTINUED, Session
 from palm_demo.settings import Limits
 from palm_demo.ui.components import sampling_controls, sampling_settings, shared_sampling
 from palm_demo.ui.deep_links import SettingsLinks
-from palm_demo.ui.palm.complete import NO_SCOPES
-from palm_demo.ui.palm.user_adapters import BASE, UserAdapters
+from palm_demo.ui.palm.complete import NO_VOICES
+from palm_demo.ui.palm.user_adapters import UserAdapters
+from palm_demo.ui.palm.voices import BASE, PLAIN
 from palm_demo.ui.streaming import Stops, Stream, StreamingTab, in_line, line_shown, run_and_stop
 from palm_demo.ui.uploads import check_prompt
 
@@ -79,20 +80,18 @@ def compare_tab(
         value=session.scopes[:MOST],
         multiselect=True,
         max_choices=MOST,
-        label="Beside the base model",
-        info=f"Up to {MOST} scopes. All draw with the same seed, so what differs is the scope"
+        label="Beside plain PaLM",
+        info=f"Up to {MOST} voices. All make the same random choices, so what differs is the voice"
         if session.scopes
-        else NO_SCOPES,
+        else NO_VOICES,
         elem_id=f"{TAB}-picked",
     )
     run, stop = run_and_stop(TAB, "Write side by side", "Stop all")
-    sampling = sampling_controls(TAB, limits, CONTINUED)
-    links.button({"scopes": picked, **shared_sampling(sampling)})
     line = line_shown(TAB)
     with gr.Row(elem_id=f"{TAB}-texts"):
         texts = [
             gr.Textbox(
-                label=BASE if place == 0 else "…",
+                label=PLAIN if place == 0 else "…",
                 lines=10,
                 max_lines=20,
                 interactive=False,
@@ -102,6 +101,8 @@ def compare_tab(
             )
             for place in range(MOST + 1)
         ]
+    sampling = sampling_controls(TAB, limits, CONTINUED)
+    links.button({"scopes": picked, **shared_sampling(sampling)})
 
     def stream(request: gr.Request, cancelled: Stream, prompt: str, picked: list[str] | None, *settings):
         visitor = request.session_hash
@@ -109,7 +110,7 @@ def compare_tab(
         choices = [BASE, *(picked or [])]
         if len(choices) > MOST + 1:
             raise ScopeError(
-                f"{len(choices) - 1} scopes were picked and {MOST} fit beside the base; leave some out"
+                f"{len(choices) - 1} voices were picked and {MOST} fit beside plain PaLM; leave some out"
             )
         scopes = [own.scope(visitor, choice) for choice in choices]
         asked = sampling_settings(*settings)

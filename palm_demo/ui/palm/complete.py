@@ -9,7 +9,8 @@ from palm_demo.settings import Limits
 from palm_demo.ui.choices import chips, choices
 from palm_demo.ui.components import sampling_controls, sampling_settings, shared_sampling
 from palm_demo.ui.deep_links import SettingsLinks
-from palm_demo.ui.palm.user_adapters import BASE, UserAdapters
+from palm_demo.ui.palm.user_adapters import UserAdapters
+from palm_demo.ui.palm.voices import BASE, VOICES
 from palm_demo.ui.streaming import Stops, Stream, StreamingTab, in_line, line_shown
 from palm_demo.ui.uploads import check_prompt
 
@@ -19,19 +20,9 @@ PROMPTS = (
     "The old house at the end of the lane",
     "Once upon a time there was a little girl who",
 )
-SCOPES = "Whose manner it writes in: a small adapter trained on one author, or the base model alone"
-NO_SCOPES = "This model came without scopes; “Teach a scope” makes one of your own"
+VOICE = "Whose manner it writes in. In the API a voice is called a scope"
+NO_VOICES = "This model came without voices; “Teach a voice” makes one of your own"
 BITS_PER_BYTE = "how much a letter surprises PaLM on average, in novels about 2"
-SCOPE_PROMPTS = {
-    "austen": "It is a truth that every young lady",
-    "baum": "“Goodness me!” cried Dorothy, looking at the",
-    "carroll": "“Curiouser and curiouser!” said the",
-    "doyle": "“My dear Watson,” said Sherlock Holmes,",
-    "poe": "During the whole of that dull night I had been alone in",
-    "shakespeare": "Enter the King.\n\nKING.\n",
-    "verne": "The captain looked at the compass, and the ship",
-    "wodehouse": "“What ho, Jeeves!” I said. “This is a bit",
-}
 
 
 @dataclass(frozen=True)
@@ -84,17 +75,17 @@ def writing_tab(
             scope = gr.Dropdown(
                 own.choices(""),
                 value=BASE,
-                label="Scope",
-                info=SCOPES if session.scopes else NO_SCOPES,
+                label="Voice",
+                info=VOICE if session.scopes else NO_VOICES,
                 elem_id="palm-scope",
             )
             strength = _strength(1.0, "Strength", "palm-strength")
-            with gr.Accordion("Mix in a second scope", open=False, elem_id="palm-mix"):
+            with gr.Accordion("Mix in a second voice", open=False, elem_id="palm-mix"):
                 second = gr.Dropdown(
                     own.choices(""),
                     value=BASE,
-                    label="Second scope",
-                    info="“base” mixes nothing in",
+                    label="Second voice",
+                    info="“Plain PaLM” mixes nothing in",
                     elem_id="palm-second",
                 )
                 second_strength = _strength(0.5, "Its strength", "palm-second-strength")
@@ -146,7 +137,7 @@ def _strength(value: float, label: str, elem_id: str) -> gr.Slider:
         value,
         step=0.05,
         label=label,
-        info="1 is as it was taught, 0 is the base, below 0 is the other way",
+        info="1 is as it was taught, 0 is plain PaLM, below 0 is the other way",
         elem_id=elem_id,
     )
 
@@ -155,8 +146,8 @@ def _samples(scopes: list[str]) -> list[tuple[str, str, str]]:
     """(text of the chip, prompt, scope) of all examples."""
     plain = [(prompt, prompt, BASE) for prompt in PROMPTS]
     by_author = [
-        (f"{scope}: {' '.join(SCOPE_PROMPTS[scope].split())}", SCOPE_PROMPTS[scope], scope)
-        for scope in scopes
-        if scope in SCOPE_PROMPTS
+        (f"{voice.author}: {' '.join(voice.beginning.split())}", voice.beginning, scope)
+        for scope, voice in VOICES.items()
+        if scope in scopes
     ]
     return [*plain[:1], *by_author, *plain[1:]]

@@ -1,4 +1,4 @@
-"""The sub-tab "Teach a scope": fine-tunes a scope on a visitor's text, and shows the learning curve."""
+"""The sub-tab "Teach a voice": fine-tunes a scope on a visitor's text, and shows the learning curve."""
 
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from palm_demo.text_limits import check_size
 from palm_demo.ui.boundary.visitors import address_of, owner_of
 from palm_demo.ui.deep_links import SettingsLinks
 from palm_demo.ui.messages import on_page
-from palm_demo.ui.palm.user_adapters import BASE, OWN, UserAdapters
+from palm_demo.ui.palm.user_adapters import OWN, UserAdapters
+from palm_demo.ui.palm.voices import BASE
 from palm_demo.ui.streaming import Stops, Stream, StreamingTab
 
 
@@ -47,7 +48,7 @@ def finetuning_controls(limits: Limits) -> list:
                 label="Learning rate",
                 info="How far it goes with each step; too far and it forgets",
             )
-            seed = gr.Number(0, precision=0, label="Seed", info="The same one learns the same")
+            seed = gr.Number(0, precision=0, label="Seed", info="The same number learns the same again")
     return [seconds, rank, rate, seed]
 
 
@@ -85,7 +86,7 @@ def read_training_text(path: Path, limits: Limits) -> str:
         ) from error
 
 
-COLORS = {"this scope": "#0f766e", "the base model": "#94a3b8"}
+COLORS = {"this voice": "#0f766e", "plain PaLM": "#94a3b8"}
 
 
 def curve_shown(elem_id: str) -> gr.LinePlot:
@@ -114,7 +115,7 @@ def curve_of(evaluations: list[tuple[int, float]], base: float):
         {
             "step": [*steps, *steps],
             "bits per byte": [*bits, *[base] * len(steps)],
-            "what": ["this scope"] * len(steps) + ["the base model"] * len(steps),
+            "what": ["this voice"] * len(steps) + ["plain PaLM"] * len(steps),
         }
     )
     low, high = min(*bits, base), max(*bits, base)
@@ -133,7 +134,7 @@ def how_it_went(progress: Progress, name: str) -> str:
     """The message after fine-tuning. name: of the scope."""
     if progress.best >= progress.base:
         return (
-            f"After {progress.step} steps nothing was gained, so there is no new scope. A longer text or "
+            f"After {progress.step} steps nothing was gained, so there is no new voice. A longer text or "
             "more seconds may help."
         )
     gain = 100 * (1 - progress.best / progress.base)
@@ -188,7 +189,7 @@ def finetune_tab(
                 sample = gr.Button("Take 300 proverbs", size="sm", min_width=100, elem_id=f"{TAB}-sample")
             name = gr.Textbox(
                 "mine",
-                label="Name of the scope",
+                label="Name of the voice",
                 info="Letters, digits, - and _",
                 max_length=64,
                 elem_id=f"{TAB}-name",
@@ -207,13 +208,13 @@ def finetune_tab(
                 elem_id=f"{TAB}-said",
             )
             curve = curve_shown(f"{TAB}-curve")
-            gr.HTML("<h2 class='heading'>Your scopes: seen by you alone, gone when you leave</h2>")
+            gr.HTML("<h2 class='heading'>Your voices: seen by you alone, gone when you leave</h2>")
             mine = gr.Dropdown(
                 [],
                 label="Yours",
                 info=(
                     f"Up to {limits.user_adapters}, for {limits.user_adapter_minutes} minutes; "
-                    "download to keep"
+                    "download the file of one to keep it"
                 ),
                 interactive=True,
                 elem_id=f"{TAB}-mine",
@@ -225,7 +226,7 @@ def finetune_tab(
                 )
                 remove = gr.Button("Remove", size="sm", min_width=100, elem_id=f"{TAB}-remove")
                 upload = gr.UploadButton(
-                    "Upload a scope",
+                    "Upload a voice's file",
                     file_types=[".safetensors"],
                     size="sm",
                     min_width=100,
@@ -274,8 +275,9 @@ def finetune_tab(
         with own.place(owner_of(request), path.stem, address_of(request)) as place:
             try:
                 adapter = session.load_adapter(path, limits.adapter_rank)
-            except CheckpointError as error:  # visitors see only the name of the file
-                raise CheckpointError(str(error).replace(str(path), path.name)) from error
+            except CheckpointError as error:  # visitors see the name of the file, and know scopes as voices
+                before, _, after = str(error).partition(str(path))
+                raise CheckpointError(f"{before}{path.name}{after.replace('scope', 'voice')}") from error
             place.keep(adapter)
         return scope_updates(visitor, place.name)
 
@@ -313,7 +315,7 @@ def finetune_tab(
 
 def _chosen(name: str | None) -> str:
     if not name:
-        raise ScopeError("there is no scope of yours yet; teach one or upload it")
+        raise ScopeError("there is no voice of yours yet; teach one or upload its file")
     return name
 
 

@@ -49,7 +49,7 @@ def palm_tab(session: Session, limits: Limits, stops: Stops, links: SettingsLink
             tokens = tokens_tab(session, limits, links, own, writing, tabs)
         with gr.Tab("Who wrote this?", id="palm-authors"):
             authors_tab(session, limits, stops, own)
-        with gr.Tab("Teach a scope", id="palm-teaching"):
+        with gr.Tab("Teach a voice", id="palm-teaching"):
             pickers = [writing.scope, compared, tokens, writing.second]
             finetune_tab(session, limits, stops, links, own, pickers, tabs, WRITE)
     return own

@@ -11,7 +11,8 @@ from palm_demo.settings import Limits
 from palm_demo.ui.deep_links import SettingsLinks
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.palm.complete import BITS_PER_BYTE, Writing
-from palm_demo.ui.palm.user_adapters import BASE, UserAdapters
+from palm_demo.ui.palm.user_adapters import UserAdapters
+from palm_demo.ui.palm.voices import BASE
 from palm_demo.ui.uploads import check_prompt
 
 TAB = "palm-tokens"
@@ -43,7 +44,7 @@ def tokens_tab(
             own.choices(""),
             value=BASE,
             label="Read by",
-            info="The base model or a scope",
+            info="Plain PaLM, or one of its voices",
             scale=2,
             min_width=200,
             elem_id=f"{TAB}-scope",

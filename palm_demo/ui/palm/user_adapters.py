@@ -14,8 +14,8 @@ from palm_demo.internals.gradio_files import upload_folder
 from palm_demo.models.lora import SCOPE_NAME, Adapter, Scope
 from palm_demo.session import Session
 from palm_demo.settings import Limits
+from palm_demo.ui.palm.voices import BASE, PLAIN, shown_name
 
-BASE = "base"
 OWN = "own/"
 """The beginning of choices that are a visitor's own scopes. Names of scopes cannot have a slash."""
 
@@ -63,7 +63,7 @@ class UserAdapters:
     def choices(self, visitor: str) -> list[tuple[str, str]]:
         """(label, value) of all scopes that a visitor can choose, with the base model first."""
         own = [(f"{name} (yours)", OWN + name) for name in self.names(visitor)]
-        return [(BASE, BASE), *((name, name) for name in self.session.scopes), *own]
+        return [(PLAIN, BASE), *((shown_name(name), name) for name in self.session.scopes), *own]
 
     def scope(self, visitor: str, choice: str) -> Scope:
         """The session's argument for a choice. Raises ScopeError if there is no such scope."""
@@ -73,7 +73,7 @@ class UserAdapters:
             return self.find(visitor, choice.removeprefix(OWN)).adapter
         if choice not in self.session.scopes:
             raise ScopeError(
-                f"there is no scope {choice!r:.80}; known scopes: {', '.join(self.session.scopes)}"
+                f"there is no voice {choice!r:.80}; known ones: {', '.join(self.session.scopes)}"
             )
         return choice
 
@@ -98,7 +98,7 @@ class UserAdapters:
                 return self._kept[visitor][name]
             except KeyError:
                 raise ScopeError(
-                    f"you have no scope {name!r}; teach one, or upload it: the page forgets scopes when you "
+                    f"you have no voice {name!r}; teach one, or upload it: the page forgets voices when you "
                     f"leave and after {self.limits.user_adapter_minutes} minutes"
                 ) from None
 
@@ -117,7 +117,7 @@ class UserAdapters:
         name = name.strip() if isinstance(name, str) else ""
         if not SCOPE_NAME.fullmatch(name):
             raise ScopeError(
-                f"scope name {name!r:.80} is not allowed; use letters, digits, '-' and '_', at most 64"
+                f"the voice's name {name!r:.80} is not allowed; use letters, digits, '-' and '_', at most 64"
             )
         if visitor is None:
             raise ScopeError(
@@ -128,19 +128,19 @@ class UserAdapters:
             self._delete_expired()
             own = {*self._kept.get(visitor, ()), *self._reserved.get(visitor, ())}
             if name in own:
-                raise ScopeError(f"you already have a scope {name!r}; remove it first or choose a new name")
+                raise ScopeError(f"you already have a voice {name!r}; remove it first or choose a new name")
             if len(own) >= self.limits.user_adapters:
                 raise ScopeError(
-                    f"you have {len(own)} scopes and {self.limits.user_adapters} fit; remove one first"
+                    f"you have {len(own)} voices and {self.limits.user_adapters} fit; remove one first"
                 )
             if address and self._count_scopes(address) >= self.limits.user_adapters_of_address:
                 raise BusyError(
-                    f"the page keeps {self.limits.user_adapters_of_address} scopes of visitors from your "
+                    f"the page keeps {self.limits.user_adapters_of_address} voices of visitors from your "
                     "address, and no more fit; remove one, or try again later"
                 )
             if self._count_scopes() >= self.limits.user_adapters_of_all:
                 raise BusyError(
-                    f"the page keeps {self.limits.user_adapters_of_all} scopes of its visitors, and no more "
+                    f"the page keeps {self.limits.user_adapters_of_all} voices of its visitors, and no more "
                     "fit; try again later"
                 )
         return name
@@ -175,7 +175,7 @@ class UserAdapters:
             with self._lock:
                 if self._reserved.get(place.visitor) is not place.reserved:
                     raise ScopeError(
-                        f"the scope {place.name!r} belongs to a visit that is over; open the page and teach "
+                        f"the voice {place.name!r} belongs to a visit that is over; open the page and teach "
                         "it again"
                     )
                 own = self._kept.setdefault(place.visitor, {})
