@@ -35,7 +35,9 @@ def closed(session, tmp_path) -> Session:
     for number in range(PICTURES + 1):
         scene = world.sample_question(Random(f"closed/{number}"), "what_is_where").media[0]
         picture = decode(as_png(world.render(scene, 64)), f"scene {number}.png", session.media_limits)
-        rows.append(as_row(picture, np.eye(1, session.mammut.embedding_dim, number, np.float32)[0], "a scene"))
+        rows.append(
+            as_row(picture, np.eye(1, session.mammut.embedding_dim, number, np.float32)[0], "a scene")
+        )
     rows[-1] = replace(rows[-1], name="broken.png", original=b"words", thumbnail=b"words")
     open_gallery(tmp_path / "gallery", "earlier0", session.mammut.embedding_dim, rows)
     other = copy.copy(session)

@@ -285,19 +285,23 @@ BROKEN = """() => [...document.querySelectorAll("button")].filter(one => {
     const words = document.createRange();
     words.selectNodeContents(one);
     const lines = new Set([...words.getClientRects()].map(line => Math.round(line.top)));
-    const broken = lines.size > 1 || one.scrollWidth > one.clientWidth;
+    const most = one.matches("#models > .tab-wrapper [role=tab]") ? 2 : 1;
+    const broken = lines.size > most || one.scrollWidth > one.clientWidth;
     return !one.childElementCount && one.offsetParent && broken;
 }).map(one => one.textContent.trim())"""
-"""Buttons with nothing but words on them, which stand in several lines or beyond its edges."""
+"""Buttons with nothing but words on them, which stand in several lines or beyond its edges. The models' tabs have
+two lines."""
 
 
 def test_no_button_breaks_its_words_on_a_phone(visit):
     page = visit("Flamingo")
     page.set_viewport_size(PHONE)
     for model, parts in (("Flamingo", FLAMINGO_PARTS), ("MaMMUT", ()), ("PaLM", PALM_PARTS)):
-        open_tab(page, model)
-        for part in parts or (model,):
-            open_tab(page, part)
+        for tab in (
+            model_tab(page, model),
+            *(page.get_by_role("tab", name=part, exact=True) for part in parts),
+        ):
+            tab.click()
             page.wait_for_function("() => document.querySelectorAll('button').length > 10")
             assert page.evaluate(BROKEN) == []
 

@@ -85,9 +85,7 @@ def describing(
         with gr.Column(elem_id="mammut-means"):
             with gr.Row():
                 describe = gr.Button("Describe", variant="primary", min_width=110, elem_id="mammut-describe")
-                similar = gr.Button(
-                    "Find similar", visible=searched, min_width=110, elem_id="mammut-similar"
-                )
+                similar = gr.Button("Find similar", visible=searched, min_width=110, elem_id="mammut-similar")
             with gr.Accordion("Labels", open=False, elem_id="mammut-choose"):
                 labels = gr.Textbox(
                     LABELS,

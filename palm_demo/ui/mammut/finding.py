@@ -173,7 +173,6 @@ def finding(
 
     words, settings = box.words, box.settings
 
-
     def load(event: gr.SelectData):
         return WORDS[event.index]
 

@@ -1,4 +1,4 @@
-"""The line in place of a gallery that cannot be searched, and the button that rebuilds one of other weights."""
+"""The line in place of a gallery that cannot be searched, and the button that rebuilds it."""
 
 import html
 import re
