@@ -11,7 +11,7 @@ from palm_demo import world
 from palm_demo.ui.flamingo.presets import TILES
 from palm_demo.ui.photographs import example_photos
 from tests.ui.conftest import PATIENCE_MS
-from tests.ui.hands import ask, flamingo_said, model_tab, open_tab, show, shown, start_over, visitor_said
+from tests.ui.hands import ask, flamingo_said, model_tab, show, shown, start_over, visitor_said
 
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 MODELS = ("Flamingo", "MaMMUT", "PaLM")
@@ -289,8 +289,8 @@ BROKEN = """() => [...document.querySelectorAll("button")].filter(one => {
     const broken = lines.size > most || one.scrollWidth > one.clientWidth;
     return !one.childElementCount && one.offsetParent && broken;
 }).map(one => one.textContent.trim())"""
-"""Buttons with nothing but words on them, which stand in several lines or beyond its edges. The models' tabs have
-two lines."""
+"""Buttons with nothing but words on them, which stand in several lines or beyond their edges. The models'
+tabs have two lines."""
 
 
 def test_no_button_breaks_its_words_on_a_phone(visit):
