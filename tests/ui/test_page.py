@@ -234,7 +234,7 @@ def test_palm_continues_in_a_scope(visit, session, tmp_path):
     page = visit("PaLM")
     scope = session.scopes[0]
     page.get_by_label("Begin a text").fill(PALM_PROMPT)
-    page.get_by_label("Scope").click()
+    page.get_by_label("Voice", exact=True).click()
     page.get_by_role("option", name=shown_name(scope), exact=True).click()
     open_settings(page)
     page.locator("#palm-seed input").fill("3")
