@@ -59,6 +59,7 @@ def flamingo(page: Page) -> Iterator[str]:
     expect(page.locator("#flamingo-prompt").get_by_text("<media>", exact=True).first).to_be_visible()
     press(page, "Ask after the examples")
     expect(page.locator("#flamingo-taught-answer")).to_contain_text("the page")
+    expect(page.get_by_role("button", name="Ask after the examples", exact=True)).to_be_enabled()
     yield "examples"
     open_part(page, "flamingo-ways", "Make a scene")
     press(page, "Surprise me")
