@@ -68,7 +68,7 @@ def test_flamingo_asks_for_a_prompt(visit, media):
     page = visit("Flamingo")
     show(page, media / "red.png")
     page.get_by_role("button", name="Ask", exact=True).click()
-    expect_warning(page, "no prompt yet")
+    expect_warning(page, "question is empty")
     expect_flamingo_lives(page)
 
 
