@@ -159,8 +159,8 @@ def _link(address: str, shown: str) -> str:
 
 
 WARNING = (
-    "{what} not look like anything these models were trained on: drawings and photographs of everyday things. "
-    "Do not trust what they say about {it}."
+    "{what} not look like anything these models were trained on: drawings and photographs of everyday "
+    "things. Do not trust what they say about {it}."
 )
 
 
