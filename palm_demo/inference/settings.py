@@ -92,7 +92,7 @@ class BatchLimits:
         rows_of_one, waiting_of_one: how many of each a single client may have, if clients are known
             (see `palm_demo.concurrency`); None for all.
         passes: requests outside the batch that compute or wait, for all models together.
-        prefix_bytes: the size of the prefix cache of a model.
+        prefix_bytes: the size of a model's prefix cache, and of the cache of frames that were seen.
     """
 
     rows: int = 16

@@ -28,6 +28,10 @@ from palm_demo.models.tokenizers import (
 from palm_demo.models.vision import VisionTower
 from palm_demo.profiles import Choice, File, FlamingoChoice, MammutChoice, PalmChoice
 
+MOST_PREFIX_BYTES = 16_000_000
+"""Of a prefix cache of the bundled models: eight prompts that fill the context. Larger caches fill for
+thousands of calls, and the memory of a page would grow as long."""
+
 M = TypeVar("M")
 
 
@@ -120,7 +124,8 @@ class Bundled:
     """
 
     def __init__(self, limits: BatchLimits):
-        self.limits = limits
+        prefix_bytes = min(limits.prefix_bytes, MOST_PREFIX_BYTES)
+        self.limits = replace(limits, prefix_bytes=prefix_bytes)
 
     @locked_cached_property
     def palm(self) -> LoadedModel[PaLM]:

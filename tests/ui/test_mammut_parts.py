@@ -65,7 +65,7 @@ def test_a_picture_that_is_taken_away_takes_all_that_was_said_of_it_along(handle
     updates = handlers["on_upload"](REQUEST, FILE, *FILTERS)
     next(updates)
     caption, warning, others, *rest = handlers["on_clear"](REQUEST)
-    assert caption == "" and rest == [None, None]
+    assert caption == "" and rest == [None]
     assert warning["visible"] == others["visible"] == "hidden"
     assert [*updates] == []
 

@@ -20,8 +20,6 @@ from palm_demo.ui.uploads import check_labels, check_picture
 
 LABELS = "cat, dog, car, red apple, guitar, umbrella, rocket, tree"
 SHOWN_CAPTIONS = 5
-ENCODED_SECONDS = 600
-"""How long the encoded last picture is kept."""
 PICTURE = "mammut-picture"
 """The name of the work on the picture in `Stops`. Of two pictures at once, only the later is described."""
 
@@ -36,8 +34,8 @@ class Described:
     Attributes:
         picture: the picture that is described.
         similar: the button that searches for similar pictures.
-        outputs: its caption, the out-of-distribution warning, alternative captions, the probabilities of
-            labels, and the state with the encoded picture.
+        outputs: its caption, the out-of-distribution warning, alternative captions, and the probabilities of
+            labels.
     """
 
     picture: gr.Image
@@ -114,8 +112,7 @@ def describing(
             elem_id="mammut-others-said",
         )
 
-    encoded = gr.State(None, time_to_live=ENCODED_SECONDS)
-    outputs = [caption, warning, others, bars, encoded]
+    outputs = [caption, warning, others, bars]
 
     @on_page
     def on_describe(request: gr.Request, file: dict | None):
@@ -124,7 +121,7 @@ def describing(
         said = session.describe(encoded, SHOWN_CAPTIONS)
         if not stops.wanted(request.session_hash, PICTURE, work):
             return gr.skip()
-        return said.caption, warning_of([encoded.ood_score]), alternatives(said), gr.skip(), encoded
+        return said.caption, warning_of([encoded.ood_score]), alternatives(said), gr.skip()
 
     @on_page
     def on_photo(request: gr.Request, event: gr.SelectData):
@@ -134,11 +131,11 @@ def describing(
         said = session.describe(encoded, SHOWN_CAPTIONS)
         if not stops.wanted(request.session_hash, PICTURE, work):
             return gr.skip()
-        return image, said.caption, warning_of([encoded.ood_score]), alternatives(said), None, encoded
+        return image, said.caption, warning_of([encoded.ood_score]), alternatives(said), None
 
     def on_clear(request: gr.Request):
         stops.drop(request.session_hash, PICTURE)
-        return "", no_warning(), no_alternatives(), None, None
+        return "", no_warning(), no_alternatives(), None
 
     @on_page
     def on_classify(file: dict | None, labels: str) -> dict[str, float]:

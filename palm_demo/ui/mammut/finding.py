@@ -132,19 +132,13 @@ def finding(
         A format that browsers cannot show is replaced by the decoded picture.
         """
         path, work = check_picture(file), stops.arm(request.session_hash, PICTURE)
-        yield gr.skip(), "", no_warning(), no_alternatives(), None, None, *wall.unchanged
+        yield gr.skip(), "", no_warning(), no_alternatives(), None, *wall.unchanged
         image = session.opened_image(path)
         encoded = session.encode_image(image)
         said = session.describe(encoded, SHOWN_CAPTIONS)
         if not stops.wanted(request.session_hash, PICTURE, work):
             return
-        description = (
-            said.caption,
-            warning_of([encoded.ood_score]),
-            alternatives(said),
-            gr.skip(),
-            encoded,
-        )
+        description = said.caption, warning_of([encoded.ood_score]), alternatives(said), gr.skip()
         yield gr.skip() if is_shown(path) else image, *description, *wall.unchanged
         if why_closed(session) is not None:  # the page says so where the gallery would be
             return
@@ -166,7 +160,7 @@ def finding(
         said = session.describe(encoded, SHOWN_CAPTIONS)
         if not stops.wanted(request.session_hash, PICTURE, work):
             return gr.skip()
-        return image, said.caption, no_warning(), alternatives(said), None, encoded, item
+        return image, said.caption, no_warning(), alternatives(said), None, item
 
     def scroll_to(event, place: str):
         return event.then(None, js=SCROLL_TO.replace("PLACE", place), api_visibility="private")
