@@ -117,8 +117,8 @@ def refuse_others(place: str, database: DBConnection, fingerprint: str) -> None:
         raise OtherWeightsError(
             f"the gallery in {place} was made by other weights ({others[0].removeprefix(NAME)}) than "
             f"these ({fingerprint}); make it anew from its pictures with "
-            f"`{COMMAND} gallery rebuild --gallery {place}`, or name another place with --gallery or "
-            "PALM_DEMO_GALLERY"
+            f"`{COMMAND} gallery rebuild --gallery {place}` and the --profile of these, or name another "
+            "place with --gallery or PALM_DEMO_GALLERY"
         )
 
 
