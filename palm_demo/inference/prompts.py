@@ -89,9 +89,9 @@ class PromptForm:
             answer = self.answer.rstrip()
             *asked, rest = text.split(answer)
             text = "".join([*(self._reworded(piece, answer) for piece in asked), rest])
-        elif last.rstrip().endswith("?") or self._is_known(last):
+        elif self.asks(last):
             text = f"{head}{mark} {self._asked_usually(last)}".strip()
-        return text if MEDIA in text else " ".join([*[MEDIA] * media, text])
+        return with_media(text, media)
 
     def _reworded(self, piece: str, answer: str) -> str:
         """A piece of a prompt up to an answer's mark, and the mark, with the question between in usual
@@ -107,10 +107,11 @@ class PromptForm:
         usual = self.usual(question.lower() if self.lower else question)
         return self.caption.rstrip() if usual is None else self.asked(usual)
 
-    def _is_known(self, text: str) -> bool:
-        """Whether a text without a question mark is a question or a request of the training."""
-        read = text.strip().lower()
-        return self.usual(read) not in (read, text.strip())
+    def asks(self, text: str) -> bool:
+        """Whether a text is a question, or a request of the training without a question mark, or has a part
+        of this form."""
+        text, read = text.strip(), text.strip().lower()
+        return text.endswith("?") or self.has(text) or self.usual(read) not in (read, text)
 
     def worded(self, text: str) -> str:
         """Puts a text of the picture world, which is in the bundled weights' form, into this form."""
@@ -145,6 +146,11 @@ OPENFLAMINGO = PromptForm(
     encode=encode_chunks,
     stops=("Output:", "Question:", "Short answer:", "Answer:"),
 )
+
+
+def with_media(text: str, media: int) -> str:
+    """A text with one media token per medium in front, if it has none."""
+    return text if MEDIA in text else " ".join([*[MEDIA] * media, text])
 
 
 def check_picture_there(prompt: str, media: int, form: PromptForm) -> None:

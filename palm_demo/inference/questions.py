@@ -5,8 +5,8 @@ import re
 from functools import cache
 
 from palm_demo.inference.phrases import phrase
-from palm_demo.world import wordings
-from palm_demo.world.photo_questions import PHOTO_OR_DRAWING
+from palm_demo.world import RELATIONS, wordings
+from palm_demo.world.photo_questions import KIND_OF, PHOTO_OR_DRAWING
 
 SAME = (
     (re.compile(r"\bcolour"), "color"),
@@ -52,6 +52,21 @@ def usual(question: str) -> str | None:
             things = [phrase(thing) if trained in WITH_ARTICLE else thing for thing in found.groups()]
             return trained.format(*things)
     return f"{read}?" if question.rstrip().endswith("?") else question
+
+
+def is_trained(question: str) -> bool:
+    """Whether a question in lower case is one of those that Flamingo was trained on, in any wording."""
+    read = _same(question)
+    return read in _described() or any(pattern.fullmatch(read) for pattern in _all_patterns())
+
+
+@cache
+def _all_patterns() -> list[re.Pattern[str]]:
+    """Patterns of all trained questions, also of those with a single wording."""
+    places = {place.removeprefix("to the ") for place in RELATIONS.values()}
+    where = rf"(?:{'|'.join(wordings.WHAT)}) (?:(?:to|on) the )?(?:{'|'.join(places)}) the .+"
+    kinds = [re.escape(kind).replace(r"\{\}", ".+").removesuffix(r"\?") for kind in KIND_OF]
+    return [*(pattern for _, pattern in _patterns()), *map(re.compile, (where, *kinds))]
 
 
 def _same(question: str) -> str:

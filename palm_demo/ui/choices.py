@@ -22,21 +22,27 @@ const button = (one, index) => {
   words.textContent = one.text;
   made.append(words);
   made.addEventListener("click", () => {
-    row.querySelectorAll("[aria-pressed]").forEach(other => other.removeAttribute("aria-pressed"));
+    unmark();
     made.setAttribute("aria-pressed", "true");
     trigger("select", {index, value: one.text});
   });
   return made;
 };
+const unmark = () => {
+  for (const one of row.querySelectorAll("[aria-pressed]")) one.removeAttribute("aria-pressed");
+};
 const draw = () => row.replaceChildren(...(props.value ?? []).map(button));
 watch("value", draw);
 draw();
+addEventListener("input", unmark);  // what is typed takes the place of what was pressed
+addEventListener("startover", unmark);
 """
 """The buttons are made in JavaScript, because Gradio would evaluate texts in a template as code."""
 
 
 def choices(value: Sequence[dict], named: str, elem_id: str, kind: str) -> gr.HTML:
-    """A row of buttons, of which the last pressed one is marked. Its `select` event gives the index.
+    """A row of buttons, of which the last pressed one is marked until something is typed. Its `select` event
+    gives the index.
 
     Args:
         value: for each button its `text`, and optionally its `image` as a file.

@@ -189,8 +189,8 @@ def _header(settings: Settings, session: Session) -> str:
         loaded = f" Loaded: {', '.join(html.escape(part['name']) for part in session.about.values())}."
     return (
         f"<div class='top'><h1>{title}</h1><p>{does}.{loaded}</p>"
-        "<button type='button' popovertarget='about'>What is this?</button></div>"
-        f"<div id='about' popover role='dialog' aria-label='What is this?'>{_about(session)}"
+        "<button type='button' popovertarget='about'>About this page</button></div>"
+        f"<div id='about' popover role='dialog' aria-label='About this page'>{_about(session)}"
         "<button type='button' popovertarget='about' popovertargetaction='hide'>Close</button></div>"
     )
 
@@ -226,4 +226,4 @@ def _about(session: Session) -> str:
     )
     said = BUNDLED if session.bundled else ""
     whose = f"<p class='size'>Photographs among the examples: {html.escape(credits())}.</p>"
-    return f"<h2>What is this?</h2>{said}{PRIVACY}<div class='cards'>{''.join(cards)}</div>{whose}"
+    return f"<h2>About this page</h2>{said}{PRIVACY}<div class='cards'>{''.join(cards)}</div>{whose}"

@@ -20,8 +20,12 @@ SCRIPT = """
   }
 
   function follow(result) {  // parts of it may be drawn a little later
-    const grown = new ResizeObserver(() => bring(result));
-    grown.observe(result);
+    const log = result.querySelector("[role=log]");  // a conversation also scrolls in itself
+    const grown = new ResizeObserver(() => {
+      if (log) log.scrollTop = log.scrollHeight;
+      bring(result);
+    });
+    for (const one of [result, ...(log?.children ?? [])]) grown.observe(one);
     setTimeout(() => grown.disconnect(), DRAWN_MS);
   }
 
@@ -65,6 +69,14 @@ def script(results: Mapping[str, str]) -> str:
     results: elem_id of a button, or of a text box in which Enter counts -> elem_id of what it fills.
     """
     return SCRIPT.replace("RESULTS", json.dumps(dict(results)))
+
+
+def scrolling_to(place: str) -> str:
+    """The JavaScript of an event that scrolls to a component once it is drawn. place: its elem_id."""
+    return f"""() => {{ setTimeout(() => {{
+        const target = document.getElementById({json.dumps(place)});
+        target?.scrollIntoView({{block: "nearest", behavior: "smooth"}});
+    }}, 100); }}"""
 
 
 def filling(result: str) -> str:

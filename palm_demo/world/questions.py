@@ -21,6 +21,7 @@ from palm_demo.world.wordings import (
     IS_THIS,
     NAME,
     WAY,
+    WHAT,
     WHICH,
     made_up_words,
 )
@@ -166,7 +167,7 @@ def what_is_where(rng: Random, media: Scenes, limits: Limits) -> Question:
     )
     usual = RELATIONS[relation]
     where = limits.worded(rng, usual, usual.replace("to the", "on the"), usual.replace("to the ", ""))
-    asked = limits.worded(rng, "what is", "what do you see", "what thing is", "which thing is")
+    asked = limits.worded(rng, *WHAT)
     question = f"{asked} {where} the {known}?"
     return _question(question, with_article(answer, limits.atlas), media, "what_is_where")
 

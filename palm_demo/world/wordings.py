@@ -27,6 +27,9 @@ NAME = (
 )
 """Plain wordings that ask what is seen, not where."""
 
+WHAT = ("what is", "what do you see", "what thing is", "which thing is")
+"""Wordings of "what is" before a place: "above the cat"."""
+
 BACKGROUND = (
     "what colour is the background?",
     "what is the color of the background?",

@@ -111,5 +111,5 @@ def test_the_owner_rebuilds_it_in_place(visit, closed, settings, serve, media: P
     expect(page.get_by_role("button", name="Rebuild it")).to_have_count(0)
     page.get_by_label("Search with words").fill("a scene")
     press(page, "Search")
-    expect(page.locator("#mammut-heading")).to_contain_text("best first")
+    expect(page.locator("#mammut-heading")).to_contain_text("most like")
     expect(page.get_by_test_id("toast-body")).to_have_count(0)

@@ -6,10 +6,10 @@ import gradio as gr
 import pytest
 from gradio.context import LocalContext
 
-from palm_demo.errors import BusyError, PromptError
+from palm_demo.errors import BusyError, MediaError, PromptError
 from palm_demo.inference.prompts import OURS
 from palm_demo.media import frames, pictures
-from palm_demo.session import Session
+from palm_demo.session import Description, Session
 from palm_demo.settings import load_settings
 from palm_demo.ui.deep_links import SettingsLinks
 from palm_demo.ui.flamingo import asked_media
@@ -179,8 +179,43 @@ def test_questions_about_a_picture_and_a_video_are_about_what_the_video_shows(se
     moving = str(video(tmp_path / "b.mp4", 8, side=64, codec="libx264"))
     captions = {str(tmp_path / "a.png"): "a cat on a blue background", moving: "a dog on a red background"}
     media = SimpleNamespace(of=lambda _, paths: [SimpleNamespace(decoded=path) for path in paths])
-    monkeypatch.setattr(session, "caption", captions.__getitem__)
+    said = {path: Description(caption, {caption: 0.9}) for path, caption in captions.items()}
+    monkeypatch.setattr(session, "describe", said.__getitem__)
     assert suggested_questions(session, media, "visitor", [*captions])[0] == "Which way does the dog move?"
+
+
+def test_questions_do_not_name_what_mammut_only_guesses(session, monkeypatch):
+    caption = "a ghost above a banjo on a white background"
+    media = SimpleNamespace(of=lambda _, paths: [SimpleNamespace(decoded=path) for path in paths])
+    for probability, named in ((0.9, True), (0.04, False)):
+        said = Description(caption, {caption: probability})
+        monkeypatch.setattr(session, "describe", lambda *_, said=said: said)
+        asked = suggested_questions(session, media, "visitor", ["a.png"])
+        assert asked[0] == "What is this?" and any("ghost" in question for question in asked) == named
+
+
+@pytest.mark.parametrize("words", ["describe the picture", "hello", "what is this?", "<media> and?"])
+def test_a_text_without_a_picture_is_about_the_last_one(words):
+    prompt, media = whole_question([], words, ["a.png"], load_settings().limits, OURS)
+    assert prompt.startswith("<media> ") and media == ["a.png"]
+
+
+@pytest.mark.parametrize("words", ["describe the picture", "what is this?", "<media> and?"])
+def test_a_question_before_any_picture_says_that_there_is_none(words):
+    with pytest.raises(MediaError, match="there is no picture yet; add one"):
+        whole_question([], words, [], load_settings().limits, OURS)
+
+
+def test_the_chat_shows_what_was_typed(conversation, tmp_path, monkeypatch):
+    red_over_blue().save(tmp_path / "a.png")
+    monkeypatch.setattr(conversation.session, "stream_answer", lambda *_, **__: iter(["no"]))
+    question = ("<media> question: is there a cat? answer:", [str(tmp_path / "a.png")])
+    with conversation.stops.running("visitor", TAB) as stream:
+        given = ("visitor", stream, [], False, question, {})
+        *_, last = in_event(conversation.reply(*given, words=" Is this a cat? "))
+    asked, _ = last[0]
+    assert asked["content"][1:] == ["Is this a cat?"] and len(asked["content"]) == 2
+    assert last[1][0].prompt == question[0]
 
 
 WHAT = "<media> question: what is this? answer:"
@@ -197,12 +232,15 @@ def beneath(conversation: Conversation, prompt: str, media: list[str], said: str
 @pytest.mark.parametrize(
     ("prompt", "caption", "answer", "said"),
     [
-        (WHAT, "a photo of a koala", "a cat", "MaMMUT, which knows more photographs, says: a koala."),
+        (WHAT, "a photo of a koala", "a cat", "MaMMUT says: a koala (90% sure). Either may be wrong."),
+        ("<media> caption:", "a photo of <b>", "a cat", "MaMMUT says: &lt;b&gt; (90% sure)."),
+        (WHAT, "a photo of a koala", "a koala", ""),
+        (WHAT, "a photo of a koala", "a photo of a koala.", ""),
         (
-            "<media> caption:",
-            "a photo of <b>",
-            "a cat",
-            "MaMMUT, which knows more photographs, says: &lt;b&gt;.",
+            WHAT,
+            "a photo of a koala",
+            "a miniant",
+            "Flamingo may have made this word up. MaMMUT says: a k",
         ),
         (
             WHAT,
@@ -215,16 +253,31 @@ def beneath(conversation: Conversation, prompt: str, media: list[str], said: str
         (WHAT, "two ants on a red background", "two ants", ""),
         ("<media> question: is there a cat? answer:", "a photo of a koala", "yes", ""),
         (f"<media> this is a dax. {WHAT}", "a photo of a koala", "a dax", ""),
+        ("<media> this is a", "a photo of a koala", "dax", ""),
+        ("<media> hello", "a photo of a koala", "and, and", "Flamingo did not learn this question"),
+        ("<media> question: who lives here? answer:", "a photo of a koala", "a", "Flamingo did not learn"),
     ],
 )
 def test_beneath_what_a_picture_shows_stands_what_mammut_says(
     conversation, tmp_path, monkeypatch, prompt, caption, answer, said
 ):
     red_over_blue().save(tmp_path / "a.png")
-    monkeypatch.setattr(conversation.session, "caption", lambda *_: caption)
+    described(conversation, caption, 0.9, monkeypatch)
     media = [str(tmp_path / "a.png")] * prompt.count("<media>")
     shown = beneath(conversation, prompt, media, answer, monkeypatch)
     assert shown.startswith(said) and bool(shown) == bool(said)
+
+
+def test_what_mammut_is_not_sure_of_is_not_said(conversation, tmp_path, monkeypatch):
+    red_over_blue().save(tmp_path / "a.png")
+    described(conversation, "a photo of a koala", 0.1, monkeypatch)
+    assert beneath(conversation, WHAT, [str(tmp_path / "a.png")], "a cat", monkeypatch) == ""
+
+
+def described(conversation: Conversation, caption: str, probability: float, monkeypatch) -> None:
+    """Makes MaMMUT say this of every picture."""
+    said = Description(caption, {caption: probability})
+    monkeypatch.setattr(conversation.session, "describe", lambda *_: said)
 
 
 def test_an_answer_is_shown_although_mammut_is_busy(conversation, tmp_path, monkeypatch):
@@ -232,7 +285,7 @@ def test_an_answer_is_shown_although_mammut_is_busy(conversation, tmp_path, monk
         raise BusyError("the queue is full")
 
     red_over_blue().save(tmp_path / "a.png")
-    monkeypatch.setattr(conversation.session, "caption", busy)
+    monkeypatch.setattr(conversation.session, "describe", busy)
     assert beneath(conversation, WHAT, [str(tmp_path / "a.png")], "a cat", monkeypatch) == ""
 
 
@@ -243,9 +296,21 @@ def test_what_mammut_says_of_a_picture_takes_no_second_pass_of_the_tower(convers
         lambda tower, given, _: passed.append(len(given[0]))
     )
     with conversation.stops.running("visitor", TAB) as stream, as_client("cleo"):
+        monkeypatch.setattr(session, "stream_answer", seen_and_called(session.stream_answer, "a spoon"))
         *_, last = in_event(conversation.reply("visitor", stream, [], False, (WHAT, [photo]), {}))
     hook.remove()
-    assert last[-1].startswith("MaMMUT, which knows more photographs, says: ") and sum(passed) == 1
+    assert last[-1].startswith("MaMMUT says: ") and sum(passed) == 1
+
+
+def seen_and_called(stream_answer, name: str):
+    """`stream_answer`, which looks at the media and then says a name."""
+
+    def stream(*given, **settings):
+        for _ in stream_answer(*given, **settings):
+            pass
+        yield name
+
+    return stream
 
 
 @pytest.mark.parametrize("files", [[], [{"path": "a.png"}]])

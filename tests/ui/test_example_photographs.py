@@ -28,5 +28,5 @@ def test_flamingo_is_asked_what_a_photograph_shows(visit):
 
 def test_the_page_says_whose_photographs_they_are(visit):
     page = visit("Flamingo")
-    page.get_by_role("button", name="What is this?").click()
-    expect(page.get_by_role("dialog", name="What is this?")).to_contain_text("Stéfan van der Walt, CC0")
+    page.get_by_role("button", name="About this page").click()
+    expect(page.get_by_role("dialog", name="About this page")).to_contain_text("Stéfan van der Walt, CC0")

@@ -90,8 +90,8 @@ def test_what_is_written_stays_under_the_hand_when_its_row_is_moved(page):
 def test_what_an_empty_row_shows_is_told_from_what_is_written(page):
     page.get_by_role("button", name="Add an example").click()
     for words, hint in (
-        ("Example 3", "for example: this is a dax."),
-        ("The question", "for example: this is a"),
+        ("Example 3", "for example: dax"),
+        ("The question", "for example: what is this?"),
     ):
         expect(page.get_by_label(f"Words of {words}")).to_have_attribute("placeholder", hint)
 

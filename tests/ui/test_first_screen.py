@@ -79,7 +79,7 @@ def test_examples_are_named_by_what_they_ask(visit):
 def test_what_this_is_stands_behind_one_button(screen, session):
     about = screen.locator("#about")
     expect(about).to_be_hidden()
-    screen.get_by_role("button", name="What is this?").click()
+    screen.get_by_role("button", name="About this page").click()
     expect(about).to_be_visible()
     for part in session.about.values():
         expect(about).to_contain_text(part["knows"])
@@ -253,9 +253,8 @@ def test_once_a_photograph_is_there_the_next_press_and_then_its_answer_are_seen(
     for next_one in (kept(screen).locator("img"), screen.get_by_label("Your question"), what, ask_button):
         expect(next_one).to_be_in_viewport(ratio=1)
     what.click()
-    says = screen.get_by_text("MaMMUT, which knows more photographs, says: ")
-    for result in (answer(screen).last, says):
-        expect(result).to_be_in_viewport(ratio=1)
+    expect(answer(screen).last).not_to_be_empty()
+    expect(answer(screen).last).to_be_in_viewport(ratio=1)
     expect(screen.get_by_text("Now press a question below")).to_have_count(0)
 
 

@@ -29,7 +29,8 @@ from palm_demo.ui.flamingo.presets import SETS
 from palm_demo.ui.flamingo.saving import as_page
 from palm_demo.ui.flamingo.scenes import SceneMaker, check_drawn, draw_scene
 from palm_demo.ui.flamingo.second_opinion import asks_what_it_shows
-from palm_demo.ui.flamingo.suggestions import about_caption, about_scene
+from palm_demo.ui.flamingo.suggestions import about_caption, about_own, about_scene
+from palm_demo.ui.flamingo.taught_words import asked, taught
 
 QUESTION = {"text": "this is a", "files": ["c.png"]}
 PAPER = Paper("A <paper>", "Someone, 2022", "https://example.org/paper")
@@ -67,14 +68,45 @@ def test_a_row_may_have_several_pictures_with_or_without_marks(limits):
         (row(" "), QUESTION, "example 2 is empty; add a picture and write what it shows, .* or remove it"),
         (row("this is a wug."), QUESTION, "example 2 has no picture; add the one .* or remove it"),
         (row(" ", "b.png"), QUESTION, "example 2 has a picture but no words; write what it shows"),
-        (row("a wug.", "b.png"), row(" "), "the question is empty; add a picture and write what Flamingo"),
+        (row("a wug."), QUESTION, "example 2 has no picture; add the one .* or remove it"),
+        (row("caption: a wug", "b.png"), row(" "), "the question is empty; add a picture and write what to"),
         (row("a wug.", "b.png"), row("this is a"), "the question has no picture; add"),
-        (row("a wug.", "b.png"), row("", "c.png"), "the question has a picture but no words; write what"),
+        (row("a wug.", "b.png"), row(" "), "the question has no picture; add"),
+        (row("two wugs", "b.png"), row("", "c.png"), "the question has a picture but no words; write what"),
     ],
 )
 def test_a_row_without_picture_or_words_is_named_with_what_to_do(limits, broken, question, said):
     with pytest.raises((PromptError, MediaError), match=f"^{said}"):
         shot_prompt([row("this is a dax.", "a.png"), broken], question, limits)
+
+
+@pytest.mark.parametrize("question", ["", "this is a", "This is", "what is this?", "What's this"])
+@pytest.mark.parametrize("dax", ["dax", "a dax", "A dax!", "This is a dax", "it's a dax.", "this is a dax."])
+def test_words_are_taught_as_flamingo_learned_to_be_taught(limits, dax, question):
+    prompt, _ = shot_prompt([row(dax, "a.png"), row("wug", "b.png")], row(question, "c.png"), limits)
+    assert prompt == "<media> this is a dax. <media> this is a wug. <media> this is a"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("apple", "this is an apple."),
+        ("Old Bear", "this is an old bear."),
+        ("the moon", "this is the moon."),
+        ("two cats", "two cats"),
+        ("question: what is it? answer: red", "question: what is it? answer: red"),
+        ("this is my very old bear", "this is my very old bear"),
+        ("", ""),
+    ],
+)
+def test_other_words_beside_an_example_stay_as_they_are(words, said):
+    assert taught(words) == said
+
+
+def test_a_question_with_words_of_its_own_keeps_them_and_so_does_one_after_other_examples():
+    assert asked("is this a dax?", ["this is a dax."]) == "is this a dax?"
+    assert asked("what is this?", ["two cats"]) == "what is this?"
+    assert asked("", []) == ""
 
 
 def test_rows_that_are_too_much_say_so(limits):
@@ -125,6 +157,12 @@ def test_only_files_as_the_door_lets_them_by_are_pictures():
 )
 def test_questions_are_filled_with_what_is_in_the_picture(caption, asked):
     assert asked in about_caption(caption)
+
+
+@pytest.mark.parametrize("caption", ["a cat above a dog on a red background", "a photo of a koala", ""])
+def test_of_ones_own_picture_the_first_question_is_what_it_is(caption):
+    first, *others = about_own(caption)
+    assert first == "What is this?" and first not in others and others
 
 
 def test_of_a_drawn_scene_questions_are_known_to_fit():

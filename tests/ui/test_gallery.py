@@ -72,7 +72,7 @@ def test_nothing_like_it_is_said_and_the_ring_goes_with_what_was_clicked(visit, 
     page.get_by_label("Search with words").fill("dog")
     page.keyboard.press("Enter")
     heading = page.locator("#mammut-heading")
-    expect(heading).to_contain_text(f"12 pictures of {len(session.gallery)}, best first")
+    expect(heading).to_contain_text(f"The 12 pictures most like “dog”, of {len(session.gallery)}")
     expect(shown(page).first).to_contain_text("a dog")
     shown(page).nth(3).click()
     expect(page.get_by_label("MaMMUT sees")).not_to_have_value("")

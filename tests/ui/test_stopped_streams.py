@@ -64,4 +64,4 @@ def test_reading_for_an_author_says_when_it_was_stopped(session):
     for _, message in stream_of(authors_tab, session, stops)(REQUEST, "A text by somebody."):
         said.append(message)
         stops.stop("visitor", "palm-authors")
-    assert said == ["Reading as Plain PaLM (no voice) …", "Stopped."]
+    assert said == ["Reading as Plain PaLM …", "Stopped."]

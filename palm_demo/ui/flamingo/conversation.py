@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import gradio as gr
 
-from palm_demo.inference.prompts import OURS, PromptForm, check_media_count
+from palm_demo.inference.prompts import OURS, PromptForm, check_media_count, with_media
 from palm_demo.internals.gradio_files import ComponentMessage
 from palm_demo.media import is_video
 from palm_demo.models.tokenizers import MEDIA
@@ -15,7 +15,7 @@ from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.ui.components import no_warning, warning_about, warning_shown
 from palm_demo.ui.flamingo.asked_media import AskedMedia
-from palm_demo.ui.flamingo.second_opinion import second_opinion
+from palm_demo.ui.flamingo.second_opinion import remark
 from palm_demo.ui.streaming import Stops, Stream, in_line, line_shown
 from palm_demo.ui.uploads import check_media, check_prompt
 
@@ -70,16 +70,23 @@ class Exchange(NamedTuple):
     """A question and its answer.
 
     Attributes:
-        prompt: with media tokens.
+        prompt: that Flamingo read, with media tokens.
         media: files, in the order of their tokens.
         answer: what Flamingo said.
         shown: the media as components in messages.
+        words: the prompt as a visitor typed it, which is shown; "" for the prompt itself.
     """
 
     prompt: str
     media: list[str]
     answer: str
     shown: Sequence[ComponentMessage] = ()
+    words: str = ""
+
+    @property
+    def typed(self) -> str:
+        """The words, with media tokens before them if they have none; or the prompt."""
+        return with_media(self.words, len(self.media)) if self.words else self.prompt
 
 
 class Conversation:
@@ -179,6 +186,7 @@ class Conversation:
         question: tuple[str, list[str]],
         settings: dict,
         answers: tuple[str, ...] = (),
+        words: str = "",
     ) -> Iterator[tuple]:
         """Updates of `outputs` while Flamingo answers.
 
@@ -188,6 +196,7 @@ class Conversation:
             turns, earlier, question: as for `whole_prompt`.
             settings: of the sampling.
             answers: all correct answers, if the page knows them.
+            words: of the question, as they were typed.
         """
         prompt, media = self.whole_prompt(turns, earlier, question)
         read = [labelled(prompt, media), length_in_tokens(self.session, prompt)]
@@ -195,7 +204,7 @@ class Conversation:
         opened = [medium.decoded for medium in asked]
         new_media = asked[len(asked) - len(question[1]) :]
         shown = [medium.shown(name) for medium, name in zip(new_media, names(question[1]), strict=True)]
-        new = Exchange(*question, "", shown)
+        new = Exchange(*question, "", shown, words.strip())
         earlier_messages = self._messages(turns)
         for delta in self.session.stream_answer(prompt, opened, **settings, cancelled=cancelled):
             if not self.stops.wanted(visitor, TAB, cancelled):
@@ -212,7 +221,7 @@ class Conversation:
         else:
             decoded = [medium.decoded for medium in new_media]
             warning = warning_about(self.session, decoded)
-            truth = second_opinion(self.session, new.prompt, decoded, new.answer)
+            truth = remark(self.session, new.prompt, decoded, new.answer)
         yield self._messages(turns), turns, last, *read, in_line(""), warning, truth
 
     def _messages(self, turns: list[Exchange]) -> list[dict]:
@@ -225,7 +234,7 @@ class Conversation:
         ]
 
     def _messages_of_turn(self, turn: Exchange) -> list[dict]:
-        question = as_message(turn.prompt, turn.shown, self.session.flamingo.form)
+        question = as_message(turn.typed, turn.shown, self.session.flamingo.form)
         return [question, {"role": "assistant", "content": literal(turn.answer)}]
 
     def emptied(self) -> tuple:

@@ -20,6 +20,7 @@ from palm_demo.ui.choices import chips, choices
 from palm_demo.ui.flamingo.conversation import KEPT_SECONDS, labelled, length_in_tokens
 from palm_demo.ui.flamingo.own_media import paths_of, value_of
 from palm_demo.ui.flamingo.presets import SETS, Draw
+from palm_demo.ui.flamingo.taught_words import asked, taught
 from palm_demo.ui.messages import on_page, sentence
 from palm_demo.ui.uploads import check_media, check_prompt
 
@@ -66,11 +67,11 @@ QUIET = WARNING | {"queue": False}
 """Options of events that show no progress. Those without the queue (QUIET) cannot show warnings."""
 
 HINT = (
-    "Show it a few pictures and say what each is. Then ask about another: it answers in the same way. The "
-    "buttons draw examples; change them, or add your own."
+    "Show it a few pictures and give each a word, such as “dax”. Then show it another: it answers with one "
+    "of your words. The buttons draw examples; change them, or add your own."
 )
-EXAMPLE_WORDS = "write what it shows, such as “this is a dax.”"
-QUESTION_WORDS = "write what Flamingo is to continue, such as “this is a”"
+EXAMPLE_WORDS = "write what it shows, such as “dax”"
+QUESTION_WORDS = "write what to ask, such as “what is this?”"
 SAID = "<b>Flamingo says:</b> {answer}<br>{truth}"
 
 SCRIPT = Path(__file__).with_suffix(".js")
@@ -209,6 +210,9 @@ def shot_prompt(
     Raises PromptError or MediaError if an example or the question has no picture or no words, if there is
     too much text or too many media, or if the number of media is not that of the media tokens.
     """
+    if form == OURS:
+        rows = [row | {"text": taught(row["text"])} for row in rows]
+        question = question | {"text": asked(question["text"], [row["text"] for row in rows])}
     for place, row in enumerate(rows, 1):
         _check_whole(f"example {place}", row, EXAMPLE_WORDS, "; or remove it")
     _check_whole("the question", question, QUESTION_WORDS)

@@ -109,6 +109,7 @@ at("open-camera").addEventListener("click", async () => {
   try {
     live.srcObject = await navigator.mediaDevices.getUserMedia({video: {facingMode: "environment"}});
     camera.hidden = false;
+    camera.scrollIntoView({block: "nearest"});
     said.textContent = "";
     await live.play();
   } catch (error) {
@@ -213,6 +214,7 @@ at("clear").addEventListener("click", () => {
 at("open-pad").addEventListener("click", () => {
   close_camera();
   pad.hidden = !pad.hidden;
+  if (!pad.hidden) pad.scrollIntoView({block: "nearest"});
 });
 at("use").addEventListener("click", () => {
   canvas.toBlob(blob => add([new File([blob], "drawing.png", {type: "image/png"})]), "image/png");

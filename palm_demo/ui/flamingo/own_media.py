@@ -37,7 +37,7 @@ TEMPLATE = """
   <button type="button" data-part="choose">Add a picture or video</button>
   <button type="button" data-part="open-camera">Camera</button>
   <button type="button" data-part="open-pad">Draw one</button>
-  <span>or drop it here</span>
+  <span class="with-mouse">or drop it here</span>
 </div>
 <p data-part="said" role="status"></p>
 <div data-part="camera" role="group" aria-label="Camera" hidden>

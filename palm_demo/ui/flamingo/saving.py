@@ -87,7 +87,7 @@ def _check_size(media: Sequence[ComponentMessage]) -> None:
 def _turn_html(turn: Exchange) -> str:
     media = iter(zip(turn.shown, names(turn.media), strict=True))
     parts = []
-    for index, text in enumerate(turn.prompt.split(MEDIA)):
+    for index, text in enumerate(turn.typed.split(MEDIA)):
         if index:
             parts.append(_medium_html(*next(media)))
         if text.strip():

@@ -118,7 +118,7 @@ class SceneMaker:
             draw = gr.Button("Draw it", variant="primary", elem_id="scene-draw")
             surprise = gr.Button("Surprise me", elem_id="scene-surprise")
         self.controls = [name, count, other, place, way, color, style]
-        with gr.Column(visible=False, elem_id="scene-made") as self.shown:
+        with gr.Column(visible="hidden", elem_id="scene-made") as self.shown:
             self.scene = gr.HTML(
                 None,
                 html_template=TEMPLATE,

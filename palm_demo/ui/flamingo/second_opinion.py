@@ -1,4 +1,4 @@
-"""What MaMMUT says of visitors' own pictures: questions about them, and a name beneath Flamingo's answer."""
+"""What the page adds about visitors' own pictures: questions to ask, and a remark beneath an answer."""
 
 import html
 from collections.abc import Sequence
@@ -7,18 +7,22 @@ from functools import cache
 from palm_demo import world
 from palm_demo.errors import PalmDemoError
 from palm_demo.inference.prompts import PromptForm
-from palm_demo.inference.questions import usual
+from palm_demo.inference.questions import is_trained, usual
 from palm_demo.media import Medium, is_video
 from palm_demo.models.tokenizers import MEDIA
 from palm_demo.session import Session
 from palm_demo.ui.flamingo import suggestions
 from palm_demo.ui.flamingo.asked_media import AskedMedia
+from palm_demo.ui.flamingo.taught_words import ASKED
 from palm_demo.world.photographs import everyday_words
 
 MOST_NAMED = 3
 """The most pictures that MaMMUT captions for suggestions."""
-PHOTOGRAPH = "MaMMUT, which knows more photographs, says: {name}."
+SURE = 0.2
+"""The least probability of a caption of MaMMUT's that the page relies on."""
+OTHER_NAME = "MaMMUT says: {name} ({probability:.0%} sure). Either may be wrong."
 MADE_UP = "Flamingo may have made this word up. MaMMUT says: {name}."
+UNTRAINED = "Flamingo did not learn this question and guesses. It knows those like the ones to press."
 
 
 def is_quick(session: Session) -> bool:
@@ -35,17 +39,19 @@ def suggested_questions(session: Session, media: AskedMedia, visitor: str, paths
     if not is_quick(session):
         return list(suggestions.ANY_VIDEO if videos else suggestions.ANYTHING)
     named = media.of(visitor, videos[:1] or paths[:MOST_NAMED])
-    captions = [_caption(session, medium.decoded) for medium in named]
+    said = [_caption(session, medium.decoded) for medium in named]
+    captions = [caption if probability >= SURE else "" for caption, probability in said]
     if videos:
         return suggestions.about_video(captions[0])
-    return suggestions.about_several(captions) if len(paths) > 1 else suggestions.about_caption(captions[0])
+    return suggestions.about_several(captions) if len(paths) > 1 else suggestions.about_own(captions[0])
 
 
-def second_opinion(session: Session, prompt: str, media: Sequence[Medium], answer: str) -> str:
-    """HTML of a line with MaMMUT's name for what a question asked about; "" where there is nothing to add.
+def remark(session: Session, prompt: str, media: Sequence[Medium], answer: str) -> str:
+    """HTML of a line beneath an answer about visitors' own media; "" where there is nothing to add.
 
-    There is a line if the question asks what one picture or video shows, and it is a photograph or the
-    answer is a word that Flamingo has not learned.
+    It says that a question is none that Flamingo was trained on. If one picture or video was to be named,
+    it says what MaMMUT calls it: where it is surely another photograph, and where the answer is a word that
+    Flamingo has not learned.
 
     Args:
         session: with the bundled weights; for others the line is "".
@@ -53,15 +59,30 @@ def second_opinion(session: Session, prompt: str, media: Sequence[Medium], answe
         media: of the question, decoded. The vision tower has seen them for the answer.
         answer: what Flamingo said.
     """
-    if len(media) != 1 or not is_quick(session) or not asks_what_it_shows(prompt, session.flamingo.form):
+    form = session.flamingo.form
+    if not is_quick(session):
+        return ""
+    if not _is_known(prompt, form):
+        return UNTRAINED
+    if len(media) != 1 or not asks_what_it_shows(prompt, form):
         return ""
     try:
-        caption = _caption(session, media[0])
+        caption, probability = _caption(session, media[0])
     except PalmDemoError:  # the answer is shown without it
         return ""
-    if (photographed := suggestions.PHOTOGRAPHED.fullmatch(caption.strip())) is not None:
-        return PHOTOGRAPH.format(name=html.escape(photographed["name"]))
-    return MADE_UP.format(name=html.escape(caption)) if _is_made_up(answer) else ""
+    photographed = suggestions.PHOTOGRAPHED.fullmatch(caption)
+    name = html.escape(photographed["name"] if photographed else caption)
+    if _is_made_up(answer):
+        return MADE_UP.format(name=name)
+    if photographed and probability >= SURE and photographed["name"] != _name_in(answer):
+        return OTHER_NAME.format(name=name, probability=probability)
+    return ""
+
+
+def _is_known(prompt: str, form: PromptForm) -> bool:
+    """Whether the last request of a prompt is one that Flamingo was trained on."""
+    asked = form.spoken(prompt.rpartition(MEDIA)[2]).lower()
+    return asked == form.caption.strip() or asked.startswith(ASKED) or is_trained(asked)
 
 
 def asks_what_it_shows(prompt: str, form: PromptForm) -> bool:
@@ -70,16 +91,22 @@ def asks_what_it_shows(prompt: str, form: PromptForm) -> bool:
     return asked == form.caption.strip() or usual(asked.lower()) in (None, suggestions.NAME.lower())
 
 
-def _caption(session: Session, medium: Medium) -> str:
-    """MaMMUT's caption of a picture, or of the frame in the middle of a video."""
-    return session.caption(medium[len(medium) // 2] if isinstance(medium, list) else medium)
+def _caption(session: Session, medium: Medium) -> tuple[str, float]:
+    """MaMMUT's caption of a picture, or of the frame in the middle of a video, and its probability."""
+    said = session.describe(medium[len(medium) // 2] if isinstance(medium, list) else medium)
+    return said.caption.strip(), said.alternatives.get(said.caption, 0.0)
+
+
+def _name_in(answer: str) -> str:
+    """What an answer names: "a cat" of "a photo of a cat"."""
+    said = answer.strip().lower().rstrip(".")
+    photographed = suggestions.PHOTOGRAPHED.fullmatch(said)
+    return photographed["name"] if photographed else said
 
 
 def _is_made_up(answer: str) -> bool:
     """Whether an answer begins with a noun that no model was trained on."""
-    said = answer.strip().lower().rstrip(".")
-    photographed = suggestions.PHOTOGRAPHED.fullmatch(said)
-    words = (photographed["name"] if photographed else said).split()
+    words = _name_in(answer).split()
     begins = (" ".join(words[:end]) for end in range(2, len(words) + 1))
     return words[:1] in (["a"], ["an"]) and _names().isdisjoint(begins)
 

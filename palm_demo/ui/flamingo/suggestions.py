@@ -58,6 +58,12 @@ def about_caption(caption: str) -> list[str]:
     return [f"Is there {parts['count']} {parts['first']}?", COLOR, CAPTION]
 
 
+def about_own(caption: str) -> list[str]:
+    """Questions about somebody's own picture with this caption of MaMMUT, of which the first asks for its
+    name. caption: "" where MaMMUT is not sure."""
+    return [*dict.fromkeys((NAME, *about_caption(caption)))]
+
+
 def about_video(caption: str) -> list[str]:
     """Questions about a video whose middle frame has this caption of MaMMUT."""
     parts = CAPTIONED.fullmatch(caption.strip())

@@ -123,9 +123,8 @@ def flamingo_tab(
         *settings,
     ):
         question = whole_question(files, words, about, limits, form)
-        replies = conversation.reply(
-            request.session_hash, cancelled, turns, earlier, question, sampling_settings(*settings)
-        )
+        visitor, asked = request.session_hash, sampling_settings(*settings)
+        replies = conversation.reply(visitor, cancelled, turns, earlier, question, asked, words=words)
         # the box is emptied once, so that the next question begins anew
         box_updates = ([], "", question[1] or about)
         for update in replies:
@@ -180,7 +179,8 @@ def flamingo_tab(
 
     def start_over(request: gr.Request):
         stops.drop(request.session_hash, TAB)
-        return [], "", [], *conversation.emptied(), "", gr.update(visible=False)
+        asked = chips(suggestions.ANYTHING)
+        return [], "", [], *conversation.emptied(), "", gr.update(visible=False), asked
 
     @on_page
     def use(drawn: DrawnScene | None, files: list | None, words: str):
@@ -208,8 +208,9 @@ def flamingo_tab(
     built = [conversation.turns, builder.preset, builder.shots, *sampling]
     answered = [*conversation.outputs, builder.answer, subject]
     tab.wire(builder.run.click, ask_after, built, answered, check_after)
-    emptied = [*box, *conversation.outputs, builder.answer, attention.section]
+    emptied = [*box, *conversation.outputs, builder.answer, attention.section, chosen]
     gr.on([clear.click, conversation.chat.clear], start_over, None, emptied, **QUIET)
+    clear.click(None, js=UNMARK, api_visibility="private")
     maker.use.click(use, [maker.drawn, media, text], [media, text, ways], **WARNING)
     maker.teach.click(teach, [maker.drawn, builder.shots], [builder.shots, ways], **WARNING)
     return conversation.media
@@ -238,6 +239,7 @@ def _tiles(samples: list[Sample]) -> list[dict]:
     return [{"text": sample.title, "image": file_data(sample.thumbnail)} for sample in samples]
 
 
+UNMARK = "() => { dispatchEvent(new Event('startover')); }"
 NO_QUESTION = "the question is empty; write one, such as “What is this?”, or press one of those below it"
 AS_PICTURES = " It learned pictures alone: of a video it is shown {shown}."
 
@@ -262,12 +264,10 @@ def whole_question(
 ) -> tuple[str, list[str]]:
     """The prompt and the media for the values of the question box.
 
-    about: the media of the last question, which a question without media is about too.
+    about: the media of the last question, which a text without media is about too.
     """
     text, media = check_prompt(text, limits, NO_QUESTION), check_media(paths_of(files), limits)
-    is_question = text.rstrip().endswith("?") or form.has(text)
-    if not media and (is_question or MEDIA in text):
-        media = list(about)
-        if not media:
-            raise MediaError("there is no picture yet; add one, draw one, or press an example")
+    media = media or list(about)
+    if not media and (MEDIA in text or form.asks(text)):
+        raise MediaError("there is no picture yet; add one, draw one, or press an example")
     return form.completed(text, len(media)), media

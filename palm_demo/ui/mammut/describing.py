@@ -14,7 +14,7 @@ from palm_demo.ui.choices import choices
 from palm_demo.ui.components import no_warning, warning_of, warning_shown
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.photographs import example_photos, thumbnail
-from palm_demo.ui.press_feedback import filling
+from palm_demo.ui.press_feedback import filling, scrolling_to
 from palm_demo.ui.streaming import Stops
 from palm_demo.ui.uploads import check_labels, check_picture
 
@@ -84,11 +84,11 @@ def describing(
             with gr.Row():
                 describe = gr.Button("Describe", variant="primary", min_width=110, elem_id="mammut-describe")
                 similar = gr.Button("Find similar", visible=searched, min_width=110, elem_id="mammut-similar")
-            with gr.Accordion("Labels", open=False, elem_id="mammut-choose"):
+            with gr.Accordion("Labels", open=False, elem_id="mammut-choose") as choose:
                 labels = gr.Textbox(
                     LABELS,
                     label="Labels to choose from",
-                    info="Any nouns, with commas between them; “none of these” is one too",
+                    info="Nouns with commas between them. “None of these” is always one more",
                     max_lines=3,
                     elem_id="mammut-labels",
                 )
@@ -141,6 +141,7 @@ def describing(
     def on_classify(file: dict | None, labels: str) -> dict[str, float]:
         return session.classify(check_picture(file), check_labels(labels.split(","), limits))
 
+    choose.expand(None, js=scrolling_to("mammut-choose"), api_visibility="private")
     examples.select(on_photo, None, [picture, *outputs], **computed)
     describe.click(on_describe, picture, outputs, **computed, **AS_FILE)
     classify.click(on_classify, [picture, labels], bars, **computed, **AS_FILE)

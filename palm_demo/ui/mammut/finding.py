@@ -24,16 +24,12 @@ from palm_demo.ui.mammut.describing import (
 from palm_demo.ui.mammut.rebuilding import why_closed
 from palm_demo.ui.mammut.wall import Listed, Wall
 from palm_demo.ui.messages import on_page
+from palm_demo.ui.press_feedback import scrolling_to
 from palm_demo.ui.streaming import Stops
 from palm_demo.ui.uploads import NOTHING_SOUGHT, check_filters, check_hits, check_picture, check_prompt
 
 WORDS = ("goose", "car on a white background", "five foxes", "cupcakes", "horse above a roller skate")
 """Example searches. The starter gallery has pictures for them."""
-SCROLL_TO = """() => {
-    const target = document.getElementById("PLACE");
-    target?.scrollIntoView({block: "nearest", behavior: "smooth"});
-}"""
-"""Scrolls to a component, because on a phone results may be off the screen."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +159,7 @@ def finding(
         return image, said.caption, no_warning(), alternatives(said), None, item
 
     def scroll_to(event, place: str):
-        return event.then(None, js=SCROLL_TO.replace("PLACE", place), api_visibility="private")
+        return event.then(None, js=scrolling_to(place), api_visibility="private")
 
     words, settings = box.words, box.settings
 

@@ -69,10 +69,11 @@ class Wall:
 
     def hits(self, hits: Sequence[Hit], what: str) -> tuple:
         """The updates that show the results of a search. what: was searched for, for the heading."""
-        count = "1 picture" if len(hits) == 1 else f"{len(hits)} pictures"
+        count = "The picture" if len(hits) == 1 else f"The {len(hits)} pictures"
         if hits[0].alike:
+            here = len(self.session.gallery)
             return self._update(
-                hits, f"{count} of {len(self.session.gallery)}, best first: click one to describe it"
+                hits, f"{count} most like {what}, of {here}, with how alike: click one to describe it"
             )
         return self._update(hits, f"Nothing like {what} is here. The nearest:")
 

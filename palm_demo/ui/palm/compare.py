@@ -16,7 +16,7 @@ from palm_demo.ui.components import sampling_controls, sampling_settings, shared
 from palm_demo.ui.deep_links import SettingsLinks
 from palm_demo.ui.palm.complete import NO_VOICES
 from palm_demo.ui.palm.user_adapters import UserAdapters
-from palm_demo.ui.palm.voices import BASE, PLAIN
+from palm_demo.ui.palm.voices import BASE, MOST_DIFFERENT, PLAIN
 from palm_demo.ui.streaming import Stops, Stream, StreamingTab, in_line, line_shown, run_and_stop
 from palm_demo.ui.uploads import check_prompt
 
@@ -77,7 +77,7 @@ def compare_tab(
     prompt = gr.Textbox(PROMPT, label="One beginning for all", lines=2, max_lines=8, elem_id=f"{TAB}-prompt")
     picked = gr.Dropdown(
         own.choices("")[1:],
-        value=session.scopes[:MOST],
+        value=[scope for scope in MOST_DIFFERENT if scope in session.scopes] or session.scopes[:MOST],
         multiselect=True,
         max_choices=MOST,
         label="Beside plain PaLM",

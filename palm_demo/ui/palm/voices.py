@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 BASE = "base"
 """The choice of no scope: PaLM itself."""
-PLAIN = "Plain PaLM (no voice)"
+PLAIN = "Plain PaLM"
 """What the page calls it."""
 
 
@@ -31,6 +31,8 @@ VOICES = {
     "wodehouse": Voice("P. G. Wodehouse", "“What ho, Jeeves!” I said. “This is a bit"),
 }
 """Voices by the names of their scopes."""
+MOST_DIFFERENT = ("shakespeare", "austen", "poe")
+"""The scopes whose texts differ most at a glance."""
 
 
 def shown_name(scope: str) -> str:
