@@ -91,10 +91,8 @@ def _data_uri(picture: Image.Image) -> str:
 TAB = "flamingo-look"
 """The name of the maps' computation in `Stops`."""
 EVERY_LAYER = -1
-MEANING = (
-    "<h2 class='heading'>What it looked at</h2>Bright is where Flamingo looked for this word of its answer. "
-    "Press another."
-)
+HEADING = "<h2 class='heading'>What it looked at</h2>"
+MEANING = "Bright is where Flamingo looked for this word of its answer. Press another."
 GONE = "there is no answer to look into any more; ask again"
 GATES = (
     "What is seen reaches the language model through two gates at each layer, which training "
@@ -130,11 +128,12 @@ class AttentionView:
             html_of_maps, html_of_gates = self._show(*first, chosen, EVERY_LAYER)
         maps = gr.State(None, time_to_live=KEPT_SECONDS)
         with gr.Column(visible=first is not None, elem_id="flamingo-looking", min_width=280) as self.section:
-            gr.HTML(MEANING, elem_classes="hint")
+            gr.HTML(HEADING, elem_classes="hint")
             look = gr.Button(
                 "Show where it looked", visible=first is None, size="sm", elem_id="flamingo-look"
             )
             with gr.Column(visible=first is not None) as results:
+                gr.HTML(MEANING, elem_classes="hint")
                 word = gr.Radio(
                     choices,
                     value=chosen,

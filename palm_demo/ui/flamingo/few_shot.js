@@ -67,7 +67,7 @@ function drawn(row, place, all) {
   });
   input.addEventListener("change", () => send(row.key, [...input.files]));
   const text = Object.assign(document.createElement("textarea"), {
-    rows: 1, value: row.text, placeholder: last ? "for example: what is this?" : "for example: dax", ariaLabel: `Words of ${name}`,
+    rows: 1, value: row.text, placeholder: last ? "What is this?" : "for example: dax", ariaLabel: `Words of ${name}`,
   });
   text.addEventListener("input", () => {
     shown = changed_in(row.key, {text: text.value});

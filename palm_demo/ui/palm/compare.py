@@ -16,7 +16,7 @@ from palm_demo.ui.components import sampling_controls, sampling_settings, shared
 from palm_demo.ui.deep_links import SettingsLinks
 from palm_demo.ui.palm.complete import NO_VOICES
 from palm_demo.ui.palm.user_adapters import UserAdapters
-from palm_demo.ui.palm.voices import BASE, MOST_DIFFERENT, PLAIN
+from palm_demo.ui.palm.voices import BASE, MOST_DIFFERENT, PLAIN, shown_name
 from palm_demo.ui.streaming import Stops, Stream, StreamingTab, in_line, line_shown, run_and_stop
 from palm_demo.ui.uploads import check_prompt
 
@@ -74,10 +74,12 @@ def compare_tab(
     session: Session, limits: Limits, stops: Stops, links: SettingsLinks, own: UserAdapters
 ) -> gr.Dropdown:
     """Builds the sub-tab inside the current Blocks. Returns the component in which scopes are picked."""
+    begins_with = [scope for scope in MOST_DIFFERENT if scope in session.scopes] or session.scopes[:MOST]
+    shown = [PLAIN, *map(shown_name, begins_with)]
     prompt = gr.Textbox(PROMPT, label="One beginning for all", lines=2, max_lines=8, elem_id=f"{TAB}-prompt")
     picked = gr.Dropdown(
         own.choices("")[1:],
-        value=[scope for scope in MOST_DIFFERENT if scope in session.scopes] or session.scopes[:MOST],
+        value=begins_with,
         multiselect=True,
         max_choices=MOST,
         label="Beside plain PaLM",
@@ -91,11 +93,11 @@ def compare_tab(
     with gr.Row(elem_id=f"{TAB}-texts"):
         texts = [
             gr.Textbox(
-                label=PLAIN if place == 0 else "…",
+                label=shown[place] if place < len(shown) else "…",
                 lines=10,
                 max_lines=20,
                 interactive=False,
-                visible=place == 0,
+                visible=place < len(shown),
                 min_width=240,
                 elem_id=f"{TAB}-{place}",
             )
