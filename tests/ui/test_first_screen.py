@@ -365,7 +365,7 @@ def test_a_conversation_is_saved_with_its_pictures(visit, media, alone, tmp_path
     download.value.save_as(tmp_path / "kept.html")
     alone.goto(f"file://{tmp_path}/kept.html")
     expect(alone.locator("article")).to_have_count(2)
-    expect(alone.locator("article").first).to_contain_text("what <b>color</b> is the background?")
+    expect(alone.locator("article").first).to_contain_text("What <b>color</b> is the background?")
     expect(alone.locator("img")).to_have_js_property("naturalWidth", 64)
     expect(alone.locator("video")).to_have_js_property("error", None)
     said = answer(page).all_inner_texts()

@@ -5,8 +5,9 @@ import re
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from palm_demo.ui.flamingo.presets import TILES
 from palm_demo.ui.photographs import example_photos
-from tests.ui.hands import model_tab, open_tab, press
+from tests.ui.hands import flamingo_said, model_tab, open_tab, press, start_over, unfold
 
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 
@@ -76,3 +77,27 @@ def test_on_a_phone_all_beginnings_side_by_side_are_on_the_screen_at_once(visit)
     assert all(0 <= box["y"] <= PHONE["height"] - 100 for box in boxes), boxes
     left, right, *_ = boxes
     assert left["x"] + left["width"] <= right["x"]
+
+
+def test_the_newest_answer_of_a_conversation_is_in_sight(visit):
+    page = visit("Flamingo")
+    page.set_viewport_size(DESK)
+    start_over(page)
+    for times, tile in enumerate(("photo", "way", "caption"), 1):
+        page.locator("#flamingo-samples button").nth(list(TILES).index(tile)).click()
+        expect(flamingo_said(page)).to_have_count(times)
+    expect(flamingo_said(page).last).not_to_be_empty()
+    expect(flamingo_said(page).last).to_be_in_viewport(ratio=1)
+
+
+def test_what_is_drawn_or_opened_comes_into_sight(visit):
+    page = visit("Flamingo")
+    page.set_viewport_size(DESK)
+    press(page, "Draw one")
+    expect(page.get_by_role("button", name="Use this drawing")).to_be_in_viewport(ratio=0.9)
+    page.get_by_role("tab", name="Make a scene").click()
+    press(page, "Draw it")
+    expect(page.locator("#scene-drawn figure > *").first).to_be_in_viewport(ratio=0.9)
+    model_tab(page, "MaMMUT").click()
+    unfold(page, "mammut-choose")
+    expect(page.get_by_role("button", name="Choose a label")).to_be_in_viewport(ratio=1)

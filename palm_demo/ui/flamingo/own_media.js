@@ -1,7 +1,7 @@
 // A component for a visitor's pictures and videos: chosen, dropped, pasted, from the camera, or drawn.
 const at = name => element.querySelector(`[data-part="${name}"]`);
 const list = at("kept"), said = at("said"), camera = at("camera"), pad = at("pad");
-const VIDEO = /^video\//, MEDIUM = /^(image|video)\//;
+const LEADING_MS = 10_000, VIDEO = /^video\//, MEDIUM = /^(image|video)\//;
 
 // the list of files
 
@@ -56,7 +56,21 @@ async function add(files) {
     }
   }
   if (refused.length) said.textContent = refused.join(" ");
-  if ((props.value ?? []).length > before) lead_on();
+  if ((props.value ?? []).length > before) keep_leading();
+}
+
+// suggestions come later and may take more lines, until the visitor scrolls or presses something
+function keep_leading() {
+  const box = document.getElementById(props.around), moved = new AbortController();
+  const grown = new ResizeObserver(lead_on);
+  grown.observe(box ?? element);
+  const stop = () => {
+    grown.disconnect();
+    moved.abort();
+  };
+  for (const kind of ["wheel", "touchmove", "pointerdown", "keydown"]) addEventListener(kind, stop, {signal: moved.signal});
+  setTimeout(stop, LEADING_MS);
+  lead_on();
 }
 
 watch("value", show);
