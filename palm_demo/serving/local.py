@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from palm_demo.internals.allocator import release_free_memory
 from palm_demo.profiles import TINY, Step, on_zerogpu
 from palm_demo.session import Session, load, load_or_tiny
 from palm_demo.session.starter_gallery import default_place, page_place, writable_or_memory
@@ -21,6 +22,8 @@ if TYPE_CHECKING:  # Gradio reads the environment when it is imported, which `su
 
 logger = logging.getLogger(__name__)
 OPEN_FILES = 65_536
+RELEASE_SECONDS = 60.0
+"""Seconds after which free memory is given back to the system."""
 GRACE_SECONDS, LAST_WORD_SECONDS = 10.0, 10.0
 """Seconds for running requests when the page ends, and after them for sending the last messages."""
 
@@ -45,7 +48,8 @@ def serve(spacefile: Path = SPACEFILE, **given: object) -> None:
         around = {"answering": _zerogpu_session()} if on_zerogpu() else {}
         page = start(settings, examples, options.profile, options.gallery, **around)
         try:
-            threading.Event().wait()
+            while not threading.Event().wait(RELEASE_SECONDS):
+                release_free_memory()
         except KeyboardInterrupt:
             logger.info("ending; requests that go on have %g seconds", GRACE_SECONDS)
             page.close(GRACE_SECONDS, LAST_WORD_SECONDS)
