@@ -11,9 +11,7 @@ from palm_demo.internals.allocator import release_free_memory
 BLOCKS, BLOCK_BYTES, KEPT_OF = 40_000, 5_000, 50
 
 
-@pytest.mark.skipif(
-    platform.libc_ver()[0] != "glibc", reason="only glibc keeps such holes"
-)
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps such holes")
 def test_holes_between_what_is_kept_are_given_back():
     kept = []
 

@@ -144,7 +144,7 @@ def test_a_press_on_an_example_tells_whether_the_answer_is_right(visit):
     page = visit("Flamingo")
     start_over(page)
     page.locator("#flamingo-samples button").nth(list(TILES).index("way")).click()
-    expect(page.locator("#flamingo-truth")).to_contain_text("✓ Right: the page knows what its examples show")
+    expect(page.locator("#flamingo-truth")).to_contain_text("✓ Right: the page knows the answers")
     expect(page.locator("#flamingo-strange")).to_be_hidden()
 
 

@@ -312,7 +312,7 @@ def test_two_visitors_see_nothing_of_each_others_conversation(visit, taught):
     open_way(other, "Ask")
     start_over(other)
     open_reads(other)
-    other.get_by_label("Let Flamingo read the earlier turns too").check()
+    other.get_by_label("Let Flamingo read the earlier questions too").check()
     ask(other, "once upon")
     expect(flamingo_said(other)).to_have_count(1)
     expect(other.locator("#flamingo-reads")).to_have_text(re.compile(r"once upon\s*$"))

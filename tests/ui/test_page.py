@@ -126,7 +126,7 @@ def test_flamingo_reads_earlier_turns_when_asked_to(visit, media):
     ask(page, "what color is the background?", [media / "red.png"])
     expect(flamingo_said(page)).to_have_count(1)
     expect(page.get_by_role("button", name="Ask", exact=True)).to_be_enabled()
-    page.get_by_label("Let Flamingo read the earlier turns too").check()
+    page.get_by_label("Let Flamingo read the earlier questions too").check()
     ask(page, "what color is the background?")  # about the picture that was asked about last
     expect(flamingo_said(page)).to_have_count(2)
     expect(page.locator("#flamingo-reads")).to_contain_text("picture 2", ignore_case=True)

@@ -245,7 +245,7 @@ class Conversation:
 def verdict(answers: tuple[str, ...], answer: str) -> str:
     """The page's verdict on an answer to a question about its own example. answers: all correct answers."""
     if answer.strip().lower().rstrip(".") in answers:
-        return "✓ Right: the page knows what its examples show."
+        return "✓ Right: the page knows the answers to its own examples."
     return f"✗ Not this time: of the page's own example the answer is “{answers[0]}”."
 
 

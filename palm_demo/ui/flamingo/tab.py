@@ -94,7 +94,7 @@ def flamingo_tab(
                     )
                     clear = gr.Button("Start over", min_width=90, elem_id="flamingo-clear")
                 earlier = gr.Checkbox(
-                    False, label="Let Flamingo read the earlier turns too", elem_id="flamingo-earlier"
+                    False, label="Let Flamingo read the earlier questions too", elem_id="flamingo-earlier"
                 )
                 sampling = sampling_controls(TAB, limits, ANSWERED)
                 conversation.details()

@@ -66,7 +66,7 @@ def search_box(limits: Limits, links: SettingsLinks, shown: bool) -> SearchBox:
             )
             search = gr.Button("Search", variant="primary", scale=0, min_width=100, elem_id="mammut-search")
         examples = choices(chips(WORDS), "Examples: one press searches", "mammut-examples", "chips wide")
-        with gr.Accordion("How many, filters, words and picture", open=False, elem_id="mammut-filters"):
+        with gr.Accordion("More ways to search", open=False, elem_id="mammut-filters"):
             with gr.Row():
                 count = gr.Slider(1, limits.hits, 12, step=1, label="How many", elem_id="mammut-count")
                 contains = gr.Textbox(

@@ -137,7 +137,7 @@ def _strength(value: float, label: str, elem_id: str) -> gr.Slider:
         value,
         step=0.05,
         label=label,
-        info="1 is as it was taught, 0 is plain PaLM, below 0 is the other way",
+        info="0 is plain PaLM, 1 the voice as it was taught; below 0 it writes unlike it",
         elem_id=elem_id,
     )
 
