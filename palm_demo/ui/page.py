@@ -24,7 +24,13 @@ from palm_demo.ui.api import add_endpoints
 from palm_demo.ui.boundary import guarded
 from palm_demo.ui.boundary.fair_memory import FairMemory
 from palm_demo.ui.boundary.files import Files
-from palm_demo.ui.boundary.gradio_insides import FORGOTTEN_AT_ONCE, STATES, GuardedBlocks, served_behind
+from palm_demo.ui.boundary.gradio_insides import (
+    FORGOTTEN_AT_ONCE,
+    STATES,
+    UNASKED,
+    GuardedBlocks,
+    served_behind,
+)
 from palm_demo.ui.boundary.guard import CARD
 from palm_demo.ui.boundary.responses import HidePaths
 from palm_demo.ui.boundary.timeouts import Listeners
@@ -116,7 +122,7 @@ def launch(page: GuardedBlocks, settings: Settings, **options):
     options = {"server_port": ServeOptions.read().port} | options  # Gradio reads the host by itself
     served = _serving_options(page, settings)
     with served_behind(partial(guarded, page, settings.limits)):
-        return page.launch(share=False, max_threads=page.max_threads, **served, **options)
+        return page.launch(share=False, max_threads=page.max_threads, **UNASKED, **served, **options)
 
 
 def mount(page: GuardedBlocks, settings: Settings, host: str) -> ASGIApp:

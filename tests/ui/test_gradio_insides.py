@@ -5,12 +5,14 @@ import inspect
 from concurrent.futures import ThreadPoolExecutor
 
 import gradio as gr
+import httpx
 import pytest
-from gradio import http_server, processing_utils, route_utils, routes
+from gradio import http_server, networking, processing_utils, route_utils, routes
 from gradio.mcp import GradioMCPServer
 
 from palm_demo.errors import MediaError
 from palm_demo.ui.boundary import gradio_insides
+from tests.ports import free_port
 
 
 def parameters(function) -> list[str]:
@@ -38,6 +40,20 @@ def test_launch_asks_the_module_for_its_server():
     with gradio_insides.served_behind(lambda app, host: app):
         assert http_server.start_server is not before
     assert http_server.start_server is before
+
+
+def test_a_page_is_served_though_it_answers_too_late_for_gradio(monkeypatch):
+    monkeypatch.setattr(networking, "url_ok", lambda url: False)
+    with gr.Blocks() as page:
+        gr.HTML("here")
+    with pytest.raises(ValueError, match="localhost is not accessible"):
+        page.launch(server_port=free_port(), prevent_thread_lock=True, quiet=True, share=False)
+    page.close(verbose=False)
+    _, address, _ = page.launch(
+        server_port=free_port(), prevent_thread_lock=True, quiet=True, share=False, **gradio_insides.UNASKED
+    )
+    assert httpx.get(address).status_code == 200
+    page.close(verbose=False)
 
 
 def test_nothing_that_a_visitor_names_is_fetched():

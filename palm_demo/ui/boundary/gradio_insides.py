@@ -48,6 +48,9 @@ logger = logging.getLogger(__name__)
 UNFIT = "The values that came do not fit this event; see what it takes under “Use via API”."
 SESSIONS = 10_000
 """The most sessions whose events Gradio's queue remembers. Gradio itself has no limit."""
+UNASKED = {"_frontend": False}
+"""Options of gradio's `launch` with which it does not ask once more whether the page is there. The page has
+answered before, and on a busy machine not within Gradio's three seconds, which would end it."""
 STATES, FORGOTTEN_AT_ONCE = 9_000, 100
 """The most sessions with states: fewer than the 10,000 at which Gradio itself removes the oldest of all."""
 _visitor: ContextVar[Visitor | None] = ContextVar("visitor whose event is processed", default=None)
