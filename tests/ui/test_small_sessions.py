@@ -3,10 +3,12 @@
 from datetime import timedelta
 
 import gradio as gr
+import httpx
 from gradio import blocks, route_utils, routes, state_holder
 
 from palm_demo.internals import gradio_sessions
 from palm_demo.ui.boundary import gradio_insides
+from tests.ui.boundary import running
 
 
 def small_page() -> gr.Blocks:
@@ -86,3 +88,18 @@ def test_the_queue_keeps_no_statistics_of_events():
     record = {"time": 1.0, "status": "success", "process_time": 1.0, "function": "search"}
     assert page._queue.compute_analytics_summary([record]) == {"functions": {}}
     assert page._queue.ANALYTICS_MAX_EVENTS == 1
+
+
+def test_nothing_is_kept_of_a_call_without_a_session_once_it_was_answered(session, settings, tmp_path):
+    from palm_demo.ui import page
+
+    blocks = page.build(session, settings, tmp_path)
+    with running(page.mount(blocks, settings, "127.0.0.1")) as url, httpx.Client(base_url=url) as client:
+        for _ in range(2):
+            event = client.post("gradio_api/call/scopes", json={"data": []}).json()["event_id"]
+            with client.stream("GET", f"gradio_api/call/scopes/{event}") as answer:
+                assert "event: complete" in [*answer.iter_lines()]
+    queue = blocks._queue
+    kept = (blocks.sessions, blocks.listeners._gone, blocks.state_holder.session_data)
+    assert [len(one) for one in kept] == [0, 0, 0]
+    assert not queue.pending_event_ids_session and not queue.pending_messages_per_session

@@ -173,6 +173,15 @@ class Insides:
         """The open event streams of the page."""
         return self.page.listeners
 
+    def forget(self, session: str) -> None:
+        """Removes all that is kept of a session in which nothing else comes."""
+        self.listeners.forget(session)
+        self.page.sessions.forget(session)
+        self.page.state_holder.remove(session)
+        queue = self.page._queue
+        queue.pending_messages_per_session.pop(session, None)
+        queue.pending_event_ids_session.pop(session, None)
+
     def event(self, number: object) -> BlockFunction | None:
         """The event with a number; None if there is none."""
         is_number = isinstance(number, int) and not isinstance(number, bool)

@@ -305,7 +305,7 @@ class Guard:
             raise Refusal(404, NOT_FOUND)
         await self._stream(request, session)
         if session == event:  # nothing else comes in this session
-            self.insides.listeners.forget(session)
+            self.insides.forget(session)
 
     async def _stream(self, request: PageRequest, session: str) -> None:
         following = self.insides.listeners.following(session, request.receive, request.send)

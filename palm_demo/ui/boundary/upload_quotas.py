@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,8 +36,9 @@ class UploadQuotas:
 
     def __init__(self, limits: Limits, folder: Path, clock: Callable[[], float] = time.monotonic):
         self.limits, self.folder, self.clock = limits, folder, clock
-        self._sent: dict[str, deque[tuple[float, int, int]]] = {}
-        self._made: OrderedDict[str, deque[tuple[float, int]]] = OrderedDict()
+        # lists, not deques: most addresses have one entry, and an empty deque takes 600 bytes
+        self._sent: dict[str, list[tuple[float, int, int]]] = {}
+        self._made: OrderedDict[str, list[tuple[float, int]]] = OrderedDict()
         self._lock = threading.Lock()
         self._kept, self._looked = 0, float("-inf")
 
@@ -45,12 +46,12 @@ class UploadQuotas:
         """Counts files and bytes for an address. Raises BusyError if it has used up its quota."""
         now = self.clock()
         with self._lock:
-            sent = self._sent.pop(address, deque())
+            sent = self._sent.pop(address, [])
             self._sent[address] = sent  # the most recent address is last in the dict
             while len(self._sent) > ADDRESSES:
                 del self._sent[next(iter(self._sent))]
             while sent and now - sent[0][0] > WINDOW_SECONDS:
-                sent.popleft()
+                del sent[0]
             spent_files = files + sum(count for _, count, _ in sent)
             spent_bytes = size_bytes + sum(size for *_, size in sent)
             if spent_files > self.limits.uploads_per_minute:
@@ -71,7 +72,7 @@ class UploadQuotas:
         """Counts bytes that are kept in the folder for an address, until the page deletes them."""
         now = self.clock()
         with self._lock:
-            made = self._made.setdefault(address, deque())
+            made = self._made.setdefault(address, [])
             self._made.move_to_end(address)
             while len(self._made) > ADDRESSES:
                 self._made.popitem(last=False)
@@ -85,9 +86,9 @@ class UploadQuotas:
         """Raises BusyError if no more bytes can be kept, for this address or for all together."""
         now = self.clock()
         with self._lock:
-            made = self._made.get(address, deque())
+            made = self._made.get(address, [])
             while made and now - made[0][0] > KEPT_SECONDS:
-                made.popleft()
+                del made[0]
             own_mb = sum(size for _, size in made) / 1_000_000
             if own_mb > self.limits.uploads_kept_mb * SHARE_OF_ONE:
                 raise BusyError(
