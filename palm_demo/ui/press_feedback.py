@@ -71,11 +71,17 @@ def script(results: Mapping[str, str]) -> str:
     return SCRIPT.replace("RESULTS", json.dumps(dict(results)))
 
 
-def scrolling_to(place: str) -> str:
-    """The JavaScript of an event that scrolls to a component once it is drawn. place: its elem_id."""
+def scrolling_to(place: str, room: int = 0) -> str:
+    """The JavaScript of an event that scrolls to a component once it is drawn.
+
+    Args:
+        place: its elem_id.
+        room: pixels that must be seen below it. Where they are not, it is scrolled to the top.
+    """
     return f"""() => {{ setTimeout(() => {{
-        const target = document.getElementById({json.dumps(place)});
-        target?.scrollIntoView({{block: "nearest", behavior: "smooth"}});
+        const target = document.getElementById({json.dumps(place)}), box = target?.getBoundingClientRect();
+        const block = {room} && box?.bottom + {room} > innerHeight ? "start" : "nearest";
+        target?.scrollIntoView({{block, behavior: "smooth"}});
     }}, 100); }}"""
 
 

@@ -254,7 +254,14 @@ def beneath(conversation: Conversation, prompt: str, media: list[str], said: str
         ("<media> question: is there a cat? answer:", "a photo of a koala", "yes", ""),
         (f"<media> this is a dax. {WHAT}", "a photo of a koala", "a dax", ""),
         ("<media> this is a", "a photo of a koala", "dax", ""),
-        ("<media> hello", "a photo of a koala", "and, and", "Flamingo did not learn this question"),
+        ("<media> this is a dax. <media> this is a wug. <media> this is a", "a cat", "wug", ""),
+        (
+            "<media> this is a dax. <media> this is a wug. <media> this is a",
+            "a cat",
+            "mep",
+            "That is none of the words that you taught it: dax and wug.",
+        ),
+        ("<media> hello", "a photo of a koala", "and, and", "Flamingo did not learn such questions"),
         ("<media> question: who lives here? answer:", "a photo of a koala", "a", "Flamingo did not learn"),
     ],
 )

@@ -12,7 +12,7 @@ from palm_demo.ui.flamingo.few_shot import Shot, draw_set
 from palm_demo.ui.flamingo.presets import SETS, TILES
 from tests.ui.hands import ask, flamingo_said, open_reads, press, start_over, unfold, visitor_said
 
-NEW_WORD = "Teach it a new word"
+NEW_WORD = "Example: a new word"
 
 
 @pytest.fixture

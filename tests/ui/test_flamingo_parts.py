@@ -71,8 +71,6 @@ def test_a_row_may_have_several_pictures_with_or_without_marks(limits):
         (row("a wug."), QUESTION, "example 2 has no picture; add the one .* or remove it"),
         (row("caption: a wug", "b.png"), row(" "), "the question is empty; add a picture and write what to"),
         (row("a wug.", "b.png"), row("this is a"), "the question has no picture; add"),
-        (row("a wug.", "b.png"), row(" "), "the question has no picture; add"),
-        (row("two wugs", "b.png"), row("", "c.png"), "the question has a picture but no words; write what"),
     ],
 )
 def test_a_row_without_picture_or_words_is_named_with_what_to_do(limits, broken, question, said):
@@ -81,7 +79,22 @@ def test_a_row_without_picture_or_words_is_named_with_what_to_do(limits, broken,
 
 
 @pytest.mark.parametrize("question", ["", "this is a", "This is", "what is this?", "What's this"])
-@pytest.mark.parametrize("dax", ["dax", "a dax", "A dax!", "This is a dax", "it's a dax.", "this is a dax."])
+@pytest.mark.parametrize(
+    "dax",
+    [
+        "dax",
+        "a dax",
+        "A dax!",
+        "This is a dax",
+        "it's a dax.",
+        "this is a dax.",
+        "my dax",
+        "It’s my dax",
+        "we call it dax",
+        "here is a “dax”",
+        "Meet our dax!",
+    ],
+)
 def test_words_are_taught_as_flamingo_learned_to_be_taught(limits, dax, question):
     prompt, _ = shot_prompt([row(dax, "a.png"), row("wug", "b.png")], row(question, "c.png"), limits)
     assert prompt == "<media> this is a dax. <media> this is a wug. <media> this is a"
@@ -106,7 +119,7 @@ def test_other_words_beside_an_example_stay_as_they_are(words, said):
 def test_a_question_with_words_of_its_own_keeps_them_and_so_does_one_after_other_examples():
     assert asked("is this a dax?", ["this is a dax."]) == "is this a dax?"
     assert asked("what is this?", ["two cats"]) == "what is this?"
-    assert asked("", []) == ""
+    assert asked("", ["two cats"]) == "what is this?" and asked("", []) == ""
 
 
 def test_rows_that_are_too_much_say_so(limits):

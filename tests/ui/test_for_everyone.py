@@ -55,7 +55,7 @@ def flamingo(page: Page) -> Iterator[str]:
     yield "an answer and where it looked"
     open_part(page, "flamingo-ways", "Teach by example")
     unfold(page)
-    press(page, "Teach it a new word")
+    press(page, "Example: a new word")
     expect(page.locator("#flamingo-prompt").get_by_text("<media>", exact=True).first).to_be_visible()
     press(page, "Ask after the examples")
     expect(page.locator("#flamingo-taught-answer")).to_contain_text("the page")

@@ -74,7 +74,7 @@ function drawn(row, place, all) {
     props.value = shown;  // does not redraw the row, in which the visitor is typing
   });
   const tools = document.createElement("div");
-  const add_one = row.files.length ? "Add another picture" : "Add a picture";
+  const add_one = row.files.length ? "Add another" : "Add a picture";
   tools.append(button(add_one, `Add a picture or video to ${name}`, () => input.click()));
   if (!last) {
     if (place) tools.append(button("Up", `Move ${name} up`, () => swapped(place, place - 1)));

@@ -212,7 +212,8 @@ def shot_prompt(
     """
     if form == OURS:
         rows = [row | {"text": taught(row["text"])} for row in rows]
-        question = question | {"text": asked(question["text"], [row["text"] for row in rows])}
+        if question["files"]:  # one without picture and words is empty
+            question = question | {"text": asked(question["text"], [row["text"] for row in rows])}
     for place, row in enumerate(rows, 1):
         _check_whole(f"example {place}", row, EXAMPLE_WORDS, "; or remove it")
     _check_whole("the question", question, QUESTION_WORDS)

@@ -89,7 +89,7 @@ TILES: dict[str, Draw] = {
     "photo": photograph,
 }
 SETS: dict[str, Draw] = {
-    "Teach it a new word": new_word,
-    "Which way it moves": after_examples(of_kind("way")),
-    "Grows or shrinks": after_examples(of_kind("grows_or_shrinks")),
+    "Example: a new word": new_word,
+    "Example: which way it moves": after_examples(of_kind("way")),
+    "Example: grows or shrinks": after_examples(of_kind("grows_or_shrinks")),
 }

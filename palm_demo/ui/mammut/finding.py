@@ -30,6 +30,8 @@ from palm_demo.ui.uploads import NOTHING_SOUGHT, check_filters, check_hits, chec
 
 WORDS = ("goose", "car on a white background", "five foxes", "cupcakes", "horse above a roller skate")
 """Example searches. The starter gallery has pictures for them."""
+FIRST_ROW = 200
+"""Pixels below the heading of what was found, in which the first pictures are seen."""
 
 
 @dataclass(frozen=True)
@@ -158,8 +160,8 @@ def finding(
             return gr.skip()
         return image, said.caption, no_warning(), alternatives(said), None, item
 
-    def scroll_to(event, place: str):
-        return event.then(None, js=scrolling_to(place), api_visibility="private")
+    def scroll_to(event, place: str, room: int = 0):
+        return event.then(None, js=scrolling_to(place, room), api_visibility="private")
 
     words, settings = box.words, box.settings
 
@@ -176,7 +178,7 @@ def finding(
     )
     for begin in (box.search.click, words.submit, loaded.then):
         found = begin(on_search, [words, *settings], wall.outputs, **computed)
-        scroll_to(wall.without_ring(found), "mammut-heading")
+        scroll_to(wall.without_ring(found), "mammut-heading", FIRST_ROW)
     alone = [described.picture, *settings]
     wall.without_ring(described.similar.click(on_similar, alone, wall.outputs, **computed, **AS_FILE))
     outputs = [described.picture, *described.outputs]
@@ -184,7 +186,7 @@ def finding(
     wall.without_ring(uploaded)
     both = [described.picture, words, *settings]
     found = box.both.click(on_both, both, wall.outputs, **computed, **AS_FILE)
-    scroll_to(wall.without_ring(found), "mammut-heading")
+    scroll_to(wall.without_ring(found), "mammut-heading", FIRST_ROW)
     wall.without_ring(box.others.click(on_others, None, wall.outputs, queue=False, api_visibility="private"))
     picked_one = wall.gallery.select(on_pick, wall.found, [*outputs, picked], **computed)
     scroll_to(picked_one, "mammut-picture")
