@@ -61,7 +61,7 @@ def test_a_scope_is_seen_by_its_owner_alone(own):
 def test_voices_are_shown_by_their_authors_names_and_ones_own_by_their_own(own):
     keep(own, "me", "poe", adapter_of(own))
     assert own.choices("me") == [
-        ("Plain PaLM (no voice)", "base"),
+        (PLAIN, "base"),
         ("Arthur Conan Doyle", "doyle"),
         ("poe (yours)", "own/poe"),
     ]
