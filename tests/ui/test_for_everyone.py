@@ -11,7 +11,7 @@ from palm_demo.ui.flamingo.presets import TILES
 from palm_demo.ui.palm.voices import shown_name
 from tests.ui.hands import flamingo_said, model_tab, press, start_over, tokens_shown
 
-BEGUN = re.compile("^It was a dark and stormy night, and.")
+BEGUN = re.compile(r"^It was a dark and stormy night, and\s*\S")
 TABS = ("Flamingo", "MaMMUT", "PaLM")
 PHONE = {"width": 390, "height": 844}
 MOST_KEYS = 120
