@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import tempfile
-import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -48,7 +48,8 @@ def serve(spacefile: Path = SPACEFILE, **given: object) -> None:
         around = {"answering": _zerogpu_session()} if on_zerogpu() else {}
         page = start(settings, examples, options.profile, options.gallery, **around)
         try:
-            while not threading.Event().wait(RELEASE_SECONDS):
+            while True:
+                time.sleep(RELEASE_SECONDS)
                 release_free_memory()
         except KeyboardInterrupt:
             logger.info("ending; requests that go on have %g seconds", GRACE_SECONDS)
