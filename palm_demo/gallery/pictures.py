@@ -114,6 +114,6 @@ def perceptual_hash(image: Image.Image) -> int:
     """64 bits that stay when a picture is resized or compressed again (pHash, Zauner 2010, section
     3.2.1).
 
-    It is that of the picture as small as its thumbnail, which is found twenty times as fast and rarely
-    differs from the whole picture's."""
+    It is that of the picture as small as its thumbnail. That costs little where the thumbnail is made
+    anyway, and the hash rarely differs from the whole picture's."""
     return int(str(imagehash.phash(_shrunk(image))), 16)

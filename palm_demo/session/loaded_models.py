@@ -29,8 +29,9 @@ from palm_demo.models.vision import VisionTower
 from palm_demo.profiles import Choice, File, FlamingoChoice, MammutChoice, PalmChoice
 
 MOST_PREFIX_BYTES = 16_000_000
-"""Of a prefix cache of the bundled models: eight prompts that fill the context. Larger caches fill for
-thousands of calls, and the memory of a page would grow as long."""
+"""The largest size of a bundled model's prefix cache, in bytes: that of eight prompts that fill the context.
+
+Larger caches fill for thousands of calls, and the memory of a page would grow as long."""
 
 M = TypeVar("M")
 
