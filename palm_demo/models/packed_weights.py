@@ -15,6 +15,7 @@ Letters: `r` rows, `k` width in, `n` width out.
 
 import contextlib
 import ctypes
+import math
 import platform
 import sys
 import tempfile
@@ -37,6 +38,10 @@ MOST_INEXACT = 0.01
 
 SMALLEST = 1e-30
 """In place of zero, where a row or weight of zeros is divided by its largest number."""
+
+ROW_STEPS = 63
+"""What the largest number of a row is rounded to, for a product in 8 bits. With more than 7 bits, processors
+without VNNI would overflow where they sum two products."""
 
 MAPPED_FROM_BYTES = 1_000_000
 
@@ -96,9 +101,8 @@ class Int8Weight:
     """A weight in FBGEMM's 8-bit panels, with a scale for each output. The rows are rounded too, for the
     product.
 
-    Each row is divided by its largest number, and a row with both ends of that range goes along. So what
-    a row is rounded to does not depend on the others, and one with numbers that are not finite spoils
-    none.
+    Each row is divided by its largest number before it is rounded. So what a row is rounded to does not
+    depend on the others, and one with numbers that are not finite spoils none.
     """
 
     def __init__(self, weight: Tensor):
@@ -110,16 +114,14 @@ class Int8Weight:
             warnings.simplefilter("ignore", UserWarning)  # that quantized tensors may be removed one day
             quantized = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
         self._panels = torch.ops.quantized.linear_prepack(quantized, None)
-        self._ends = torch.zeros(1, weight.shape[1])
-        self._ends[0, 0], self._ends[0, -1] = 1, -1
 
     def multiply(self, rows: Tensor) -> Tensor:
         flat = rows.reshape(-1, rows.shape[-1]).float()
-        largest = flat.abs().amax(dim=1, keepdim=True).clamp(min=SMALLEST)
-        ranged = torch.cat(((flat / largest).nan_to_num(0, 0, 0), self._ends))
-        # 7 bits of the rows: processors without VNNI would overflow where pairs of products are summed
-        product = torch.ops.quantized.linear_dynamic(ranged, self._panels, True)[:-1]
-        return (product * largest).view(*rows.shape[:-1], -1)
+        largest = torch.linalg.vector_norm(flat, math.inf, dim=1, keepdim=True).clamp_(min=SMALLEST)
+        product = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
+            flat / largest, 1 / ROW_STEPS, ROW_STEPS + 1, self._panels
+        )
+        return product.mul_(largest).view(*rows.shape[:-1], -1)
 
     def dense(self) -> Tensor:
         return torch.ops.quantized.linear_unpack(self._panels)[0].dequantize().to(self.dtype)
