@@ -24,6 +24,8 @@ MOST_TEXTS = 100_000
 """The most texts of a list. Each has TEXT_BYTES at most, and all together LONG_TEXT_BYTES."""
 MOST_STOPS, STOP_CHARACTERS = 64, 200
 """The most stop strings, and the most characters of one. Each is searched for after each token."""
+MOST_CHOICES, CHOICE_CHARACTERS = 64, 200
+"""The most texts that an answer can be chosen among, and the most characters of one."""
 
 
 def size_bytes(text: str) -> int:

@@ -133,6 +133,17 @@ def test_one_text_counts_as_a_list_of_one(session):
     assert stopped == plain[: plain.index(plain[6:12])]
 
 
+def test_an_answer_is_one_of_the_choices_whatever_it_would_be(session):
+    asked = "<media> what is this?"
+    for seed in range(3):
+        said = session.answer(asked, PICTURE, choices=("wuggle", "old florp"), temperature=2, seed=seed)
+        assert said in ("wuggle", "old florp")
+    free = session.answer(asked, PICTURE)
+    assert session.answer(asked, PICTURE, choices=["a wuggle", free], stop="a") == free
+    with pytest.raises(SamplingError, match=r"the choice 'wuggle' has \d+ tokens and max_new_tokens is 1"):
+        session.answer(asked, PICTURE, choices="wuggle", max_new_tokens=1)
+
+
 def test_one_picture_counts_as_a_list_of_one(session):
     assert session.answer("<media> caption:", PICTURE) == session.answer("<media> caption:", [PICTURE])
     assert np.allclose(session.embed_images(PICTURE), session.embed_images([PICTURE]))

@@ -26,6 +26,9 @@ TopP = Annotated[float, typer.Option(help="1 keeps all tokens.")]
 MinP = Annotated[float, typer.Option(help="Leaves out what is less likely than this part of the likeliest.")]
 RepetitionPenalty = Annotated[float, typer.Option(help="1 is none.")]
 Stop = Annotated[list[str] | None, typer.Option(help="A text to end before; may be repeated.")]
+Choice = Annotated[
+    list[str] | None, typer.Option(help="An answer to choose among; is repeated. Any answer by default.")
+]
 Seed = Annotated[int | None, typer.Option(help="The same one writes the same.")]
 Scopes = Annotated[
     list[str] | None,
@@ -185,6 +188,7 @@ def answer(
     min_p: MinP = ANSWERED.min_p,
     repetition_penalty: RepetitionPenalty = ANSWERED.repetition_penalty,
     stop: Stop = None,
+    choice: Choice = None,
     seed: Seed = None,
     profile: Profile = TINY,
     as_json: AsJson = False,
@@ -200,6 +204,7 @@ def answer(
         min_p=min_p,
         repetition_penalty=repetition_penalty,
         stop=stop or [],
+        choices=choice or [],
         seed=seed,
     )
     show(as_json, {"prompt": prompt, "answer": text}, [text])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from palm_demo.concurrency import run_in_thread
+from palm_demo.errors import SamplingError, shown
 from palm_demo.inference.beam_search import beam_search
 from palm_demo.inference.continuous_batch import ContinuousBatch, Rows
 from palm_demo.inference.decoding import (
@@ -72,12 +73,15 @@ class Engine:
 
         Before the first piece it yields a `QueuePosition` for each position in the queue. Closing the
         iterator frees the row. Raises PromptError at once when prompt and answer are too long for the
-        model, and BusyError when the queue is full.
+        model, SamplingError when a choice is longer than the answer may be, and BusyError when the
+        queue is full.
         """
         check_length(len(prompt), settings.max_new_tokens, self.context)
-        sampler = self._sampler(settings)
+        choices = [self.tokenizer.encode(text) for text in settings.choices]
+        check_choices(settings, choices)
+        sampler = self._sampler(settings, choices)
         row = SequenceState(prompt, sampler, settings.max_new_tokens, self.tokenizer.eos_id)
-        return self._deltas(row, read, settings.stop, cancelled)
+        return self._deltas(row, read, () if choices else settings.stop, cancelled)
 
     @run_in_thread
     def texts(
@@ -152,8 +156,8 @@ class Engine:
         there = [(piece.to(self._device), own) for piece, own in pieces]
         return self.model.step_beside(ids.to(self._device), cache, there)
 
-    def _sampler(self, sampling: SamplingParams) -> Sampler:
-        return Sampler(sampling, self._banned, self.tokenizer.eos_id, self.min_tokens)
+    def _sampler(self, sampling: SamplingParams, choices: Sequence[Sequence[int]] = ()) -> Sampler:
+        return Sampler(sampling, self._banned, self.tokenizer.eos_id, self.min_tokens, choices)
 
     @property
     def _banned(self) -> list[int]:
@@ -163,6 +167,16 @@ class Engine:
     @property
     def _device(self) -> torch.device:
         return next(iter(self.model.parameters())).device
+
+
+def check_choices(settings: GenerationConfig, choices: Sequence[Sequence[int]]) -> None:
+    """Raises SamplingError if the ids of a choice are more than the settings' new tokens."""
+    for text, ids in zip(settings.choices, choices, strict=True):
+        if len(ids) > settings.max_new_tokens:
+            raise SamplingError(
+                f"the choice {shown(text.strip())} has {len(ids)} tokens and max_new_tokens is "
+                f"{settings.max_new_tokens}; raise it, or shorten the choice"
+            )
 
 
 def without_leading_space(deltas: Iterator[str]) -> Iterator[str]:

@@ -22,10 +22,19 @@ class Sampler:
         banned: Sequence[int],
         eos_id: int | None = None,
         min_tokens: int = 0,
+        choices: Sequence[Sequence[int]] = (),
     ):
-        """banned: ids that are never drawn. eos_id: is not drawn before `min_tokens` ids, prompt
-        included."""
-        self.sampling = sampling
+        """Makes the random stream.
+
+        Args:
+            sampling: the settings.
+            banned: ids that are never drawn.
+            eos_id: ends a text.
+            min_tokens: ids before which `eos_id` is not drawn, prompt included.
+            choices: the ids of texts, one of which is drawn, and then `eos_id`; none for any text.
+        """
+        self.sampling, self.choices = sampling, [[*ids, eos_id] for ids in choices]
+        self._begun: int | None = None
         self.eos_id, self.min_tokens = eos_id, min_tokens
         self.banned = torch.tensor(sorted(banned), dtype=torch.long)
         self.random = np.random.default_rng(sampling.seed)
@@ -34,9 +43,12 @@ class Sampler:
         """Draws the next id from logits (vocab,) and the ids so far. Raises NotFiniteError."""
         logits = logits.detach().to("cpu", torch.float32, copy=True)
         check_finite(logits)
-        logits[self.banned] = -torch.inf
-        if len(history) < self.min_tokens:
-            logits[self.eos_id] = -torch.inf
+        if self.choices:
+            logits = self._of_choices(logits, history)
+        else:
+            logits[self.banned] = -torch.inf
+            if len(history) < self.min_tokens:
+                logits[self.eos_id] = -torch.inf
         if self.sampling.repetition_penalty != 1 and history:
             penalize_(logits, history, self.sampling.repetition_penalty)
         if self.sampling.temperature == 0:
@@ -48,6 +60,15 @@ class Sampler:
             return self._race(logits.softmax(dim=-1).double(), arrivals)
         logits, ids = likeliest(logits, int(self.sampling.top_k))
         return int(ids[self._race(logits.softmax(dim=-1).double(), arrivals[ids])])
+
+    def _of_choices(self, logits: Tensor, history: Sequence[int]) -> Tensor:
+        """The logits of the ids that go on with one of the choices; those of all others are minus
+        infinity."""
+        if self._begun is None:
+            self._begun = len(history)
+        said = list(history[self._begun :])
+        following = sorted({ids[len(said)] for ids in self.choices if ids[: len(said)] == said})
+        return torch.full_like(logits, -torch.inf).index_copy_(0, torch.tensor(following), logits[following])
 
     def _race(self, probabilities: Tensor, arrivals: Tensor) -> int:
         """Draws an id by its probability, as the first to arrive in a race of exponential times.

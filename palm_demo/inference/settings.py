@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from numbers import Real
 
 from palm_demo.errors import FinetuningError, SamplingError, check_number, shown
-from palm_demo.text_limits import MOST_STOPS, STOP_CHARACTERS
+from palm_demo.text_limits import CHOICE_CHARACTERS, MOST_CHOICES, MOST_STOPS, STOP_CHARACTERS
 
 
 @dataclass(frozen=True)
@@ -56,25 +56,43 @@ class GenerationConfig(SamplingParams):
     Attributes:
         max_new_tokens: the most tokens of the text.
         stop: strings before which the text ends.
+        choices: texts, one of which is written, whatever `stop` says; none for any text. Token by token,
+            only what goes on with one of them is drawn. Flamingo is asked so where all possible answers
+            are known (close-ended tasks, Alayrac et al. 2022).
     """
 
     max_new_tokens: int = 64
     stop: Sequence[str] = ()
+    choices: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
         hint = "the prompt and they have to fit the model's context"
         check_number("max_new_tokens", self.max_new_tokens, 1, 1_000_000, hint, SamplingError, whole=True)
         stops = (self.stop,) if isinstance(self.stop, str) else self.stop
-        if not isinstance(stops, Sequence) or not all(isinstance(text, str) for text in stops):
-            raise SamplingError(f"stop is {shown(self.stop)}; give a text to end before, or a list of them")
-        if len(stops) > MOST_STOPS:
-            raise SamplingError(f"stop has {len(stops):,} texts and at most {MOST_STOPS} fit; leave some out")
-        if (longest := max(map(len, stops), default=0)) > STOP_CHARACTERS:
-            raise SamplingError(
-                f"a text of stop has {longest:,} characters and at most {STOP_CHARACTERS} fit; shorten it"
-            )
-        object.__setattr__(self, "stop", tuple(stops))
+        stops = _checked_texts("stop", stops, MOST_STOPS, STOP_CHARACTERS, "a text to end before, or a list")
+        choices = _checked_texts("choices", self.choices, MOST_CHOICES, CHOICE_CHARACTERS, "a list of texts")
+        if not all(text.strip() for text in choices):
+            raise SamplingError("a text of choices is empty; leave it out, or write what may be answered")
+        object.__setattr__(self, "stop", stops)
+        object.__setattr__(self, "choices", choices)
+
+
+def _checked_texts(name: str, texts: object, most: int, characters: int, wanted: str) -> tuple[str, ...]:
+    """The texts of a setting. Raises SamplingError if they are no texts, too many, or one is too long."""
+    if (
+        isinstance(texts, str)
+        or not isinstance(texts, Sequence)
+        or not all(isinstance(t, str) for t in texts)
+    ):
+        raise SamplingError(f"{name} is {shown(texts)}; give {wanted}")
+    if len(texts) > most:
+        raise SamplingError(f"{name} has {len(texts):,} texts and at most {most} fit; leave some out")
+    if (longest := max(map(len, texts), default=0)) > characters:
+        raise SamplingError(
+            f"a text of {name} has {longest:,} characters and at most {characters} fit; shorten it"
+        )
+    return tuple(texts)
 
 
 CONTINUED = GenerationConfig(temperature=0.7, top_p=0.9, repetition_penalty=1.1, max_new_tokens=64)

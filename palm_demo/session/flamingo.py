@@ -73,12 +73,14 @@ class FlamingoPart(Part[Flamingo]):
         config: GenerationConfig = ANSWERED,
         cancelled: threading.Event | None = None,
     ) -> Iterator[str]:
-        """Text deltas of the answer, which ends before the stop strings of the config and of `form`.
+        """Text deltas of the answer, which ends before the stop strings of the config and of `form`, or is
+        one of the config's choices.
 
         Args:
             prompt: a question, or any text with one `<media>` per picture or video (`PromptForm.completed`).
             media: pictures and videos, in the order of their `<media>`.
-            config: how ids are drawn, how many at most, and before which words the text stops.
+            config: how ids are drawn, how many at most, and before which words the text stops, or among
+                which texts it is chosen.
             cancelled: once set, the answer ends before its next token.
 
         Raises:
@@ -86,7 +88,8 @@ class FlamingoPart(Part[Flamingo]):
             MediaError: at once, where one of the media cannot be read.
             BusyError: in place of the first delta, when the queue is full.
         """
-        config = replace(config, stop=(*config.stop, *self.form.stops))
+        choices = [f"{self.form.gap}{choice.strip()}" for choice in config.choices]
+        config = replace(config, stop=(*config.stop, *self.form.stops), choices=choices)
         ids, groups = self._interleave(prompt, media, config)
         read = self._reading(ids, list(chain.from_iterable(groups)))
         return without_leading_space(self.engine.stream(ids, read, config, cancelled))

@@ -226,6 +226,7 @@ class Session:
         min_p: float = ANSWERED.min_p,
         repetition_penalty: float = ANSWERED.repetition_penalty,
         stop: Texts = (),
+        choices: Texts = (),
         seed: Whole | None = None,
         cancelled: threading.Event | None = None,
     ) -> Iterator[str]:
@@ -238,13 +239,23 @@ class Session:
             max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, cancelled: as in
                 `stream`, but by default the likeliest tokens are taken.
             stop: the answer ends before any of these, and before those of `flamingo.form`.
+            choices: the answer is one of these, such as ("yes", "no") or words that the prompt teaches; none
+                for any answer.
 
         Raises:
             ArgumentError, PromptError, MediaError, SamplingError: at once.
             BusyError: in place of the first piece, when the queue is full.
         """
         config = GenerationConfig(
-            temperature, top_k, top_p, min_p, repetition_penalty, seed, max_new_tokens, tuple(stop)
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            repetition_penalty,
+            seed,
+            max_new_tokens,
+            tuple(stop),
+            tuple(choices),
         )
         return self.flamingo.stream_answer(prompt, media, config, cancelled)
 

@@ -102,6 +102,7 @@ def add_endpoints(session: Session, limits: Limits) -> None:
         stop: list[str] | None = None,
         seed: int | None = None,
         min_p: float = ANSWERED.min_p,
+        choices: list[str] | None = None,
     ) -> Iterator[str]:
         """Flamingo's answer to a question about pictures and videos. Yields the text so far, as it grows.
 
@@ -116,6 +117,7 @@ def add_endpoints(session: Session, limits: Limits) -> None:
             repetition_penalty: above 1 makes tokens that are in the text already less likely.
             stop: the answer ends before any of these.
             seed: an integer gives the same answer each time; null gives another each time.
+            choices: the answer is one of these; null is any answer.
         """
         with in_api():
             deltas = session.stream_answer(
@@ -128,6 +130,7 @@ def add_endpoints(session: Session, limits: Limits) -> None:
                 min_p=min_p,
                 repetition_penalty=repetition_penalty,
                 stop=() if stop is None else stop,
+                choices=() if choices is None else choices,
                 seed=seed,
             )
             yield from accumulate(deltas)

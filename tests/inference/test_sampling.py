@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 from palm_demo.errors import SamplingError
 from palm_demo.inference.sampling import Sampler, SamplingParams, in_nucleus, likeliest, penalize_
+from palm_demo.inference.settings import GenerationConfig
 
 LOGITS = torch.tensor([1.0, 4.0, -2.0, 3.9, 0.0, 2.5, -7.0, 3.0])
 
@@ -210,3 +211,52 @@ def test_settings_at_the_ends_of_their_ranges_work():
         {"temperature": np.float32(1), "top_k": np.int64(2), "seed": np.int64(3)},
     ):
         assert Sampler(SamplingParams(**settings), [])(LOGITS, [1, 2]) in range(8)
+
+
+def said_among(choices: list[list[int]], logits: torch.Tensor, sampling: SamplingParams) -> list[int]:
+    """The ids that are drawn after a prompt, until the id 0 ends them."""
+    sampler, history = Sampler(sampling, [1], eos_id=0, min_tokens=99, choices=choices), [7, 6]
+    while history[-1] != 0:
+        history.append(sampler(logits, history))
+    return history[2:-1]
+
+
+def test_of_choices_the_likeliest_is_drawn_token_by_token():
+    assert said_among([[2, 3], [6, 1]], LOGITS, SamplingParams()) == [2, 3]
+    assert said_among([[2, 6], [2, 4, 4], [6]], LOGITS, SamplingParams()) == [2, 4, 4]
+
+
+def test_a_choice_may_be_the_beginning_of_another():
+    for end, said in ((5.0, [2]), (-5.0, [2, 3])):
+        logits = LOGITS.clone()
+        logits[0] = end
+        assert said_among([[2], [2, 3]], logits, SamplingParams()) == said
+
+
+def test_choices_are_drawn_by_their_probability():
+    drawn = Counter(
+        tuple(said_among([[2, 3], [4]], LOGITS, SamplingParams(temperature=1, seed=seed)))
+        for seed in range(400)
+    )
+    share = LOGITS[[2, 4]].softmax(dim=0)[0].item()
+    assert set(drawn) == {(2, 3), (4,)} and abs(drawn[2, 3] / 400 - share) < 0.05
+
+
+def test_choices_come_whole_however_unlikely_they_are():
+    for settings in ({"top_k": 1}, {"top_p": 0.1}, {"min_p": 0.9}, {"repetition_penalty": 9.0}):
+        assert said_among([[6, 6, 2]], LOGITS, SamplingParams(temperature=1, **settings)) == [6, 6, 2]
+
+
+@pytest.mark.parametrize(
+    ("choices", "said"),
+    [
+        ("dax", "choices is 'dax'; give a list of texts"),
+        ([1], "choices is .*; give a list of texts"),
+        (["dax", " "], "a text of choices is empty; leave it out"),
+        (["dax"] * 65, "choices has 65 texts and at most 64 fit"),
+        (["d" * 201], "a text of choices has 201 characters and at most 200 fit"),
+    ],
+)
+def test_choices_that_cannot_be_are_refused(choices, said):
+    with pytest.raises(SamplingError, match=said):
+        GenerationConfig(choices=choices)

@@ -30,7 +30,7 @@ from palm_demo.ui.flamingo.saving import as_page
 from palm_demo.ui.flamingo.scenes import SceneMaker, check_drawn, draw_scene
 from palm_demo.ui.flamingo.second_opinion import asks_what_it_shows
 from palm_demo.ui.flamingo.suggestions import about_caption, about_own, about_scene
-from palm_demo.ui.flamingo.taught_words import asked, taught
+from palm_demo.ui.flamingo.taught_words import asked, names_to_choose, taught
 
 QUESTION = {"text": "this is a", "files": ["c.png"]}
 PAPER = Paper("A <paper>", "Someone, 2022", "https://example.org/paper")
@@ -78,7 +78,18 @@ def test_a_row_without_picture_or_words_is_named_with_what_to_do(limits, broken,
         shot_prompt([row("this is a dax.", "a.png"), broken], question, limits)
 
 
-@pytest.mark.parametrize("question", ["", "this is a", "This is", "what is this?", "What's this"])
+@pytest.mark.parametrize(
+    "question",
+    [
+        "",
+        "this is a",
+        "This is",
+        "what is this?",
+        "What's this",
+        "so what do you call this?",
+        "and this one?",
+    ],
+)
 @pytest.mark.parametrize(
     "dax",
     [
@@ -118,8 +129,28 @@ def test_other_words_beside_an_example_stay_as_they_are(words, said):
 
 def test_a_question_with_words_of_its_own_keeps_them_and_so_does_one_after_other_examples():
     assert asked("is this a dax?", ["this is a dax."]) == "is this a dax?"
+    assert asked("is there a dax?", ["this is a dax."]) == "is there a dax?"
     assert asked("what is this?", ["two cats"]) == "what is this?"
+    assert asked("and these?", ["two cats"]) == "and these?"
     assert asked("", ["two cats"]) == "what is this?" and asked("", []) == ""
+
+
+@pytest.mark.parametrize(
+    ("prompt", "names"),
+    [
+        ("<media> this is a dax. <media> this is a wug. <media> this is a", ["dax", "wug"]),
+        (
+            "<media> this is a dax. <media> this is a wug. <media> this is a dax. <media> this is a",
+            ["dax", "wug"],
+        ),
+        ("<media> this is an old bear. <media> this is the moon. <media> this is a", ["old bear", "moon"]),
+        ("<media> this is a dax. <media> this is a", []),
+        ("<media> this is a dax. <media> this is a wug. <media> is there a dax?", []),
+        ("<media> this is a", []),
+    ],
+)
+def test_flamingo_chooses_among_the_words_of_its_examples_where_there_are_several(prompt, names):
+    assert names_to_choose(prompt) == names
 
 
 def test_rows_that_are_too_much_say_so(limits):

@@ -13,7 +13,7 @@ from palm_demo.models.tokenizers import MEDIA
 from palm_demo.session import Session
 from palm_demo.ui.flamingo import suggestions
 from palm_demo.ui.flamingo.asked_media import AskedMedia
-from palm_demo.ui.flamingo.taught_words import ASKED, names_taught
+from palm_demo.ui.flamingo.taught_words import ASKED, names_taught, names_to_choose
 from palm_demo.world.photographs import everyday_words
 
 MOST_NAMED = 3
@@ -23,7 +23,8 @@ SURE = 0.2
 OTHER_NAME = "MaMMUT says: {name} ({probability:.0%} sure). Either may be wrong."
 MADE_UP = "Flamingo may have made this word up. MaMMUT says: {name}."
 UNTRAINED = "Flamingo did not learn such questions, so it guesses. It knows those like the suggested ones."
-NOT_TAUGHT = "That is none of the words that you taught it: {names}. Try other pictures, or more of them."
+NOT_TAUGHT = "That is not the word that you taught it: {name}. Teach it another one too, to choose between."
+CHOSEN = "It chose among the words that you taught it: {names}."
 
 
 def is_quick(session: Session) -> bool:
@@ -50,7 +51,8 @@ def suggested_questions(session: Session, media: AskedMedia, visitor: str, paths
 def remark(session: Session, prompt: str, media: Sequence[Medium], answer: str) -> str:
     """HTML of a line beneath an answer about visitors' own media; "" where there is nothing to add.
 
-    It says that a word is none of those that were taught, or a question none that Flamingo was trained on.
+    It says among which words the answer was chosen, that it is not the one that was taught, or that a
+    question is none that Flamingo was trained on.
     If one picture or video was to be named, it says what MaMMUT calls it: where it is surely another
     photograph, and where the answer is a word that Flamingo has not learned.
 
@@ -63,9 +65,11 @@ def remark(session: Session, prompt: str, media: Sequence[Medium], answer: str) 
     form = session.flamingo.form
     if not is_quick(session):
         return ""
+    if chosen := names_to_choose(prompt):
+        return CHOSEN.format(names=html.escape(", ".join(chosen)))
     taught = names_taught(prompt)
     if taught and prompt.endswith(ASKED) and answer.strip().rstrip(".") not in taught:
-        return NOT_TAUGHT.format(names=html.escape(" and ".join(dict.fromkeys(taught))))
+        return NOT_TAUGHT.format(name=html.escape(taught[0]))
     if not _is_known(prompt, form):
         return UNTRAINED
     if len(media) != 1 or not asks_what_it_shows(prompt, form):

@@ -33,6 +33,7 @@ from palm_demo.ui.flamingo.samples import Sample, question_samples
 from palm_demo.ui.flamingo.saving import SaveButton
 from palm_demo.ui.flamingo.scenes import DrawnScene, SceneMaker, check_drawn
 from palm_demo.ui.flamingo.second_opinion import is_quick, suggested_questions
+from palm_demo.ui.flamingo.taught_words import names_to_choose
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.streaming import Stops, Stream, StreamingTab
 from palm_demo.ui.uploads import check_media, check_prompt
@@ -154,6 +155,7 @@ def flamingo_tab(
     ):
         question, answers = builder.prompt(shots), builder.answers(preset, shots)
         visitor, asked = request.session_hash, sampling_settings(*settings)
+        asked |= {"choices": names_to_choose(question[0])}
         replies = conversation.reply(visitor, cancelled, turns, False, question, asked, answers)
         for update in replies:
             yield *update, builder.said(update), question[1][-1:] or gr.skip()

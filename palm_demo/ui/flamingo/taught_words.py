@@ -7,7 +7,7 @@ Flamingo learned new words as "this is a dax." and is asked for one with "this i
 import re
 from collections.abc import Sequence
 
-from palm_demo.inference.questions import usual
+from palm_demo.inference.questions import is_trained, usual
 from palm_demo.world.captions import NUMBERS, by_first_letter
 
 ASKED, NAME = "this is a", "what is this?"
@@ -21,7 +21,6 @@ NAMED = re.compile(
     re.IGNORECASE,
 )
 """A name of one or two words, with or without what introduces it and an article; "two cats" is none."""
-ASKING = re.compile(r"(?:this|that|it) ?(?:is|'s)(?: an?)?(?: …| \.\.\.)?", re.IGNORECASE)
 
 
 def taught(words: str) -> str:
@@ -36,18 +35,29 @@ def taught(words: str) -> str:
 
 
 def names_taught(prompt: str) -> list[str]:
-    """The names that the examples of a prompt give, in their order."""
-    return re.findall(r"\bthis is (?:(?:an?|the|some) )?([^.<]+)\.", prompt)
+    """The names that the examples of a prompt give, each once, in their order."""
+    return list(dict.fromkeys(re.findall(r"\bthis is (?:(?:an?|the|some) )?([^.<]+)\.", prompt)))
+
+
+def names_to_choose(prompt: str) -> list[str]:
+    """The names among which Flamingo chooses its answer, where a prompt teaches several and asks for one.
+
+    A word of several tokens is seldom copied whole from an example, and with others is told apart all the
+    same.
+    """
+    names = names_taught(prompt) if prompt.endswith(ASKED) else []
+    return names if len(names) > 1 else []
 
 
 def asked(words: str, examples: Sequence[str]) -> str:
-    """The words of the question. After examples that name things, none, "this is" and "what is this?" ask for
-    the name; others stay as they are. After other examples, none ask what it is.
+    """The words of the question. After examples that name things, none, "this is", "what is this?" and words
+    that Flamingo was not trained on ask for the name. After other examples, none ask what it is. Others
+    stay as they are.
 
     examples: the words of the examples, from `taught`.
     """
     read = " ".join(words.lower().split())
     named = examples and all(example.startswith("this is ") for example in examples)
-    if named and (not read or ASKING.fullmatch(read) or usual(read) == NAME):
+    if named and (usual(read) == NAME or not is_trained(read)):
         return ASKED
     return words if read or not examples else NAME
