@@ -24,9 +24,23 @@ ALSO_PHOTO_OR_DRAWING = (
     "is this a photograph or a drawing?",
     "is this a drawing or a photograph?",
 )
+ALSO_NAME = (
+    "what is it?",
+    "what is this a picture of?",
+    "what is it a picture of?",
+    "what is this called?",
+    "what is it called?",
+    "what do you call this?",
+    "what am i looking at?",
+    "what animal is this?",
+    "what animal is it?",
+    "what kind of {} is this?",
+    "what kind of {} is it?",
+    "what type of {} is this?",
+)
 USUAL: dict[str, tuple[str, ...]] = {
     "what color is the background?": wordings.BACKGROUND,
-    "what is this?": wordings.NAME,
+    "what is this?": (*wordings.NAME, *ALSO_NAME),
     PHOTO_OR_DRAWING[0]: (*PHOTO_OR_DRAWING[1:], *ALSO_PHOTO_OR_DRAWING),
     "is there {}?": (*wordings.IS_THERE, *wordings.IS_THIS),
     "how many {} are there?": wordings.HOW_MANY,

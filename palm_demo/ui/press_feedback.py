@@ -20,12 +20,12 @@ SCRIPT = """
   }
 
   function follow(result) {  // parts of it may be drawn a little later
-    const log = result.querySelector("[role=log]");  // a conversation also scrolls in itself
+    const logs = [...document.querySelectorAll("[role=log]")];  // a conversation also scrolls in itself
     const grown = new ResizeObserver(() => {
-      if (log) log.scrollTop = log.scrollHeight;
+      for (const log of logs) log.scrollTop = log.scrollHeight;
       bring(result);
     });
-    for (const one of [result, ...(log?.children ?? [])]) grown.observe(one);
+    for (const one of [result, ...logs.flatMap(log => [...log.children])]) grown.observe(one);
     setTimeout(() => grown.disconnect(), DRAWN_MS);
   }
 

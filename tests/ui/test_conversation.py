@@ -170,8 +170,9 @@ def test_a_question_after_examples_is_about_the_last_of_their_pictures(session, 
         flamingo_tab(session, load_settings().limits, Stops(), SettingsLinks(), tmp_path)
     (ask_after,) = {one.fn for one in page.fns.values() if getattr(one.fn, "__name__", "") == "ask_after"}
     *_, last = in_event(ask_after(REQUEST, [], None, rows, *SAMPLING))
-    assert last[-1] == [str(tmp_path / "b.png")]
-    assert last[-2].startswith(f"<b>Flamingo says:</b> {last[0][-1]['content']}")
+    *_, said, subject, suggested = last
+    assert subject == [str(tmp_path / "b.png")] and suggested
+    assert said.startswith(f"<b>Flamingo says:</b> {last[0][-1]['content']}")
 
 
 def test_questions_about_a_picture_and_a_video_are_about_what_the_video_shows(session, tmp_path, monkeypatch):
@@ -251,7 +252,28 @@ def beneath(conversation: Conversation, prompt: str, media: list[str], said: str
         (WHAT, "an ant on a red background", "a bird", ""),
         (WHAT, "an ant on a red background", "a photo of a cat", ""),
         (WHAT, "two ants on a red background", "two ants", ""),
-        ("<media> question: is there a cat? answer:", "a photo of a koala", "yes", ""),
+        ("<media> question: is there a cat? answer:", "a photo of a tabby cat", "yes", ""),
+        ("<media> question: is there a pet? answer:", "a photo of a tabby cat", "yes.", ""),
+        ("<media> question: is there a cat? answer:", "a photo of a koala", "no", ""),
+        (
+            "<media> question: is there a cat? answer:",
+            "a photo of a koala",
+            "yes",
+            "MaMMUT says: a koala (90",
+        ),
+        (
+            "<media> question: is there a koala? answer:",
+            "a photo of a koala",
+            "no",
+            "MaMMUT says: a koala (90",
+        ),
+        ("<media> question: is there a cat? answer:", "two ants on a red background", "yes", ""),
+        (
+            "<media> question: is there a person on the boat? answer:",
+            "a photo of a koala",
+            "yes",
+            "Flamingo did not learn such questions",
+        ),
         (f"<media> this is a dax. {WHAT}", "a photo of a koala", "a dax", ""),
         ("<media> this is a", "a photo of a koala", "dax", ""),
         (

@@ -91,7 +91,7 @@ def test_what_an_empty_row_shows_is_told_from_what_is_written(page):
     page.get_by_role("button", name="Add an example").click()
     for words, hint in (
         ("Example 3", "for example: dax"),
-        ("The question", "What is this?"),
+        ("The question", "(if left empty: what is this?)"),
     ):
         expect(page.get_by_label(f"Words of {words}")).to_have_attribute("placeholder", hint)
 

@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 
 import gradio as gr
 
+from palm_demo.errors import MediaError
 from palm_demo.internals.gradio_files import ComponentMessage, check_room, upload_folder
 from palm_demo.kept import Kept
 from palm_demo.media import Medium, as_shown
@@ -97,6 +98,14 @@ class AskedMedia:
                     media[key] = AskedMedium(path, decoded)
                     self._kept.put(key, media[key], media[key].size_bytes)
         return [media[key] for key in keys]
+
+    def can_read(self, visitor: str, file: str | Path) -> bool:
+        """Whether a visitor's medium can be read."""
+        try:
+            self.of(visitor, [file])
+        except MediaError:
+            return False
+        return True
 
     def leave(self, visitor: str) -> None:
         """Removes the media of a visitor who has left."""

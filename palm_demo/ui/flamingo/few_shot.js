@@ -67,14 +67,14 @@ function drawn(row, place, all) {
   });
   input.addEventListener("change", () => send(row.key, [...input.files]));
   const text = Object.assign(document.createElement("textarea"), {
-    rows: 1, value: row.text, placeholder: last ? "What is this?" : "for example: dax", ariaLabel: `Words of ${name}`,
+    rows: 1, value: row.text, placeholder: last ? "(if left empty: what is this?)" : "for example: dax", ariaLabel: `Words of ${name}`,
   });
   text.addEventListener("input", () => {
     shown = changed_in(row.key, {text: text.value});
     props.value = shown;  // does not redraw the row, in which the visitor is typing
   });
   const tools = document.createElement("div");
-  const add_one = row.files.length ? "Add another" : "Add a picture";
+  const add_one = row.files.length ? "Another picture" : "Add a picture";
   tools.append(button(add_one, `Add a picture or video to ${name}`, () => input.click()));
   if (!last) {
     if (place) tools.append(button("Up", `Move ${name} up`, () => swapped(place, place - 1)));

@@ -227,6 +227,7 @@ at("clear").addEventListener("click", () => {
 });
 at("open-pad").addEventListener("click", () => {
   close_camera();
+  said.textContent = props.value?.length ? props.next : "";
   pad.hidden = !pad.hidden;
   if (!pad.hidden) pad.scrollIntoView({block: "nearest"});
 });

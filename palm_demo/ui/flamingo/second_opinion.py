@@ -1,6 +1,7 @@
 """What the page adds about visitors' own pictures: questions to ask, and a remark beneath an answer."""
 
 import html
+import re
 from collections.abc import Sequence
 from functools import cache
 
@@ -14,7 +15,7 @@ from palm_demo.session import Session
 from palm_demo.ui.flamingo import suggestions
 from palm_demo.ui.flamingo.asked_media import AskedMedia
 from palm_demo.ui.flamingo.taught_words import ASKED, names_taught, names_to_choose
-from palm_demo.world.photographs import everyday_words
+from palm_demo.world.photographs import above, everyday_words
 
 MOST_NAMED = 3
 """The most pictures that MaMMUT captions for suggestions."""
@@ -22,6 +23,7 @@ SURE = 0.2
 """The least probability of a caption of MaMMUT's that the page relies on."""
 OTHER_NAME = "MaMMUT says: {name} ({probability:.0%} sure). Either may be wrong."
 MADE_UP = "Flamingo may have made this word up. MaMMUT says: {name}."
+IS_THERE = re.compile(r"is there (?P<thing>.+)\?")
 UNTRAINED = "Flamingo did not learn such questions, so it guesses. It knows those like the suggested ones."
 NOT_TAUGHT = "That is not the word that you taught it: {name}. Teach it another one too, to choose between."
 CHOSEN = "It chose among the words that you taught it: {names}."
@@ -53,8 +55,8 @@ def remark(session: Session, prompt: str, media: Sequence[Medium], answer: str) 
 
     It says among which words the answer was chosen, that it is not the one that was taught, or that a
     question is none that Flamingo was trained on.
-    If one picture or video was to be named, it says what MaMMUT calls it: where it is surely another
-    photograph, and where the answer is a word that Flamingo has not learned.
+    If one picture or video was to be named, or looked for a thing, it says what MaMMUT calls it: where it
+    is surely another photograph, and where the answer is a word that Flamingo has not learned.
 
     Args:
         session: with the bundled weights; for others the line is "".
@@ -72,25 +74,43 @@ def remark(session: Session, prompt: str, media: Sequence[Medium], answer: str) 
         return NOT_TAUGHT.format(name=html.escape(taught[0]))
     if not _is_known(prompt, form):
         return UNTRAINED
-    if len(media) != 1 or not asks_what_it_shows(prompt, form):
+    thing = _looked_for(prompt, form)
+    if len(media) != 1 or not (thing or asks_what_it_shows(prompt, form)):
         return ""
     try:
         caption, probability = _caption(session, media[0])
     except PalmDemoError:  # the answer is shown without it
         return ""
     photographed = suggestions.PHOTOGRAPHED.fullmatch(caption)
-    name = html.escape(photographed["name"] if photographed else caption)
-    if _is_made_up(answer):
-        return MADE_UP.format(name=name)
-    if photographed and probability >= SURE and photographed["name"] != _name_in(answer):
-        return OTHER_NAME.format(name=name, probability=probability)
+    name = photographed["name"] if photographed else caption
+    if thing:
+        differs = answer.strip().lower().startswith("yes") != _is_a(name, thing)
+    elif _is_made_up(answer):
+        return MADE_UP.format(name=html.escape(name))
+    else:
+        differs = name != _name_in(answer)
+    if photographed and probability >= SURE and differs:
+        return OTHER_NAME.format(name=html.escape(name), probability=probability)
     return ""
 
 
 def _is_known(prompt: str, form: PromptForm) -> bool:
     """Whether the last request of a prompt is one that Flamingo was trained on."""
-    asked = form.spoken(prompt.rpartition(MEDIA)[2]).lower()
-    return asked == form.caption.strip() or asked.startswith(ASKED) or is_trained(asked)
+    asked, thing = form.spoken(prompt.rpartition(MEDIA)[2]).lower(), _looked_for(prompt, form)
+    known = is_trained(asked) and (thing is None or thing in _names())
+    return known or asked == form.caption.strip() or asked.startswith(ASKED)
+
+
+def _looked_for(prompt: str, form: PromptForm) -> str | None:
+    """The thing whose presence a prompt asks about last, such as "a cat"; None if it asks something else."""
+    asked = IS_THERE.fullmatch(usual(form.spoken(prompt.rpartition(MEDIA)[2]).lower()) or "")
+    return asked["thing"] if asked else None
+
+
+def _is_a(name: str, thing: str) -> bool:
+    """Whether what has a name is a thing: "a tabby cat" is "a cat", "a pet" and "an animal"."""
+    noun, looked_for = (text.partition(" ")[2] for text in (name, thing))
+    return noun.endswith(looked_for) or (noun in world.all_names() and looked_for in above(noun))
 
 
 def asks_what_it_shows(prompt: str, form: PromptForm) -> bool:

@@ -47,7 +47,7 @@ def about_scene(question: Question) -> list[str]:
 def about_caption(caption: str) -> list[str]:
     """Questions about a picture with this caption of MaMMUT."""
     if (photographed := PHOTOGRAPHED.fullmatch(caption.strip())) is not None:
-        return [NAME, PHOTO_OR_DRAWING, f"Is there {photographed['name']}?"]
+        return [NAME, PHOTO_OR_DRAWING, f"Is there {photographed['name']}?", CAPTION]
     parts = CAPTIONED.fullmatch(caption.strip())
     if parts is None:
         return list(ANYTHING)

@@ -34,7 +34,7 @@ from palm_demo.ui.flamingo.saving import SaveButton
 from palm_demo.ui.flamingo.scenes import DrawnScene, SceneMaker, check_drawn
 from palm_demo.ui.flamingo.second_opinion import is_quick, suggested_questions
 from palm_demo.ui.flamingo.taught_words import names_to_choose
-from palm_demo.ui.messages import on_page
+from palm_demo.ui.messages import on_page, sentence, warn
 from palm_demo.ui.streaming import Stops, Stream, StreamingTab
 from palm_demo.ui.uploads import check_media, check_prompt
 
@@ -158,7 +158,7 @@ def flamingo_tab(
         asked |= {"choices": names_to_choose(question[0])}
         replies = conversation.reply(visitor, cancelled, turns, False, question, asked, answers)
         for update in replies:
-            yield *update, builder.said(update), question[1][-1:] or gr.skip()
+            yield *update, builder.said(update), question[1][-1:] or gr.skip(), chips(suggestions.ANYTHING)
 
     def press(event: gr.SelectData, samples: list[Sample]):
         sample = samples[event.index]
@@ -176,8 +176,13 @@ def flamingo_tab(
     @on_page
     def suggest(request: gr.Request, files: list | None):
         if not files:
-            return gr.skip()
-        return chips(suggested_questions(session, conversation.media, request.session_hash, paths_of(files)))
+            return gr.skip(), gr.skip()
+        visitor, asked = request.session_hash, conversation.media
+        try:
+            return chips(suggested_questions(session, asked, visitor, paths_of(files))), gr.skip()
+        except MediaError as error:
+            warn(sentence(str(error)))
+            return gr.skip(), [file for file in files if asked.can_read(visitor, file["path"])]
 
     def start_over(request: gr.Request):
         stops.drop(request.session_hash, TAB)
@@ -206,9 +211,9 @@ def flamingo_tab(
     of_sample = [pressed, conversation.turns, earlier, *sampling]
     tab.wire(pressed_tile.then, ask_sample, of_sample, conversation.outputs, check_sample)
     redraw.click(draw_others, None, [samples, tiles], show_progress="minimal", api_visibility="private")
-    media.change(suggest, media, chosen, concurrency_limit=None, **WARNING)
+    media.change(suggest, media, [chosen, media], concurrency_limit=None, **WARNING)
     built = [conversation.turns, builder.preset, builder.shots, *sampling]
-    answered = [*conversation.outputs, builder.answer, subject]
+    answered = [*conversation.outputs, builder.answer, subject, chosen]
     tab.wire(builder.run.click, ask_after, built, answered, check_after)
     emptied = [*box, *conversation.outputs, builder.answer, attention.section, chosen]
     gr.on([clear.click, conversation.chat.clear], start_over, None, emptied, **QUIET)

@@ -12,12 +12,16 @@ from palm_demo.world.captions import NUMBERS, by_first_letter
 
 ASKED, NAME = "this is a", "what is this?"
 """The words that ask for a name, after examples and without any."""
-INTRODUCED = (
-    r"(?:(?:this|that|it|here) ?(?:is|'s|’s)|(?:we|i|they) call (?:this|that|it|him|her)|called|meet) "
+INTRODUCES = (
+    r"(?:and|but|so|now|then|ok|okay|well|look|see|let|let['’]s|lets|us|we|i|you|they|people|everyone|would|will|"
+    r"can|could|may|call|calls|called|name|names|named|known|as|meet|this|that|it|its|he|she|him|her|here|there|"
+    r"these|one|thing|guy|kind|of|is|are|was|be|['’]s|also|too|just|say|means?|word|for|in|language|an|a|the|my|our)"
 )
+"""A word of what introduces a name, as in "and let's call that one a dax"."""
 NAMED = re.compile(
-    rf"(?:{INTRODUCED})?(?:(?P<article>an?|the|some) |(?:my|our|your|his|her|their) )?"
-    r"[“\"']?(?P<name>[^\W\d_][\w'’-]*(?: [\w'’-]+)?)[”\"']?[.!]?",
+    rf"(?:(?:{INTRODUCES}(?:['’]s)?,?:? )*?(?:(?P<article>an?|the|some) |(?:my|our|your|his|her|their) )?)"
+    rf"[“\"']?(?P<name>(?!{INTRODUCES}\b)[^\W\d_][\w'’-]*(?: (?!(?:too|also)\b)[\w'’-]+)?)[”\"']?"
+    r"(?:,? (?:too|also|as well))?[.!]?",
     re.IGNORECASE,
 )
 """A name of one or two words, with or without what introduces it and an article; "two cats" is none."""

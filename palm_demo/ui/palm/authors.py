@@ -62,6 +62,14 @@ def authors_tab(session: Session, limits: Limits, stops: Stops, own: UserAdapter
         elem_id=f"{TAB}-text",
     )
     run, stop = run_and_stop(TAB, "Who wrote this?")
+    shown = gr.Dataset(
+        components=[text],
+        samples=[[example] for _, example in EXAMPLES],
+        sample_labels=[title for title, _ in EXAMPLES],
+        label="Examples: one press asks",
+        type="index",
+        elem_id=f"{TAB}-samples",
+    )
     said = gr.HTML(elem_id=f"{TAB}-said", elem_classes="said")
     bars = gr.BarPlot(
         x="voice",
@@ -76,14 +84,6 @@ def authors_tab(session: Session, limits: Limits, stops: Stops, own: UserAdapter
         height=340,
         buttons=[],
         elem_id=f"{TAB}-bars",
-    )
-    shown = gr.Dataset(
-        components=[text],
-        samples=[[example] for _, example in EXAMPLES],
-        sample_labels=[title for title, _ in EXAMPLES],
-        label="Examples: one press asks",
-        type="index",
-        elem_id=f"{TAB}-samples",
     )
 
     def check(text: str) -> None:

@@ -116,7 +116,7 @@ def writing_tab(
 
     def load(event: gr.SelectData):
         _, beginning, author = samples[event.index]
-        return beginning, author, 1.0, BASE
+        return beginning, *([gr.skip()] * 3 if author == BASE else [author, 1.0, BASE])
 
     loaded = shown.select(
         load,
