@@ -81,7 +81,8 @@ def scrolling_to(place: str, room: int = 0) -> str:
     return f"""() => {{ setTimeout(() => {{
         const target = document.getElementById({json.dumps(place)}), box = target?.getBoundingClientRect();
         const block = {room} && box?.bottom + {room} > innerHeight ? "start" : "nearest";
-        target?.scrollIntoView({{block, behavior: "smooth"}});
+        const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+        target?.scrollIntoView({{block, behavior: calm ? "instant" : "smooth"}});
     }}, 100); }}"""
 
 

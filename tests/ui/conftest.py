@@ -143,7 +143,7 @@ def nothing_strays(strays) -> Iterator[None]:
 @pytest.fixture
 def visit(browser, address, strays) -> Iterator[Callable[..., Page]]:
     """Opens the page at a tab, as a new visitor would; or another page that is served."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
     context.set_default_timeout(PATIENCE_MS)
 
     def note_request(request) -> None:
