@@ -79,7 +79,7 @@ def test_nothing_like_it_is_said_and_the_ring_goes_with_what_was_clicked(visit, 
     expect_rings(page, 1)
     page.get_by_label("Search with words").fill("zzzz qqq")
     page.keyboard.press("Enter")
-    expect(heading).to_contain_text("Nothing like “zzzz qqq” is here. The nearest:")
+    expect(heading).to_contain_text("Perhaps nothing here is like “zzzz qqq”. The nearest:")
     expect_rings(page, 0)
 
 

@@ -75,7 +75,7 @@ class Wall:
             return self._update(
                 hits, f"{count} most like {what}, of {here}, with how alike: click one to describe it"
             )
-        return self._update(hits, f"Nothing like {what} is here. The nearest:")
+        return self._update(hits, f"Perhaps nothing here is like {what}. The nearest:")
 
     def others(self) -> tuple:
         """The updates that show random pictures."""

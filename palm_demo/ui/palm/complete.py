@@ -20,7 +20,7 @@ PROMPTS = (
     "The old house at the end of the lane",
     "Once upon a time there was a little girl who",
 )
-VOICE = "Whose manner it writes in. In the API a voice is called a scope"
+VOICE = "Whose manner it writes in"
 NO_VOICES = "This model came without voices; “Teach a voice” makes one of your own"
 BITS_PER_BYTE = "how much a letter surprises PaLM on average, in novels about 2"
 
