@@ -40,12 +40,23 @@ def expect_flamingo_lives(page: Page) -> None:
 
 
 @pytest.mark.parametrize(("name", "message"), BAD_FILES.items())
-def test_flamingo_explains_what_is_wrong_with_a_file(visit, media, name, message):
+def test_flamingo_explains_what_is_wrong_with_a_file_and_lets_it_go(visit, media, name, message):
     page = visit("Flamingo")
-    show(page, media / name)
-    ask(page, "what is this?")
+    box = page.locator("#flamingo-media")
+    box.locator("input[type=file]").set_input_files(media / name)
     expect_warning(page, message)
+    expect(box.get_by_label("Remove file")).to_have_count(0)
     expect_flamingo_lives(page)
+
+
+def test_of_several_files_those_stay_that_can_be_read(visit, media):
+    page = visit("Flamingo")
+    box = page.locator("#flamingo-media")
+    box.locator("input[type=file]").set_input_files([media / "red.png", media / "text.png"])
+    expect_warning(page, "text.png is not a picture")
+    expect(box.get_by_label("Remove file")).to_have_count(1)
+    ask(page, "what color is the background?")
+    expect(flamingo_said(page)).to_have_count(1)
 
 
 def test_flamingo_refuses_20_files_at_once(visit, media):
