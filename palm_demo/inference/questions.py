@@ -32,11 +32,7 @@ ALSO_NAME = (
     "what is it called?",
     "what do you call this?",
     "what am i looking at?",
-    "what animal is this?",
     "what animal is it?",
-    "what kind of {} is this?",
-    "what kind of {} is it?",
-    "what type of {} is this?",
 )
 USUAL: dict[str, tuple[str, ...]] = {
     "what color is the background?": wordings.BACKGROUND,

@@ -6,8 +6,9 @@ import pytest
 
 from palm_demo import world
 from palm_demo.inference.prompts import OPENFLAMINGO, OURS
-from palm_demo.inference.questions import USUAL, usual
+from palm_demo.inference.questions import USUAL, is_trained, usual
 from palm_demo.world import wordings
+from palm_demo.world.photo_questions import KIND_OF
 
 THINGS = {"is there {}?": "a cat", "which picture has {}?": "an owl"}
 
@@ -30,6 +31,13 @@ def test_trained_questions_stay_as_they_are(kind):
     for seed in range(20):
         prompt = world.sample_question(random.Random(seed), kind).prompt
         assert OURS.completed(prompt, prompt.count("<media>")) == prompt
+
+
+@pytest.mark.parametrize("question", KIND_OF)
+def test_a_question_for_the_kind_of_a_thing_is_a_trained_one(question):
+    for thing in ("cat", "animal"):
+        asked = question.format(thing)
+        assert usual(asked) == asked and is_trained(asked)
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,11 @@ def test_other_words_beside_an_example_stay_as_they_are(words, said):
     assert taught(words) == said
 
 
+def test_what_introduces_a_name_is_read_in_one_way_however_often_it_stands_there():
+    words = "let's " * 2000 + "!"
+    assert taught(words) == words
+
+
 def test_a_question_with_words_of_its_own_keeps_them_and_so_does_one_after_other_examples():
     assert asked("is this a dax?", ["this is a dax."]) == "is this a dax?"
     assert asked("is there a dax?", ["this is a dax."]) == "is there a dax?"
@@ -157,6 +162,7 @@ def test_a_question_with_words_of_its_own_keeps_them_and_so_does_one_after_other
         ("<media> this is a dax. <media> this is a", []),
         ("<media> this is a dax. <media> this is a wug. <media> is there a dax?", []),
         ("<media> this is a", []),
+        (f"<media> this is a dax. <media> this is a {'very ' * 9}old bear. <media> this is a", []),
     ],
 )
 def test_flamingo_chooses_among_the_words_of_its_examples_where_there_are_several(prompt, names):

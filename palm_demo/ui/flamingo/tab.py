@@ -177,9 +177,9 @@ def flamingo_tab(
     def suggest(request: gr.Request, files: list | None):
         if not files:
             return gr.skip(), gr.skip()
-        visitor, asked = request.session_hash, conversation.media
+        visitor, asked, paths = request.session_hash, conversation.media, paths_of(files)
         try:
-            return chips(suggested_questions(session, asked, visitor, paths_of(files))), gr.skip()
+            return chips(suggested_questions(session, asked, visitor, paths)), gr.skip()
         except MediaError as error:
             warn(sentence(str(error)))
             return gr.skip(), [file for file in files if asked.can_read(visitor, file["path"])]

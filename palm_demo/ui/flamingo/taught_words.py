@@ -12,8 +12,10 @@ from palm_demo.world.captions import NUMBERS, by_first_letter
 
 ASKED, NAME = "this is a", "what is this?"
 """The words that ask for a name, after examples and without any."""
+LONGEST = 40
+"""The most characters of a name that is chosen."""
 INTRODUCES = (
-    r"(?:and|but|so|now|then|ok|okay|well|look|see|let|let['’]s|lets|us|we|i|you|they|people|everyone|would|will|"
+    r"(?:and|but|so|now|then|ok|okay|well|look|see|let|lets|us|we|i|you|they|people|everyone|would|will|"
     r"can|could|may|call|calls|called|name|names|named|known|as|meet|this|that|it|its|he|she|him|her|here|there|"
     r"these|one|thing|guy|kind|of|is|are|was|be|['’]s|also|too|just|say|means?|word|for|in|language|an|a|the|my|our)"
 )
@@ -47,10 +49,10 @@ def names_to_choose(prompt: str) -> list[str]:
     """The names among which Flamingo chooses its answer, where a prompt teaches several and asks for one.
 
     A word of several tokens is seldom copied whole from an example, and with others is told apart all the
-    same.
+    same. Whole sentences are no names.
     """
     names = names_taught(prompt) if prompt.endswith(ASKED) else []
-    return names if len(names) > 1 else []
+    return names if len(names) > 1 and max(map(len, names)) <= LONGEST else []
 
 
 def asked(words: str, examples: Sequence[str]) -> str:
