@@ -152,10 +152,19 @@ def test_maps_of_an_earlier_answer_are_not_shown_under_a_new_one(session):
         view = AttentionView(session, SimpleNamespace(of=lambda *_: []), stops, gr.State(), None)
 
     def answered_meanwhile(*question):
-        view._reset(REQUEST, Exchange("<media> this is a", ["b.png"], "dog"))
+        view.begun(REQUEST.session_hash, Exchange("<media> this is a", ["b.png"], "dog"))
 
     view.session = SimpleNamespace(attention_maps=answered_meanwhile)
     assert view._compute(REQUEST, exchange) == gr.skip()
+
+
+def test_the_section_of_maps_is_hidden_with_the_first_word_and_shown_with_the_last(conversation, tmp_path):
+    red_over_blue().save(tmp_path / "a.png")
+    with gr.Blocks():
+        view = AttentionView(conversation.session, conversation.media, conversation.stops, gr.State(), None)
+    updates = reply(conversation, [], [str(tmp_path / "a.png")])
+    shown = [looking[1].get("visible") for _, looking in view.beside("visitor", updates)]
+    assert shown == [False, *[None] * (len(updates) - 2), True]
 
 
 def test_a_question_after_examples_is_about_the_last_of_their_pictures(session, tmp_path, monkeypatch):

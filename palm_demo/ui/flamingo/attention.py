@@ -3,7 +3,7 @@
 import base64
 import html
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import gradio as gr
 import numpy as np
@@ -105,6 +105,9 @@ class AttentionView:
 
     The maps need a second pass over media, prompt and answer, so they are computed on request.
 
+    Attributes:
+        outputs: the components and states that a new answer updates.
+
     Args:
         session: computes them.
         media: the media that visitors ask about.
@@ -127,7 +130,7 @@ class AttentionView:
             choices, chosen = _choices(first[1])
             html_of_maps, html_of_gates = self._show(*first, chosen, EVERY_LAYER)
         maps = gr.State(None, time_to_live=KEPT_SECONDS)
-        with gr.Column(visible=first is not None, elem_id="flamingo-looking", min_width=280) as self.section:
+        with gr.Column(visible=first is not None, elem_id="flamingo-looking", min_width=280) as section:
             gr.HTML(HEADING, elem_classes="hint")
             look = gr.Button(
                 "Show where it looked", visible=first is None, size="sm", elem_id="flamingo-look"
@@ -152,14 +155,7 @@ class AttentionView:
                     )
                     gr.HTML(GATES, elem_classes="hint")
                     gates = gr.HTML(html_of_gates, elem_classes="tight")
-        exchange.change(
-            self._reset,
-            exchange,
-            [maps, self.section, look, results],
-            show_progress="hidden",
-            concurrency_limit=None,
-            api_visibility="private",
-        )
+        self.outputs = [maps, section, look, results]
         look.click(
             on_page(self._compute),
             exchange,
@@ -179,9 +175,9 @@ class AttentionView:
             api_visibility="private",
         )
 
-    def _reset(self, request: gr.Request, exchange: Exchange | None):
-        """Shows the button for the maps if the answer has media, and hides earlier maps."""
-        self.stops.drop(request.session_hash, TAB)
+    def begun(self, visitor: str, exchange: Exchange | None) -> tuple:
+        """The updates of `outputs` for a new last exchange, or none: its button if it has media, no maps."""
+        self.stops.drop(visitor, TAB)
         is_about_media = bool(exchange and exchange.media and exchange.answer.strip())
         return (
             None,
@@ -189,6 +185,17 @@ class AttentionView:
             gr.update(visible=True),
             gr.update(visible=False),
         )
+
+    def beside(self, visitor: str, replies: Iterable[tuple]) -> Iterator[tuple[tuple, tuple]]:
+        """Each update of `Conversation.reply` with those of `outputs`, which hide it until it is answered.
+
+        They come with the answer, so that those of an earlier answer can never come after it.
+        """
+        shown: object = ()
+        for update in replies:
+            _, _, last, *_ = update
+            changes, shown = last != shown, last
+            yield update, self.begun(visitor, last) if changes else (gr.skip(),) * len(self.outputs)
 
     def _compute(self, request: gr.Request, exchange: Exchange | None):
         if exchange is None:

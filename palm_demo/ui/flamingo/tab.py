@@ -128,8 +128,8 @@ def flamingo_tab(
         replies = conversation.reply(visitor, cancelled, turns, earlier, question, asked, words=words)
         # the box is emptied once, so that the next question begins anew
         box_updates = ([], "", question[1] or about)
-        for update in replies:
-            yield *update, *box_updates
+        for update, looking in attention.beside(visitor, replies):
+            yield *update, *looking, *box_updates
             box_updates = (gr.skip(),) * 3
 
     def check_sample(sample: Sample, turns: list, earlier: bool, *_) -> None:
@@ -140,7 +140,9 @@ def flamingo_tab(
     ):
         visitor, question = request.session_hash, (sample.prompt, list(sample.media))
         asked = sampling_settings(*settings)
-        yield from conversation.reply(visitor, cancelled, turns, earlier, question, asked, sample.answers)
+        replies = conversation.reply(visitor, cancelled, turns, earlier, question, asked, sample.answers)
+        for update, looking in attention.beside(visitor, replies):
+            yield *update, *looking
 
     def check_after(turns: list, preset: ShotSet | None, shots: list | None, *_) -> None:
         builder.prompt(shots)
@@ -157,8 +159,9 @@ def flamingo_tab(
         visitor, asked = request.session_hash, sampling_settings(*settings)
         asked |= {"choices": names_to_choose(question[0])}
         replies = conversation.reply(visitor, cancelled, turns, False, question, asked, answers)
-        for update in replies:
-            yield *update, builder.said(update), question[1][-1:] or gr.skip(), chips(suggestions.ANYTHING)
+        for update, looking in attention.beside(visitor, replies):
+            rest = builder.said(update), question[1][-1:] or gr.skip(), chips(suggestions.ANYTHING)
+            yield *update, *looking, *rest
 
     def press(event: gr.SelectData, samples: list[Sample]):
         sample = samples[event.index]
@@ -186,8 +189,8 @@ def flamingo_tab(
 
     def start_over(request: gr.Request):
         stops.drop(request.session_hash, TAB)
-        asked = chips(suggestions.ANYTHING)
-        return [], "", [], *conversation.emptied(), "", gr.update(visible=False), asked
+        without = attention.begun(request.session_hash, None)
+        return [], "", [], *conversation.emptied(), *without, "", chips(suggestions.ANYTHING)
 
     @on_page
     def use(drawn: DrawnScene | None, files: list | None, words: str):
@@ -203,19 +206,18 @@ def flamingo_tab(
 
     tab = StreamingTab(TAB, stops, [run, builder.run], [stop, builder.stop])
     inputs = [*box, conversation.turns, earlier, *sampling]
-    outputs = [*conversation.outputs, *box]
-    tab.wire(run.click, ask, inputs, outputs, check_ask)
-    tab.wire(text.submit, ask, inputs, outputs, check_ask)
-    tab.wire(chosen.select(take, None, text, **QUIET).then, ask, inputs, outputs, check_ask)
+    answered = [*conversation.outputs, *attention.outputs]
+    tab.wire(run.click, ask, inputs, [*answered, *box], check_ask)
+    tab.wire(text.submit, ask, inputs, [*answered, *box], check_ask)
+    tab.wire(chosen.select(take, None, text, **QUIET).then, ask, inputs, [*answered, *box], check_ask)
     pressed_tile = tiles.select(press, samples, [pressed, subject, chosen], **QUIET)
     of_sample = [pressed, conversation.turns, earlier, *sampling]
-    tab.wire(pressed_tile.then, ask_sample, of_sample, conversation.outputs, check_sample)
+    tab.wire(pressed_tile.then, ask_sample, of_sample, answered, check_sample)
     redraw.click(draw_others, None, [samples, tiles], show_progress="minimal", api_visibility="private")
     media.change(suggest, media, [chosen, media], concurrency_limit=None, **WARNING)
     built = [conversation.turns, builder.preset, builder.shots, *sampling]
-    answered = [*conversation.outputs, builder.answer, subject, chosen]
-    tab.wire(builder.run.click, ask_after, built, answered, check_after)
-    emptied = [*box, *conversation.outputs, builder.answer, attention.section, chosen]
+    tab.wire(builder.run.click, ask_after, built, [*answered, builder.answer, subject, chosen], check_after)
+    emptied = [*box, *answered, builder.answer, chosen]
     gr.on([clear.click, conversation.chat.clear], start_over, None, emptied, **QUIET)
     clear.click(None, js=UNMARK, api_visibility="private")
     maker.use.click(use, [maker.drawn, media, text], [media, text, ways], **WARNING)
