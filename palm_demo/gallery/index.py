@@ -18,11 +18,11 @@ INDEXED_FROM = 20_000
 RETRAINED_AT = 4
 """The index is trained again when the gallery has grown to this many times what it was trained on."""
 PART = 2048
-"""Pictures in one partition of the index. Of a million pictures, PROBES partitions are 3%."""
+"""Pictures in one partition of the index. Of a million pictures, PROBES partitions are 4.5%."""
 SAMPLED, ROUNDS = 64, 10
 """Pictures per partition that k-means learns from, and its iterations: a twentieth of the work of
 LanceDB's own 256 and 50."""
-PROBES, REFINED = 14, 2
+PROBES, REFINED = 22, 2
 """How many partitions a search looks into, and how many times k candidates it then compares exactly."""
 
 FEW, MANY = 16, 256
