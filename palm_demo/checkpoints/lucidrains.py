@@ -1,19 +1,18 @@
 """Converts weights of the lucidrains packages into our models and back, completely or not at all."""
 
-import re
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from palm_demo.checkpoints.files import mismatch
-from palm_demo.checkpoints.lucidrains_layouts import LAYOUTS, Layout, renamed
+from palm_demo.checkpoints.lucidrains_layouts import LAYOUTS, TOWER, Layout, renamed
 from palm_demo.checkpoints.numeric_checks import check_tensor, starts_at_zero
 from palm_demo.errors import CheckpointError
 from palm_demo.models import PaLM
 
-GAMMA = re.compile(r"\.gamma$")
-BLOCK = re.compile(r"fused_attn_ff_proj\.weight$")
+GAIN, SHIFT = ".gamma", ".beta"
+BLOCK = "fused_attn_ff_proj.weight"
 
 
 def from_reference(
@@ -47,7 +46,7 @@ def from_reference(
     for ours, (theirs, wanted) in names.items():
         tensor = state_dict[theirs].detach().reshape(wanted.shape)
         check_tensor(theirs, tensor, "the checkpoint", may_be_zero=starts_at_zero(wanted))
-        tensors[ours] = tensor + gamma_offset if GAMMA.search(theirs) else tensor
+        tensors[ours] = tensor + gamma_offset if _ends(theirs, GAIN) else tensor
     if "media_embedding" in model.state_dict():
         tensors["media_embedding"] = state_dict["token_emb.weight"][model.media_token_id].detach()
     model = model.to(next(t.dtype for name, t in tensors.items() if name.endswith("embedding.weight")))
@@ -71,10 +70,15 @@ def to_reference(layout: str, model: nn.Module, *, gamma_offset: int = 0) -> dic
     tensors = {}
     for ours, (theirs, t) in names.items():
         t = t.detach().reshape(_reference_shape(ours, t)).clone()
-        tensors[theirs] = t - gamma_offset if GAMMA.search(theirs) else t
+        tensors[theirs] = t - gamma_offset if _ends(theirs, GAIN) else t
     if "media_embedding" in model.state_dict():
         tensors["token_emb.weight"][model.media_token_id] = model.media_embedding.detach()
     return tensors | derived(model, known, names)
+
+
+def _ends(theirs: str, end: str) -> bool:
+    """Whether a reference's tensor is called so. A vision tower's are its own, whatever they are called."""
+    return theirs.endswith(end) and not theirs.startswith(TOWER)
 
 
 def _known(layout: str) -> Layout:
@@ -109,13 +113,14 @@ def derived(model: nn.Module, layout: Layout, names: Mapping[str, tuple[str, Ten
     pairs = torch.arange(0, decoder.config.dim_head, 2).float()
     made = {}
     for theirs, t in names.values():
-        if GAMMA.search(theirs):
-            made[GAMMA.sub(".beta", theirs)] = torch.zeros_like(t)
-        if BLOCK.search(theirs):
-            made[BLOCK.sub("rotary_emb.inv_freq", theirs)] = 1.0 / 10_000 ** (pairs / decoder.config.dim_head)
+        if _ends(theirs, GAIN):
+            made[theirs.removesuffix(GAIN) + SHIFT] = torch.zeros_like(t)
+        if _ends(theirs, BLOCK):
+            block = theirs.removesuffix(BLOCK)
+            made[f"{block}rotary_emb.inv_freq"] = 1.0 / 10_000 ** (pairs / decoder.config.dim_head)
             if layout is LAYOUTS["palm-rlhf-pytorch"]:
                 decay = (pairs + 0.4 * decoder.config.dim_head) / (1.4 * decoder.config.dim_head)
-                made[BLOCK.sub("rotary_emb.scale", theirs)] = decay
+                made[f"{block}rotary_emb.scale"] = decay
     if layout.tied_head is not None:
         made[layout.tied_head] = weight.detach().clone()
     return made
@@ -127,7 +132,7 @@ def check_derived(layout: str, known: Layout, state_dict: Mapping[str, Tensor]) 
     Tensors on the meta device have no values to check.
     """
     for name in state_dict:
-        if name.endswith(".beta") and not (t := state_dict[name]).is_meta and t.any():
+        if _ends(name, SHIFT) and not (t := state_dict[name]).is_meta and t.any():
             raise CheckpointError(f"{name} is not zero; {layout} shifts nothing, so this is another model's")
     if not known.tied_head:
         return

@@ -25,6 +25,9 @@ from palm_demo.models.transformer import Decoder, TransformerConfig
 
 Rules = tuple[tuple[str, str], ...]
 
+TOWER = "img_encoder."
+"""What the multimodal references put before the names of the vision tower, which are its own."""
+
 _BLOCK: Rules = (
     (r"\.fused\.", ".fused_attn_ff_proj."),
     (r"\.attention_out\.", ".attn_out."),
@@ -55,12 +58,12 @@ TOOLFORMER_NAMES: Rules = (
 )
 
 _MULTIMODAL: Rules = (
+    (r"^tower\.", TOWER),
     *_BLOCK,
     (r"^decoder\.embedding\.", "token_emb."),
     (r"^decoder\.blocks\.(\d+)\.", r"layers.\1.0.fn."),
     (r"\.ff_out\.", ".ff_out.1."),
     (r"^decoder\.norm\.", "to_logits.0."),
-    (r"^tower\.", "img_encoder."),
 )
 
 FLAMINGO_NAMES: Rules = (
@@ -91,12 +94,13 @@ MAMMUT_NAMES: Rules = (
 
 
 def renamed(names: Iterable[str], rules: Rules) -> dict[str, str]:
-    """Our name -> the reference's name."""
+    """Our name -> the reference's name. Whatever a vision tower calls its tensors stays as it is."""
     found = {}
     for name in names:
         theirs = name
         for pattern, replacement in rules:
-            theirs = re.sub(pattern, replacement, theirs)
+            if not theirs.startswith(TOWER):
+                theirs = re.sub(pattern, replacement, theirs)
         found[name] = theirs
     return found
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from palm_demo.checkpoints import from_reference, to_reference
 from palm_demo.errors import CheckpointError
@@ -111,6 +112,33 @@ def test_the_callers_encoder_is_left_alone():
     from_reference("flamingo-pytorch", tensors, **arguments | {"img_encoder": encoder})
     assert torch.equal(encoder.to_patches.weight, before) and encoder.training
     assert encoder.to_patches.weight.requires_grad
+
+
+class OddEncoder(Encoder):
+    """Its tensors are called as the references call theirs."""
+
+    def __init__(self, dim: int):
+        super().__init__(dim)
+        self.norm = nn.Module()
+        self.norm.gamma, self.norm.beta = nn.Parameter(torch.randn(dim)), nn.Parameter(torch.randn(dim))
+        self.layers = nn.ModuleDict({name: nn.Linear(dim, dim) for name in ("fused", "attention_out", "up")})
+        self.fused_attn_ff_proj = nn.Linear(dim, dim)
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+@pytest.mark.parametrize("layout", ["flamingo-pytorch", "mammut-pytorch"])
+def test_an_encoders_tensors_are_its_own_whatever_they_are_called(layout, offset):
+    encoder = OddEncoder(SIZE["dim"])
+    arguments = SIZE | ARGUMENTS[layout] | {"img_encoder": encoder}
+    given = {name: t.clone() for name, t in REFERENCES[layout](**arguments).state_dict().items()}
+    ours = from_reference(layout, given, gamma_offset=offset, **arguments)
+    back = to_reference(layout, ours, gamma_offset=offset)
+    tower = {name for name in given if name.startswith("img_encoder.")}
+    assert len(tower) == len(encoder.state_dict()) and back.keys() == given.keys()
+    owned = {name.partition("tower.")[2]: t for name, t in ours.state_dict().items() if "tower." in name}
+    for name in tower:
+        assert torch.equal(back[name], given[name]), name
+        assert torch.equal(owned[name.removeprefix("img_encoder.")], given[name]), name
 
 
 def test_scopes_of_a_checkpoint_come_with_it_unasked_each_of_its_rank():
