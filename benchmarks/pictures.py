@@ -1,7 +1,8 @@
 """How fast pictures become text: `python -m benchmarks.pictures`, a Markdown table out.
 
 The references keep nothing between tokens: for each one they are run again, over pictures and text. All
-sides share a tower and weights. Decoding is greedy, so all of them write the same.
+sides share weights, and a tower as wide as the text, because the references have no projection between
+the two. Decoding is greedy, so all of them write the same.
 """
 
 from collections.abc import Callable
@@ -19,7 +20,8 @@ from palm_demo.inference.decoding import run_in_turn
 from palm_demo.models import Flamingo, MaMMUT
 from palm_demo.models.vision import VisionTower
 
-TOWER = Path(__file__).parents[1] / "assets" / "vision"
+TOWER = Path(__file__).parent / "vision"
+"""ResNet-18 up to the stage whose patches are 256 wide."""
 SHAPE = SHAPES["8 M"]
 MEDIA_TOKEN, START = 3, 1
 IMAGES, WORDS, NEW = 4, 16, 20
