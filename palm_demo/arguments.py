@@ -160,6 +160,16 @@ Media = Annotated[
 File = Annotated[Unicode | Path, Takes("a path (str or Path)"), AtMost(PATH_BYTES)]
 
 
+def _event(value: Any) -> Any:
+    if value is not None and not callable(getattr(value, "is_set", None)):
+        raise ValueError
+    return value
+
+
+Cancelled = Annotated[Any, AfterValidator(_event), Takes("a threading.Event, or None")]
+"""An event that ends a verb's work once it is set; None for none."""
+
+
 def checked(verb: Callable[P, T]) -> Callable[P, T]:
     """Decorates a verb so that it is called with arguments that fit its signature.
 

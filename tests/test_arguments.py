@@ -12,7 +12,15 @@ from PIL import Image
 
 import palm_demo
 from palm_demo.arguments import bind, checked
-from palm_demo.errors import ArgumentError, FinetuningError, PalmDemoError, PromptError, SamplingError
+from palm_demo.errors import (
+    ArgumentError,
+    CheckpointError,
+    FinetuningError,
+    PalmDemoError,
+    PromptError,
+    SamplingError,
+    ScopeError,
+)
 from palm_demo.session import Session
 
 PICTURE = Image.new("RGB", (64, 48), "navy")
@@ -93,7 +101,7 @@ def test_every_public_verb_of_a_session_checks_its_arguments():
 def test_a_verb_answers_or_raises_a_palm_demo_error_whatever_it_is_given(session, name, data):
     parameters = [p for p in inspect.signature(getattr(Session, name)).parameters if p not in ("self",)]
     short = {key: value for key, value in SHORT.items() if key in parameters}
-    spoiled = data.draw(st.sampled_from([p for p in parameters if p != "cancelled"]))
+    spoiled = data.draw(st.sampled_from(parameters))
     arguments = NEEDED[name] | short | {spoiled: data.draw(JUNK)}
     try:
         run(session, name, arguments)
@@ -105,6 +113,36 @@ def test_a_verb_answers_or_raises_a_palm_demo_error_whatever_it_is_given(session
 def test_a_misspelt_setting_is_named_with_what_there_is(session, name):
     with pytest.raises(ArgumentError, match=rf"{name} takes no 'max_tokns'.*It takes"):
         run(session, name, NEEDED[name] | {"max_tokns": 3})
+
+
+@pytest.mark.parametrize("cancelled", [True, 1, "now", object()])
+@pytest.mark.parametrize("name", ["generate", "stream", "answer", "stream_answer", "finetune"])
+def test_what_ends_a_text_is_an_event(session, name, cancelled):
+    with pytest.raises(ArgumentError, match=r"cancelled is .*; give a threading\.Event, or None"):
+        run(session, name, NEEDED[name] | {"cancelled": cancelled})
+
+
+@pytest.mark.parametrize("adapter", ["carroll", None, {"carroll": 1.0}])
+def test_what_is_saved_is_an_adapter(session, adapter, tmp_path):
+    with pytest.raises(ArgumentError, match="give an adapter of `load_adapter` or `finetune`"):
+        session.save_adapter(adapter, tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("name", ["", "a\0b", "folder", "file/inside", "a" * 300])
+def test_a_file_that_cannot_be_written_is_told_with_its_name(session, name, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    path = str(tmp_path / name) if name else ""
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(CheckpointError, match=r"cannot be written to .*name a file in a folder"):
+        session.save_adapter(session.palm.model.scopes["carroll"], path)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_adapter_of_another_model_is_not_saved_as_one_of_this(session, new_palm, tmp_path):
+    with pytest.raises(ScopeError, match="fine-tune it here again"):
+        session.save_adapter(new_palm().new_adapter(2), tmp_path / "a.safetensors")
+    assert not [*tmp_path.iterdir()]
 
 
 def test_the_nearest_setting_is_suggested(session):

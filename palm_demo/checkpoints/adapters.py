@@ -10,7 +10,6 @@ from palm_demo.checkpoints.files import fingerprint
 from palm_demo.checkpoints.numeric_checks import AttentionNorms, attention_norms, check_tensors, check_update
 from palm_demo.errors import CheckpointError, shown
 from palm_demo.models import PaLM
-from palm_demo.models.cpu_linear import Weights
 from palm_demo.models.lora import Adapter
 
 KIND = "scope"
@@ -24,7 +23,7 @@ def save_adapter(path: Path, palm: PaLM, adapter: Adapter, base: str | None = No
 
     base: that fingerprint, if it is known already; computing a large model's takes seconds.
     """
-    description = {"kind": KIND, "rank": adapter.rank, "base": base or fingerprint(Weights(palm.decoder))}
+    description = {"kind": KIND, "rank": adapter.rank, "base": base or fingerprint(palm.base_weights())}
     files.write(path, adapter.state_dict(), description, torch.bfloat16)
 
 
@@ -68,13 +67,13 @@ def load_adapter(
     adapter = palm.new_adapter(rank)
     files.load_into(adapter, tensors, path)
     check_tensors(adapter.state_dict(), path, adapter)  # a number may be too large for the model's dtype
-    mine = base or fingerprint(Weights(palm.decoder))
+    mine = base or fingerprint(palm.base_weights())
     if (theirs := description.get("base")) != mine:
         raise CheckpointError(
             f"{path} was trained on other base weights ({shown(theirs)}) than these ({mine}) and means "
             "nothing to them; fine-tune it again here"
         )
-    check_update(adapter, norms or attention_norms(palm.decoder.blocks), path)
+    check_update(adapter, norms or attention_norms(palm), path)
     return adapter.requires_grad_(False)
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -83,7 +84,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     Raises OSError with what the disk said, for which safetensors and torch have errors of their own.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
+    partial = path.with_name(f".{uuid4().hex}.part")  # nobody else's, beside it and thus on its disk
     try:
         yield partial
         partial.replace(path)

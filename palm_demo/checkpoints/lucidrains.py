@@ -73,7 +73,10 @@ def to_reference(layout: str, model: nn.Module, *, gamma_offset: int = 0) -> dic
         tensors[theirs] = t - gamma_offset if _ends(theirs, GAIN) else t
     if "media_embedding" in model.state_dict():
         tensors["token_emb.weight"][model.media_token_id] = model.media_embedding.detach()
-    return tensors | derived(model, known, names)
+    made = derived(model, known, names)
+    if known.tied_head is not None:  # as the input row of the media token is
+        made[known.tied_head] = tensors["token_emb.weight"].clone()
+    return tensors | made
 
 
 def _ends(theirs: str, end: str) -> bool:
@@ -89,9 +92,11 @@ def _known(layout: str) -> Layout:
 
 def _names(model: nn.Module, layout: Layout) -> dict[str, tuple[str, Tensor]]:
     """Our name -> (the reference's name, our tensor), for the weights that both have."""
-    merges = model.scopes.merged.values() if isinstance(model, PaLM) else ()
-    scopes = [scope for merge in merges for scope in merge.strengths if isinstance(scope, str)]
-    merged = tuple(f"scopes.adapters.@{scope}." for scope in scopes)
+    merged = ()
+    if isinstance(model, PaLM):
+        adapters = {adapter for merge in model.scopes.merged for adapter in merge.adapters}
+        names = [name for name in model.scopes.names if model.scopes[name] in adapters]
+        merged = tuple(f"scopes.adapters.@{name}." for name in names)
     tensors = {
         name: t
         for name, t in model.state_dict().items()

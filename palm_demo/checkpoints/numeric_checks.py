@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from palm_demo.errors import CheckpointError
+from palm_demo.models import PaLM
 from palm_demo.models.lora import PROJECTIONS, Adapter
 
 READABLE = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
@@ -69,12 +70,12 @@ AttentionNorms = list[dict[str, float]]
 """The norm of each adapted projection's weight, by block."""
 
 
-def attention_norms(blocks: nn.ModuleList) -> AttentionNorms:
-    """The norms of the attention's weights in each block."""
-    norms = []
-    for block in blocks:
-        *inputs, _ = block.fused.dense().split((*block.inputs, block.ff_width))
-        weights = (*inputs, block.attention_out.dense())
+def attention_norms(palm: PaLM) -> AttentionNorms:
+    """The norms of the attention's weights in each block, without what is merged into them."""
+    norms, base = [], palm.base_weights()
+    for number, block in enumerate(palm.decoder.blocks):
+        *inputs, _ = base[f"blocks.{number}.fused.weight"].split((*block.inputs, block.ff_width))
+        weights = (*inputs, base[f"blocks.{number}.attention_out.weight"])
         norms.append({name: float(w.double().norm()) for name, w in zip(PROJECTIONS, weights, strict=True)})
     return norms
 

@@ -258,8 +258,9 @@ class ContinuousBatch:
         if request.reading is None:
             prompt, made = request.row.history, None
             try:
+                beginning = request.beginning
                 made = run_in_turn(request.prompt.begin, torch.tensor([prompt]), len(prompt))
-                request.reading = Reading(made, self.prefixes.begin(request.beginning, made.tokens))
+                request.reading = Reading(made, beginning, self.prefixes.begin(beginning, made.tokens))
             except Exception as error:
                 request.fail(_for_reader(error))
                 self._let_in(request, None)
@@ -313,7 +314,8 @@ class ContinuousBatch:
             request.reading.done += size
             if request.reading.done == len(request.row.history):
                 made = request.reading.cache
-                self.prefixes.keep(request.beginning, made.tokens)
+                if request.read_from_same_weights:
+                    self.prefixes.keep(request.reading.beginning, made.tokens)
                 request.draw(of_piece)
                 self._let_in(request, made)
             else:  # the next prompt's turn

@@ -116,13 +116,19 @@ class QueuePosition(str):
         return delta
 
 
-def text_deltas(ids: Iterable[int], tokenizer: Tokenizer, stop: Sequence[str] = ()) -> Iterator[str]:
+def text_deltas(
+    ids: Iterable[int], tokenizer: Tokenizer, stop: Sequence[str] = (), dropped: str = ""
+) -> Iterator[str]:
     """Decodes ids to pieces of text, up to the first stop string and without it.
 
     A piece that may be the beginning of a stop string is held back until that is known.
+
+    dropped: characters that are left out at the beginning, where stop strings do not begin yet either.
     """
-    held = ""
+    held, begun = "", not dropped
     for delta in tokenizer.decode_stream(ids):
+        delta = delta if begun else delta.lstrip(dropped)
+        begun = begun or bool(delta)
         held += delta
         before = text_before(held, stop)
         if before != held:

@@ -68,8 +68,12 @@ class Engine:
         read: Prefill | InPieces,
         settings: GenerationConfig,
         cancelled: threading.Event | None = None,
+        dropped: str = "",
     ) -> Iterator[str]:
         """Writes one text in a row of the batch, and yields it in pieces.
+
+        dropped: characters that are left out at the beginning, such as the space that belongs to the
+        first word's token.
 
         Before the first piece it yields a `QueuePosition` for each position in the queue. Closing the
         iterator frees the row. Raises PromptError at once when prompt and answer are too long for the
@@ -81,7 +85,7 @@ class Engine:
         check_choices(settings, choices)
         sampler = self._sampler(settings, choices)
         row = SequenceState(prompt, sampler, settings.max_new_tokens, self.tokenizer.eos_id)
-        return self._deltas(row, read, () if choices else settings.stop, cancelled)
+        return self._deltas(row, read, () if choices else settings.stop, cancelled, dropped)
 
     @run_in_thread
     def texts(
@@ -138,12 +142,13 @@ class Engine:
         read: Prefill | InPieces,
         stop: Sequence[str],
         cancelled: threading.Event | None,
+        dropped: str,
     ) -> Iterator[str]:
         on_device = self._on_device
         prompt = replace(read, begin=on_device(read.begin)) if isinstance(read, InPieces) else on_device(read)
         with self.batch.join(row, prompt, cancelled) as request:
             yield from map(QueuePosition, self.batch.queue_positions(request))
-            yield from text_deltas(request.ids(), self.tokenizer, stop)
+            yield from text_deltas(request.ids(), self.tokenizer, stop, dropped)
 
     def _on_device(self, read: Callable[..., T]) -> Callable[..., T]:
         """Wraps what reads a prompt, so that its ids come on the model's device."""
@@ -177,16 +182,3 @@ def check_choices(settings: GenerationConfig, choices: Sequence[Sequence[int]]) 
                 f"the choice {shown(text.strip())} has {len(ids)} tokens and max_new_tokens is "
                 f"{settings.max_new_tokens}; raise it, or shorten the choice"
             )
-
-
-def without_leading_space(deltas: Iterator[str]) -> Iterator[str]:
-    """Drops the space at the beginning of an answer, which belongs to the first word's token."""
-    begun = False
-    for delta in deltas:
-        if isinstance(delta, QueuePosition):
-            yield delta
-            continue
-        delta = delta if begun else delta.lstrip()
-        if delta:
-            begun = True
-            yield delta

@@ -13,11 +13,13 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from palm_demo.kept import Kept
+from palm_demo.models import PaLM
+from palm_demo.models.cpu_linear import Projection
 from palm_demo.models.kv_cache import KVCache
-from palm_demo.models.lora import Adapter, Scope, Scopes, strengths
+from palm_demo.models.lora import Adapter, Scope
 from palm_demo.models.packed_weights import state_of
 
 BLOCK = 64
@@ -105,14 +107,17 @@ _next_number = count()
 _numbering = threading.Lock()
 
 
-def scope_key(scopes: Scopes, scope: Scope) -> Hashable:
+def scope_key(palm: PaLM, scope: Scope) -> Hashable:
     """A key that differs whenever a scope, or what is merged into the weights, gives other keys and
     values."""
-    parts = {
-        _state_of(scopes[part] if isinstance(part, str) else part): strength
-        for part, strength in strengths(scope).items()
-    }
-    return frozenset(parts.items()), tuple(map(_number_of, scopes.merged.values()))
+    adapters = palm.scopes.adapters_of(scope).items()
+    return frozenset((_state_of(one), strength) for one, strength in adapters), weights_key(palm.decoder)
+
+
+def weights_key(model: nn.Module) -> Hashable:
+    """A key that differs once a model's projections have changed, as by a scope that is merged into them."""
+    held = [module.held for module in model.modules() if isinstance(module, Projection)]
+    return tuple(state_of(one) if isinstance(one, Tensor) else _number_of(one) for one in held)
 
 
 def _state_of(adapter: Adapter) -> Hashable:

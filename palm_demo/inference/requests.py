@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from palm_demo.concurrency import client, gone
+from palm_demo.errors import ScopeError
 from palm_demo.inference.decoding import Prefill, SequenceState
 from palm_demo.inference.prefix_cache import Beginning
 
@@ -19,11 +20,12 @@ class InPieces:
 
     Attributes:
         begin: makes an empty cache of one row from (1, n) ids of the whole prompt and a capacity.
-        beginning: what the prompt's keys and values depend on.
+        beginning: tells what the prompt's keys and values depend on now. Weights may change between a
+            request and its turn.
     """
 
     begin: Callable[[Tensor, int], Any]
-    beginning: Beginning
+    beginning: Callable[[], Beginning]
 
 
 @dataclass
@@ -32,10 +34,12 @@ class Reading:
 
     Attributes:
         cache: of the prompt's row.
+        beginning: what its keys and values depended on when the reading began.
         done: how many of the prompt's tokens have been read.
     """
 
     cache: Any
+    beginning: Beginning
     done: int
 
 
@@ -71,8 +75,17 @@ class Request:
 
     @property
     def over(self) -> bool:
-        """Whether the row, or the position in the queue, can be given away."""
-        return self.row.ended or self._left or self._unwanted
+        """Whether the row, or the position in the queue, can be given away.
+
+        A `cancelled` that cannot be asked fails this request alone.
+        """
+        if self.row.ended or self._left:
+            return True
+        try:
+            return self._unwanted
+        except Exception as error:
+            self.fail(error)
+            return True
 
     @property
     def _unwanted(self) -> bool:
@@ -80,9 +93,17 @@ class Request:
 
     @property
     def beginning(self) -> Beginning:
-        """What the keys and values of a prompt in pieces depend on, including whose request it is."""
-        own = self.prompt.beginning
+        """What the keys and values of a prompt in pieces depend on now, including whose request it is."""
+        own = self.prompt.beginning()
         return Beginning((self.client, own.root), own.tokens)
+
+    @property
+    def read_from_same_weights(self) -> bool:
+        """Whether the keys and values that were read depend on what they would depend on now."""
+        try:
+            return self.beginning == self.reading.beginning
+        except ScopeError:  # the scope has been removed meanwhile
+            return False
 
     def leave(self) -> None:
         self._left = True

@@ -160,6 +160,12 @@ class Projection(nn.Linear):
             else:
                 self.change_(lambda _: stored if isinstance(stored, Tensor) else stored.dense())
 
+    @property
+    def held(self) -> PackedWeight | Tensor:
+        """What holds the weight now. Once that has changed, it is another object or in another state."""
+        with _changing:
+            return self._packed or self._parameters["weight"]
+
     def dense(self) -> Tensor:
         """The weight (dim_out, dim_in) without a gradient; of a packed one a copy, and it stays packed."""
         with _changing:
@@ -233,13 +239,21 @@ class Packable(Protocol):
 class Weights(Mapping[str, Tensor]):
     """A model's `state_dict` that unpacks a weight when it is read, without storing the result."""
 
-    def __init__(self, model: nn.Module, without: tuple[str, ...] = ()):
-        """without: prefixes of the names of weights to leave out."""
-        self.model = model
+    def __init__(
+        self,
+        model: nn.Module,
+        without: tuple[str, ...] = (),
+        instead: Mapping[str, PackedWeight | Tensor] | None = None,
+    ):
+        """without: prefixes of the names of weights to leave out. instead: what some weights are taken to
+        be, as `Projection.stored` gave them."""
+        self.model, self._instead = model, instead or {}
         named = model.state_dict(keep_vars=True)
         self._named = {name: t for name, t in named.items() if not name.startswith(without)}
 
     def __getitem__(self, name: str) -> Tensor:
+        if (stored := self._instead.get(name)) is not None:
+            return stored if isinstance(stored, Tensor) else stored.dense()
         path, _, own = name.rpartition(".")
         module = self.model.get_submodule(path)
         return (

@@ -134,11 +134,18 @@ class GatedCrossAttention(nn.Module):
         """Keys and values of latents (b, m, dim_media)."""
         return self.attention.keys_values(media)
 
-    def forward(self, x: Tensor, keys_values: KeysValues, visible: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, keys_values: KeysValues, visible: Tensor, has_media: Tensor | None = None
+    ) -> Tensor:
         """Attends to the media: (b, n, dim) -> (b, n, dim).
 
-        visible: bool, broadcastable to (b, h, n, m). A token that sees no key gets zeros from the
-        attention.
+        Args:
+            x: states.
+            keys_values: of the media.
+            visible: bool, broadcastable to (b, h, n, m). A token that sees no key gets zeros from the
+                attention.
+            has_media: bool (b, 1, 1), which rows have media anywhere in their text, also where none of
+                the tokens of `x` sees any. Here they are treated alike.
         """
         attn_out = self.attention(self.norm(x), keys_values, visible)
         x = x + attn_out * self.attention_gate.tanh()
@@ -153,13 +160,18 @@ class GatedCrossAttention(nn.Module):
 class TextPreservingCrossAttention(GatedCrossAttention):
     """Gated cross-attention that leaves rows without media unchanged.
 
-    Text alone then gets exactly the language model's states, whatever other rows are in the batch.
+    Text alone then gets exactly the language model's states, whatever other rows are in the batch. A text
+    with media is changed throughout, before its first medium too, read at once or in pieces.
     """
 
-    def forward(self, x: Tensor, keys_values: KeysValues, visible: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, keys_values: KeysValues, visible: Tensor, has_media: Tensor | None = None
+    ) -> Tensor:
+        """As in `GatedCrossAttention`; without `has_media`, rows have media if a token sees one."""
         if not visible.shape[-1]:
             return x
-        has_media = reduce(visible, "b h n m -> b 1 1", "max")
+        if has_media is None:
+            has_media = reduce(visible, "b h n m -> b 1 1", "max")
         return torch.where(has_media, super().forward(x, keys_values, visible), x)
 
 

@@ -22,8 +22,9 @@ from palm_demo.models.media_encoder import MediaEncoder
 from palm_demo.models.side_by_side import Pass
 from palm_demo.models.transformer import BesideDecoder, Decoder, LMBackbone, TransformerConfig
 
-CrossAttend = Callable[[Tensor, KeysValues, Tensor], Tensor]
-"""(states, keys and values of the media, visible) -> states, as `GatedCrossAttention` is called."""
+CrossAttend = Callable[[Tensor, KeysValues, Tensor, Tensor], Tensor]
+"""(states, keys and values of the media, visible, has_media) -> states, as `GatedCrossAttention` is
+called."""
 
 
 @dataclass
@@ -190,10 +191,14 @@ class Flamingo(BesideDecoder):
 
     def _media_positions(self, ids: Tensor, given: int) -> Tensor:
         """(media,): each medium's position in its text, from 0."""
-        counts, most = self._check_media_tokens(ids, given), self.encoder.max_media
-        if most is not None and max(counts) > most:
-            raise PromptError(f"the text has {max(counts)} media, at most {most} fit; leave some out")
+        counts = self._check_media_tokens(ids, given)
+        self.check_media_fit(max(counts))
         return torch.cat([torch.arange(count, device=ids.device) for count in counts])
+
+    def check_media_fit(self, count: int) -> None:
+        """Raises PromptError for more media than the encoder takes in one text."""
+        if (most := self.encoder.max_media) is not None and count > most:
+            raise PromptError(f"the text has {count} media, at most {most} fit; leave some out")
 
     def _check_media_tokens(self, ids: Tensor, given: int) -> list[int]:
         """The number of media tokens in each row. Raises PromptError unless they are `given` in all."""
@@ -223,9 +228,9 @@ class Flamingo(BesideDecoder):
         recorded: dict[int, Tensor] = {}
 
         def recording(layer: str, cross_attn: GatedCrossAttention) -> CrossAttend:
-            def attend(states: Tensor, media: KeysValues, visible: Tensor) -> Tensor:
+            def attend(states: Tensor, media: KeysValues, visible: Tensor, has_media: Tensor) -> Tensor:
                 recorded[int(layer)] = cross_attn.attention_weights(states, media, visible)
-                return cross_attn(states, media, visible)
+                return cross_attn(states, media, visible, has_media)
 
             return attend
 
@@ -237,8 +242,8 @@ class Flamingo(BesideDecoder):
         self, ids: Tensor, latents: Tensor | None, cross_attention: Mapping[str, CrossAttend] | None = None
     ) -> Tensor:
         media_so_far = (ids == self.media_token_id).cumsum(dim=1)
-        media = self._keys_values(ids, latents)
-        return self._run(self._with_media(ids, CausalMask(), media_so_far, media, cross_attention))
+        counts, media = media_so_far[:, -1:], self._keys_values(ids, latents)
+        return self._run(self._with_media(ids, CausalMask(), media_so_far, counts, media, cross_attention))
 
     def prefill(
         self, ids: Tensor, lengths: Sequence[int], capacity: int, latents: Tensor | None
@@ -277,12 +282,13 @@ class Flamingo(BesideDecoder):
 
     def _pass(self, ids: Tensor, cache: FlamingoCache) -> Pass:
         new = ids.shape[1]
+        counts = torch.tensor(cache.media_counts, device=ids.device)[:, None]
         if cache.marks is None:
-            so_far = torch.tensor(cache.media_counts, device=ids.device)[:, None].expand(-1, new)
+            so_far = counts.expand(-1, new)
         else:
             start = cache.tokens.lengths[0]
             so_far = cache.marks[:, start : start + new]
-        return self._with_media(ids, cache.tokens.extend_by(new), so_far, cache.media.by_layer())
+        return self._with_media(ids, cache.tokens.extend_by(new), so_far, counts, cache.media.by_layer())
 
     def _run_cached(self, ids: Tensor, cache: FlamingoCache) -> Tensor:
         return self._run(self._pass(ids, cache))
@@ -299,14 +305,19 @@ class Flamingo(BesideDecoder):
         ids: Tensor,
         mask: UpdatingMask,
         media_so_far: Tensor,
+        counts: Tensor,
         media: dict[int, KeysValues],
         cross_attention: Mapping[str, CrossAttend] | None = None,
     ) -> Pass:
         """The new tokens of ids (b, n), with the layers that look at their media.
 
-        media_so_far: (b, n), how many media stand at or before each token. media: by layer, keys and
-        values. cross_attention: by layer, what runs in place of the model's own.
+        Args:
+            media_so_far: (b, n), how many media stand at or before each token.
+            counts: (b, 1), how many there are in the whole prompt.
+            media: by layer, keys and values.
+            cross_attention: by layer, what runs in place of the model's own.
         """
+        has_media = rearrange(counts > 0, "b 1 -> b 1 1")
         is_media = rearrange(ids == self.media_token_id, "b n -> b n 1")
         states = torch.where(is_media, self.media_embedding, self.decoder.embedding(ids))
         most = next(iter(media.values()))[0].shape[2] // self.encoder.num_latents
@@ -314,7 +325,7 @@ class Flamingo(BesideDecoder):
 
         def layer_with_media(layer: int):
             cross_attn = (cross_attention or self.cross_attention)[str(layer)]
-            return lambda states: cross_attn(states, media[layer], visible)
+            return lambda states: cross_attn(states, media[layer], visible, has_media)
 
         return Pass(states, mask, {layer: layer_with_media(layer) for layer in media})
 

@@ -182,10 +182,16 @@ def scope_label(scope: Scope) -> str:
 
 @dataclass(eq=False)
 class Merged:
-    """A scope or mix in the weights. `before`: fused and output weights of each block without it, as
-    `Projection.stored` gives them."""
+    """A scope or mix in the weights.
 
-    strengths: dict[str | Adapter, float]
+    Attributes:
+        label: in words, for messages.
+        adapters: its adapters with their strengths.
+        before: fused and output weights of each block without it, as `Projection.stored` gives them.
+    """
+
+    label: str
+    adapters: dict[Adapter, float]
     before: list[tuple[PackedWeight | Tensor, PackedWeight | Tensor]]
 
 
@@ -197,7 +203,7 @@ class Scopes(nn.Module):
         self.shape = shape
         # Keys carry an "@": a ModuleDict refuses the names of its own methods, "train" or "type".
         self.adapters = nn.ModuleDict()
-        self.merged: dict[str, Merged] = {}
+        self.merged: list[Merged] = []
 
     @property
     def names(self) -> list[str]:
@@ -226,10 +232,10 @@ class Scopes(nn.Module):
 
     def remove(self, name: str) -> None:
         """Removes a scope. Raises ScopeError when it is unknown or merged into the weights."""
-        self[name]
-        for merged, part in self.merged.items():
-            if name in part.strengths:
-                raise ScopeError(f"scope {merged!r} is merged into the weights; unmerge it first")
+        adapter = self[name]
+        for merge in self.merged:
+            if adapter in merge.adapters:
+                raise ScopeError(f"scope {merge.label!r} is merged into the weights; unmerge it first")
         del self.adapters[f"@{name}"]
 
     def select(self, rows: Sequence[Scope]) -> list[LayerAdapter] | None:
@@ -243,18 +249,28 @@ class Scopes(nn.Module):
 
         Raises ScopeError for an unknown name, an invalid mix, and an adapter of a model with other widths.
         """
-        wanted = strengths(scope)
-        for merged in self.merged.values():
-            for part, strength in merged.strengths.items():
-                if part in wanted:
-                    wanted[part] -= strength
-        parts = [(self._adapter(part), strength) for part, strength in wanted.items()]
-        parts = [(adapter, strength) for adapter, strength in parts if strength]
+        wanted = self.adapters_of(scope)
+        for merge in self.merged:
+            for adapter, strength in merge.adapters.items():
+                if adapter in wanted:
+                    wanted[adapter] -= strength
+        parts = [(adapter, strength) for adapter, strength in wanted.items() if strength]
         if not parts:
             return None
         if len(parts) == 1 and parts[0][1] == 1:
             return parts[0][0]
         return mix_adapters(parts)
+
+    def adapters_of(self, scope: Scope) -> dict[Adapter, float]:
+        """The adapters of a scope with their strengths, whether merged or not; errors as in `find`.
+
+        One that a mix has twice, by its name and itself, has the sum of both strengths.
+        """
+        found: dict[Adapter, float] = {}
+        for part, strength in strengths(scope).items():
+            adapter = self._adapter(part)
+            found[adapter] = found.get(adapter, 0.0) + strength
+        return found
 
     def _adapter(self, scope: str | Adapter) -> Adapter:
         if not isinstance(scope, Adapter):
@@ -269,25 +285,26 @@ class Scopes(nn.Module):
         """Adds a scope or mix to the weights of the blocks. Several may be merged, last in, first out."""
         if scope is None:
             raise ScopeError("the base model has nothing to merge into its weights; name a scope")
-        if (name := scope_label(scope)) in self.merged:
-            raise ScopeError(f"scope {name!r} is already merged")
-        parts = [(self._adapter(part), strength) for part, strength in strengths(scope).items()]
+        label, adapters = scope_label(scope), self.adapters_of(scope)
+        if any(merge.adapters == adapters for merge in self.merged):
+            raise ScopeError(f"scope {label!r} is already merged")
         originals = []
         with torch.no_grad():
-            for layer, block in zip(mix_adapters(parts).layers, blocks, strict=True):
+            for layer, block in zip(mix_adapters([*adapters.items()]).layers, blocks, strict=True):
                 originals.append((block.fused.stored(), block.attention_out.stored()))
                 block.fused.change_(_adding(torch.cat([layer[p].weight for p in INPUTS], dim=1).T))
                 block.attention_out.change_(_adding(layer["out"].weight.T))
-        self.merged[name] = Merged(strengths(scope), originals)
+        self.merged.append(Merged(label, adapters, originals))
 
     def unmerge(self, scope: Scope, blocks: nn.ModuleList) -> None:
         """Restores, bit for bit, the weights from before `merge`. Only the last merge can be undone."""
-        if (name := scope_label(scope)) not in self.merged:
-            raise ScopeError(f"scope {name!r} is not merged")
-        if name != (last := list(self.merged)[-1]):
-            raise ScopeError(f"scope {last!r} was merged after {name!r}; unmerge {last!r} first")
+        label, adapters = scope_label(scope), self.adapters_of(scope)
+        if not any(merge.adapters == adapters for merge in self.merged):
+            raise ScopeError(f"scope {label!r} is not merged")
+        if (last := self.merged[-1]).adapters != adapters:
+            raise ScopeError(f"scope {last.label!r} was merged after {label!r}; unmerge {last.label!r} first")
         with torch.no_grad():
-            for block, (fused, out) in zip(blocks, self.merged.pop(name).before, strict=True):
+            for block, (fused, out) in zip(blocks, self.merged.pop().before, strict=True):
                 block.fused.restore_(fused)
                 block.attention_out.restore_(out)
 

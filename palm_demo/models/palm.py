@@ -9,6 +9,7 @@ from torch import Tensor
 from palm_demo.concurrency import locked_cached_property
 from palm_demo.errors import ScopeError, shown
 from palm_demo.models.attention import AttentionMask, CausalMask, VisibleMask
+from palm_demo.models.cpu_linear import Weights
 from palm_demo.models.kv_cache import KVCache
 from palm_demo.models.layers import Style
 from palm_demo.models.lora import Adapter, AdapterShape, LayerAdapter, Scope, Scopes, stack_adapters
@@ -178,6 +179,15 @@ class PaLM(BesideDecoder):
     def unmerge_scope(self, scope: Scope) -> None:
         """Restores the weights from before `merge_scope`. Raises ScopeError unless it was the last merge."""
         self.scopes.unmerge(scope, self.decoder.blocks)
+
+    def base_weights(self) -> Weights:
+        """The decoder's weights by name, without what is merged into them."""
+        instead = {}
+        for first in self.scopes.merged[:1]:
+            for number, (fused, out) in enumerate(first.before):
+                instead[f"blocks.{number}.fused.weight"] = fused
+                instead[f"blocks.{number}.attention_out.weight"] = out
+        return Weights(self.decoder, instead=instead)
 
     def freeze_(self) -> "PaLM":
         """Turns gradients off for good."""

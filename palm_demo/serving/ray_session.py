@@ -27,6 +27,7 @@ from palm_demo.gallery import MEMORY
 from palm_demo.models.lora import Adapter
 from palm_demo.serving.session_proxy import Failed, SessionInfo, SessionProxy, answered, each_adapter_once
 from palm_demo.session import Session
+from palm_demo.session.palm import adapter_file
 
 HEARTBEAT_SECONDS = 0.25
 """Seconds between two items of a stream. With each item the reader checks whether to stop."""
@@ -84,8 +85,8 @@ class RaySession(SessionProxy):
     def save_adapter(self, adapter: Adapter, path: Path | str) -> None:
         """Writes an adapter to a file on this machine; see `Session.save_adapter`."""
         content = self._call(self._models, "adapter_file", adapter)
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_bytes(content)
+        with adapter_file(path), checkpoints.written_whole(Path(path)) as partial:
+            partial.write_bytes(content)
 
     def load_adapter(self, path: Path | str, highest_rank: int = checkpoints.HIGHEST_RANK) -> Adapter:
         """Reads an adapter from a file on this machine; see `Session.load_adapter`."""

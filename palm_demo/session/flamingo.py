@@ -1,27 +1,27 @@
 """Flamingo in a session: answers to prompts with pictures and videos between the words."""
 
-import threading
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice
+from string import whitespace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from palm_demo.arguments import Media, Text, Texts, Whole, checked
+from palm_demo.arguments import Cancelled, Media, Text, Texts, Whole, checked
 from palm_demo.concurrency import FairQueue, in_turn, queued, run_in_thread
-from palm_demo.errors import PromptError, shown
+from palm_demo.errors import PromptError, SamplingError, shown
 from palm_demo.inference.attention_maps import AttentionMaps, MediumAttention, compute_attention_maps
 from palm_demo.inference.decoding import Prefill
-from palm_demo.inference.engine import without_leading_space
-from palm_demo.inference.prefix_cache import Beginning
+from palm_demo.inference.prefix_cache import Beginning, weights_key
 from palm_demo.inference.prompts import PromptForm, check_length, check_media_count, check_picture_there
 from palm_demo.inference.requests import InPieces
 from palm_demo.inference.settings import ANSWERED, GenerationConfig
 from palm_demo.media import DecodingBudget, MediaLimits, Medium, open_medium
 from palm_demo.models import Flamingo
 from palm_demo.models.flamingo import FlamingoCache
+from palm_demo.models.tokenizers import plain
 from palm_demo.session.loaded_models import LoadedModel
 from palm_demo.session.part import READ_SIDE, Part, preprocess
 from palm_demo.session.seen_frames import SeenFrames
@@ -71,10 +71,10 @@ class FlamingoPart(Part[Flamingo]):
         prompt: Text,
         media: Media,
         config: GenerationConfig = ANSWERED,
-        cancelled: threading.Event | None = None,
+        cancelled: Cancelled = None,
     ) -> Iterator[str]:
         """Text deltas of the answer, which ends before the stop strings of the config and of `form`, or is
-        one of the config's choices.
+        one of the config's choices in its plain form.
 
         Args:
             prompt: a question, or any text with one `<media>` per picture or video (`PromptForm.completed`).
@@ -85,14 +85,18 @@ class FlamingoPart(Part[Flamingo]):
 
         Raises:
             PromptError: at once, where prompt and media do not fit together or the model.
+            SamplingError: at once, where a choice is empty or too long.
             MediaError: at once, where one of the media cannot be read.
             BusyError: in place of the first delta, when the queue is full.
         """
-        choices = [f"{self.form.gap}{choice.strip()}" for choice in config.choices]
+        choices = [plain(choice).strip() for choice in config.choices]
+        if not all(choices):
+            raise SamplingError("a text of choices is empty; leave it out, or write what may be answered")
+        choices = [f"{self.form.gap}{choice}" for choice in choices]
         config = replace(config, stop=(*config.stop, *self.form.stops), choices=choices)
         ids, groups = self._interleave(prompt, media, config)
         read = self._reading(ids, list(chain.from_iterable(groups)))
-        return without_leading_space(self.engine.stream(ids, read, config, cancelled))
+        return self.engine.stream(ids, read, config, cancelled, dropped=whitespace)
 
     @checked
     @queued
@@ -165,6 +169,7 @@ class FlamingoPart(Part[Flamingo]):
         if not prompt.strip():
             raise PromptError("the prompt is empty; write a question and a <media> per picture")
         check_length(len(media), 0, self.context)  # each takes a token at least
+        self.model.check_media_fit(len(media))
         prompt = self.form.completed(prompt, len(media))
         check_picture_there(prompt, len(media), self.form)
         check_media_count(prompt, len(media))
@@ -175,6 +180,7 @@ class FlamingoPart(Part[Flamingo]):
         if any(len(group) > 1 for group in groups):  # videos that are shown as pictures need more marks
             ids = self._prompt_ids(prompt, [len(group) for group in groups])
             check_length(len(ids), config.max_new_tokens, self.context)
+            self.model.check_media_fit(sum(map(len, groups)))
         return ids, groups
 
     def _prompt_ids(self, prompt: str, pictures: Sequence[int] = ()) -> list[int]:
@@ -204,7 +210,7 @@ class FlamingoPart(Part[Flamingo]):
 
         in_order = iter(keys)
         tokens = [next(in_order) if token == self.model.media_token_id else token for token in ids]
-        return InPieces(begin, Beginning(bool(media), tokens))
+        return InPieces(begin, lambda: Beginning((bool(media), weights_key(self.model.decoder)), tokens))
 
     def _at_once(self, keys: Sequence[FrameKeys], media: list[Tensor]) -> Prefill:
         """A prefill that encodes the media when it is called."""

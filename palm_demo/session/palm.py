@@ -1,15 +1,17 @@
 """PaLM in a session: it continues texts, scores them, and is fine-tuned with LoRA adapters."""
 
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
 
 from palm_demo import checkpoints
-from palm_demo.arguments import File, LongText, Text, Whole, checked
+from palm_demo.arguments import Cancelled, File, LongText, Takes, Text, Whole, checked
 from palm_demo.concurrency import locked_cached_property, queued, run_in_thread
-from palm_demo.errors import PromptError, ScopeError
-from palm_demo.inference.engine import without_leading_space
+from palm_demo.errors import CheckpointError, PromptError, ScopeError, shown
 from palm_demo.inference.lora_finetuning import Progress, finetune
 from palm_demo.inference.prefix_cache import Beginning, scope_key
 from palm_demo.inference.requests import InPieces
@@ -21,13 +23,33 @@ from palm_demo.inference.scoring import (
 )
 from palm_demo.inference.settings import CONTINUED, FinetuningConfig, GenerationConfig
 from palm_demo.models import PaLM
-from palm_demo.models.cpu_linear import Weights
 from palm_demo.models.lora import Adapter, Scope
 from palm_demo.models.tokenizers import plain, strip_trailing_spaces
 from palm_demo.session.part import Part
 
 SCORED_AT_ONCE = 1024
 """Tokens whose logits over the whole vocabulary are held at once."""
+
+
+def _adapter(value: Any) -> Any:
+    if not isinstance(value, Adapter):
+        raise ValueError
+    return value
+
+
+GivenAdapter = Annotated[Any, AfterValidator(_adapter), Takes("an adapter of `load_adapter` or `finetune`")]
+
+
+@contextmanager
+def adapter_file(path: str | Path) -> Iterator[None]:
+    """Raises CheckpointError if an adapter cannot be written to a file within the `with`."""
+    try:
+        yield
+    except (OSError, ValueError) as error:  # the latter of a path without a name, and of one with a NUL
+        raise CheckpointError(
+            f"the adapter cannot be written to {shown(str(path))} ({getattr(error, 'strerror', error)}); "
+            "name a file in a folder that has room and where you may write"
+        ) from error
 
 
 class PalmPart(Part[PaLM]):
@@ -41,7 +63,7 @@ class PalmPart(Part[PaLM]):
     @locked_cached_property
     def fingerprint(self) -> str:
         """The fingerprint of the base weights, which adapters belong to."""
-        return checkpoints.fingerprint(Weights(self.model.decoder))
+        return checkpoints.fingerprint(self.model.base_weights())
 
     @checked
     def stream(
@@ -49,7 +71,7 @@ class PalmPart(Part[PaLM]):
         prompt: Text,
         scope: Scope = None,
         config: GenerationConfig = CONTINUED,
-        cancelled: threading.Event | None = None,
+        cancelled: Cancelled = None,
     ) -> Iterator[str]:
         """Text deltas of the prompt's continuation.
 
@@ -67,12 +89,13 @@ class PalmPart(Part[PaLM]):
         if not plain(prompt).strip():
             raise PromptError("the prompt is empty; write the beginning of a text")
         self.model.scopes.find(scope)
+        scope = dict(scope) if isinstance(scope, Mapping) else scope  # which its owner may go on changing
         begun = strip_trailing_spaces(prompt)
         ids = [*self.tokenizer.prefix_ids, *self.tokenizer.encode(begun)]
-        beginning = Beginning(scope_key(self.model.scopes, scope), ids)
-        read = InPieces(partial(self.model.begin, scopes=[scope]), beginning)
-        deltas = self.engine.stream(ids, read, config, cancelled)
-        return deltas if begun == prompt else without_leading_space(deltas)
+        read = InPieces(
+            partial(self.model.begin, scopes=[scope]), lambda: Beginning(scope_key(self.model, scope), ids)
+        )
+        return self.engine.stream(ids, read, config, cancelled, dropped="" if begun == prompt else " ")
 
     @checked
     @queued
@@ -107,7 +130,7 @@ class PalmPart(Part[PaLM]):
         self,
         text: LongText,
         config: FinetuningConfig = FinetuningConfig(),  # noqa: B008 - it is frozen
-        cancelled: threading.Event | None = None,
+        cancelled: Cancelled = None,
     ) -> Iterator[Progress]:
         """Trains an adapter on a text, a step at a time, in turns with other requests.
 
@@ -122,9 +145,11 @@ class PalmPart(Part[PaLM]):
         return finetune(self.model, self.tokenizer, text, self._window, config, cancelled, self.turns)
 
     @checked
-    def save_adapter(self, adapter: Adapter, path: File) -> None:
+    def save_adapter(self, adapter: GivenAdapter, path: File) -> None:
         """Writes an adapter as a safetensors file."""
-        checkpoints.save_adapter(Path(path), self.model, adapter, self.fingerprint)
+        self.model.scopes.find(adapter)
+        with adapter_file(path):
+            checkpoints.save_adapter(Path(path), self.model, adapter, self.fingerprint)
 
     @checked
     def load_adapter(self, path: File, highest_rank: Whole = checkpoints.HIGHEST_RANK) -> Adapter:
@@ -136,7 +161,7 @@ class PalmPart(Part[PaLM]):
     @locked_cached_property
     def _attention_norms(self) -> checkpoints.AttentionNorms:
         """Norms of the attention's weights, which an adapter's updates are compared with."""
-        return checkpoints.attention_norms(self.model.decoder.blocks)
+        return checkpoints.attention_norms(self.model)
 
     @property
     def _window(self) -> int:

@@ -1,6 +1,5 @@
 """A session: PaLM, Flamingo, MaMMUT and a gallery, and the public verbs that delegate to them."""
 
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from palm_demo.arguments import (
+    Cancelled,
     File,
     LongText,
     Media,
@@ -33,7 +33,7 @@ from palm_demo.session.encoded_image import EncodedImage, PictureOrEncoded, Quer
 from palm_demo.session.flamingo import FlamingoPart
 from palm_demo.session.loaded_models import LoadedModels
 from palm_demo.session.mammut import Description, MammutPart
-from palm_demo.session.palm import PalmPart
+from palm_demo.session.palm import GivenAdapter, PalmPart
 from palm_demo.session.part import Part, close
 from palm_demo.session.searching import search
 from palm_demo.session.seen_frames import SeenFrames
@@ -111,7 +111,7 @@ class Session:
         repetition_penalty: float = CONTINUED.repetition_penalty,
         stop: Texts = (),
         seed: Whole | None = None,
-        cancelled: threading.Event | None = None,
+        cancelled: Cancelled = None,
     ) -> Iterator[str]:
         """Continues a prompt with PaLM, and yields the text in pieces.
 
@@ -176,7 +176,7 @@ class Session:
         eval_steps: Whole = FinetuningConfig.eval_steps,
         patience: Whole = FinetuningConfig.patience,
         seed: Whole = FinetuningConfig.seed,
-        cancelled: threading.Event | None = None,
+        cancelled: Cancelled = None,
     ) -> Iterator[Progress]:
         """Trains a LoRA adapter on a text, while other texts go on being written.
 
@@ -203,8 +203,9 @@ class Session:
         return self.palm.finetune(text, config, cancelled)
 
     @checked
-    def save_adapter(self, adapter: Adapter, path: File) -> None:
-        """Writes an adapter as a safetensors file that `load_adapter` takes."""
+    def save_adapter(self, adapter: GivenAdapter, path: File) -> None:
+        """Writes an adapter as a safetensors file that `load_adapter` takes. Raises ScopeError for an
+        adapter of a PaLM of other widths, and CheckpointError where no file can be written."""
         self.palm.save_adapter(adapter, path)
 
     @checked
@@ -228,7 +229,7 @@ class Session:
         stop: Texts = (),
         choices: Texts = (),
         seed: Whole | None = None,
-        cancelled: threading.Event | None = None,
+        cancelled: Cancelled = None,
     ) -> Iterator[str]:
         """Answers a prompt with Flamingo, and yields the text in pieces.
 
@@ -239,8 +240,8 @@ class Session:
             max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, cancelled: as in
                 `stream`, but by default the likeliest tokens are taken.
             stop: the answer ends before any of these, and before those of `flamingo.form`.
-            choices: the answer is one of these, such as ("yes", "no") or words that the prompt teaches; none
-                for any answer.
+            choices: the answer is one of these in its plain form, such as ("yes", "no") or words that the
+                prompt teaches; none for any answer.
 
         Raises:
             ArgumentError, PromptError, MediaError, SamplingError: at once.

@@ -40,6 +40,28 @@ def test_a_scopes_file_holds_the_scope_and_nothing_of_the_model(palm, tmp_path):
     assert stored == sum(weight.numel() for weight in palm.scopes["doyle"].parameters())
 
 
+def test_nothing_else_in_the_folder_is_touched_whatever_the_file_is_called(palm, tmp_path):
+    (tmp_path / "doyle.part").write_text("a visitor's own")
+    save_adapter(tmp_path / "doyle.safetensors", palm, palm.scopes["doyle"])
+    assert (tmp_path / "doyle.part").read_text() == "a visitor's own"
+    save_adapter(tmp_path / "voice.part", palm, palm.scopes["doyle"])
+    assert load_adapter(tmp_path / "voice.part", palm).rank == palm.scopes["doyle"].rank
+    assert {path.name for path in tmp_path.iterdir()} == {"doyle.part", "doyle.safetensors", "voice.part"}
+
+
+def test_an_adapter_belongs_to_the_weights_without_what_is_merged_into_them(palm, tmp_path):
+    before, after = tmp_path / "before.safetensors", tmp_path / "after.safetensors"
+    save_adapter(before, palm, palm.scopes["doyle"])
+    palm.merge_scope("carroll")
+    palm.merge_scope("doyle")
+    save_adapter(after, palm, palm.scopes["doyle"])
+    load_adapter(before, palm)
+    palm.unmerge_scope("doyle")
+    palm.unmerge_scope("carroll")
+    load_adapter(after, palm)
+    assert before.read_bytes() == after.read_bytes()
+
+
 def test_saving_an_unknown_scope_is_refused(palm, tmp_path):
     with pytest.raises(ScopeError, match="'verne'"):
         save_adapter(tmp_path / "verne.safetensors", palm, palm.scopes["verne"])

@@ -150,7 +150,7 @@ def test_released_weights_are_checked_as_they_are_read(change, said, name, tmp_p
 
 def test_a_scope_may_add_so_many_times_the_weights_and_no_more(new_palm):
     palm = new_palm()
-    norms, adapter = attention_norms(palm.decoder.blocks), palm.new_adapter(3)
+    norms, adapter = attention_norms(palm), palm.new_adapter(3)
     for weight in adapter.parameters():
         weight.data.zero_()
     lora = adapter.layers[1]["value"]
@@ -165,8 +165,8 @@ def test_a_scope_may_add_so_many_times_the_weights_and_no_more(new_palm):
 
 def test_norms_are_those_of_packed_weights_too(new_palm):
     palm = new_palm()
-    norms = attention_norms(palm.decoder.blocks)
-    assert attention_norms(pack_(palm).decoder.blocks) == norms
+    norms = attention_norms(palm)
+    assert attention_norms(pack_(palm)) == norms
 
 
 @pytest.mark.slow

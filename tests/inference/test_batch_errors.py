@@ -25,6 +25,18 @@ def test_an_error_in_one_prompt_reaches_that_request_alone(counted):
         assert list(good.ids()) == [11, 12, 13]
 
 
+def test_an_event_that_cannot_be_asked_reaches_that_request_alone(counted):
+    model = counted(rows=2)
+    with model.join([10], new=3) as good, model.batch.join(row([30]), model.prefill, cancelled=True) as bad:
+        model.let(20)
+        with pytest.raises(AttributeError, match="is_set"):
+            list(bad.ids())
+        assert list(good.ids()) == [11, 12, 13]
+    with model.join([40], new=1) as later:
+        model.let(2)
+        assert list(later.ids()) == [41]
+
+
 def test_an_error_in_sampling_reaches_that_request_alone(counted):
     model, broken = counted(rows=2), row([30])
 

@@ -33,8 +33,9 @@ class Watched:
     def write(self, prompt: list[int], scope=None, new: int = 6, seed: int | None = None) -> list[int]:
         drawn = SamplingParams() if seed is None else SamplingParams(temperature=1.0, seed=seed)
         row = SequenceState(prompt, Sampler(drawn, []), new, -1)
-        beginning = Beginning(scope_key(self.palm.scopes, scope), prompt)
-        read = InPieces(partial(self.palm.begin, scopes=[scope]), beginning)
+        read = InPieces(
+            partial(self.palm.begin, scopes=[scope]), lambda: Beginning(scope_key(self.palm, scope), prompt)
+        )
         with self.batch.join(row, read) as request:
             return list(request.ids())
 
@@ -116,6 +117,30 @@ def test_scopes_share_no_beginning(watched, new_ids):
         assert watched.tokens_read() == 3
 
 
+def test_an_adapter_that_a_mix_has_twice_counts_with_both_strengths(watched, new_ids):
+    prompt, own = a_prompt(new_ids, BLOCK + 3), loud(watched.palm, "carroll")
+    for scope in ({own: -2.0}, {"carroll": 2.0, own: -2.0}, {"carroll": 1.0, own: -3.0}):
+        assert watched.write(prompt, scope) == whole(watched, prompt, scope)
+
+
+def test_what_was_read_while_weights_changed_is_not_kept(watched, new_ids, monkeypatch):
+    prompt = a_prompt(new_ids, BLOCK + 3)
+    loud(watched.palm, "carroll")
+    begin = watched.palm.begin
+
+    def merging(*given, **settings):
+        made = begin(*given, **settings)
+        watched.palm.merge_scope("carroll")
+        return made
+
+    monkeypatch.setattr(watched.palm, "begin", merging)
+    watched.write(prompt)
+    monkeypatch.setattr(watched.palm, "begin", begin)
+    watched.tokens_read()
+    assert watched.write(prompt) == whole(watched, prompt)
+    assert watched.tokens_read() == len(prompt)
+
+
 def test_a_scope_that_has_changed_is_another(watched, new_ids):
     prompt, adapter = a_prompt(new_ids, BLOCK + 3), loud(watched.palm, "carroll")
     watched.write(prompt, "carroll")
@@ -187,7 +212,7 @@ def test_prompts_are_read_beside_running_texts_a_piece_a_step(new_palm, new_ids)
 
     watched.batch.step_beside = seen
     row = SequenceState(running, Sampler(SamplingParams(), []), 60, -1)
-    read = InPieces(watched.palm.begin, Beginning(None, running))
+    read = InPieces(watched.palm.begin, lambda: Beginning(None, running))
     with watched.batch.join(row, read) as request:
         ids = request.ids()
         written = [next(ids)]
@@ -244,7 +269,7 @@ def test_a_prompt_that_cannot_begin_ends_alone(watched, new_ids):
         raise ValueError("a broken picture")
 
     row = SequenceState([5], Sampler(SamplingParams(), []), 4, -1)
-    broken = watched.batch.join(row, InPieces(broken, Beginning(None, [5])))
+    broken = watched.batch.join(row, InPieces(broken, lambda: Beginning(None, [5])))
     with pytest.raises(ValueError, match="a broken picture"), broken as request:
         list(request.ids())
     prompt = a_prompt(new_ids, 5)

@@ -26,6 +26,15 @@ def test_deltas_together_are_the_text(tokenizer):
     assert len(deltas) > 20 and all(deltas)
 
 
+@pytest.mark.parametrize(
+    ("dropped", "stop", "wanted"),
+    [(" ", (), "\n\nDown it"), (" ", (" ",), "\n\nDown"), (" \n", ("\n",), "Down it"), ("", (" ",), "")],
+)
+def test_what_is_left_out_at_the_beginning_ends_nothing(dropped, stop, wanted, tokenizer):
+    deltas = [*text_deltas(letters("  \n\nDown it", tokenizer), tokenizer, stop, dropped)]
+    assert "".join(deltas) == wanted and all(deltas)
+
+
 @pytest.mark.parametrize("stop", [".", "mat", " sat on", "cat sat on the m", "😀", "The"])
 def test_text_ends_before_the_first_stop_string(stop, tokenizer):
     assert "".join(said(STORY, tokenizer, stop)) == STORY[: STORY.index(stop)]

@@ -55,6 +55,20 @@ def test_cached_logits_match_full_forward(rule, frames, new_flamingo, new_ids):
 
 
 @every_rule
+@pytest.mark.parametrize("cut", [1, 3, 4, 5, 8])
+@torch.no_grad()
+def test_a_prompt_read_in_pieces_gives_what_it_gives_at_once(rule, cut, new_flamingo, new_ids):
+    """Also where a piece ends before the first medium."""
+    flamingo, ids = new_flamingo(rule), text(new_ids, 4, 6)
+    latents = flamingo.embed_media(media(1, 3), ids)
+    full = flamingo.logits(ids, latents)
+    cache = flamingo.begin(ids, 10, latents)
+    for start, end in ((0, cut), (cut, 10)):
+        last = flamingo.step_beside(ids[0, :0], None, [(ids[0, start:end], cache)])
+        assert_close(last[0], full[0, end - 1], **close)
+
+
+@every_rule
 def test_the_picture_is_still_seen_after_the_first_token(rule, new_flamingo, new_ids):
     flamingo, ids = new_flamingo(rule, size=SHALLOW), text(new_ids, 2)
     one, other = (decoded(flamingo, ids, flamingo.embed_media(media(1), ids), prompt=4) for _ in range(2))

@@ -172,6 +172,35 @@ def test_scopes_that_are_not_one_for_each_row_are_refused(palm, new_ids, scopes,
         palm.prefill(new_ids(3, 4), [4, 4, 4], 8, scopes)
 
 
+def test_adapters_without_names_are_merged_each_for_itself(palm, new_ids):
+    ids, (one, other) = new_ids(1, 6), (palm.new_adapter(2), palm.new_adapter(2))
+    for weight in (*one.parameters(), *other.parameters()):
+        weight.data.normal_(std=0.2)
+    base, of_one = palm(ids), palm(ids, scopes=[one])
+    palm.merge_scope(one)
+    palm.merge_scope(other)
+    with pytest.raises(ScopeError, match="unmerge 'own' first"):
+        palm.unmerge_scope(one)
+    palm.unmerge_scope(other)
+    assert_close(palm(ids), of_one, **close)
+    palm.unmerge_scope(one)
+    assert torch.equal(palm(ids), base)
+
+
+def test_a_scope_is_the_same_by_its_name_and_by_its_adapter(palm, new_ids):
+    ids, carroll = new_ids(1, 6), palm.scopes["carroll"]
+    assert_close(palm(ids, scopes=[{"carroll": 2.0, carroll: -1.0}]), palm(ids, scopes=["carroll"]), **close)
+    wanted = palm(ids, scopes=["carroll"])
+    palm.merge_scope(carroll)
+    assert_close(palm(ids, scopes=["carroll"]), wanted, **close)
+    with pytest.raises(ScopeError, match="already merged"):
+        palm.merge_scope("carroll")
+    with pytest.raises(ScopeError, match="unmerge it first"):
+        palm.remove_scope("carroll")
+    palm.unmerge_scope("carroll")
+    assert not palm.scopes.merged
+
+
 def test_the_base_model_cannot_be_merged_into_itself(palm):
     with pytest.raises(ScopeError, match="nothing to merge"):
         palm.merge_scope(None)

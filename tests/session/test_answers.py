@@ -5,7 +5,7 @@ import random
 import pytest
 
 from palm_demo import world
-from palm_demo.errors import MediaError, PromptError
+from palm_demo.errors import MediaError, PromptError, SamplingError
 from palm_demo.session import Session
 
 
@@ -35,6 +35,36 @@ def test_text_without_media_is_answered_by_the_bare_language_model(session: Sess
 def test_a_question_without_a_picture_says_that_one_is_missing(session: Session, asked):
     with pytest.raises(MediaError, match="has no picture; add"):
         session.answer(asked, [])
+
+
+def test_more_media_than_fit_are_refused_before_any_is_looked_at(session: Session, pictures, monkeypatch):
+    looked_at = []
+    monkeypatch.setattr(session.flamingo.model.encoder, "patches", looked_at.append)
+    most = session.flamingo.model.encoder.max_media
+    with pytest.raises(PromptError, match=f"has {most + 1} media, at most {most} fit"):
+        session.stream_answer("which picture has a cat?", [pictures[0][0]] * (most + 1))
+    assert looked_at == []
+
+
+def test_a_merged_scope_is_another_language_model_for_flamingo_too(session: Session, pictures):
+    prompt = f"{'a thing on a field, as plain as can be. ' * 9}<media> caption:"
+    palm, asked = session.palm.model, {"max_new_tokens": 8}
+    before = session.answer(prompt, [pictures[0][0]], **asked)
+    palm.merge_scope({"carroll": 4.0, "poe": 4.0})
+    try:
+        merged = session.answer(prompt, [pictures[0][0]], **asked)
+        session.flamingo.engine.batch.prefixes.blocks.clear()
+        assert merged == session.answer(prompt, [pictures[0][0]], **asked)
+    finally:
+        palm.unmerge_scope({"carroll": 4.0, "poe": 4.0})
+    assert before == session.answer(prompt, [pictures[0][0]], **asked)
+
+
+def test_choices_are_answered_in_their_plain_form_and_none_is_empty(session: Session, pictures):
+    assert session.answer("<media> what is it?", [pictures[0][0]], choices=["it\u2019s"]) == "it's"
+    for choice in ("\u200b", " ", ""):
+        with pytest.raises(SamplingError, match="a text of choices is empty"):
+            session.answer("<media> what is it?", [pictures[0][0]], choices=["cat", choice])
 
 
 def test_marks_and_media_must_agree(session: Session, pictures):

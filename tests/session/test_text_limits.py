@@ -67,7 +67,8 @@ def handled(monkeypatch) -> list[int]:
 @pytest.mark.parametrize("kind", [str, Path])
 def test_paths_of_megabytes_are_refused_in_a_line(session, kind):
     path = kind("a" * 1_000_000)
-    for use in (session.load_adapter, lambda path: session.save_adapter(None, path)):
+    own = session.palm.model.scopes["carroll"]
+    for use in (session.load_adapter, lambda path: session.save_adapter(own, path)):
         with pytest.raises(PalmDemoError, match="path has 1,000,000 bytes and at most 4,000 fit; shorten it"):
             use(path)
 

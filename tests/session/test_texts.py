@@ -30,7 +30,20 @@ def test_temperature_zero_is_greedy_whatever_the_seed(session: Session):
 
 def test_a_trailing_space_in_the_prompt_changes_nothing_but_the_space(session: Session):
     plain = session.generate(STORY, max_new_tokens=12, temperature=0)
-    assert session.generate(STORY + " ", max_new_tokens=12, temperature=0) == plain.lstrip()
+    assert session.generate(STORY + " ", max_new_tokens=12, temperature=0) == plain.lstrip(" ")
+    whole = session.generate(STORY + " ", max_new_tokens=12, temperature=0, stop=" ")
+    assert whole == plain.split()[0]  # the space that is left out ends nothing
+
+
+def test_a_mix_is_used_as_it_was_when_it_was_asked_for(session: Session):
+    prompt, mix = "Once upon a time there was a king. " * 12, {"carroll": 0.5}
+    settings = {"max_new_tokens": 8, "temperature": 0}
+    wanted = session.generate(prompt + "He", mix, **settings)
+    deltas = session.stream(prompt, mix, **settings)
+    mix["carroll"] = -4.0
+    first = "".join(deltas)
+    assert first == session.generate(prompt, {"carroll": 0.5}, **settings)
+    assert session.generate(prompt + "He", {"carroll": 0.5}, **settings) == wanted
 
 
 def test_a_stop_string_ends_the_text_before_it(session: Session):

@@ -114,6 +114,16 @@ def test_the_callers_encoder_is_left_alone():
     assert encoder.to_patches.weight.requires_grad
 
 
+def test_a_media_token_of_its_own_is_both_input_and_output_row_of_the_reference(twins):
+    _, ours = twins("flamingo-pytorch", **ARGUMENTS["flamingo-pytorch"])
+    with torch.no_grad():
+        ours.media_embedding.add_(1.0)
+    back = to_reference("flamingo-pytorch", ours)
+    assert torch.equal(back["token_emb.weight"][ours.media_token_id], ours.media_embedding)
+    again = from_reference("flamingo-pytorch", back, **SIZE | ARGUMENTS["flamingo-pytorch"])
+    assert torch.equal(again.media_embedding, ours.media_embedding)
+
+
 class OddEncoder(Encoder):
     """Its tensors are called as the references call theirs."""
 
