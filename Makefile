@@ -28,7 +28,8 @@ lint: .venv/test
 	$(BIN)/ty check
 
 browser: .venv/test
-	@command -v chromium chromium-browser google-chrome >/dev/null \
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null \
+	  || command -v google-chrome >/dev/null \
 	  || (apt-get update -qq && apt-get install -y -qq chromium) \
 	  || $(BIN)/playwright install --with-deps chromium
 

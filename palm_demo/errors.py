@@ -109,6 +109,10 @@ class SpaceError(PalmDemoError):
     """A Space that cannot be checked or deployed, or does not run."""
 
 
+class ServingError(PalmDemoError):
+    """An address or a port on which no page can be served."""
+
+
 class ClusterError(PalmDemoError):
     """Ray that cannot be started or reached, or a Ray process that went away."""
 

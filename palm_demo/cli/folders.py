@@ -154,19 +154,24 @@ class CaptionTable:
     @property
     def kept(self) -> int:
         """Number of captions from earlier runs."""
-        return len(self._rows)
+        return sum(map(_has_caption, self._rows))
 
     def fill(self, session: "Session", files: Sequence["Source"], max_new_tokens: int) -> "Report":
         """Captions the pictures that have none. Raises PromptError if other weights wrote the rest."""
         from palm_demo.gallery import Report
 
-        _refuse_others(self.file, {row[3] for row in self._rows}, session)
-        report, there = Report(), {row[0] for row in self._rows}
+        captioned = [row for row in self._rows if _has_caption(row)]
+        _refuse_others(self.file, {row[3] for row in captioned}, session)
+        report, there = Report(), {row[0] for row in captioned}
         missing = [file for file in files if path_of(file) not in there]
+        self._rows = self._without(map(path_of, missing))
         growing = self.file.with_name(f".{self.file.name}.new")
-        with open(growing, "w", encoding="utf-8", newline="") as target:
-            csv.writer(target).writerows([COLUMNS, *self._rows])
-        os.replace(growing, self.file)  # a half written row of a killed run is gone
+        try:
+            with open(growing, "w", encoding="utf-8", newline="") as target:
+                csv.writer(target).writerows([COLUMNS, *self._rows])
+            os.replace(growing, self.file)  # a half written row of a killed run is gone
+        finally:
+            growing.unlink(missing_ok=True)
         with (
             open(self.file, "a", encoding="utf-8", newline="") as target,
             progress(len(missing), "pictures") as bar,
@@ -183,8 +188,13 @@ class CaptionTable:
                 bar.update()
         return report
 
+    def _without(self, tried: Iterable[str]) -> list[list[str]]:
+        """The rows but those of failed pictures that are tried again."""
+        paths = set(tried)
+        return [row for row in self._rows if _has_caption(row) or row[0] not in paths]
+
     def _read(self) -> list[list[str]]:
-        """The rows that have a caption."""
+        """The rows, of which each has a caption or the reason why there is none."""
         try:
             with open(self.file, encoding="utf-8", newline="") as source:
                 text = source.read()
@@ -201,7 +211,11 @@ class CaptionTable:
             )
         if not text.endswith("\n"):
             rows = rows[:-1]  # of a killed run, whose last row may be half written
-        return [row for row in rows if len(row) == len(COLUMNS) and row[1] and row[3]]
+        return [row for row in rows if len(row) == len(COLUMNS) and (row[1] or row[2]) and row[3]]
+
+
+def _has_caption(row: list[str]) -> bool:
+    return bool(row[1])
 
 
 class EmbeddingTable:

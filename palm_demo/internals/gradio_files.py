@@ -19,6 +19,8 @@ __all__ = [
     "check_room",
     "file_data",
     "image_file_data",
+    "keep_files",
+    "made",
     "new_folder",
     "room",
     "tabs_around",
@@ -28,6 +30,11 @@ __all__ = [
 
 room: ContextVar[Callable[[], None] | None] = ContextVar("room", default=None)
 """Raises BusyError when no more files fit. A page sets it for each event."""
+
+
+made: ContextVar[list[Path] | None] = ContextVar("made", default=None)
+"""The folders that `new_folder` has made. A page sets it for each event, and deletes the files in them after
+a while; gradio itself would know of those alone that an event gives to a component."""
 
 
 def check_room() -> None:
@@ -49,6 +56,8 @@ def new_folder() -> Path:
     check_room()
     folder = upload_folder() / uuid4().hex
     folder.mkdir(parents=True)
+    if (folders := made.get()) is not None:
+        folders.append(folder)
     return folder
 
 
@@ -64,6 +73,14 @@ def image_file_data(image: Image.Image) -> dict:
     """
     check_room()
     return file_data(save_pil_to_cache(image, str(upload_folder()), format="png"))
+
+
+def keep_files(block: Block, files: set[str]) -> None:
+    """Keeps files from being deleted after a while, for as long as they are in a set.
+
+    block: any of the page.
+    """
+    block.keep_in_cache = files
 
 
 def tabs_around(block: Block | None) -> list[gr.Tab]:

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from palm_demo.internals.http_protocol import PatientProtocol
 from palm_demo.profiles import Step
 from palm_demo.settings import ServeOptions
+from palm_demo.ui.boundary.listening import bind, no_port
 from palm_demo.ui.boundary.network import Network
 from palm_demo.ui.boundary.responses import PublicApp
 
@@ -104,11 +105,11 @@ def opening(title: str, host: str | None = None, port: int | None = None) -> Ite
         title: of the page that is loading.
         host, port: where to serve it; by default those of `ServeOptions`.
 
-    Raises OSError if no port is free.
+    Raises ServingError if no port is free, or the host is no address of this machine.
     """
     options = ServeOptions.read()
     host = host or options.host
-    listening = _bind(host, port or options.port)
+    listening = _listen(host, port or options.port)
     page = LoadingPage(title, listening.getsockname()[1])
     routes = [
         Route("/", page.page),
@@ -136,16 +137,15 @@ def opening(title: str, host: str | None = None, port: int | None = None) -> Ite
         listening.close()
 
 
-def _bind(host: str, port: int | None) -> socket.socket:
-    """A socket that listens on a port, or on the first free one. Raises OSError if there is none."""
+def _listen(host: str, port: int | None) -> socket.socket:
+    """A socket that listens on a port, or on the first free one."""
     ports = [port] if port else range(FIRST_PORT, FIRST_PORT + PORTS)
     for tried in ports:
-        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if (listening := bind(host, tried)) is None:
+            continue
         try:
-            listening.bind((host, tried))
             listening.listen()  # before this, another process could bind the same port
             return listening
         except OSError:
             listening.close()
-    raise OSError(f"no port of {ports} is free on {host}; set PORT to another")
+    raise no_port(host, ports)

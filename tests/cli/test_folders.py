@@ -104,6 +104,17 @@ def test_pictures_that_failed_are_tried_again(invoke, folder, drawings, tmp_path
     assert not any(row["error"] for row in rows_of(table)) and len(rows_of(table)) == 4
 
 
+def test_a_run_over_other_pictures_keeps_those_that_failed(invoke, folder, drawings, tmp_path):
+    table = tmp_path / "out.csv"
+    invoke("caption", folder, "--csv", table)
+    assert invoke("caption", drawings[0], "--csv", table).exit_code == 0
+    assert [row["path"] for row in rows_of(table) if row["error"]] == [str(folder / "text.png")]
+    (folder / "text.png").write_bytes(drawings[0].read_bytes())
+    assert invoke("caption", folder, "--csv", table).stdout.startswith("1 picture done")
+    assert not any(row["error"] for row in rows_of(table)) and len(rows_of(table)) == 4
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
 def test_embeddings_are_unit_rows_with_ids_paths_and_fingerprint(invoke, session, folder, drawings, tmp_path):
     table = tmp_path / "out.parquet"
     ended = invoke("embed", folder, "--parquet", table)

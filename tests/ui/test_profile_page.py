@@ -5,6 +5,7 @@ import threading
 import pytest
 from playwright.sync_api import expect
 
+from palm_demo.errors import ServingError
 from palm_demo.gallery import MEMORY
 from palm_demo.profiles import Step
 from palm_demo.session import loading
@@ -102,7 +103,7 @@ def test_a_port_is_held_for_the_page_that_comes(monkeypatch):
     monkeypatch.setenv("PORT", str(port))
     with opening("A <title>") as loading:
         assert loading.port == port
-        with pytest.raises(OSError, match=f"no port of \\[{port}\\] is free"), opening("another"):
+        with pytest.raises(ServingError, match=f"port {port} on 127.0.0.1 is taken"), opening("another"):
             pass
     with opening("again") as loading:
         assert loading.port == port

@@ -3,8 +3,12 @@
 import base64
 import binascii
 import json
+import logging
 import mimetypes
 import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
 from urllib.parse import unquote
 from uuid import uuid4
 
@@ -18,7 +22,9 @@ from palm_demo.ui.boundary.requests import CALL_BYTES, PageRequest
 from palm_demo.ui.boundary.timeouts import ClientTimeout
 from palm_demo.ui.boundary.upload_quotas import UploadQuotas
 from palm_demo.ui.boundary.visitors import Visitor
-from palm_demo.ui.messages import as_sentence
+from palm_demo.ui.messages import NO_ROOM, as_sentence
+
+logger = logging.getLogger(__name__)
 
 INLINE_BYTES = 12_000_000
 """The largest file that a call may contain, as a data: URI. In base64 it is a third longer."""
@@ -57,12 +63,19 @@ class Assistants:
         body = await self._read(request)
         if not isinstance(body, dict) or "id" not in body:
             return body
+        written: list[Path] = []
         try:
-            body = await anyio.to_thread.run_sync(self._with_files, body, request.visitor)
-            await anyio.to_thread.run_sync(self.files.admit, body, request.visitor)
+            called = await anyio.to_thread.run_sync(self._with_files, body, request.visitor, written)
+            await anyio.to_thread.run_sync(self.files.admit, called, request.visitor)
         except PalmDemoError as error:
+            _delete(written)
             raise NotCalled(body["id"], as_sentence(error)) from error
-        return body
+        except OSError as error:
+            _delete(written)
+            logger.error("a file of an assistant cannot be kept: %s", error.strerror)
+            raise NotCalled(body["id"], NO_ROOM) from error
+        self.insides.deletes(written)
+        return called
 
     async def _read(self, request: PageRequest) -> object:
         most, body, size, tail = INLINE_BYTES * 4 // 3 + CALL_BYTES, bytearray(), 0, b""
@@ -91,7 +104,8 @@ class Assistants:
         found = CALL_ID.findall(tail) or CALL_ID.findall(bytes(body[:END_BYTES]))
         raise NotCalled(json.loads(found[-1]) if found else None, why)
 
-    def _with_files(self, body: dict, visitor: Visitor) -> dict:
+    def _with_files(self, body: dict, visitor: Visitor, written: list[Path]) -> dict:
+        """The body with its files in the form that Gradio expects. written: gets those that are written."""
         params = body.get("params")
         if body.get("method") != "tools/call" or not isinstance(params, dict):
             return body
@@ -101,12 +115,12 @@ class Assistants:
         named = {}
         for name, or_text in self.insides.file_inputs(event).items():
             if isinstance(value := arguments.get(name), list):
-                named[name] = [self._file(one, or_text, visitor) for one in value]
+                named[name] = [self._file(one, or_text, visitor, written) for one in value]
             elif name in arguments:
-                named[name] = self._file(value, or_text, visitor)
+                named[name] = self._file(value, or_text, visitor, written)
         return body | {"params": params | {"arguments": arguments | named}}
 
-    def _file(self, value: object, or_text: bool, visitor: Visitor) -> object:
+    def _file(self, value: object, or_text: bool, visitor: Visitor, written: list[Path]) -> object:
         """The form that Gradio expects of a file, which is given by path, URL on this page, or data: URI.
 
         or_text: whether the parameter also takes text.
@@ -118,13 +132,13 @@ class Assistants:
         if not isinstance(value, str):
             return value
         if value.startswith("data:"):
-            return self._write(value, visitor)
+            return self._write(value, visitor, written)
         _, served, shown = value.partition("/file=")
         if or_text and not served and not value.startswith("/"):
             return value
         return {"path": unquote(shown) if served else value, "meta": {"_type": "gradio.FileData"}}
 
-    def _write(self, uri: str, visitor: Visitor) -> dict:
+    def _write(self, uri: str, visitor: Visitor, written: list[Path]) -> dict:
         """Writes the file of a data: URI into the upload folder. It counts as an upload."""
         found = DATA.match(uri)
         if found is None or found["kind"].partition("/")[0] not in ("image", "video"):
@@ -143,7 +157,14 @@ class Assistants:
         folder = self.files.folder / uuid4().hex
         folder.mkdir(parents=True)
         path = folder / f"file{mimetypes.guess_extension(found['kind']) or ''}"
+        written.append(path)
         path.write_bytes(data)
         self.files.grant(path, visitor)
         self.quotas.keeps(visitor.address, len(data))
         return {"path": self.files.shown(path), "meta": {"_type": "gradio.FileData"}}
+
+
+def _delete(files: Iterable[Path]) -> None:
+    """Deletes files, each with the folder that was made for it."""
+    for file in files:
+        shutil.rmtree(file.parent, ignore_errors=True)

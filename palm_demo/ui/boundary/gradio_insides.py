@@ -5,10 +5,9 @@
 
 import json
 import logging
-import socket
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
@@ -25,10 +24,11 @@ from starlette.types import ASGIApp
 from palm_demo.concurrency import client, gone, locked_cached_property
 from palm_demo.errors import MediaError, PalmDemoError
 from palm_demo.internals.gradio_endpoints import file_inputs
-from palm_demo.internals.gradio_files import room
+from palm_demo.internals.gradio_files import made, room
 from palm_demo.internals.http_protocol import KEEP_ALIVE_SECONDS, PatientProtocol
 from palm_demo.ui.boundary.fair_memory import FairMemory
 from palm_demo.ui.boundary.files import NO_LINKS, Files
+from palm_demo.ui.boundary.listening import bare, bind, no_port, url_host
 from palm_demo.ui.boundary.timeouts import Listeners
 from palm_demo.ui.boundary.upload_quotas import UploadQuotas
 from palm_demo.ui.boundary.visitors import REFUSED, Visitor, from_guard, visitor_of
@@ -98,6 +98,7 @@ class GuardedBlocks(gr.Blocks):
         address = None if visitor is None else visitor.address
         client.set(address)
         room.set(partial(self.upload_quotas.check_room, address or ""))
+        made.set(folders := [])
         session = getattr(request, "session_hash", None)
         if isinstance(session, str):
             self._remember(session, address or "")
@@ -124,6 +125,17 @@ class GuardedBlocks(gr.Blocks):
                 )
                 raise gr.Error(UNFIT, print_exception=False) from error
             raise gr.Error(unforeseen(error), print_exception=False) from error
+        finally:
+            self._count_made(folders, visitor)
+
+    def _count_made(self, folders: Iterable[Path], visitor: Visitor | None) -> None:
+        """Has the files in folders that an event made deleted after a while, and counts those that it gave to
+        no component."""
+        files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
+        self.upload_file_set.update(map(str, files))
+        if visitor is not None:
+            unseen = [file for file in files if not self.files.may_see(file, visitor)]
+            self.upload_quotas.keeps(visitor.address, sum(file.stat().st_size for file in unseen))
 
     def _remember(self, session: str, address: str) -> None:
         """Notes a session's use. At the limit, the address with the most sessions loses its oldest ones."""
@@ -231,6 +243,10 @@ class Insides:
         app = getattr(self.page, "app", None)
         return self.page.auth is not None or getattr(app, "auth_dependency", None) is not None
 
+    def deletes(self, files: Iterable[Path]) -> None:
+        """Has files of the upload folder deleted after a while, as uploads are."""
+        self.page.upload_file_set.update(map(str, files))
+
     def share(self, files: Files) -> None:
         """Gives everybody access to the files that the page shows at first."""
         files.share(self.page.config)
@@ -283,12 +299,10 @@ def leave_files_where_they_are(page: gr.Blocks) -> None:
 
 
 def _is_free(host: str, port: int) -> bool:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with suppress(OSError):
-            probe.bind((host, port))
-            return True
-    return False
+    if (bound := bind(host, port)) is None:
+        return False
+    bound.close()
+    return True
 
 
 @contextmanager
@@ -303,10 +317,10 @@ def served_behind(guard: Callable[[ASGIApp, str], ASGIApp]) -> Iterator[None]:
         behind = guard(app, host)
         first = http_server.INITIAL_PORT_VALUE
         ports = [server_port] if server_port else range(first, first + http_server.TRY_NUM_PORTS)
-        for port in filter(lambda port: _is_free(host.strip("[]"), port), ports):
+        for port in filter(lambda port: _is_free(host, port), ports):
             config = uvicorn.Config(
                 behind,
-                host.strip("[]"),
+                bare(host),
                 port,
                 http=PatientProtocol,
                 ws="none",
@@ -322,9 +336,9 @@ def served_behind(guard: Callable[[ASGIApp, str], ASGIApp]) -> Iterator[None]:
             except (OSError, http_server.ServerFailedToStartError):
                 continue
             scheme = "https" if tls.get("ssl_keyfile") else "http"
-            shown = "localhost" if host == "0.0.0.0" else host
+            shown = "localhost" if host == "0.0.0.0" else url_host(host)
             return host, port, f"{scheme}://{shown}:{port}/", server
-        raise OSError(f"no port of {ports} is free on {host}; set PORT to another")
+        raise no_port(host, ports)
 
     before = http_server.start_server
     http_server.start_server = start_server

@@ -76,6 +76,12 @@ function keep_leading() {
 watch("value", show);
 show();
 
+// files that turned out to be none leave the list as it is then: others may have come meanwhile
+watch("refused", () => {
+  const files = props.value ?? [], left = files.filter(file => !props.refused.includes(file.path));
+  if (left.length < files.length) set(left);
+});
+
 const input = at("input");
 at("choose").addEventListener("click", () => input.click());
 input.addEventListener("change", async () => {

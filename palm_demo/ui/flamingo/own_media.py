@@ -80,10 +80,16 @@ def own_media(elem_id: str, around: str, ask: str) -> gr.HTML:
         ask=ask,
         next=NEXT,
         seconds=RECORDED_SECONDS,
+        refused=[],
         inks=[list(ink) for ink in INKS],
         elem_id=elem_id,
         elem_classes="own-media",
     )
+
+
+def without(refused: Sequence[str]) -> dict:
+    """The update of such a component from which some files are gone. Those that came meanwhile stay."""
+    return gr.update(refused=list(refused))
 
 
 def paths_of(value: object) -> list[str]:

@@ -28,7 +28,7 @@ from palm_demo.ui.flamingo.conversation import (
     verdict,
 )
 from palm_demo.ui.flamingo.few_shot import QUIET, WARNING, Shot, ShotBuilder, ShotSet
-from palm_demo.ui.flamingo.own_media import own_media, paths_of, value_of
+from palm_demo.ui.flamingo.own_media import own_media, paths_of, value_of, without
 from palm_demo.ui.flamingo.samples import Sample, question_samples
 from palm_demo.ui.flamingo.saving import SaveButton
 from palm_demo.ui.flamingo.scenes import DrawnScene, SceneMaker, check_drawn
@@ -44,6 +44,8 @@ PAPER = Paper(
     "https://arxiv.org/abs/2204.14198",
 )
 CODE = (GatedCrossAttention, PerceiverResampler, compute_attention_maps)
+SUGGESTING = "flamingo-suggesting"
+"""The name of the suggestions in `Stops`. Those about earlier pictures are not shown."""
 FILLED_BY = {
     "flamingo-samples": "flamingo-chat",
     "flamingo-run": "flamingo-chat",
@@ -163,7 +165,8 @@ def flamingo_tab(
             rest = builder.said(update), question[1][-1:] or gr.skip(), chips(suggestions.ANYTHING)
             yield *update, *looking, *rest
 
-    def press(event: gr.SelectData, samples: list[Sample]):
+    def press(request: gr.Request, event: gr.SelectData, samples: list[Sample]):
+        stops.drop(request.session_hash, SUGGESTING)
         sample = samples[event.index]
         return sample, list(sample.media), chips(sample.chips)
 
@@ -181,14 +184,17 @@ def flamingo_tab(
         if not files:
             return gr.skip(), gr.skip()
         visitor, asked, paths = request.session_hash, conversation.media, paths_of(files)
+        work = stops.arm(visitor, SUGGESTING)
         try:
-            return chips(suggested_questions(session, asked, visitor, paths)), gr.skip()
+            suggested = chips(suggested_questions(session, asked, visitor, paths))
         except MediaError as error:
             warn(sentence(str(error)))
-            return gr.skip(), [file for file in files if asked.can_read(visitor, file["path"])]
+            return gr.skip(), without([path for path in paths if not asked.can_read(visitor, path)])
+        return suggested if stops.wanted(visitor, SUGGESTING, work) else gr.skip(), gr.skip()
 
     def start_over(request: gr.Request):
-        stops.drop(request.session_hash, TAB)
+        for work in (TAB, SUGGESTING):
+            stops.drop(request.session_hash, work)
         without = attention.begun(request.session_hash, None)
         return [], "", [], *conversation.emptied(), *without, "", chips(suggestions.ANYTHING)
 

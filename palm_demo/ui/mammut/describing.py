@@ -15,13 +15,16 @@ from palm_demo.ui.components import no_warning, warning_of, warning_shown
 from palm_demo.ui.messages import on_page
 from palm_demo.ui.photographs import example_photos, thumbnail
 from palm_demo.ui.press_feedback import filling, scrolling_to
-from palm_demo.ui.streaming import Stops
+from palm_demo.ui.streaming import Stops, Stream
 from palm_demo.ui.uploads import check_labels, check_picture
 
 LABELS = "cat, dog, car, red apple, guitar, umbrella, rocket, tree"
 SHOWN_CAPTIONS = 5
 PICTURE = "mammut-picture"
 """The name of the work on the picture in `Stops`. Of two pictures at once, only the later is described."""
+
+CLASSIFYING = "mammut-labels"
+"""The name of the choice of a label in `Stops`. That of an earlier picture is not shown."""
 
 AS_FILE = {"preprocess": False}
 """Gives handlers the uploaded file. gr.Image would decode it before it is checked."""
@@ -125,7 +128,7 @@ def describing(
 
     @on_page
     def on_photo(request: gr.Request, event: gr.SelectData):
-        work = stops.arm(request.session_hash, PICTURE)
+        work = new_picture(stops, request.session_hash)
         image = session.opened_image(example_photos()[event.index].file)
         encoded = session.encode_image(image)
         said = session.describe(encoded, SHOWN_CAPTIONS)
@@ -134,12 +137,16 @@ def describing(
         return image, said.caption, warning_of([encoded.ood_score]), alternatives(said), None
 
     def on_clear(request: gr.Request):
-        stops.drop(request.session_hash, PICTURE)
+        for work in (PICTURE, CLASSIFYING):
+            stops.drop(request.session_hash, work)
         return "", no_warning(), no_alternatives(), None
 
     @on_page
-    def on_classify(file: dict | None, labels: str) -> dict[str, float]:
-        return session.classify(check_picture(file), check_labels(labels.split(","), limits))
+    def on_classify(request: gr.Request, file: dict | None, labels: str):
+        path, asked = check_picture(file), check_labels(labels.split(","), limits)
+        work = stops.arm(request.session_hash, CLASSIFYING)
+        found = session.classify(path, asked)
+        return found if stops.wanted(request.session_hash, CLASSIFYING, work) else gr.skip()
 
     choose.expand(None, js=scrolling_to("mammut-choose"), api_visibility="private")
     examples.select(on_photo, None, [picture, *outputs], **computed)
@@ -149,6 +156,12 @@ def describing(
     picture.upload(None, js=filling("mammut-said"), api_visibility="private")
     picture.clear(on_clear, None, outputs, queue=False, api_visibility="private")
     return Described(picture, similar, outputs)
+
+
+def new_picture(stops: Stops, visitor: str) -> Stream:
+    """Begins the work on another picture of a visitor. What is still said of the one before is not shown."""
+    stops.drop(visitor, CLASSIFYING)
+    return stops.arm(visitor, PICTURE)
 
 
 def alternatives(said: Description):

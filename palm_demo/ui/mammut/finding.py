@@ -19,6 +19,7 @@ from palm_demo.ui.mammut.describing import (
     SHOWN_CAPTIONS,
     Described,
     alternatives,
+    new_picture,
     no_alternatives,
 )
 from palm_demo.ui.mammut.rebuilding import why_closed
@@ -30,6 +31,8 @@ from palm_demo.ui.uploads import NOTHING_SOUGHT, check_filters, check_hits, chec
 
 WORDS = ("goose", "car on a white background", "five foxes", "cupcakes", "horse above a roller skate")
 """Example searches. The starter gallery has pictures for them."""
+WALL = "mammut-wall"
+"""The name of a search in `Stops`. Of two at once, only the later one's pictures are shown."""
 FIRST_ROW = 200
 """Pixels below the heading of what was found, in which the first pictures are seen."""
 
@@ -102,26 +105,32 @@ def finding(
     """Adds the events of the search. Returns the state with the picture that was clicked last."""
     picked = gr.State()
 
-    def results(query, words: str, what: str, count: int, contains: str, since: str):
+    def found_by(query, words: str, what: str, count: int, contains: str, since: str):
         filters = check_filters(contains, since, limits)
         hits = session.search(query, check_hits(int(count), limits), words=words, filters=filters)
         if not hits:
             raise GalleryError("no picture passes the filters; leave some words out, or take an earlier day")
         return wall.hits(hits, what)
 
-    @on_page
-    def on_search(query: str, *rest):
-        words = check_prompt(query, limits, NOTHING_SOUGHT)
-        return results(words, "", f"“{words.strip()}”", *rest)
+    def newest(request: gr.Request, query, *asked):
+        """What is found, unless something else has been sought or shown meanwhile."""
+        work = stops.arm(request.session_hash, WALL)
+        shown = found_by(query, *asked)
+        return shown if stops.wanted(request.session_hash, WALL, work) else wall.unchanged
 
     @on_page
-    def on_similar(file: dict | None, *rest):
-        return results(check_picture(file), "", "this picture", *rest)
+    def on_search(request: gr.Request, query: str, *rest):
+        words = check_prompt(query, limits, NOTHING_SOUGHT)
+        return newest(request, words, "", f"“{words.strip()}”", *rest)
 
     @on_page
-    def on_both(file: dict | None, query: str, *rest):
+    def on_similar(request: gr.Request, file: dict | None, *rest):
+        return newest(request, check_picture(file), "", "this picture", *rest)
+
+    @on_page
+    def on_both(request: gr.Request, file: dict | None, query: str, *rest):
         words = check_prompt(query, limits, NOTHING_SOUGHT)
-        return results(check_picture(file), words, "both", *rest)
+        return newest(request, check_picture(file), words, "both", *rest)
 
     @on_page
     def on_upload(request: gr.Request, file: dict | None, *rest):
@@ -129,7 +138,8 @@ def finding(
 
         A format that browsers cannot show is replaced by the decoded picture.
         """
-        path, work = check_picture(file), stops.arm(request.session_hash, PICTURE)
+        path, work = check_picture(file), new_picture(stops, request.session_hash)
+        seeking = stops.arm(request.session_hash, WALL)
         yield gr.skip(), "", no_warning(), no_alternatives(), None, *wall.unchanged
         image = session.opened_image(path)
         encoded = session.encode_image(image)
@@ -140,19 +150,22 @@ def finding(
         yield gr.skip() if is_shown(path) else image, *description, *wall.unchanged
         if why_closed(session) is not None:  # the page says so where the gallery would be
             return
-        similar = results(encoded, "", "this picture", *rest)
-        if stops.wanted(request.session_hash, PICTURE, work):
+        similar = found_by(encoded, "", "this picture", *rest)
+        if stops.wanted(request.session_hash, PICTURE, work) and stops.wanted(
+            request.session_hash, WALL, seeking
+        ):
             yield gr.skip(), *description, *similar
 
     @on_page
-    def on_others():
+    def on_others(request: gr.Request):
+        stops.drop(request.session_hash, WALL)
         return wall.others()
 
     @on_page
     def on_pick(request: gr.Request, event: gr.SelectData, items: list[Listed]):
         if not isinstance(event.index, int) or not 0 <= event.index < len(items):
             raise GalleryError("that picture is not shown any more; search again")
-        item, work = items[event.index], stops.arm(request.session_hash, PICTURE)
+        item, work = items[event.index], new_picture(stops, request.session_hash)
         image = session.opened_image(session.gallery.original(item.id))
         encoded = session.encode_image(image)
         said = session.describe(encoded, SHOWN_CAPTIONS)

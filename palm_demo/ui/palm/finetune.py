@@ -8,6 +8,7 @@ import pandas
 from palm_demo.errors import CheckpointError, FinetuningError, ScopeError
 from palm_demo.inference.lora_finetuning import FEWEST_TOKENS, Progress
 from palm_demo.installation import ASSETS
+from palm_demo.internals.gradio_files import keep_files
 from palm_demo.session import Session
 from palm_demo.settings import Limits
 from palm_demo.text_limits import check_size
@@ -232,6 +233,8 @@ def finetune_tab(
                     min_width=100,
                     elem_id=f"{TAB}-upload",
                 )
+
+    keep_files(download, own.files)
 
     def scope_updates(visitor: str, chosen: str | None) -> list:
         """Updates of all components that list the visitor's scopes."""

@@ -45,10 +45,14 @@ class UserAdapters:
         session: writes the files.
         limits: how many, and for how long.
         clock: returns the time in seconds.
+
+    Attributes:
+        files: the paths of the files of all stored scopes.
     """
 
     def __init__(self, session: Session, limits: Limits, clock: Callable[[], float] = time.monotonic):
         self.session, self.limits, self.clock = session, limits, clock
+        self.files: set[str] = set()
         self._kept: dict[str, dict[str, UserAdapter]] = {}
         self._reserved: dict[str, set[str]] = {}
         self._addresses: dict[str, str] = {}
@@ -180,18 +184,19 @@ class UserAdapters:
                     )
                 own = self._kept.setdefault(place.visitor, {})
                 before, own[place.name] = own.get(place.name), kept
+                self.files.add(str(file))
         except BaseException:
-            _delete(kept)
+            self._delete(kept)
             raise
         if before is not None:
-            _delete(before)
+            self._delete(before)
 
     def remove(self, visitor: str, name: str) -> None:
         """Deletes a visitor's scope. Raises ScopeError if there is none."""
         with self._lock:
             gone = self.find(visitor, name)
             del self._kept[visitor][name]
-        _delete(gone)
+        self._delete(gone)
 
     def leave(self, visitor: str) -> None:
         """Deletes all scopes and reservations of a visitor who has left."""
@@ -200,7 +205,7 @@ class UserAdapters:
             self._reserved.pop(visitor, None)
             self._addresses.pop(visitor, None)
         for scope in gone.values():
-            _delete(scope)
+            self._delete(scope)
 
     def _count_scopes(self, address: str | None = None) -> int:
         """The number of stored and reserved scopes, of all visitors or of those at one address."""
@@ -214,11 +219,15 @@ class UserAdapters:
         for visitor, own in list(self._kept.items()):
             for name, scope in list(own.items()):
                 if scope.kept_at < oldest:
-                    _delete(own.pop(name))
+                    self._delete(own.pop(name))
             if not own:
                 del self._kept[visitor]
                 if visitor not in self._reserved:
                     self._addresses.pop(visitor, None)
+
+    def _delete(self, scope: UserAdapter) -> None:
+        self.files.discard(str(scope.file))
+        shutil.rmtree(scope.file.parent, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -233,7 +242,3 @@ class Place:
     def keep(self, adapter: Adapter) -> None:
         """Stores an adapter, and replaces an earlier one. Raises ScopeError if the visitor has left."""
         self.scopes._keep(self, adapter)
-
-
-def _delete(scope: UserAdapter) -> None:
-    shutil.rmtree(scope.file.parent, ignore_errors=True)
