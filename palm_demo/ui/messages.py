@@ -27,6 +27,7 @@ SECONDS = 20
 """How long a warning is shown."""
 PATH = r"(?<![\w:/.…])/(?:[^\s/'\"]+/)+[^\s/'\",;)]*"
 """An absolute path of two or more names. The path of a URL does not match."""
+WINDOWS_PATH = r"(?<!\w)[A-Za-z]:\\(?:[^\s\\'\"]+\\)+[^\s\\'\",;)]*"
 
 
 def on_page(handler: Callable) -> Callable:
@@ -124,10 +125,14 @@ def without_places(message: str) -> str:
     the folders."""
     known = {os.getcwd(), str(Path.home()), tempfile.gettempdir(), str(upload_folder())} - {"/"}
     roots = "|".join(re.escape(root) for root in sorted(known, key=len, reverse=True))
-    return re.sub(rf"(?:{roots})(?:/[^\n/'\",;)]+)*|{PATH}", lambda found: _last_name(found[0]), message)
+    inside = r"(?:[/\\][^\n/\\'\",;)]+)*" if os.sep == "\\" else r"(?:/[^\n/'\",;)]+)*"
+    places = rf"(?:{roots}){inside}|{PATH}|{WINDOWS_PATH}"
+    return re.sub(places, lambda found: _last_name(found[0]), message)
 
 
 def _last_name(path: str) -> str:
+    if re.match(r"[A-Za-z]:\\", path):
+        path = path.replace("\\", "/")
     head, _, name = path.rstrip("/").rpartition("/")
     after = name[len(name.rstrip()) :] if head else ""
     return f"…/{name.strip()}{after}"

@@ -2,6 +2,7 @@
 
 import errno
 import re
+import threading
 import urllib.error
 import urllib.request
 
@@ -12,7 +13,7 @@ from gradio_client.exceptions import AppError
 from playwright.sync_api import Page, expect
 
 from palm_demo.internals import gradio_files
-from palm_demo.ui.flamingo import scenes
+from palm_demo.ui.flamingo import scenes, suggestions, tab
 from tests.ui.hands import ask, flamingo_said, show, start_over
 
 BAD_FILES = {
@@ -57,6 +58,46 @@ def test_of_several_files_those_stay_that_can_be_read(visit, media):
     expect(box.get_by_label("Remove file")).to_have_count(1)
     ask(page, "what color is the background?")
     expect(flamingo_said(page)).to_have_count(1)
+
+
+@pytest.fixture
+def held_back(monkeypatch) -> threading.Event:
+    """Set once the first look at files may end."""
+    go_on, suggested = threading.Event(), tab.suggested_questions
+
+    def look(session, asked, visitor, paths):
+        if not go_on.is_set():
+            assert go_on.wait(60)
+        return suggested(session, asked, visitor, paths)
+
+    monkeypatch.setattr(tab, "suggested_questions", look)
+    return go_on
+
+
+def test_a_file_that_comes_while_another_is_looked_at_stays(visit, media, held_back):
+    page = visit("Flamingo")
+    box = page.locator("#flamingo-media")
+    for count, name in enumerate(("text.png", "red.png"), 1):
+        box.locator("input[type=file]").set_input_files(media / name)
+        expect(box.get_by_label("Remove file")).to_have_count(count)
+    held_back.set()
+    expect_warning(page, "text.png is not a picture")
+    expect(box.get_by_label("Remove file")).to_have_count(1)
+    ask(page, "what color is the background?")
+    expect(flamingo_said(page)).to_have_count(1)
+
+
+def test_suggestions_about_a_picture_that_is_gone_are_not_shown(visit, media, held_back):
+    page = visit("Flamingo")
+    show(page, media / "red.png")
+    start_over(page)
+    questions = page.locator("#flamingo-chips button")
+    expect(questions).to_have_text([*suggestions.ANYTHING])
+    held_back.set()
+    show(page, media / "red.png")
+    expect(questions).not_to_have_text([*suggestions.ANYTHING])
+    start_over(page)
+    expect(questions).to_have_text([*suggestions.ANYTHING])
 
 
 def test_flamingo_refuses_20_files_at_once(visit, media):

@@ -1,5 +1,6 @@
 """Which files a visitor may name and see."""
 
+import json
 import os
 from dataclasses import replace
 
@@ -57,6 +58,19 @@ def test_a_file_is_its_visitors_and_comes_with_nothing_else(files, people):
             files.check([[admitted]], other)
     with pytest.raises(MediaError, match="upload it first"):
         files.admit([sent], you)
+
+
+def test_paths_of_windows_are_hidden_and_named_by_either_separator(tmp_path):
+    there = "C:\\Users\\me\\gradio"
+    sent = json.loads(Files(there, 1000).hide(json.dumps([f"{there}\\a\\b.png", there]).encode()))
+    assert sent == [f"{SHOWN}\\a\\b.png", SHOWN]
+    files = Files(tmp_path, 1000, separator="\\")
+    for shown in (sent[0], f"{SHOWN}/a/b.png", f"{SHOWN}/a\\b.png"):
+        assert files.real(shown) == tmp_path / "a" / "b.png"
+        assert files.shown(files.real(shown)) == f"{SHOWN}/a/b.png"
+    for other in (f"{SHOWN}\\..\\b.png", "\\etc\\passwd", f"{SHOWN}\\", SHOWN):
+        with pytest.raises(MediaError, match="upload it first"):
+            files.real(other)
 
 
 @pytest.mark.parametrize("url", ["https://e.example/a.png", "/file=/etc/passwd", 7])

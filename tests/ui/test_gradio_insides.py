@@ -3,16 +3,24 @@
 import asyncio
 import inspect
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import gradio as gr
 import httpx
 import pytest
 from gradio import http_server, networking, processing_utils, route_utils, routes
 from gradio.mcp import GradioMCPServer
+from gradio.state_holder import SessionState
 
 from palm_demo.errors import MediaError
+from palm_demo.internals.gradio_files import keep_files, new_folder, upload_folder
 from palm_demo.ui.boundary import gradio_insides
+from palm_demo.ui.boundary.files import Files
+from palm_demo.ui.boundary.network import Network
+from palm_demo.ui.boundary.visitors import Visitors
 from tests.ports import free_port
+from tests.ui.boundary import asked, run_apart
 
 
 def parameters(function) -> list[str]:
@@ -97,6 +105,51 @@ def page():
 
         gr.api(shout, queue=False)
     return page.queue()
+
+
+def test_gradio_deletes_the_files_of_a_set_but_those_that_a_component_keeps(page, tmp_path):
+    kept, gone = tmp_path / "kept", tmp_path / "gone"
+    for file in (kept, gone):
+        file.write_text("x")
+    (box, *_) = page.blocks.values()
+    files = {str(kept)}
+    keep_files(box, files)
+    gradio_insides.Insides(page).deletes([kept, gone])
+    route_utils.delete_files_created_by_app(page, age=-1)
+    assert kept.exists() and not gone.exists()
+    files.clear()
+    route_utils.delete_files_created_by_app(page, age=-1)
+    assert not kept.exists()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_files_that_an_event_makes_are_deleted_and_counted_whether_they_are_shown_or_not(fails, tmp_path):
+    counted, made = [], []
+
+    def draw():
+        folder = new_folder()
+        for name, size in (("shown.txt", 10), ("hidden.txt", 200)):
+            (folder / name).write_bytes(b"x" * size)
+            made.append(folder / name)
+        if fails:
+            raise ValueError
+        return str(made[0]), [str(made[1])]
+
+    with pytest.MonkeyPatch.context() as patch, gradio_insides.GuardedBlocks() as page:
+        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+        shown, hidden = gr.File(), gr.State()
+        gr.Button().click(draw, None, [shown, hidden])
+        page.files = Files(upload_folder(), 1000)
+        page.upload_quotas = SimpleNamespace(
+            check_room=lambda address: None, keeps=lambda address, size: counted.append(size)
+        )
+        visitor = Visitors(Network.of("0.0.0.0")).of(asked())
+        patch.setattr(gradio_insides, "visitor_of", lambda request: visitor)
+        run = page.process_api(page.fns[0], [], SessionState(page))
+        with pytest.raises(gr.Error) if fails else nullcontext():
+            run_apart(run)
+    assert {*map(str, made)} <= page.upload_file_set and len(made) == 2
+    assert sum(counted) == 210
 
 
 def test_events_are_found_by_number_and_public_ones_by_name(page):

@@ -13,7 +13,7 @@ from palm_demo.ui import messages
 from palm_demo.ui.deep_links import SettingsLinks
 from palm_demo.ui.mammut import mammut_tab
 from palm_demo.ui.mammut.contributing import Contributions
-from palm_demo.ui.mammut.wall import Listed
+from palm_demo.ui.mammut.wall import Listed, Wall
 from palm_demo.ui.streaming import Stops
 
 REQUEST = SimpleNamespace(session_hash="visitor")
@@ -32,9 +32,9 @@ class NoPictures(list):
 
 
 @pytest.fixture
-def handlers(tmp_path_factory) -> dict[str, Callable]:
-    """The tab's handlers by their names. Captions tell where their picture came from."""
-    session = SimpleNamespace(
+def session() -> SimpleNamespace:
+    """Captions tell where their picture came from."""
+    return SimpleNamespace(
         gallery=NoPictures(),
         opened_image=lambda source: Image.new(
             "RGB", (8, 8), "red" if source == b"of the gallery" else "blue"
@@ -43,7 +43,14 @@ def handlers(tmp_path_factory) -> dict[str, Callable]:
         describe=lambda encoded, count: Description(
             "picked" if encoded.image.getpixel((0, 0))[0] else "uploaded", {}
         ),
+        search=lambda query, count, **asked: [query],
     )
+
+
+@pytest.fixture
+def handlers(session, tmp_path_factory, monkeypatch) -> dict[str, Callable]:
+    """The tab's handlers by their names. The wall is what was sought."""
+    monkeypatch.setattr(Wall, "hits", lambda wall, hits, what: [*wall.unchanged[1:], *hits])
     settings = load_settings()
     contributions = Contributions(session, settings.limits, settings.gallery)
     with gr.Blocks() as page, gr.Tabs(), gr.Tab("MaMMUT", id="mammut"):
@@ -59,6 +66,37 @@ def test_a_picture_that_is_picked_during_an_upload_keeps_its_caption(handlers):
     _, caption, *_ = handlers["on_pick"](REQUEST, SimpleNamespace(index=0), ITEMS)
     assert caption == "picked"
     assert [*updates] == []
+
+
+def test_of_two_searches_the_later_ones_pictures_are_shown(handlers, session, tmp_path):
+    """Also where one is of a picture that was being described."""
+    Image.new("RGB", (8, 8), "blue").save(tmp_path / "mine.png")
+    updates = handlers["on_upload"](REQUEST, {"path": str(tmp_path / "mine.png")}, *FILTERS)
+    next(updates)
+    *_, found = handlers["on_search"](REQUEST, "goose", *FILTERS)
+    assert found == "goose"
+    *described, similar = [*updates][-1]
+    assert described[1] == "uploaded" and similar == gr.skip()
+
+    def searching_meanwhile(query, count, **asked):
+        session.search = lambda query, count, **asked: [query]
+        handlers["on_search"](REQUEST, "fox", *FILTERS)
+        return [query]
+
+    session.search = searching_meanwhile
+    *_, found = handlers["on_search"](REQUEST, "goose", *FILTERS)
+    assert found == gr.skip()
+
+
+def test_labels_of_an_earlier_picture_are_not_shown_beneath_a_new_one(handlers, session):
+    def picked_meanwhile(picture, labels):
+        handlers["on_pick"](REQUEST, SimpleNamespace(index=0), ITEMS)
+        return {"cat": 1.0}
+
+    session.classify = picked_meanwhile
+    assert handlers["on_classify"](REQUEST, FILE, "cat, dog") == gr.skip()
+    session.classify = lambda picture, labels: {"dog": 1.0}
+    assert handlers["on_classify"](REQUEST, FILE, "cat, dog") == {"dog": 1.0}
 
 
 def test_a_picture_that_is_taken_away_takes_all_that_was_said_of_it_along(handlers):

@@ -129,6 +129,17 @@ def test_a_scope_is_forgotten_with_age(own, clock):
     assert not file.exists()
 
 
+def test_the_file_of_a_scope_is_kept_as_long_as_the_scope(own, clock):
+    for name in ("one", "two"):
+        keep(own, "me", name, adapter_of(own))
+    one, two = (str(own.find("me", name).file) for name in ("one", "two"))
+    assert own.files == {one, two}
+    own.remove("me", "one")
+    assert own.files == {two}
+    clock[0] = 61.0
+    assert own.names("me") == [] and own.files == set()
+
+
 @pytest.mark.parametrize("name", ["", "  ", "a b", "../up", "own/letters", None, 7, "a" * 65])
 def test_a_bad_name_is_refused(own, name):
     with pytest.raises(ScopeError, match="is not allowed"):

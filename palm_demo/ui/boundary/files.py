@@ -5,6 +5,7 @@ folder, and only paths that begin with SHOWN are accepted from them.
 """
 
 import hashlib
+import json
 import os
 import stat
 import threading
@@ -44,16 +45,17 @@ class Files:
     Args:
         folder: the upload folder.
         most_bytes: the size of the largest file that is accepted.
+        separator: what stands between the names of a path on this machine. Visitors may name it or "/".
     """
 
-    def __init__(self, folder: str | Path, most_bytes: int):
+    def __init__(self, folder: str | Path, most_bytes: int, separator: str = os.sep):
         self.folder = Path(os.path.realpath(folder))
-        self.most_bytes = most_bytes
+        self.most_bytes, self.separator = most_bytes, separator
         self._granted: FairMemory[bytes, None] = FairMemory(REMEMBERED, FORGOTTEN_AT_ONCE)
         self._shared: set[bytes] = set()
         self._lock = threading.Lock()
         forms = dict.fromkeys([str(folder), str(self.folder)])
-        self._hidden = [form.encode() for name in forms for form in dict.fromkeys([name, quote(name)])]
+        self._hidden = [form.encode() for name in forms for form in _written_as(name)]
 
     def hide(self, text: bytes) -> bytes:
         """Replaces the path of the folder in a text by SHOWN."""
@@ -90,7 +92,8 @@ class Files:
 
     def real(self, shown: object) -> Path:
         """The path on this machine of a path that visitors see. Raises ForeignFile for any other path."""
-        inside = shown.removeprefix(f"{SHOWN}/") if isinstance(shown, str) else ""
+        shown = shown.replace(self.separator, "/") if isinstance(shown, str) else ""
+        inside = shown.removeprefix(f"{SHOWN}/")
         if inside == shown or not inside or "\0" in inside or _has_half_surrogate(inside):
             raise ForeignFile(NOT_YOURS)
         real = self.folder / inside
@@ -100,7 +103,7 @@ class Files:
 
     def shown(self, path: Path) -> str:
         """The path that visitors see for a file in the folder. `real` is the inverse."""
-        return f"{SHOWN}/{path.relative_to(self.folder)}"
+        return f"{SHOWN}/{path.relative_to(self.folder).as_posix()}"
 
     def check(self, values: Iterable[object], visitor: Visitor | None) -> None:
         """Raises MediaError if a file in values is too large or the visitor has no access to it."""
@@ -161,6 +164,11 @@ class Files:
     def _key(self, path: str | Path, name: str) -> bytes:
         relative = os.path.relpath(os.path.realpath(path), self.folder)
         return hashlib.blake2b(f"{relative}\0{name}".encode("utf-8", "replace"), digest_size=16).digest()
+
+
+def _written_as(path: str) -> Iterable[str]:
+    """A path as it stands in a text, in a URL, and in JSON, which doubles the backslashes of Windows."""
+    return dict.fromkeys([path, quote(path), json.dumps(path)[1:-1]])
 
 
 def is_file(value: dict) -> bool:

@@ -90,6 +90,7 @@ def flamingo_tab(
                 chosen = choices(
                     chips(first_samples[0].chips), "Questions to press", "flamingo-chips", "chips"
                 )
+                suggested = gr.HTML([], html_template="", apply_default_css=False, visible="hidden")
                 with gr.Row():
                     run = gr.Button("Ask", variant="primary", min_width=90, elem_id="flamingo-run")
                     stop = gr.Button(
@@ -182,15 +183,15 @@ def flamingo_tab(
     @on_page
     def suggest(request: gr.Request, files: list | None):
         if not files:
-            return gr.skip(), gr.skip()
+            return [], gr.skip()
         visitor, asked, paths = request.session_hash, conversation.media, paths_of(files)
         work = stops.arm(visitor, SUGGESTING)
         try:
-            suggested = chips(suggested_questions(session, asked, visitor, paths))
+            questions = chips(suggested_questions(session, asked, visitor, paths))
         except MediaError as error:
             warn(sentence(str(error)))
-            return gr.skip(), without([path for path in paths if not asked.can_read(visitor, path)])
-        return suggested if stops.wanted(visitor, SUGGESTING, work) else gr.skip(), gr.skip()
+            return [], without([path for path in paths if not asked.can_read(visitor, path)])
+        return questions if stops.wanted(visitor, SUGGESTING, work) else [], gr.skip()
 
     def start_over(request: gr.Request):
         for work in (TAB, SUGGESTING):
@@ -220,7 +221,9 @@ def flamingo_tab(
     of_sample = [pressed, conversation.turns, earlier, *sampling]
     tab.wire(pressed_tile.then, ask_sample, of_sample, answered, check_sample)
     redraw.click(draw_others, None, [samples, tiles], show_progress="minimal", api_visibility="private")
-    media.change(suggest, media, [chosen, media], concurrency_limit=None, **WARNING)
+    looked_at = media.change(suggest, media, [suggested, media], concurrency_limit=None, **WARNING)
+    shown = [chosen, suggested]
+    looked_at.then(None, [media, suggested, chosen], shown, js=IF_STILL_THERE, api_visibility="private")
     built = [conversation.turns, builder.preset, builder.shots, *sampling]
     tab.wire(builder.run.click, ask_after, built, [*answered, builder.answer, subject, chosen], check_after)
     emptied = [*box, *answered, builder.answer, chosen]
@@ -254,6 +257,8 @@ def _tiles(samples: list[Sample]) -> list[dict]:
     return [{"text": sample.title, "image": file_data(sample.thumbnail)} for sample in samples]
 
 
+IF_STILL_THERE = "(files, suggested, shown) => [files.length && suggested.length ? suggested : shown, []]"
+"""Shows suggestions unless their pictures have left the box meanwhile."""
 UNMARK = "() => { dispatchEvent(new Event('startover')); }"
 NO_QUESTION = "the question is empty; write one, such as “What is this?”, or press one of those below it"
 AS_PICTURES = " It learned pictures alone: of a video it is shown {shown}."
