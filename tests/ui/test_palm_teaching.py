@@ -8,6 +8,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from palm_demo.inference.lora_finetuning import Progress
+from palm_demo.internals.gradio_files import upload_folder
+from palm_demo.ui.palm.user_adapters import UserAdapters
 from palm_demo.ui.palm.voices import PLAIN
 from tests.ui.hands import LEARNING_MS, open_tab, pick, press, tokens_shown
 
@@ -119,17 +121,15 @@ def test_two_visitors_see_nothing_of_each_others_scopes(visit, quick):
 
 
 def test_a_scope_goes_with_its_visitor(visit, quick, session):
-    from palm_demo.ui.palm import user_adapters
+    page, gone, left = visit("PaLM"), threading.Event(), UserAdapters._delete
 
-    page, gone, left = visit("PaLM"), threading.Event(), user_adapters._delete
-
-    def noted(scope):
-        left(scope)
+    def noted(own, scope):
+        left(own, scope)
         gone.set()
 
     finetune(page, "letters")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(user_adapters, "_delete", noted)
+        patch.setattr(UserAdapters, "_delete", noted)
         page.close()
         assert gone.wait(60), "the scope was kept"
 
@@ -186,13 +186,17 @@ def test_teaching_ends_when_its_visitor_leaves(visit, unhurried):
 
 
 def test_a_text_file_is_taken(visit, tmp_path):
+    """Nothing is left in the folder beside it: gradio's buttons would leave an empty file each time."""
     (tmp_path / "diary.txt").write_text("Monday. Rain.", encoding="utf-8")
+    before = {path for path in upload_folder().rglob("*") if path.is_file()}
     page = open_tab(visit("PaLM"), "Teach a voice")
     with page.expect_file_chooser() as chooser:
         page.locator("#palm-teaching-file").click()
     chooser.value.set_files(tmp_path / "diary.txt")
     expect(page.get_by_label("Text to learn from")).to_have_value("Monday. Rain.")
     expect(page.get_by_label("Name of the voice")).to_have_value("diary")
+    (came,) = {path for path in upload_folder().rglob("*") if path.is_file()} - before
+    assert came.name == "diary.txt"
 
 
 def expect_warning(page: Page, text: str) -> None:

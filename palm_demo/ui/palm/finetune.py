@@ -150,6 +150,9 @@ TAB = "palm-teaching"
 QUIET = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
 """Options of events without progress. They use the queue, because warnings need it."""
 
+AS_FILE = {"preprocess": False}
+"""Gives handlers the uploaded file. For its path gr.UploadButton would make an empty file each time."""
+
 PROVERBS = ASSETS / "proverbs.txt"
 
 
@@ -269,12 +272,13 @@ def finetune_tab(
             yield [how_it_went(progress, name), gr.skip(), *unchanged]
 
     @on_page
-    def take_file(path: str):
-        return read_training_text(Path(path), limits), Path(path).stem[:64]
+    def take_file(file: dict | None):
+        path = _path(file)
+        return read_training_text(path, limits), path.stem[:64]
 
     @on_page
-    def take_scope(request: gr.Request, path: str):
-        visitor, path = request.session_hash, Path(path)
+    def take_scope(request: gr.Request, file: dict | None):
+        visitor, path = request.session_hash, _path(file)
         with own.place(owner_of(request), path.stem, address_of(request)) as place:
             try:
                 adapter = session.load_adapter(path, limits.adapter_rank)
@@ -309,11 +313,17 @@ def finetune_tab(
     concurrency = {"concurrency_id": "teaching", "concurrency_limit": limits.finetunings_at_once}
     tab.wire(run.click, stream, [text, name, *settings], [said, curve, *shown], **concurrency)
     sample.click(lambda: (PROVERBS.read_text(encoding="utf-8"), "proverbs"), None, [text, name], **QUIET)
-    file.upload(take_file, file, [text, name], **QUIET)
-    upload.upload(take_scope, upload, shown, **QUIET)
+    file.upload(take_file, file, [text, name], **QUIET, **AS_FILE)
+    upload.upload(take_scope, upload, shown, **QUIET, **AS_FILE)
     mine.input(choose, mine, download, **QUIET)
     remove.click(drop, [mine, *pickers], shown, **QUIET)
     use.click(write_with, mine, [pickers[0], tabs], **QUIET)
+
+
+def _path(file: dict | None) -> Path:
+    if not file or not file.get("path"):
+        raise FinetuningError("no file has come; choose one")
+    return Path(file["path"])
 
 
 def _chosen(name: str | None) -> str:
