@@ -11,7 +11,7 @@ from pydantic import AfterValidator
 from palm_demo import checkpoints
 from palm_demo.arguments import Cancelled, File, LongText, Takes, Text, Whole, checked
 from palm_demo.concurrency import locked_cached_property, queued, run_in_thread
-from palm_demo.errors import CheckpointError, PromptError, ScopeError, shown
+from palm_demo.errors import CheckpointError, PalmDemoError, PromptError, ScopeError, shown
 from palm_demo.inference.lora_finetuning import Progress, finetune
 from palm_demo.inference.prefix_cache import Beginning, scope_key
 from palm_demo.inference.requests import InPieces
@@ -45,6 +45,8 @@ def adapter_file(path: str | Path) -> Iterator[None]:
     """Raises CheckpointError if an adapter cannot be written to a file within the `with`."""
     try:
         yield
+    except PalmDemoError:
+        raise
     except (OSError, ValueError) as error:  # the latter of a path without a name, and of one with a NUL
         raise CheckpointError(
             f"the adapter cannot be written to {shown(str(path))} ({getattr(error, 'strerror', error)}); "

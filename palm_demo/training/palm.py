@@ -56,12 +56,12 @@ class PalmRecipe:
     dim: int = 256
     depth: int = 8
     batch: int = 4
-    world_batch: int = 3
+    world_batch: int = 8
     accumulate: int = 3
-    learning_rate: float = 2e-3
-    muon_rate: float = 6e-3
+    learning_rate: float = 1.5e-3
+    muon_rate: float = 2e-3
     weight_decay: float = 0.15
-    decay: float = 0.3
+    decay: float = 0.4
     average: float = 0.998
     seed: int = 0
 
