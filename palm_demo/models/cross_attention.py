@@ -167,7 +167,11 @@ class TextPreservingCrossAttention(GatedCrossAttention):
     def forward(
         self, x: Tensor, keys_values: KeysValues, visible: Tensor, has_media: Tensor | None = None
     ) -> Tensor:
-        """As in `GatedCrossAttention`; without `has_media`, rows have media if a token sees one."""
+        """Attends to the media in rows that have any: (b, n, dim) -> (b, n, dim).
+
+        Arguments as in `GatedCrossAttention`. Without `has_media`, a row has media if one of its tokens
+        sees any.
+        """
         if not visible.shape[-1]:
             return x
         if has_media is None:
